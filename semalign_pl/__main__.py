@@ -1,0 +1,64 @@
+"""The ``semalign`` command: finds out what is wanted before it imports anything heavy."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+from semalign_pl import __version__
+
+STAGES = ("fit", "validate", "test", "predict")
+HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
+
+usage: semalign COMMAND [--config FILE.yaml] [--KEY VALUE …]
+
+commands
+  fit        train one stage: SFTModule (cold start, strong SFT) or GRPOModule (semantic RL)
+  validate   score a policy on the validation corpus
+  test       score a policy on the test corpus, probes included; writes results.json and predictions.jsonl
+  predict    write predictions.jsonl without scoring
+  study      base, cold start, strong SFT and semantic GRPO side by side: the table, the picture, the report
+  report     make table, picture and HTML report again from a study's folder
+
+options
+  --version  print the version
+  --help     print this; `semalign COMMAND --help` lists the keys of a command
+
+Every key of the YAML can be given as a flag, e.g. --model.init_args.micro_batch_size 4; the last one wins.
+Recipes stand in configs/. Results go to --trainer.default_root_dir.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments; the process's own when ``None``.
+
+    Returns:
+        Exit status: 0, or 2 after a message about what the user can mend.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if args[0] in ("-V", "--version"):
+        print(f"semalign {__version__}")
+        return 0
+    if args[0] in STAGES:
+        from semalign_pl.cli import run
+
+        return run(args)
+    if args[0] in ("study", "report"):
+        from semalign_pl.study.command import run as run_study
+
+        return run_study(args)
+    near = difflib.get_close_matches(args[0], [*STAGES, "study", "report"], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see semalign --help"
+    print(f"semalign: error: there is no command {args[0]!r}; {hint}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Keep what the policy wrote during training, all of it, next to what it was rewarded with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+
+class SampleTable(Callback):
+    """Append completions and their rewards to ``RUN/completions.jsonl``.
+
+    Args:
+        every_n_steps: Write the groups of every so many-th step.
+        groups: Prompts of a step to write, with all their completions.
+    """
+
+    def __init__(self, every_n_steps: int = 10, groups: int = 2) -> None:
+        super().__init__()
+        self.every_n_steps, self.groups = every_n_steps, groups
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write this step's first groups, if it is their turn."""
+        if not trainer.is_global_zero or batch_idx % self.every_n_steps or "rollouts" not in (outputs or {}):
+            return
+        rollouts = outputs["rollouts"]
+        with (Path(trainer.default_root_dir) / "completions.jsonl").open("a", encoding="utf-8") as file:
+            for i, text in enumerate(rollouts.texts[: self.groups * rollouts.num_generations]):
+                example = outputs["examples"][i // rollouts.num_generations]
+                row = {
+                    "step": trainer.global_step,
+                    "id": example.id,
+                    "prompt": example.prompt,
+                    "reference": example.reference,
+                    "completion": text,
+                    "ended_by_eos": bool(rollouts.finished[i]),
+                    "reward": _number(outputs["rewards"][i]),
+                    "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _number(value: Any) -> float | None:
+    """A float; ``None`` for "not scored", since JSON has no NaN."""
+    number = float(value)
+    return None if number != number else number

@@ -1,0 +1,8 @@
+"""From corpora to batches of examples: sources, tasks, order, and the data module."""
+
+from semalign_pl.data.corpus import CorpusDataModule
+from semalign_pl.data.order import EvalOrder, TrainOrder
+from semalign_pl.data.sources import read
+from semalign_pl.data.tasks import Headline, Task, Translation
+
+__all__ = ["CorpusDataModule", "EvalOrder", "Headline", "Task", "TrainOrder", "Translation", "read"]

@@ -1,0 +1,138 @@
+"""A frozen sentence encoder: texts in, unit vectors out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class SentenceEncoder:
+    """A SentenceTransformer that only encodes: eval mode, no gradients.
+
+    It is no ``nn.Module``, so whatever holds one neither registers, moves nor saves it; move it with ``to``.
+
+    Attributes:
+        name: Folder or Hugging Face name, as given.
+        batch_size: Texts encoded at once.
+        truncated: Texts so far that were longer than the encoder reads, and lost their end.
+    """
+
+    def __init__(
+        self, name_or_path: str | Path, device: str | torch.device | None = None, batch_size: int = 64
+    ) -> None:
+        """Load the encoder.
+
+        Args:
+            name_or_path: Folder of a saved SentenceTransformer, or a name on the Hugging Face hub.
+            device: Where to encode; ``None`` is the CPU until ``to`` is called, never a guess.
+            batch_size: Texts encoded at once.
+
+        Raises:
+            ValueError: If there is no SentenceTransformer of that name.
+        """
+        self.name = str(name_or_path)
+        self.batch_size = batch_size
+        self.truncated = 0
+        self._model = _load(self.name, device or "cpu").requires_grad_(False).eval()
+        self._weights_digest: str | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """Length of an embedding."""
+        dimensions = self._model.get_embedding_dimension()
+        assert dimensions is not None
+        return dimensions
+
+    @property
+    def signature(self) -> str:
+        """What changes an embedding: encoder and digest of its weights, pooling, dimensions, tokens read, version."""
+        pooling = [getattr(module, "pooling_mode", None) for module in self._model]
+        modes = "+".join(str(mode) for mode in pooling if mode is not None) or "none"
+        return (
+            f"encoder:{Path(self.name).name}@{self._digest()}|pooling:{modes}|dimensions:{self.dimensions}"
+            f"|max_tokens:{self._model.max_seq_length}|sentence-transformers:{version('sentence-transformers')}"
+        )
+
+    def to(self, device: str | torch.device) -> SentenceEncoder:
+        """Move the weights; returns the encoder itself."""
+        self._model.to(device)
+        return self
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts; equal texts are embedded once, text without anything but white space gets the zero vector.
+
+        Args:
+            texts: The texts (n).
+
+        Returns:
+            ``(n, dimensions)`` float32 in the order of ``texts``, each row of length 1 or 0, on the encoder's device,
+            without gradient.
+        """
+        places = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text.strip()))}
+        vectors = torch.zeros(len(places) + 1, self.dimensions, device=self._model.device)
+        if places:
+            too_long = self._too_long(list(places))
+            self.truncated += sum(text in too_long for text in texts)
+            # Copied into a tensor made here: encode() returns inference tensors, which autograd refuses to save.
+            vectors[:-1] = self._model.encode(
+                list(places), batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False
+            )
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return vectors[[places.get(text, len(places)) for text in texts]]
+
+    def similarity(self, a: Sequence[str], b: Sequence[str]) -> Tensor:
+        """Cosine of each pair of texts; 0 where either is empty.
+
+        Args:
+            a: Texts (n).
+            b: Texts (n), each compared with the one at its place in ``a``.
+
+        Returns:
+            ``(n,)`` float32 in [-1, 1].
+
+        Raises:
+            ValueError: If there are not as many texts in both.
+        """
+        if len(a) != len(b):
+            raise ValueError(f"b: {len(b)} texts to compare with {len(a)}; give one for each")
+        vectors = self.encode([*a, *b])
+        return (vectors[: len(a)] * vectors[len(a) :]).sum(-1).clamp(-1.0, 1.0)
+
+    def _too_long(self, texts: list[str]) -> set[str]:
+        limit = self._model.max_seq_length
+        if limit is None:
+            return set()
+        token_ids = self._model.tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+        return {text for text, ids in zip(texts, token_ids, strict=True) if len(ids) > limit}
+
+    def _digest(self) -> str:
+        if self._weights_digest is None:
+            digest = hashlib.sha256()
+            for name, weight in self._model.state_dict().items():
+                digest.update(name.encode())
+                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            self._weights_digest = digest.hexdigest()[:8]
+        return self._weights_digest
+
+
+def _load(name: str, device: str | torch.device) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import is_sentence_transformer_model
+
+    # Asked first, because SentenceTransformer would go on with mean pooling of any model: numbers without meaning.
+    if not is_sentence_transformer_model(name):
+        what = "a folder without modules.json" if Path(name).is_dir() else "neither a folder nor found on the hub as one"
+        raise ValueError(
+            f"encoder: {name!r} is not a SentenceTransformer but {what}; "
+            "name a folder written by SentenceTransformer.save, or check the hub name and the network"
+        )
+    return SentenceTransformer(name, device=str(device))

@@ -1,0 +1,75 @@
+"""Rewards to group-relative advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+EQUAL_REWARDS = 1e-4
+"""Groups whose rewards span less than this are equal: float noise of cosines is no signal."""
+
+
+def total_reward(parts: Tensor, weights: Sequence[float]) -> Tensor:
+    """Weighted sum of reward parts; NaN means "not scored" and is left out, never counted as 0.
+
+    Args:
+        parts: ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
+        weights: One weight a reward.
+
+    Returns:
+        ``(rollouts,)`` float32; NaN where no reward gave a score.
+
+    >>> total_reward(torch.tensor([[1.0, float("nan")], [1.0, 0.0]]), [1.5, 1.0])
+    tensor([2.5000, 0.0000])
+    """
+    weighted = parts.float() * torch.tensor(weights, dtype=torch.float32, device=parts.device).unsqueeze(1)
+    unscored = parts.isnan().all(0)
+    return weighted.nansum(0).masked_fill(unscored, float("nan"))
+
+
+def group_advantages(rewards: Tensor, num_generations: int) -> Tensor:
+    """``(r - mean) / (std + 1e-4)`` inside each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
+
+    The standard deviation is the sample's (n - 1), as in TRL. A group of one, a group of equal rewards, and a rollout
+    that was not scored get exactly 0. Rollouts that were not scored do not count in their group's mean.
+
+    Args:
+        rewards: ``(rollouts,)`` float; the rollouts of one prompt stand together. NaN means not scored.
+        num_generations: Rollouts a prompt.
+
+    Returns:
+        ``(rollouts,)`` float32.
+
+    >>> group_advantages(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
+    tensor([-0.7070,  0.7070,  0.0000,  0.0000])
+    """
+    groups = rewards.float().view(-1, num_generations)
+    scored = ~groups.isnan()
+    count = scored.sum(1, keepdim=True)
+    values = groups.nan_to_num(0.0)
+    mean = values.sum(1, keepdim=True) / count.clamp(min=1)
+    centred = torch.where(scored, values - mean, torch.zeros_like(values))
+    std = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    advantages = torch.where(signal(rewards, num_generations).unsqueeze(1), centred / (std + 1e-4), 0.0)
+    return advantages.view(-1)
+
+
+def signal(rewards: Tensor, num_generations: int) -> Tensor:
+    """Whether a group can teach anything: its scored rewards differ by more than ``EQUAL_REWARDS``.
+
+    Args:
+        rewards: ``(rollouts,)`` float, NaN where not scored.
+        num_generations: Rollouts a prompt.
+
+    Returns:
+        ``(groups,)`` bool.
+
+    >>> signal(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
+    tensor([ True, False])
+    """
+    groups = rewards.float().view(-1, num_generations)
+    highest = groups.nan_to_num(float("-inf")).amax(1)
+    lowest = groups.nan_to_num(float("inf")).amin(1)
+    return (highest - lowest) > EQUAL_REWARDS

@@ -1,0 +1,129 @@
+"""How far a policy moved from its base model on text it was not trained on.
+
+Source: arXiv 2605.14366 reports the change of mean and 90th-percentile NLL, and the 90th percentile of the KL divergence.
+Each pools the tokens of all texts; confidence intervals resample texts, because the tokens of one text are not
+independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semalign_pl.functional.bootstrap import confidence_interval
+from semalign_pl.types import Score
+
+Statistic = Callable[[Tensor], float]
+"""From ``(texts,)`` draw counts to a value, as ``confidence_interval`` wants it."""
+
+
+def kl_from_logits(policy_logits: Tensor, base_logits: Tensor) -> Tensor:
+    """KL(policy || base) over the full vocabulary, in float32.
+
+    Args:
+        policy_logits: ``(tokens, vocabulary)`` float, any precision.
+        base_logits: ``(tokens, vocabulary)``.
+
+    Returns:
+        ``(tokens,)`` float32, in nats, not below 0.
+
+    >>> kl_from_logits(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
+    tensor([0.])
+    """
+    policy, base = policy_logits.float().log_softmax(-1), base_logits.float().log_softmax(-1)
+    return F.kl_div(base, policy, reduction="none", log_target=True).sum(-1).clamp(min=0.0)
+
+
+def mean_nll_change(
+    base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
+) -> Score:
+    """Mean over tokens of policy NLL minus base NLL.
+
+    Args:
+        base_nll: One ``(tokens,)`` float tensor a text: negative log-likelihood of each token, in nats.
+        policy_nll: The same texts and tokens under the policy.
+        n_bootstrap: Resamples of texts; 0 for no interval.
+        seed: Of the resampling.
+
+    Returns:
+        The change in nats a token; above 0 the policy finds the text less likely.
+
+    Raises:
+        ValueError: If the two do not have the same texts and tokens, or there is no token.
+
+    >>> mean_nll_change([torch.tensor([1.0, 2.0])], [torch.tensor([1.5, 3.5])], n_bootstrap=0).value
+    1.0
+    """
+    _require_same_tokens(base_nll, policy_nll)
+    changes = [policy.double() - base.double() for base, policy in zip(base_nll, policy_nll, strict=True)]
+    return _score(_mean(changes), "nll_change:mean", len(changes), n_bootstrap, seed)
+
+
+def p90_nll_change(
+    base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
+) -> Score:
+    """90th percentile over tokens of policy NLL, minus the same of base NLL; arguments as in ``mean_nll_change``.
+
+    >>> base = [torch.arange(11.0)]
+    >>> p90_nll_change(base, [2 * base[0]], n_bootstrap=0).value
+    9.0
+    """
+    _require_same_tokens(base_nll, policy_nll)
+    base, policy = _quantile(base_nll, 0.9), _quantile(policy_nll, 0.9)
+    return _score(lambda counts: policy(counts) - base(counts), "nll_change:p90", len(base_nll), n_bootstrap, seed)
+
+
+def mean_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+    """Mean over tokens of KL(policy || base), in nats; one ``(tokens,)`` tensor a text, from ``kl_from_logits``."""
+    _require_same_tokens(kl, kl)
+    return _score(_mean(kl), "kl:mean", len(kl), n_bootstrap, seed)
+
+
+def p90_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+    """90th percentile over tokens of KL(policy || base), in nats; one ``(tokens,)`` tensor a text."""
+    _require_same_tokens(kl, kl)
+    return _score(_quantile(kl, 0.9), "kl:p90", len(kl), n_bootstrap, seed)
+
+
+def _mean(values: Sequence[Tensor]) -> Statistic:
+    sums = torch.stack([text.double().sum() for text in values]).cpu()
+    tokens = torch.tensor([len(text) for text in values], dtype=torch.float64)
+    return lambda counts: ((counts @ sums) / (counts @ tokens)).item()
+
+
+def _quantile(values: Sequence[Tensor], q: float) -> Statistic:
+    """The linearly interpolated quantile of the drawn texts' tokens, from one sort for all resamples."""
+    ordered, order = torch.cat(list(values)).double().cpu().sort()
+    text_of_token = torch.arange(len(values)).repeat_interleave(torch.tensor([len(text) for text in values]))[order]
+
+    def statistic(counts: Tensor) -> float:
+        last = counts[text_of_token].cumsum(0)  # how many drawn tokens are not above this one
+        position = (last[-1] - 1) * q
+        neighbours = torch.stack([position.floor(), position.ceil()])
+        low, high = ordered[torch.searchsorted(last, neighbours, right=True)]
+        return torch.lerp(low, high, position - position.floor()).item()
+
+    return statistic
+
+
+def _require_same_tokens(base: Sequence[Tensor], policy: Sequence[Tensor]) -> None:
+    if len(base) != len(policy) or not base:
+        raise ValueError(f"policy_nll: {len(policy)} texts against {len(base)} of the base; give the same, at least one")
+    for place, (base_text, policy_text) in enumerate(zip(base, policy, strict=True)):
+        if len(base_text) != len(policy_text):
+            tokens = f"{len(policy_text)} tokens against {len(base_text)} of the base"
+            raise ValueError(f"policy_nll: text {place} has {tokens}; score the same ids under both")
+        if len(base_text) == 0:
+            raise ValueError(f"base_nll: text {place} has no tokens; leave it out")
+
+
+def _score(statistic: Statistic, name: str, texts: int, n_bootstrap: int, seed: int) -> Score:
+    signature = f"{name}|over:tokens|unit:nats"
+    value = statistic(torch.ones(texts, dtype=torch.float64))
+    if n_bootstrap == 0:
+        return Score(value, None, signature)
+    interval = confidence_interval(statistic, texts, n_bootstrap, seed)
+    return Score(value, interval, f"{signature}|bs:{n_bootstrap}|seed:{seed}")

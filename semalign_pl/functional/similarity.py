@@ -1,0 +1,27 @@
+"""From the similarity of two texts to a reward."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def rescale(similarity: Tensor, tau: float) -> Tensor:
+    """``R_sim``: 0 up to the threshold, then linear to 1 (arXiv 2605.14366; method.md, "Reward").
+
+    Args:
+        similarity: Any shape, float: cosines in [-1, 1]. NaN (not scored) stays NaN.
+        tau: The minimal semantic adequacy, in [-1, 1).
+
+    Returns:
+        The same shape and dtype, in [0, 1].
+
+    Raises:
+        ValueError: If ``tau`` is outside [-1, 1).
+
+    >>> import torch
+    >>> rescale(torch.tensor([0.2, 0.5, 0.75, 1.0]), tau=0.5)
+    tensor([0.0000, 0.0000, 0.5000, 1.0000])
+    """
+    if not -1.0 <= tau < 1.0:
+        raise ValueError(f"tau: {tau} is not a usable threshold for a cosine; give a number in [-1, 1)")
+    return ((similarity - tau) / (1.0 - tau)).clamp(min=0.0)

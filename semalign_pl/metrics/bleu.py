@@ -1,0 +1,66 @@
+"""BLEU on the units of a language."""
+
+from __future__ import annotations
+
+import torch
+from sacrebleu.metrics.bleu import BLEU
+from torch import Tensor
+
+from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.metrics.base import RowMetric
+
+
+class Bleu4(RowMetric):
+    """Corpus BLEU-4 of sacrebleu (Papineni et al., 2002; Post, 2018), 0 to 100, on text cut by the language's profile.
+
+    ``per_row`` is sentence BLEU with effective order, as sacrebleu recommends for single sentences.
+
+    Attributes:
+        language: The profile that cuts text into units.
+    """
+
+    def __init__(self, language: str | LanguageProfile) -> None:
+        """Take a language code or profile."""
+        super().__init__()
+        self.language = get_language(language)
+        self._bleu = BLEU(tokenize="none", force=True)
+        self._sentence_bleu = BLEU(tokenize="none", force=True, effective_order=True)
+
+    def rows(self, predictions: list[str], references: list[str]) -> Tensor:
+        """``(texts, 10)`` float64: units in both texts, then matching and all 1- to 4-grams of the prediction."""
+        scores = [
+            self._sentence_bleu.sentence_score(self._cut(prediction), [self._cut(reference)])
+            for prediction, reference in zip(predictions, references, strict=True)
+        ]
+        rows = [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores]
+        return torch.tensor(rows, dtype=torch.float64).view(-1, 10)
+
+    def from_total(self, total: Tensor, n: int) -> float:
+        """Corpus BLEU of the summed rows."""
+        return _score(total, self._bleu)
+
+    def from_row(self, row: Tensor) -> float:
+        """Sentence BLEU with effective order."""
+        return _score(row, self._sentence_bleu)
+
+    @property
+    def signature(self) -> str:
+        """The signature of sacrebleu, and how text was cut."""
+        self._bleu.num_refs = 1
+        return f"{self._bleu.get_signature()}|seg:{self.language.unit}|lang:{self.language.code}"
+
+    def _cut(self, text: str) -> str:
+        return " ".join(self.language.segment(text))
+
+
+def _score(row: Tensor, bleu: BLEU) -> float:
+    sys_len, ref_len, *ngrams = row.long().tolist()
+    order = bleu.max_ngram_order
+    return bleu.compute_bleu(
+        correct=ngrams[:order],
+        total=ngrams[order:],
+        sys_len=sys_len,
+        ref_len=ref_len,
+        smooth_method=bleu.smooth_method,
+        effective_order=bleu.effective_order,
+    ).score

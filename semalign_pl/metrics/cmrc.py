@@ -1,0 +1,85 @@
+"""CMRC 2018's own scoring of an extracted answer (Cui et al., EMNLP 2019).
+
+Follows ``cmrc2018_evaluate.py`` v6 of github.com/ymcui/cmrc2018, quirks included: only the signs listed there are
+punctuation (not ASCII ``.`` and ``,``, not U+2018, not U+2026), and F1 counts the longest common *substring* of segments.
+One step is left out: the script cuts a run of text without Chinese into sentences by a downloaded model before cutting it
+into words, which differs where one such run holds several sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nltk.tokenize import NLTKWordTokenizer
+
+_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+_WORDS = NLTKWordTokenizer()
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """1 if the prediction is one of the answers, apart from case and punctuation; else 0.
+
+    Args:
+        prediction: What the model answered.
+        answers: The accepted answers to this question, at least one.
+
+    Raises:
+        ValueError: If there is no answer.
+
+    >>> exact_match("《范廷颂》", ["范廷颂枢机", "范廷颂"])
+    1.0
+    """
+    return float(_bare(prediction) in [_bare(answer) for answer in _required(answers)])
+
+
+def f1(prediction: str, answers: Sequence[str]) -> float:
+    """F1 of the longest run of segments that prediction and answer share, 0 to 1; the best over the answers.
+
+    Arguments and errors as in ``exact_match``.
+
+    >>> f1("在1963年", ["1963年"])
+    0.8
+    """
+    return max(_substring_f1(segments(prediction), segments(answer)) for answer in _required(answers))
+
+
+def segments(text: str) -> list[str]:
+    """Each Chinese character (U+4E00 to U+9FA5) by itself, what is between them in words; lower case, no punctuation.
+
+    >>> segments("《iPhone 4S》于2011年")
+    ['iphone', '4s', '于', '2011', '年']
+    """
+    found: list[str] = []
+    between = ""
+    for char in _bare(text):
+        if "\u4e00" <= char <= "\u9fa5":
+            found += [*_WORDS.tokenize(between), char]
+            between = ""
+        else:
+            between += char
+    return found + _WORDS.tokenize(between)
+
+
+def _bare(text: str) -> str:
+    return "".join(char for char in text.lower().strip() if char not in _PUNCTUATION)
+
+
+def _required(answers: Sequence[str]) -> Sequence[str]:
+    if not answers:
+        raise ValueError("answers: a question without an answer cannot be scored; leave it out")
+    return answers
+
+
+def _substring_f1(prediction: list[str], answer: list[str]) -> float:
+    shared = _longest_common_substring(prediction, answer)
+    return 2 * shared / (len(prediction) + len(answer)) if shared else 0.0
+
+
+def _longest_common_substring(a: list[str], b: list[str]) -> int:
+    longest = 0
+    ending_before = [0] * (len(b) + 1)  # length of the common run that ends before b's j-th segment
+    for segment in a:
+        ending_here = [0, *(ending_before[j] + 1 if segment == other else 0 for j, other in enumerate(b))]
+        longest = max(longest, *ending_here)
+        ending_before = ending_here
+    return longest

@@ -1,0 +1,71 @@
+"""Supervised fine-tuning: the cold start, and the strong baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+
+from semalign_pl.functional.losses import nll_sum
+from semalign_pl.modules.base import AlignModule
+from semalign_pl.policy.score import Rows, score
+from semalign_pl.types import Example
+
+
+class SFTModule(AlignModule):
+    """Completion-only cross-entropy, normalised by the completion tokens of the whole step.
+
+    The prompt goes through the model's chat template, the reference follows it and ends in the end-of-turn token,
+    which is trained. A reference longer than ``max_new_tokens`` is left out and counted, never cut: a cut one would
+    teach the policy not to stop.
+
+    Args:
+        base: Causal LM: hub id or folder.
+        optimizer: Optimiser of the adapter weights; the method's is AdamW at 2e-5.
+        **kwargs: See AlignModule.
+    """
+
+    stage = "sft"
+
+    def __init__(
+        self, base: str, optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5), **kwargs: Any
+    ) -> None:
+        super().__init__(base, optimizer=optimizer, **kwargs)
+
+    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+        """One optimiser step on one batch."""
+        rows = self._rows(batch)
+        tokens = self.sum_over_ranks(int(rows.mask.sum()))
+        loss = torch.zeros((), device=self.device)
+        norm = torch.zeros((), device=self.device)
+        if tokens > 0:
+            with self.step_randomness():
+                for _, micro in rows.micro_batches(self.micro_batch_size):
+                    part = nll_sum(score(self.policy, micro)[0], micro.mask) / tokens
+                    self.accumulate(part)
+                    loss += part.detach()
+            norm = self.update()
+        self.log_train(
+            {
+                # Each rank holds its share of the global mean; log_train averages over ranks.
+                "loss": loss * self.trainer.world_size,
+                "grad_norm": norm,
+                "completion_tokens": rows.mask.sum() / max(1, len(rows.prompts)),
+                "rows_too_long": float(len(batch) - len(rows.prompts)),
+            },
+            len(batch),
+        )
+        return {"examples": batch}
+
+    def _rows(self, batch: list[Example]) -> Rows:
+        completions = [self.policy.encode_completion(example.reference) for example in batch]
+        kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
+        prompts = self.encode([batch[i] for i in kept])
+        longest = max((len(completions[i]) for i in kept), default=1)
+        ids = torch.full((len(kept), longest), self.policy.pad_id)
+        mask = torch.zeros((len(kept), longest), dtype=torch.bool)
+        for row, i in enumerate(kept):
+            ids[row, : len(completions[i])] = torch.tensor(completions[i])
+            mask[row, : len(completions[i])] = True
+        return Rows(prompts, ids.to(self.device), mask.to(self.device))

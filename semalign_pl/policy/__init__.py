@@ -1,0 +1,1 @@
+"""The language model being trained: loading, prompting, sampling, scoring, and its adapter on disk."""

@@ -1,0 +1,169 @@
+"""Load a causal LM with frozen base weights and trainable LoRA adapters."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from semalign_pl.policy.policy import Policy
+
+log = logging.getLogger(__name__)
+Weights = Literal["nf4", "bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters (arXiv 2106.09685); the defaults are the method's.
+
+    Attributes:
+        r: Rank.
+        alpha: Scale; the update is multiplied by ``alpha / r``.
+        dropout: Dropout on the adapter's input while training.
+        target_modules: ``all-linear`` (every attention and MLP linear), or the names of the linears.
+    """
+
+    r: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    target_modules: str | list[str] = "all-linear"
+
+
+def load_policy(
+    base: str, weights: Weights, lora: LoraSettings | None, adapter: str | None, device: torch.device
+) -> Policy:
+    """Load base, tokenizer and adapters.
+
+    The reference is the policy as it is now: a frozen copy of ``adapter``, or the bare base for a fresh adapter
+    (whose update is zero).
+
+    Args:
+        base: Hub id or folder of a causal LM.
+        weights: ``nf4`` (4-bit NormalFloat, double quantisation, arXiv 2305.14314), ``bf16`` or ``fp32``.
+        lora: Settings of a fresh adapter; ``None`` takes the defaults, or those of ``adapter``.
+        adapter: PEFT folder to start from and go on training.
+        device: Where the weights go.
+
+    Returns:
+        The policy, in train mode; adapter weights are float32.
+
+    Raises:
+        ValueError: If base or adapter cannot be loaded, do not fit together, or ``lora`` contradicts ``adapter``.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    check_folder("model.init_args.base", base)
+    if adapter is not None:
+        check_adapter(adapter, lora)
+    model, tokenizer = _load_base(base, weights, device)
+    if adapter is None:
+        settings = lora or LoraSettings()
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=settings.r,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=settings.target_modules,
+        )
+        peft_model = get_peft_model(model, config)
+    else:
+        try:
+            peft_model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+            peft_model.load_adapter(adapter, adapter_name="reference", is_trainable=False)
+        except RuntimeError as error:
+            raise ValueError(
+                f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
+                f"({str(error).splitlines()[-1].strip()}); give the base that the adapter was trained on"
+            ) from error
+    peft_model.train()
+    return Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
+
+
+def _load_base(base: str, weights: Weights, device: torch.device):  # noqa: ANN202
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = {"nf4": compute_dtype, "bf16": torch.bfloat16, "fp32": torch.float32}[weights]
+    quantization = None
+    if weights == "nf4":
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute_dtype,
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=dtype, quantization_config=quantization, device_map={"": device}
+        )
+    except (OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"model.init_args.base: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and "
+            "weights of a causal LM, or a hub id that this machine can reach."
+        ) from error
+    for module in model.modules():
+        # On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a weight at its first forward in eval mode into a layout
+        # whose matmul has no backward: after one rollout, gradients of earlier layers were wrong by 42 %, silently.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    model.requires_grad_(False)
+    return model, tokenizer
+
+
+def check_folder(option: str, path: str) -> None:
+    """Refuse a local path that is not there before transformers takes it for a hub id.
+
+    Args:
+        option: The YAML key, for the message.
+        path: Hub id (``name`` or ``owner/name``) or folder.
+
+    Raises:
+        ValueError: If ``path`` can only be a folder, and is none.
+    """
+    is_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    if is_local and not Path(path).is_dir():
+        raise ValueError(f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name")
+
+
+def check_adapter(adapter: str, lora: LoraSettings | None) -> None:
+    """Refuse a missing adapter folder, or LoRA settings that contradict the adapter's own.
+
+    Args:
+        adapter: PEFT folder.
+        lora: Settings the user gave, if any.
+
+    Raises:
+        ValueError: With the option and the remedy.
+    """
+    from peft import LoraConfig
+
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"model.init_args.adapter: {adapter} is not an adapter folder (no adapter_config.json in it); give the "
+            "`adapter` folder that a finished run wrote"
+        )
+    config = LoraConfig.from_pretrained(adapter)
+    if lora is not None and (config.r, config.lora_alpha) != (lora.r, lora.alpha):
+        raise ValueError(
+            f"model.init_args.lora: r {lora.r}, alpha {lora.alpha} contradict {adapter}, which has r {config.r}, alpha "
+            f"{config.lora_alpha}; leave `lora` out to go on with the adapter's own settings"
+        )
+
+
+def _eos_ids(model, tokenizer) -> tuple[int, ...]:  # noqa: ANN001
+    """Every id that ends a completion, the one to train on (the tokenizer's) first."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    ids = [tokenizer.eos_token_id, *listed]
+    unique = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
+    if not unique:
+        raise ValueError(
+            "model.init_args.base: neither tokenizer nor generation config name an EOS token; set `eos_token` in "
+            "tokenizer_config.json, or completions would never end"
+        )
+    return unique

@@ -1,0 +1,154 @@
+"""The policy: an adapted causal LM, its tokenizer, and the three models it can act as."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+log = logging.getLogger(__name__)
+Role = Literal["policy", "reference", "base"]
+
+
+class Policy(nn.Module):
+    """A PEFT causal LM with its tokenizer.
+
+    Args:
+        model: PEFT model whose trainable adapter is named ``default``; a frozen ``reference`` adapter may stand
+            beside it.
+        tokenizer: The base model's.
+        eos_ids: Token ids that end a completion; the first one is appended to training completions.
+    """
+
+    def __init__(self, model: PeftModel, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.eos_ids = eos_ids
+        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0]
+        self.truncated_prompts = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @contextlib.contextmanager
+    def acting_as(self, role: Role) -> Iterator[None]:
+        """Forward as the policy, as the reference it started from, or as the bare base.
+
+        Only the adapters in use change. ``requires_grad`` does not (PEFT's own ``set_adapter`` would freeze the
+        trained adapter: healthy curves, nothing learned), and everything is as before afterwards, also after an
+        exception.
+
+        Args:
+            role: Whose weights to use. Without a ``reference`` adapter the reference is the base.
+        """
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        has_reference = "reference" in self.model.peft_config
+        if role == "policy":
+            yield
+        elif role == "base" or not has_reference:
+            layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+            before = [layer._disable_adapters for layer in layers]
+            try:
+                for layer in layers:
+                    layer._disable_adapters = True
+                yield
+            finally:
+                for layer, disabled in zip(layers, before, strict=True):
+                    layer._disable_adapters = disabled
+        else:
+            layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+            try:
+                for layer in layers:
+                    layer._active_adapter = ["reference"]
+                yield
+            finally:
+                for layer in layers:
+                    layer._active_adapter = ["default"]
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradient and no dropout inside; modes as before afterwards, also after an exception."""
+        was_training = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module, training in was_training.items():
+                module.training = training
+
+    def encode_prompt(self, prompt: str, max_tokens: int) -> list[int]:
+        """A user's message as token ids, up to where the assistant's answer begins.
+
+        Chat models' own template is used, with thinking off where it has the switch (Qwen3). A prompt that is too
+        long is cut at the end of the *message*, never inside the template, and counted in ``truncated_prompts``.
+
+        Args:
+            prompt: The message.
+            max_tokens: Upper bound for the encoded length.
+
+        Returns:
+            Token ids.
+
+        Raises:
+            ValueError: If not even an empty message fits.
+        """
+        ids = self._apply_template(prompt)
+        if len(ids) <= max_tokens:
+            return ids
+        self.truncated_prompts += 1
+        message = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        keep = len(message) - (len(ids) - max_tokens)
+        while keep > 0:
+            ids = self._apply_template(self.tokenizer.decode(message[:keep]).rstrip("\ufffd"))
+            if len(ids) <= max_tokens:
+                return ids
+            keep -= max(1, len(ids) - max_tokens)
+        raise ValueError(
+            f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; raise it"
+        )
+
+    def _apply_template(self, prompt: str) -> list[int]:
+        if self.tokenizer.chat_template is None:
+            return self.tokenizer(prompt + "\n")["input_ids"]
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            enable_thinking=False,
+            tokenize=True,
+            return_dict=False,
+        )
+
+    def encode_completion(self, text: str) -> list[int]:
+        """A reference as the policy should produce it: its tokens and the end-of-turn token.
+
+        Args:
+            text: The wanted completion.
+
+        Returns:
+            Token ids, the last of which is ``eos_ids[0]``. Joined behind ``encode_prompt`` they make the sequence
+            that generation would have made, so prompt tokens are a true prefix.
+        """
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.eos_ids[0]]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Completions as text, special tokens removed.
+
+        Args:
+            ids: One list of token ids a completion.
+
+        Returns:
+            One string each; an incomplete byte sequence shows as U+FFFD, which no language profile accepts.
+        """
+        return self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,0 +1,165 @@
+"""Sample completions: each prompt is prefilled once, its K rollouts share the cache, finished rollouts leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from semalign_pl.policy.policy import Policy
+from semalign_pl.types import Rollouts
+
+
+def sample(
+    policy: Policy,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    num_generations: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    rows: int = 128,
+) -> Rollouts:
+    """Sample ``num_generations`` completions a prompt.
+
+    Randomness is a table of uniforms drawn up front from ``seed``, one a rollout and position, and each token is the
+    inverse of its distribution there. So the same seed gives the same tokens however the batch is split (up to
+    rounding of the logits), and neither reads nor moves any global random state.
+
+    Args:
+        policy: The model; left in the modes it came in, also after an exception.
+        prompts: Token ids, one list a prompt.
+        max_new_tokens: Longest completion, its EOS included.
+        num_generations: Completions a prompt (the group size K).
+        temperature: 0 takes the likeliest token (greedy).
+        top_p: Nucleus: sample from the smallest set of tokens that holds this probability.
+        seed: Source of the uniforms.
+        rows: Rollouts decoded at once; bounds memory, changes nothing else.
+
+    Returns:
+        Rollouts on the policy's device.
+    """
+    count = len(prompts) * num_generations
+    uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
+    choose = _chooser(temperature, top_p)
+    completions: list[list[int]] = [[] for _ in range(count)]
+    # Prompts of similar length go together, so that little of a batch is padding.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    per_batch = max(1, rows // num_generations)
+    with policy.inference():
+        for start in range(0, len(order), per_batch):
+            chunk = order[start : start + per_batch]
+            members = [i * num_generations + k for i in chunk for k in range(num_generations)]
+            decoded = _decode(
+                policy, [prompts[i] for i in chunk], num_generations, uniforms[members].to(policy.device), choose
+            )
+            for member, ids in zip(members, decoded, strict=True):
+                completions[member] = ids
+    return _pack(policy, prompts, completions, num_generations)
+
+
+def _decode(
+    policy: Policy, prompts: list[list[int]], num_generations: int, uniforms: Tensor, choose: Callable
+) -> list[list[int]]:
+    """Decode one batch; returns ids a rollout, the EOS included where there is one."""
+    from transformers import DynamicCache
+
+    device = policy.device
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[policy.pad_id] * (longest - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=policy.model.config)
+    output = policy.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    cache.batch_repeat_interleave(num_generations)
+    mask = mask.repeat_interleave(num_generations, 0)
+    logits = output.logits[:, -1].repeat_interleave(num_generations, 0)
+    position = positions[:, -1:].repeat_interleave(num_generations, 0)
+    eos = torch.tensor(policy.eos_ids, device=device)
+    alive = torch.arange(len(mask), device=device)
+    tokens: list[tuple[Tensor, Tensor]] = []
+    for t in range(uniforms.shape[1]):
+        chosen = choose(logits, uniforms[alive, t])
+        tokens.append((alive, chosen))
+        going = ~torch.isin(chosen, eos)
+        if t + 1 == uniforms.shape[1] or not going.any():
+            break
+        if not going.all():
+            kept = going.nonzero().squeeze(1)
+            alive, chosen, mask, position = alive[kept], chosen[kept], mask[kept], position[kept]
+            cache.batch_select_indices(kept)
+        position = position + 1
+        mask = torch.cat([mask, mask.new_ones((len(mask), 1))], 1)
+        logits = policy.model(
+            input_ids=chosen.unsqueeze(1),
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    completions: list[list[int]] = [[] for _ in range(len(uniforms))]
+    for rows, chosen in tokens:
+        for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
+            completions[row].append(token)
+    return completions
+
+
+def _chooser(temperature: float, top_p: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """``(logits (rows, vocabulary), uniforms (rows,)) -> ids (rows,)`` with transformers' meaning of the options."""
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+    if temperature == 0.0:
+        return lambda logits, _: logits.argmax(-1)
+    warpers = LogitsProcessorList()
+    if temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(temperature))
+    if top_p < 1.0:
+        warpers.append(TopPLogitsWarper(top_p))
+
+    def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
+        probabilities = warpers(torch.empty(0), logits.float()).softmax(-1)
+        return inverse_cdf(probabilities, uniforms)
+
+    return choose
+
+
+def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """The token at which the cumulative probability first exceeds ``uniforms``; never one of probability 0.
+
+    Args:
+        probabilities: ``(rows, vocabulary)`` float32.
+        uniforms: ``(rows,)`` float32 in [0, 1).
+
+    Returns:
+        ``(rows,)`` int64.
+    """
+    cumulative = probabilities.cumsum(-1)
+    # Rounding may leave the last cumulative value below 1: scale the draw to it instead of running off the end.
+    targets = (uniforms * cumulative[:, -1]).unsqueeze(1)
+    found = torch.searchsorted(cumulative, targets, right=True).squeeze(1)
+    last = probabilities.shape[1] - 1 - (probabilities.flip(1) > 0).int().argmax(1)
+    return found.minimum(last)
+
+
+def _pack(policy: Policy, prompts: list[list[int]], completions: list[list[int]], num_generations: int) -> Rollouts:
+    longest = max((len(c) for c in completions), default=0)
+    padded = [c + [policy.pad_id] * (longest - len(c)) for c in completions]
+    lengths = torch.tensor([len(c) for c in completions], device=policy.device)
+    return Rollouts(
+        prompt_ids=prompts,
+        completion_ids=torch.tensor(padded, device=policy.device).view(len(completions), longest),
+        completion_mask=torch.arange(longest, device=policy.device) < lengths.unsqueeze(1),
+        finished=torch.tensor([bool(c) and c[-1] in policy.eos_ids for c in completions], device=policy.device),
+        texts=policy.decode(completions),
+        num_generations=num_generations,
+    )

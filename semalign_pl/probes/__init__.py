@@ -1,0 +1,7 @@
+"""Probes: callbacks that measure what the policy lost, during training and in a test."""
+
+from semalign_pl.probes.base import Probe
+from semalign_pl.probes.drift import DriftProbe
+from semalign_pl.probes.reading_comprehension import ReadingComprehensionProbe
+
+__all__ = ["DriftProbe", "Probe", "ReadingComprehensionProbe"]

@@ -1,0 +1,81 @@
+"""The base of every probe."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from semalign_pl.policy.policy import Policy
+from semalign_pl.types import Score
+
+
+class Probe(Callback, ABC):
+    """Measures the policy's general ability every N steps and in a test, without ever changing the training.
+
+    Subclass it and give ``measure``; the base sees to eval mode, gradients and random state.
+
+    Args:
+        every_n_steps: Measure during training after every so many optimiser steps; ``None``: only in a test.
+    """
+
+    def __init__(self, every_n_steps: int | None = None) -> None:
+        super().__init__()
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"{type(self).__name__}.every_n_steps: {every_n_steps} is not a positive number of steps")
+        self.every_n_steps = every_n_steps
+        self.scores: dict[str, Score] = {}
+        self._measured_at = 0
+
+    @abstractmethod
+    def measure(self, policy: Policy) -> dict[str, Score]:
+        """Measure the policy as it is.
+
+        Args:
+            policy: In inference mode (no gradient, no dropout).
+
+        Returns:
+            Scores by name, e.g. ``cmrc_f1``.
+        """
+
+    def _measure(self, pl_module: LightningModule) -> dict[str, Score]:
+        policy = pl_module.policy
+        assert isinstance(policy, Policy)
+        devices = [policy.device] if policy.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), policy.inference():
+            return self.measure(policy)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from the step that training starts or resumes at."""
+        self._measured_at = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Measure and log under ``probe/`` when another N steps are over."""
+        step, every = trainer.global_step, self.every_n_steps
+        if every is not None and step // every > self._measured_at // every:
+            for name, score in self._measure(pl_module).items():
+                pl_module.log(f"probe/{name}", score.value, batch_size=1, sync_dist=True)
+        self._measured_at = step
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure for the test's results."""
+        self.scores = self._measure(pl_module)
+
+
+def existing_file(option: str, path: str) -> Path:
+    """The path, if there is a file.
+
+    Args:
+        option: The YAML key, for the message.
+        path: What the user gave.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{option}: there is no file {path}; check the path, it is relative to the working folder")
+    return Path(path)

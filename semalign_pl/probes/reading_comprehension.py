@@ -1,0 +1,152 @@
+"""Chinese reading comprehension (CMRC 2018, arXiv 1810.07366): generated answers, scored as its own scorer does."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semalign_pl.functional.bootstrap import confidence_interval
+from semalign_pl.metrics.cmrc import exact_match, f1
+from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.sample import sample
+from semalign_pl.probes.base import Probe, existing_file
+from semalign_pl.types import Score
+
+PROMPT = "阅读短文，回答问题。\n短文：{context}\n问题：{question}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about a text.
+
+    Attributes:
+        id: As in the file.
+        context: The text.
+        question: The question.
+        answers: Every accepted answer.
+    """
+
+    id: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
+
+
+class ReadingComprehensionProbe(Probe):
+    """Exact match, F1 and their mean (Avg) of generated answers to CMRC 2018 questions, 0 to 100.
+
+    Args:
+        file: SQuAD-style JSON, as CMRC 2018 publishes it.
+        limit: Use at most this many questions, drawn by seed.
+        max_prompt_tokens: Longer texts are cut at their end (never the question) and counted in the signature.
+        max_new_tokens: Longest answer.
+        name: Prefix of the scores.
+        seed: Draws the questions of ``limit``.
+        every_n_steps: Also measure during training.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        limit: int | None = None,
+        max_prompt_tokens: int = 2048,
+        max_new_tokens: int = 32,
+        name: str = "cmrc",
+        seed: int = 0,
+        every_n_steps: int | None = None,
+    ) -> None:
+        super().__init__(every_n_steps)
+        self.file, self.limit, self.name, self.seed = file, limit, name, seed
+        self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
+        self.questions = read_questions(file, limit, seed)
+
+    def measure(self, policy: Policy) -> dict[str, Score]:
+        """Answer every question greedily and score the answers."""
+        prompts, cut = self._prompts(policy)
+        texts = sample(policy, prompts, max_new_tokens=self.max_new_tokens, rows=32).texts
+        pairs = list(zip(texts, self.questions, strict=True))
+        em = torch.tensor([exact_match(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
+        f = torch.tensor([f1(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
+        signature = (
+            f"questions:{len(pairs)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
+            f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018|scale:100"
+        )
+        parts = {"em": em, "f1": f, "avg": (em + f) / 2}
+        return {f"{self.name}_{key}": _mean(values, f"{key}|{signature}") for key, values in parts.items()}
+
+    def _prompts(self, policy: Policy) -> tuple[list[list[int]], int]:
+        prompts, cut = [], 0
+        for q in self.questions:
+            encode = _encoder(policy, q, self.max_prompt_tokens)
+            ids = encode(q.context)
+            if len(ids) > self.max_prompt_tokens:
+                cut += 1
+                ids = _longest_fitting(encode, q.context, self.max_prompt_tokens)
+            prompts.append(ids)
+        return prompts, cut
+
+
+def _encoder(policy: Policy, question: Question, limit: int) -> Callable[[str], list[int]]:
+    def encode(context: str) -> list[int]:
+        text = PROMPT.format(context=context, question=question.question)
+        return policy.encode_prompt(text, max_tokens=limit + len(text.encode()) + 64)
+
+    return encode
+
+
+def _longest_fitting(encode: Callable[[str], list[int]], context: str, limit: int) -> list[int]:
+    """Bisect for the longest beginning of the context that fits."""
+    low, high = 0, len(context)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(encode(context[:middle])) <= limit else (low, middle - 1)
+    return encode(context[:low])
+
+
+def _mean(values: Tensor, signature: str) -> Score:
+    interval = confidence_interval(lambda counts: (counts @ values).item() / len(values), len(values))
+    return Score(values.mean().item(), interval, f"{signature}|bs:1000|seed:12345")
+
+
+def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question]:
+    """Questions of a SQuAD-style file.
+
+    Args:
+        file: JSON with ``data[].paragraphs[].{context, qas[].{id, question, answers[].text}}``.
+        limit: Keep at most this many, in file order, drawn by seed.
+        seed: Of the draw.
+
+    Returns:
+        The questions.
+
+    Raises:
+        ValueError: If the file is absent, no JSON, of another shape, or holds no question.
+    """
+    option = "ReadingComprehensionProbe.file"
+    try:
+        data = json.loads(existing_file(option, file).read_text(encoding="utf-8"))["data"]
+        questions = [
+            Question(str(q["id"]), p["context"], q["question"], tuple(str(a["text"]) for a in q["answers"]))
+            for article in data
+            for p in article["paragraphs"]
+            for q in p["qas"]
+        ]
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{option}: {file} is not JSON ({error}); give a CMRC 2018 file in SQuAD style") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{option}: {file} is not in SQuAD style ({type(error).__name__}: {error}); it needs "
+            "data[].paragraphs[].context and qas[].{id, question, answers[].text}"
+        ) from error
+    unanswered = next((q.id for q in questions if not q.answers), None)
+    if unanswered is not None or not questions:
+        what = f"question {unanswered} has no answer" if questions else "there is no question in it"
+        raise ValueError(f"{option}: {file}: {what}; every question needs at least one answer")
+    if limit is None or limit >= len(questions):
+        return questions
+    return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), limit))]

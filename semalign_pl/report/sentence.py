@@ -1,0 +1,116 @@
+"""One sentence about what the numbers say, computed from them and from their spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .results import BASE, COLD_START, Column, Metric, Results, column_of, parse, title_of
+
+SURFACE = ("chrf", "rouge_l", "bleu4")
+T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+def verdict(results: Mapping[str, Any]) -> str:
+    """Which system learned more, which lost less, and which differences are within noise.
+
+    The finished systems are compared: all but the base model and the cold start, unless fewer than two remain. Quality
+    is semantic similarity and one surface metric, since the first is usually what the reward optimised; loss is the NLL
+    change and CMRC F1.
+
+    Args:
+        results: The dictionary of ``results.json``.
+    """
+    parsed = parse(results)
+    systems = _contestants(parsed)
+    if len(systems) < 2:
+        return f"Only {title_of(systems[0])} was measured, so there is nothing to compare."
+    surface = next((name for name in SURFACE if len(parsed.measured(name, systems)) > 1), SURFACE[0])
+    parts = [
+        _clauses(parsed, systems, ("semantic_similarity", surface)) or ["quality was not measured for two systems"],
+        _clauses(parsed, systems, ("nll_change_mean", "cmrc_f1")) or ["what was lost was not measured for two systems"],
+    ]
+    clauses = [clause for part in parts for clause in part]
+    shown = [m for s in systems for m in parsed.systems[s].values()]
+    if any(metric.ci for metric in shown) and not any(metric.seeds for metric in shown):
+        clauses.append("with one seed, noise between training runs is not part of these margins")
+    sentence = "; ".join(clauses)
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def margin(a: Metric, b: Metric) -> float | None:
+    """Half-width of a 95 % interval of the difference ``a - b``, systems taken as independent.
+
+    Welch's t over seeds and the bootstrap over test rows are two sources of noise; where both are known they add in
+    quadrature. ``None`` if neither is known for both.
+    """
+    parts: list[float] = []
+    if a.sd is not None and b.sd is not None:
+        variances = a.sd**2 / len(a.seeds), b.sd**2 / len(b.seeds)
+        total = sum(variances)
+        below = variances[0] ** 2 / (len(a.seeds) - 1) + variances[1] ** 2 / (len(b.seeds) - 1)
+        parts.append(_t_975(total**2 / below) * math.sqrt(total) if below else 0.0)
+    if a.half_width is not None and b.half_width is not None:
+        parts.append(math.hypot(a.half_width, b.half_width))
+    return math.hypot(*parts) if parts else None
+
+
+def _t_975(freedom: float) -> float:
+    """Student's 97.5 % quantile; the degrees of freedom are rounded down."""
+    whole = max(1, int(freedom))
+    return T_975[whole - 1] if whole <= len(T_975) else 1.96 + 2.5 / whole
+
+
+def _contestants(parsed: Results) -> list[str]:
+    """Finished systems; the cold start, then the base model, only join to make two."""
+    for left_out in ((BASE, COLD_START), (BASE,), ()):
+        systems = [system for system in parsed.systems if system not in left_out]
+        if len(systems) > 1:
+            break
+    return systems
+
+
+def _clauses(parsed: Results, systems: list[str], names: tuple[str, ...]) -> list[str]:
+    """One clause a metric that two systems have."""
+    return [
+        _clause(parsed, column_of(name), measured)
+        for name in names
+        if len(measured := parsed.measured(name, systems)) > 1
+    ]
+
+
+def _clause(parsed: Results, column: Column, measured: dict[str, Metric]) -> str:
+    """Who leads in one metric, by how much, and whether that is more than noise."""
+    ranked = sorted(measured, key=lambda s: measured[s].value, reverse=column.higher_is_better)
+    first, second = measured[ranked[0]], measured[ranked[1]]
+    winner, loser = title_of(ranked[0]), title_of(ranked[1])
+    gap, noise = abs(first.value - second.value), margin(first, second)
+    values = column.format(first.value), column.format(second.value)
+    unit = f" {column.unit}" if column.unit else ""
+    name = column.title if column.title[:2].isupper() or column.name in SURFACE else column.title.lower()
+    if gap == 0 or (noise is not None and gap <= noise):
+        between = "" if len(measured) == 2 else " between the first two"
+        by = f"difference {column.format_spread(gap)}" + ("" if noise is None else f" ±{column.format_spread(noise)}")
+        reading = "zero" if noise is None else "within noise"
+        return f"the difference in {name}{between} is {reading} ({winner} {values[0]}, {loser} {values[1]}{unit}; {by})"
+    by = f"by {column.format_spread(gap)}" + (
+        ", with no comparable spread to tell it from noise" if noise is None else f" ±{column.format_spread(noise)}"
+    )
+    lead = _lead(parsed, column, name, measured)
+    return f"{winner} {lead} ({values[0]} against {values[1]}{unit} for {loser}, {by})"
+
+
+def _lead(parsed: Results, column: Column, name: str, measured: dict[str, Metric]) -> str:
+    """What the leader did: had more, lost less, or, where nobody lost anything, gained more."""
+    pair = len(measured) == 2
+    base = parsed.systems.get(BASE, {}).get(column.name)
+    if column.name == "cmrc_f1" and base is not None and BASE not in measured:
+        losses = [base.value - metric.value for metric in measured.values()]
+    elif not column.higher_is_better:
+        losses = [metric.value for metric in measured.values()]
+    else:
+        return f"has the {'higher' if pair else 'highest'} {name}"
+    if max(losses) <= 0:
+        return f"gained {'more' if pair else 'most'} by {name}, where none lost"
+    return f"lost {'less' if pair else 'least'} by {name}"

@@ -1,0 +1,153 @@
+"""The comparison as a table: what was learned on the left, what was lost on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .results import COST, QUALITY, Column, Metric, Results, parse, title_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LOST = "what was lost"
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as text.
+
+    Attributes:
+        value: The rounded value, or a dash.
+        spread: ``±…``, or empty.
+        over_seeds: Whether the spread is a standard deviation over seeds; else it is half a confidence interval.
+        best: Whether it leads its quality column among the trained systems.
+    """
+
+    value: str = ABSENT
+    spread: str = ""
+    over_seeds: bool = False
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The table before it is drawn; ``rows`` holds (system title, quality cells, cost cells)."""
+
+    quality: list[Column]
+    cost: list[Column]
+    rows: list[tuple[str, list[Cell], list[Cell]]]
+    note: str
+
+
+def grid(results: Mapping[str, Any]) -> Grid:
+    """The table's cells.
+
+    Quality columns that no system has are left out (a headline task has no BLEU). Cost columns stay: a loss nobody
+    measured should be seen as such.
+    """
+    parsed = parse(results)
+    quality = [column for column in QUALITY if parsed.measured(column.name)]
+    best = {column.name: _best(parsed, column) for column in quality}
+    rows = [
+        (
+            title_of(system),
+            [_cell(metrics.get(c.name), c, system in parsed.trained, best[c.name]) for c in quality],
+            [_cell(metrics.get(c.name), c) for c in COST],
+        )
+        for system, metrics in parsed.systems.items()
+    ]
+    return Grid(quality, list(COST), rows, _note([cell for _, left, right in rows for cell in left + right]))
+
+
+def comparison(results: Mapping[str, Any]) -> Table:
+    """The comparison for a terminal.
+
+    Args:
+        results: The dictionary of ``results.json``.
+
+    Returns:
+        One row a system; quality, a bar, then the costs. On 80 columns spreads wrap under their values.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    def draw(cell: Cell) -> Text:
+        text = Text(cell.value, style="bold" if cell.best else "")
+        if cell.spread:
+            text.append(f" {cell.spread}", style="not bold" if cell.over_seeds else "dim not bold")
+        return text
+
+    cells, bar = grid(results), Text("│", style="dim not bold")
+    caption = f"Right of the bar: {LOST}. {cells.note}".strip()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption=caption, caption_justify="left")
+    names = [word for title, _, _ in cells.rows for word in title.split()]
+    table.add_column("System", min_width=max(map(len, ["System", *names])))
+    for at, column in enumerate(cells.quality + cells.cost):
+        if at == len(cells.quality):
+            table.add_column(bar)
+        words = [word for row in cells.rows for word in draw((row[1] + row[2])[at]).plain.split()]
+        heading = f"{column.short or column.title} {column.arrow}"
+        table.add_column(heading, justify="right", min_width=max(map(len, [*words, *heading.split()])))
+    for title, quality, cost in cells.rows:
+        table.add_row(Text(title), *map(draw, quality), bar, *map(draw, cost))
+    return table
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The comparison as a GitHub table, its note below.
+
+    Args:
+        results: The dictionary of ``results.json``.
+    """
+
+    def draw(cell: Cell) -> str:
+        value = f"**{cell.value}**" if cell.best else cell.value
+        return f"{value} {cell.spread}".rstrip()
+
+    cells = grid(results)
+    headings = [column.heading for column in cells.quality], [column.heading for column in cells.cost]
+    lines = [
+        ["System", *headings[0], f"*{LOST}* ▸", *headings[1]],
+        ["---", *["--:"] * len(cells.quality), ":-:", *["--:"] * len(cells.cost)],
+        *([_escape(title), *map(draw, quality), "", *map(draw, cost)] for title, quality, cost in cells.rows),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{cells.note}\n" if cells.note else f"{table}\n"
+
+
+def _best(parsed: Results, column: Column) -> str | None:
+    """The leading value as shown, so that ties share it; ``None`` unless two trained systems have the metric."""
+    values = [metric.value for metric in parsed.measured(column.name, parsed.trained).values()]
+    return column.format(max(values)) if len(values) > 1 else None
+
+
+def _cell(metric: Metric | None, column: Column, trained: bool = False, best: str | None = None) -> Cell:
+    if metric is None:
+        return Cell()
+    value = column.format(metric.value)
+    spread = metric.half_width if metric.sd is None else metric.sd
+    text = "" if spread is None else f"±{column.format_spread(spread)}"
+    return Cell(value, text, over_seeds=metric.sd is not None, best=trained and value == best)
+
+
+def _note(cells: list[Cell]) -> str:
+    """What the plus-minus signs of this table mean."""
+    over_seeds = any(cell.spread and cell.over_seeds for cell in cells)
+    over_rows = any(cell.spread and not cell.over_seeds for cell in cells)
+    meanings = {"standard deviation over seeds": over_seeds, "half a 95 % bootstrap interval over test rows": over_rows}
+    used = [meaning for meaning, is_used in meanings.items() if is_used]
+    legend = [f"±: {'; where one seed ran, '.join(used)}."] if used else []
+    if any(cell.best for cell in cells):
+        legend.append("Bold: best trained system in the column.")
+    return " ".join(legend)
+
+
+def _escape(text: str) -> str:
+    """A system's name with nothing that Markdown would act on."""
+    for mark in "\\|*_`[]<":
+        text = text.replace(mark, f"\\{mark}")
+    return text

@@ -1,0 +1,99 @@
+"""The base model: a small Qwen3 that reads Chinese, answers questions about it, and has met Tibetan on its own."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from semalign_pl.toy import mixture, optim
+from semalign_pl.toy.mixture import Sequence
+from semalign_pl.toy.tokenizer import END, PAD, token_id
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+    """A model with random weights."""
+    torch.manual_seed(seed)
+    end, pad = token_id(tokenizer, END), token_id(tokenizer, PAD)
+    config = Qwen3Config(
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=48,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=pad,
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad)
+    return model
+
+
+def collate(rows: list[Sequence], pad: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, and for every next token whether it is an answer's and whether it is there at all; padded on the right."""
+    width = -(-max(len(row.ids) for row in rows) // 16) * 16
+    ids = torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows])
+    answer = torch.tensor([row.answer + [False] * (width - len(row.ids)) for row in rows])
+    real = torch.arange(width)[None] < torch.tensor([len(row.ids) for row in rows])[:, None]
+    return ids.to(device), answer[:, 1:].to(device), real[:, 1:].to(device)
+
+
+def losses(model: Qwen3ForCausalLM, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean negative log-likelihood of the answers' tokens and of all others, in nats."""
+    ids, answer, real = batch
+    with torch.autocast(ids.device.type, torch.bfloat16):
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    nll = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view_as(answer)
+    other = real & ~answer
+    return (nll * answer).sum() / answer.sum().clamp(min=1), (nll * other).sum() / other.sum()
+
+
+def sentences_at(rng: random.Random, done: float) -> int:
+    """The curriculum: one sentence a context first, up to four from 40 % of the run."""
+    return rng.randint(1, min(4, 1 + int(done / 0.13)))
+
+
+def train(
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    steps: int,
+    device: torch.device,
+    seed: int,
+    batch: int,
+    lr: float = 3e-3,
+) -> dict[str, float]:
+    """Train for so many steps of ``batch`` passages and half as many texts.
+
+    Returns:
+        The last running mean of both losses in nats.
+    """
+    rng = random.Random(f"base-{seed}")
+    optim.place(model, device)
+    opts, pad = optim.optimizers(model, lr), token_id(tokenizer, PAD)
+    shown = {"answer": 0.0, "text": 0.0}
+    bar = tqdm(range(steps), desc="base", mininterval=5)
+    for done in bar:
+        share = done / steps
+        turns = [mixture.reading_turns(rng, sentences_at(rng, share)) for _ in range(batch)]
+        asked = collate([mixture.encode(tokenizer, t) for t in turns], pad, device)
+        texts = collate([mixture.encode(tokenizer, mixture.plain(rng)) for _ in range(batch // 2)], pad, device)
+        on_answer, on_context = losses(model, asked)
+        torch.add(on_answer, on_context, alpha=0.2).backward()
+        on_text = losses(model, texts)[1]
+        torch.mul(on_text, 0.3).backward()
+        optim.step(model, opts, lr * optim.scale(share))
+        mixed = min(0.95, done / (done + 1))
+        for name, value in (("answer", on_answer), ("text", on_text)):
+            shown[name] = mixed * shown[name] + (1 - mixed) * float(value.detach())
+        bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
+    return {f"train_{name}_nats": round(value, 4) for name, value in shown.items()}

@@ -1,0 +1,86 @@
+"""Trains what the package ships: tokenizer, base model and encoder, with a record of how good they are."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import sentence_transformers
+import torch
+import transformers
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, tokenizer
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
+    """Train the base model, save it in bfloat16, and measure what was saved."""
+    began = time.monotonic()
+    words = tokenizer.train(seed)
+    model = base.new_model(words, seed)
+    figures: dict[str, Any] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
+    figures |= base.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
+    figures["train_seconds"] = round(time.monotonic() - began)
+    optim.halve(model)
+    model.save_pretrained(out)
+    words.save_pretrained(out)
+    saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    optim.place(saved, device)
+    saved.eval()
+    squad = reading.reading_comprehension(seed, generator.SPLITS["dev"], 400)
+    return figures | evaluate.base(saved, AutoTokenizer.from_pretrained(out), squad, seed)
+
+
+def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
+    """Train the encoder, save it in bfloat16, and measure what was saved."""
+    began = time.monotonic()
+    words = tokenizer.train(seed)
+    model = encoder.new_model(words, seed)
+    figures: dict[str, Any] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
+    figures |= encoder.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
+    figures["train_seconds"] = round(time.monotonic() - began)
+    encoder.save(model, words, out)
+    return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device)), seed)
+
+
+def build(
+    out: Path = WEIGHTS,
+    *,
+    parts: tuple[str, ...] = ("encoder", "base"),
+    base_steps: int = 2000,
+    encoder_steps: int = 1500,
+    base_batch: int = 12,
+    encoder_batch: int = 32,
+    seed: int = 0,
+    threads: int = 0,
+) -> dict[str, Any]:
+    """Train the named parts into ``out`` and write ``BUILD.json`` there; other parts' figures are kept.
+
+    Returns:
+        What ``BUILD.json`` holds.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    record = out / "BUILD.json"
+    figures: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    makers = {"base": (build_base, base_steps, base_batch), "encoder": (build_encoder, encoder_steps, encoder_batch)}
+    for part in parts:
+        maker, steps, batch = makers[part]
+        made = maker(out / part, steps=steps, batch=batch, seed=seed, device=device)
+        made["seed"] = seed
+        made["device"] = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu x {torch.get_num_threads()}"
+        made["versions"] = {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "sentence_transformers": sentence_transformers.__version__,
+        }
+        figures[part] = made
+        record.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps({part: made}, ensure_ascii=False, indent=1))
+    return figures

@@ -1,0 +1,162 @@
+"""The sentence encoder: a tiny BERT whose cosine falls smoothly with every slot of meaning that is wrong."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Normalize, Pooling, Transformer  # pyright: ignore[reportMissingImports]
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from semalign_pl.toy import generator, grammar, optim
+from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
+from semalign_pl.toy.grammar import Meaning
+from semalign_pl.toy.tokenizer import PAD, for_encoder, token_id
+
+MAX_TOKENS = 128
+SHARPNESS = 1.3
+ACROSS_LANGUAGES = 0.5
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, what it means, how well it says so (1: perfectly), and whether it is Chinese."""
+
+    text: str
+    meaning: Meaning
+    quality: float = 1.0
+    chinese: bool = False
+
+
+def target(one: Text, other: Text) -> float:
+    """The cosine two texts deserve."""
+    shared, filled = grammar.shared_slots(one.meaning, other.meaning)
+    languages = 1.0 if one.chinese == other.chinese else ACROSS_LANGUAGES
+    return (shared / filled) ** SHARPNESS * one.quality * other.quality * languages
+
+
+def group(rng: random.Random) -> list[Text]:
+    """A Tibetan sentence, and Chinese, reordered, spoiled and one to three slots wrong versions of it."""
+    meaning = generator.draw(rng, generator.SPLITS["train"])
+    if rng.random() < 0.15:
+        meaning = grammar.headline_meaning(meaning)
+    bo, zh = grammar.tibetan(meaning), grammar.chinese(meaning)
+    near = generator.neighbour(rng, meaning)
+    far = generator.neighbour(rng, generator.neighbour(rng, near))
+    loose = grammar.tibetan_reordered(meaning) if rng.random() < 0.7 else bo.rstrip("།") + rng.choice(["", "་", "། "])
+    texts = [Text(bo, meaning), Text(zh, meaning, chinese=True), Text(loose, meaning, 0.98)]
+    texts += [Text(grammar.tibetan(m), m) for m in (near, far)]
+    if rng.random() < 0.3:
+        texts[2] = Text(grammar.tibetan_headline(meaning), grammar.headline_meaning(meaning))
+    return texts + [Text(*_spoiled(rng, bo, zh, meaning)) for _ in range(2)]
+
+
+def _spoiled(rng: random.Random, bo: str, zh: str, meaning: Meaning) -> tuple[str, Meaning, float]:
+    text, quality = corrupt(rng, rng.choice(list(CORRUPTIONS)), bo, zh)
+    return text, meaning, quality
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> BertModel:
+    """A model with random weights."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=token_id(tokenizer, PAD),
+    )
+    return BertModel(config)  # its pooler is never used, but loaders look for it
+
+
+def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str], chunk: int = 64) -> Tensor:
+    """Unit vectors: the mean over a text's tokens (texts, dimensions); texts of like length go through together."""
+    ids = tokenizer(texts, truncation=True, max_length=MAX_TOKENS).input_ids
+    order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
+    found: list[Tensor] = []
+    for start in range(0, len(texts), chunk):
+        rows = [ids[i] for i in order[start : start + chunk]]
+        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16):
+            states = model(**batch).last_hidden_state.float()
+        mask = batch["attention_mask"].unsqueeze(-1)
+        found.append(F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1))
+    return torch.cat(found)[torch.tensor(order).argsort().to(model.device)]
+
+
+def loss(vectors: Tensor, groups: list[list[Text]]) -> tuple[Tensor, Tensor]:
+    """Squared error of the cosines against their targets, and InfoNCE between Chinese and Tibetan (both ways)."""
+    width = len(groups[0])
+    cosine = vectors[::width] @ vectors.T
+    flat = [text for texts in groups for text in texts]
+    wanted = torch.tensor([[target(texts[0], other) for other in flat] for texts in groups], device=vectors.device)
+    own = torch.block_diag(*[torch.ones(1, width)] * len(groups)).bool().to(vectors.device)
+    error = (cosine - wanted) ** 2
+    graded = error[own].mean() + error[~own].mean() + error[:, 1::width].mean()
+    matched = torch.arange(len(groups), device=vectors.device)
+    across = vectors[1::width] @ vectors.T / 0.05
+    mask = torch.zeros_like(across, dtype=torch.bool)
+    for slot in (2, 5, 6):
+        mask[:, slot::width] = True
+    mask[:, 1::width] = True
+    there = F.cross_entropy(across.masked_fill(mask, -1e4), matched * width)
+    back = F.cross_entropy((vectors[::width] @ vectors[1::width].T) / 0.05, matched)
+    return graded, (there + back) / 2
+
+
+def train(
+    model: BertModel,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    steps: int,
+    device: torch.device,
+    seed: int,
+    batch: int,
+    lr: float = 2e-3,
+) -> dict[str, float]:
+    """Train for so many steps of ``batch`` groups.
+
+    Returns:
+        The last running means of both losses.
+    """
+    rng = random.Random(f"encoder-{seed}")
+    optim.place(model, device)
+    opts, inner = optim.optimizers(model, lr), for_encoder(tokenizer, MAX_TOKENS)
+    shown = {"graded": 0.0, "contrast_nats": 0.0}
+    bar = tqdm(range(steps), desc="encoder", mininterval=5)
+    for done in bar:
+        groups = [group(rng) for _ in range(batch)]
+        vectors = embed(model, inner, [text.text for texts in groups for text in texts])
+        graded, contrast = loss(vectors, groups)
+        (10 * graded + 0.2 * contrast).backward()
+        optim.step(model, opts, lr * optim.scale(done / steps))
+        mixed = min(0.95, done / (done + 1))
+        for name, value in (("graded", graded), ("contrast_nats", contrast)):
+            shown[name] = mixed * shown[name] + (1 - mixed) * float(value.detach())
+        bar.set_postfix({k: f"{v:.4f}" for k, v in shown.items()}, refresh=False)
+    return {f"train_{name}": round(value, 5) for name, value in shown.items()}
+
+
+def save(model: BertModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a SentenceTransformer folder: weights in bfloat16, to be computed with in float32."""
+    with tempfile.TemporaryDirectory() as name:
+        optim.halve(model)
+        model.save_pretrained(name)
+        for_encoder(tokenizer, MAX_TOKENS).save_pretrained(name)
+        body = Transformer(name, max_seq_length=MAX_TOKENS)
+        pooling = Pooling(model.config.hidden_size, pooling_mode="mean")
+        SentenceTransformer(modules=[body, pooling, Normalize()], device="cpu").save(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"dtype": "bfloat16"', '"dtype": "float32"'))

@@ -1,0 +1,122 @@
+"""Held-out figures of the base model and of the encoder."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections import Counter
+from typing import Any, cast
+
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from semalign_pl.toy import generator, grammar, prompt
+from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
+
+
+def questions(squad: dict[str, Any]) -> list[tuple[str, str]]:
+    """The (user message, answer) of every question of a CMRC-style file."""
+    return [
+        (prompt.PROMPT.format(context=p["context"], question=qa["question"]), qa["answers"][0]["text"])
+        for item in squad["data"]
+        for p in item["paragraphs"]
+        for qa in p["qas"]
+    ]
+
+
+@torch.no_grad()
+def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: list[str], batch: int = 50) -> list[str]:
+    """What the model says greedily."""
+    said: list[str] = []
+    for start in range(0, len(asked), batch):
+        chats = [[{"role": "user", "content": text}] for text in asked[start : start + batch]]
+        texts = [str(tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True)) for c in chats]
+        inputs = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt").to(model.device)
+        out = cast(Any, model).generate(**inputs, max_new_tokens=16, do_sample=False)
+        said += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return said
+
+
+def overlap_f1(said: str, wanted: str) -> float:
+    """F1 over characters.
+
+    Examples:
+        >>> overlap_f1("新书", "三本新书")
+        0.6666666666666666
+    """
+    common = sum((Counter(said) & Counter(wanted)).values())
+    return 2 * common / (len(said) + len(wanted)) if common else 0.0
+
+
+def reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: dict[str, Any]) -> dict[str, float]:
+    """Exact match and character F1 of greedy answers."""
+    rows = questions(squad)
+    said = answers(model, tokenizer, [text for text, _ in rows])
+    both = [(a.strip(), wanted) for a, (_, wanted) in zip(said, rows, strict=True)]
+    return {
+        "exact_match": round(statistics.mean(a == wanted for a, wanted in both), 4),
+        "f1": round(statistics.mean(overlap_f1(a, wanted) for a, wanted in both), 4),
+        "questions": len(both),
+    }
+
+
+@torch.no_grad()
+def nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> float:
+    """Mean negative log-likelihood in nats a token."""
+    total, tokens = 0.0, 0
+    for text in texts:
+        ids = torch.tensor([tokenizer(text).input_ids], device=model.device)
+        total += float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
+        tokens += ids.shape[1] - 1
+    return round(total / tokens, 4)
+
+
+def base(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """Reading comprehension, and how well the model knows both languages."""
+    rng, folds = random.Random(f"nll-{seed}"), generator.SPLITS["dev"]
+    zh, bo = ([make(rng, folds) for _ in range(100)] for make in (generator.chinese_text, generator.tibetan_text))
+    return {
+        **reading(model, tokenizer, squad),
+        "nll_zh_nats": nll(model, tokenizer, zh),
+        "nll_bo_nats": nll(model, tokenizer, bo),
+    }
+
+
+def _mean_cos(model: SentenceTransformer, pairs: list[tuple[str, str]]) -> float:
+    one, other = (model.encode([p[side] for p in pairs], convert_to_tensor=True) for side in (0, 1))
+    return round(float((one * other).sum(-1).mean()), 4)
+
+
+def encoder(model: SentenceTransformer, seed: int, size: int = 300) -> dict[str, Any]:
+    """Retrieval of Tibetan by Chinese among 1,000; cosine by number of wrong slots, and by kind of corruption."""
+    rng = random.Random(f"encoder-eval-{seed}")
+    source = generator.unique(rng, generator.SPLITS["dev"])
+    held = [next(source) for _ in range(1000)]
+    bo, zh = [grammar.tibetan(m) for m in held], [grammar.chinese(m) for m in held]
+    there, here = model.encode(bo, convert_to_tensor=True), model.encode(zh, convert_to_tensor=True)
+    found = (here @ there.T).argmax(-1).cpu() == torch.arange(1000)
+    by_wrong: dict[int, list[tuple[str, str]]] = {}
+    for meaning in held[:size]:
+        changed = meaning
+        for _ in range(5):
+            changed = generator.neighbour(rng, changed)
+            shared, filled = grammar.shared_slots(meaning, changed)
+            by_wrong.setdefault(filled - shared, []).append((grammar.tibetan(meaning), grammar.tibetan(changed)))
+    spoiled = {
+        name: _mean_cos(model, [(b, corrupt(rng, name, b, z)[0]) for b, z in zip(bo[:size], zh[:size], strict=True)])
+        for name in CORRUPTIONS
+    }
+    return {
+        "retrieval_zh_to_bo_acc_at_1_of_1000": round(float(found.float().mean()), 4),
+        "mean_cos_by_wrong_slots": {k: _mean_cos(model, v) for k, v in sorted(by_wrong.items()) if len(v) >= 20},
+        "mean_cos_unrelated": _mean_cos(model, list(zip(bo[:-1], bo[1:], strict=True))),
+        "mean_cos_reordered": _mean_cos(
+            model, [(grammar.tibetan(m), grammar.tibetan_reordered(m)) for m in held[:size]]
+        ),
+        "mean_cos_chinese_same_meaning": _mean_cos(model, list(zip(bo, zh, strict=True))),
+        "mean_cos_chinese_unrelated": _mean_cos(model, list(zip(bo[:-1], zh[1:], strict=True))),
+        "mean_cos_by_corruption": spoiled,
+    }

@@ -1,0 +1,141 @@
+"""Seeded meanings of the world, and the corpora made of them: pairs, articles with headlines, texts in one language."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from semalign_pl.toy import grammar
+from semalign_pl.toy.grammar import Meaning
+from semalign_pl.toy.lexicon import activities, modifiers, object_verbs, objects, subjects, words
+
+SPLITS = {"train": range(8), "dev": range(8, 9), "test": range(9, 10)}
+CHINESE_FOLDS = (0, 2, 4, 6)
+TIBETAN_FOLDS = (1, 3, 5, 7)
+
+
+def fold(meaning: Meaning) -> int:
+    """Which of ten folds a meaning belongs to; a hash, so the splits are disjoint whatever the seeds."""
+    return hashlib.sha1(meaning.key().encode()).digest()[0] * 10 // 256
+
+
+def _subject(rng: random.Random) -> tuple[str, str, str]:
+    """A random subject: kind, word, owner."""
+    kind, subject = rng.choice(subjects())
+    return kind, subject, rng.choice(list(words("name"))) if kind == "kin" else ""
+
+
+def _event(rng: random.Random, kind: str, subject: str, owner: str, times: list[str]) -> Meaning:
+    """Something this subject does, at one of ``times``."""
+    activity = rng.choice(activities(words(kind)[subject].role))
+    obj = rng.choice(objects(activity.object_class)).zh if activity.object_class else ""
+    fitting = modifiers(obj, activity.object_class) if obj and rng.random() < 0.5 else ()
+    return Meaning(
+        kind,
+        subject,
+        activity.verb,
+        obj,
+        activity.object_class,
+        rng.choice(fitting).zh if fitting else "",
+        rng.choice(activity.places) if activity.verb == "去" or rng.random() < 0.75 else "",
+        rng.choice(times),
+        owner,
+    )
+
+
+def draw(rng: random.Random, folds: range | tuple[int, ...]) -> Meaning:
+    """A random meaning whose fold is one of ``folds``."""
+    times = [*words("time"), "", "", "", "", ""]
+    while True:
+        meaning = _event(rng, *_subject(rng), times)
+        if fold(meaning) in folds:
+            return meaning
+
+
+def draw_day(rng: random.Random, folds: range | tuple[int, ...], length: int) -> list[Meaning]:
+    """Different things one subject does in one tense; the first says when and where."""
+    who = _subject(rng)
+    tense = rng.choice(["past", "past", "habit", "future"])
+    times = [time for time, word in words("time").items() if word.tense == tense]
+    first = _event(rng, *who, times)
+    while not first.place or fold(first) not in folds:
+        first = _event(rng, *who, times)
+    day = [first]
+    for _ in range(200):
+        event = _event(rng, *who, times)
+        fresh = all((event.verb, event.object) != (m.verb, m.object) for m in day)
+        if len(day) < length and fresh and fold(event) in folds:
+            day.append(event)
+    return day
+
+
+def unique(rng: random.Random, folds: range | tuple[int, ...]) -> Iterator[Meaning]:
+    """Endless meanings, no two of which read the same in Chinese or in Tibetan."""
+    seen: set[str] = set()
+    while True:
+        meaning = draw(rng, folds)
+        texts = {grammar.chinese(meaning), grammar.tibetan(meaning)}
+        if not texts & seen:
+            seen |= texts
+            yield meaning
+
+
+def pairs(seed: int, split: str, size: int) -> list[dict[str, str]]:
+    """Parallel sentences ``{"zh", "bo"}``."""
+    source = unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split])
+    return [{"zh": grammar.chinese(m), "bo": grammar.tibetan(m)} for m, _ in zip(source, range(size), strict=False)]
+
+
+def headlines(seed: int, split: str, size: int) -> list[dict[str, str]]:
+    """Short Tibetan articles about one subject, with a headline that sums up the first event."""
+    rng = random.Random(f"headlines-{split}-{seed}")
+    found: dict[str, str] = {}
+    while len(found) < size:
+        day = draw_day(rng, SPLITS[split], rng.randint(3, 5))
+        if len(day) >= 3:
+            found.setdefault(" ".join(map(grammar.tibetan, day)), grammar.tibetan_headline(day[0]))
+    return [{"article": article, "headline": headline} for article, headline in found.items()]
+
+
+def chinese_text(rng: random.Random, folds: range | tuple[int, ...]) -> str:
+    """One Chinese text of 1-4 sentences."""
+    return "".join(grammar.chinese(draw(rng, folds)) for _ in range(rng.randint(1, 4)))
+
+
+def tibetan_text(rng: random.Random, folds: range | tuple[int, ...]) -> str:
+    """One Tibetan text: a sentence, or a short article."""
+    if rng.random() < 0.5:
+        return grammar.tibetan(draw(rng, folds))
+    return " ".join(map(grammar.tibetan, draw_day(rng, folds, rng.randint(2, 4))))
+
+
+def neighbour(rng: random.Random, meaning: Meaning) -> Meaning:
+    """The meaning with one slot changed; mostly to something the world could do."""
+    options = [_other_subject(rng, meaning)]
+    options.append(replace(meaning, time=rng.choice([time for time in words("time") if time != meaning.time])))
+    if meaning.place:
+        options.append(
+            replace(meaning, place=rng.choice([place for place in words("place") if place != meaning.place]))
+        )
+    if meaning.object:
+        options += _other_objects(rng, meaning)
+        options.append(replace(meaning, verb=rng.choice([verb for verb in object_verbs() if verb != meaning.verb])))
+    return rng.choice(options)
+
+
+def _other_subject(rng: random.Random, meaning: Meaning) -> Meaning:
+    role = words(meaning.kind)[meaning.subject].role
+    others = [(kind, zh) for kind, zh in subjects() if kind != "kin" and zh != meaning.subject]
+    likely = [(kind, zh) for kind, zh in others if words(kind)[zh].role == role]
+    kind, zh = rng.choice(likely if likely and rng.random() < 0.5 else others)
+    return replace(meaning, kind=kind, subject=zh, owner="")
+
+
+def _other_objects(rng: random.Random, meaning: Meaning) -> list[Meaning]:
+    kept = meaning.modifier if meaning.modifier in words("adjective") else ""
+    nouns = [noun.zh for noun in objects(meaning.object_class) if noun.zh != meaning.object]
+    fitting = [m.zh for m in modifiers(meaning.object, meaning.object_class) if m.zh != meaning.modifier]
+    found = [replace(meaning, object=rng.choice(nouns), modifier=kept)] if nouns else []
+    return found + ([replace(meaning, modifier=rng.choice(fitting))] if fitting else [])

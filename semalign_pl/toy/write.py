@@ -1,0 +1,64 @@
+"""Writes a world folder: models, pairs, headlines, reading comprehension and text, as a user's own data would lie."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.toy import generator, reading
+
+WEIGHTS = Path(__file__).parent / "weights"
+PAIRS = {"train": 5000, "dev": 200, "test": 300}
+HEADLINES = {"train": 1000, "dev": 100, "test": 100}
+
+
+def _jsonl(path: Path, rows: list[dict[str, str]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], split: str, size: int) -> str:
+    rng, found = random.Random(f"{name}-{seed}"), dict[str, None]()
+    while len(found) < size:
+        found[make(rng, generator.SPLITS[split])] = None
+    return "".join(text + "\n" for text in found)
+
+
+def _fill(folder: Path, seed: int) -> None:
+    for part in ("base", "encoder"):
+        shutil.copytree(WEIGHTS / part, folder / part)
+    for split, size in PAIRS.items():
+        _jsonl(folder / "pairs" / f"{split}.jsonl", generator.pairs(seed, split, size))
+    for split, size in HEADLINES.items():
+        _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size))
+    squad: dict[str, Any] = reading.reading_comprehension(seed, generator.SPLITS["test"], 200)
+    (folder / "reading_comprehension.json").write_text(
+        json.dumps(squad, ensure_ascii=False, indent=1), encoding="utf-8"
+    )
+    zh = _lines(seed, "chinese", generator.chinese_text, "test", 200)
+    bo = _lines(seed, "tibetan", generator.tibetan_text, "train", 1000)
+    (folder / "chinese.txt").write_text(zh, encoding="utf-8")
+    (folder / "tibetan.txt").write_text(bo, encoding="utf-8")
+
+
+def write(folder: Path, seed: int = 0) -> None:
+    """Write the world into ``folder``, which must not exist yet or be empty; whole or not at all.
+
+    Raises:
+        ValueError: If the folder has something in it, or the package came without weights.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not empty; name a new folder for the toy world")
+    if not all((WEIGHTS / part / "model.safetensors").exists() for part in ("base", "encoder")):
+        raise ValueError(f"{WEIGHTS} holds no weights; run `python -m semalign_pl.toy build` first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+        made = Path(name) / "world"
+        made.mkdir()
+        _fill(made, seed)
+        made.replace(folder)

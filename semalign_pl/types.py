@@ -1,0 +1,67 @@
+"""The nouns that every folder shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a corpus, as the policy sees it.
+
+    Attributes:
+        id: Where the row came from, e.g. ``train.jsonl:17`` (1-based line or row).
+        prompt: The user's message, template applied; the chat template is not.
+        reference: The wanted completion.
+        columns: The row's other mapped columns; handed to rewards by name.
+    """
+
+    id: str
+    prompt: str
+    reference: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Completions sampled from the policy; row ``i`` belongs to prompt ``i // num_generations``.
+
+    Attributes:
+        prompt_ids: One list of token ids a prompt (prompts).
+        completion_ids: ``(rollouts, tokens)`` int64, padded on the right.
+        completion_mask: ``(rollouts, tokens)`` bool, true up to and including the first EOS.
+        finished: ``(rollouts,)`` bool, true where the completion ended in an EOS.
+        texts: The completions as text, special tokens removed (rollouts).
+        num_generations: Completions a prompt.
+    """
+
+    prompt_ids: list[list[int]]
+    completion_ids: Tensor
+    completion_mask: Tensor
+    finished: Tensor
+    texts: list[str]
+    num_generations: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number together with everything needed to reproduce it.
+
+    Attributes:
+        value: The number, in the unit its signature names.
+        ci: Bootstrap 95 % confidence interval (low, high), or ``None`` where none was computed.
+        signature: Every option that changes the value, as ``key:value`` joined by ``|`` (sacrebleu's form).
+    """
+
+    value: float
+    ci: tuple[float, float] | None
+    signature: str
+
+    def as_dict(self) -> dict[str, object]:
+        """The score as written to ``results.json``."""
+        return {"value": self.value, "ci": None if self.ci is None else list(self.ci), "signature": self.signature}

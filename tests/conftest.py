@@ -1,0 +1,119 @@
+"""Small real things made locally: a tokenizer we train, a random Qwen3, a random SentenceTransformer, a corpus."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+WORDS = {"老师": "དགེ་རྒན་", "学生": "སློབ་མ་", "农民": "ཞིང་པ་", "医生": "སྨན་པ་"}
+VERBS = {"看书": "དཔེ་ཆ་བལྟས།", "吃饭": "ཁ་ལག་བཟས།", "唱歌": "གླུ་བླངས།", "写信": "ཡི་གེ་བྲིས།"}
+PLACES = {"学校": "སློབ་གྲྭར་", "家里": "ནང་ལ་", "山上": "རི་ལ་"}
+PAIRS = [
+    {"zh": f"{a}在{p}{v}。", "bo": f"{WORDS[a]}{PLACES[p]}{VERBS[v]}"} for a in WORDS for p in PLACES for v in VERBS
+]
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real corpora beside the checkout; tests that need them are skipped where they are not."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared corpora are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator([text for pair in PAIRS for text in pair.values()], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    fast.chat_template = CHAT
+    return fast
+
+
+@pytest.fixture(scope="session")
+def base(tokenizer, tmp_path_factory) -> str:
+    """Folder of a random Qwen3 of 60 k parameters."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        intermediate_size=128,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    folder = tmp_path_factory.mktemp("base")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def encoder(tokenizer, tmp_path_factory) -> str:
+    """Folder of a random SentenceTransformer."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    inner = tmp_path_factory.mktemp("bert")
+    BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=256,
+            type_vocab_size=1,
+        )
+    ).save_pretrained(inner)
+    tokenizer.save_pretrained(inner)
+    body = Transformer(str(inner))
+    body.max_seq_length = 256
+    folder = tmp_path_factory.mktemp("encoder")
+    SentenceTransformer(modules=[body, Pooling(32)]).save(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """Folder with train.jsonl (40 pairs), dev.jsonl (8), text.txt and reading.json."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, rows in (("train", PAIRS[:40]), ("dev", PAIRS[40:])):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    (folder / "text.txt").write_text("\n".join(pair["zh"] for pair in PAIRS[:6]) + "\n", encoding="utf-8")
+    qas = [{"id": "q0", "question": "谁看书？", "answers": [{"text": "老师", "answer_start": 0}]}]
+    paragraphs = [{"id": "p0", "context": "老师在学校看书。学生在家里吃饭。", "qas": qas}]
+    reading = {"version": "v1.0", "data": [{"paragraphs": paragraphs}]}
+    (folder / "reading.json").write_text(json.dumps(reading, ensure_ascii=False), encoding="utf-8")
+    return folder

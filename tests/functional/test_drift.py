@@ -1,0 +1,108 @@
+"""Drift against numbers computed by hand, by numpy and by the definition of KL."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from semalign_pl.functional.bootstrap import resample_counts
+from semalign_pl.functional.drift import kl_from_logits, mean_kl, mean_nll_change, p90_kl, p90_nll_change
+
+
+def _texts(seed: int, lengths: list[int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(length, generator=generator) * 5 for length in lengths]
+
+
+def test_mean_pools_tokens_not_texts() -> None:
+    base = [torch.tensor([1.0]), torch.tensor([1.0, 1.0, 1.0])]
+    policy = [torch.tensor([5.0]), torch.tensor([1.0, 1.0, 1.0])]
+    score = mean_nll_change(base, policy, n_bootstrap=0)
+    assert score.value == 1.0  # a mean of text means would be 2
+    assert score.ci is None
+    assert score.signature == "nll_change:mean|over:tokens|unit:nats"
+
+
+def test_p90_is_a_difference_of_percentiles() -> None:
+    base = [torch.tensor([0.0, 10.0]), torch.tensor([20.0])]
+    policy = [torch.tensor([20.0, 0.0]), torch.tensor([10.0])]  # the same values elsewhere: no change of the percentile
+    assert p90_nll_change(base, policy, n_bootstrap=0).value == 0.0
+    # By hand: sorted 0, 10, 20 -> place 0.9 * 2 = 1.8 -> 10 + 0.8 * 10 = 18; shifted by one -> 19.
+    shifted = [text + 1 for text in policy]
+    assert p90_nll_change(base, shifted, n_bootstrap=0).value == pytest.approx(1.0)
+    assert p90_kl(base, n_bootstrap=0).value == pytest.approx(18.0)
+
+
+@pytest.mark.parametrize("lengths", [[1], [2], [7, 1, 4], [100, 3, 50, 50]])
+def test_percentiles_and_intervals_are_numpys(lengths: list[int]) -> None:
+    base, policy = _texts(0, lengths), _texts(1, lengths)
+    score = p90_nll_change(base, policy, n_bootstrap=50, seed=3)
+
+    def change(texts: list[int]) -> float:
+        drawn = [np.concatenate([side[text].double().numpy() for text in texts]) for side in (base, policy)]
+        return float(np.percentile(drawn[1], 90) - np.percentile(drawn[0], 90))
+
+    resamples = [
+        change([text for text, count in enumerate(counts.long().tolist()) for _ in range(count)])
+        for counts in resample_counts(len(lengths), 50, seed=3)
+    ]
+    assert score.value == pytest.approx(change(list(range(len(lengths)))), abs=1e-12)
+    assert score.ci == pytest.approx(tuple(np.percentile(resamples, [2.5, 97.5])), abs=1e-12)
+    assert score.signature == "nll_change:p90|over:tokens|unit:nats|bs:50|seed:3"
+
+
+def test_interval_of_the_mean_resamples_texts() -> None:
+    base, policy = _texts(0, [5, 9, 2]), _texts(1, [5, 9, 2])
+    sums = [(after - before).double().sum().item() for before, after in zip(base, policy, strict=True)]
+    resamples = [
+        sum(c * s for c, s in zip(counts.tolist(), sums, strict=True))
+        / sum(c * n for c, n in zip(counts.tolist(), [5, 9, 2], strict=True))
+        for counts in resample_counts(3, 40, seed=12345)
+    ]
+    score = mean_nll_change(base, policy, n_bootstrap=40)
+    assert score.ci == pytest.approx(tuple(np.percentile(resamples, [2.5, 97.5])))
+    assert mean_nll_change(base, policy, n_bootstrap=40) == score
+    assert mean_nll_change(base, policy, n_bootstrap=40, seed=1) != score
+
+
+def test_kl_by_hand() -> None:
+    policy, base = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.25, 0.5])
+    kl = kl_from_logits(policy.log().unsqueeze(0) + 7.0, base.log().unsqueeze(0) - 3.0)
+    # 0.5 ln 2 + 0 + 0.25 ln 0.5; the other direction happens to be equal, so a second pair tells them apart.
+    assert kl.item() == pytest.approx(0.25 * math.log(2), abs=1e-6)
+    policy, base = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.5, 0.5]])
+    expected = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert kl_from_logits(policy.log(), base.log()).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_kl_is_float32_and_never_negative() -> None:
+    logits = torch.randn(64, 1000, generator=torch.Generator().manual_seed(0)).bfloat16()
+    other = (logits.float() + 1e-3).bfloat16()
+    for kl in (kl_from_logits(logits, logits), kl_from_logits(logits, other)):
+        assert kl.shape == (64,) and kl.dtype == torch.float32
+        assert (kl >= 0).all()
+    exact = (logits.double().softmax(-1) * (logits.double().log_softmax(-1) - other.double().log_softmax(-1))).sum(-1)
+    torch.testing.assert_close(kl_from_logits(logits, other).double(), exact, atol=1e-6, rtol=1e-3)
+
+
+def test_mean_kl() -> None:
+    score = mean_kl([torch.tensor([0.0, 0.3]), torch.tensor([0.6])], n_bootstrap=100)
+    assert score.value == pytest.approx(0.3)
+    assert score.ci is not None and score.ci[0] == pytest.approx(0.15) and score.ci[1] == pytest.approx(0.6)
+    assert score.signature == "kl:mean|over:tokens|unit:nats|bs:100|seed:12345"
+
+
+@pytest.mark.parametrize(
+    ("base", "policy", "message"),
+    [
+        ([], [], "0 texts against 0"),
+        ([torch.ones(2)], [], "0 texts against 1"),
+        ([torch.ones(2), torch.ones(2)], [torch.ones(2), torch.ones(3)], "text 1 has 3 tokens against 2"),
+        ([torch.ones(0)], [torch.ones(0)], "text 0 has no tokens"),
+    ],
+)
+@pytest.mark.parametrize("change", [mean_nll_change, p90_nll_change])
+def test_refused(change, base, policy, message: str) -> None:  # noqa: ANN001
+    with pytest.raises(ValueError, match=message):
+        change(base, policy)

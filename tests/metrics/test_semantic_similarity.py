@@ -1,0 +1,55 @@
+"""Semantic similarity as a metric."""
+
+import pathlib
+
+import pytest
+import torch
+
+from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.metrics import SemanticSimilarity
+
+PREDICTIONS, REFERENCES = ["བོད་ཡིག", "", "བོད"], ["བོད་ཡིག", "བོད", "中文"]
+
+
+def test_mean_cosine(encoder_folder: pathlib.Path) -> None:
+    metric = SemanticSimilarity(encoder_folder)
+    metric.update(PREDICTIONS, REFERENCES)
+    third = SentenceEncoder(encoder_folder).similarity(["བོད"], ["中文"]).item()
+    assert metric.per_row(PREDICTIONS, REFERENCES) == pytest.approx([1.0, 0.0, third], abs=1e-6)
+    assert metric.compute().item() == pytest.approx((1.0 + third) / 3, abs=1e-6)
+    assert metric.score(50).signature == f"similarity:cosine|{metric.encoder.signature}|bs:50|seed:12345"
+
+
+def test_texts_are_encoded_once_for_both_uses(encoder_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = SemanticSimilarity(encoder_folder)
+    calls = []
+    similarity = metric.encoder.similarity
+    monkeypatch.setattr(metric.encoder, "similarity", lambda a, b: (calls.append(a), similarity(a, b))[1])
+    metric.update(PREDICTIONS, REFERENCES)
+    metric.per_row(PREDICTIONS, REFERENCES)
+    assert calls == [PREDICTIONS]
+
+
+def test_the_encoder_is_no_part_of_the_module(encoder_folder: pathlib.Path) -> None:
+    metric = SemanticSimilarity(encoder_folder)
+    holder = torch.nn.Module()
+    holder.metric = metric
+    metric.update(PREDICTIONS, REFERENCES)
+    assert list(holder.parameters()) == list(holder.buffers()) == []
+    assert holder.state_dict() == {}
+
+
+def test_loaded_when_needed(tmp_path: pathlib.Path) -> None:
+    metric = SemanticSimilarity(tmp_path / "missing")
+    with pytest.raises(ValueError, match="is not a SentenceTransformer"):
+        metric.update(["a"], ["b"])
+
+
+def test_a_shared_encoder_stays_where_its_owner_puts_it(encoder_folder: pathlib.Path) -> None:
+    encoder = SentenceEncoder(encoder_folder)
+    metric = SemanticSimilarity(encoder)
+    assert metric.encoder is encoder
+    encoder.to("meta")
+    with pytest.raises((NotImplementedError, RuntimeError)):  # nothing can be computed there
+        metric.update(["a"], ["b"])
+    assert encoder._model.device.type == "meta"

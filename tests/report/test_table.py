@@ -1,0 +1,67 @@
+"""The comparison, in a terminal and in Markdown."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from semalign_pl.report import comparison, markdown
+
+
+def drawn(results, width: int) -> str:
+    console = Console(file=StringIO(), width=width, color_system=None)
+    console.print(comparison(results))
+    return console.file.getvalue()
+
+
+def cells(results) -> dict[str, list[str]]:
+    lines = [line for line in markdown(results).splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_markdown_has_a_row_a_system_and_a_gap_before_the_costs(results):
+    table = cells(results)
+    assert table["System"] == [
+        *("chrF ↑", "Semantic similarity ↑", "*what was lost* ▸"),
+        *("CMRC EM ↑", "CMRC F1 ↑", "NLL change ↓", "KL to base ↓"),
+    ]
+    strong = ["**60.0** ±2.0", "**0.828** ±0.010", "", "20.6 ±1.0", "62.9 ±3.0", "+0.640 ±0.050", "–"]
+    assert table["Strong SFT"] == strong
+    assert table["Semantic GRPO"][:3] == ["45.0 ±2.0", "0.716 ±0.010", ""]
+    assert "half a 95 % bootstrap interval" in markdown(results)
+
+
+def test_seeds_become_mean_and_standard_deviation(results):
+    results["systems"]["strong_sft"]["metrics"]["chrf"]["seeds"] = [58.0, 60.0, 65.0]
+    assert cells(results)["Strong SFT"][0] == "**61.0** ±3.6"
+    assert "standard deviation over seeds" in markdown(results)
+
+
+def test_best_is_bold_among_trained_systems_only_and_ties_share_it(results):
+    results["systems"]["base"]["metrics"]["chrf"]["value"] = 99.0
+    results["systems"]["semantic_grpo"]["metrics"]["chrf"]["value"] = 60.01
+    column = {name: row[0] for name, row in cells(results).items()}
+    assert "**" not in column["Base"]
+    assert column["Strong SFT"].startswith("**60.0**") and column["Semantic GRPO"].startswith("**60.0**")
+    text = comparison(results).columns[1]._cells[3]
+    assert text.plain == "60.0 ±2.0" and "bold" in str(text.style) and "dim" in str(text.spans[0].style)
+
+
+def test_other_names_and_missing_metrics(results):
+    del results["systems"]["base"]["metrics"]["chrf"]
+    results["systems"]["[red]a|b_c"] = {"metrics": {}}
+    assert cells(results)["Base"][0] == "–"
+    assert r"\[red\]a\|b c" in markdown(results)
+    assert "[red]a|b c" in drawn(results, 160)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_no_number_is_cut_in_a_terminal(results, width):
+    for metrics in (body["metrics"] for body in results["systems"].values()):
+        metrics["language_consistency"] = {"value": 0.987, "ci": [0.977, 0.997], "signature": ""}
+        metrics["kl_mean"] = {"value": 0.0932, "ci": [0.08, 0.10], "signature": ""}
+        metrics["bleu4"] = {"value": 40.1, "ci": [38.0, 42.0], "signature": ""}
+    text = drawn(results, width)
+    assert "…" not in text and text.count("│") >= 4
+    assert all(part in text for part in ("0.828", "±0.010", "+0.640", "0.093", "Semantic"))
