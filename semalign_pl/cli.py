@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ActionConfigFile
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
@@ -18,6 +21,7 @@ from semalign_pl.callbacks import AdapterExport, InterruptionCheckpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import AlignModule
+from semalign_pl.quiet import quieten
 
 
 class Parser(LightningArgumentParser):
@@ -25,7 +29,13 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Raise what is wrong as ``UsageError``."""
-        raise UsageError(message) from ex
+        keys = [action.dest for parser in (self, *_subparsers(self)) for action in parser._actions]
+        raise UsageError(message, dict.fromkeys(keys)) from ex
+
+
+def _subparsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
+    choices = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    return [sub for named in choices for sub in named.values()]
 
 
 class SaveConfig(SaveConfigCallback):
@@ -48,6 +58,16 @@ class SemAlignCLI(LightningCLI):
         parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of the keys below.")
         return parser
 
+    def instantiate_classes(self) -> None:
+        """Unwrap what a class said against its arguments; jsonargparse buries it among what it tried next."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            buried = re.search(r"\A *Does not validate.*?\n *Errors:\n *- (.*?)\n *(?:- |Given value)", str(error), re.S)
+            if buried is None:
+                raise
+            raise ValueError(buried[1]) from error
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for everything."""
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
@@ -55,6 +75,12 @@ class SemAlignCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Translate what Lightning would refuse into our own options."""
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint not in (None, "best", "last") and "://" not in checkpoint and not Path(checkpoint).is_file():
+            raise ValueError(
+                f"--ckpt_path: there is no file {checkpoint}; give a checkpoint that an earlier run of this stage wrote, "
+                "RUN/checkpoints/….ckpt, or leave it out to start afresh"
+            )
         trainer = self._get(self.config, "trainer")
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
@@ -74,7 +100,19 @@ class SemAlignCLI(LightningCLI):
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            asked = ", ".join(f"{key} {given.get(key)}" for key in ("accelerator", "devices", "strategy"))
+            raise ValueError(f"trainer: {error} It was asked for {asked}; change one of them.") from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning opens the checkpoint for its hyperparameters, of which ours has none."""
+        try:
+            super()._parse_ckpt_path()
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            path = self.config[self.config.subcommand].ckpt_path
+            raise UsageError(f"--ckpt_path: {path} is not a checkpoint, or only half of one; give another") from error
 
     def before_fit(self) -> None:
         """Keep an earlier run's metrics: CSVLogger would delete them."""
@@ -93,6 +131,7 @@ def main(args: ArgsType = None) -> SemAlignCLI:
     Returns:
         The CLI, with ``trainer``, ``model`` and ``datamodule``.
     """
+    quieten()
     return SemAlignCLI(
         AlignModule,
         CorpusDataModule,
@@ -122,6 +161,6 @@ def run(args: Sequence[str]) -> int:
         Exit status: 0, or 2 after a mistake.
     """
     # LightningCLI warns when it is handed what stands on the command line anyway.
-    with one_line() as status:
+    with one_line(args) as status:
         main(None if list(args) == sys.argv[1:] else list(args))
     return status.code

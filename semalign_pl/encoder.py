@@ -130,7 +130,7 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
 
     # Asked first, because SentenceTransformer would go on with mean pooling of any model: numbers without meaning.
     if not is_sentence_transformer_model(name):
-        what = "a folder without modules.json" if Path(name).is_dir() else "neither a folder nor found on the hub as one"
+        what = "a folder without modules.json" if Path(name).is_dir() else "neither a folder nor found on the hub"
         raise ValueError(
             f"encoder: {name!r} is not a SentenceTransformer but {what}; "
             "name a folder written by SentenceTransformer.save, or check the hub name and the network"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 
 class UsageError(Exception):
-    """The command line or YAML cannot be parsed."""
+    """The command line or YAML cannot be parsed.
+
+    Args:
+        message: The parser's.
+        keys: Keys that the parser knows, to guess what was meant.
+    """
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = list(keys)
 
 
 @dataclass
@@ -23,11 +30,14 @@ class Status:
 
 
 @contextlib.contextmanager
-def one_line() -> Iterator[Status]:
+def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     """Print a user's mistake as one line on stderr and set the status to 2.
 
     A mistake is what the parser refuses, what Lightning calls a misconfiguration, or a ``ValueError`` that this
     package itself raised. An error from anywhere else is a fault and propagates.
+
+    Args:
+        args: The command line, to name the file that a mistake is in.
 
     Yields:
         The status to return.
@@ -38,16 +48,18 @@ def one_line() -> Iterator[Status]:
     try:
         yield status
     except UsageError as error:
-        message = summarise(str(error))
+        from semalign_pl.mistakes import summarise
+
+        message = summarise(str(error), error.keys, args)
     except MisconfigurationException as error:
-        message = " ".join(str(error).split())
+        message = str(error)
     except ValueError as error:
         if not _raised_here(error.__traceback__):
             raise
-        message = " ".join(str(error).split())
+        message = str(error)
     else:
         return
-    print(f"semalign: error: {message}", file=sys.stderr)
+    print(f"semalign: error: {' '.join(message.split())}", file=sys.stderr)
     status.code = 2
 
 
@@ -57,13 +69,3 @@ def _raised_here(traceback: TracebackType | None) -> bool:
         module = traceback.tb_frame.f_globals.get("__name__", "")
         traceback = traceback.tb_next
     return module.split(".")[0] == __package__
-
-
-def summarise(message: str) -> str:
-    """One line out of jsonargparse's nested report: the key, what is wrong with it, and the nearest right one.
-
-    Args:
-        message: The report.
-    """
-    text = " ".join(message.split())
-    return text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small only lose by threads
 
 WORDS = {"老师": "དགེ་རྒན་", "学生": "སློབ་མ་", "农民": "ཞིང་པ་", "医生": "སྨན་པ་"}
 VERBS = {"看书": "དཔེ་ཆ་བལྟས།", "吃饭": "ཁ་ལག་བཟས།", "唱歌": "གླུ་བླངས།", "写信": "ཡི་གེ་བྲིས།"}
@@ -117,3 +118,25 @@ def corpus(tmp_path_factory) -> Path:
     reading = {"version": "v1.0", "data": [{"paragraphs": paragraphs}]}
     (folder / "reading.json").write_text(json.dumps(reading, ensure_ascii=False), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def runs(tmp_path, base, encoder, corpus, monkeypatch):
+    """Small runs of the command line, in a folder of this test."""
+    from runs import Runs
+
+    monkeypatch.setattr("sys.argv", ["semalign"])  # LightningCLI warns of what else stands there
+    return Runs(tmp_path, base, encoder, corpus)
+
+
+@pytest.fixture(scope="session")
+def sft_adapter(base, tmp_path_factory) -> str:
+    """Folder of an adapter as a run of SFT leaves it: rank 4, no dropout, and weights that do something."""
+    from tiny import CPU, stir
+
+    from semalign_pl.policy.adapter import export_adapter
+    from semalign_pl.policy.load import LoraSettings, load_policy
+
+    folder = tmp_path_factory.mktemp("sft")
+    export_adapter(stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU), seed=1), folder)
+    return str(folder)

@@ -95,6 +95,7 @@ class Evaluation(Callback):
             "run": {
                 "rows": len(rows),
                 "prompts_cut": pl_module.policy.truncated_prompts,
+                "texts_cut_by_encoder": self._texts_cut(),
                 "decode": f"greedy|max_new:{pl_module.max_new_tokens}",
                 "seed": pl_module.seed,
                 "seconds": time.monotonic() - self._started,
@@ -120,6 +121,10 @@ class Evaluation(Callback):
         rows = _gather(self._rows, trainer)
         if trainer.is_global_zero:
             write_predictions(Path(trainer.default_root_dir) / "predictions.jsonl", rows)
+
+    def _texts_cut(self) -> int | None:
+        similarity = self.metrics.get("semantic_similarity")
+        return similarity.encoder.truncated if isinstance(similarity, SemanticSimilarity) else None
 
     def _reset(self, pl_module: LightningModule) -> None:
         self._started = time.monotonic()

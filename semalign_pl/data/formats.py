@@ -80,8 +80,8 @@ def separated(path: Path, delimiter: str) -> Iterator[Record]:
                 continue
             if len(cells) != len(header):
                 raise ValueError(
-                    f"{path}:{number}: {len(cells)} cells, the header has {len(header)}; put quotes around a cell that "
-                    f"holds {'a tab' if delimiter == chr(9) else 'a comma'}, a quote or a line break, or use .jsonl"
+                    f"{path}:{number}: {len(cells)} cells under a header of {len(header)}; put quotes around a "
+                    f"cell with {'a tab' if delimiter == chr(9) else 'a comma'}, a quote or a line break, or use .jsonl"
                 )
             yield number, dict(zip(header, cells, strict=True))
     except csv.Error as error:
@@ -93,22 +93,28 @@ def separated(path: Path, delimiter: str) -> Iterator[Record]:
 
 def parquet(path: Path, columns: set[str]) -> Iterator[Record]:
     """The rows of one Parquet file, read afresh (nothing is cached)."""
-    yield from _through_datasets(
-        path, "parquet", columns, data_files=glob.escape(str(path)), split="train", streaming=True
-    )
+    options = {"data_files": glob.escape(str(path)), "split": "train", "streaming": True}
+    return _through_datasets(path, "parquet", columns, "write it again", options)
 
 
 def folder(path: Path, split: str, columns: set[str]) -> Iterator[Record]:
     """A split of a folder laid out like a hub dataset, read afresh."""
-    yield from _through_datasets(path, str(path), columns, split=split, streaming=True)
+    remedy = "see how `datasets` wants a folder laid out, or name one file in it"
+    return _through_datasets(path, str(path), columns, remedy, {"split": split, "streaming": True})
 
 
-def hub(name: str, config: str | None, split: str, columns: set[str]) -> Iterator[Record]:
+def hub(source: str, name: str, config: str | None, split: str, columns: set[str]) -> Iterator[Record]:
     """A split of a hub dataset, by way of the hub's own cache, which follows the dataset's revisions."""
-    yield from _through_datasets(name, name, columns, name=config, split=split)
+    remedy = (
+        "check owner/name:config@split, log in (`hf auth login`), unset HF_HUB_OFFLINE, or name a .jsonl, .csv, .tsv "
+        "or .parquet file"
+    )
+    return _through_datasets(source, name, columns, remedy, {"name": config, "split": split})
 
 
-def _through_datasets(source: Path | str, loader: str, columns: set[str], **options: Any) -> Iterator[Record]:
+def _through_datasets(
+    source: Path | str, loader: str, columns: set[str], remedy: str, options: dict[str, Any]
+) -> Iterator[Record]:
     import datasets
 
     try:
@@ -118,9 +124,6 @@ def _through_datasets(source: Path | str, loader: str, columns: set[str], **opti
             table = table.select_columns(sorted(columns))
         rows = list(table)
     except Exception as error:
-        raise ValueError(
-            f"{source}: `datasets` cannot load it (split {options['split']!r}: {one_line(error)[:300]}); check the "
-            "name, `owner/name:config@split`, and log in (`hf auth login`) or unset HF_HUB_OFFLINE where the hub is "
-            "needed, or give a .jsonl, .csv, .tsv or .parquet file"
-        ) from error
-    yield from enumerate(rows, 1)
+        split = f", split {options['split']!r}" if loader != "parquet" else ""
+        raise ValueError(f"{source}: `datasets` cannot load it{split} ({one_line(error)[:300]}); {remedy}") from error
+    return enumerate(rows, 1)

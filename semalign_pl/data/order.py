@@ -55,13 +55,16 @@ class TrainOrder(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """What is left of the epoch. Which one that is, is asked at the first row: Lightning sets it after ``iter``."""
-        return _Rows(self)
+        for row in self._begin():
+            epoch, taken = self.place
+            self.place = (epoch, taken + 1)
+            yield row
 
     def __len__(self) -> int:
         """Rows an epoch, the same in every process."""
         return self.shape["rows"] // self.num_replicas
 
-    def begin(self) -> list[int]:
+    def _begin(self) -> list[int]:
         """What is left of the epoch that begins or goes on now.
 
         A trainer that stopped at ``max_steps`` counts the epoch as done and resumes in the next one; we finish it.
@@ -87,24 +90,6 @@ class TrainOrder(DistributedSampler[int]):
         ended = state["taken"] >= self.stop
         self.place = (state["epoch"] + 1, 0) if ended else (state["epoch"], state["taken"])
         self.resumed = True
-
-
-class _Rows(Iterator[int]):
-    """One pass over a ``TrainOrder``, with the state methods that ``StatefulDataLoader`` looks for on an iterator."""
-
-    def __init__(self, order: TrainOrder) -> None:
-        self.order = order
-        self.rows: Iterator[int] | None = None
-        self.state_dict = order.state_dict
-        self.load_state_dict = order.load_state_dict
-
-    def __next__(self) -> int:
-        if self.rows is None:
-            self.rows = iter(self.order.begin())
-        row = next(self.rows)
-        epoch, taken = self.order.place
-        self.order.place = (epoch, taken + 1)
-        return row
 
 
 class EvalOrder(DistributedSampler[int]):

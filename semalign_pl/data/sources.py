@@ -69,7 +69,7 @@ def _from_hub(source: str, path: Path, suffix: str, columns: set[str], split: st
     """What does not exist here: a hub dataset if it can be one, else a mistyped path."""
     hub = _HUB_ID.fullmatch(source)
     if hub and suffix not in SUFFIXES and not path.parent.exists():
-        return formats.hub(hub["name"], hub["config"], hub["split"] or split, columns)
+        return formats.hub(source, hub["name"], hub["config"], hub["split"] or split, columns)
     if not path.parent.is_dir():
         raise ValueError(f"{source}: no such file, nor is there a folder {path.parent}; paths start where you run from")
     neighbours = sorted(entry.name for entry in path.parent.iterdir())

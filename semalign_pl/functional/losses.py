@@ -18,7 +18,7 @@ def nll_sum(logps: Tensor, mask: Tensor) -> Tensor:
     Returns:
         Scalar, in nats. Divide by the step's number of completion tokens for the SFT loss.
     """
-    return -(logps * mask).sum()
+    return -logps.masked_fill(~mask, 0.0).sum()
 
 
 def kl_k3(logps: Tensor, reference_logps: Tensor) -> Tensor:
@@ -75,4 +75,4 @@ def mean_over_tokens_sum(per_token: Tensor, mask: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    return ((per_token * mask).sum(1) / mask.sum(1).clamp(min=1)).sum()
+    return (per_token.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)).sum()

@@ -11,8 +11,8 @@ import regex
 NEUTRAL = r"[\p{P}\p{N}\p{Sm}\p{Sc}\p{Zs}\t\n\r°℃&&\p{Script_Extensions=Common}]"
 """Characters that belong to no script: punctuation, digits, mathematical and currency signs, ° and ℃, white space.
 
-``Script_Extensions`` rather than ``Script``: U+3002 IDEOGRAPHIC FULL STOP has the script Common, but Unicode lists it as
-used with Han and not with Tibetan, whereas U+300A LEFT DOUBLE ANGLE BRACKET is listed for both.
+``Script_Extensions`` rather than ``Script``: U+3002 IDEOGRAPHIC FULL STOP has the script Common, but Unicode lists it
+as used with Han and not with Tibetan, whereas U+300A LEFT DOUBLE ANGLE BRACKET is listed for both.
 """
 
 
@@ -43,7 +43,8 @@ class LanguageProfile:
 
         True if at least one letter is of the scripts, and every character is either a neutral one or one that Unicode
         says is used with the scripts (property ``Script_Extensions``). So no letter or mark of another script, no
-        U+FFFD, no emoji, no private use, no control or format character (U+200B, U+FEFF) except tab and line breaks.
+        U+FFFD, no emoji, no private use, no control character except tab and line breaks, and no format character
+        (U+200B, U+FEFF) that is not the script's own.
 
         Source: method.md, "Reward"; Unicode Standard Annex 24, as shipped with the installed ``regex``.
         """
@@ -61,4 +62,4 @@ class LanguageProfile:
     @cached_property
     def _wholly(self) -> regex.Pattern[str]:
         used_with = "".join(rf"\p{{Script_Extensions={script}}}" for script in self.scripts)
-        return regex.compile(rf"[[[{used_with}]--\p{{C}}]||{self.neutral}]++", regex.V1)
+        return regex.compile(rf"[{used_with}{self.neutral}]++", regex.V1)

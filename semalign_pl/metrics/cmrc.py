@@ -1,9 +1,9 @@
 """CMRC 2018's own scoring of an extracted answer (Cui et al., EMNLP 2019).
 
 Follows ``cmrc2018_evaluate.py`` v6 of github.com/ymcui/cmrc2018, quirks included: only the signs listed there are
-punctuation (not ASCII ``.`` and ``,``, not U+2018, not U+2026), and F1 counts the longest common *substring* of segments.
-One step is left out: the script cuts a run of text without Chinese into sentences by a downloaded model before cutting it
-into words, which differs where one such run holds several sentences.
+punctuation (not ASCII ``.`` and ``,``, not U+2018, not U+2026), and F1 counts the longest common *substring* of
+segments. One step is left out: before cutting a run of text without Chinese into words, the script cuts it into
+sentences by a downloaded model; this differs where one such run holds several sentences.
 """
 
 from __future__ import annotations

@@ -62,10 +62,17 @@ class GRPOModule(AlignModule):
         self.rollout_rows = rollout_rows
 
     def on_fit_start(self) -> None:
-        """Refuse a run without rewards."""
+        """Refuse a run without rewards, or with two of one name."""
         if not self.rewards:
             raise ValueError(
                 "trainer.callbacks: GRPO needs a reward; list e.g. {class_path: SemanticReward, init_args: {encoder: …}}"
+            )
+        names = [reward.name for reward in self.rewards]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"trainer.callbacks: two rewards are named {twice!r}, so one would hide the other in logs and samples; "
+                "leave one out, or give it a class of its own"
             )
 
     @property
@@ -140,7 +147,7 @@ class GRPOModule(AlignModule):
                 per_token, clipped = clipped_ratio(logps, old_logps, advantages[index], self.epsilon, micro.mask)
                 kl = torch.zeros_like(logps)
                 if reference is not None:
-                    kl = kl_k3(logps * micro.mask, reference[index, :length])
+                    kl = kl_k3(logps.masked_fill(~micro.mask, 0.0), reference[index, :length])
                 loss = mean_over_tokens_sum(per_token + self.beta * kl, micro.mask) / count
                 self.accumulate(loss)
                 with torch.no_grad():

@@ -72,11 +72,14 @@ def load_policy(
     else:
         try:
             peft_model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-            peft_model.load_adapter(adapter, adapter_name="reference", is_trainable=False)
-        except RuntimeError as error:
+            loaded = peft_model.load_adapter(adapter, adapter_name="reference", is_trainable=False)
+            odd = [*loaded.unexpected_keys, *loaded.missing_keys]
+            if odd:  # of these PEFT says nothing: it leaves them out, or leaves them as initialised
+                raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
-                f"({str(error).splitlines()[-1].strip()}); give the base that the adapter was trained on"
+                f"({str(error).splitlines()[-1].strip()[:200]}); give the base that the adapter was trained on"
             ) from error
     peft_model.train()
     return Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
@@ -100,7 +103,7 @@ def _load_base(base: str, weights: Weights, device: torch.device):  # noqa: ANN2
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, quantization_config=quantization, device_map={"": device}
         )
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"model.init_args.base: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and "
@@ -148,10 +151,12 @@ def check_adapter(adapter: str, lora: LoraSettings | None) -> None:
             "`adapter` folder that a finished run wrote"
         )
     config = LoraConfig.from_pretrained(adapter)
-    if lora is not None and (config.r, config.lora_alpha) != (lora.r, lora.alpha):
+    there = (config.r, config.lora_alpha, config.lora_dropout)
+    if lora is not None and there != (lora.r, lora.alpha, lora.dropout):
         raise ValueError(
-            f"model.init_args.lora: r {lora.r}, alpha {lora.alpha} contradict {adapter}, which has r {config.r}, alpha "
-            f"{config.lora_alpha}; leave `lora` out to go on with the adapter's own settings"
+            f"model.init_args.lora: r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout} contradict {adapter}, which "
+            f"has r {there[0]}, alpha {there[1]}, dropout {there[2]}; leave `lora` out to go on with the adapter's own "
+            "settings"
         )
 
 

@@ -53,28 +53,17 @@ class Policy(nn.Module):
         """
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        has_reference = "reference" in self.model.peft_config
-        if role == "policy":
+        bare = role == "base" or (role == "reference" and "reference" not in self.model.peft_config)
+        layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+        before = [(layer._disable_adapters, layer._active_adapter) for layer in layers]
+        try:
+            for layer in layers:
+                layer._disable_adapters = bare
+                layer._active_adapter = ["default" if bare or role == "policy" else "reference"]
             yield
-        elif role == "base" or not has_reference:
-            layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
-            before = [layer._disable_adapters for layer in layers]
-            try:
-                for layer in layers:
-                    layer._disable_adapters = True
-                yield
-            finally:
-                for layer, disabled in zip(layers, before, strict=True):
-                    layer._disable_adapters = disabled
-        else:
-            layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
-            try:
-                for layer in layers:
-                    layer._active_adapter = ["reference"]
-                yield
-            finally:
-                for layer in layers:
-                    layer._active_adapter = ["default"]
+        finally:
+            for layer, (disabled, active) in zip(layers, before, strict=True):
+                layer._disable_adapters, layer._active_adapter = disabled, active
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:

@@ -35,6 +35,8 @@ class Rows:
         Yields:
             The rows' indices ``(micro,)`` int64 and the rows themselves.
         """
+        if not self.prompts:  # torch would split nothing into one empty part
+            return
         lengths = self.mask.sum(1).cpu()
         total = lengths + torch.tensor([len(p) for p in self.prompts])
         for index in total.argsort(descending=True, stable=True).split(size):
@@ -117,5 +119,5 @@ def score_all(policy: Policy, rows: Rows, temperature: float, micro_batch_size: 
     with policy.inference():
         for index, micro in rows.micro_batches(micro_batch_size):
             part, _ = score(policy, micro, temperature)
-            logps[index, : part.shape[1]] = part * micro.mask
+            logps[index, : part.shape[1]] = part.masked_fill(~micro.mask, 0.0)
     return logps

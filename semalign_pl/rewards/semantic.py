@@ -41,6 +41,11 @@ class SemanticReward(Reward):
         if stage == "fit" and self.encoder is None:
             self.encoder = SentenceEncoder(self.encoder_name, device=trainer.strategy.root_device)
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Log how many texts so far were longer than the encoder reads: their ends earn nothing."""
+        if self.encoder is not None:
+            pl_module.log("train/texts_cut_by_encoder", float(self.encoder.truncated), batch_size=1, sync_dist=True)
+
     def score(self, *, completions: list[str], references: list[str], **_: Any) -> Tensor:
         """Rescaled cosines ``(completions,)`` float32 in [0, 1]; empty text scores 0."""
         if self.encoder is None:

@@ -89,8 +89,8 @@ def train(
         texts = collate([mixture.encode(tokenizer, mixture.plain(rng)) for _ in range(batch // 2)], pad, device)
         on_answer, on_context = losses(model, asked)
         torch.add(on_answer, on_context, alpha=0.2).backward()
-        on_text = losses(model, texts)[1]
-        torch.mul(on_text, 0.3).backward()
+        on_chat, on_text = losses(model, texts)
+        torch.add(on_chat, on_text).mul(0.3).backward()
         optim.step(model, opts, lr * optim.scale(share))
         mixed = min(0.95, done / (done + 1))
         for name, value in (("answer", on_answer), ("text", on_text)):

@@ -53,7 +53,7 @@ def build(
     *,
     parts: tuple[str, ...] = ("encoder", "base"),
     base_steps: int = 2000,
-    encoder_steps: int = 1500,
+    encoder_steps: int = 450,
     base_batch: int = 12,
     encoder_batch: int = 32,
     seed: int = 0,
@@ -68,7 +68,7 @@ def build(
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     record = out / "BUILD.json"
-    figures: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    figures: dict[str, Any] = {}
     makers = {"base": (build_base, base_steps, base_batch), "encoder": (build_encoder, encoder_steps, encoder_batch)}
     for part in parts:
         maker, steps, batch = makers[part]
@@ -80,6 +80,8 @@ def build(
             "transformers": transformers.__version__,
             "sentence_transformers": sentence_transformers.__version__,
         }
+        # Read again now: the other part may have been built in another process meanwhile.
+        figures = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         figures[part] = made
         record.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         print(json.dumps({part: made}, ensure_ascii=False, indent=1))

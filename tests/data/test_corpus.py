@@ -167,15 +167,17 @@ def test_two_processes(corpus: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "batches"),
-    [({"precision": "bf16-mixed"}, 4), ({"overfit_batches": 1}, 1), ({"limit_train_batches": 0.5}, 2)],
+    [
+        ({"precision": "bf16-mixed"}, 4),
+        ({"overfit_batches": 1}, 1),
+        ({"limit_train_batches": 3}, 3),
+        ({"limit_train_batches": 0.8}, 3),
+    ],
 )
 def test_trainer_options(corpus: Path, options: dict[str, Any], batches: int) -> None:
     module = Recorder()
-    trainer(**options).fit(module, CorpusDataModule(str(corpus / "train.jsonl"), batch_size=10))
-    assert (
-        len(module.seen["train"])
-        == {"precision": 4, "overfit_batches": 1, "limit_train_batches": 2}[next(iter(options))]
-    )
+    trainer(max_epochs=3, **options).fit(module, CorpusDataModule(str(corpus / "train.jsonl"), batch_size=10))
+    assert len(module.seen["train"]) == 3 * batches
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_p90_is_a_difference_of_percentiles() -> None:
     assert p90_kl(base, n_bootstrap=0).value == pytest.approx(18.0)
 
 
-@pytest.mark.parametrize("lengths", [[1], [2], [7, 1, 4], [100, 3, 50, 50]])
+@pytest.mark.parametrize("lengths", [[1], [2], [7, 1, 4], [100, 3, 50, 50], [400, 1, 900, 333]])
 def test_percentiles_and_intervals_are_numpys(lengths: list[int]) -> None:
     base, policy = _texts(0, lengths), _texts(1, lengths)
     score = p90_nll_change(base, policy, n_bootstrap=50, seed=3)

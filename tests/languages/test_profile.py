@@ -59,6 +59,7 @@ def test_tibetan_is_tibetan(text: str) -> None:
         "English",
         "བོད་ཡིག中",
         "བོད་ཡིགa",
+        "བོདa",
         "བོད་ཡིག。",
         "བོད་、ཡིག",
         "бབོད",

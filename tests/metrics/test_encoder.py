@@ -69,6 +69,12 @@ def test_similarity(encoder: SentenceEncoder) -> None:
         encoder.similarity(["a", "b"], ["a"])
 
 
+def test_similarity_is_a_cosine_and_stays_in_range(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.tensor([[1.0, 0.0], [1.0001, 0.0], [-1.0, 0.0], [1.0001, 0.0]])
+    monkeypatch.setattr(encoder, "encode", lambda texts: vectors)
+    assert encoder.similarity(["a", "b"], ["c", "d"]).tolist() == [-1.0, 1.0]
+
+
 def test_truncated_texts_are_counted(encoder: SentenceEncoder) -> None:
     encoder.encode(["a" * 22, "བ" * 7])  # 22 and 21 bytes, two special tokens: all read
     assert encoder.truncated == 0
@@ -126,6 +132,7 @@ def test_not_a_sentence_transformer(encoder_folder: pathlib.Path, tmp_path: path
         SentenceEncoder(tmp_path / "missing")
 
 
+@pytest.mark.slow
 def test_importing_is_cheap() -> None:
     code = "import semalign_pl.metrics, sys; sys.exit('sentence_transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(__file__).parents[2]).returncode == 0

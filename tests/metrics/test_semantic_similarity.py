@@ -45,11 +45,13 @@ def test_loaded_when_needed(tmp_path: pathlib.Path) -> None:
         metric.update(["a"], ["b"])
 
 
-def test_a_shared_encoder_stays_where_its_owner_puts_it(encoder_folder: pathlib.Path) -> None:
-    encoder = SentenceEncoder(encoder_folder)
-    metric = SemanticSimilarity(encoder)
-    assert metric.encoder is encoder
-    encoder.to("meta")
-    with pytest.raises((NotImplementedError, RuntimeError)):  # nothing can be computed there
-        metric.update(["a"], ["b"])
-    assert encoder._model.device.type == "meta"
+def test_only_an_encoder_of_its_own_is_moved(encoder_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = SentenceEncoder(encoder_folder)
+    moved = []
+    monkeypatch.setattr(SentenceEncoder, "to", lambda self, device: (moved.append(self), self)[1])
+    metric = SemanticSimilarity(shared)
+    metric.update(["a"], ["b"])
+    assert metric.encoder is shared and moved == []
+    own = SemanticSimilarity(encoder_folder)
+    own.update(["a"], ["b"])
+    assert moved == [own.encoder]

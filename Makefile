@@ -1,0 +1,40 @@
+# Everything a newcomer needs; `make help` lists it. Needs Python 3.10 or newer and make.
+PYTHON ?= python3
+SEEDS ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch goes first and pinned: unpinned, pip would fetch the newest build with several GB of CUDA.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'semalign-pl needs Python 3.10 or newer; set PYTHON=')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+setup: $(READY)  ## make the virtual environment in .venv
+
+quickstart: $(READY)  ## base, cold start, strong SFT, semantic GRPO; table and report (SEEDS=3 for spread)
+	$(BIN)/python -m semalign_pl.toy write runs/quickstart/world
+	$(BIN)/semalign study --config configs/quickstart --out runs/quickstart --seeds $(SEEDS)
+
+test: $(READY)  ## run the tests
+	$(BIN)/pytest
+
+lint: $(READY)  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+toy: $(READY)  ## train the miniature world's weights anew (minutes on a GPU, hours on two cores)
+	$(BIN)/python -m semalign_pl.toy build
+
+clean:  ## remove the virtual environment and all runs
+	rm -rf $(VENV) runs
+
+.PHONY: help setup quickstart test lint toy clean

@@ -1,0 +1,159 @@
+"""What jsonargparse reports on several lines, said in one: the key, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+
+from semalign_pl.parser_report import Report, classes, near, options
+
+_SEE = "see `semalign {command} --help`"
+
+
+def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) -> str:
+    """One line out of jsonargparse's nested report.
+
+    Args:
+        message: The report.
+        keys: Keys that the parser knows.
+        args: The command line.
+
+    Returns:
+        The key as the user wrote it, what is wrong, and a remedy; the report itself, on one line, if it is of no known
+        kind.
+    """
+    see = _SEE.format(command=args[0] if args else "fit")
+    for pattern, explain in _KINDS:
+        if found := re.search(pattern, message):
+            return explain(found, Report(message, keys, args, see))
+    return " ".join(message.split("Given value type:")[0].split())
+
+
+# -- the kinds of mistake ----------------------------------------------------------------------------------------
+
+
+def _unknown_option(found: re.Match[str], report: Report) -> str:
+    name = found[1]
+    path, around = report.path(lambda key, _: key == name, name)
+    subtypes = re.findall(r"<class '([\w.]+)'>", report.message)
+    if around is None and "lora" in report.inner:
+        around = next((s for s in subtypes if s.endswith("LoraSettings")), None)
+    if around is None and report.outer in ("model", "data"):
+        around = subtypes[0] if subtypes else None
+    known = options(around)
+    listed = f"it has {', '.join(known)}" if known else report.see
+    return f"{path}: there is no such key; {near(name, known, listed)}"
+
+
+def _unknown_key(found: re.Match[str], report: Report) -> str:
+    key = found[1].split()[0].split("=")[0]
+    if not key.startswith("-") and "unrecognized" in found[0]:
+        return f"{key}: this argument belongs to no flag; write it as --KEY {key}, or leave it out"
+    bare = key.lstrip("-")
+    head = bare.split(".")[0]
+    tops = list(dict.fromkeys(k.split(".")[0] for k in report.keys))
+    if "." in bare and head not in tops and (close := difflib.get_close_matches(head, tops, n=1)):
+        return f"{head}: there is no such key; did you mean {close[0]}?"
+    return f"{key}: there is no such key; {near(bare, report.keys, report.see)}"
+
+
+def _unknown_class(found: re.Match[str], report: Report) -> str:
+    name = found[1]
+    path, _ = report.path(lambda _, value: value == name, "class_path")
+    known = [n for n in classes() if not n.startswith("_")]
+    advice = "give a class by its import path, package.module.Class, and see that the module can be imported"
+    return f"{path}: there is no class {name}; {near(name.split('.')[-1], known, advice)}"
+
+
+def _no_import(found: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: value == found[1], "class_path")
+    return f"{path}: cannot import {found[1]} ({found[2].strip()}); check its spelling, and that its module is on PYTHONPATH"
+
+
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
+
+
+def _wrong_type(found: re.Match[str], report: Report) -> str:
+    kind, value = found[1], found[2].strip()
+    path = report.inner_path()
+    if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
+        return f"{path}: {value} is none of {literal[1].replace(chr(39), '')}; give one of them"
+    name = re.sub(r"<class '(?:.*\.)?(\w+)'>", r"\1", kind)
+    return f"{path}: needs {_WORDS.get(name, name)}, not {value!r}"
+
+
+def _wrong_union(found: re.Match[str], report: Report) -> str:
+    innermost = re.findall(r"Subtypes: \[(.*)\]", report.message)[-1]
+    names = re.findall(r"<class '(?:[^']*?\.)?(\w+)'>", innermost)
+    value = re.findall(r"Given value: ([^\n]*)", report.message)
+    needed = " or ".join(_WORDS.get(name, name) for name in names) or innermost
+    return f"{report.inner_path()}: needs {needed}, not {value[0][:80] if value else 'this'!r}"
+
+
+def _required(found: re.Match[str], report: Report) -> str:
+    name = found[1].split(",")[0].strip()
+    if not report.outer:
+        key = name.split(".", 1)[-1]
+        example = {"model": "SFTModule or GRPOModule", "data": "CorpusDataModule"}.get(key)
+        what = f"{key}.class_path, e.g. {example}" if example else key
+        return f"{key}: it is required but not set; set {what}, in the YAML or as a flag"
+    path, _ = report.path(lambda key, value: key == name and value is None, name)
+    if report.given is None or not path.startswith(report.outer):
+        path = f"{report.outer}.init_args.{name}"
+    elif isinstance(report.given, list) and "[" not in path:
+        at = next((i for i, one in enumerate(report.given) if name not in str(one)), 0)
+        path = f"{report.outer}[{at}].init_args.{name}"
+    return f"{path}: it is required but not set; set it in the YAML or as a flag"
+
+
+def _no_yaml(found: re.Match[str], report: Report) -> str:
+    for file in report.files():
+        try:
+            yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "some line"
+            return f"--config: {file} is not YAML: {where}: {error.problem}; mend that line"
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            return f"--config: {file} cannot be read: {error}; give a UTF-8 YAML file"
+    return f"--config: not YAML: {found[1]}; mend it"
+
+
+def _no_keys(found: re.Match[str], report: Report) -> str:
+    given = found[1].strip()
+    what = f"is only {given[:60]!r}" if given else "is empty"
+    return f"--config: {' or '.join(report.files()) or 'the file'} {what}; give a YAML file with keys such as model and data"
+
+
+def _no_file(found: re.Match[str], report: Report) -> str:
+    return f"--{report.outer}: there is no file {found[1]}; check the path, it is relative to the working folder"
+
+
+def _folder(found: re.Match[str], report: Report) -> str:
+    return f"--{report.outer}: {found[1]} is not a file; give the YAML file in it"
+
+
+def _no_value(found: re.Match[str], report: Report) -> str:
+    flag = next((a for a in reversed(report.args) if a.startswith(found[1])), found[1])
+    return f"{flag}: the flag needs a value; write {flag} VALUE"
+
+
+_KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
+    (r"Option '([^']+)' is not accepted", _unknown_option),
+    (r"does not accept option '([^']+)'", _unknown_key),
+    (r"unrecognized arguments: (.+)", _unknown_key),
+    (r"Problems parsing config: ([^\n]*)", _no_yaml),
+    (r"Unexpected config: ?(.*)", _no_keys),
+    (r"File does not exist: '([^']*)'", _no_file),
+    (r"Path is not a file: '([^']*)'", _folder),
+    (r"argument (--?[\w.]+): expected one argument", _no_value),
+    (r"the following arguments are required: ([^\n]+)", _required),
+    (r"Expected a ([^\n]+?)\. Got value: ([^\n]*)", _wrong_type),
+    (r"Problem with given class_path '([^']+)':\s*([^\n]*)", _no_import),
+    (r"Expected a dot import path string: ([^\n]*)", _unknown_class),
+    (r"Subtypes: \[(.*)\]", _wrong_union),
+)

@@ -1,0 +1,133 @@
+"""jsonargparse's nested report taken apart, and what could have been meant."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+
+class Report:
+    """The report and what surrounds it.
+
+    Attributes:
+        keys: Keys that the parser knows.
+        args: The command line.
+        see: Where the keys are listed.
+        outer: The key that the report is about, e.g. ``model``.
+        inner: Keys within it, from the report's nesting.
+        given: What the user gave for the outer key.
+    """
+
+    def __init__(self, message: str, keys: Sequence[str], args: Sequence[str], see: str) -> None:
+        self.message, self.keys, self.args, self.see = message, keys, args, see
+        nested = re.findall(r'Parser key "([^"]+)"', message)
+        self.outer, self.inner = (nested[0], nested[1:]) if nested else ("", [])
+        text = message.rsplit("Given value: ", 1)
+        self.given = _parse(text[1]) if len(text) == 2 else None
+
+    def files(self) -> list[str]:
+        """The files named by ``--config``."""
+        flags = ("-c", "--config")
+        after = [b for a, b in zip(self.args, self.args[1:], strict=False) if a in flags]
+        return after + [a.split("=", 1)[1] for a in self.args if a.startswith("--config=")]
+
+    def path(self, wanted: Callable[[str, Any], bool], otherwise: str) -> tuple[str, Any]:
+        """Dotted path of the first entry that is wanted, and the class around it if there is one."""
+        for path, key, value, around in _walk(self.given, self.outer, None):
+            if wanted(key, value):
+                return path, around
+        between = ".init_args" if self.outer in ("model", "data") else ""
+        inner = self.inner[:-1] if self.inner[-1:] == [otherwise] else self.inner
+        return ".".join([self.outer + between, *inner, otherwise]), None
+
+    def inner_path(self) -> str:
+        """Dotted path of the innermost key that the report names."""
+        if not self.inner:
+            return self.outer
+        return self.path(lambda key, _: key == self.inner[-1], self.inner[-1])[0]
+
+
+def _walk(value: Any, path: str, around: str | None) -> Iterator[tuple[str, str, Any, str | None]]:
+    """Every entry: its path, its key, its value, and the ``class_path`` that it is an init_arg of."""
+    if isinstance(value, dict):
+        own = value.get("class_path", around if path.endswith("init_args") else None)
+        for key, inner in value.items():
+            yield f"{path}.{key}", key, inner, around if path.endswith("init_args") else None
+            yield from _walk(inner, f"{path}.{key}", own)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield f"{path}[{i}]", str(i), inner, None
+            yield from _walk(inner, f"{path}[{i}]", None)
+
+
+def _parse(text: str) -> Any:
+    """The repr of a config, with jsonargparse's ``Namespace(…)`` and ``NestedArg(…)`` as dicts."""
+    try:
+        return _plain(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError):
+        return text.strip()
+
+
+def _plain(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call):
+        values = {k.arg: _plain(k.value) for k in node.keywords if k.arg}
+        if getattr(node.func, "id", "") == "NestedArg":
+            return {"init_args": {values["key"]: values["val"]}}
+        return values
+    if isinstance(node, ast.Dict):
+        return {_plain(k): _plain(v) for k, v in zip(node.keys, node.values, strict=True) if k}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_plain(item) for item in node.elts]
+    return ast.literal_eval(node)
+
+
+# -- the classes that a config may name ------------------------------------------------------------------------
+
+
+def classes() -> dict[str, type]:
+    """Every class that can be named in a recipe, by name."""
+    from lightning.pytorch.callbacks import Callback
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from semalign_pl.data import CorpusDataModule, Task
+    from semalign_pl.modules import AlignModule
+    from semalign_pl.policy.load import LoraSettings
+
+    waiting: list[type] = [Callback, Optimizer, LRScheduler, CorpusDataModule, Task, AlignModule, LoraSettings]
+    found: dict[str, type] = {}
+    while waiting:
+        one = waiting.pop()
+        if one.__name__ not in found:
+            found[one.__name__] = one
+            waiting += one.__subclasses__()
+    return found
+
+
+def options(class_path: str | None) -> list[str]:
+    """Names of the init_args of a class; those of its bases too where it passes ``**kwargs`` on."""
+    if class_path is None:
+        return []
+    module, _, name = class_path.rpartition(".")
+    try:
+        one = getattr(importlib.import_module(module), name) if module else classes()[name]
+    except (ImportError, AttributeError, KeyError):
+        return []
+    names: list[str] = []
+    for base in one.__mro__:
+        parameters = inspect.signature(base).parameters.values() if "__init__" in vars(base) else []
+        names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return list(dict.fromkeys(names))
+
+
+def near(word: str, known: Sequence[str], otherwise: str) -> str:
+    lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
+    return f"did you mean {lower[close[0]]}?" if close else otherwise

@@ -1,0 +1,40 @@
+"""Third-party notices that a user of this package can do nothing about."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+_WARNINGS = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
+    "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
+    "`is_gradient_checkpointing` is deprecated",  # PEFT on transformers 5
+    "Using ModelCheckpoint with manual optimization",  # a step is over when we save, as a resume needs it
+    "Experiment logs directory .* exists and is not empty",  # the CLI keeps the earlier metrics.csv
+)
+_LOG_LINES = {
+    "lightning.pytorch.utilities.rank_zero": "💡 Tip:",  # advertises other products
+    "bitsandbytes.backends.cpu.ops": "kernels-community",  # only slower
+}
+
+
+class _Without(logging.Filter):
+    """Drops records that hold a text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.text not in record.getMessage()
+
+
+_FILTERS = {logger: _Without(text) for logger, text in _LOG_LINES.items()}
+
+
+def quieten() -> None:
+    """Silence them in this process; calling it again changes nothing."""
+    for message in _WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for logger, unwanted in _FILTERS.items():
+        logging.getLogger(logger).addFilter(unwanted)

@@ -1,0 +1,128 @@
+"""``semalign study`` and ``semalign report``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from semalign_pl.errors import UsageError, one_line
+from semalign_pl.study.protocol import Step, fingerprint, join, steps
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see semalign study --help")
+
+
+def run(args: Sequence[str]) -> int:
+    """Run ``study`` or ``report``.
+
+    Args:
+        args: Command and flags.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    parser = _Parser(prog="semalign", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    study = commands.add_parser("study", help="run the four systems and report")
+    study.add_argument("--config", type=Path, required=True, help="folder with cold_start, strong_sft, semantic_grpo.yaml")
+    study.add_argument("--out", type=Path, required=True, help="folder for results; finished steps there are not redone")
+    study.add_argument("--seeds", type=int, default=1, help="how many seeds to run (default: %(default)s)")
+    report = commands.add_parser("report", help="make table, picture and HTML again from a study's folder")
+    report.add_argument("folder", type=Path, help="folder of a study")
+    with one_line() as status:
+        options = parser.parse_args(list(args))
+        if options.command == "study":
+            run_study(options.config, options.out, options.seeds)
+        show(options.out if options.command == "study" else options.folder)
+    return status.code
+
+
+def run_study(configs: Path, out: Path, seeds: int) -> None:
+    """Run every step that is not done yet, and join the results.
+
+    Args:
+        configs: Folder of the three configs.
+        out: Folder of the study.
+        seeds: How many seeds.
+
+    Raises:
+        ValueError: If a config is missing or ``seeds`` is not positive.
+    """
+    if seeds < 1:
+        raise ValueError(f"--seeds: {seeds} is not a positive number")
+    plan = list(steps(configs, out, seeds))
+    seconds: dict[str, list[float]] = {}
+    results: dict[tuple[int, str], dict[str, Any]] = {}
+    for number, step in enumerate(plan, 1):
+        print(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}", flush=True)
+        seconds.setdefault(step.name, []).append(_run_step(step, out / f"seed-{step.seed}" / step.system))
+        if step.args[0] == "test":
+            written = out / f"seed-{step.seed}" / step.system / "results.json"
+            results[step.seed, step.system] = json.loads(written.read_text(encoding="utf-8"))
+    study = {
+        "systems": join(results),
+        "run": {
+            "command": f"semalign study --config {configs} --out {out} --seeds {seeds}",
+            "commands": [f"semalign {' '.join(step.args)}" for step in plan],
+            "seeds": list(range(seeds)),
+            "seconds": seconds,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "versions": results[0, "cold_start"]["run"]["versions"],
+        },
+    }
+    (out / "results.json").write_text(json.dumps(study, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _run_step(step: Step, folder: Path) -> float:
+    """Run one command in this process, unless it was run before with the same flags and config.
+
+    Returns:
+        Seconds it took, now or then.
+    """
+    from semalign_pl.cli import main
+
+    record = folder / f"{step.args[0]}.done.json"
+    if record.is_file():
+        done = json.loads(record.read_text(encoding="utf-8"))
+        if done["fingerprint"] == fingerprint(step):
+            print(f"  done before in {done['seconds']:.0f} s", flush=True)
+            return done["seconds"]
+    started = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        main(list(step.args))
+    gc.collect()
+    seconds = time.monotonic() - started
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"fingerprint": fingerprint(step), "seconds": seconds}), encoding="utf-8")
+    return seconds
+
+
+def show(folder: Path) -> None:
+    """Print the table, and write report and picture.
+
+    Args:
+        folder: Of a study.
+    """
+    from rich.console import Console
+
+    from semalign_pl.report import comparison, load_results, verdict, write_report
+
+    console = Console()
+    results = load_results(folder / "results.json")
+    console.print(comparison(results))
+    console.print(verdict(results))
+    console.print(f"report: {write_report(folder)}")

@@ -1,0 +1,71 @@
+"""What a test and a validation write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from runs import Runs
+
+from semalign_pl.languages import get_language
+from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, RougeL, SemanticSimilarity
+
+NAMES = {"bleu4", "chrf", "rouge_l", "language_consistency", "semantic_similarity"}
+
+
+def evaluation(runs: Runs) -> dict:
+    return {"class_path": "semalign_pl.callbacks.Evaluation", "init_args": {"encoder": runs.encoder}}
+
+
+def test_results_and_predictions(runs: Runs) -> None:
+    drift = {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt")}}
+    # Trained a little, so that there is something to score, and predictions differ.
+    fitted = ["trainer.max_steps=12", "data.init_args.batch_size=12"]
+    runs("fit", "sft", "run", *fitted, callbacks=[runs.checkpoints("run", 12)])
+    runs("test", "sft", "run", f"ckpt_path={runs.folder / 'run' / 'step=12.ckpt'}", callbacks=[evaluation(runs), drift])
+    rows, results = runs.predictions(), runs.results()
+    dev = [json.loads(line) for line in (runs.corpus / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in rows] == [f"dev.jsonl:{i + 1}" for i in range(len(dev))]
+    assert [row["reference"] for row in rows] == [row["bo"] for row in dev]
+    assert all(dev[i]["zh"] in row["prompt"] and set(row["scores"]) == NAMES for i, row in enumerate(rows))
+    assert any(row["prediction"] for row in rows)
+
+    assert set(results["metrics"]) == NAMES | {"nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90"}
+    for score in results["metrics"].values():
+        assert set(score) == {"value", "ci", "signature"} and score["signature"]
+        assert isinstance(score["value"], float)
+    predictions, references = ([row[key] for row in rows] for key in ("prediction", "reference"))
+    profile = get_language("bo")
+    metrics = {
+        "bleu4": Bleu4(profile),
+        "chrf": ChrF(profile),
+        "rouge_l": RougeL(profile),
+        "language_consistency": LanguageConsistency(profile),
+        "semantic_similarity": SemanticSimilarity(runs.encoder),
+    }
+    for name, metric in metrics.items():
+        metric.update(predictions, references)
+        assert results["metrics"][name]["value"] == pytest.approx(float(metric.compute()), rel=1e-6, abs=1e-9)
+        assert results["metrics"][name]["signature"].startswith(metric.signature)
+        own = metric.per_row(predictions, references)
+        assert [row["scores"][name] for row in rows] == pytest.approx(own, rel=1e-5, abs=1e-6)
+        low, high = results["metrics"][name]["ci"]
+        assert low <= results["metrics"][name]["value"] + 1e-9 and results["metrics"][name]["value"] <= high + 1e-9
+    assert results["metrics"]["chrf"]["value"] > 0
+    assert results["run"]["rows"] == len(rows) and results["run"]["decode"] == "greedy|max_new:40"
+    assert results["run"]["versions"]["semalign-pl"] == "0.1.0" and results["run"]["seed"] == 3
+
+
+def test_validation_is_logged(runs: Runs) -> None:
+    validated = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "trainer.val_check_interval=2"]
+    runs("fit", "sft", "run", "trainer.max_steps=4", *validated, callbacks=[evaluation(runs)])
+    logged = [row for row in runs.metrics() if row["val/bleu4"]]
+    assert len(logged) == 2 and all(row[f"val/{name}"] for row in logged for name in NAMES)
+    assert not (runs.folder / "run" / "results.json").exists()
+
+
+def test_predict_writes_unscored_rows(runs: Runs) -> None:
+    runs("predict", "sft", "run", callbacks=[evaluation(runs)])
+    rows = runs.predictions()
+    assert len(rows) == 8 and all(row["scores"] == {} for row in rows)
+    assert not (runs.folder / "run" / "results.json").exists()

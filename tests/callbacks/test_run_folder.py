@@ -1,0 +1,50 @@
+"""What a training run leaves in its folder, beside its metrics."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from runs import Runs, weights
+
+TABLE = {"class_path": "semalign_pl.callbacks.SampleTable", "init_args": {"every_n_steps": 1, "groups": 1}}
+
+
+def test_samples_of_every_step_are_kept(runs: Runs) -> None:
+    runs("fit", "grpo", "run", "trainer.max_steps=3", callbacks=[TABLE])
+    lines = (runs.folder / "run" / "completions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == [1, 1, 2, 2, 3, 3]  # a group of two each
+    for row in rows:
+        assert set(row["rewards"]) == {"semantic", "language"} and isinstance(row["ended_by_eos"], bool)
+        assert row["reward"] == pytest.approx(1.5 * row["rewards"]["semantic"] + row["rewards"]["language"])
+    assert rows[0]["id"] == rows[1]["id"] != rows[2]["id"]
+
+
+def test_samples_every_second_step_of_all_epochs(runs: Runs) -> None:
+    """Three batches an epoch: counted by steps of the run, not of the epoch."""
+    every_second = {**TABLE, "init_args": {"every_n_steps": 2, "groups": 1}}
+    runs("fit", "grpo", "run", "trainer.max_steps=6", "data.init_args.limit=6", callbacks=[every_second])
+    lines = (runs.folder / "run" / "completions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert sorted({json.loads(line)["step"] for line in lines}) in ([1, 3, 5], [2, 4, 6])
+
+
+def test_the_adapter_is_exported_and_the_recipe_saved(runs: Runs) -> None:
+    cli = runs("fit", "sft", "run", "trainer.max_steps=1")
+    folder = runs.folder / "run"
+    state = cli.model.state_dict()
+    exported = weights(folder)
+    assert exported.keys() == state.keys() and all(exported[key].equal(state[key]) for key in state)
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (4, 8, runs.base)
+    saved = yaml.safe_load((folder / "fit.yaml").read_text(encoding="utf-8"))
+    assert saved["model"]["init_args"]["base"] == runs.base and saved["seed_everything"] == 3
+
+
+def test_a_second_run_keeps_earlier_metrics(runs: Runs) -> None:
+    folder = runs.folder / "run"
+    for steps in (1, 2, 3):
+        runs("fit", "sft", "run", f"trainer.max_steps={steps}")
+    rows = {path.name: path.read_text(encoding="utf-8").count("\n") - 1 for path in folder.glob("metrics*.csv")}
+    assert rows == {"metrics.0.csv": 1, "metrics.1.csv": 2, "metrics.csv": 3}

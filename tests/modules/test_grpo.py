@@ -1,0 +1,168 @@
+"""GRPO as real training steps: the reference, what moves, micro-batches, rewards of one's own, refusals."""
+
+import functools
+import random
+
+import pytest
+import torch
+from tiny import Recorded, fit, relative
+
+from semalign_pl.modules import Constant, GRPOModule
+from semalign_pl.policy.adapter import adapter_state
+from semalign_pl.policy.score import Rows, score_all
+from semalign_pl.rewards import Reward
+from semalign_pl.types import Example
+
+PAIRS = [("书", "དེབ"), ("老师看书。", "ག"), ("山", "རི")]
+EXAMPLES = [Example(str(i), zh, bo, {"zh": zh}) for i, (zh, bo) in enumerate(PAIRS)]
+SGD = functools.partial(torch.optim.SGD, lr=0.5)
+
+
+class Length(Reward):
+    """All that a user has to write."""
+
+    def score(self, *, completions, **_):
+        return [len(text) / 10 for text in completions]
+
+
+class Sometimes(Length):
+    """Scores only the first completion of each three, and keeps what it was shown."""
+
+    def score(self, *, prompts, completions, references, zh, **_):
+        self.seen = prompts, references, zh
+        return [len(text) / 10 if i % 3 == 0 else None for i, text in enumerate(completions)]
+
+
+class Miscounting(Length):
+    def score(self, *, completions, **_):
+        return [1.0] * (len(completions) - 1)
+
+
+class Kept(Recorded, GRPOModule):
+    """Keeps what each training step returns."""
+
+    def training_step(self, batch, batch_idx):
+        self.out = super().training_step(batch, batch_idx)
+        return self.out
+
+
+@pytest.fixture
+def module(base, sft_adapter):
+    """Makes a module of small numbers, from the SFT adapter."""
+
+    def make(**options) -> Kept:
+        settings = {"num_generations": 4, "max_new_tokens": 6, "weights": "fp32", "adapter": sft_adapter}
+        return Kept(base, **{"optimizer": SGD, "lr_scheduler": Constant, **settings, **options})
+
+    return make
+
+
+def test_the_reference_is_the_sft_policy_and_not_the_base(module) -> None:
+    trained = module()
+    trainer = fit(trained, [EXAMPLES], [Length()])
+    assert abs(trainer.callback_metrics["train/kl"]) < 1e-6
+    rollouts, policy = trained.out["rollouts"], trained.policy
+    rows = Rows([p for p in rollouts.prompt_ids for _ in range(4)], rollouts.completion_ids, rollouts.completion_mask)
+    scored = {}
+    for role in ("base", "reference"):
+        with policy.acting_as(role):
+            scored[role] = score_all(policy, rows, 0.8, 8)
+    assert (scored["base"] - scored["reference"]).abs().max() > 0.1  # or the two could not be told apart
+
+
+def test_one_step_moves_the_policy_and_not_the_reference(module) -> None:
+    trained = module()
+    fit(trained, [EXAMPLES], [Length()])
+    reference, policy = adapter_state(trained.policy, "reference"), adapter_state(trained.policy)
+    before = {name.removeprefix("model.").replace(".default", ""): w for name, w in trained.weights[0].items()}
+    assert set(before) == set(policy) == set(reference)
+    assert all(torch.equal(reference[name], before[name]) for name in before)
+    assert all(not torch.equal(policy[name], before[name]) for name in before)
+    assert len(trained.gradients) == 1 and trained.gradients[0].norm() > 1e-3
+    optimized = {id(p) for group in trained.optimizers().param_groups for p in group["params"]}
+    assert optimized == {id(p) for p in trained.policy.parameters() if p.requires_grad}
+
+
+def test_on_policy_the_loss_is_the_kl_alone(module) -> None:
+    for beta in (0.0, 0.04):
+        trained = module(beta=beta)
+        trained.stirred = 0.05
+        metrics = fit(trained, [EXAMPLES], [Length()]).callback_metrics
+        assert metrics["train/clip_share"] == 0
+        assert (metrics["train/kl"] > 0.01) == (beta > 0)  # the reference's forward is saved at 0
+        assert trained.gradients[0].norm() > 1e-2
+        if beta == 0:
+            assert abs(metrics["train/loss"]) < 1e-6
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_micro_batches_do_not_change_the_gradient(module, iterations: int) -> None:
+    runs = {}
+    for size in (1, 5, 12):  # 5 leaves a partial window
+        runs[size] = module(micro_batch_size=size, num_iterations=iterations)
+        runs[size].stirred = 0.05
+        fit(runs[size], [EXAMPLES], [Length()])
+        assert len(runs[size].gradients) == iterations
+    assert len({tuple(run.out["rollouts"].texts) for run in runs.values()}) == 1
+    for i in range(iterations):
+        assert runs[12].gradients[i].norm() > 1e-3
+        assert relative(runs[1].gradients[i], runs[12].gradients[i]) < 1e-4
+        assert relative(runs[5].gradients[i], runs[12].gradients[i]) < 1e-4
+
+
+def test_equal_rewards_without_kl_change_nothing(module) -> None:
+    class Same(Length):
+        def score(self, *, completions, **_):
+            return [0.7] * len(completions)
+
+    trained = module(beta=0.0)
+    metrics = fit(trained, [EXAMPLES], [Same()]).callback_metrics
+    assert trained.gradients[0].abs().sum() == 0 and metrics["train/groups_without_signal"] == 1
+
+
+def test_a_reward_that_scores_some_completions(module) -> None:
+    """It is shown its examples in the completions' order; the others go by the rewards that did score them."""
+    trained, length, sometimes = module(), Length(weight=2.0), Sometimes(weight=0.5)
+    metrics = fit(trained, [EXAMPLES], [length, sometimes]).callback_metrics
+    assert sometimes.seen[0] == sometimes.seen[2] == [e.prompt for e in EXAMPLES for _ in range(4)]
+    assert sometimes.seen[1] == [e.reference for e in EXAMPLES for _ in range(4)]
+    lengths = torch.tensor([len(text) / 10 for text in trained.out["rollouts"].texts])
+    factor = torch.tensor([2.5, 2.0, 2.0]).repeat(4)
+    torch.testing.assert_close(trained.out["rewards"], lengths * factor)
+    assert trained.out["parts"]["sometimes"].isnan().tolist() == [False, True, True] * 4
+    assert metrics["train/reward/sometimes"] == pytest.approx(lengths[::3].mean().item())
+    assert metrics["train/reward/length"] == pytest.approx(lengths.mean().item())
+
+
+def test_a_reward_that_scores_nothing_teaches_nothing(module) -> None:
+    class Silent(Length):
+        def score(self, *, completions, **_):
+            return [None] * len(completions)
+
+    trained = module(beta=0.0)
+    fit(trained, [EXAMPLES], [Silent()])
+    assert trained.out["rewards"].isnan().all() and trained.gradients[0].abs().sum() == 0
+
+
+def test_the_worlds_randomness_does_not_change_a_step(module) -> None:
+    texts = set()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        trained = module()
+        fit(trained, [EXAMPLES], [Length()])
+        texts.add(tuple(trained.out["rollouts"].texts))
+    assert len(texts) == 1
+
+
+def test_refusals(module) -> None:
+    with pytest.raises(ValueError, match="^trainer.callbacks: GRPO needs a reward"):
+        fit(module(), [EXAMPLES])
+    with pytest.raises(ValueError, match="^Miscounting.score returned .*11.* scores for 12 completions"):
+        fit(module(), [EXAMPLES], [Miscounting()])
+    with pytest.raises(ValueError, match=r"^model\.init_args\.temperature: 0\.0 gives K equal samples"):
+        module(temperature=0.0)
+    with pytest.raises(ValueError, match=r"^model\.init_args\.num_generations: a group of 1 has no signal"):
+        module(num_generations=1)
+    with pytest.raises(ValueError, match=r"^model\.init_args\.micro_batch_size: 0 "):
+        module(micro_batch_size=0)

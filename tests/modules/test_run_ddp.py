@@ -1,0 +1,77 @@
+"""Two gloo processes on CPU, set up as torchrun would: same weights in both, every test row once, a step as from one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from runs import Runs, weights
+
+from semalign_pl.modules import SFTModule
+
+TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
+FINGERPRINT = {"class_path": "run_callbacks.Fingerprint"}
+EVALUATION = {"class_path": "semalign_pl.callbacks.Evaluation"}
+
+
+def two(runs: Runs, command: str, stage: str, name: str, *flags: str, **options: list) -> None:
+    for code, log in runs.processes(runs.args(command, stage, name, *TWO, *flags, **options), ranks=2):
+        assert code == 0, log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_both_processes_end_with_the_same_weights(runs: Runs, stage: str) -> None:
+    # Rank 1's micro-batches differ from rank 0's in number: 5 rows in threes, 4 samples of 2 prompts.
+    options = ["trainer.max_steps=3", "data.init_args.batch_size=5"] if stage == "sft" else ["trainer.max_steps=3"]
+    two(runs, "fit", stage, "two", *options, callbacks=[FINGERPRINT])
+    first, second = ((runs.folder / "two" / f"fingerprint-{rank}").read_text() for rank in (0, 1))
+    assert first == second
+    assert any(weight.any() for name, weight in weights(runs.folder / "two").items() if "lora_B" in name)
+    assert [row["step"] for row in runs.metrics("two")] == ["0", "1", "2"]
+
+
+@pytest.mark.slow
+def test_two_times_four_rows_train_as_one_times_eight(runs: Runs) -> None:
+    """Rank r takes every second row of the epoch's order, so that both runs see the same rows in each step."""
+    options = ["trainer.max_steps=4", "model.init_args.lora.dropout=0.0", "model.init_args.optimizer.init_args.lr=0.001"]
+    runs("fit", "sft", "one", *options, "data.init_args.batch_size=8")
+    two(runs, "fit", "sft", "two", *options, "data.init_args.batch_size=4")
+    one, both = weights(runs.folder / "one"), weights(runs.folder / "two")
+    for name in one:
+        torch.testing.assert_close(both[name], one[name], rtol=0, atol=2e-5)
+    for a, b in zip(runs.metrics("one"), runs.metrics("two"), strict=True):
+        assert float(a["train/loss"]) == pytest.approx(float(b["train/loss"]), rel=1e-5)
+        assert float(a["train/grad_norm"]) == pytest.approx(float(b["train/grad_norm"]), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_test_has_every_row_once_and_the_scores_of_one_process(runs: Runs) -> None:
+    # Seven rows: one process has four of them, the other three.
+    options = ["data.init_args.eval_limit=7", "model.init_args.max_new_tokens=12"]
+    runs("test", "sft", "one", *options, callbacks=[EVALUATION])
+    two(runs, "test", "sft", "two", *options, callbacks=[EVALUATION])
+    assert runs.predictions("two") == runs.predictions("one") and len(runs.predictions("one")) == 7
+    assert runs.results("two")["metrics"] == runs.results("one")["metrics"]
+
+
+@pytest.mark.slow
+def test_the_cli_starts_the_processes_itself(runs: Runs) -> None:
+    args = runs.args("fit", "grpo", "two", *TWO, "trainer.max_steps=1")
+    command = [sys.executable, "-m", "semalign_pl", *args]
+    done = subprocess.run(command, env=runs.environment(), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((runs.folder / "two" / "adapter" / "adapter_config.json").read_text())["r"] == 4
+
+
+def test_a_sharding_strategy_is_refused(base: str) -> None:
+    from lightning.pytorch.strategies import FSDPStrategy
+
+    module = SFTModule(base, weights="fp32")
+    module._trainer = SimpleNamespace(strategy=FSDPStrategy())
+    with pytest.raises(ValueError, match="trainer.strategy: FSDPStrategy shards the model.*use `ddp`"):
+        module.configure_model()

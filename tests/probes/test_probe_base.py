@@ -1,0 +1,73 @@
+"""Probing changes nothing: not the weights trained, not the modes, not the random state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from runs import Runs, assert_same, weights
+from tiny import CPU
+
+from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.policy import Policy
+from semalign_pl.probes import Probe
+from semalign_pl.types import Score
+
+
+def probes(runs: Runs, every_n_steps: int | None = 1) -> list[dict[str, Any]]:
+    files = {"DriftProbe": "text.txt", "ReadingComprehensionProbe": "reading.json"}
+    return [
+        {"class_path": name, "init_args": {"file": str(runs.corpus / file), "every_n_steps": every_n_steps}}
+        for name, file in files.items()
+    ]
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_weights_are_the_same_with_and_without_probes(runs: Runs, stage: str) -> None:
+    runs("fit", stage, "without", "trainer.max_steps=4")
+    runs("fit", stage, "with", "trainer.max_steps=4", callbacks=probes(runs))
+    assert_same(weights(runs.folder / "with"), weights(runs.folder / "without"))
+    logged = [row["probe/kl_mean"] for row in runs.metrics("with") if row["probe/kl_mean"]]
+    assert len(logged) == 4 and all(float(kl) > 0 for kl in logged)
+
+
+def test_every_n_steps_and_the_test(runs: Runs) -> None:
+    fitted = runs("fit", "sft", "run", "trainer.max_steps=5", callbacks=probes(runs, every_n_steps=2))
+    logged = [row["step"] for row in runs.metrics() if row["probe/cmrc_f1"]]
+    assert logged == ["1", "3"]
+    assert all(not c.scores for c in fitted.trainer.callbacks if isinstance(c, Probe))
+    tested = runs("test", "sft", "run", callbacks=probes(runs, every_n_steps=None))
+    scores = [c.scores for c in tested.trainer.callbacks if isinstance(c, Probe)]
+    assert scores[0]["kl_mean"].value == 0 and "cmrc_avg" in scores[1]
+
+
+class Meddler(Probe):
+    """Looks at the modes, draws, and may fail."""
+
+    fails = False
+
+    def measure(self, policy: Policy) -> dict[str, Score]:
+        assert not any(module.training for module in policy.modules()) and not torch.is_grad_enabled()
+        torch.rand(3)
+        if self.fails:
+            raise RuntimeError("on purpose")
+        return {}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_and_random_state_are_restored(base: str, fails: bool) -> None:
+    module = torch.nn.Module()
+    module.policy = load_policy(base, "fp32", LoraSettings(4, 8, 0.5), None, CPU)
+    dropout = next(m for m in module.policy.modules() if isinstance(m, torch.nn.Dropout))
+    dropout.eval()  # a mixture, to be restored as it was
+    before = [m.training for m in module.policy.modules()]
+    random_state = torch.get_rng_state()
+    probe = Meddler()
+    probe.fails = fails
+    try:
+        probe._measure(module)
+    except RuntimeError:
+        assert fails
+    assert [m.training for m in module.policy.modules()] == before and True in before and False in before
+    assert torch.equal(torch.get_rng_state(), random_state) and torch.is_grad_enabled()

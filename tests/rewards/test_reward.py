@@ -1,0 +1,61 @@
+"""The base of every reward: TRL's convention in, one float32 a completion out."""
+
+import pytest
+import torch
+
+from semalign_pl.rewards import Reward
+from semalign_pl.types import Example
+
+EXAMPLES = [
+    Example("0", "p0", "r0", {"zh": "z0", "source": "s0"}),
+    Example("1", "p1", "r1", {"zh": "z1"}),
+]
+
+
+class Given(Reward):
+    """Returns what it is told to, and keeps what it was shown."""
+
+    def __init__(self, scores, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        self.scores = scores
+
+    def score(self, **shown):
+        self.shown, self.gradients = shown, torch.is_grad_enabled()
+        return self.scores
+
+
+class HTTPLengthReward(Given):
+    pass
+
+
+def test_a_score_is_called_as_trl_calls_it() -> None:
+    reward = Given([0, 1])
+    scores = reward(EXAMPLES, ["c0", "c1"])
+    shown = {"prompts": ["p0", "p1"], "completions": ["c0", "c1"], "references": ["r0", "r1"], "zh": ["z0", "z1"]}
+    assert reward.shown == shown  # a column that only some examples have is left out
+    assert scores.dtype == torch.float32 and scores.tolist() == [0.0, 1.0] and not reward.gradients
+
+
+def test_none_and_nan_are_not_scored() -> None:
+    for scores in ([None, 0.5], [float("nan"), 0.5], torch.tensor([float("nan"), 0.5], dtype=torch.float64)):
+        out = Given(scores)(EXAMPLES, ["c0", "c1"])
+        assert out.isnan().tolist() == [True, False] and out[1] == 0.5 and out.dtype == torch.float32
+
+
+def test_a_tensor_with_gradient_comes_back_without() -> None:
+    assert not Given(torch.ones(2, requires_grad=True))(EXAMPLES, ["c0", "c1"]).requires_grad
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 2.0, 3.0], torch.ones(2, 1)])
+def test_a_wrong_count_is_refused(scores) -> None:
+    with pytest.raises(ValueError, match=r"^Given\.score returned .* scores for 2 completions; return one number"):
+        Given(scores)(EXAMPLES, ["c0", "c1"])
+
+
+def test_no_completions() -> None:
+    assert Given([])([], []).tolist() == []
+
+
+def test_name_and_signature() -> None:
+    assert (Given([]).name, HTTPLengthReward([]).name) == ("given", "httplength")
+    assert Given([], weight=0.25).signature == "reward:given|weight:0.25"

@@ -1,0 +1,197 @@
+"""Small runs of the command line in this process or one of their own, with the fixtures' model and corpus."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Writes recipes and runs them, each in a folder of its own.
+
+    Attributes:
+        folder: Where runs and recipes go.
+        base: Folder of the base model.
+        encoder: Folder of the sentence encoder.
+        corpus: Folder with train.jsonl, dev.jsonl, text.txt and reading.json.
+    """
+
+    folder: Path
+    base: str
+    encoder: str
+    corpus: Path
+
+    def recipe(self, stage: str, callbacks: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """A recipe of one stage, ``sft`` or ``grpo``; its rewards stand before ``callbacks``."""
+        model: dict[str, Any] = {
+            "base": self.base,
+            "weights": "fp32",
+            "lora": {"r": 4, "alpha": 8, "dropout": 0.2},
+            "optimizer": ADAMW,
+            "micro_batch_size": 3,
+            "max_new_tokens": 40,
+        }
+        rewards = []
+        if stage == "grpo":
+            model |= {"num_generations": 2, "max_new_tokens": 6, "temperature": 1.0, "top_p": 1.0, "micro_batch_size": 8}
+            rewards = [
+                {"class_path": "SemanticReward", "init_args": {"encoder": self.encoder, "tau": -0.5}},
+                {"class_path": "LanguageReward"},
+            ]
+        trainer: dict[str, Any] = {
+            "accelerator": "cpu",
+            "max_steps": 3,
+            "enable_progress_bar": False,
+            "callbacks": [*rewards, *(callbacks or [])],
+        }
+        return {
+            "seed_everything": 3,
+            "model": {"class_path": {"sft": "SFTModule", "grpo": "GRPOModule"}[stage], "init_args": model},
+            "data": {
+                "class_path": "CorpusDataModule",
+                "init_args": {
+                    "train": str(self.corpus / "train.jsonl"),
+                    "test": str(self.corpus / "dev.jsonl"),
+                    "batch_size": {"sft": 6, "grpo": 2}[stage],
+                    "eval_batch_size": 3,
+                },
+            },
+            "trainer": trainer,
+        }
+
+    def write(self, recipe: dict[str, Any], name: str = "recipe") -> Path:
+        """The recipe as a YAML file."""
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
+        return path
+
+    def args(
+        self, command: str, stage: str, name: str, *flags: str, callbacks: list[dict[str, Any]] | None = None
+    ) -> list[str]:
+        """The command line of a run in the folder ``name``; flags without dashes are ``key=value``."""
+        path = self.write(self.recipe(stage, callbacks), f"{name}-{command}")
+        given = [f"--{flag}" if not flag.startswith("-") else flag for flag in flags]
+        return [command, "--config", str(path), f"--trainer.default_root_dir={self.folder / name}", *given]
+
+    def __call__(
+        self,
+        command: str,
+        stage: str,
+        name: str = "run",
+        *flags: str,
+        callbacks: list[dict[str, Any]] | None = None,
+    ) -> Any:
+        """Run in this process; returns the CLI with trainer, model and data module."""
+        from semalign_pl.cli import main
+
+        return main(self.args(command, stage, name, *flags, callbacks=callbacks))
+
+    def checkpoints(self, name: str, every: int) -> dict[str, Any]:
+        """The callback that keeps a checkpoint ``step=N.ckpt`` every so many steps."""
+        init = {"dirpath": str(self.folder / name), "filename": "{step}", "every_n_train_steps": every, "save_top_k": -1}
+        return {"class_path": "ModelCheckpoint", "init_args": init}
+
+    def processes(self, args: list[str], ranks: int = 1, timeout_seconds: float = 300) -> list[tuple[int, str]]:
+        """Run in ``ranks`` processes of their own, set up as torchrun would where there are several.
+
+        Returns:
+            Exit status and output (stdout and stderr) a process.
+        """
+        port = _free_port()
+        logs = [self.folder / f"rank{rank}.log" for rank in range(ranks)]
+        started = []
+        for rank, log in enumerate(logs):
+            torchrun = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": ranks}
+            torchrun |= {"LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            torchrun |= {"TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo"}
+            settings = {name: str(value) for name, value in torchrun.items()} if ranks > 1 else {}
+            process = _context().Process(target=_run, args=(args, settings, log, torch.get_num_threads()))
+            process.start()
+            started.append(process)
+        for process in started:
+            process.join(timeout_seconds)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        return [(p.exitcode or 0, log.read_text(encoding="utf-8")) for p, log in zip(started, logs, strict=True)]
+
+    def environment(self) -> dict[str, str]:
+        """For a process of another kind: this one's, with as many threads, as bits depend on it."""
+        return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+    def metrics(self, name: str = "run") -> list[dict[str, str]]:
+        """The rows of a run's metrics.csv."""
+        with (self.folder / name / "metrics.csv").open(encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def predictions(self, name: str = "run") -> list[dict[str, Any]]:
+        """The rows of a run's predictions.jsonl."""
+        text = (self.folder / name / "predictions.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def results(self, name: str = "run") -> dict[str, Any]:
+        """A run's results.json."""
+        return json.loads((self.folder / name / "results.json").read_text(encoding="utf-8"))
+
+
+def _context() -> Any:
+    """Processes forked from one that has done the slow imports and nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "sacrebleu"])
+    return context
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _run(args: list[str], settings: dict[str, str], log: Path, threads: int) -> None:
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(settings)
+    sys.argv = ["semalign", *args]
+    torch.set_num_threads(threads)  # bits depend on it
+    from semalign_pl.__main__ import main
+
+    sys.exit(main())
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of an exported adapter."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Equal bit for bit, through nested dicts and lists."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{i}")
+    elif isinstance(a, Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b), where
+    else:
+        assert a == b, where

@@ -1,0 +1,111 @@
+"""The protocol: which commands it makes, how results join, and the whole of it on a tiny base."""
+
+import json
+
+import pytest
+import yaml
+
+from semalign_pl.__main__ import main
+from semalign_pl.study.command import run_study
+from semalign_pl.study.protocol import SYSTEMS, join, steps
+
+
+@pytest.fixture
+def configs(base, encoder, corpus, tmp_path):
+    """Three configs of one step each."""
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    evaluation = {"class_path": "Evaluation", "init_args": {"language": "bo", "encoder": encoder}}
+    drift = {"class_path": "DriftProbe", "init_args": {"file": str(corpus / "text.txt")}}
+    reading = {"class_path": "ReadingComprehensionProbe", "init_args": {"file": str(corpus / "reading.json")}}
+    rewards = [
+        {"class_path": "SemanticReward", "init_args": {"encoder": encoder}},
+        {"class_path": "LanguageReward", "init_args": {"language": "bo"}},
+    ]
+    for name in SYSTEMS[1:]:
+        grpo = name == "semantic_grpo"
+        model = {"base": base, "weights": "fp32", "max_new_tokens": 8}
+        model |= {"num_generations": 2} if grpo else {}
+        model |= {"lora": {"r": 4, "alpha": 8}} if name == "cold_start" else {"adapter": "set by the study"}
+        config = {
+            "trainer": {
+                "accelerator": "cpu",
+                "max_steps": 1,
+                "enable_progress_bar": False,
+                "callbacks": [*(rewards if grpo else []), evaluation, drift, reading],
+            },
+            "model": {"class_path": "GRPOModule" if grpo else "SFTModule", "init_args": model},
+            "data": {
+                "class_path": "CorpusDataModule",
+                "init_args": {
+                    "train": str(corpus / "train.jsonl"),
+                    "test": str(corpus / "dev.jsonl"),
+                    "batch_size": 4,
+                    "eval_limit": 4,
+                },
+            },
+        }
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+def test_steps_are_the_papers_protocol(configs, tmp_path):
+    plan = list(steps(configs, tmp_path / "out", 2))
+    assert [step.name for step in plan if step.seed == 0] == [
+        "test base",
+        "fit cold_start",
+        "test cold_start",
+        "fit strong_sft",
+        "test strong_sft",
+        "fit semantic_grpo",
+        "test semantic_grpo",
+    ]
+    assert [step.name for step in plan if step.seed == 1] == [step.name for step in plan if step.seed == 0][1:]
+    adapter = {step.name: step.args[-1] for step in plan if step.seed == 1}
+    cold = str(tmp_path / "out" / "seed-1" / "cold_start" / "adapter")
+    assert adapter["fit strong_sft"] == adapter["fit semantic_grpo"] == adapter["test cold_start"] == cold
+    assert adapter["test strong_sft"].endswith("seed-1/strong_sft/adapter")
+
+
+def test_missing_config_is_one_line(tmp_path, capsys):
+    assert main(["study", "--config", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error and "cold_start.yaml" in error
+
+
+def test_join_averages_seeds():
+    def run(value):
+        return {"metrics": {"bleu4": {"value": value, "ci": [value - 1, value + 1], "signature": "s"}}}
+
+    joined = join({(0, "base"): run(1.0), (0, "cold_start"): run(2.0), (1, "cold_start"): run(4.0)})
+    assert joined["base"]["metrics"]["bleu4"] == {"value": 1.0, "ci": [0.0, 2.0], "signature": "s", "seeds": [1.0]}
+    assert joined["cold_start"]["metrics"]["bleu4"]["value"] == 3.0
+    assert joined["cold_start"]["metrics"]["bleu4"]["ci"] == [2.0, 4.0]
+    assert joined["cold_start"]["metrics"]["bleu4"]["seeds"] == [2.0, 4.0]
+
+
+@pytest.mark.slow
+def test_a_whole_study(configs, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["study", "--config", str(configs), "--out", str(out), "--seeds", "2"]) == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert tuple(results["systems"]) == SYSTEMS
+    for system, body in results["systems"].items():
+        metrics = body["metrics"]
+        assert {
+            *("bleu4", "chrf", "rouge_l", "semantic_similarity", "language_consistency"),
+            *("cmrc_em", "cmrc_f1", "cmrc_avg", "nll_change_mean", "nll_change_p90", "kl_mean"),
+        } <= set(metrics), system
+        assert all(set(metric) == {"value", "ci", "signature", "seeds"} for metric in metrics.values())
+    assert results["systems"]["base"]["metrics"]["kl_mean"]["value"] == 0.0
+    assert results["systems"]["cold_start"]["metrics"]["kl_mean"]["value"] > 0.0
+    assert results["run"]["seeds"] == [0, 1] and "fit semantic_grpo" in results["run"]["seconds"]
+    assert (out / "report.html").is_file() and (out / "quality_against_tax.png").is_file()
+
+    capsys.readouterr()
+    run_study(configs, out, 2)
+    assert capsys.readouterr().out.count("done before") == 13, "finished steps are not run again"
+    config = configs / "semantic_grpo.yaml"
+    config.write_text(config.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    run_study(configs, out, 1)
+    assert capsys.readouterr().out.count("done before") == 5, "a changed config is run again"

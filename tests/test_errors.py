@@ -1,0 +1,140 @@
+"""Every mistake of a user gets exit status 2 and one line that names the key and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from runs import Runs
+
+from semalign_pl.__main__ import main
+from semalign_pl.errors import one_line
+
+MODEL, DATA, CALLBACKS = "model.init_args", "data.init_args", "trainer.callbacks[0]"
+
+
+def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
+    """What a mistaken command says: nothing but one line, apart from Lightning's notes of what it runs on."""
+    capfd.readouterr()
+    assert main(args) == 2
+    lines = capfd.readouterr().err.splitlines()
+    ours = [line for line in lines if line.startswith("semalign: error: ")]
+    assert len(ours) == 1 and lines[-1] == ours[0] and not any("Traceback" in line for line in lines)
+    return ours[0].removeprefix("semalign: error: ")
+
+
+def put(path: str, value: Any) -> Callable[[dict], None]:
+    """Sets one key of a recipe, or drops it where the value is ``...``."""
+
+    def change(recipe: dict) -> None:
+        *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+        for key in way:
+            recipe = recipe[key]
+        if value is ...:
+            del recipe[last]
+        else:
+            recipe[last] = value
+
+    return change
+
+
+def twice(recipe: dict) -> None:
+    recipe["trainer"]["callbacks"].append(recipe["trainer"]["callbacks"][0])
+
+
+PROBE = {"class_path": "DriftProbe", "init_args": {"file": "none.txt"}}
+MISTAKES = [
+    # (what the recipe is made to say, how the answer begins, what else is in it)
+    (put(f"{MODEL}.bse", "x"), f"{MODEL}.bse: there is no such key", "did you mean base?"),
+    (put(f"{MODEL}.lora.rank", 8), f"{MODEL}.lora.rank: there is no such key", "it has r, alpha, dropout, target_modules"),
+    (put(f"{MODEL}.optimizer.init_args.weight_dcay", 1), f"{MODEL}.optimizer.init_args.weight_dcay", "weight_decay?"),
+    (put("trainer.max_step", 3), "trainer.max_step: there is no such key", "did you mean trainer.max_steps?"),
+    (put("modl", {"a": 1}), "modl", "did you mean model?"),
+    (put(f"{DATA}.batchsize", 3), f"{DATA}.batchsize: there is no such key", "did you mean batch_size?"),
+    (put("trainer.callbacks.0.init_args.tao", 1), f"{CALLBACKS}.init_args.tao: there is no such key", "mean tau?"),
+    (put(f"{MODEL}.micro_batch_size", "many"), f"{MODEL}.micro_batch_size: needs a whole number", "not 'many'"),
+    (put(f"{MODEL}.micro_batch_size", 0), f"{MODEL}.micro_batch_size: 0 is not a positive whole number", ""),
+    (put(f"{DATA}.limit", "all"), f"{DATA}.limit: needs a whole number or null", "not 'all'"),
+    (put("trainer.max_steps", "x"), "trainer.max_steps: needs a whole number", "not 'x'"),
+    (put(f"{MODEL}.weights", "int8"), f"{MODEL}.weights: int8 is none of nf4, bf16, fp32", "give one"),
+    (put("model.class_path", "GRPOModul"), "model.class_path: there is no class GRPOModul", "did you mean GRPOModule?"),
+    (put("model.class_path", "a.b.C"), "model.class_path: cannot import a.b.C (No module named 'a')", "check"),
+    (put("trainer.callbacks.0.class_path", "SemanticRewrd"), f"{CALLBACKS}.class_path: there is no", "SemanticReward?"),
+    (put(f"{DATA}.task", "Translatio"), f"{DATA}.task: there is no class Translatio", "did you mean Translation?"),
+    (put("model", ...), "model: it is required but not set", "SFTModule or GRPOModule"),
+    (put(f"{MODEL}.base", ...), f"{MODEL}.base: it is required but not set", "set it in the YAML or as a flag"),
+    (put("trainer.callbacks.0.init_args.encoder", ...), f"{CALLBACKS}.init_args.encoder: it is required", "set it"),
+    (put(f"{DATA}.train", ...), f"{DATA}.train is not set", "name a .jsonl"),
+    (put(f"{DATA}.train", "./none/x.jsonl"), "./none/x.jsonl: no such file", "paths start where you run from"),
+    (put(f"{MODEL}.base", "./none/base"), f"{MODEL}.base: there is no folder ./none/base", "give an existing folder"),
+    (put(f"{MODEL}.adapter", "./none/adapter"), f"{MODEL}.adapter: ./none/adapter is not an adapter folder", "give"),
+    (put("trainer.callbacks.0.init_args.encoder", "./none"), "encoder: './none' is not a SentenceTransformer", "name"),
+    (put("trainer.callbacks.0", PROBE), "DriftProbe.file: there is no file none.txt", "check the path"),
+    (put("trainer.callbacks", []), "trainer.callbacks: GRPO needs a reward", "SemanticReward"),
+    (twice, "trainer.callbacks: two rewards are named 'semantic'", "leave one out"),
+    (put(f"{MODEL}.temperature", 0), f"{MODEL}.temperature: 0.0 gives K equal samples", "use e.g. 0.8"),
+    (put("trainer.accumulate_grad_batches", 2), "trainer.accumulate_grad_batches: 2", f"{MODEL}.micro_batch_size"),
+    (put("trainer.gradient_clip_val", 1.0), "trainer.gradient_clip_val: 1.0", f"set {MODEL}.max_grad_norm"),
+    (put("trainer.devices", "x"), "trainer: ", "devices x"),
+    (put("trainer.strategy", "fsp"), "trainer: ", "strategy fsp; change one of them"),
+]
+
+
+@pytest.mark.parametrize(("change", "beginning", "inside"), MISTAKES, ids=[case[1] for case in MISTAKES])
+def test_recipe(runs: Runs, capfd: pytest.CaptureFixture[str], change: Callable, beginning: str, inside: str) -> None:
+    recipe = runs.recipe("grpo")
+    change(recipe)
+    answer = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
+    assert answer.startswith(beginning) and inside in answer and len(answer) < 400
+
+
+@pytest.mark.parametrize(
+    ("flags", "beginning", "inside"),
+    [
+        (["--trainer.max_stps=2"], "--trainer.max_stps: there is no such key", "did you mean trainer.max_steps?"),
+        (["--model.init_args.bse=2"], "model.init_args.bse: there is no such key", "did you mean base?"),
+        (["--model.init_args.seed"], "--model.init_args.seed: the flag needs a value", "VALUE"),
+        (["stray"], "stray: this argument belongs to no flag", "leave it out"),
+        (["--ckpt_path=none.ckpt"], "--ckpt_path: there is no file none.ckpt", "leave it out to start afresh"),
+        (["--seed_everything=abc"], "seed_everything: needs true or false or a whole number", "not 'abc'"),
+    ],
+)
+def test_flags(runs: Runs, capfd: pytest.CaptureFixture[str], flags: list[str], beginning: str, inside: str) -> None:
+    answer = said(capfd, ["fit", "--config", str(runs.write(runs.recipe("sft"))), *flags])
+    assert answer.startswith(beginning) and inside in answer
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (b"model:\n  class_path: [SFT\n data: x", "is not YAML: line 3, column 6"),
+        (b"model: {a: 1}\n\tb: 3", "is not YAML: line 2, column 1"),
+        (b"", "is empty; give a YAML file"),
+        (b"just words", "is only 'just words'; give a YAML file"),
+    ],
+)
+def test_files(runs: Runs, capfd: pytest.CaptureFixture[str], content: bytes, answer: str) -> None:
+    path = runs.folder / "recipe.yaml"
+    path.write_bytes(content)
+    for flag in (["--config", str(path)], [f"--config={path}"], ["-c", str(path)]):
+        assert said(capfd, ["fit", *flag]).startswith(f"--config: {path} {answer}")
+
+
+def test_no_file(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
+    missing = runs.folder / "none.yaml"
+    assert said(capfd, ["fit", "--config", str(missing)]).startswith(f"--config: there is no file {missing}; check")
+    assert said(capfd, ["fit", "--config", str(runs.folder)]).startswith(f"--config: {runs.folder} is not a file; give")
+
+
+def test_commands(capfd: pytest.CaptureFixture[str]) -> None:
+    assert said(capfd, ["fti"]) == "there is no command 'fti'; did you mean fit?"
+    assert said(capfd, ["xyz"]) == "there is no command 'xyz'; see semalign --help"
+
+
+def test_a_fault_keeps_its_traceback() -> None:
+    """A ValueError from elsewhere, and any other error of ours, is no mistake of the user's."""
+    with pytest.raises(ValueError, match="invalid literal"), one_line():
+        int("x")
+    with pytest.raises(AssertionError), one_line():
+        raise AssertionError

@@ -1,0 +1,60 @@
+"""The command before anything heavy is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from semalign_pl import __version__
+from semalign_pl.__main__ import main
+
+
+def seconds(*command: str) -> float:
+    """How long a Python process takes."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=300)
+    return time.perf_counter() - start
+
+
+def test_version_is_quick() -> None:
+    assert min(seconds("-m", "semalign_pl", "--version") for _ in range(3)) < 1
+
+
+def test_nothing_heavy_is_imported_for_it(tmp_path) -> None:
+    code = (
+        "import sys; from semalign_pl.__main__ import main; main(['--version']); main(['--help']); main(['x']);"
+        "heavy = {'torch', 'lightning', 'transformers', 'peft', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
+    )
+    assert seconds("-c", code) < 10
+
+
+@pytest.mark.slow
+def test_a_commands_help_is_not_much_slower_than_its_libraries() -> None:
+    """In alternation, least of three: other processes only ever add to a time."""
+    pairs = []
+    for _ in range(3):
+        pairs.append((seconds("-c", "import lightning, transformers"), seconds("-m", "semalign_pl", "fit", "--help")))
+    libraries, ours = (min(times) for times in zip(*pairs, strict=True))
+    assert ours <= 2 * libraries
+
+
+def test_the_cli_imports_no_more_than_it_needs() -> None:
+    code = (
+        "import sys; import semalign_pl.cli;"
+        "late = {'sentence_transformers', 'datasets', 'peft', 'nltk', 'sacrebleu', 'rouge_score', 'bitsandbytes',"
+        " 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules); assert not late, late"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr.splitlines()[-1]
+
+
+def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in ([], ["--help"], ["-h"]):
+        assert main(args) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"semalign {__version__}: ") and max(map(len, shown.splitlines())) <= 120
+        for command in ("fit", "validate", "test", "predict", "study", "report"):
+            assert f"\n  {command} " in shown

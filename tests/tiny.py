@@ -1,0 +1,93 @@
+"""What tests of policy and modules share: an adapter that does something, and plain unpadded log-probs as an oracle."""
+
+import warnings
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from semalign_pl.modules import AlignModule
+from semalign_pl.policy.policy import Policy
+from semalign_pl.types import Example
+
+CPU = torch.device("cpu")
+
+
+def stir(policy: Policy, seed: int, scale: float = 0.1) -> Policy:
+    """Move the trained adapter away from where it is, so that its logits differ and are far from uniform."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if ".default." in name:
+                weight.add_(torch.randn(weight.shape, generator=generator), alpha=scale)
+    return policy
+
+
+def trained(policy: Policy) -> dict[str, Tensor]:
+    """The trainable weights by name."""
+    return {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
+
+
+def gradient(policy: Policy) -> Tensor:
+    """The gradient of all trainable weights, as one vector."""
+    return torch.cat([weight.grad.flatten() for weight in trained(policy).values()])
+
+
+def plain_logps(model, prompt: list[int], completion: list[int], temperature: float = 1.0) -> Tensor:
+    """Log-probs ``(tokens,)`` of one completion by one forward over the whole sequence: no padding, no options."""
+    logits = model(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+    return (logits.float() / temperature).log_softmax(-1)[range(len(completion)), completion]
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    """Length of the difference over the length of the second."""
+    return ((a - b).norm() / b.norm()).item()
+
+
+class Batches(LightningDataModule):
+    """Batches of examples from memory."""
+
+    def __init__(self, batches: list[list[Example]]) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches, batch_size=None, collate_fn=lambda batch: batch)
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        return batch
+
+
+def fit(module: AlignModule, batches: list[list[Example]], callbacks=(), **options) -> Trainer:
+    """Train one epoch in this process, writing nothing."""
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=list(callbacks), **quiet, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, datamodule=Batches(batches))
+    return trainer
+
+
+class Recorded:
+    """Mixed into a module: its policy is stirred after loading, and what each update sees is kept.
+
+    Attributes:
+        stirred: How far the trained adapter moves from where it was loaded.
+        gradients: The gradient of each update, before clipping.
+        weights: The trained weights before each update, by name.
+    """
+
+    stirred = 0.0
+
+    def configure_model(self) -> None:
+        loaded = self.policy is not None
+        super().configure_model()
+        if not loaded:
+            stir(self.policy, seed=2, scale=self.stirred)
+            self.gradients, self.weights = [], []
+
+    def update(self) -> Tensor:
+        self.gradients.append(gradient(self.policy))
+        self.weights.append({name: weight.detach().clone() for name, weight in trained(self.policy).items()})
+        return super().update()
