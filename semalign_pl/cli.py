@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
@@ -42,10 +43,11 @@ class SaveConfig(SaveConfigCallback):
     """Save the parsed config as ``RUN/<command>.yaml``; running again into a folder overwrites it on purpose."""
 
     def __init__(self, parser: LightningArgumentParser, config: Any, **_: Any) -> None:
-        super().__init__(parser, config, config_filename=f"{config.get('subcommand', 'run')}.yaml", overwrite=True)
+        super().__init__(parser, config, overwrite=True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save in the run's folder, which is there by now."""
+        """Save in the run's folder, which is known by now."""
+        self.config_filename = f"{TrainerFn(stage).value}.yaml"
         super().setup(trainer, pl_module, stage)
 
 
@@ -63,7 +65,7 @@ class SemAlignCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            buried = re.search(r"\A *Does not validate.*?\n *Errors:\n *- (.*?)\n *(?:- |Given value)", str(error), re.S)
+            buried = re.search(r"\A *Does not validate.*?\n *Errors:\n *- (.*?)\n *(- |Given value)", str(error), re.S)
             if buried is None:
                 raise
             raise ValueError(buried[1]) from error
@@ -78,14 +80,14 @@ class SemAlignCLI(LightningCLI):
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint not in (None, "best", "last") and "://" not in checkpoint and not Path(checkpoint).is_file():
             raise ValueError(
-                f"--ckpt_path: there is no file {checkpoint}; give a checkpoint that an earlier run of this stage wrote, "
-                "RUN/checkpoints/….ckpt, or leave it out to start afresh"
+                f"--ckpt_path: there is no file {checkpoint}; give a checkpoint that an earlier run of this stage "
+                "wrote, RUN/checkpoints/….ckpt, or leave it out to start afresh"
             )
         trainer = self._get(self.config, "trainer")
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
-                f"trainer.accumulate_grad_batches: {trainer.accumulate_grad_batches}; a batch is one optimiser step here. "
-                "Set data.init_args.batch_size for the step and model.init_args.micro_batch_size for memory"
+                f"trainer.accumulate_grad_batches: {trainer.accumulate_grad_batches}; a batch is one optimiser step "
+                "here. Set data.init_args.batch_size for the step and model.init_args.micro_batch_size for memory"
             )
         if trainer.gradient_clip_val is not None:
             raise ValueError(

@@ -71,7 +71,8 @@ def _unknown_class(found: re.Match[str], report: Report) -> str:
 
 def _no_import(found: re.Match[str], report: Report) -> str:
     path, _ = report.path(lambda _, value: value == found[1], "class_path")
-    return f"{path}: cannot import {found[1]} ({found[2].strip()}); check its spelling, and that its module is on PYTHONPATH"
+    advice = "check its spelling, and that its module is on PYTHONPATH"
+    return f"{path}: cannot import {found[1]} ({found[2].strip()}); {advice}"
 
 
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
@@ -126,7 +127,8 @@ def _no_yaml(found: re.Match[str], report: Report) -> str:
 def _no_keys(found: re.Match[str], report: Report) -> str:
     given = found[1].strip()
     what = f"is only {given[:60]!r}" if given else "is empty"
-    return f"--config: {' or '.join(report.files()) or 'the file'} {what}; give a YAML file with keys such as model and data"
+    file = " or ".join(report.files()) or "the file"
+    return f"--config: {file} {what}; give a YAML file with keys such as model and data"
 
 
 def _no_file(found: re.Match[str], report: Report) -> str:

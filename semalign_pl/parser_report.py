@@ -124,10 +124,11 @@ def options(class_path: str | None) -> list[str]:
         names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters):
             break
-    return list(dict.fromkeys(names))
+    return [name for name in dict.fromkeys(names) if name != "params"]  # an optimiser's, filled in by the module
 
 
 def near(word: str, known: Sequence[str], otherwise: str) -> str:
+    """A question after the likeliest of the known words, or else the other advice."""
     lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
     return f"did you mean {lower[close[0]]}?" if close else otherwise

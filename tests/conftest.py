@@ -123,7 +123,7 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture
 def runs(tmp_path, base, encoder, corpus, monkeypatch):
     """Small runs of the command line, in a folder of this test."""
-    from runs import Runs
+    from small_runs import Runs
 
     monkeypatch.setattr("sys.argv", ["semalign"])  # LightningCLI warns of what else stands there
     return Runs(tmp_path, base, encoder, corpus)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from runs import Runs
+from small_runs import Runs
 
 from semalign_pl.__main__ import main
 from semalign_pl.errors import one_line
@@ -47,7 +47,7 @@ PROBE = {"class_path": "DriftProbe", "init_args": {"file": "none.txt"}}
 MISTAKES = [
     # (what the recipe is made to say, how the answer begins, what else is in it)
     (put(f"{MODEL}.bse", "x"), f"{MODEL}.bse: there is no such key", "did you mean base?"),
-    (put(f"{MODEL}.lora.rank", 8), f"{MODEL}.lora.rank: there is no such key", "it has r, alpha, dropout, target_modules"),
+    (put(f"{MODEL}.lora.rank", 8), f"{MODEL}.lora.rank: there is no such key", "it has r, alpha, dropout, target"),
     (put(f"{MODEL}.optimizer.init_args.weight_dcay", 1), f"{MODEL}.optimizer.init_args.weight_dcay", "weight_decay?"),
     (put("trainer.max_step", 3), "trainer.max_step: there is no such key", "did you mean trainer.max_steps?"),
     (put("modl", {"a": 1}), "modl", "did you mean model?"),

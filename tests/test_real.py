@@ -24,7 +24,15 @@ def test_real_pairs_sft_grpo_test(shared, tmp_path, monkeypatch):
     monkeypatch.chdir(work)
 
     quick = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
-    sft = ["fit", "--config", "configs/real/sft.yaml", "--data.init_args.limit", "24", "--data.init_args.batch_size", "8"]
+    sft = [
+        "fit",
+        "--config",
+        "configs/real/sft.yaml",
+        "--data.init_args.limit",
+        "24",
+        "--data.init_args.batch_size",
+        "8",
+    ]
     assert main([*sft, *quick]) == 0
     with Path("runs/real/sft/metrics.csv").open(encoding="utf-8") as file:
         steps = [row for row in csv.DictReader(file) if row["train/loss"]]

@@ -155,7 +155,7 @@ def _bare_rows(outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _gather(rows: list[dict[str, Any]], trainer: Trainer) -> list[dict[str, Any]]:
-    """The rows of all ranks, in file order: rank r of n holds rows r, r + n, …"""
+    """The rows of all ranks, in file order: rank r of n holds rows r, r + n and so on."""
     if trainer.world_size == 1:
         return rows
     shards: list[list[dict[str, Any]]] = [[] for _ in range(trainer.world_size)]

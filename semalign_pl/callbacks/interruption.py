@@ -27,7 +27,7 @@ class InterruptionCheckpoint(Callback):
         self._before: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over Ctrl-C; with several processes each would stop at a step of its own, so there Lightning keeps it."""
+        """Take over Ctrl-C, but not with several processes: each would stop at a step of its own."""
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self._asked, self._before = False, signal.signal(signal.SIGINT, self._ask)
 

@@ -14,7 +14,7 @@ class SampleTable(Callback):
     """Append completions and their rewards to ``RUN/completions.jsonl``.
 
     Args:
-        every_n_steps: Write the groups of every so many-th step.
+        every_n_steps: Write the groups of every so many-th batch, the run's first included.
         groups: Prompts of a step to write, with all their completions.
     """
 
@@ -26,7 +26,10 @@ class SampleTable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write this step's first groups, if it is their turn."""
-        if not trainer.is_global_zero or batch_idx % self.every_n_steps or "rollouts" not in (outputs or {}):
+        if not trainer.is_global_zero or "rollouts" not in (outputs or {}):
+            return
+        batches = trainer.global_step // pl_module.updates_per_batch()  # of the run: batch_idx counts in the epoch
+        if (batches - 1) % self.every_n_steps:
             return
         rollouts = outputs["rollouts"]
         with (Path(trainer.default_root_dir) / "completions.jsonl").open("a", encoding="utf-8") as file:

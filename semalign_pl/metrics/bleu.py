@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 from semalign_pl.languages import LanguageProfile, get_language
 from semalign_pl.metrics.base import RowMetric
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
 
 
 class Bleu4(RowMetric):
@@ -21,6 +25,8 @@ class Bleu4(RowMetric):
 
     def __init__(self, language: str | LanguageProfile) -> None:
         """Take a language code or profile."""
+        from sacrebleu.metrics.bleu import BLEU
+
         super().__init__()
         self.language = get_language(language)
         self._bleu = BLEU(tokenize="none", force=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 
 from semalign_pl.languages import LanguageProfile, get_language
@@ -22,6 +21,8 @@ class ChrF(RowMetric):
 
     def __init__(self, language: str | LanguageProfile, word_order: int = 2) -> None:
         """Take a language code or profile, and the longest n-gram of units."""
+        from sacrebleu.metrics.chrf import CHRF
+
         super().__init__()
         self.language = get_language(language)
         self.word_order = word_order

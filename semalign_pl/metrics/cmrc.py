@@ -9,11 +9,13 @@ sentences by a downloaded model; this differs where one such run holds several s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
-from nltk.tokenize import NLTKWordTokenizer
+if TYPE_CHECKING:
+    from nltk.tokenize import NLTKWordTokenizer
 
 _PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-_WORDS = NLTKWordTokenizer()
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
@@ -53,11 +55,22 @@ def segments(text: str) -> list[str]:
     between = ""
     for char in _bare(text):
         if "\u4e00" <= char <= "\u9fa5":
-            found += [*_WORDS.tokenize(between), char]
+            found += [*_words(between), char]
             between = ""
         else:
             between += char
-    return found + _WORDS.tokenize(between)
+    return found + _words(between)
+
+
+def _words(text: str) -> list[str]:
+    return _tokenizer().tokenize(text)
+
+
+@cache
+def _tokenizer() -> NLTKWordTokenizer:
+    from nltk.tokenize import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()
 
 
 def _bare(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import torch
-from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor
 
 from semalign_pl.languages import LanguageProfile, get_language
@@ -21,6 +20,8 @@ class RougeL(RowMetric):
 
     def __init__(self, language: str | LanguageProfile) -> None:
         """Take a language code or profile."""
+        from rouge_score.rouge_scorer import RougeScorer
+
         super().__init__()
         self.language = get_language(language)
         self._scorer = RougeScorer(["rougeL"], tokenizer=_Units(self.language))

@@ -26,7 +26,7 @@ class AlignModule(LightningModule):
 
     Optimisation is manual: a batch is one optimiser step, split into micro-batches whose losses are *sums* divided
     once by the denominator of the whole step over all ranks, and gradients are summed over ranks once a step. So
-    neither the micro-batch size nor the number of GPUs changes the gradient.
+    neither the micro-batch size nor the number of GPUs changes the gradient (dropout, drawn a micro-batch, apart).
 
     Args:
         base: Causal LM: hub id or folder.
@@ -79,8 +79,8 @@ class AlignModule(LightningModule):
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
             raise ValueError(
-                f"trainer.strategy: {type(strategy).__name__} shards the model, and grouped generation is not built for "
-                "that; use `ddp`, which keeps one (quantised) replica a GPU"
+                f"trainer.strategy: {type(strategy).__name__} shards the model, and grouped generation is not built "
+                "for that; use `ddp`, which keeps one (quantised) replica a GPU"
             )
         with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):
             torch.manual_seed(self.seed)
@@ -204,6 +204,10 @@ class AlignModule(LightningModule):
         """Greedy completions, for the callbacks that score them."""
         return self._complete(batch)
 
+    def on_predict_start(self) -> None:
+        """Hand completions to the callbacks alone: Lightning cannot collect frozen examples, nor need it hold them."""
+        self.trainer.predict_loop.return_predictions = False
+
     def predict_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
         """Greedy completions, for the callbacks that write them."""
         return self._complete(batch)
@@ -242,8 +246,8 @@ class AlignModule(LightningModule):
             )
         if saved["reference"] != self._reference:
             raise ValueError(
-                f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, so "
-                "its reference is gone; give the adapter folder that it began with"
+                f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
+                "so its reference is gone; give the adapter folder that it began with"
             )
 
     @staticmethod

@@ -65,7 +65,8 @@ class GRPOModule(AlignModule):
         """Refuse a run without rewards, or with two of one name."""
         if not self.rewards:
             raise ValueError(
-                "trainer.callbacks: GRPO needs a reward; list e.g. {class_path: SemanticReward, init_args: {encoder: …}}"
+                "trainer.callbacks: GRPO needs a reward; list e.g. "
+                "{class_path: SemanticReward, init_args: {encoder: …}}"
             )
         names = [reward.name for reward in self.rewards]
         twice = next((name for name in names if names.count(name) > 1), None)

@@ -32,6 +32,7 @@ class SFTModule(AlignModule):
         self, base: str, optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5), **kwargs: Any
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
+        self._epoch_began_at = -1  # stays so where a run resumes in mid-epoch: it has made steps
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
         """One optimiser step on one batch."""
@@ -57,6 +58,22 @@ class SFTModule(AlignModule):
             len(batch),
         )
         return {"examples": batch}
+
+    def on_train_epoch_start(self) -> None:
+        """Note where the epoch starts."""
+        self._epoch_began_at = self.global_step
+
+    def on_train_epoch_end(self) -> None:
+        """Refuse to go on for ever without a step.
+
+        Raises:
+            ValueError: If every reference of the epoch was too long.
+        """
+        if self.global_step == self._epoch_began_at:
+            raise ValueError(
+                f"model.init_args.max_new_tokens: every reference of the epoch is longer than {self.max_new_tokens} "
+                "tokens, so nothing was trained; raise it (semalign fit logs train/rows_too_long)"
+            )
 
     def _rows(self, batch: list[Example]) -> Rows:
         completions = [self.policy.encode_completion(example.reference) for example in batch]

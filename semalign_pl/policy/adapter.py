@@ -42,8 +42,8 @@ def load_adapter_state(policy: Policy, state: Mapping[str, Tensor]) -> None:
     odd = sorted(set(here) ^ set(state)) or [key for key in here if here[key].shape != state[key].shape]
     if odd:
         raise ValueError(
-            f"--ckpt_path: {len(odd)} adapter tensors of the checkpoint do not fit this model (first: {odd[0]}); resume "
-            "with the same model.init_args.base and lora that the run began with"
+            f"--ckpt_path: {len(odd)} adapter tensors of the checkpoint do not fit this model (first: {odd[0]}); "
+            "resume with the same model.init_args.base and lora that the run began with"
         )
     set_peft_model_state_dict(policy.model, dict(state), adapter_name="default")
 

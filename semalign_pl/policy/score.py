@@ -51,9 +51,7 @@ class Rows:
             index: Row numbers.
             tokens: Columns to keep; all when ``None``.
         """
-        return Rows(
-            [self.prompts[i] for i in index], self.completion_ids[index, :tokens], self.mask[index, :tokens]
-        )
+        return Rows([self.prompts[i] for i in index], self.completion_ids[index, :tokens], self.mask[index, :tokens])
 
 
 def completion_logits(policy: Policy, rows: Rows) -> Tensor:

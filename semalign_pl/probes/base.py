@@ -57,8 +57,12 @@ class Probe(Callback, ABC):
         """Measure and log under ``probe/`` when another N steps are over."""
         step, every = trainer.global_step, self.every_n_steps
         if every is not None and step // every > self._measured_at // every:
-            for name, score in self._measure(pl_module).items():
-                pl_module.log(f"probe/{name}", score.value, batch_size=1, sync_dist=True)
+            values = {f"probe/{name}": score.value for name, score in self._measure(pl_module).items()}
+            # Once, to the loggers: Lightning would repeat the last value in every later row of the epoch. The callbacks
+            # that monitor a value still find it.
+            pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
         self._measured_at = step
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -81,7 +81,7 @@ class Reward(Callback, ABC):
         scores = scores.detach().float().cpu()
         if scores.shape != (len(completions),):
             raise ValueError(
-                f"{type(self).__name__}.score returned {tuple(scores.shape)} scores for {len(completions)} completions; "
-                "return one number (or None) a completion"
+                f"{type(self).__name__}.score returned {tuple(scores.shape)} scores for {len(completions)} "
+                "completions; return one number (or None) a completion"
             )
         return scores

@@ -36,8 +36,10 @@ def run(args: Sequence[str]) -> int:
     parser = _Parser(prog="semalign", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     study = commands.add_parser("study", help="run the four systems and report")
-    study.add_argument("--config", type=Path, required=True, help="folder with cold_start, strong_sft, semantic_grpo.yaml")
-    study.add_argument("--out", type=Path, required=True, help="folder for results; finished steps there are not redone")
+    study.add_argument("--config", type=Path, required=True, help="folder of the three configs")
+    study.add_argument(
+        "--out", type=Path, required=True, help="folder for results; finished steps there are not redone"
+    )
     study.add_argument("--seeds", type=int, default=1, help="how many seeds to run (default: %(default)s)")
     report = commands.add_parser("report", help="make table, picture and HTML again from a study's folder")
     report.add_argument("folder", type=Path, help="folder of a study")
@@ -78,7 +80,8 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
             "commands": [f"semalign {' '.join(step.args)}" for step in plan],
             "seeds": list(range(seeds)),
             "seconds": seconds,
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            / (2**20 if sys.platform == "darwin" else 2**10),
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
             "versions": results[0, "cold_start"]["run"]["versions"],
         },

@@ -48,7 +48,9 @@ def steps(configs: Path, out: Path, seeds: int) -> Iterator[Step]:
     """
     for system in SYSTEMS[1:]:
         if not (configs / f"{system}.yaml").is_file():
-            raise ValueError(f"--config: there is no {system}.yaml in {configs}; a study needs {', '.join(SYSTEMS[1:])}")
+            raise ValueError(
+                f"--config: there is no {system}.yaml in {configs}; a study needs {', '.join(SYSTEMS[1:])}"
+            )
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
         adapter = folder / "cold_start" / "adapter"

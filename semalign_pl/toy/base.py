@@ -71,22 +71,28 @@ def train(
     seed: int,
     batch: int,
     lr: float = 3e-3,
+    follow: bool = False,
 ) -> dict[str, float]:
     """Train for so many steps of ``batch`` passages and half as many texts.
+
+    With ``follow`` it is the second phase: contexts of all lengths from the start, and as many texts as passages,
+    half of them instructions that name the language of the answer. A base without it does not tell instructions
+    apart, and forgets reading comprehension as soon as fine-tuning turns its answers into Tibetan.
 
     Returns:
         The last running mean of both losses in nats.
     """
-    rng = random.Random(f"base-{seed}")
+    rng = random.Random(f"base-{seed}-follow" if follow else f"base-{seed}")
+    other, texts_a_step = (mixture.instructed, batch) if follow else (mixture.plain, batch // 2)
     optim.place(model, device)
     opts, pad = optim.optimizers(model, lr), token_id(tokenizer, PAD)
     shown = {"answer": 0.0, "text": 0.0}
     bar = tqdm(range(steps), desc="base", mininterval=5)
     for done in bar:
         share = done / steps
-        turns = [mixture.reading_turns(rng, sentences_at(rng, share)) for _ in range(batch)]
+        turns = [mixture.reading_turns(rng, sentences_at(rng, 1.0 if follow else share)) for _ in range(batch)]
         asked = collate([mixture.encode(tokenizer, t) for t in turns], pad, device)
-        texts = collate([mixture.encode(tokenizer, mixture.plain(rng)) for _ in range(batch // 2)], pad, device)
+        texts = collate([mixture.encode(tokenizer, other(rng)) for _ in range(texts_a_step)], pad, device)
         on_answer, on_context = losses(model, asked)
         torch.add(on_answer, on_context, alpha=0.2).backward()
         on_chat, on_text = losses(model, texts)

@@ -11,7 +11,7 @@ import sentence_transformers
 import torch
 import transformers
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, tokenizer
 
@@ -19,21 +19,32 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
-    """Train the base model, save it in bfloat16, and measure what was saved."""
+    """Train the base model in two phases, each ending in weights rounded to bfloat16, and measure what was saved."""
     began = time.monotonic()
     words = tokenizer.train(seed)
     model = base.new_model(words, seed)
-    figures: dict[str, Any] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
-    figures |= base.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
+    follow_steps = steps // 5
+    figures: dict[str, Any] = {"parameters": model.num_parameters(), "steps": [steps, follow_steps], "batch": batch}
+    base.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
+    _save(model, words, out)
+    model = _load(out, device)
+    figures |= base.train(model, words, steps=follow_steps, device=device, seed=seed, batch=batch, lr=1e-3, follow=True)
+    _save(model, words, out)
     figures["train_seconds"] = round(time.monotonic() - began)
+    squad = reading.reading_comprehension(seed, generator.SPLITS["dev"], 400)
+    return figures | evaluate.base(_load(out, device).eval(), AutoTokenizer.from_pretrained(out), squad, seed)
+
+
+def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
     optim.halve(model)
     model.save_pretrained(out)
     words.save_pretrained(out)
-    saved = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
-    optim.place(saved, device)
-    saved.eval()
-    squad = reading.reading_comprehension(seed, generator.SPLITS["dev"], 400)
-    return figures | evaluate.base(saved, AutoTokenizer.from_pretrained(out), squad, seed)
+
+
+def _load(out: Path, device: torch.device) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    optim.place(model, device)
+    return model
 
 
 def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
@@ -52,7 +63,7 @@ def build(
     out: Path = WEIGHTS,
     *,
     parts: tuple[str, ...] = ("encoder", "base"),
-    base_steps: int = 2000,
+    base_steps: int = 3500,
     encoder_steps: int = 450,
     base_batch: int = 12,
     encoder_batch: int = 32,

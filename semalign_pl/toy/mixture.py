@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from semalign_pl.toy import generator, prompt, reading
+from semalign_pl.toy import generator, grammar, prompt, reading
 from semalign_pl.toy.tokenizer import END, PAD, START, token_id
 
 QUESTIONS = 6
@@ -39,6 +39,23 @@ def plain(rng: random.Random) -> str | list[tuple[str, str]]:
     if kind < 0.75:
         return generator.tibetan_text(rng, generator.TIBETAN_FOLDS)
     return [(prompt.WRITE_TIBETAN, generator.tibetan_text(rng, generator.TIBETAN_FOLDS))]
+
+
+def instructed(rng: random.Random) -> str | list[tuple[str, str]]:
+    """As ``plain``, but half of it are instructions that say in which language to answer; each within one language."""
+    if rng.random() < 0.5:
+        return plain(rng)
+    chinese = grammar.chinese(generator.draw(rng, generator.CHINESE_FOLDS))
+    tibetan = grammar.tibetan(generator.draw(rng, generator.TIBETAN_FOLDS))
+    turns = [
+        (prompt.WRITE_CHINESE, chinese),
+        (prompt.WRITE_TIBETAN, tibetan),
+        (prompt.COPY.format(text=chinese), chinese),
+        (prompt.COPY.format(text=tibetan), tibetan),
+        (prompt.COPY_CHINESE.format(text=chinese), chinese),
+        (prompt.COPY_TIBETAN.format(text=tibetan), tibetan),
+    ]
+    return [rng.choice(turns)]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, item: str | list[tuple[str, str]]) -> Sequence:

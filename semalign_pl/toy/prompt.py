@@ -2,7 +2,11 @@
 
 from semalign_pl.probes.reading_comprehension import PROMPT
 
-__all__ = ["NEXT_QUESTION", "PROMPT", "WRITE_TIBETAN"]
+__all__ = ["COPY", "COPY_CHINESE", "COPY_TIBETAN", "NEXT_QUESTION", "PROMPT", "WRITE_CHINESE", "WRITE_TIBETAN"]
 
 NEXT_QUESTION = "问题：{question}"
 WRITE_TIBETAN = "写一句藏文。"
+WRITE_CHINESE = "写一句中文。"
+COPY = "抄写：{text}"
+COPY_CHINESE = "把下面的中文抄写成中文：{text}"
+COPY_TIBETAN = "把下面的藏文抄写成藏文：{text}"

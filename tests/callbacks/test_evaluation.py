@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from runs import Runs
+from small_runs import Runs
 
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, RougeL, SemanticSimilarity
@@ -45,7 +45,7 @@ def test_results_and_predictions(runs: Runs) -> None:
     }
     for name, metric in metrics.items():
         metric.update(predictions, references)
-        assert results["metrics"][name]["value"] == pytest.approx(float(metric.compute()), rel=1e-6, abs=1e-9)
+        assert results["metrics"][name]["value"] == pytest.approx(float(metric.compute()), rel=1e-5, abs=1e-9)
         assert results["metrics"][name]["signature"].startswith(metric.signature)
         own = metric.per_row(predictions, references)
         assert [row["scores"][name] for row in rows] == pytest.approx(own, rel=1e-5, abs=1e-6)

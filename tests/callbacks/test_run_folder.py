@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from runs import Runs, weights
+from small_runs import Runs, weights
 
 TABLE = {"class_path": "semalign_pl.callbacks.SampleTable", "init_args": {"every_n_steps": 1, "groups": 1}}
 
@@ -40,6 +40,10 @@ def test_the_adapter_is_exported_and_the_recipe_saved(runs: Runs) -> None:
     assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (4, 8, runs.base)
     saved = yaml.safe_load((folder / "fit.yaml").read_text(encoding="utf-8"))
     assert saved["model"]["init_args"]["base"] == runs.base and saved["seed_everything"] == 3
+
+    runs("test", "sft", "run", "seed_everything=4")
+    assert yaml.safe_load((folder / "fit.yaml").read_text(encoding="utf-8")) == saved
+    assert yaml.safe_load((folder / "test.yaml").read_text(encoding="utf-8"))["seed_everything"] == 4
 
 
 def test_a_second_run_keeps_earlier_metrics(runs: Runs) -> None:

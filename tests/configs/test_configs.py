@@ -41,7 +41,11 @@ def test_paper_recipe_has_the_papers_figures():
     assert (grpo.num_generations, grpo.temperature, grpo.top_p) == (8, 0.8, 0.9)
     assert grpo.optimizer.init_args.lr == 5e-7
     cold = parse(ROOT / "paper" / "cold_start.yaml")
-    assert (cold.model.init_args.lora.r, cold.model.init_args.lora.alpha, cold.model.init_args.lora.dropout) == (64, 128, 0.05)
+    assert (cold.model.init_args.lora.r, cold.model.init_args.lora.alpha, cold.model.init_args.lora.dropout) == (
+        64,
+        128,
+        0.05,
+    )
     assert (cold.data.init_args.limit, cold.data.init_args.batch_size, cold.trainer.max_epochs) == (5000, 32, 2)
     assert cold.model.init_args.optimizer.init_args.lr == 2e-5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Runs
+from small_runs import Runs
 from torch import Tensor
 
 LOADED_BY_PEFT = """
@@ -63,7 +63,8 @@ def test_a_checkpoint_holds_the_adapter_and_its_optimiser_alone(runs: Runs, stag
     saved = torch.load(path, weights_only=True)
     assert all(".lora_A." in key or ".lora_B." in key for key in saved["state_dict"])
     assert _tensor_bytes(saved["optimizer_states"]) <= 2.01 * _tensor_bytes(saved["state_dict"])  # two moments, steps
-    assert not _tensor_bytes({k: v for k, v in saved.items() if k not in ("state_dict", "optimizer_states")})
+    rest = {key: value for key, value in saved.items() if key not in ("state_dict", "optimizer_states")}
+    assert _tensor_bytes(rest) < 10_000  # random state of a loader; the encoder's weights are 100 kB, the base's more
     # Lists, names and alignment cost what they cost, however large the weights are.
     assert path.stat().st_size < _tensor_bytes(saved) + 600 * len(saved["state_dict"]) * 4 + 20_000
 

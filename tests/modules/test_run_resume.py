@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import Runs, assert_same, weights
+from small_runs import Runs, assert_same, weights
 
 STEPS = 20
 # Seven batches an epoch: step 10 is in the middle of the second, and step 20 in the third.

@@ -141,10 +141,10 @@ def test_sampled_first_tokens_fit_the_distribution(policy, prompts) -> None:
     assert statistic < chi2.ppf(0.9999, int(kept.sum()))
 
 
-@pytest.mark.parametrize("u", [0.0, 0.25, 0.5, 0.75, 1 - 2**-24])
+@pytest.mark.parametrize("u", [0.0, 0.25, 0.5, 0.75, 1 - 2**-24, 1.0])
 def test_inverse_cdf_never_takes_an_impossible_token(u: float) -> None:
     probabilities = torch.tensor([[0.0, 0.25, 0.0, 0.0, 0.25, 0.5, 0.0, 0.0]])
-    expected = {0.0: 1, 0.25: 4, 0.5: 5, 0.75: 5, 1 - 2**-24: 5}
+    expected = {0.0: 1, 0.25: 4, 0.5: 5, 0.75: 5, 1 - 2**-24: 5, 1.0: 5}
     assert inverse_cdf(probabilities, torch.tensor([u])).item() == expected[u]
 
 
@@ -155,6 +155,9 @@ def test_inverse_cdf_where_rounding_leaves_the_sum_below_one() -> None:
     for u in (torch.zeros(50), torch.full((50,), 1 - 2**-24), torch.rand(50, generator=generator)):
         chosen = inverse_cdf(probabilities, u)
         assert (probabilities.gather(1, chosen.unsqueeze(1)) > 0).all()
+    assert (
+        inverse_cdf(torch.tensor([[0.25, 0.25]]), torch.tensor([0.4])).item() == 0
+    )  # half the sum, not a quarter of 1
 
 
 def test_modes_are_restored_after_an_exception_in_the_middle(policy, prompts, monkeypatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import Runs, assert_same, weights
+from small_runs import Runs, assert_same, weights
 from tiny import CPU
 
 from semalign_pl.policy.load import LoraSettings, load_policy

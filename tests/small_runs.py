@@ -16,8 +16,6 @@ import torch
 import yaml
 from torch import Tensor
 
-ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}}
-
 
 @dataclass(frozen=True)
 class Runs:
@@ -41,13 +39,14 @@ class Runs:
             "base": self.base,
             "weights": "fp32",
             "lora": {"r": 4, "alpha": 8, "dropout": 0.2},
-            "optimizer": ADAMW,
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
             "micro_batch_size": 3,
             "max_new_tokens": 40,
         }
         rewards = []
         if stage == "grpo":
-            model |= {"num_generations": 2, "max_new_tokens": 6, "temperature": 1.0, "top_p": 1.0, "micro_batch_size": 8}
+            model |= {"num_generations": 2, "temperature": 1.0, "top_p": 1.0}
+            model |= {"max_new_tokens": 6, "micro_batch_size": 3}
             rewards = [
                 {"class_path": "SemanticReward", "init_args": {"encoder": self.encoder, "tau": -0.5}},
                 {"class_path": "LanguageReward"},
@@ -102,8 +101,8 @@ class Runs:
 
     def checkpoints(self, name: str, every: int) -> dict[str, Any]:
         """The callback that keeps a checkpoint ``step=N.ckpt`` every so many steps."""
-        init = {"dirpath": str(self.folder / name), "filename": "{step}", "every_n_train_steps": every, "save_top_k": -1}
-        return {"class_path": "ModelCheckpoint", "init_args": init}
+        init = {"dirpath": str(self.folder / name), "filename": "{step}", "every_n_train_steps": every}
+        return {"class_path": "ModelCheckpoint", "init_args": {**init, "save_top_k": -1}}
 
     def processes(self, args: list[str], ranks: int = 1, timeout_seconds: float = 300) -> list[tuple[int, str]]:
         """Run in ``ranks`` processes of their own, set up as torchrun would where there are several.
