@@ -91,7 +91,7 @@ def _wrong_union(found: re.Match[str], report: Report) -> str:
     innermost = re.findall(r"Subtypes: \[(.*)\]", report.message)[-1]
     names = re.findall(r"<class '(?:[^']*?\.)?(\w+)'>", innermost)
     value = re.findall(r"Given value: ([^\n]*)", report.message)
-    needed = " or ".join(_WORDS.get(name, name) for name in names) or innermost
+    needed = " or ".join(str(_WORDS.get(name, name)) for name in names) or innermost
     return f"{report.inner_path()}: needs {needed}, not {value[0][:80] if value else 'this'!r}"
 
 

@@ -37,7 +37,9 @@ class InterruptionCheckpoint(Callback):
         self._asked = True
         log.warning("Ctrl-C: finishing this step, then saving; press it again to stop at once")
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Stop here if asked to."""
         if self._asked:
             raise KeyboardInterrupt

@@ -28,8 +28,7 @@ class SampleTable(Callback):
         """Write this step's first groups, if it is their turn."""
         if not trainer.is_global_zero or "rollouts" not in (outputs or {}):
             return
-        batches = trainer.global_step // pl_module.updates_per_batch()  # of the run: batch_idx counts in the epoch
-        if (batches - 1) % self.every_n_steps:
+        if trainer.fit_loop.total_batch_idx % self.every_n_steps:  # batch_idx would count within the epoch
             return
         rollouts = outputs["rollouts"]
         with (Path(trainer.default_root_dir) / "completions.jsonl").open("a", encoding="utf-8") as file:

@@ -57,6 +57,9 @@ class Rows:
 def completion_logits(policy: Policy, rows: Rows) -> Tensor:
     """Logits that predict each completion token; the first is predicted from the prompt's last token.
 
+    Each distinct prompt is forwarded once and its cache, through which gradients flow, is shared by its rows. A cache
+    that cannot be shared (sliding windows, recurrent states) leaves each row to be forwarded whole.
+
     Args:
         policy: The model, in the mode and role the caller has set.
         rows: What to score.
@@ -64,21 +67,60 @@ def completion_logits(policy: Policy, rows: Rows) -> Tensor:
     Returns:
         ``(rows, tokens, vocabulary)`` in the model's dtype. Computed on completion positions only.
     """
-    device = policy.device
-    longest = max(map(len, rows.prompts))
-    padding = [longest - len(p) for p in rows.prompts]
-    prompt_ids = torch.tensor(
-        [[policy.pad_id] * n + p for n, p in zip(padding, rows.prompts, strict=True)], device=device
-    )
-    prompt_mask = torch.arange(longest, device=device) >= torch.tensor(padding, device=device).unsqueeze(1)
-    mask = torch.cat([prompt_mask, rows.mask], 1).long()
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=policy.model.config)
+    if any(cache.is_sliding) or any(cache.is_linear):
+        return _unshared_logits(policy, rows)
+    distinct = {tuple(prompt): None for prompt in rows.prompts}
+    place = {prompt: i for i, prompt in enumerate(distinct)}
+    index = torch.tensor([place[tuple(prompt)] for prompt in rows.prompts], device=policy.device)
+    prompt_ids, prompt_mask = _pad_left(policy, [list(prompt) for prompt in distinct])
+    first = policy.model(
+        input_ids=prompt_ids,
+        attention_mask=prompt_mask.long(),
+        position_ids=_positions(prompt_mask),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[index]
+    tokens = rows.completion_ids.shape[1]
+    if tokens < 2:
+        return first[:, :tokens]
+    cache.batch_select_indices(index)
+    mask = torch.cat([prompt_mask[index], rows.mask[:, :-1]], 1)
+    rest = policy.model(
+        input_ids=rows.completion_ids[:, :-1],
+        attention_mask=mask.long(),
+        position_ids=_positions(mask)[:, prompt_ids.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    return torch.cat([first, rest], 1)
+
+
+def _unshared_logits(policy: Policy, rows: Rows) -> Tensor:
+    prompt_ids, prompt_mask = _pad_left(policy, rows.prompts)
+    mask = torch.cat([prompt_mask, rows.mask], 1)
     return policy.model(
         input_ids=torch.cat([prompt_ids, rows.completion_ids], 1),
-        attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        attention_mask=mask.long(),
+        position_ids=_positions(mask),
         use_cache=False,
         logits_to_keep=rows.completion_ids.shape[1] + 1,
     ).logits[:, :-1]
+
+
+def _pad_left(policy: Policy, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Ids and mask ``(prompts, longest)``."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[policy.pad_id] * (longest - len(p)) + p for p in prompts], device=policy.device)
+    lengths = torch.tensor([len(p) for p in prompts], device=policy.device)
+    return ids, torch.arange(longest, device=policy.device) >= longest - lengths.unsqueeze(1)
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.long().cumsum(1) - 1).clamp(min=0)
 
 
 def score(policy: Policy, rows: Rows, temperature: float = 1.0, with_entropy: bool = False) -> tuple[Tensor, Tensor]:

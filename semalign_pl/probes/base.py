@@ -53,7 +53,9 @@ class Probe(Callback, ABC):
         """Count from the step that training starts or resumes at."""
         self._measured_at = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Measure and log under ``probe/`` when another N steps are over."""
         step, every = trainer.global_step, self.every_n_steps
         if every is not None and step // every > self._measured_at // every:
