@@ -81,7 +81,7 @@ class Recorded:
     stirred = 0.0
 
     def configure_model(self) -> None:
-        loaded = self.policy is not None
+        loaded = self._policy is not None
         super().configure_model()
         if not loaded:
             stir(self.policy, seed=2, scale=self.stirred)

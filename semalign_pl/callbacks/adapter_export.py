@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.policy.adapter import export_adapter
+from semalign_pl.policy.policy import policy_of
 
 
 class AdapterExport(Callback):
@@ -16,4 +17,4 @@ class AdapterExport(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export from rank 0."""
         if trainer.is_global_zero:
-            export_adapter(pl_module.policy, Path(trainer.default_root_dir) / "adapter")
+            export_adapter(policy_of(pl_module), Path(trainer.default_root_dir) / "adapter")

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
+from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
 from semalign_pl.types import Score
 
@@ -57,7 +58,13 @@ class Evaluation(Callback):
         self._reset(pl_module)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Add a batch."""
         self._add(outputs)
@@ -74,7 +81,13 @@ class Evaluation(Callback):
         self._reset(pl_module)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Add a batch."""
         self._add(outputs)
@@ -82,7 +95,7 @@ class Evaluation(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather, write and print."""
         scores = {name: metric.score() for name, metric in self.metrics.items()}
-        for callback in trainer.callbacks:
+        for callback in getattr(trainer, "callbacks", []):
             if isinstance(callback, Probe):
                 scores |= callback.scores
         rows = _gather(self._rows, trainer)
@@ -94,7 +107,7 @@ class Evaluation(Callback):
             "metrics": {name: score.as_dict() for name, score in scores.items()},
             "run": {
                 "rows": len(rows),
-                "prompts_cut": pl_module.policy.truncated_prompts,
+                "prompts_cut": policy_of(pl_module).truncated_prompts,
                 "texts_cut_by_encoder": self._texts_cut(),
                 "decode": f"greedy|max_new:{pl_module.max_new_tokens}",
                 "seed": pl_module.seed,
@@ -111,7 +124,13 @@ class Evaluation(Callback):
         self._reset(pl_module)
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Add a batch, unscored."""
         self._rows += _bare_rows(outputs)

@@ -63,18 +63,25 @@ class AlignModule(LightningModule):
             if locals()[name] < 1:
                 raise ValueError(f"model.init_args.{name}: {locals()[name]} is not a positive whole number")
         self.automatic_optimization = False
-        self.base, self.weights, self.adapter, self.lora = base, weights, adapter, lora
+        self.base, self.adapter, self.lora = base, adapter, lora
+        self.weights: Weights = weights
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.max_grad_norm, self.micro_batch_size = max_grad_norm, micro_batch_size
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self.seed = seed
-        self.policy: Policy | None = None
+        self._policy: Policy | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy; there from ``configure_model`` on."""
+        assert self._policy is not None, "the policy is loaded by configure_model, which a Trainer calls"
+        return self._policy
 
     # -- set-up ------------------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:
         """Load the policy, once, onto the strategy's device."""
-        if self.policy is not None:
+        if self._policy is not None:
             return
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
@@ -84,10 +91,10 @@ class AlignModule(LightningModule):
             )
         with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):
             torch.manual_seed(self.seed)
-            self.policy = load_policy(self.base, self.weights, self.lora, self.adapter, strategy.root_device)
+            self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, strategy.root_device)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """The optimiser over adapter weights only, and its schedule sized by the run's own count of steps."""
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer, self._total_steps())}
@@ -100,8 +107,9 @@ class AlignModule(LightningModule):
         # trainer.estimated_stepping_batches would build the train loader, which then replays data on resume.
         trainer = self.trainer
         steps = trainer.max_steps if trainer.max_steps > 0 else None
-        if trainer.max_epochs is not None and trainer.max_epochs > 0 and trainer.datamodule is not None:
-            batches = len(trainer.datamodule.train_dataloader())
+        data = getattr(trainer, "datamodule", None)
+        if trainer.max_epochs is not None and trainer.max_epochs > 0 and data is not None:
+            batches = len(data.train_dataloader())
             limit = trainer.limit_train_batches
             batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
             by_epochs = batches * trainer.max_epochs * self.updates_per_batch()
@@ -149,15 +157,16 @@ class AlignModule(LightningModule):
         """
         parameters = [p for p in self.parameters() if p.requires_grad]
         for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         if self.trainer.world_size > 1:
-            flat = torch.cat([p.grad.view(-1) for p in parameters])
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            flat = torch.cat([gradient.view(-1) for gradient in gradients])
             torch.distributed.all_reduce(flat)
-            for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-                p.grad.copy_(part.view_as(p))
+            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm, error_if_nonfinite=True)
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
@@ -216,7 +225,7 @@ class AlignModule(LightningModule):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The adapter's weights and nothing of the base."""
-        return {} if self.policy is None else adapter_state(self.policy)
+        return {} if self._policy is None else adapter_state(self._policy)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Put a checkpoint's adapter weights in place; keys must match exactly.

@@ -79,7 +79,8 @@ class GRPOModule(AlignModule):
     @property
     def rewards(self) -> list[Reward]:
         """The rewards among the trainer's callbacks."""
-        return [c for c in self.trainer.callbacks if isinstance(c, Reward)]
+        callbacks: list[Any] = getattr(self.trainer, "callbacks", [])
+        return [c for c in callbacks if isinstance(c, Reward)]
 
     def updates_per_batch(self) -> int:
         """Optimiser steps a batch."""
@@ -137,7 +138,8 @@ class GRPOModule(AlignModule):
                 reference = score_all(self.policy, rows, self.temperature, self.micro_batch_size)
         if self.num_iterations > 1:
             old = score_all(self.policy, rows, self.temperature, self.micro_batch_size)
-        totals = dict.fromkeys(("loss", "kl", "entropy", "clip_share"), torch.zeros((), device=self.device))
+        zero = torch.zeros((), device=self.device)
+        totals: dict[str, Tensor] = {"loss": zero, "kl": zero, "entropy": zero, "clip_share": zero}
         norm = torch.zeros((), device=self.device)
         for _ in range(self.num_iterations):
             for index, micro in rows.micro_batches(self.micro_batch_size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -113,7 +113,7 @@ def _load_base(base: str, weights: Weights, device: torch.device):  # noqa: ANN2
         # On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a weight at its first forward in eval mode into a layout
         # whose matmul has no backward: after one rollout, gradients of earlier layers were wrong by 42 %, silently.
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  (torch types attributes as tensors)
     model.requires_grad_(False)
     return model, tokenizer
 
@@ -150,7 +150,7 @@ def check_adapter(adapter: str, lora: LoraSettings | None) -> None:
             f"model.init_args.adapter: {adapter} is not an adapter folder (no adapter_config.json in it); give the "
             "`adapter` folder that a finished run wrote"
         )
-    config = LoraConfig.from_pretrained(adapter)
+    config: Any = LoraConfig.from_pretrained(adapter)
     there = (config.r, config.lora_alpha, config.lora_dropout)
     if lora is not None and there != (lora.r, lora.alpha, lora.dropout):
         raise ValueError(

@@ -141,3 +141,14 @@ class Policy(nn.Module):
             One string each; an incomplete byte sequence shows as U+FFFD, which no language profile accepts.
         """
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def policy_of(pl_module: Any) -> Policy:
+    """The policy of the module that a hook is given, so that callbacks need not know the modules.
+
+    Args:
+        pl_module: The hook's ``pl_module``.
+    """
+    policy = pl_module.policy
+    assert isinstance(policy, Policy)
+    return policy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,8 +128,8 @@ def _chooser(temperature: float, top_p: float) -> Callable[[Tensor, Tensor], Ten
         warpers.append(TopPLogitsWarper(top_p))
 
     def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
-        probabilities = warpers(torch.empty(0), logits.float()).softmax(-1)
-        return inverse_cdf(probabilities, uniforms)
+        ids: Any = torch.empty(0, dtype=torch.long)  # these warpers do not look at what came before
+        return inverse_cdf(warpers(ids, logits.float()).softmax(-1), uniforms)
 
     return choose
 

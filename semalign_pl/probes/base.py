@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.policy import Policy, policy_of
 from semalign_pl.types import Score
 
 
@@ -43,8 +43,7 @@ class Probe(Callback, ABC):
         """
 
     def _measure(self, pl_module: LightningModule) -> dict[str, Score]:
-        policy = pl_module.policy
-        assert isinstance(policy, Policy)
+        policy = policy_of(pl_module)
         devices = [policy.device] if policy.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), policy.inference():
             return self.measure(policy)

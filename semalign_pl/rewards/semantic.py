@@ -41,7 +41,9 @@ class SemanticReward(Reward):
         if stage == "fit" and self.encoder is None:
             self.encoder = SentenceEncoder(self.encoder_name, device=trainer.strategy.root_device)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Log how many texts so far were longer than the encoder reads: their ends earn nothing."""
         if self.encoder is not None:
             pl_module.log("train/texts_cut_by_encoder", float(self.encoder.truncated), batch_size=1, sync_dist=True)
