@@ -24,7 +24,7 @@ def configs(base, encoder, corpus, tmp_path):
     ]
     for name in SYSTEMS[1:]:
         grpo = name == "semantic_grpo"
-        model = {"base": base, "weights": "fp32", "max_new_tokens": 8}
+        model = {"base": base, "weights": "fp32", "max_new_tokens": 48}
         model |= {"num_generations": 2} if grpo else {}
         model |= {"lora": {"r": 4, "alpha": 8}} if name == "cold_start" else {"adapter": "set by the study"}
         config = {
