@@ -19,8 +19,10 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY)  ## make the virtual environment in .venv
 
-quickstart: $(READY)  ## base, cold start, strong SFT, semantic GRPO; table and report (SEEDS=3 for spread)
-	$(BIN)/python -m semalign_pl.toy write runs/quickstart/world
+runs/quickstart/world: | $(READY)
+	$(BIN)/python -m semalign_pl.toy write $@
+
+quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRPO; table and report (SEEDS=3 for spread)
 	$(BIN)/semalign study --config configs/quickstart --out runs/quickstart --seeds $(SEEDS)
 
 test: $(READY)  ## run the tests
@@ -31,7 +33,7 @@ lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-toy: $(READY)  ## train the miniature world's weights anew (minutes on a GPU, hours on two cores)
+toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on two cores)
 	$(BIN)/python -m semalign_pl.toy build
 
 clean:  ## remove the virtual environment and all runs
