@@ -31,7 +31,7 @@ test: $(READY)  ## run the tests
 lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on two cores)
 	$(BIN)/python -m semalign_pl.toy build
