@@ -21,6 +21,14 @@ CHAT = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test starts from the same random state, whichever ran before it."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real corpora beside the checkout; tests that need them are skipped where they are not."""
@@ -132,11 +140,13 @@ def runs(tmp_path, base, encoder, corpus, monkeypatch):
 @pytest.fixture(scope="session")
 def sft_adapter(base, tmp_path_factory) -> str:
     """Folder of an adapter as a run of SFT leaves it: rank 4, no dropout, and weights that do something."""
+    import torch
     from tiny import CPU, stir
 
     from semalign_pl.policy.adapter import export_adapter
     from semalign_pl.policy.load import LoraSettings, load_policy
 
+    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("sft")
     export_adapter(stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU), seed=1), folder)
     return str(folder)
