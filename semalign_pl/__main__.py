@@ -25,7 +25,7 @@ options
   --version  print the version
   --help     print this; `semalign COMMAND --help` lists the keys of a command
 
-Every key of the YAML can be given as a flag, e.g. --model.init_args.micro_batch_size 4; the last one wins.
+Every key of the YAML can be given as a flag, e.g. --model.init_args.micro_batch_tokens 4; the last one wins.
 Recipes stand in configs/. Results go to --trainer.default_root_dir.
 """
 

@@ -87,7 +87,7 @@ class SemAlignCLI(LightningCLI):
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
                 f"trainer.accumulate_grad_batches: {trainer.accumulate_grad_batches}; a batch is one optimiser step "
-                "here. Set data.init_args.batch_size for the step and model.init_args.micro_batch_size for memory"
+                "here. Set data.init_args.batch_size for the step and model.init_args.micro_batch_tokens for memory"
             )
         if trainer.gradient_clip_val is not None:
             raise ValueError(

@@ -40,13 +40,13 @@ class Runs:
             "weights": "fp32",
             "lora": {"r": 4, "alpha": 8, "dropout": 0.2},
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
-            "micro_batch_size": 3,
+            "micro_batch_tokens": 90,
             "max_new_tokens": 40,
         }
         rewards = []
         if stage == "grpo":
             model |= {"num_generations": 2, "temperature": 1.0, "top_p": 1.0}
-            model |= {"max_new_tokens": 6, "micro_batch_size": 3}
+            model |= {"max_new_tokens": 6, "micro_batch_tokens": 90}
             rewards = [
                 {"class_path": "SemanticReward", "init_args": {"encoder": self.encoder, "tau": -0.5}},
                 {"class_path": "LanguageReward"},

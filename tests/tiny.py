@@ -30,8 +30,9 @@ def trained(policy: Policy) -> dict[str, Tensor]:
 
 
 def gradient(policy: Policy) -> Tensor:
-    """The gradient of all trainable weights, as one vector."""
-    return torch.cat([weight.grad.flatten() for weight in trained(policy).values()])
+    """The gradient of all trainable weights, as one vector; zeros where backward never came."""
+    weights = trained(policy).values()
+    return torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in weights])
 
 
 def plain_logps(model, prompt: list[int], completion: list[int], temperature: float = 1.0) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Scale = Literal["group", "batch", "none"]
 EQUAL_REWARDS = 1e-4
 """Groups whose rewards span less than this are equal: float noise of cosines is no signal."""
 
@@ -29,21 +31,26 @@ def total_reward(parts: Tensor, weights: Sequence[float]) -> Tensor:
     return weighted.nansum(0).masked_fill(unscored, float("nan"))
 
 
-def group_advantages(rewards: Tensor, num_generations: int) -> Tensor:
-    """``(r - mean) / (std + 1e-4)`` inside each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
+def group_advantages(rewards: Tensor, num_generations: int, scale: Scale = "group", spread: float = 1.0) -> Tensor:
+    """``(r - mean) / (std + 1e-4)`` with the mean of each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
-    The standard deviation is the sample's (n - 1), as in TRL. A group of one, a group of equal rewards, and a rollout
-    that was not scored get exactly 0. Rollouts that were not scored do not count in their group's mean.
+    The group's standard deviation is the sample's (n - 1), as in TRL. A group of one, a group of equal rewards, and a
+    rollout that was not scored get exactly 0. Rollouts that were not scored do not count in their group's mean.
 
     Args:
         rewards: ``(rollouts,)`` float; the rollouts of one prompt stand together. NaN means not scored.
         num_generations: Rollouts a prompt.
+        scale: Whose standard deviation divides: the ``group``'s; the ``batch``'s (arXiv 2508.08221); or ``none``, as
+            dividing favours easy and hard prompts (Dr. GRPO, arXiv 2503.20783).
+        spread: The batch's standard deviation.
 
     Returns:
         ``(rollouts,)`` float32.
 
     >>> group_advantages(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
     tensor([-0.7070,  0.7070,  0.0000,  0.0000])
+    >>> group_advantages(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2, "none")
+    tensor([-0.5000,  0.5000,  0.0000,  0.0000])
     """
     groups = rewards.float().view(-1, num_generations)
     scored = ~groups.isnan()
@@ -51,9 +58,12 @@ def group_advantages(rewards: Tensor, num_generations: int) -> Tensor:
     values = groups.nan_to_num(0.0)
     mean = values.sum(1, keepdim=True) / count.clamp(min=1)
     centred = torch.where(scored, values - mean, torch.zeros_like(values))
-    std = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    advantages = torch.where(signal(rewards, num_generations).unsqueeze(1), centred / (std + 1e-4), 0.0)
-    return advantages.view(-1)
+    if scale == "group":
+        std = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+        centred = centred / (std + 1e-4)
+    elif scale == "batch":
+        centred = centred / (spread + 1e-4)
+    return torch.where(signal(rewards, num_generations).unsqueeze(1), centred, 0.0).view(-1)
 
 
 def signal(rewards: Tensor, num_generations: int) -> Tensor:

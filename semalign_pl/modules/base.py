@@ -15,9 +15,11 @@ from torch import Tensor
 
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.policy.adapter import adapter_state, fingerprint, load_adapter_state
+from semalign_pl.policy.batching import Rows, micro_batches
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import sample
+from semalign_pl.policy.score import Scored, Scorer
 from semalign_pl.types import Example
 
 
@@ -36,7 +38,9 @@ class AlignModule(LightningModule):
         optimizer: Optimiser of the adapter weights (float32).
         lr_scheduler: Schedule; told the run's number of optimiser steps.
         max_grad_norm: Gradients are clipped to this norm.
-        micro_batch_size: Rows in one forward and backward; lower it to save memory, results stay the same.
+        micro_batch_tokens: Tokens in one forward and backward, those of prompts and completions together; lower it to
+            save memory, results stay the same.
+        recompute: Compute each layer's activations again in backward: one more forward, a fraction of the memory.
         max_prompt_tokens: Longer prompts are cut at the end of the message, and counted.
         max_new_tokens: Longest completion, in training and generation.
         seed: Source of adapter initialisation, dropout and sampling; linked to seed_everything by the CLI.
@@ -53,20 +57,21 @@ class AlignModule(LightningModule):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: ScheduleCallable = Cosine,
         max_grad_norm: float = 1.0,
-        micro_batch_size: int = 8,
+        micro_batch_tokens: int = 4096,
+        recompute: bool = False,
         max_prompt_tokens: int = 1024,
         max_new_tokens: int = 256,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name in ("micro_batch_size", "max_prompt_tokens", "max_new_tokens"):
+        for name in ("micro_batch_tokens", "max_prompt_tokens", "max_new_tokens"):
             if locals()[name] < 1:
                 raise ValueError(f"model.init_args.{name}: {locals()[name]} is not a positive whole number")
         self.automatic_optimization = False
         self.base, self.adapter, self.lora = base, adapter, lora
         self.weights: Weights = weights
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self.max_grad_norm, self.micro_batch_size = max_grad_norm, micro_batch_size
+        self.max_grad_norm, self.micro_batch_tokens, self.recompute = max_grad_norm, micro_batch_tokens, recompute
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self.seed = seed
         self._policy: Policy | None = None
@@ -135,16 +140,35 @@ class AlignModule(LightningModule):
             torch.manual_seed(seed)
             yield seed
 
+    def scored(self, rows: Rows) -> Iterator[Scored]:
+        """The step's rows scored with gradients, part by part; give a loss of each to ``accumulate`` before the next.
+
+        Args:
+            rows: The step's rows.
+
+        Yields:
+            Rows that fit ``micro_batch_tokens``.
+        """
+        for batch in micro_batches(rows, self.micro_batch_tokens):
+            scorer = Scorer(self.policy, rows, batch, self.recompute)
+            for part in batch.parts:
+                yield scorer(part)
+            with self._unsynced():
+                scorer.backward()
+
     def accumulate(self, loss: Tensor) -> None:
-        """Backward of one micro-batch, without DDP's own averaging (ranks may differ in micro-batches).
+        """Backward of one part.
 
         Args:
             loss: Scalar, already divided by the whole step's denominator.
         """
-        strategy = self.trainer.strategy
-        no_sync = strategy.block_backward_sync if isinstance(strategy, DDPStrategy) else contextlib.nullcontext
-        with no_sync():
+        with self._unsynced():
             self.manual_backward(loss)
+
+    def _unsynced(self) -> contextlib.AbstractContextManager[None]:
+        """Without DDP's own averaging: ranks may differ in micro-batches, and ``update`` sums over them."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else contextlib.nullcontext()
 
     def update(self) -> Tensor:
         """Sum gradients over ranks, clip, step optimiser and schedule.

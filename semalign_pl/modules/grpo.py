@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from semalign_pl.functional.advantages import group_advantages, signal, total_reward
-from semalign_pl.functional.losses import clipped_ratio, kl_k3, mean_over_tokens_sum
+from semalign_pl.functional.advantages import Scale, group_advantages, signal, total_reward
+from semalign_pl.functional.losses import Level, LossType, nll_sum
+from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
+from semalign_pl.modules.profile import Profile
+from semalign_pl.policy.batching import Rows
 from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import Rows, score, score_all
+from semalign_pl.policy.score import score_all
 from semalign_pl.rewards.base import Reward
 from semalign_pl.types import Example, Rollouts
 
@@ -30,9 +35,17 @@ class GRPOModule(AlignModule):
         num_generations: Completions a prompt, K.
         temperature: Of sampling and scoring.
         top_p: Nucleus of sampling.
-        beta: Weight of the KL to the reference; 0 saves its forward.
-        epsilon: Half-width of the ratio's trust region.
+        top_k: Sample from the likeliest k tokens only; 0 for all.
+        min_p: Sample only tokens with at least this fraction of the likeliest one's probability.
+        beta: Weight of the KL to the reference; 0 saves its forward, and groups of equal rewards cost nothing.
+        loss_type: grpo, bnpo, dr_grpo, dapo or cispo; see functional/objective.py.
+        importance_sampling_level: Ratios a token, or a sequence (GSPO).
+        epsilon: Width of the ratio's trust region below 1.
+        epsilon_high: Width above 1, as epsilon if left out; for cispo the largest weight itself.
+        scale_rewards: Advantages are divided by the standard deviation of their group, of the batch, or of none.
         num_iterations: Optimiser steps on each batch of rollouts.
+        mask_truncated_completions: Leave out of the loss what did not end in an EOS.
+        reference_nll_weight: Adds so much of SFT's loss on the reference; slides from semantic RL towards SFT.
         rollout_rows: Rollouts decoded at once; lower it to save memory, results stay the same.
         **kwargs: See AlignModule.
     """
@@ -46,9 +59,17 @@ class GRPOModule(AlignModule):
         num_generations: int = 8,
         temperature: float = 0.8,
         top_p: float = 0.9,
+        top_k: int = 0,
+        min_p: float = 0.0,
         beta: float = 0.04,
+        loss_type: LossType = "grpo",
+        importance_sampling_level: Level = "token",
         epsilon: float = 0.2,
+        epsilon_high: float | None = None,
+        scale_rewards: Scale = "group",
         num_iterations: int = 1,
+        mask_truncated_completions: bool = False,
+        reference_nll_weight: float = 0.0,
         rollout_rows: int = 128,
         **kwargs: Any,
     ) -> None:
@@ -57,9 +78,17 @@ class GRPOModule(AlignModule):
             raise ValueError(f"model.init_args.temperature: {temperature} gives K equal samples; use e.g. 0.8")
         if num_generations < 2:
             raise ValueError(f"model.init_args.num_generations: a group of {num_generations} has no signal; use e.g. 8")
-        self.num_generations, self.temperature, self.top_p = num_generations, temperature, top_p
-        self.beta, self.epsilon, self.num_iterations = beta, epsilon, num_iterations
-        self.rollout_rows = rollout_rows
+        if loss_type == "cispo" and epsilon_high is None:
+            raise ValueError(
+                "model.init_args.epsilon_high: cispo needs the largest weight a token may have; use e.g. 5.0"
+            )
+        self.num_generations, self.temperature = num_generations, temperature
+        self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+        high = epsilon if epsilon_high is None else epsilon_high
+        self.objective = Objective(loss_type, importance_sampling_level, epsilon, high, beta)
+        self.scale_rewards: Scale = scale_rewards
+        self.num_iterations, self.rollout_rows = num_iterations, rollout_rows
+        self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
 
     def on_fit_start(self) -> None:
         """Refuse a run without rewards, or with two of one name."""
@@ -88,21 +117,25 @@ class GRPOModule(AlignModule):
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
         """Rollouts, rewards, and ``num_iterations`` optimiser steps."""
+        profile = Profile(self.device)
         with self.step_randomness() as seed:
-            rollouts = sample(
-                self.policy,
-                self.encode(batch),
-                num_generations=self.num_generations,
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature,
-                top_p=self.top_p,
-                seed=seed,
-                rows=self.rollout_rows,
-            )
-            parts = self.score_rollouts(batch, rollouts)
+            with profile.phase("rollout"):
+                rollouts = sample(
+                    self.policy,
+                    self.encode(batch),
+                    num_generations=self.num_generations,
+                    max_new_tokens=self.max_new_tokens,
+                    seed=seed,
+                    rows=self.rollout_rows,
+                    **self.sampling,
+                )
+            with profile.phase("reward"):
+                parts = self.score_rollouts(batch, rollouts)
             rewards = total_reward(parts, [reward.weight for reward in self.rewards])
-            metrics = self.policy_update(rollouts, group_advantages(rewards, self.num_generations))
-        self._log_rollouts(rollouts, parts, rewards, metrics)
+            references = self._references(batch) if self.reference_nll_weight > 0 else []
+            metrics = self.policy_update(rollouts, self.advantages(rewards), references, profile)
+            profile.tokens["rollout"] = int(rollouts.completion_mask.sum())
+        self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
         return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": self._named(parts)}
 
     def score_rollouts(self, batch: list[Example], rollouts: Rollouts) -> Tensor:
@@ -118,52 +151,111 @@ class GRPOModule(AlignModule):
         repeated = [example for example in batch for _ in range(self.num_generations)]
         return torch.stack([reward(repeated, rollouts.texts).to(self.device) for reward in self.rewards])
 
-    def policy_update(self, rollouts: Rollouts, advantages: Tensor) -> dict[str, Tensor]:
-        """``num_iterations`` optimiser steps of the clipped objective with KL (DeepSeekMath, equation 3).
+    def advantages(self, rewards: Tensor) -> Tensor:
+        """Advantages of this rank's rollouts.
+
+        Args:
+            rewards: ``(rollouts,)`` float32, NaN where not scored.
+
+        Returns:
+            ``(rollouts,)`` float32.
+        """
+        spread = 1.0
+        if self.scale_rewards == "batch":
+            scored = rewards[~rewards.isnan()].double()
+            count, total = self.sum_over_ranks(len(scored)), self.sum_over_ranks(float(scored.sum()))
+            squares = self.sum_over_ranks(float((scored - total / max(1.0, count)).square().sum()))
+            spread = math.sqrt(squares / max(1.0, count - 1))
+        return group_advantages(rewards, self.num_generations, self.scale_rewards, spread)
+
+    def policy_update(
+        self,
+        rollouts: Rollouts,
+        advantages: Tensor,
+        references: Sequence[list[int]] = (),
+        profile: Profile | None = None,
+    ) -> dict[str, Tensor]:
+        """``num_iterations`` optimiser steps of the objective (DeepSeekMath, equation 3, by default).
 
         Args:
             rollouts: Completions.
             advantages: ``(rollouts,)`` float32.
+            references: For each prompt the wanted completion's token ids, none to leave it out of SFT's loss.
+            profile: Told the time and tokens of the phases ``reference`` and ``update``.
 
         Returns:
             Scalars to log: loss, kl, entropy, clip_share, grad_norm.
         """
-        prompts = [p for p in rollouts.prompt_ids for _ in range(rollouts.num_generations)]
-        rows = Rows(prompts, rollouts.completion_ids, rollouts.completion_mask)
-        count = self.sum_over_ranks(len(prompts))
-        tokens = rows.mask.sum().clamp(min=1)
+        profile = Profile(self.device) if profile is None else profile
+        count = len(advantages)
+        rows = self._rows(rollouts, advantages, references)
+        policy_rows = Rows(rows.prompts[:count], rows.completions[:count], [self.temperature] * count)
+        divisor, nll_divisor = self._divisors(rollouts, references)
         reference = old = None
-        if self.beta > 0:
-            with self.policy.acting_as("reference"):
-                reference = score_all(self.policy, rows, self.temperature, self.micro_batch_size)
-        if self.num_iterations > 1:
-            old = score_all(self.policy, rows, self.temperature, self.micro_batch_size)
-        zero = torch.zeros((), device=self.device)
-        totals: dict[str, Tensor] = {"loss": zero, "kl": zero, "entropy": zero, "clip_share": zero}
-        norm = torch.zeros((), device=self.device)
-        for _ in range(self.num_iterations):
-            for index, micro in rows.micro_batches(self.micro_batch_size):
-                logps, entropy = score(self.policy, micro, self.temperature, with_entropy=True)
-                length = logps.shape[1]
-                # The first update is on-policy: the old log-probs are the current ones, the ratio is exactly 1.
-                old_logps = logps.detach() if old is None else old[index, :length]
-                per_token, clipped = clipped_ratio(logps, old_logps, advantages[index], self.epsilon, micro.mask)
-                kl = torch.zeros_like(logps)
-                if reference is not None:
-                    kl = kl_k3(logps.masked_fill(~micro.mask, 0.0), reference[index, :length])
-                loss = mean_over_tokens_sum(per_token + self.beta * kl, micro.mask) / count
-                self.accumulate(loss)
-                with torch.no_grad():
-                    totals["loss"] = totals["loss"] + loss * self.trainer.world_size / self.num_iterations
-                    for name, value in (("kl", kl), ("entropy", entropy), ("clip_share", clipped)):
-                        totals[name] = totals[name] + (value * micro.mask).sum() / tokens / self.num_iterations
-            norm = self.update()
+        if self.objective.beta > 0:
+            with profile.phase("reference"), self.policy.acting_as("reference"):
+                reference = score_all(self.policy, policy_rows, self.micro_batch_tokens)
+        with profile.phase("update"):
+            if self.num_iterations > 1:
+                old = score_all(self.policy, policy_rows, self.micro_batch_tokens)
+            share = 1 / max(1, policy_rows.tokens * self.num_iterations)
+            totals = {name: torch.zeros((), device=self.device) for name in ("loss", "kl", "entropy", "clip_share")}
+            norm = torch.zeros((), device=self.device)
+            for _ in range(self.num_iterations):
+                for part in self.scored(rows):
+                    nll = nll_sum(part.logps[part.rows >= count], part.mask[part.rows >= count])
+                    part = part.select(part.rows < count)
+                    index, width = part.rows, part.logps.shape[1]
+                    # The first update is on-policy: the old log-probs are the current ones, the ratio is exactly 1.
+                    before = part.logps.detach() if old is None else old[index, :width]
+                    behind = None if reference is None else reference[index, :width]
+                    loss, kl, clipped = self.objective(part.logps, before, behind, advantages[index], part.mask)
+                    loss = loss / divisor + self.reference_nll_weight * nll / nll_divisor
+                    self.accumulate(loss)
+                    totals["loss"] += loss.detach() * self.trainer.world_size / self.num_iterations
+                    for name, value in (("kl", kl), ("entropy", part.entropy), ("clip_share", clipped)):
+                        totals[name] += (value.detach() * part.mask).sum() * share
+                norm = self.update()
+        profile.tokens |= {"reference": policy_rows.tokens, "update": rows.tokens * self.num_iterations}
         return {**totals, "grad_norm": norm}
+
+    def _rows(self, rollouts: Rollouts, advantages: Tensor, references: Sequence[list[int]]) -> Rows:
+        """The step's rows, references behind the rollouts; what cannot teach anything costs nothing."""
+        counts = self._counts(rollouts)
+        if self.objective.beta == 0:
+            counts = counts & (advantages != 0).unsqueeze(1)
+        ids, lengths = rollouts.completion_ids.tolist(), counts.sum(1).tolist()
+        repeated = [prompt for prompt in rollouts.prompt_ids for _ in range(rollouts.num_generations)]
+        completions = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        temperatures = [self.temperature] * len(completions) + [1.0] * len(references)
+        return Rows([*repeated, *rollouts.prompt_ids[: len(references)]], [*completions, *references], temperatures)
+
+    def _counts(self, rollouts: Rollouts) -> Tensor:
+        """``(rollouts, tokens)`` bool: the tokens in the loss."""
+        mask = rollouts.completion_mask
+        return mask & rollouts.finished.unsqueeze(1) if self.mask_truncated_completions else mask
+
+    def _divisors(self, rollouts: Rollouts, references: Sequence[list[int]]) -> tuple[float, float]:
+        """Denominators of the whole step over all ranks, of the objective and of SFT's loss."""
+        counts = self._counts(rollouts)
+        here = float(counts.sum())
+        rows, tokens = self.sum_over_ranks(float(counts.any(1).sum())), self.sum_over_ranks(here)
+        nll = self.sum_over_ranks(sum(map(len, references))) if self.reference_nll_weight > 0 else 1.0
+        return self.objective.denominator(rows, tokens, here, self.trainer.world_size, self.max_new_tokens), max(
+            1.0, nll
+        )
+
+    def _references(self, batch: list[Example]) -> list[list[int]]:
+        """Wanted completions; one that is too long is left out, never cut."""
+        encoded = [self.policy.encode_completion(example.reference) for example in batch]
+        return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
 
     def _named(self, parts: Tensor) -> dict[str, Tensor]:
         return {reward.name: part for reward, part in zip(self.rewards, parts, strict=True)}
 
-    def _log_rollouts(self, rollouts: Rollouts, parts: Tensor, rewards: Tensor, metrics: dict[str, Tensor]) -> None:
+    def _log_rollouts(
+        self, rollouts: Rollouts, parts: Tensor, rewards: Tensor, metrics: Mapping[str, Tensor | float]
+    ) -> None:
         groups = signal(rewards, self.num_generations)
         distinct = len(set(zip(_group_ids(len(rewards), self.num_generations), rollouts.texts, strict=True)))
         self.log_train(

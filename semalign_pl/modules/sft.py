@@ -9,7 +9,8 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.modules.base import AlignModule
-from semalign_pl.policy.score import Rows, score
+from semalign_pl.modules.profile import Profile
+from semalign_pl.policy.batching import Rows
 from semalign_pl.types import Example
 
 
@@ -36,24 +37,27 @@ class SFTModule(AlignModule):
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
         """One optimiser step on one batch."""
+        profile = Profile(self.device)
         rows = self._rows(batch)
-        tokens = self.sum_over_ranks(int(rows.mask.sum()))
+        tokens = self.sum_over_ranks(rows.tokens)
         loss = torch.zeros((), device=self.device)
         norm = torch.zeros((), device=self.device)
         if tokens > 0:
-            with self.step_randomness():
-                for _, micro in rows.micro_batches(self.micro_batch_size):
-                    part = nll_sum(score(self.policy, micro)[0], micro.mask) / tokens
-                    self.accumulate(part)
-                    loss += part.detach()
-            norm = self.update()
+            with self.step_randomness(), profile.phase("update"):
+                for part in self.scored(rows):
+                    nll = nll_sum(part.logps, part.mask) / tokens
+                    self.accumulate(nll)
+                    loss += nll.detach()
+                norm = self.update()
+        profile.tokens["update"] = rows.tokens + sum(map(len, rows.prompts))
         self.log_train(
             {
                 # Each rank holds its share of the global mean; log_train averages over ranks.
                 "loss": loss * self.trainer.world_size,
                 "grad_norm": norm,
-                "completion_tokens": rows.mask.sum() / max(1, len(rows.prompts)),
+                "completion_tokens": rows.tokens / max(1, len(rows.prompts)),
                 "rows_too_long": float(len(batch) - len(rows.prompts)),
+                **profile.metrics(),
             },
             len(batch),
         )
@@ -78,11 +82,4 @@ class SFTModule(AlignModule):
     def _rows(self, batch: list[Example]) -> Rows:
         completions = [self.policy.encode_completion(example.reference) for example in batch]
         kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
-        prompts = self.encode([batch[i] for i in kept])
-        longest = max((len(completions[i]) for i in kept), default=1)
-        ids = torch.full((len(kept), longest), self.policy.pad_id)
-        mask = torch.zeros((len(kept), longest), dtype=torch.bool)
-        for row, i in enumerate(kept):
-            ids[row, : len(completions[i])] = torch.tensor(completions[i])
-            mask[row, : len(completions[i])] = True
-        return Rows(prompts, ids.to(self.device), mask.to(self.device))
+        return Rows(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.sharing import why_not_shared
 
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
@@ -82,7 +83,11 @@ def load_policy(
                 f"({str(error).splitlines()[-1].strip()[:200]}); give the base that the adapter was trained on"
             ) from error
     peft_model.train()
-    return Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
+    policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
+    policy.cannot_share = why_not_shared(policy)
+    if policy.cannot_share is not None:
+        log.warning("%s: completions do not share their prompt's forward: %s", base, policy.cannot_share)
+    return policy
 
 
 def _load_base(base: str, weights: Weights, device: torch.device):  # noqa: ANN202

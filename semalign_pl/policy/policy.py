@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from semalign_pl.functional.head import head_logprobs, linear_logprobs
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -25,6 +27,9 @@ class Policy(nn.Module):
             beside it.
         tokenizer: The base model's.
         eos_ids: Token ids that end a completion; the first one is appended to training completions.
+
+    Attributes:
+        cannot_share: Why completions cannot share their prompt's forward in this architecture; ``None`` if they can.
     """
 
     def __init__(self, model: PeftModel, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
@@ -34,11 +39,53 @@ class Policy(nn.Module):
         self.eos_ids = eos_ids
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0]
         self.truncated_prompts = 0
+        self.cannot_share: str | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @property
+    def decoder(self) -> Any:
+        """The causal LM without its head."""
+        lm: Any = self.model.get_base_model()
+        return lm.get_decoder()
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits from last hidden states, as the causal LM makes them.
+
+        Args:
+            hidden: ``(tokens, hidden)``.
+
+        Returns:
+            ``(tokens, vocabulary)``.
+        """
+        lm: Any = self.model.get_base_model()
+        config = lm.config.get_text_config()
+        logits = lm.get_output_embeddings()(hidden)
+        logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def logprobs(self, hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of tokens under the states that predict them, and the entropy there.
+
+        Args:
+            hidden: ``(tokens, hidden)``.
+            ids: ``(tokens,)`` int64.
+            temperatures: ``(tokens,)`` float32; each divides its token's logits.
+
+        Returns:
+            Each ``(tokens,)`` float32 in nats; the entropy without gradient.
+        """
+        lm: Any = self.model.get_base_model()
+        linear, config = lm.get_output_embeddings(), lm.config.get_text_config()
+        plain = type(linear) is nn.Linear and not any(p.requires_grad for p in linear.parameters())
+        scaled = any(hasattr(config, name) for name in ("logit_scale", "logits_scaling"))
+        if plain and not scaled and getattr(config, "final_logit_softcapping", None) is None:
+            return linear_logprobs(hidden, linear.weight, linear.bias, ids, temperatures)
+        return head_logprobs(self.head, config.vocab_size, hidden, ids, temperatures)
 
     @contextlib.contextmanager
     def acting_as(self, role: Role) -> Iterator[None]:

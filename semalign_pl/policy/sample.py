@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semalign_pl.policy.decoding import Decoding
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.unshared import UnsharedDecoding
 from semalign_pl.types import Rollouts
 
 
@@ -20,6 +22,8 @@ def sample(
     num_generations: int = 1,
     temperature: float = 0.0,
     top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
     seed: int = 0,
     rows: int = 128,
 ) -> Rollouts:
@@ -36,6 +40,8 @@ def sample(
         num_generations: Completions a prompt (the group size K).
         temperature: 0 takes the likeliest token (greedy).
         top_p: Nucleus: sample from the smallest set of tokens that holds this probability.
+        top_k: Sample from the likeliest k tokens only; 0 for all.
+        min_p: Sample only tokens with at least this fraction of the likeliest one's probability.
         seed: Source of the uniforms.
         rows: Rollouts decoded at once; bounds memory, changes nothing else.
 
@@ -44,7 +50,7 @@ def sample(
     """
     count = len(prompts) * num_generations
     uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
-    choose = _chooser(temperature, top_p)
+    choose = _chooser(temperature, top_p, top_k, min_p)
     completions: list[list[int]] = [[] for _ in range(count)]
     # Prompts of similar length go together, so that little of a batch is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -53,40 +59,22 @@ def sample(
         for start in range(0, len(order), per_batch):
             chunk = order[start : start + per_batch]
             members = [i * num_generations + k for i in chunk for k in range(num_generations)]
-            decoded = _decode(
+            parts = _roll_out(
                 policy, [prompts[i] for i in chunk], num_generations, uniforms[members].to(policy.device), choose
             )
-            for member, ids in zip(members, decoded, strict=True):
+            for member, ids in zip(members, parts, strict=True):
                 completions[member] = ids
     return _pack(policy, prompts, completions, num_generations)
 
 
-def _decode(
+def _roll_out(
     policy: Policy, prompts: list[list[int]], num_generations: int, uniforms: Tensor, choose: Callable
 ) -> list[list[int]]:
     """Decode one batch; returns ids a rollout, the EOS included where there is one."""
-    from transformers import DynamicCache
-
-    device = policy.device
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[policy.pad_id] * (longest - len(p)) + p for p in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=policy.model.config)
-    output = policy.model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache.batch_repeat_interleave(num_generations)
-    mask = mask.repeat_interleave(num_generations, 0)
-    logits = output.logits[:, -1].repeat_interleave(num_generations, 0)
-    position = positions[:, -1:].repeat_interleave(num_generations, 0)
-    eos = torch.tensor(policy.eos_ids, device=device)
-    alive = torch.arange(len(mask), device=device)
+    decoding = (UnsharedDecoding if policy.cannot_share else Decoding)(policy, prompts, num_generations)
+    logits = decoding.prefill()
+    eos = torch.tensor(policy.eos_ids, device=policy.device)
+    alive = torch.arange(len(uniforms), device=policy.device)
     tokens: list[tuple[Tensor, Tensor]] = []
     for t in range(uniforms.shape[1]):
         chosen = choose(logits, uniforms[alive, t])
@@ -96,18 +84,9 @@ def _decode(
             break
         if not going.all():
             kept = going.nonzero().squeeze(1)
-            alive, chosen, mask, position = alive[kept], chosen[kept], mask[kept], position[kept]
-            cache.batch_select_indices(kept)
-        position = position + 1
-        mask = torch.cat([mask, mask.new_ones((len(mask), 1))], 1)
-        logits = policy.model(
-            input_ids=chosen.unsqueeze(1),
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+            alive, chosen = alive[kept], chosen[kept]
+            decoding.keep(kept)
+        logits = decoding.step(chosen)
     completions: list[list[int]] = [[] for _ in range(len(uniforms))]
     for rows, chosen in tokens:
         for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
@@ -115,17 +94,29 @@ def _decode(
     return completions
 
 
-def _chooser(temperature: float, top_p: float) -> Callable[[Tensor, Tensor], Tensor]:
+def _chooser(
+    temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
+) -> Callable[[Tensor, Tensor], Tensor]:
     """``(logits (rows, vocabulary), uniforms (rows,)) -> ids (rows,)`` with transformers' meaning of the options."""
-    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
 
     if temperature == 0.0:
         return lambda logits, _: logits.argmax(-1)
     warpers = LogitsProcessorList()
     if temperature != 1.0:
         warpers.append(TemperatureLogitsWarper(temperature))
+    if top_k > 0:
+        warpers.append(TopKLogitsWarper(top_k))
     if top_p < 1.0:
         warpers.append(TopPLogitsWarper(top_p))
+    if min_p > 0.0:
+        warpers.append(MinPLogitsWarper(min_p))
 
     def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
         ids: Any = torch.empty(0, dtype=torch.long)  # these warpers do not look at what came before
@@ -139,17 +130,16 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
     Args:
         probabilities: ``(rows, vocabulary)`` float32.
-        uniforms: ``(rows,)`` float32 in [0, 1).
+        uniforms: ``(rows,)`` float32 in [0, 1].
 
     Returns:
         ``(rows,)`` int64.
     """
     cumulative = probabilities.cumsum(-1)
-    # Rounding may leave the last cumulative value below 1: scale the draw to it instead of running off the end.
-    targets = (uniforms * cumulative[:, -1]).unsqueeze(1)
-    found = torch.searchsorted(cumulative, targets, right=True).squeeze(1)
-    last = probabilities.shape[1] - 1 - (probabilities.flip(1) > 0).int().argmax(1)
-    return found.minimum(last)
+    # Rounding may leave the last value beside 1: scale the draw to it, and stay below it, so that some value exceeds.
+    total = cumulative[:, -1]
+    targets = (uniforms * total).minimum(total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, targets.unsqueeze(1), right=True).squeeze(1)
 
 
 def _pack(policy: Policy, prompts: list[list[int]], completions: list[list[int]], num_generations: int) -> Rollouts:

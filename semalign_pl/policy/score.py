@@ -1,163 +1,151 @@
-"""Log-probabilities of given completions."""
+"""Log-probabilities of given completions: each distinct prompt is forwarded once, and gradients flow through it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from semalign_pl.functional.logprobs import entropy, selected_logprobs
+from semalign_pl.policy.batching import MicroBatch, Rows, micro_batches
+from semalign_pl.policy.layout import Continuations, Sequences, decode
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.recompute import recomputation
+from semalign_pl.policy.unshared import unshared_logits
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Completions to score, each behind its prompt.
+class Scored:
+    """Numbers of some rows, padded on the right with zeros.
 
     Attributes:
-        prompts: Token ids, one list a row.
-        completion_ids: ``(rows, tokens)`` int64, padded on the right.
-        mask: ``(rows, tokens)`` bool, true on the tokens that count.
+        rows: ``(rows,)`` int64: which of the step's rows these are.
+        logps: ``(rows, tokens)`` float32, in nats.
+        entropy: ``(rows, tokens)`` float32, in nats, without gradient.
+        mask: ``(rows, tokens)`` bool, true on completion tokens.
     """
 
-    prompts: list[list[int]]
-    completion_ids: Tensor
+    rows: Tensor
+    logps: Tensor
+    entropy: Tensor
     mask: Tensor
 
-    def micro_batches(self, size: int) -> Iterator[tuple[Tensor, Rows]]:
-        """Split by length: at most ``size`` rows each, similar lengths together, padding trimmed.
+    def select(self, chosen: Tensor) -> Scored:
+        """Some of the rows.
 
         Args:
-            size: Rows a micro-batch.
-
-        Yields:
-            The rows' indices ``(micro,)`` int64 and the rows themselves.
+            chosen: ``(rows,)`` bool.
         """
-        if not self.prompts:  # torch would split nothing into one empty part
-            return
-        lengths = self.mask.sum(1).cpu()
-        total = lengths + torch.tensor([len(p) for p in self.prompts])
-        for index in total.argsort(descending=True, stable=True).split(size):
-            longest = max(int(lengths[index].max()), 1)
-            on_device = index.to(self.mask.device)
-            yield on_device, self.select(index.tolist(), longest)
+        return Scored(self.rows[chosen], self.logps[chosen], self.entropy[chosen], self.mask[chosen])
 
-    def select(self, index: list[int], tokens: int | None = None) -> Rows:
-        """The rows at ``index``, cut to ``tokens`` columns.
+
+class Scorer:
+    """Scores one micro-batch part by part; with gradients, ``backward`` ends it.
+
+    The prompts are forwarded when the scorer is made. A part's backward stops at the prompts' keys, values and last
+    hidden states, where the gradients of all parts gather; ``backward`` sends their sum through the prompts, once.
+
+    Args:
+        policy: In the mode and role the caller has set.
+        rows: The step's rows.
+        batch: Which of them to score.
+        recompute: Compute each layer's activations again in backward instead of keeping them.
+    """
+
+    def __init__(self, policy: Policy, rows: Rows, batch: MicroBatch, recompute: bool = False) -> None:
+        self.policy, self.all_rows, self.batch, self.recompute = policy, rows, batch, recompute
+        self._outputs: list[Tensor] = []
+        self._leaves: list[Tensor] = []
+        if policy.cannot_share is None:
+            layout = Sequences(batch.prompts, policy.device, keep=True)
+            assert layout.prefix is not None
+            self._prefix = layout.prefix
+            with recomputation(policy.decoder, recompute):
+                last = decode(policy, layout)[layout.last]
+            self._last = self._gather(last)
+            for kept in (self._prefix.keys, self._prefix.values):
+                for layer, tensor in kept.items():
+                    kept[layer] = self._gather(tensor)
+
+    def _gather(self, tensor: Tensor) -> Tensor:
+        """A leaf in the tensor's place, if gradients flow."""
+        if not tensor.requires_grad:
+            return tensor
+        self._outputs.append(tensor)
+        self._leaves.append(tensor.detach().requires_grad_())
+        return self._leaves[-1]
+
+    def __call__(self, part: list[list[int]]) -> Scored:
+        """Score one part.
 
         Args:
-            index: Row numbers.
-            tokens: Columns to keep; all when ``None``.
+            part: One of ``batch.parts``.
         """
-        return Rows([self.prompts[i] for i in index], self.completion_ids[index, :tokens], self.mask[index, :tokens])
+        members = [row for group in part for row in group]
+        completions = [self.all_rows.completions[row] for row in members]
+        device = self.policy.device
+        ids = torch.tensor([token for completion in completions for token in completion], device=device)
+        lengths = torch.tensor([len(completion) for completion in completions], device=device)
+        divisors = self.all_rows.temperatures
+        temperatures = torch.tensor([1.0 if divisors is None else divisors[row] for row in members], device=device)
+        temperatures = temperatures.repeat_interleave(lengths)
+        if self.policy.cannot_share is None:
+            logps, spread = self.policy.logprobs(self._hidden(part), ids, temperatures)
+        else:
+            logits = unshared_logits(self.policy, [self.all_rows.prompts[row] for row in members], completions)
+            logits = logits.float() / temperatures.unsqueeze(1)
+            logps, spread = selected_logprobs(logits, ids), entropy(logits.detach())
+        mask = torch.arange(int(lengths.max()), device=device) < lengths.unsqueeze(1)
+        zeros = torch.zeros(mask.shape, device=device)
+        return Scored(
+            torch.tensor(members, device=device),
+            zeros.masked_scatter(mask, logps),
+            zeros.masked_scatter(mask, spread.detach()),
+            mask,
+        )
 
+    def _hidden(self, part: list[list[int]]) -> Tensor:
+        """The state that predicts each completion token: the first is predicted by the prompt's last."""
+        group_of = [group for group, members in enumerate(part) for _ in members]
+        fed = [[self.all_rows.completions[row][:-1] for row in members] for members in part]
+        # A row of one token feeds nothing; it is predicted from its prompt alone.
+        standing = [[ids for ids in group if ids] for group in fed]
+        hidden = self._last
+        if any(standing):
+            with recomputation(self.policy.decoder, self.recompute):
+                hidden = torch.cat([hidden, decode(self.policy, Continuations(self._prefix, standing))])
+        source, place = [], len(self._last)
+        for group, ids in zip(group_of, (ids for members in fed for ids in members), strict=True):
+            source += [group, *range(place, place + len(ids))]
+            place += len(ids)
+        return hidden.index_select(0, torch.tensor(source, device=hidden.device))
 
-def completion_logits(policy: Policy, rows: Rows) -> Tensor:
-    """Logits that predict each completion token; the first is predicted from the prompt's last token.
-
-    Each distinct prompt is forwarded once and its cache, through which gradients flow, is shared by its rows. A cache
-    that cannot be shared (sliding windows, recurrent states) leaves each row to be forwarded whole.
-
-    Args:
-        policy: The model, in the mode and role the caller has set.
-        rows: What to score.
-
-    Returns:
-        ``(rows, tokens, vocabulary)`` in the model's dtype. Computed on completion positions only.
-    """
-    from transformers import DynamicCache
-
-    cache = DynamicCache(config=policy.model.config)
-    if any(cache.is_sliding) or any(cache.is_linear):
-        return _unshared_logits(policy, rows)
-    distinct = {tuple(prompt): None for prompt in rows.prompts}
-    place = {prompt: i for i, prompt in enumerate(distinct)}
-    index = torch.tensor([place[tuple(prompt)] for prompt in rows.prompts], device=policy.device)
-    prompt_ids, prompt_mask = _pad_left(policy, [list(prompt) for prompt in distinct])
-    first = policy.model(
-        input_ids=prompt_ids,
-        attention_mask=prompt_mask.long(),
-        position_ids=_positions(prompt_mask),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[index]
-    tokens = rows.completion_ids.shape[1]
-    if tokens < 2:
-        return first[:, :tokens]
-    cache.batch_select_indices(index)
-    mask = torch.cat([prompt_mask[index], rows.mask[:, :-1]], 1)
-    rest = policy.model(
-        input_ids=rows.completion_ids[:, :-1],
-        attention_mask=mask.long(),
-        position_ids=_positions(mask)[:, prompt_ids.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
-    return torch.cat([first, rest], 1)
-
-
-def _unshared_logits(policy: Policy, rows: Rows) -> Tensor:
-    prompt_ids, prompt_mask = _pad_left(policy, rows.prompts)
-    mask = torch.cat([prompt_mask, rows.mask], 1)
-    return policy.model(
-        input_ids=torch.cat([prompt_ids, rows.completion_ids], 1),
-        attention_mask=mask.long(),
-        position_ids=_positions(mask),
-        use_cache=False,
-        logits_to_keep=rows.completion_ids.shape[1] + 1,
-    ).logits[:, :-1]
-
-
-def _pad_left(policy: Policy, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids and mask ``(prompts, longest)``."""
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[policy.pad_id] * (longest - len(p)) + p for p in prompts], device=policy.device)
-    lengths = torch.tensor([len(p) for p in prompts], device=policy.device)
-    return ids, torch.arange(longest, device=policy.device) >= longest - lengths.unsqueeze(1)
-
-
-def _positions(mask: Tensor) -> Tensor:
-    return (mask.long().cumsum(1) - 1).clamp(min=0)
-
-
-def score(policy: Policy, rows: Rows, temperature: float = 1.0, with_entropy: bool = False) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the completions, and the entropy at each of their positions.
-
-    Args:
-        policy: The model, in the mode and role the caller has set; gradients flow if they are on.
-        rows: What to score.
-        temperature: Divides the logits.
-        with_entropy: Compute the entropy too (without gradient); else it is zeros.
-
-    Returns:
-        Log-probs and entropy, each ``(rows, tokens)`` float32 in nats; arbitrary where the mask is false.
-    """
-    logits = completion_logits(policy, rows)
-    logps = selected_logprobs(logits, rows.completion_ids, temperature)
-    with torch.no_grad():
-        spread = entropy(logits.detach(), temperature) if with_entropy else torch.zeros_like(logps)
-    return logps, spread
+    def backward(self) -> None:
+        """Send what has gathered at the prompts through them; once, after every part's own backward."""
+        pairs = [(o, leaf.grad) for o, leaf in zip(self._outputs, self._leaves, strict=True) if leaf.grad is not None]
+        if pairs:
+            torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
 
 
 @torch.no_grad()
-def score_all(policy: Policy, rows: Rows, temperature: float, micro_batch_size: int) -> Tensor:
-    """Log-probabilities without gradient or dropout, in micro-batches.
+def score_all(policy: Policy, rows: Rows, budget: int) -> Tensor:
+    """Log-probabilities without gradient or dropout.
 
     Args:
-        policy: The model, in the role the caller has set.
+        policy: In the role the caller has set.
         rows: What to score.
-        temperature: Divides the logits.
-        micro_batch_size: Rows a forward.
+        budget: Tokens forwarded at once.
 
     Returns:
-        ``(rows, tokens)`` float32 in nats; 0 where the mask is false.
+        ``(rows, tokens)`` float32 in nats, padded on the right with zeros.
     """
-    logps = torch.zeros(rows.mask.shape, device=rows.mask.device)
+    longest = max(map(len, rows.completions), default=0)
+    logps = torch.zeros((len(rows.prompts), longest), device=policy.device)
     with policy.inference():
-        for index, micro in rows.micro_batches(micro_batch_size):
-            part, _ = score(policy, micro, temperature)
-            logps[index, : part.shape[1]] = part.masked_fill(~micro.mask, 0.0)
+        for batch in micro_batches(rows, budget):
+            scorer = Scorer(policy, rows, batch)
+            for part in batch.parts:
+                scored = scorer(part)
+                logps[scored.rows, : scored.logps.shape[1]] = scored.logps
     return logps

@@ -52,6 +52,6 @@ def test_paper_recipe_has_the_papers_figures():
 
 def test_a_wrong_key_is_refused(tmp_path):
     bad = tmp_path / "bad.yaml"
-    bad.write_text((ROOT / "paper" / "cold_start.yaml").read_text().replace("micro_batch_size", "micro_batch"))
+    bad.write_text((ROOT / "paper" / "cold_start.yaml").read_text().replace("micro_batch_tokens", "micro_batch"))
     with pytest.raises(cli.UsageError):
         parse(bad)

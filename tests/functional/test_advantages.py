@@ -65,3 +65,10 @@ def test_rewards_in_half_precision_are_summed_in_float32() -> None:
     parts = torch.tensor([[1.0], [1.0]], dtype=torch.bfloat16)
     assert total_reward(parts, [1.0, 0.001]).item() == pytest.approx(1.001, abs=1e-6)
     assert group_advantages(torch.tensor([0.0, 1.0], dtype=torch.bfloat16), 2).dtype == torch.float32
+
+
+def test_scaled_by_the_batch_or_by_nothing() -> None:
+    rewards = torch.tensor([0.0, 1.0, 0.5, 0.5])
+    none = group_advantages(rewards, 2, "none")
+    assert none.tolist() == [-0.5, 0.5, 0.0, 0.0]
+    torch.testing.assert_close(group_advantages(rewards, 2, "batch", 0.25), none / 0.2501)

@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from semalign_pl.functional.losses import clipped_ratio, kl_k3, mean_over_tokens_sum, nll_sum
+from semalign_pl.functional.losses import (
+    clipped_surrogate,
+    importance_ratio,
+    kl_k3,
+    mean_over_tokens_sum,
+    nll_sum,
+    token_sum,
+    truncated_importance,
+)
+from semalign_pl.functional.objective import Objective
 
 MASK = torch.tensor([[True, True, False], [True, False, False]])
 EMPTY = torch.zeros(2, 3, dtype=torch.bool)
@@ -16,7 +25,8 @@ def ratio_loss(ratio: float, advantage: float) -> tuple[float, bool, float]:
     """Loss, clipped or not, and the derivative by the log-prob, of one token."""
     logp = torch.tensor([[math.log(ratio) - 2.0]], requires_grad=True)
     old, one = torch.tensor([[-2.0]]), torch.ones(1, 1, dtype=torch.bool)
-    loss, clipped = clipped_ratio(logp, old, torch.tensor([advantage]), 0.2, one)
+    ratio_now = importance_ratio(logp, old, one)
+    loss, clipped = clipped_surrogate(ratio_now, torch.tensor([advantage]), one, 0.2, 0.28)
     (gradient,) = torch.autograd.grad(loss.sum(), logp)
     return loss.item(), bool(clipped), gradient.item()
 
@@ -30,7 +40,8 @@ def test_nll_sum_by_hand() -> None:
     ("ratio", "advantage", "loss", "clipped", "gradient"),
     [
         (1.1, 2.0, -2.2, False, -2.2),
-        (1.5, 1.0, -1.2, True, 0.0),
+        (1.25, 1.0, -1.25, False, -1.25),  # inside 1 + epsilon_high, outside 1 + epsilon
+        (1.5, 1.0, -1.28, True, 0.0),
         (1.5, -1.0, 1.5, False, 1.5),
         (0.5, 1.0, -0.5, False, -0.5),
         (0.5, -1.0, 0.8, True, 0.0),
@@ -45,7 +56,8 @@ def test_ratio_is_clipped_on_the_side_where_it_overshoots(
 def test_on_policy_the_loss_is_zero_and_its_gradient_is_not() -> None:
     logps = torch.tensor([[-1.0, -2.0, -3.0], [-0.5, -1.5, -2.5]], requires_grad=True)
     full = torch.ones(2, 3, dtype=torch.bool)
-    per_token, clipped = clipped_ratio(logps, logps.detach(), torch.tensor([0.7, -0.7]), 0.2, full)
+    ratio = importance_ratio(logps, logps.detach(), full)
+    per_token, clipped = clipped_surrogate(ratio, torch.tensor([0.7, -0.7]), full, 0.2, 0.2)
     assert torch.equal(per_token[0], torch.full((3,), -0.7))  # the ratio is exactly 1
     loss = mean_over_tokens_sum(per_token, full) / 2
     assert loss.item() == pytest.approx(0.0, abs=1e-7) and not clipped.any()
@@ -74,16 +86,56 @@ def test_every_completion_weighs_the_same() -> None:
     assert mean_over_tokens_sum(per_token, MASK).item() == 2.0 + 5.0  # not 9 / 3 tokens
 
 
-def total(logps: Tensor, old: Tensor, mask: Tensor) -> Tensor:
-    per_token, _ = clipped_ratio(logps, old, torch.tensor([1.0, -1.0]), 0.2, mask)
-    kl = kl_k3(logps.masked_fill(~mask, 0.0), old.masked_fill(~mask, 0.0))
-    return mean_over_tokens_sum(per_token + 0.04 * kl, mask) + nll_sum(logps, mask)
+def test_every_token_weighs_the_same() -> None:
+    per_token = torch.tensor([[1.0, 3.0, 9.0], [5.0, 9.0, 9.0]])
+    assert token_sum(per_token, MASK).item() == 9.0
+
+
+def test_a_sequences_ratio_is_the_geometric_mean_of_its_tokens() -> None:
+    """GSPO, equation 7: (2 * 8) ** (1/2) for the first row; padding has no part in it."""
+    ratios = torch.tensor([[2.0, 8.0, 50.0], [3.0, 50.0, 50.0]])
+    old = torch.full((2, 3), -4.0)
+    logps = (ratios.log() + old).requires_grad_()
+    found = importance_ratio(logps, old, MASK, "sequence")
+    torch.testing.assert_close(found, torch.tensor([[4.0] * 3, [3.0] * 3]))
+    (gradient,) = torch.autograd.grad(found[0, 0], logps)
+    torch.testing.assert_close(gradient, torch.tensor([[2.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))  # s / |y| a token
+
+
+def test_cispo_cuts_the_weight_and_keeps_the_gradient() -> None:
+    """Ratio 8 counts as 5; the derivative by the log-prob is -weight * advantage, however far off the ratio."""
+    old = torch.full((1, 2), -4.0)
+    logps = (torch.tensor([[8.0, 0.5]]).log() + old).requires_grad_()
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    ratio = importance_ratio(logps, old, mask)
+    loss, cut = truncated_importance(ratio, logps, torch.tensor([2.0]), mask, 5.0)
+    torch.testing.assert_close(loss, torch.tensor([[-10.0, -1.0]]) * logps.detach())
+    (gradient,) = torch.autograd.grad(loss.sum(), logps)
+    assert gradient.tolist() == [[-10.0, -1.0]] and cut.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "expected"), [("grpo", 6.0), ("bnpo", 18.0), ("dr_grpo", 240.0), ("dapo", 20.0), ("cispo", 20.0)]
+)
+def test_denominators_by_hand(loss_type, expected: float) -> None:
+    """Two ranks: 6 completions of 20 tokens in all, 9 of them here; 40 tokens are allowed a completion."""
+    assert Objective(loss_type).denominator(6, 20, 9, 2, 40) == expected
+    assert Objective(loss_type).denominator(0, 0, 0, 2, 40) == 1.0
+
+
+KINDS = [Objective(), Objective("dapo", "sequence"), Objective("cispo", epsilon_high=5.0)]
+
+
+def total(logps: Tensor, old: Tensor, mask: Tensor, objective: Objective = KINDS[0]) -> Tensor:
+    loss, _, _ = objective(logps, old, old, torch.tensor([1.0, -1.0]), mask)
+    return loss + nll_sum(logps, mask)
 
 
 @pytest.mark.parametrize("tokens", [3, 0])
-def test_rows_without_a_token_give_a_finite_differentiable_zero(tokens: int) -> None:
+@pytest.mark.parametrize("objective", KINDS)
+def test_rows_without_a_token_give_a_finite_differentiable_zero(tokens: int, objective: Objective) -> None:
     logps = torch.full((2, tokens), -1.0, requires_grad=True)
-    loss = total(logps, torch.full((2, tokens), -2.0), EMPTY[:, :tokens])
+    loss = total(logps, torch.full((2, tokens), -2.0), EMPTY[:, :tokens], objective)
     loss.backward()
     assert loss.item() == 0.0
     assert logps.grad is not None and logps.grad.abs().sum() == 0
@@ -91,14 +143,15 @@ def test_rows_without_a_token_give_a_finite_differentiable_zero(tokens: int) -> 
 
 @pytest.mark.parametrize("odd", [float("inf"), float("-inf"), float("nan")])
 @pytest.mark.parametrize("which", ["policy", "old"])
-def test_whatever_stands_in_padding_stays_there(odd: float, which: str) -> None:
+@pytest.mark.parametrize("objective", KINDS)
+def test_whatever_stands_in_padding_stays_there(odd: float, which: str, objective: Objective) -> None:
     good = torch.full((2, 3), -1.0)
     bad = good.masked_fill(~MASK, odd)
     logps = (bad if which == "policy" else good).clone().requires_grad_()
     old = (bad if which == "old" else good) - 0.1
-    loss = total(logps, old, MASK)
+    loss = total(logps, old, MASK, objective)
     loss.backward()
-    clean = total(good, good - 0.1, MASK)
+    clean = total(good, good - 0.1, MASK, objective)
     assert loss.item() == pytest.approx(clean.item())
     assert logps.grad is not None and logps.grad.isfinite().all() and logps.grad[~MASK].abs().sum() == 0
     pure = nll_sum(bad, MASK) + mean_over_tokens_sum(bad, MASK)

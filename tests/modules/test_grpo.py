@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny import Recorded, fit, relative
 
-from semalign_pl.modules import Constant, GRPOModule
+from semalign_pl.modules import Constant, GRPOModule, SFTModule
 from semalign_pl.policy.adapter import adapter_state
-from semalign_pl.policy.score import Rows, score_all
+from semalign_pl.policy.batching import Rows
+from semalign_pl.policy.score import score_all
 from semalign_pl.rewards import Reward
 from semalign_pl.types import Example
 
@@ -62,11 +63,12 @@ def test_the_reference_is_the_sft_policy_and_not_the_base(module) -> None:
     trainer = fit(trained, [EXAMPLES], [Length()])
     assert abs(trainer.callback_metrics["train/kl"]) < 1e-6
     rollouts, policy = trained.out["rollouts"], trained.policy
-    rows = Rows([p for p in rollouts.prompt_ids for _ in range(4)], rollouts.completion_ids, rollouts.completion_mask)
+    pairs = zip(rollouts.completion_ids, rollouts.completion_mask, strict=True)
+    rows = Rows([p for p in rollouts.prompt_ids for _ in range(4)], [ids[mask].tolist() for ids, mask in pairs])
     scored = {}
     for role in ("base", "reference"):
         with policy.acting_as(role):
-            scored[role] = score_all(policy, rows, 0.8, 8)
+            scored[role] = score_all(policy, rows, 80)
     assert (scored["base"] - scored["reference"]).abs().max() > 0.1  # or the two could not be told apart
 
 
@@ -98,16 +100,16 @@ def test_on_policy_the_loss_is_the_kl_alone(module) -> None:
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_micro_batches_do_not_change_the_gradient(module, iterations: int) -> None:
     runs = {}
-    for size in (1, 5, 12):  # 5 leaves a partial window
-        runs[size] = module(micro_batch_size=size, num_iterations=iterations)
+    for size in (1, 40, 10**4):  # every row alone, groups split, all at once
+        runs[size] = module(micro_batch_tokens=size, num_iterations=iterations)
         runs[size].stirred = 0.05
         fit(runs[size], [EXAMPLES], [Length()])
         assert len(runs[size].gradients) == iterations
     assert len({tuple(run.out["rollouts"].texts) for run in runs.values()}) == 1
     for i in range(iterations):
-        assert runs[12].gradients[i].norm() > 1e-3
-        assert relative(runs[1].gradients[i], runs[12].gradients[i]) < 1e-4
-        assert relative(runs[5].gradients[i], runs[12].gradients[i]) < 1e-4
+        assert runs[10**4].gradients[i].norm() > 1e-3
+        assert relative(runs[1].gradients[i], runs[10**4].gradients[i]) < 1e-4
+        assert relative(runs[40].gradients[i], runs[10**4].gradients[i]) < 1e-4
 
 
 def test_equal_rewards_without_kl_change_nothing(module) -> None:
@@ -118,6 +120,67 @@ def test_equal_rewards_without_kl_change_nothing(module) -> None:
     trained = module(beta=0.0)
     metrics = fit(trained, [EXAMPLES], [Same()]).callback_metrics
     assert trained.gradients[0].abs().sum() == 0 and metrics["train/groups_without_signal"] == 1
+    assert all(weight.grad is None for weight in trained.weights[0].values())  # nor do they cost a forward
+
+
+def forwarded(policy) -> list[int]:
+    """Filled with the tokens of each forward of the decoder that keeps gradients."""
+    seen: list[int] = []
+    policy.decoder.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(kwargs["input_ids"].numel()) if torch.is_grad_enabled() else None,
+        with_kwargs=True,
+    )
+    return seen
+
+
+def test_groups_without_signal_cost_nothing_and_change_no_denominator(module) -> None:
+    """Rewards differ in the first group only. With KL every group is forwarded; the gradient is the same without."""
+    for loss_type in ("grpo", "dapo"):
+        runs = {}
+        for beta in (0.0, 1e-12):
+            trained = module(beta=beta, loss_type=loss_type)
+            trained.stirred = 0.05
+            trainer = fit(trained, [EXAMPLES], [Length()])  # loads it
+            del trainer
+            rollouts = trained.out["rollouts"]
+            advantages = torch.tensor([1.0, -0.5, 0.2, -0.7] + [0.0] * 8)
+            seen = forwarded(trained.policy)
+            trained.training_step = lambda *_, t=trained, r=rollouts, a=advantages: t.policy_update(r, a)
+            fit(trained, [EXAMPLES], [Length()])
+            runs[beta] = trained.gradients[-1], sum(seen)
+        assert runs[0.0][0].norm() > 1e-3
+        assert runs[0.0][1] < 0.5 * runs[1e-12][1]
+
+
+def reference_gradient(module, **options):
+    trained = module(**options)
+    trained.stirred = 0.05
+    fit(trained, [EXAMPLES], [Length()])
+    return trained.gradients[0]
+
+
+def test_the_hybrid_adds_sfts_gradient(module, base, sft_adapter) -> None:
+    """GRPO + w SFT, exactly; SFT's from SFTModule on the same batch and weights."""
+
+    class Sft(Recorded, SFTModule):
+        stirred = 0.05
+
+    sft = Sft(base, SGD, lr_scheduler=Constant, max_new_tokens=40, weights="fp32", adapter=sft_adapter)
+    fit(sft, [EXAMPLES])
+    pure, hybrid = (
+        reference_gradient(module, max_new_tokens=40, reference_nll_weight=weight, micro_batch_tokens=60)
+        for weight in (0.0, 0.3)
+    )
+    assert sft.gradients[0].norm() > 0.1
+    assert relative(hybrid, pure + 0.3 * sft.gradients[0]) < 1e-5
+
+
+def test_truncated_completions_can_be_masked(module) -> None:
+    """All are cut at one token, so nothing is left of the loss, nor of its denominators."""
+    trained = module(mask_truncated_completions=True, max_new_tokens=1)
+    metrics = fit(trained, [EXAMPLES], [Length()]).callback_metrics
+    assert metrics["train/ended_by_eos"] == 0
+    assert metrics["train/loss"] == 0 and trained.gradients[0].abs().sum() == 0
 
 
 def test_a_reward_that_scores_some_completions(module) -> None:
@@ -164,5 +227,5 @@ def test_refusals(module) -> None:
         module(temperature=0.0)
     with pytest.raises(ValueError, match=r"^model\.init_args\.num_generations: a group of 1 has no signal"):
         module(num_generations=1)
-    with pytest.raises(ValueError, match=r"^model\.init_args\.micro_batch_size: 0 "):
-        module(micro_batch_size=0)
+    with pytest.raises(ValueError, match=r"^model\.init_args\.micro_batch_tokens: 0 "):
+        module(micro_batch_tokens=0)

@@ -53,11 +53,11 @@ def ours(base, sft_adapter, rollouts):
     """Our update on the given completions, by number of iterations; the learning rate makes some ratios clip."""
 
     @functools.cache
-    def run(iterations: int) -> Given:
+    def run(iterations: int, **options) -> Given:
         sgd = functools.partial(torch.optim.SGD, lr=0.5)
         module = Given(
             base, sgd, 2, 0.8, beta=0.04, epsilon=0.2, num_iterations=iterations, weights="fp32", adapter=sft_adapter,
-            lr_scheduler=Constant, max_grad_norm=1e9, micro_batch_size=3,
+            lr_scheduler=Constant, max_grad_norm=1e9, micro_batch_tokens=20, **options,
         )  # fmt: skip
         module.rollouts = rollouts
         fit(module, [[]], [Unused()])
@@ -127,6 +127,7 @@ def theirs(trl, rollouts: Rollouts, weights: dict[str, Tensor], reference: Tenso
         "completion_mask": rollouts.completion_mask.int(),
         "advantages": ADVANTAGES,
         "ref_per_token_logps": reference,
+        "num_items_in_batch": rollouts.completion_mask.sum(),
         **({} if old is None else {"old_per_token_logps": old}),
     }
     trl.model.train()
@@ -163,6 +164,32 @@ def test_off_policy(trl, ours, rollouts, reference) -> None:
     assert relative(gradients[1], gradients[0]) > 0.1
     assert module.metrics["loss"].item() == pytest.approx(sum(losses) / 2, rel=1e-5)
     for mine, gradient in zip(module.gradients, gradients, strict=True):
+        assert relative(mine, gradient) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "level", "high"),
+    [
+        ("grpo", "sequence", 0.01),
+        ("grpo", "token", 0.28),
+        ("bnpo", "token", 0.2),
+        ("dr_grpo", "token", 0.01),
+        ("dapo", "token", 0.28),
+        ("cispo", "token", 1.1),
+    ],
+)
+def test_the_whole_family_off_policy(
+    trl, ours, rollouts, reference, monkeypatch, loss_type: str, level: str, high: float
+) -> None:
+    module = ours(2, loss_type=loss_type, importance_sampling_level=level, epsilon_high=high)
+    for name, value in (("loss_type", loss_type), ("importance_sampling_level", level), ("epsilon_high", high)):
+        monkeypatch.setattr(trl, name, value)
+    monkeypatch.setattr(trl, "max_completion_length", 256)
+    _, first = theirs(trl, rollouts, module.weights[0], reference, None)
+    old = logps(trl.model, rollouts)
+    _, second = theirs(trl, rollouts, module.weights[1], reference, old)
+    assert module.metrics["clip_share"] > 0.02 and relative(second, first) > 0.1
+    for mine, gradient in zip(module.gradients, (first, second), strict=True):
         assert relative(mine, gradient) < 1e-5
 
 

@@ -1,118 +1,122 @@
-"""Log-probs of completions in padded micro-batches, against one plain forward a row."""
+"""Log-probs behind a shared prompt, against one plain forward a row."""
+
+import random
 
 import pytest
 import torch
-from tiny import gradient, plain_logps, relative
+from tiny import CPU, gradient, plain_logps, relative, stir
+from torch import Tensor
 
 from semalign_pl.functional.logprobs import entropy
-from semalign_pl.functional.losses import clipped_ratio, kl_k3, mean_over_tokens_sum, nll_sum
+from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.score import Rows, completion_logits, score, score_all
+from semalign_pl.policy.score import Scorer, score_all
 
-LENGTHS = [5, 1, 3, 7, 2, 7, 4, 6]
-
-
-@pytest.fixture(scope="module")
-def rows() -> Rows:
-    """Eight rows, every prompt and every completion of another length; what stands in padding must not matter."""
-    generator = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(3, 300, (n,), generator=generator).tolist() for n in (4, 9, 1, 2, 7, 3, 12, 5)]
-    mask = torch.arange(7) < torch.tensor(LENGTHS).unsqueeze(1)
-    return Rows(prompts, torch.randint(3, 300, (8, 7), generator=generator), mask)
+BUDGETS = [1, 30, 10**6]  # every row alone, groups split, all at once
 
 
-def row_by_row(policy: Policy, rows: Rows, temperature: float) -> list[torch.Tensor]:
-    parts = zip(rows.prompts, rows.completion_ids.tolist(), LENGTHS, strict=True)
-    return [plain_logps(policy.model, prompt, ids[:n], temperature) for prompt, ids, n in parts]
+def draw_rows(vocabulary: int = 300) -> Rows:
+    """Four groups of three; prompts of four lengths, completions of one to nine tokens and an empty one."""
+    draw = random.Random(0)
+    prompts = [[draw.randrange(3, vocabulary) for _ in range(n)] for n in (9, 4, 1, 17)]
+    lengths = [5, 1, 3, 7, 2, 9, 4, 6, 0, 1, 1, 1]
+    completions = [[draw.randrange(3, vocabulary) for _ in range(n)] for n in lengths]
+    return Rows([prompts[i // 3] for i in range(12)], completions, [0.8 + 0.1 * (i % 3) for i in range(12)])
 
 
-def test_padded_equals_one_plain_forward_a_row(policy, rows) -> None:
-    logps, _ = score(policy, rows, 0.8)
-    for row, expected in enumerate(row_by_row(policy, rows, 0.8)):
-        torch.testing.assert_close(logps[row, : LENGTHS[row]], expected, atol=1e-5, rtol=0)
-        alone, _ = score(policy, rows.select([row], LENGTHS[row]), 0.8)
-        torch.testing.assert_close(alone[0], expected, atol=1e-5, rtol=0)
+ROWS = draw_rows()
 
 
-def test_the_first_completion_token_is_predicted_from_the_prompts_last(policy, rows) -> None:
-    logits = completion_logits(policy, rows)
-    assert logits.shape[:2] == (8, 7)
-    for row, prompt in enumerate(rows.prompts):
-        expected = policy.model(input_ids=torch.tensor([prompt])).logits[0, -1]
-        torch.testing.assert_close(logits[row, 0], expected, atol=1e-5, rtol=0)
+def score(policy: Policy, rows: Rows, budget: int, recompute: bool = False) -> dict[int, tuple]:
+    """Log-probs and entropy of each row, and the gradient of a sum of them in which every token weighs another."""
+    out = {}
+    for batch in micro_batches(rows, budget):
+        scorer = Scorer(policy, rows, batch, recompute)
+        for part in batch.parts:
+            scored = scorer(part)
+            assert scored.logps[~scored.mask].abs().sum() == scored.entropy[~scored.mask].abs().sum() == 0
+            for row, logps, spread, mask in zip(scored.rows, scored.logps, scored.entropy, scored.mask, strict=True):
+                out[int(row)] = logps[mask], spread[mask]
+            if torch.is_grad_enabled():
+                weighed = [(out[int(row)][0] * weights(int(row), len(out[int(row)][0]))).sum() for row in scored.rows]
+                torch.stack(weighed).sum().backward()
+        scorer.backward()
+    return out
 
 
-def test_nothing_leaks_between_rows(policy, rows) -> None:
-    before, _ = score(policy, rows)
-    ids = rows.completion_ids.clone()
-    ids[3] = 350
-    after, _ = score(policy, Rows([[299, *p] if i == 3 else p for i, p in enumerate(rows.prompts)], ids, rows.mask))
-    others = [i for i in range(8) if i != 3]
-    torch.testing.assert_close(after[others][rows.mask[others]], before[others][rows.mask[others]], atol=1e-5, rtol=0)
-    assert (after[3] - before[3]).abs().min() > 0.01
+def weights(row: int, tokens: int) -> Tensor:
+    return torch.arange(1.0, tokens + 1).sin() + row / 10
 
 
-def test_score_all_is_score_without_gradient(policy, rows) -> None:
+def oracle(policy: Policy, rows: Rows) -> list[Tensor]:
+    """Row by row, unshared; backward of the same weighed sum."""
+    out = []
+    for row, (prompt, completion) in enumerate(zip(rows.prompts, rows.completions, strict=True)):
+        out.append(plain_logps(policy.model, prompt, completion, rows.temperatures[row] if rows.temperatures else 1.0))
+        if completion:
+            (out[-1] * weights(row, len(completion))).sum().backward()
+    return out
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_shared_equals_one_plain_forward_a_row(policy, budget: int, recompute: bool) -> None:
+    expected = oracle(policy, ROWS)
+    slope = gradient(policy)
+    policy.zero_grad()
+    found = score(policy, ROWS, budget, recompute)
+    assert sorted(found) == [row for row in range(12) if ROWS.completions[row]]
+    for row, (logps, _) in found.items():
+        torch.testing.assert_close(logps, expected[row], atol=1e-5, rtol=0)
+    assert slope.norm() > 1 and relative(gradient(policy), slope) < 1e-5
+
+
+def test_recomputation_is_exact_with_dropout_too_and_leaves_the_model_as_it_was(base) -> None:
+    policy = stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.3), None, CPU), seed=4)
+    gradients = []
+    for recompute in (False, True):
+        policy.zero_grad()
+        torch.manual_seed(5)
+        score(policy, ROWS, 30, recompute)
+        gradients.append(gradient(policy))
+    assert gradients[0].norm() > 1 and relative(*gradients) < 1e-6
+    assert policy.decoder.config._attn_implementation == "sdpa"
+    assert not any("forward" in vars(module) for module in policy.decoder.modules())
+
+
+def test_nothing_leaks_between_siblings_nor_groups(policy) -> None:
+    before = score(policy, ROWS, 10**6)
+    for changed in (0, 5, 6):
+        completions = [[350] * len(c) if row == changed else c for row, c in enumerate(ROWS.completions)]
+        after = score(policy, Rows(ROWS.prompts, completions, ROWS.temperatures), 10**6)
+        for row in before:
+            if row == changed:
+                assert (after[row][0] - before[row][0]).abs().max() > 0.05
+            else:
+                torch.testing.assert_close(after[row][0], before[row][0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_score_all_is_without_gradient_and_restores_the_modes(policy, budget: int) -> None:
     policy.model.base_model.model.model.norm.eval()
     modes = [module.training for module in policy.modules()]
-    expected = torch.where(rows.mask, score(policy, rows, 0.8)[0], 0.0)
-    for size in (1, 3, 8):
-        scored = score_all(policy, rows, 0.8, size)
-        torch.testing.assert_close(scored, expected.detach(), atol=1e-5, rtol=0)
-        assert not scored.requires_grad and scored[~rows.mask].abs().sum() == 0
+    scored = score_all(policy, ROWS, budget)
+    assert scored.shape == (12, 9) and not scored.requires_grad
+    for row, expected in enumerate(oracle(policy, ROWS)):
+        torch.testing.assert_close(scored[row, : len(expected)], expected.detach(), atol=1e-5, rtol=0)
+        assert scored[row, len(expected) :].abs().sum() == 0
     assert [module.training for module in policy.modules()] == modes
 
 
-def test_entropy_is_at_the_same_temperature_and_without_gradient(policy, rows) -> None:
-    _, spread = score(policy, rows, 0.8, with_entropy=True)
-    torch.testing.assert_close(spread, entropy(completion_logits(policy, rows).detach(), 0.8))
-    assert not spread.requires_grad and score(policy, rows)[1].abs().sum() == 0
+def test_entropy_is_at_the_rows_temperature_and_without_gradient(policy) -> None:
+    found = score(policy, ROWS, 10**6)
+    for row in (0, 5, 9):
+        prompt, completion = ROWS.prompts[row], ROWS.completions[row]
+        logits = policy.model(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        torch.testing.assert_close(found[row][1], entropy(logits.detach(), ROWS.temperatures[row]), atol=1e-5, rtol=0)
+        assert not found[row][1].requires_grad
 
 
-def test_micro_batches_cover_each_row_once(rows) -> None:
-    for size in (1, 3, 8, 100):
-        parts = list(rows.micro_batches(size))
-        assert sorted(torch.cat([index for index, _ in parts]).tolist()) == list(range(8))
-        assert all(len(micro.prompts) == len(index) <= size for index, micro in parts)
-        for index, micro in parts:
-            assert micro.prompts == [rows.prompts[i] for i in index]
-            assert micro.completion_ids.shape[1] == max(LENGTHS[i] for i in index)
-            assert micro.mask.sum(1).tolist() == [LENGTHS[i] for i in index]
-
-
-def test_no_rows_make_no_micro_batch() -> None:
-    """A rank whose references are all too long, beside one that trains."""
-    nothing = torch.zeros(0, 1, dtype=torch.long)
-    assert list(Rows([], nothing, nothing > 0).micro_batches(8)) == []
-
-
-@pytest.mark.parametrize("method", ["sft", "grpo"])
-def test_eight_ones_and_one_eight_give_the_same_gradient(policy, rows, method: str) -> None:
-    advantages = torch.linspace(-1, 1, 8)
-    with policy.acting_as("reference"):
-        reference = score_all(policy, rows, 0.8, 8)
-    old = score_all(policy, rows, 0.8, 8) + torch.linspace(-0.3, 0.3, 8).unsqueeze(1)
-    gradients = []
-    for size in (8, 1, 3):  # 3 leaves a partial window
-        policy.zero_grad()
-        for index, micro in rows.micro_batches(size):
-            if method == "sft":
-                loss = nll_sum(score(policy, micro)[0], micro.mask) / rows.mask.sum()
-            else:
-                logps, _ = score(policy, micro, 0.8)
-                width = logps.shape[1]
-                per_token, _ = clipped_ratio(logps, old[index, :width], advantages[index], 0.2, micro.mask)
-                kl = kl_k3(logps, reference[index, :width])
-                loss = mean_over_tokens_sum(per_token + 0.04 * kl, micro.mask) / 8
-            loss.backward()
-        gradients.append(gradient(policy))
-    assert gradients[0].norm() > 0.01
-    assert max(relative(other, gradients[0]) for other in gradients[1:]) < 1e-5
-
-
-def test_rows_without_tokens_give_a_finite_differentiable_zero(policy, rows) -> None:
-    for empty in (Rows(rows.prompts, rows.completion_ids, rows.mask & False), rows.select(list(range(8)), 0)):
-        ((_, micro),) = empty.micro_batches(8)
-        loss = nll_sum(score(policy, micro)[0], micro.mask)
-        loss.backward()
-        assert loss.item() == 0.0 and gradient(policy).abs().sum() == 0
+def test_nothing_to_score() -> None:
+    assert micro_batches(Rows([[5], [5]], [[], []]), 30) == []

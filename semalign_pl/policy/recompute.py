@@ -1,0 +1,39 @@
+"""Activation recomputation that keeps what a layout stores: one more forward of each layer instead of its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from semalign_pl.policy.layout import flat_attention
+
+
+@contextlib.contextmanager
+def recomputation(decoder: nn.Module, on: bool) -> Iterator[None]:
+    """Each decoder layer keeps only its input, and is computed again in backward (arXiv 1604.06174).
+
+    Hugging Face's own gradient checkpointing drops the cache in train mode, and with it what completions share.
+
+    Args:
+        decoder: A transformers decoder.
+        on: Without it, or without gradients, nothing changes.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    def contexts() -> tuple[Any, Any]:
+        return contextlib.nullcontext(), flat_attention(decoder)
+
+    layers = [m for m in decoder.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
+    try:
+        for layer in layers if torch.is_grad_enabled() else []:
+            layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False, context_fn=contexts)
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)

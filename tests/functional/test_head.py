@@ -1,0 +1,73 @@
+"""The chunked head, against the whole table of logits."""
+
+import pytest
+import torch
+from tiny import relative
+from torch import Tensor
+
+from semalign_pl.functional import head as heads
+from semalign_pl.functional.head import head_logprobs, linear_logprobs
+from semalign_pl.functional.logprobs import entropy, selected_logprobs
+
+TOKENS, HIDDEN, VOCABULARY = 11, 6, 40
+COOL = torch.linspace(0.5, 1.0, TOKENS)
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape) + shape[0]))
+
+
+@pytest.fixture(params=[1, 3, 100], autouse=True)
+def chunks(request, monkeypatch) -> None:
+    """One token at a time, three (the last chunk is partial), all."""
+    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", request.param * VOCABULARY)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_linear_head(with_bias: bool) -> None:
+    hidden, weight, ids = draw(TOKENS, HIDDEN).requires_grad_(), draw(VOCABULARY, HIDDEN), torch.arange(TOKENS) * 3
+    bias = draw(VOCABULARY) if with_bias else None
+    above = draw(TOKENS)
+    logits = torch.nn.functional.linear(hidden, weight, bias) / COOL.unsqueeze(1)
+    expected = selected_logprobs(logits, ids)
+    (slope,) = torch.autograd.grad(expected, hidden, above)
+    logps, spread = linear_logprobs(hidden, weight, bias, ids, COOL)
+    torch.testing.assert_close(logps, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(spread, entropy(logits.detach()), atol=1e-6, rtol=1e-6)
+    assert not spread.requires_grad
+    assert relative(torch.autograd.grad(logps, hidden, above)[0], slope) < 1e-6
+
+
+def test_any_head_also_a_trained_one() -> None:
+    layer = torch.nn.Linear(HIDDEN, VOCABULARY)
+    hidden, ids, above = draw(TOKENS, HIDDEN).requires_grad_(), torch.arange(TOKENS) * 3, draw(TOKENS)
+
+    def capped(x: Tensor) -> Tensor:
+        return torch.tanh(layer(x) / 2) * 2
+
+    inputs = [hidden, layer.weight, layer.bias]
+    cool = COOL.unsqueeze(1)
+    expected = selected_logprobs(capped(hidden) / cool, ids)
+    slopes = torch.autograd.grad(expected, inputs, above)
+    logps, spread = head_logprobs(capped, VOCABULARY, hidden, ids, COOL)
+    torch.testing.assert_close(logps, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(spread, entropy(capped(hidden).detach() / cool), atol=1e-6, rtol=1e-6)
+    for mine, slope in zip(torch.autograd.grad(logps, inputs, above), slopes, strict=True):
+        assert relative(mine, slope) < 1e-6
+
+
+def test_no_gradient_is_prepared_when_none_is_wanted() -> None:
+    hidden, weight = draw(TOKENS, HIDDEN), draw(VOCABULARY, HIDDEN)
+    logps, _ = linear_logprobs(hidden, weight, None, torch.arange(TOKENS), COOL)
+    assert not logps.requires_grad
+
+
+def test_a_token_the_head_excludes() -> None:
+    """A bias of -inf (a padded vocabulary) makes no NaN of the entropy or of the gradient."""
+    hidden, weight = draw(TOKENS, HIDDEN).requires_grad_(), draw(VOCABULARY, HIDDEN)
+    bias = torch.zeros(VOCABULARY)
+    bias[-4:] = float("-inf")
+    logps, spread = linear_logprobs(hidden, weight, bias, torch.arange(TOKENS), COOL)
+    expected, _ = linear_logprobs(hidden, weight[:-4], None, torch.arange(TOKENS), COOL)
+    torch.testing.assert_close(logps, expected, atol=1e-6, rtol=1e-6)
+    assert spread.isfinite().all() and torch.autograd.grad(logps.sum(), hidden)[0].isfinite().all()
