@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sharing import why_not_shared
 
@@ -83,6 +84,7 @@ def load_policy(
                 f"({str(error).splitlines()[-1].strip()[:200]}); give the base that the adapter was trained on"
             ) from error
     peft_model.train()
+    lighten(peft_model)
     policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
     policy.cannot_share = why_not_shared(policy)
     if policy.cannot_share is not None:

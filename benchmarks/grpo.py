@@ -1,0 +1,294 @@
+"""GRPO steps of ours and of TRL's GRPOTrainer (no vLLM), same model, prompts and lengths, in turn.
+
+python benchmarks/grpo.py                   # writes results/grpo.json
+python benchmarks/grpo.py worker ours ...   # what it starts, one process a contestant
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+import model
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "headline": {"prompt": 512, "completion": 64, "shortest": 64, "prompts": 2, "generations": 8},
+    "translation": {"prompt": 96, "completion": 64, "shortest": 64, "prompts": 4, "generations": 8},
+    "ragged": {"prompt": 96, "completion": 128, "shortest": 8, "prompts": 4, "generations": 8},
+}
+GROWTH: dict[str, dict[str, Any]] = {
+    **{f"generations_{k}": {**SHAPES["translation"], "prompts": 2, "generations": k} for k in (4, 8, 16, 32)},
+    **{f"prompts_{n}": {**SHAPES["translation"], "prompts": n} for n in (2, 4, 8)},
+}
+
+
+def lengths(shape: dict[str, Any], step: int) -> list[int]:
+    """Tokens of each completion of a step, the EOS included; the same draw for every contestant."""
+    draw = random.Random(step)
+    rows = shape["prompts"] * shape["generations"]
+    return [draw.randint(shape["shortest"], shape["completion"]) for _ in range(rows)]
+
+
+def budget(shape: dict[str, Any]) -> int:
+    """One group, as TRL's micro-batch holds one."""
+    return shape.get("budget") or shape["prompt"] + 8 * shape["completion"]
+
+
+def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
+    """GRPOModule under Lightning's Trainer."""
+    import torch
+    from lightning.pytorch import Callback, LightningDataModule, Trainer
+
+    from semalign_pl.modules import Constant, GRPOModule
+    from semalign_pl.policy import sample as sampling
+    from semalign_pl.policy.load import LoraSettings
+    from semalign_pl.rewards import Reward
+    from semalign_pl.types import Example
+
+    turn = harness.Turn()
+    step = 0
+    drawn_by = sampling._chooser
+
+    def chooser(*options: Any) -> Any:
+        """The module's own choice of tokens, with an EOS where the draw of lengths wants it and nowhere else."""
+        choose, left, at = drawn_by(*options), lengths(shape, step), 0
+
+        def ended(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+            nonlocal left, at
+            at += 1
+            logits[:, 1] = float("-inf")
+            chosen = choose(logits, uniforms)
+            chosen[torch.tensor([n == at for n in left], device=chosen.device)] = 1
+            left = [n for n in left if n > at]
+            return chosen
+
+        return ended
+
+    sampling._chooser = chooser
+
+    class Score(Reward):
+        def score(self, *, completions: list[str], **_: Any) -> list[float]:
+            return [model.reward(text) for text in completions]
+
+    class Turns(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            turn.begin()
+
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            nonlocal step
+            shares = {k[11:]: float(v) for k, v in trainer.callback_metrics.items() if k.endswith("_seconds")}
+            turn.end(tokens=sum(lengths(shape, step)), **shares)
+            step += 1
+
+    class Prompts(LightningDataModule):
+        def train_dataloader(self) -> Any:
+            batches = [
+                [Example(str(i), text, "") for i, text in enumerate(model.texts(shape["prompts"], shape["prompt"], s))]
+                for s in range(1000)
+            ]
+            return torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+
+        def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+            return batch
+
+    trained = GRPOModule(
+        folder,
+        lambda p: torch.optim.AdamW(p, lr=1e-6),
+        shape["generations"],
+        0.8,
+        top_p=0.9,
+        beta=0.04,
+        weights=weights,
+        lora=LoraSettings(64, 128, 0.05),
+        lr_scheduler=Constant,
+        micro_batch_tokens=budget(shape),
+        recompute=shape.get("recompute", False),
+        max_prompt_tokens=4096,
+        max_new_tokens=shape["completion"],
+        rollout_rows=4096,
+    )
+    Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Score(), Turns()],
+    ).fit(trained, datamodule=Prompts())
+
+
+def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
+    """TRL's GRPOTrainer, set as a user would set it for the same run."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LogitsProcessor, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    turn = harness.Turn()
+    cuda = torch.cuda.is_available()
+    step = 0
+
+    class Lengths(LogitsProcessor):
+        """An EOS where the draw of lengths wants it and nowhere else."""
+
+        def __init__(self) -> None:
+            self.at, self.left = 0, lengths(shape, step)
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            self.at += 1
+            scores[:, 1] = float("-inf")
+            ends = torch.tensor([n == self.at for n in self.left], device=scores.device)
+            scores[ends] = float("-inf")
+            scores[ends, 1] = 0.0
+            return scores
+
+    class Turns(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            turn.begin()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            nonlocal step
+            turn.end(tokens=sum(lengths(shape, step)))
+            step += 1
+
+    loading: dict[str, Any] = {"dtype": torch.bfloat16 if weights != "fp32" else torch.float32}
+    if weights == "nf4":
+        loading["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    causal_lm = AutoModelForCausalLM.from_pretrained(folder, device_map={"": 0} if cuda else None, **loading)
+    generations = shape["generations"]
+    config = GRPOConfig(
+        tempfile.mkdtemp(),
+        learning_rate=1e-6,
+        num_generations=generations,
+        per_device_train_batch_size=generations,
+        gradient_accumulation_steps=shape["prompts"],
+        max_completion_length=shape["completion"],
+        temperature=0.8,
+        top_p=0.9,
+        beta=0.04,
+        loss_type="grpo",
+        bf16=weights != "fp32",
+        gradient_checkpointing=shape.get("recompute", False),
+        use_cpu=not cuda,
+        max_steps=1000,
+        save_strategy="no",
+        logging_steps=10**6,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    prompts = [text for s in range(1000) for text in model.texts(shape["prompts"], shape["prompt"], s)]
+    trainer = GRPOTrainer(
+        causal_lm,
+        lambda completions, **_: [model.reward(text) for text in completions],
+        config,
+        Dataset.from_dict({"prompt": prompts}),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM", r=64, lora_alpha=128, lora_dropout=0.05, target_modules="all-linear"
+        ),
+        callbacks=[Turns()],
+    )
+    generate = trainer.model.generate
+    trainer.model.generate = lambda **options: generate(**options, logits_processor=[Lengths()])
+    trainer.train()
+
+
+def compare(shapes: dict[str, dict[str, Any]], folder: str, weights: str, repetitions: int) -> dict[str, Any]:
+    """Run every shape; returns ratios, runs and commands."""
+    ratios, runs, commands = {}, [], {}
+    for name, shape in shapes.items():
+        print(f"{name}: {shape}", file=sys.stderr)
+        worker = [sys.executable, __file__, "worker"]
+        contestants = {side: [*worker, side, folder, json.dumps(shape), weights] for side in ("ours", "trl")}
+        records = harness.side_by_side(contestants, repetitions)
+        runs += [{"shape": name, **record} for record in records]
+        commands[name] = {
+            side: ["python", "benchmarks/grpo.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
+        }
+        ratios[name] = {
+            "speedup": harness.median(records, "trl", "seconds") / harness.median(records, "ours", "seconds"),
+            "memory": harness.median(records, "ours", "above_model_mib")
+            / harness.median(records, "trl", "above_model_mib"),
+        }
+    return {"ratios": ratios, "runs": runs, "commands": commands}
+
+
+def growth(folder: str, weights: str, repetitions: int) -> tuple[dict[str, Any], list[Any]]:
+    """Our step alone, over group sizes and prompts: line fitted to the seconds, and the memory."""
+    import numpy
+
+    runs = []
+    for name, shape in GROWTH.items():
+        print(f"{name}: {shape}", file=sys.stderr)
+        command = [sys.executable, __file__, "worker", "ours", folder, json.dumps({**shape, "budget": 1024}), weights]
+        runs += [{"shape": name, **shape, **r} for r in harness.side_by_side({"ours": command}, repetitions)]
+    fits = {}
+    for axis in ("generations", "prompts"):
+        mine = [run for run in runs if run["shape"].startswith(axis)]
+        sizes = sorted({run[axis] for run in mine})
+        of = {n: [run for run in mine if run[axis] == n] for n in sizes}
+        seconds = [harness.median(of[n], "ours", "seconds") for n in sizes]
+        slope, start = numpy.polyfit(sizes, seconds, 1)
+        residual = numpy.array(seconds) - (slope * numpy.array(sizes) + start)
+        fits[axis] = {
+            "sizes": sizes,
+            "seconds": seconds,
+            "above_model_mib": [harness.median(of[n], "ours", "above_model_mib") for n in sizes],
+            "seconds_each": slope,
+            "seconds_fixed": start,
+            "r_squared": 1 - float((residual**2).sum() / numpy.var(seconds) / len(seconds)),
+        }
+    return fits, runs
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--size", default="small", choices=model.SIZES)
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--no-growth", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model.make(Path(folder), options.size)
+        measured = compare({name: SHAPES[name] for name in options.shapes}, folder, "fp32", options.repetitions)
+        fits, runs = ({}, []) if options.no_growth else growth(folder, "fp32", max(1, options.repetitions // 2))
+    harness.table(
+        f"GRPO step, ours against TRL ({options.size} model, fp32, medians of {options.repetitions})",
+        ["shape", "speedup", "memory above the model"],
+        [[name, f"{r['speedup']:.2f} x", f"{r['memory']:.2f} x"] for name, r in measured["ratios"].items()],
+    )
+    for axis, fit in fits.items():
+        harness.table(
+            f"Growth with {axis}: {fit['seconds_fixed']:.2f} s + {fit['seconds_each']:.3f} s each, R2 {fit['r_squared']:.3f}",
+            [axis, "seconds", "MiB above the model"],
+            [
+                [str(n), f"{s:.2f}", f"{m:.0f}"]
+                for n, s, m in zip(fit["sizes"], fit["seconds"], fit["above_model_mib"], strict=True)
+            ],
+        )
+    shapes = {name: SHAPES[name] for name in options.shapes}
+    harness.write("grpo", **{**measured, "runs": measured["runs"] + runs}, shapes=shapes, growth=fits)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        side, folder, shape, weights = sys.argv[2:]
+        {"ours": ours, "trl": trl}[side](folder, json.loads(shape), weights)
+    else:
+        main()

@@ -1,0 +1,174 @@
+"""Side by side in one run: each contestant is a process of its own, and they take their steps in turn.
+
+A contestant trains as its users would train. A callback of its trainer holds it before each step until it is its turn,
+and reports the step's seconds and peak memory afterwards; the others sleep meanwhile. So all see the same machine at
+the same time of day, and none sees another's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("semalign-pl", "torch", "transformers", "peft", "trl", "lightning", "bitsandbytes")
+
+
+class Turn:
+    """A contestant's end of the line: ``begin`` waits for its turn, ``end`` reports."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.cuda = torch.cuda.is_available()
+        self.out = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # whatever the trainers print goes elsewhere
+        self.model_mib = 0.0
+
+    def begin(self) -> None:
+        """Wait; then start the clock and the memory's high-water mark."""
+        import torch
+
+        print("ready", file=self.out, flush=True)
+        if sys.stdin.readline().strip() != "go":
+            os._exit(0)
+        if self.cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+        self.model_mib = self.model_mib or self._mib("VmRSS")
+        self.started = time.perf_counter()
+
+    def end(self, **numbers: float) -> None:
+        """Report one step.
+
+        Args:
+            **numbers: What else to report, e.g. tokens.
+        """
+        import torch
+
+        if self.cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - self.started
+        peak = self._mib("VmHWM")
+        report = {"seconds": seconds, "peak_mib": peak, "above_model_mib": peak - self.model_mib, **numbers}
+        print(json.dumps(report), file=self.out, flush=True)
+
+    def _mib(self, field: str) -> float:
+        import torch
+
+        if self.cuda:
+            used = torch.cuda.memory_allocated() if field == "VmRSS" else torch.cuda.max_memory_allocated()
+            return used / 2**20
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) / 1024
+        raise OSError(f"no {field} in /proc/self/status")
+
+
+def side_by_side(commands: dict[str, list[str]], repetitions: int) -> list[dict[str, Any]]:
+    """Run contestants in turn; the first step of each warms up and is not kept.
+
+    Args:
+        commands: Name to the command of a contestant.
+        repetitions: Steps kept of each.
+
+    Returns:
+        One record a step: contestant, repetition, seconds, peak_mib, above_model_mib and what it reports else.
+    """
+    processes = {
+        name: subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for name, command in commands.items()
+    }
+    records = []
+    try:
+        for name in processes:
+            _line(name, processes[name])
+        for repetition in range(-1, repetitions):
+            names = list(processes) if repetition % 2 else list(processes)[::-1]
+            for name in names:
+                stdin = processes[name].stdin
+                assert stdin is not None
+                print("go", file=stdin, flush=True)
+                record = json.loads(_line(name, processes[name]))
+                _line(name, processes[name])
+                if repetition >= 0:
+                    records.append({"contestant": name, "repetition": repetition, **record})
+                print(f"  {name:>5} {record['seconds']:8.2f} s  {record['above_model_mib']:8.0f} MiB", file=sys.stderr)
+    finally:
+        for process in processes.values():
+            process.kill()
+    return records
+
+
+def _line(name: str, process: subprocess.Popen) -> str:
+    assert process.stdout is not None and process.stderr is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{name} ended: {process.stderr.read()[-3000:]}")
+    return line
+
+
+def median(records: list[dict[str, Any]], contestant: str, field: str) -> float:
+    """Median over a contestant's steps."""
+    return statistics.median(record[field] for record in records if record["contestant"] == contestant)
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran, and on which versions."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        name = next(
+            (x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if x.startswith("model name")), name
+        )
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def write(name: str, ratios: dict[str, Any], runs: list[Any], commands: dict[str, Any], **more: Any) -> None:
+    """Write ``results/NAME.json``.
+
+    Args:
+        name: Of the benchmark.
+        ratios: Shape to its ratios.
+        runs: Every repetition.
+        commands: Shape to the contestants' commands.
+        **more: What else belongs there.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    content = {"ratios": ratios, "runs": runs, "machine": machine(), "commands": commands, **more}
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"written: {path}", file=sys.stderr)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title)
+    for i, column in enumerate(columns):
+        shown.add_column(column, justify="right" if i else "left")
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)

@@ -1,0 +1,75 @@
+"""A random model with a tokenizer of one token a word, so that lengths are what a benchmark says."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+SMALL = {
+    "hidden_size": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "intermediate_size": 1536,
+    "vocab_size": 32768,
+}
+"""About 42 M parameters, 17 M of them the tied embedding."""
+LARGER = {**SMALL, "hidden_size": 640, "num_hidden_layers": 10, "intermediate_size": 1920, "head_dim": 80}
+"""About 69 M parameters."""
+QWEN3_4B = {
+    "hidden_size": 2560,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 9728,
+    "vocab_size": 151936,
+}
+"""Qwen3-4B's widths, from its config.json."""
+SIZES = {"small": SMALL, "larger": LARGER, "qwen3-4b": QWEN3_4B}
+
+
+def make(folder: Path, size: str, dtype: str = "float32") -> None:
+    """Write model and tokenizer.
+
+    Args:
+        folder: Where to.
+        size: One of ``SIZES``.
+        dtype: Of the weights on disk.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    shape = SIZES[size]
+    words = {"<pad>": 0, "<eos>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, shape["vocab_size"])}
+    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>", padding_side="left"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        **shape, max_position_embeddings=4096, tie_word_embeddings=True, eos_token_id=1, pad_token_id=0
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        model = Qwen3ForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.generation_config.eos_token_id = 1
+    model.save_pretrained(folder)
+
+
+def texts(count: int, words: int, seed: int) -> list[str]:
+    """Prompts of so many tokens each."""
+    draw = random.Random(seed)
+    return [" ".join(f"w{draw.randrange(3, 30000)}" for _ in range(words)) for _ in range(count)]
+
+
+def reward(text: str) -> float:
+    """Something that differs between completions and costs nothing."""
+    return sum(map(ord, text)) % 97 / 97

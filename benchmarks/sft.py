@@ -1,0 +1,184 @@
+"""SFT of ours and of TRL's SFTTrainer with its packing, same model and pairs, in turn: tokens a second.
+
+python benchmarks/sft.py                   # writes results/sft.json
+python benchmarks/sft.py worker ours ...   # what it starts, one process a contestant
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+import model
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "translation": {"prompt": (20, 100), "completion": (10, 80), "tokens": 4096, "micro": 1024},
+    "short_answers": {"prompt": (100, 400), "completion": (5, 40), "tokens": 4096, "micro": 1024},
+}
+
+
+def pairs(shape: dict[str, Any], count: int) -> list[tuple[str, str]]:
+    """Prompt and completion of drawn lengths, one token a word."""
+    draw = random.Random(0)
+    sizes = [(draw.randint(*shape["prompt"]), draw.randint(*shape["completion"])) for _ in range(count)]
+    return [
+        (model.texts(1, prompt, 2 * i)[0], model.texts(1, completion, 2 * i + 1)[0])
+        for i, (prompt, completion) in enumerate(sizes)
+    ]
+
+
+def rows_a_step(shape: dict[str, Any]) -> int:
+    """Rows of about ``tokens`` tokens in all."""
+    mean = sum(shape["prompt"]) / 2 + sum(shape["completion"]) / 2 + 1
+    return round(shape["tokens"] / mean)
+
+
+def ours(folder: str, shape: dict[str, Any]) -> None:
+    """SFTModule under Lightning's Trainer."""
+    import torch
+    from lightning.pytorch import Callback, LightningDataModule, Trainer
+
+    from semalign_pl.modules import Constant, SFTModule
+    from semalign_pl.policy.load import LoraSettings
+    from semalign_pl.types import Example
+
+    turn, size = harness.Turn(), rows_a_step(shape)
+    examples = [Example(str(i), p, c) for i, (p, c) in enumerate(pairs(shape, 12 * size))]
+
+    class Turns(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            turn.begin()
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            turn.end(tokens=sum(len(e.prompt.split()) + len(e.reference.split()) + 1 for e in batch))
+
+    class Pairs(LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return torch.utils.data.DataLoader(examples, batch_size=size, collate_fn=lambda batch: batch)
+
+        def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+            return batch
+
+    trained = SFTModule(
+        folder,
+        lambda p: torch.optim.AdamW(p, lr=1e-6),
+        weights="fp32",
+        lora=LoraSettings(64, 128, 0.05),
+        lr_scheduler=Constant,
+        micro_batch_tokens=shape["micro"],
+        max_prompt_tokens=4096,
+        max_new_tokens=4096,
+    )
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    Trainer(accelerator="cpu", max_epochs=1, callbacks=[Turns()], **quiet).fit(trained, datamodule=Pairs())
+
+
+def trl(folder: str, shape: dict[str, Any]) -> None:
+    """TRL's SFTTrainer on packed rows of as many tokens as our micro-batch."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    turn, length = harness.Turn(), shape["micro"]
+    steps = shape["tokens"] // length
+    seen = 0
+
+    class Turns(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            turn.begin()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            nonlocal seen
+            turn.end(tokens=seen)
+            seen = 0
+
+    rows = pairs(shape, 12 * rows_a_step(shape))
+    config = SFTConfig(
+        tempfile.mkdtemp(),
+        learning_rate=1e-6,
+        packing=True,
+        max_length=length,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=steps,
+        completion_only_loss=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        max_steps=1000,
+        save_strategy="no",
+        logging_steps=10**6,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        config,
+        train_dataset=Dataset.from_dict({"prompt": [p + " " for p, _ in rows], "completion": [c for _, c in rows]}),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM", r=64, lora_alpha=128, lora_dropout=0.05, target_modules="all-linear"
+        ),
+        callbacks=[Turns()],
+    )
+    step = trainer.training_step
+
+    def counted(inner: Any, inputs: Any, *rest: Any) -> Any:
+        nonlocal seen
+        ids = inputs["input_ids"]
+        seen += int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else int((ids != 0).sum())
+        return step(inner, inputs, *rest)
+
+    trainer.training_step = counted
+    trainer.train()
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--size", default="small", choices=model.SIZES)
+    options = parser.parse_args()
+    ratios, runs, commands = {}, [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        model.make(Path(folder), options.size)
+        for name, shape in SHAPES.items():
+            print(f"{name}: {shape}", file=sys.stderr)
+            contestants = {
+                side: [sys.executable, __file__, "worker", side, folder, json.dumps(shape)] for side in ("ours", "trl")
+            }
+            records = harness.side_by_side(contestants, options.repetitions)
+            for record in records:
+                record["tokens_per_second"] = record["tokens"] / record["seconds"]
+            runs += [{"shape": name, **record} for record in records]
+            commands[name] = {
+                side: ["python", "benchmarks/sft.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
+            }
+            ratios[name] = {
+                "speedup": harness.median(records, "ours", "tokens_per_second")
+                / harness.median(records, "trl", "tokens_per_second"),
+                "memory": harness.median(records, "ours", "above_model_mib")
+                / harness.median(records, "trl", "above_model_mib"),
+            }
+    harness.table(
+        f"SFT, ours against TRL with packing ({options.size} model, fp32, medians of {options.repetitions})",
+        ["shape", "tokens/s", "memory above the model"],
+        [[name, f"{r['speedup']:.2f} x", f"{r['memory']:.2f} x"] for name, r in ratios.items()],
+    )
+    harness.write("sft", ratios, runs, commands, shapes=SHAPES)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        side, folder, shape = sys.argv[2:]
+        {"ours": ours, "trl": trl}[side](folder, json.loads(shape))
+    else:
+        main()
