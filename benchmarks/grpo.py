@@ -54,9 +54,9 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
     turn = harness.Turn()
     step = 0
-    drawn_by = sampling._chooser
+    drawn_by = sampling.chooser
 
-    def chooser(*options: Any) -> Any:
+    def forced(*options: Any) -> Any:
         """The module's own choice of tokens, with an EOS where the draw of lengths wants it and nowhere else."""
         choose, left, at = drawn_by(*options), lengths(shape, step), 0
 
@@ -71,7 +71,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
         return ended
 
-    sampling._chooser = chooser
+    sampling.chooser = forced
 
     class Score(Reward):
         def score(self, *, completions: list[str], **_: Any) -> list[float]:
@@ -274,8 +274,9 @@ def main() -> None:
         [[name, f"{r['speedup']:.2f} x", f"{r['memory']:.2f} x"] for name, r in measured["ratios"].items()],
     )
     for axis, fit in fits.items():
+        line = f"{fit['seconds_fixed']:.2f} s + {fit['seconds_each']:.3f} s each, R2 {fit['r_squared']:.3f}"
         harness.table(
-            f"Growth with {axis}: {fit['seconds_fixed']:.2f} s + {fit['seconds_each']:.3f} s each, R2 {fit['r_squared']:.3f}",
+            f"Growth with {axis}: {line}",
             [axis, "seconds", "MiB above the model"],
             [
                 [str(n), f"{s:.2f}", f"{m:.0f}"]

@@ -124,17 +124,16 @@ class SemAlignCLI(LightningCLI):
             metrics.rename(metrics.with_name(f"metrics.{earlier}.csv"))
 
 
-def main(args: ArgsType = None) -> SemAlignCLI:
-    """Parse, instantiate and run one of fit, validate, test, predict.
+def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -> SemAlignCLI:
+    """Parse, instantiate and, if wanted, run.
 
     Args:
+        kind: Of CLI.
         args: As on the command line; the process's own when ``None``.
-
-    Returns:
-        The CLI, with ``trainer``, ``model`` and ``datamodule``.
+        run: The first argument is a command, and it is run.
     """
     quieten()
-    return SemAlignCLI(
+    return kind(
         AlignModule,
         CorpusDataModule,
         subclass_mode_model=True,
@@ -150,7 +149,20 @@ def main(args: ArgsType = None) -> SemAlignCLI:
         },
         parser_kwargs={"prog": "semalign"},
         args=args,
+        run=run,
     )
+
+
+def main(args: ArgsType = None) -> SemAlignCLI:
+    """Parse, instantiate and run one of fit, validate, test, predict.
+
+    Args:
+        args: As on the command line; the process's own when ``None``.
+
+    Returns:
+        The CLI, with ``trainer``, ``model`` and ``datamodule``.
+    """
+    return make_cli(SemAlignCLI, args)
 
 
 def run(args: Sequence[str]) -> int:

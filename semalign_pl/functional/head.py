@@ -49,11 +49,15 @@ class _LinearLogprobs(torch.autograd.Function):
         slope = torch.empty_like(hidden) if wanted else None
         for part in _chunks(len(ids), len(weight)):
             chosen, temperature = ids[part].unsqueeze(1), temperatures[part].unsqueeze(1)
+            # Two buffers of a chunk's logits, one exponential, everything else in place.
             scaled = torch.nn.functional.linear(hidden[part], weight, bias).float().div_(temperature)
-            scaled -= scaled.logsumexp(-1, keepdim=True)
-            logps[part] = scaled.gather(1, chosen).squeeze(1)
+            scaled -= scaled.amax(-1, keepdim=True)
             probabilities = scaled.exp()
-            spread[part] = -torch.linalg.vecdot(probabilities, scaled.nan_to_num_(neginf=0.0))
+            total = probabilities.sum(-1, keepdim=True)
+            probabilities /= total
+            logps[part] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
+            mean = torch.bmm(probabilities.unsqueeze(1), scaled.nan_to_num_(neginf=0.0).unsqueeze(2)).flatten()
+            spread[part] = total.log().squeeze(1) - mean
             if slope is not None:
                 probabilities.scatter_add_(1, chosen, probabilities.new_full(chosen.shape, -1.0))
                 slope[part] = probabilities.div_(-temperature).to(weight.dtype) @ weight

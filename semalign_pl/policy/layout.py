@@ -95,6 +95,7 @@ def _attention(
     if options.get("dropout"):
         raise NotImplementedError("its attention uses dropout")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast a norm in float32 may have raised them
     output = layout.attend(module.layer_idx, q, k, v, options["scaling"], options.get("sliding_window"))
     return output.unsqueeze(0), None
 
@@ -105,11 +106,16 @@ class Padding:
     Args:
         lengths: Tokens of each row.
         device: Where the tokens are.
+
+    Attributes:
+        shape: ``(rows, longest)``.
+        mask: Of that shape, bool, true on tokens.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
         self.shape = (len(lengths), max(lengths))
         grid = torch.arange(self.shape[1]) < torch.tensor(lengths).unsqueeze(1)
+        self.mask = grid.to(device)
         self.places = None if bool(grid.all()) else grid.flatten().nonzero().squeeze(1).to(device)
 
     def pad(self, x: Tensor) -> Tensor:
@@ -128,17 +134,18 @@ class Prefix:
     """Keys and values of sequences, for what stands behind them.
 
     Args:
-        lengths: ``(sequences,)`` int64.
-        longest: The greatest of them.
+        lengths: Tokens of each.
+        device: Where they are.
 
     Attributes:
+        lengths: ``(sequences,)`` int64.
         keys: Layer to ``(sequences, kv_heads, longest, dim)``, padded on the right.
         values: Likewise.
     """
 
-    def __init__(self, lengths: Tensor, longest: int) -> None:
-        self.lengths, self.longest = lengths, longest
-        self.ragged = bool((lengths < longest).any())
+    def __init__(self, lengths: list[int], device: torch.device) -> None:
+        self.lengths, self.longest = torch.tensor(lengths, device=device), max(lengths)
+        self.ragged = min(lengths) < self.longest
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 
@@ -148,8 +155,7 @@ class Prefix:
         Args:
             rows: ``(rows,)`` int64.
         """
-        lengths = self.lengths[rows]
-        chosen = Prefix(lengths, int(lengths.max()))
+        chosen = Prefix(self.lengths[rows].tolist(), rows.device)
         chosen.keys = {layer: held[rows, :, : chosen.longest] for layer, held in self.keys.items()}
         chosen.values = {layer: held[rows, :, : chosen.longest] for layer, held in self.values.items()}
         return chosen
@@ -194,9 +200,8 @@ class Sequences:
         self.ids = torch.tensor([token for ids in sequences for token in ids], device=device).unsqueeze(0)
         self.positions = torch.cat([torch.arange(n) for n in lengths]).to(device).unsqueeze(0)
         self.padding = Padding(lengths, device)
-        counts = torch.tensor(lengths, device=device)
-        self.last = counts.cumsum(0) - 1
-        self.prefix = Prefix(counts, self.padding.shape[1]) if keep else None
+        self.last = torch.tensor(lengths, device=device).cumsum(0) - 1
+        self.prefix = Prefix(lengths, device) if keep else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """See ``Layout``. Padding stands behind every token and so is never seen."""
@@ -207,9 +212,7 @@ class Sequences:
         if window is not None and window < q.shape[2]:
             distance = _distance(q.shape[2], q.device)
             mask = (distance >= 0) & (distance < window)
-        output = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        )
+        output = causal_attention(q, k, v, scale, mask)
         return self.padding.flatten(output.transpose(1, 2))
 
 
@@ -218,19 +221,20 @@ class Continuations:
 
     Args:
         prefix: The sequences.
+        behind: Tokens of each sequence.
         rows: For each sequence its continuations, none of them empty; at least one in all.
     """
 
-    def __init__(self, prefix: Prefix, rows: list[list[list[int]]]) -> None:
+    def __init__(self, prefix: Prefix, behind: list[int], rows: list[list[list[int]]]) -> None:
         device = prefix.lengths.device
         self.prefix, self.slots = prefix, max(map(len, rows))
         # Every sequence gets as many slots; one that stays empty costs attention a little, and nothing else.
         lengths = [len(ids) for group in rows for ids in [*group, *([[]] * (self.slots - len(group)))]]
-        behind = prefix.lengths.repeat_interleave(self.slots).tolist()
+        starts = [start for start in behind for _ in range(self.slots)]
         self.padding = Padding(lengths, device)
         self.biases: dict[int | None, tuple[Tensor | None, Tensor]] = {}
         self.ids = torch.tensor([token for group in rows for ids in group for token in ids], device=device).unsqueeze(0)
-        positions = [torch.arange(start, start + n) for start, n in zip(behind, lengths, strict=True)]
+        positions = [torch.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)]
         self.positions = torch.cat(positions).to(device).unsqueeze(0)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
@@ -244,6 +248,22 @@ class Continuations:
         keys, values = self.prefix.keys[layer], self.prefix.values[layer]
         output = shared_prompt_attention(q, keys, values, k, v, scale, *self.biases[window])
         return self.padding.flatten(output.transpose(2, 3).flatten(0, 1))
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+    """PyTorch's fused attention; causal where no ``mask`` (bool, true where a query may look) says otherwise.
+
+    Args:
+        query: ``(rows, heads, tokens, dim)``.
+        key: ``(rows, kv_heads, tokens, dim)``.
+        value: Same shape.
+        scale: Factor on the products of queries and keys.
+        mask: ``(tokens, tokens)``.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+    )
 
 
 def _distance(tokens: int, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from torch import Tensor, addmm, nn
+from torch import Tensor, addmm, is_autocast_enabled, nn
 
 
 def lighten(model: nn.Module) -> None:
@@ -35,7 +35,8 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return result
     (name,) = active
     down, up = self.lora_A[name].weight, self.lora_B[name].weight
-    low = nn.functional.linear(self.lora_dropout[name](x.to(down.dtype)), down)
-    if result.dtype != up.dtype:
+    mixed = not x.is_meta and is_autocast_enabled(x.device.type)  # it casts where it must
+    low = nn.functional.linear(self.lora_dropout[name](x if mixed else x.to(down.dtype)), down)
+    if result.dtype != up.dtype and not mixed:
         return result + (nn.functional.linear(low, up) * self.scaling[name]).to(result.dtype)
     return addmm(result.flatten(0, -2), low.flatten(0, -2), up.t(), alpha=self.scaling[name]).view_as(result)

@@ -50,7 +50,7 @@ def sample(
     """
     count = len(prompts) * num_generations
     uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
-    choose = _chooser(temperature, top_p, top_k, min_p)
+    choose = chooser(temperature, top_p, top_k, min_p)
     completions: list[list[int]] = [[] for _ in range(count)]
     # Prompts of similar length go together, so that little of a batch is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -94,7 +94,7 @@ def _roll_out(
     return completions
 
 
-def _chooser(
+def chooser(
     temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """``(logits (rows, vocabulary), uniforms (rows,)) -> ids (rows,)`` with transformers' meaning of the options."""

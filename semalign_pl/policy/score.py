@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semalign_pl.functional.logprobs import entropy, selected_logprobs
 from semalign_pl.policy.batching import MicroBatch, Rows, micro_batches
-from semalign_pl.policy.layout import Continuations, Sequences, decode
+from semalign_pl.policy.layout import Continuations, Padding, Sequences, decode
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.recompute import recomputation
 from semalign_pl.policy.unshared import unshared_logits
@@ -86,24 +86,21 @@ class Scorer:
         completions = [self.all_rows.completions[row] for row in members]
         device = self.policy.device
         ids = torch.tensor([token for completion in completions for token in completion], device=device)
-        lengths = torch.tensor([len(completion) for completion in completions], device=device)
+        lengths = [len(completion) for completion in completions]
         divisors = self.all_rows.temperatures
-        temperatures = torch.tensor([1.0 if divisors is None else divisors[row] for row in members], device=device)
-        temperatures = temperatures.repeat_interleave(lengths)
+        divided = [
+            1.0 if divisors is None else divisors[row] for row in members for _ in self.all_rows.completions[row]
+        ]
+        temperatures = torch.tensor(divided, device=device)
         if self.policy.cannot_share is None:
             logps, spread = self.policy.logprobs(self._hidden(part), ids, temperatures)
         else:
             logits = unshared_logits(self.policy, [self.all_rows.prompts[row] for row in members], completions)
             logits = logits.float() / temperatures.unsqueeze(1)
             logps, spread = selected_logprobs(logits, ids), entropy(logits.detach())
-        mask = torch.arange(int(lengths.max()), device=device) < lengths.unsqueeze(1)
-        zeros = torch.zeros(mask.shape, device=device)
-        return Scored(
-            torch.tensor(members, device=device),
-            zeros.masked_scatter(mask, logps),
-            zeros.masked_scatter(mask, spread.detach()),
-            mask,
-        )
+        padding = Padding(lengths, device)
+        rows = torch.tensor(members, device=device)
+        return Scored(rows, padding.pad(logps), padding.pad(spread.detach()), padding.mask)
 
     def _hidden(self, part: list[list[int]]) -> Tensor:
         """The state that predicts each completion token: the first is predicted by the prompt's last."""
@@ -114,7 +111,12 @@ class Scorer:
         hidden = self._last
         if any(standing):
             with recomputation(self.policy.decoder, self.recompute):
-                hidden = torch.cat([hidden, decode(self.policy, Continuations(self._prefix, standing))])
+                hidden = torch.cat(
+                    [
+                        hidden,
+                        decode(self.policy, Continuations(self._prefix, list(map(len, self.batch.prompts)), standing)),
+                    ]
+                )
         source, place = [], len(self._last)
         for group, ids in zip(group_of, (ids for members in fed for ids in members), strict=True):
             source += [group, *range(place, place + len(ids))]

@@ -36,7 +36,7 @@ def why_not_shared(policy: Policy) -> str | None:
             layout = Sequences(prompts, policy.device, keep=True)
             decode(policy, layout)
             assert layout.prefix is not None
-            shared = policy.head(decode(policy, Continuations(layout.prefix, rows))).float()
+            shared = policy.head(decode(policy, Continuations(layout.prefix, [4, 3], rows))).float()
             whole = [
                 policy.model(input_ids=torch.tensor([prompt + row], device=policy.device)).logits[0, len(prompt) :]
                 for prompt, group in zip(prompts, rows, strict=True)

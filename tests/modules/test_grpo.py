@@ -112,6 +112,16 @@ def test_micro_batches_do_not_change_the_gradient(module, iterations: int) -> No
         assert relative(runs[40].gradients[i], runs[10**4].gradients[i]) < 1e-4
 
 
+def test_mixed_precision_keeps_adapters_and_gradients_in_float32(module) -> None:
+    runs = {}
+    for precision in ("32-true", "bf16-mixed"):
+        trained = runs[precision] = module(temperature=0.01)  # all but greedy: the same completions
+        trained.stirred = 0.05
+        fit(trained, [EXAMPLES], [Length()], precision=precision)
+        assert trained.gradients[0].dtype == torch.float32 and trained.gradients[0].norm() > 1e-3
+        assert {p.dtype for p in trained.policy.parameters() if p.requires_grad} == {torch.float32}
+
+
 def test_equal_rewards_without_kl_change_nothing(module) -> None:
     class Same(Length):
         def score(self, *, completions, **_):

@@ -1,0 +1,185 @@
+"""``semalign plan``: the table, and settings that fit a card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.errors import UsageError, one_line
+from semalign_pl.plan.predict import Plan, Settings, fitted, predict
+from semalign_pl.policy.load import LoraSettings
+from semalign_pl.quiet import quieten
+
+OVERHEAD_BYTES = 2**29
+"""Of a card's memory, what CUDA's context takes."""
+MARGIN = 0.92
+"""Share of a card that is planned with: allocators leave gaps."""
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+ABOUT = {
+    "weights": "the frozen base",
+    "adapters": "float32, trained and reference",
+    "optimiser": "Adam's two moments",
+    "gradients": "of the trained adapter, during an update",
+    "cache": "keys and values of the rollouts",
+    "rollout": "one batch of rollouts, cache included",
+    "activations": "one micro-batch, forward and backward",
+    "head": "logits of one chunk",
+    "encoder": "of the rewards",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see semalign plan --help")
+
+
+class _Parsed(SemAlignCLI):
+    """Parses a recipe and makes nothing of it."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Run ``plan``.
+
+    Args:
+        args: Command and flags.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    parser = _Parser(
+        prog="semalign plan",
+        description="Predict a run's peak memory from its recipe, without loading weights; any key of the YAML can be "
+        "given as a flag.",
+    )
+    parser.add_argument("--memory", help="of the card, e.g. 12GiB: propose settings that fit")
+    parser.add_argument("--json", type=Path, help="write the prediction to this file")
+    with one_line(args) as status:
+        quieten()
+        options, recipe = parser.parse_known_args(list(args[1:]))
+        available = None if options.memory is None else memory_bytes(options.memory)
+        show(settings_of(recipe), available, options.json)
+    return status.code
+
+
+def settings_of(recipe: Sequence[str]) -> Settings:
+    """What memory depends on, read from a recipe.
+
+    Args:
+        recipe: As on the command line of ``fit``: ``--config FILE`` and flags.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        config = make_cli(_Parsed, list(recipe), run=False).config
+    model = config.model.init_args
+    stage: Any = "grpo" if "num_generations" in model else "sft"
+    generations = model.num_generations if stage == "grpo" else 1
+    trainer = config.trainer
+    rewards = [c for c in trainer.callbacks or [] if c.class_path.endswith("SemanticReward")]
+    names = ("temperature", "top_p", "top_k", "min_p")
+    return Settings(
+        base=model.base,
+        stage=stage,
+        weights=model.weights,
+        lora=_lora(model),
+        with_reference=model.adapter is not None,
+        prompt_tokens=model.max_prompt_tokens,
+        completion_tokens=model.max_new_tokens,
+        rows=config.data.init_args.batch_size * generations,
+        num_generations=generations,
+        rollout_rows=model.rollout_rows if stage == "grpo" else 1,
+        micro_batch_tokens=model.micro_batch_tokens,
+        recompute=model.recompute,
+        mixed=str(trainer.precision) == "bf16-mixed",
+        encoders=tuple(str(c.init_args.encoder) for c in rewards),
+        sampling=tuple((name, model[name]) for name in names) if stage == "grpo" else (),
+        cuda=str(trainer.accelerator) in ("gpu", "cuda"),
+    )
+
+
+def _lora(model: Any) -> LoraSettings:
+    if model.lora is not None:
+        return LoraSettings(**vars(model.lora))
+    if model.adapter is None or not Path(model.adapter).is_dir():
+        return LoraSettings()
+    saved = json.loads((Path(model.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    return LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
+
+
+def memory_bytes(text: str) -> int:
+    """``12GiB``, ``12GB``, ``12G`` or ``800MiB`` in bytes; G is 2^30.
+
+    Args:
+        text: What the user wrote.
+
+    Raises:
+        ValueError: If it is no amount of memory.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]?)(i?B)?\s*", text, re.IGNORECASE)
+    if found is None or not float(found[1]) > 0:
+        raise ValueError(f"--memory: {text!r} is no amount of memory; write e.g. 12GiB")
+    return round(float(found[1]) * UNITS[found[2].upper()])
+
+
+def show(settings: Settings, available: int | None, file: Path | None) -> None:
+    """Print the prediction, and what would fit.
+
+    Args:
+        settings: Of the recipe.
+        available: Bytes of the card; ``None`` proposes nothing.
+        file: Where to write JSON.
+    """
+    from rich.console import Console
+
+    console = Console()
+    plan = predict(settings)
+    console.print(_table(settings, plan))
+    written: dict[str, Any] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
+    if available is not None:
+        usable = round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0)
+        found = fitted(settings, usable)
+        if found is None:
+            shortest = settings.prompt_tokens + settings.completion_tokens
+            raise ValueError(
+                f"--memory: {_gib(available)} do not hold this run even one row at a time with recomputation; take a "
+                f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {shortest} tokens)"
+            )
+        proposed, fits = found
+        console.print(f"For a card of {_gib(available)} (peak {_gib(fits.peak)}), under model.init_args:")
+        names = ["micro_batch_tokens", "recompute", *(["rollout_rows"] if settings.stage == "grpo" else [])]
+        for name in names:
+            value = getattr(proposed, name)
+            console.print(f"    {name}: {str(value).lower()}", highlight=False)
+        written["proposal"] = {"available": available, **{name: getattr(proposed, name) for name in names}}
+        written["proposal"]["peak"] = fits.peak
+    if file is not None:
+        file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(settings: Settings, plan: Plan) -> Any:
+    from rich.table import Table
+
+    rows = f"prompts of {settings.prompt_tokens} and completions of {settings.completion_tokens} tokens"
+    table = Table(title=f"{settings.stage.upper()} on {settings.base}, {settings.weights}: {rows}")
+    table.add_column("part")
+    table.add_column("MiB", justify="right")
+    table.add_column("what it is")
+    for name, size in vars(plan).items():
+        if size:
+            table.add_row(name, f"{size / 2**20:,.0f}", ABOUT[name])
+    table.add_section()
+    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", "the most at once; CUDA's context is extra")
+    return table
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

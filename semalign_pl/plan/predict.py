@@ -1,0 +1,285 @@
+"""Run the engine itself on tensors without contents, and count.
+
+The policy is built from its config alone. One rollout batch, one reference forward and one update of the largest
+micro-batch that the settings allow go through the very code that training runs, so an architecture needs no formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Literal
+from unittest import mock
+
+import torch
+from torch import nn
+
+from semalign_pl.functional.head import CHUNK_ELEMENTS
+from semalign_pl.functional.losses import nll_sum
+from semalign_pl.plan.tracker import PeakBytes, flash_attention
+from semalign_pl.policy import layout
+from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, Decoding
+from semalign_pl.policy.load import LoraSettings, Weights
+from semalign_pl.policy.lora import lighten
+from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.sample import chooser
+from semalign_pl.policy.score import Scorer, score_all
+
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""A weight in 4 bits, its block's scale in 8, the scales' scale in 32 (arXiv 2305.14314, section 3)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What memory depends on.
+
+    Attributes:
+        base: Hub id or folder; only its config is read.
+        stage: ``sft`` or ``grpo``.
+        weights: How the base is held.
+        lora: Of the adapter.
+        with_reference: A second adapter stands beside the trained one.
+        prompt_tokens: Longest prompt.
+        completion_tokens: Longest completion.
+        rows: Completions a step: rows of SFT, rollouts of GRPO.
+        num_generations: K; 1 for SFT.
+        rollout_rows: Rollouts decoded at once.
+        micro_batch_tokens: Budget of a forward and backward.
+        recompute: Activations are computed again in backward.
+        mixed: Run under bf16 autocast, on a base held in bfloat16.
+        encoders: Hub ids or folders of the rewards' encoders.
+        sampling: Temperature, top_p, top_k and min_p.
+        cuda: For a GPU, where compute is bfloat16 under NF4.
+    """
+
+    base: str
+    stage: Literal["sft", "grpo"]
+    weights: Weights = "nf4"
+    lora: LoraSettings = LoraSettings()
+    with_reference: bool = True
+    prompt_tokens: int = 1024
+    completion_tokens: int = 256
+    rows: int = 32
+    num_generations: int = 8
+    rollout_rows: int = 128
+    micro_batch_tokens: int = 4096
+    recompute: bool = False
+    mixed: bool = False
+    encoders: tuple[str, ...] = ()
+    sampling: tuple[tuple[str, Any], ...] = ()
+    cuda: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes by part.
+
+    Attributes:
+        weights: The frozen base.
+        adapters: Trained adapter, and the reference beside it.
+        optimiser: Adam's two moments.
+        gradients: Of the trained adapter, while an update lasts.
+        cache: Keys and values of one batch of rollouts.
+        rollout: One batch of rollouts at its worst, cache included.
+        activations: One micro-batch's forward and backward at its worst, head and gradients apart.
+        head: Logits of one chunk.
+        encoder: The rewards' encoders.
+    """
+
+    weights: int
+    adapters: int
+    optimiser: int
+    gradients: int
+    cache: int
+    rollout: int
+    activations: int
+    head: int
+    encoder: int
+
+    @property
+    def resident(self) -> int:
+        """Bytes held all the time."""
+        return self.weights + self.adapters + self.optimiser + self.encoder
+
+    @property
+    def peak(self) -> int:
+        """The most that is held at once."""
+        return self.resident + max(self.rollout, self.gradients + self.activations + self.head)
+
+
+def predict(settings: Settings) -> Plan:
+    """Predict the peak memory of a run at its longest prompts and completions.
+
+    Args:
+        settings: What it depends on.
+
+    Returns:
+        Bytes by part. Framework and CUDA context come on top (about 0.5 GiB each).
+    """
+    policy = _meta_policy(settings)
+    adapters = [p for name, p in policy.named_parameters() if "lora_" in name]
+    trained = sum(4 * p.numel() for p in adapters if p.requires_grad)
+    largest = max(p.numel() for p in policy.decoder.parameters()) if settings.weights == "nf4" else 0
+    dequantised = largest * _dtype(settings).itemsize
+    lm: Any = policy.model.get_base_model()
+    vocabulary = lm.config.get_text_config().vocab_size
+    head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
+    rollout, cache = _rollout(policy, settings) if settings.stage == "grpo" else (0, 0)
+    update = _update(policy, settings)
+    return Plan(
+        weights=_weight_bytes(policy, settings.weights),
+        adapters=sum(4 * p.numel() for p in adapters),
+        optimiser=2 * trained,
+        gradients=trained,
+        cache=cache,
+        rollout=rollout + dequantised if rollout else 0,
+        activations=update - trained - head + dequantised,
+        head=head,
+        encoder=sum(_encoder_bytes(name) for name in settings.encoders),
+    )
+
+
+def fitted(settings: Settings, available: int) -> tuple[Settings, Plan] | None:
+    """The largest micro-batch and rollout batch that fit, without recomputation if possible.
+
+    Args:
+        settings: The rest of the run.
+        available: Bytes for all of it.
+
+    Returns:
+        Settings with ``micro_batch_tokens``, ``rollout_rows`` and ``recompute`` replaced, and their plan; ``None`` if
+        nothing fits.
+    """
+    smallest = settings.prompt_tokens + settings.completion_tokens
+    budgets = [2**n for n in range(15, 6, -1) if 2**n >= smallest] or [smallest]
+    rollouts = sorted({settings.num_generations * 2**n for n in range(8)}, reverse=True)
+    rollouts = [rows for rows in rollouts if rows <= max(settings.rows, settings.num_generations)]
+    for recompute in (False, True):
+        for budget in budgets:
+            tried = replace(settings, micro_batch_tokens=budget, recompute=recompute, rollout_rows=rollouts[-1])
+            if predict(tried).peak > available:
+                continue
+            for rows in rollouts:
+                tried = replace(tried, rollout_rows=rows)
+                if (plan := predict(tried)).peak <= available:
+                    return tried, plan
+    return None
+
+
+def _dtype(settings: Settings) -> torch.dtype:
+    """Of activations and of unquantised weights."""
+    if settings.weights == "nf4":
+        return torch.bfloat16 if settings.cuda else torch.float32
+    return torch.bfloat16 if settings.weights == "bf16" else torch.float32
+
+
+def _meta_policy(settings: Settings) -> Policy:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(settings.base)
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora.r,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules=settings.lora.target_modules,
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=_dtype(settings)).requires_grad_(False)
+        peft_model: Any = get_peft_model(model, lora)
+        if settings.with_reference:
+            peft_model.add_adapter("reference", lora)
+            for name, parameter in peft_model.named_parameters():
+                if ".reference." in name:
+                    parameter.requires_grad_(False)
+    for name, parameter in peft_model.named_parameters():
+        if "lora_" in name:
+            # Stored in float32; under bf16 autocast they are used, and seen here, as bfloat16.
+            parameter.data = parameter.data.to(torch.bfloat16 if settings.mixed else torch.float32)
+    peft_model.train()
+    lighten(peft_model)
+    return Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,))
+
+
+def _weight_bytes(policy: Policy, weights: Weights) -> int:
+    lm: Any = policy.model.get_base_model()
+    head = lm.get_output_embeddings().weight
+    linears = {
+        id(module.weight)
+        for module in lm.modules()
+        if isinstance(module, nn.Linear) and module.weight is not head and not module.weight.requires_grad
+    }
+    total = 0.0
+    for name, parameter in lm.named_parameters():
+        if "lora_" not in name:
+            small = weights == "nf4" and id(parameter) in linears
+            total += parameter.numel() * (NF4_BYTES if small else parameter.element_size())
+    return round(total)
+
+
+def _encoder_bytes(name: str) -> int:
+    from pathlib import Path
+
+    from transformers import AutoConfig, AutoModel
+
+    inner = Path(name) / "0_Transformer"
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.from_pretrained(str(inner) if inner.is_dir() else name))
+    return sum(p.nbytes for p in model.parameters())
+
+
+@contextmanager
+def _counting(policy: Policy) -> Iterator[PeakBytes]:
+    def attention(query: Any, key: Any, value: Any, *_: Any) -> Any:
+        return flash_attention(query, key, value)
+
+    with (
+        mock.patch.object(layout, "causal_attention", attention),
+        PeakBytes() as counted,
+    ):
+        counted.know([*policy.parameters(), *policy.buffers()])
+        yield counted
+
+
+def _rollout(policy: Policy, settings: Settings) -> tuple[int, int]:
+    """Peak of one batch of rollouts, none of which ends early; and its cache."""
+    groups = max(1, min(settings.rollout_rows, settings.rows) // settings.num_generations)
+    choose = chooser(**dict(settings.sampling or [("temperature", 1.0)]))
+    with _counting(policy) as counted, policy.inference():
+        decoding = Decoding(policy, [[1] * settings.prompt_tokens] * groups, settings.num_generations)
+        logits = decoding.prefill()
+        uniforms = torch.empty(len(logits), device="meta")
+        length = 0
+        while length < settings.completion_tokens:  # the steps at which the cache has to grow
+            chosen = choose(logits, uniforms)
+            del logits
+            decoding.length = length
+            logits = decoding.step(chosen)
+            length = max(FIRST_ROOM_TOKENS, 2 * length)
+        held = (decoding.prefix.keys, decoding.prefix.values, decoding.keys, decoding.values)
+        return counted.peak, sum(tensor.nbytes for layers in held for tensor in layers.values())
+
+
+def _update(policy: Policy, settings: Settings) -> int:
+    """Peak of scoring the reference or of forward and backward, whichever is more; gradients included."""
+    size = settings.prompt_tokens + settings.num_generations * settings.completion_tokens
+    groups = min(max(1, settings.micro_batch_tokens // size), -(-settings.rows // settings.num_generations))
+    prompts = [[1] * (settings.prompt_tokens - 1) + [group] for group in range(groups)]
+    repeated = [prompt for prompt in prompts for _ in range(settings.num_generations)]
+    rows = Rows(repeated, [[1] * settings.completion_tokens] * len(repeated))
+    for parameter in policy.parameters():
+        parameter.grad = None
+    with _counting(policy) as counted:
+        score_all(policy, rows, settings.micro_batch_tokens)
+        batch = micro_batches(rows, settings.micro_batch_tokens)[0]
+        scorer = Scorer(policy, rows, batch, settings.recompute)
+        for part in batch.parts[:2]:
+            scored = scorer(part)
+            nll_sum(scored.logps, scored.mask).backward()
+            del scored
+        scorer.backward()
+        return counted.peak

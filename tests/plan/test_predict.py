@@ -1,0 +1,116 @@
+"""What is predicted without weights, against a real run's resident memory."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CPU
+
+from semalign_pl.plan.predict import Settings, fitted, predict
+from semalign_pl.plan.tracker import PeakBytes
+from semalign_pl.policy.load import LoraSettings, load_policy
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="session")
+def wide(tokenizer, tmp_path_factory) -> str:
+    """Folder of a random Qwen3 of 20 M parameters, large enough to tell memory from noise."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=16384, hidden_size=384, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=3,
+        head_dim=64, intermediate_size=1152, max_position_embeddings=2048, tie_word_embeddings=True,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("wide")
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def settings(wide) -> Settings:
+    return Settings(
+        wide,
+        "grpo",
+        "fp32",
+        LoraSettings(16, 32, 0.05),
+        False,
+        192,
+        48,
+        16,
+        8,
+        16,
+        768,
+        sampling=(("temperature", 0.8),),
+    )
+
+
+def test_live_and_peak_by_hand() -> None:
+    with PeakBytes() as counted:
+        a = torch.empty(1000, device="meta")
+        b = a.view(10, 100) + 1
+        c = b * 2
+        assert (counted.live, counted.peak) == (12000, 12000)
+        del b, c
+        assert (counted.live, counted.peak) == (4000, 12000)
+
+
+@pytest.mark.parametrize("weights", ["fp32", "bf16", "nf4"])
+def test_weights_and_adapters_are_those_of_the_loaded_model(settings, weights: str) -> None:
+    plan = predict(replace(settings, weights=weights))
+    policy = load_policy(settings.base, weights, settings.lora, None, CPU)
+    adapters = sum(p.nbytes for name, p in policy.named_parameters() if "lora_" in name)
+    assert plan.adapters == adapters and plan.optimiser == 2 * adapters and plan.gradients == adapters
+    held = sum(p.nbytes for name, p in policy.named_parameters() if "lora_" not in name)
+    if weights == "nf4":
+        states = [p.quant_state for p in policy.parameters() if getattr(p, "quant_state", None) is not None]
+        assert len(states) == 42
+        held += sum(state.absmax.nbytes + state.state2.absmax.nbytes for state in states)
+    assert plan.weights == pytest.approx(held, rel=0.01)
+
+
+def test_a_second_adapter_and_a_bigger_budget_cost_what_they_must(settings) -> None:
+    plan = predict(settings)
+    assert predict(replace(settings, with_reference=True)).adapters == 2 * plan.adapters
+    larger = predict(replace(settings, micro_batch_tokens=2 * 576))
+    assert 1.7 < (larger.activations + larger.head) / (plan.activations + plan.head) < 2.3
+    assert predict(replace(settings, recompute=True)).activations < 0.5 * plan.activations
+    assert predict(replace(settings, rows=64)).activations == plan.activations
+    assert predict(replace(settings, rows=64, rollout_rows=32)).cache == 2 * plan.cache
+    keys_and_values = 2 * 6 * 3 * 64 * 4
+    assert plan.cache == keys_and_values * (2 * 192 + 16 * 64)  # room doubles: 32, then 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"recompute": True}, {"weights": "nf4"}, {"stage": "sft", "num_generations": 1, "rollout_rows": 1}],
+    ids=["grpo", "recompute", "nf4", "sft"],
+)
+def test_within_15_percent_of_measured_peak(settings, change: dict, base) -> None:
+    asked = replace(settings, **change)
+    warm = replace(asked, base=base, prompt_tokens=8, completion_tokens=4)
+    arguments = [json.dumps(asdict(s)) for s in (warm, asked)]
+    command = [sys.executable, str(Path(__file__).with_name("measure.py")), *arguments]
+    # What was freed goes back at once, or the C library's gaps would be measured too.
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert predict(asked).peak / MIB == pytest.approx(float(done.stdout), rel=0.15)
+
+
+def test_proposals_fit_and_are_the_largest(settings) -> None:
+    plenty, tight = 4 * 2**30, 450 * MIB
+    roomy, _ = fitted(settings, plenty)
+    proposed, plan = fitted(settings, tight)
+    assert plan.peak <= tight and predict(proposed).peak == plan.peak
+    assert roomy.micro_batch_tokens > proposed.micro_batch_tokens
+    assert predict(replace(proposed, micro_batch_tokens=2 * proposed.micro_batch_tokens)).peak > tight
+    assert fitted(settings, 50 * MIB) is None
