@@ -33,10 +33,19 @@ lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+bench-grpo: $(READY)  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
+	$(BIN)/python benchmarks/grpo.py
+
+bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
+	$(BIN)/python benchmarks/sft.py
+
+bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
+	$(BIN)/python benchmarks/floor.py
+
 toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on two cores)
 	$(BIN)/python -m semalign_pl.toy build
 
 clean:  ## remove the virtual environment and all runs
 	rm -rf $(VENV) runs
 
-.PHONY: help setup quickstart test lint toy clean
+.PHONY: help setup quickstart test lint bench-grpo bench-sft bench-floor toy clean

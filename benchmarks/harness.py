@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,15 @@ class Turn:
         raise OSError(f"no {field} in /proc/self/status")
 
 
-def side_by_side(commands: dict[str, list[str]], repetitions: int) -> list[dict[str, Any]]:
+def side_by_side(
+    commands: dict[str, list[str]], repetitions: int, between: Callable[[], Any] = lambda: None
+) -> list[dict[str, Any]]:
     """Run contestants in turn; the first step of each warms up and is not kept.
 
     Args:
         commands: Name to the command of a contestant.
         repetitions: Steps kept of each.
+        between: Called before each round.
 
     Returns:
         One record a step: contestant, repetition, seconds, peak_mib, above_model_mib and what it reports else.
@@ -96,6 +100,7 @@ def side_by_side(commands: dict[str, list[str]], repetitions: int) -> list[dict[
         for name in processes:
             _line(name, processes[name])
         for repetition in range(-1, repetitions):
+            between()
             names = list(processes) if repetition % 2 else list(processes)[::-1]
             for name in names:
                 stdin = processes[name].stdin

@@ -248,7 +248,8 @@ def _counting(policy: Policy) -> Iterator[PeakBytes]:
 def _rollout(policy: Policy, settings: Settings) -> tuple[int, int]:
     """Peak of one batch of rollouts, none of which ends early; and its cache."""
     groups = max(1, min(settings.rollout_rows, settings.rows) // settings.num_generations)
-    choose = chooser(**dict(settings.sampling or [("temperature", 1.0)]))
+    options: dict[str, Any] = dict(settings.sampling) or {"temperature": 1.0}
+    choose = chooser(**options)
     with _counting(policy) as counted, policy.inference():
         decoding = Decoding(policy, [[1] * settings.prompt_tokens] * groups, settings.num_generations)
         logits = decoding.prefill()
