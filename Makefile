@@ -42,10 +42,13 @@ bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
+cards: $(READY)  ## plan configs/cards anew
+	$(BIN)/python benchmarks/cards.py configs/cards
+
 toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on two cores)
 	$(BIN)/python -m semalign_pl.toy build
 
 clean:  ## remove the virtual environment and all runs
 	rm -rf $(VENV) runs
 
-.PHONY: help setup quickstart test lint bench-grpo bench-sft bench-floor toy clean
+.PHONY: help setup quickstart test lint bench-grpo bench-sft bench-floor cards toy clean

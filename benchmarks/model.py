@@ -27,7 +27,22 @@ QWEN3_4B = {
     "vocab_size": 151936,
 }
 """Qwen3-4B's widths, from its config.json."""
-SIZES = {"small": SMALL, "larger": LARGER, "qwen3-4b": QWEN3_4B}
+QWEN3_1_7B = {
+    **QWEN3_4B,
+    "hidden_size": 2048,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "intermediate_size": 6144,
+}
+QWEN3_0_6B = {**QWEN3_1_7B, "hidden_size": 1024, "intermediate_size": 3072}
+"""Likewise."""
+SIZES = {
+    "small": SMALL,
+    "larger": LARGER,
+    "qwen3-0.6b": QWEN3_0_6B,
+    "qwen3-1.7b": QWEN3_1_7B,
+    "qwen3-4b": QWEN3_4B,
+}
 
 
 def make(folder: Path, size: str, dtype: str = "float32") -> None:

@@ -6,8 +6,8 @@ import argparse
 import json
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,11 +63,14 @@ def run(args: Sequence[str]) -> int:
     )
     parser.add_argument("--memory", help="of the card, e.g. 12GiB: propose settings that fit")
     parser.add_argument("--json", type=Path, help="write the prediction to this file")
+    parser.add_argument("--overlay", type=Path, help="write the proposal as YAML, to give fit behind the recipe")
     with one_line(args) as status:
         quieten()
         options, recipe = parser.parse_known_args(list(args[1:]))
         available = None if options.memory is None else memory_bytes(options.memory)
-        show(settings_of(recipe), available, options.json)
+        if options.overlay is not None and available is None:
+            parser.error("--overlay: nothing is proposed without --memory, e.g. --memory 12GiB")
+        show(settings_of(recipe), available, options.json, options.overlay)
     return status.code
 
 
@@ -107,12 +110,11 @@ def settings_of(recipe: Sequence[str]) -> Settings:
 
 
 def _lora(model: Any) -> LoraSettings:
-    if model.lora is not None:
-        return LoraSettings(**vars(model.lora))
-    if model.adapter is None or not Path(model.adapter).is_dir():
-        return LoraSettings()
-    saved = json.loads((Path(model.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
-    return LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
+    lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
+    if model.lora is None and model.adapter is not None and Path(model.adapter).is_dir():
+        saved = json.loads((Path(model.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+        lora = LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
+    return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
 
 
 def memory_bytes(text: str) -> int:
@@ -130,13 +132,19 @@ def memory_bytes(text: str) -> int:
     return round(float(found[1]) * UNITS[found[2].upper()])
 
 
-def show(settings: Settings, available: int | None, file: Path | None) -> None:
+def show(
+    settings: Settings, available: int | None = None, file: Path | None = None, overlay: Path | None = None
+) -> None:
     """Print the prediction, and what would fit.
 
     Args:
         settings: Of the recipe.
         available: Bytes of the card; ``None`` proposes nothing.
         file: Where to write JSON.
+        overlay: Where to write the proposal as YAML.
+
+    Raises:
+        ValueError: If nothing fits the card.
     """
     from rich.console import Console
 
@@ -145,24 +153,64 @@ def show(settings: Settings, available: int | None, file: Path | None) -> None:
     console.print(_table(settings, plan))
     written: dict[str, Any] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
     if available is not None:
-        usable = round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0)
-        found = fitted(settings, usable)
-        if found is None:
-            shortest = settings.prompt_tokens + settings.completion_tokens
-            raise ValueError(
-                f"--memory: {_gib(available)} do not hold this run even one row at a time with recomputation; take a "
-                f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {shortest} tokens)"
-            )
-        proposed, fits = found
+        proposed, fits = proposal(settings, available)
         console.print(f"For a card of {_gib(available)} (peak {_gib(fits.peak)}), under model.init_args:")
-        names = ["micro_batch_tokens", "recompute", *(["rollout_rows"] if settings.stage == "grpo" else [])]
-        for name in names:
-            value = getattr(proposed, name)
+        options = changes(proposed)
+        for name, value in options.items():
             console.print(f"    {name}: {str(value).lower()}", highlight=False)
-        written["proposal"] = {"available": available, **{name: getattr(proposed, name) for name in names}}
-        written["proposal"]["peak"] = fits.peak
+        written["proposal"] = {"available": available, **options, "peak": fits.peak}
+        if overlay is not None:
+            write_overlay(overlay, options, f"For {_gib(available)}: predicted peak {_gib(fits.peak)} (semalign plan).")
     if file is not None:
         file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
+    """The largest settings that fit a card, its context and its allocator's gaps allowed for.
+
+    Args:
+        settings: Of the recipe.
+        available: Bytes of the card.
+
+    Returns:
+        Settings and what they need.
+
+    Raises:
+        ValueError: If nothing fits.
+    """
+    found = fitted(settings, round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0))
+    if found is None:
+        longest = settings.prompt_tokens + settings.completion_tokens
+        raise ValueError(
+            f"--memory: {_gib(available)} do not hold this run even one row at a time with recomputation; take a "
+            f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {longest} tokens)"
+        )
+    return found
+
+
+def changes(proposed: Settings) -> dict[str, int | bool]:
+    """What a proposal sets under ``model.init_args``.
+
+    Args:
+        proposed: From ``proposal``.
+    """
+    names = ["micro_batch_tokens", "recompute", *(["rollout_rows"] if proposed.stage == "grpo" else [])]
+    return {name: getattr(proposed, name) for name in names}
+
+
+def write_overlay(file: Path, options: Mapping[str, Any], comment: str) -> None:
+    """Write options of the model as YAML that stands behind a recipe: ``--config RECIPE --config FILE``.
+
+    Args:
+        file: Where to; its folder is made.
+        options: Under ``model.init_args``.
+        comment: First line.
+    """
+    import yaml
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump({"model": {"init_args": dict(options)}}, sort_keys=False)
+    file.write_text(f"# {comment}\n{text}", encoding="utf-8")
 
 
 def _table(settings: Settings, plan: Plan) -> Any:

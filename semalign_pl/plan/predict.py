@@ -1,7 +1,7 @@
 """Run the engine itself on tensors without contents, and count.
 
-The policy is built from its config alone. One rollout batch, one reference forward and one update of the largest
-micro-batch that the settings allow go through the very code that training runs, so an architecture needs no formula.
+The policy is built from its config alone. One rollout batch and one update of the largest micro-batch that the settings
+allow go through the very code that training runs, so an architecture needs no formula.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 from unittest import mock
@@ -22,11 +24,11 @@ from semalign_pl.plan.tracker import PeakBytes, flash_attention
 from semalign_pl.policy import layout
 from semalign_pl.policy.batching import Rows, micro_batches
 from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, Decoding
-from semalign_pl.policy.load import LoraSettings, Weights
+from semalign_pl.policy.load import LoraSettings, Weights, check_folder
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import chooser
-from semalign_pl.policy.score import Scorer, score_all
+from semalign_pl.policy.score import Scorer
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """A weight in 4 bits, its block's scale in 8, the scales' scale in 32 (arXiv 2305.14314, section 3)."""
@@ -119,7 +121,7 @@ def predict(settings: Settings) -> Plan:
     Returns:
         Bytes by part. Framework and CUDA context come on top (about 0.5 GiB each).
     """
-    policy = _meta_policy(settings)
+    policy = _meta_policy(_asked_of_the_policy(settings))
     adapters = [p for name, p in policy.named_parameters() if "lora_" in name]
     trained = sum(4 * p.numel() for p in adapters if p.requires_grad)
     largest = max(p.numel() for p in policy.decoder.parameters()) if settings.weights == "nf4" else 0
@@ -127,8 +129,9 @@ def predict(settings: Settings) -> Plan:
     lm: Any = policy.model.get_base_model()
     vocabulary = lm.config.get_text_config().vocab_size
     head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
-    rollout, cache = _rollout(policy, settings) if settings.stage == "grpo" else (0, 0)
-    update = _update(policy, settings)
+    # Each is run with nothing but what it depends on, so that a search over settings runs it once for each.
+    rollout, cache = _rollout(replace(settings, micro_batch_tokens=0, recompute=False))
+    update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=()))
     return Plan(
         weights=_weight_bytes(policy, settings.weights),
         adapters=sum(4 * p.numel() for p in adapters),
@@ -176,17 +179,25 @@ def _dtype(settings: Settings) -> torch.dtype:
     return torch.bfloat16 if settings.weights == "bf16" else torch.float32
 
 
+def _asked_of_the_policy(settings: Settings) -> Settings:
+    """The settings that make a policy, the others at their defaults."""
+    names = ("base", "stage", "weights", "lora", "with_reference", "mixed", "cuda")
+    return Settings(**{name: getattr(settings, name) for name in names})
+
+
+@lru_cache(maxsize=1)
 def _meta_policy(settings: Settings) -> Policy:
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(settings.base)
+    config = _config("model.init_args.base", settings.base)
+    modules = settings.lora.target_modules
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora.r,
         lora_alpha=settings.lora.alpha,
         lora_dropout=settings.lora.dropout,
-        target_modules=settings.lora.target_modules,
+        target_modules=modules if isinstance(modules, str) else list(modules),
     )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=_dtype(settings)).requires_grad_(False)
@@ -222,14 +233,25 @@ def _weight_bytes(policy: Policy, weights: Weights) -> int:
 
 
 def _encoder_bytes(name: str) -> int:
-    from pathlib import Path
-
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     inner = Path(name) / "0_Transformer"
+    config = _config("SemanticReward.encoder", str(inner) if inner.is_dir() else name)
     with torch.device("meta"):
-        model = AutoModel.from_config(AutoConfig.from_pretrained(str(inner) if inner.is_dir() else name))
-    return sum(p.nbytes for p in model.parameters())
+        return sum(p.nbytes for p in AutoModel.from_config(config).parameters())
+
+
+def _config(option: str, name: str) -> Any:
+    from transformers import AutoConfig
+
+    check_folder(option, name)
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{option}: no config of {name!r} can be read: {str(error).splitlines()[0]} Give a folder that holds "
+            "config.json (nothing else is needed to plan), or a hub id that this machine can reach."
+        ) from error
 
 
 @contextmanager
@@ -245,8 +267,12 @@ def _counting(policy: Policy) -> Iterator[PeakBytes]:
         yield counted
 
 
-def _rollout(policy: Policy, settings: Settings) -> tuple[int, int]:
+@lru_cache
+def _rollout(settings: Settings) -> tuple[int, int]:
     """Peak of one batch of rollouts, none of which ends early; and its cache."""
+    if settings.stage == "sft":
+        return 0, 0
+    policy = _meta_policy(_asked_of_the_policy(settings))
     groups = max(1, min(settings.rollout_rows, settings.rows) // settings.num_generations)
     options: dict[str, Any] = dict(settings.sampling) or {"temperature": 1.0}
     choose = chooser(**options)
@@ -265,8 +291,10 @@ def _rollout(policy: Policy, settings: Settings) -> tuple[int, int]:
         return counted.peak, sum(tensor.nbytes for layers in held for tensor in layers.values())
 
 
-def _update(policy: Policy, settings: Settings) -> int:
-    """Peak of scoring the reference or of forward and backward, whichever is more; gradients included."""
+@lru_cache
+def _update(settings: Settings) -> int:
+    """Peak of forward and backward, gradients included; the reference's forward alone needs less."""
+    policy = _meta_policy(_asked_of_the_policy(settings))
     size = settings.prompt_tokens + settings.num_generations * settings.completion_tokens
     groups = min(max(1, settings.micro_batch_tokens // size), -(-settings.rows // settings.num_generations))
     prompts = [[1] * (settings.prompt_tokens - 1) + [group] for group in range(groups)]
@@ -275,7 +303,6 @@ def _update(policy: Policy, settings: Settings) -> int:
     for parameter in policy.parameters():
         parameter.grad = None
     with _counting(policy) as counted:
-        score_all(policy, rows, settings.micro_batch_tokens)
         batch = micro_batches(rows, settings.micro_batch_tokens)[0]
         scorer = Scorer(policy, rows, batch, settings.recompute)
         for part in batch.parts[:2]:

@@ -31,7 +31,7 @@ class LoraSettings:
     r: int = 64
     alpha: int = 128
     dropout: float = 0.05
-    target_modules: str | list[str] = "all-linear"
+    target_modules: str | list[str] | tuple[str, ...] = "all-linear"
 
 
 def load_policy(
@@ -63,12 +63,13 @@ def load_policy(
     model, tokenizer = _load_base(base, weights, device)
     if adapter is None:
         settings = lora or LoraSettings()
+        modules = settings.target_modules
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=settings.r,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            target_modules=settings.target_modules,
+            target_modules=modules if isinstance(modules, str) else list(modules),
         )
         peft_model = get_peft_model(model, config)
     else:

@@ -1,0 +1,106 @@
+"""``semalign plan`` on real recipes: the table, JSON, the overlay, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cards
+import pytest
+import yaml
+
+from semalign_pl.__main__ import main
+from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, memory_bytes, proposal, settings_of
+from semalign_pl.plan.predict import predict
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted((CONFIGS / "cards").rglob("*.yaml"))
+
+
+@pytest.fixture
+def recipe(base, tmp_path) -> list[str]:
+    """The paper's recipe on a tiny base and a tiny encoder, with shorter rows."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/cino-bo-zh").symlink_to(base)
+    short = ["--model.init_args.max_prompt_tokens", "24", "--model.init_args.max_new_tokens", "16"]
+    return ["--config", str(CONFIGS / "paper/semantic_grpo.yaml"), "--model.init_args.base", base, *short]
+
+
+def test_table_json_and_overlay(recipe, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *recipe, "--memory", "8GiB", "--json", "plan.json", "--overlay", "a/card.yaml"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("weights", "adapters", "optimiser", "cache", "activations", "head", "encoder", "peak"):
+        assert part in shown
+    written = json.loads(Path("plan.json").read_text())
+    sizes = written["bytes"]
+    assert sizes["peak"] == sizes["weights"] + sizes["adapters"] + sizes["optimiser"] + sizes["encoder"] + max(
+        sizes["rollout"], sizes["gradients"] + sizes["activations"] + sizes["head"]
+    )
+    overlay = yaml.safe_load(Path("a/card.yaml").read_text())["model"]["init_args"]
+    assert set(overlay) == {"micro_batch_tokens", "recompute", "rollout_rows"}
+    assert {name: written["proposal"][name] for name in overlay} == overlay
+    behind = settings_of([*recipe, "--config", "a/card.yaml"])
+    assert (behind.micro_batch_tokens, behind.rollout_rows) == (overlay["micro_batch_tokens"], overlay["rollout_rows"])
+    assert predict(behind).peak == written["proposal"]["peak"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["--memory", "lots"], "--memory: 'lots' is no amount of memory"),
+        (["--memory", "513MiB"], "do not hold this run"),
+        (["--overlay", "x.yaml"], "--overlay: nothing is proposed without --memory"),
+        (["--memory"], "--memory: the flag needs a value"),
+        (["--model.init_args.base", "./none"], "model.init_args.base: there is no folder ./none"),
+    ],
+)
+def test_mistakes_get_one_line(recipe, flags, answer, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *recipe, *flags]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("semalign: error: ") and answer in said
+
+
+def test_an_encoder_that_is_not_there_yet(recipe, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models/cino-bo-zh").unlink()
+    assert main(["plan", *recipe]) == 2
+    assert "SemanticReward.encoder: no config of 'models/cino-bo-zh' can be read" in capsys.readouterr().err
+
+
+def test_amounts_of_memory() -> None:
+    assert memory_bytes("12GiB") == memory_bytes("12 GB") == memory_bytes("12g") == 12 * 2**30
+    assert memory_bytes("800MiB") == 800 * 2**20 and memory_bytes("1000") == 1000
+    for wrong in ("", "GiB", "0GiB", "-1GiB", "12TiB", "1.2.3G"):
+        with pytest.raises(ValueError):
+            memory_bytes(wrong)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """Configs as they are on the hub; one folder for all tests, so that what was predicted once is known."""
+    return tmp_path_factory.mktemp("published")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_shipped_cards_fit(path, published, monkeypatch) -> None:
+    monkeypatch.chdir(published)
+    name, card = path.parent.name.rsplit("-", 1)
+    recipe = cards.recipe(path.stem, name, published)
+    options = yaml.safe_load(path.read_text())["model"]["init_args"]
+    assert options["base"] == cards.MODELS[name]
+    settings = settings_of(["--config", recipe[1], "--config", str(path), *recipe[2:]])
+    assert (settings.micro_batch_tokens, settings.recompute) == (options["micro_batch_tokens"], options["recompute"])
+    assert predict(settings).peak + OVERHEAD_BYTES <= int(card.removesuffix("gb")) * 2**30 * MARGIN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", cards.RECIPES)
+def test_shipped_cards_are_the_proposals(stage, published, monkeypatch) -> None:
+    monkeypatch.chdir(published)
+    assert len(SHIPPED) == len(cards.MODELS) * len(cards.CARDS_GIB) * len(cards.RECIPES)
+    proposed, _ = proposal(settings_of(cards.recipe(stage, "qwen3-0.6b", published)), 12 * 2**30)
+    shipped = yaml.safe_load((CONFIGS / f"cards/qwen3-0.6b-12gb/{stage}.yaml").read_text())["model"]["init_args"]
+    assert changes(proposed) == {name: value for name, value in shipped.items() if name != "base"}
