@@ -69,7 +69,7 @@ def comparison(results: Mapping[str, Any]) -> Table:
         results: The dictionary of ``results.json``.
 
     Returns:
-        One row a system; quality, a bar, then the costs. On 80 columns spreads wrap under their values.
+        One row a system; quality, a bar, then the costs; spreads under their values. All metrics fit 80 columns.
     """
     from rich import box
     from rich.table import Table
@@ -78,20 +78,20 @@ def comparison(results: Mapping[str, Any]) -> Table:
     def draw(cell: Cell) -> Text:
         text = Text(cell.value, style="bold" if cell.best else "")
         if cell.spread:
-            text.append(f" {cell.spread}", style="not bold" if cell.over_seeds else "dim not bold")
+            text.append(f"\n{cell.spread}", style="not bold" if cell.over_seeds else "dim not bold")
         return text
 
     cells, bar = grid(results), Text("│", style="dim not bold")
     caption = f"Right of the bar: {LOST}. {cells.note}".strip()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption=caption, caption_justify="left")
     names = [word for title, _, _ in cells.rows for word in title.split()]
-    table.add_column("System", min_width=max(map(len, ["System", *names])))
+    table.add_column("System", width=max(map(len, ["System", *names])))
     for at, column in enumerate(cells.quality + cells.cost):
         if at == len(cells.quality):
             table.add_column(bar)
         words = [word for row in cells.rows for word in draw((row[1] + row[2])[at]).plain.split()]
         heading = f"{column.short or column.title} {column.arrow}"
-        table.add_column(heading, justify="right", min_width=max(map(len, [*words, *heading.split()])))
+        table.add_column(heading, justify="right", width=max(map(len, [*words, *heading.split()])))
     for title, quality, cost in cells.rows:
         table.add_row(Text(title), *map(draw, quality), bar, *map(draw, cost))
     return table

@@ -45,7 +45,7 @@ def test_best_is_bold_among_trained_systems_only_and_ties_share_it(results):
     assert "**" not in column["Base"]
     assert column["Strong SFT"].startswith("**60.0**") and column["Semantic GRPO"].startswith("**60.0**")
     text = comparison(results).columns[1]._cells[3]
-    assert text.plain == "60.0 ±2.0" and "bold" in str(text.style) and "dim" in str(text.spans[0].style)
+    assert text.plain == "60.0\n±2.0" and "bold" in str(text.style) and "dim" in str(text.spans[0].style)
 
 
 def test_other_names_and_missing_metrics(results):
@@ -53,15 +53,23 @@ def test_other_names_and_missing_metrics(results):
     results["systems"]["[red]a|b_c"] = {"metrics": {}}
     assert cells(results)["Base"][0] == "–"
     assert r"\[red\]a\|b c" in markdown(results)
-    assert "[red]a|b c" in drawn(results, 160)
+    assert "[red]a|b" in drawn(results, 160)
 
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_no_number_is_cut_in_a_terminal(results, width):
-    for metrics in (body["metrics"] for body in results["systems"].values()):
-        metrics["language_consistency"] = {"value": 0.987, "ci": [0.977, 0.997], "signature": ""}
-        metrics["kl_mean"] = {"value": 0.0932, "ci": [0.08, 0.10], "signature": ""}
-        metrics["bleu4"] = {"value": 40.1, "ci": [38.0, 42.0], "signature": ""}
+    shown = {
+        **{"bleu4": (68.438, "68.4"), "chrf": (77.122, "77.1"), "rouge_l": (0.836, "0.836")},
+        **{"semantic_similarity": (0.732, "0.732"), "language_consistency": (0.994, "0.994")},
+        **{"cmrc_em": (56.5, "56.5"), "cmrc_f1": (58.5, "58.5"), "nll_change_mean": (0.209, "+0.209")},
+        "kl_mean": (0.422, "0.422"),
+    }
+    for body in results["systems"].values():
+        for name, (value, _) in shown.items():
+            ci = [value - 0.015, value + 0.015]
+            body["metrics"][name] = {"value": value, "ci": ci, "signature": "", "seeds": [*ci, value]}
     text = drawn(results, width)
-    assert "…" not in text and text.count("│") >= 4
-    assert all(part in text for part in ("0.828", "±0.010", "+0.640", "0.093", "Semantic"))
+    assert "…" not in text and max(map(len, text.splitlines())) <= width
+    for _, value in shown.values():
+        assert text.count(value) == 4, value
+    assert text.count("±0.015") == 4 * 5 and text.count("│") >= 4
