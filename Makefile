@@ -35,6 +35,7 @@ lint: $(READY)  ## ruff and pyright
 
 bench-grpo: $(READY)  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
 	$(BIN)/python benchmarks/grpo.py
+	$(BIN)/python benchmarks/growth.py
 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py

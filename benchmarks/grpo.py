@@ -23,10 +23,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "translation": {"prompt": 96, "completion": 64, "shortest": 64, "prompts": 4, "generations": 8},
     "ragged": {"prompt": 96, "completion": 128, "shortest": 8, "prompts": 4, "generations": 8},
 }
-GROWTH: dict[str, dict[str, Any]] = {
-    **{f"generations_{k}": {**SHAPES["translation"], "prompts": 2, "generations": k} for k in (4, 8, 16, 32)},
-    **{f"prompts_{n}": {**SHAPES["translation"], "prompts": n} for n in (2, 4, 8)},
-}
 
 
 def lengths(shape: dict[str, Any], step: int) -> list[int]:
@@ -228,63 +224,23 @@ def compare(shapes: dict[str, dict[str, Any]], folder: str, weights: str, repeti
     return {"ratios": ratios, "runs": runs, "commands": commands}
 
 
-def growth(folder: str, weights: str, repetitions: int) -> tuple[dict[str, Any], list[Any]]:
-    """Our step alone, over group sizes and prompts: line fitted to the seconds, and the memory."""
-    import numpy
-
-    runs = []
-    for name, shape in GROWTH.items():
-        print(f"{name}: {shape}", file=sys.stderr)
-        command = [sys.executable, __file__, "worker", "ours", folder, json.dumps({**shape, "budget": 1024}), weights]
-        runs += [{"shape": name, **shape, **r} for r in harness.side_by_side({"ours": command}, repetitions)]
-    fits = {}
-    for axis in ("generations", "prompts"):
-        mine = [run for run in runs if run["shape"].startswith(axis)]
-        sizes = sorted({run[axis] for run in mine})
-        of = {n: [run for run in mine if run[axis] == n] for n in sizes}
-        seconds = [harness.median(of[n], "ours", "seconds") for n in sizes]
-        slope, start = numpy.polyfit(sizes, seconds, 1)
-        residual = numpy.array(seconds) - (slope * numpy.array(sizes) + start)
-        fits[axis] = {
-            "sizes": sizes,
-            "seconds": seconds,
-            "above_model_mib": [harness.median(of[n], "ours", "above_model_mib") for n in sizes],
-            "seconds_each": slope,
-            "seconds_fixed": start,
-            "r_squared": 1 - float((residual**2).sum() / numpy.var(seconds) / len(seconds)),
-        }
-    return fits, runs
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="small", choices=model.SIZES)
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
-    parser.add_argument("--no-growth", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model.make(Path(folder), options.size)
         measured = compare({name: SHAPES[name] for name in options.shapes}, folder, "fp32", options.repetitions)
-        fits, runs = ({}, []) if options.no_growth else growth(folder, "fp32", max(1, options.repetitions // 2))
     harness.table(
         f"GRPO step, ours against TRL ({options.size} model, fp32, medians of {options.repetitions})",
         ["shape", "speedup", "memory above the model"],
         [[name, f"{r['speedup']:.2f} x", f"{r['memory']:.2f} x"] for name, r in measured["ratios"].items()],
     )
-    for axis, fit in fits.items():
-        line = f"{fit['seconds_fixed']:.2f} s + {fit['seconds_each']:.3f} s each, R2 {fit['r_squared']:.3f}"
-        harness.table(
-            f"Growth with {axis}: {line}",
-            [axis, "seconds", "MiB above the model"],
-            [
-                [str(n), f"{s:.2f}", f"{m:.0f}"]
-                for n, s, m in zip(fit["sizes"], fit["seconds"], fit["above_model_mib"], strict=True)
-            ],
-        )
     shapes = {name: SHAPES[name] for name in options.shapes}
-    harness.write("grpo", **{**measured, "runs": measured["runs"] + runs}, shapes=shapes, growth=fits)
+    harness.write("grpo", **measured, shapes=shapes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SFT of ours and of TRL's SFTTrainer with its packing, same model and pairs, in turn: tokens a second.
+"""SFT of ours and of TRL's SFTTrainer, with its packing and without, same model and pairs, in turn: tokens a second.
 
 python benchmarks/sft.py                   # writes results/sft.json
 python benchmarks/sft.py worker ours ...   # what it starts, one process a contestant
@@ -80,8 +80,8 @@ def ours(folder: str, shape: dict[str, Any]) -> None:
     Trainer(accelerator="cpu", max_epochs=1, callbacks=[Turns()], **quiet).fit(trained, datamodule=Pairs())
 
 
-def trl(folder: str, shape: dict[str, Any]) -> None:
-    """TRL's SFTTrainer on packed rows of as many tokens as our micro-batch."""
+def trl(folder: str, shape: dict[str, Any], packing: bool = True) -> None:
+    """TRL's SFTTrainer: packed rows of as many tokens as our micro-batch, or padded batches of about as many."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -90,6 +90,7 @@ def trl(folder: str, shape: dict[str, Any]) -> None:
 
     turn, length = harness.Turn(), shape["micro"]
     steps = shape["tokens"] // length
+    rows_at_once = 1 if packing else round(rows_a_step(shape) / steps)
     seen = 0
 
     class Turns(TrainerCallback):
@@ -105,9 +106,9 @@ def trl(folder: str, shape: dict[str, Any]) -> None:
     config = SFTConfig(
         tempfile.mkdtemp(),
         learning_rate=1e-6,
-        packing=True,
+        packing=packing,
         max_length=length,
-        per_device_train_batch_size=1,
+        per_device_train_batch_size=rows_at_once,
         gradient_accumulation_steps=steps,
         completion_only_loss=True,
         bf16=False,
@@ -152,9 +153,8 @@ def main() -> None:
         model.make(Path(folder), options.size)
         for name, shape in SHAPES.items():
             print(f"{name}: {shape}", file=sys.stderr)
-            contestants = {
-                side: [sys.executable, __file__, "worker", side, folder, json.dumps(shape)] for side in ("ours", "trl")
-            }
+            worker = [sys.executable, __file__, "worker"]
+            contestants = {side: [*worker, side, folder, json.dumps(shape)] for side in ("ours", "trl", "trl_padded")}
             records = harness.side_by_side(contestants, options.repetitions)
             for record in records:
                 record["tokens_per_second"] = record["tokens"] / record["seconds"]
@@ -167,11 +167,16 @@ def main() -> None:
                 / harness.median(records, "trl", "tokens_per_second"),
                 "memory": harness.median(records, "ours", "above_model_mib")
                 / harness.median(records, "trl", "above_model_mib"),
+                "speedup_over_padded": harness.median(records, "ours", "tokens_per_second")
+                / harness.median(records, "trl_padded", "tokens_per_second"),
             }
     harness.table(
         f"SFT, ours against TRL with packing ({options.size} model, fp32, medians of {options.repetitions})",
-        ["shape", "tokens/s", "memory above the model"],
-        [[name, f"{r['speedup']:.2f} x", f"{r['memory']:.2f} x"] for name, r in ratios.items()],
+        ["shape", "tokens/s", "memory above the model", "tokens/s, against padded batches"],
+        [
+            [name, *(f"{r[of]:.2f} x" for of in ("speedup", "memory", "speedup_over_padded"))]
+            for name, r in ratios.items()
+        ],
     )
     harness.write("sft", ratios, runs, commands, shapes=SHAPES)
 
@@ -179,6 +184,6 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
         side, folder, shape = sys.argv[2:]
-        {"ours": ours, "trl": trl}[side](folder, json.loads(shape))
+        {"ours": ours, "trl": trl, "trl_padded": lambda *a: trl(*a, packing=False)}[side](folder, json.loads(shape))
     else:
         main()
