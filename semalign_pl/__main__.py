@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] in ("-V", "--version"):
         print(f"semalign {__version__}")
         return 0
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
     if args[0] in STAGES:
         from semalign_pl.cli import run
 

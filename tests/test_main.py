@@ -56,5 +56,5 @@ def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(args) == 0
         shown = capsys.readouterr().out
         assert shown.startswith(f"semalign {__version__}: ") and max(map(len, shown.splitlines())) <= 120
-        for command in ("fit", "validate", "test", "predict", "study", "report"):
+        for command in ("fit", "validate", "test", "predict", "study", "report", "plan"):
             assert f"\n  {command} " in shown

@@ -4,6 +4,8 @@ import pytest
 import torch
 from tiny import relative
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from semalign_pl.functional import head as heads
 from semalign_pl.functional.head import head_logprobs, linear_logprobs
@@ -71,3 +73,33 @@ def test_a_token_the_head_excludes() -> None:
     expected, _ = linear_logprobs(hidden, weight[:-4], None, torch.arange(TOKENS), COOL)
     torch.testing.assert_close(logps, expected, atol=1e-6, rtol=1e-6)
     assert spread.isfinite().all() and torch.autograd.grad(logps.sum(), hidden)[0].isfinite().all()
+
+
+class Largest(TorchDispatchMode):
+    """Elements of the largest tensor that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.elements = max(self.elements, leaf.numel())
+        return out
+
+
+def test_no_table_of_tokens_by_vocabulary_is_ever_made(monkeypatch) -> None:
+    monkeypatch.setattr(heads, "CHUNK_ELEMENTS", 2 * VOCABULARY)
+    weight, ids = draw(VOCABULARY, HIDDEN), torch.arange(TOKENS) * 3
+
+    def layer(x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, weight)
+
+    for scored in (
+        lambda hidden: linear_logprobs(hidden, weight, None, ids, COOL),
+        lambda hidden: head_logprobs(layer, VOCABULARY, hidden, ids, COOL),
+    ):
+        hidden = draw(TOKENS, HIDDEN).requires_grad_()
+        with Largest() as seen:
+            scored(hidden)[0].sum().backward()
+        assert seen.elements <= max(2 * VOCABULARY, weight.numel()) < TOKENS * VOCABULARY

@@ -88,6 +88,12 @@ def test_a_second_adapter_and_a_bigger_budget_cost_what_they_must(settings) -> N
     assert plan.cache == keys_and_values * (2 * 192 + 16 * 64)  # room doubles: 32, then 64
 
 
+def test_a_larger_group_costs_no_more_activations_at_the_same_budget(settings) -> None:
+    tight = replace(settings, num_generations=24, rows=24)  # two full parts
+    larger = replace(settings, num_generations=64, rows=64)
+    assert predict(larger).activations == pytest.approx(predict(tight).activations, rel=0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
