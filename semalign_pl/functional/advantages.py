@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,24 +10,6 @@ from torch import Tensor
 Scale = Literal["group", "batch", "none"]
 EQUAL_REWARDS = 1e-4
 """Groups whose rewards span less than this are equal: float noise of cosines is no signal."""
-
-
-def total_reward(parts: Tensor, weights: Sequence[float]) -> Tensor:
-    """Weighted sum of reward parts; NaN means "not scored" and is left out, never counted as 0.
-
-    Args:
-        parts: ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
-        weights: One weight a reward.
-
-    Returns:
-        ``(rollouts,)`` float32; NaN where no reward gave a score.
-
-    >>> total_reward(torch.tensor([[1.0, float("nan")], [1.0, 0.0]]), [1.5, 1.0])
-    tensor([2.5000, 0.0000])
-    """
-    weighted = parts.float() * torch.tensor(weights, dtype=torch.float32, device=parts.device).unsqueeze(1)
-    unscored = parts.isnan().all(0)
-    return weighted.nansum(0).masked_fill(unscored, float("nan"))
 
 
 def group_advantages(rewards: Tensor, num_generations: int, scale: Scale = "group", spread: float = 1.0) -> Tensor:

@@ -16,6 +16,9 @@ as used with Han and not with Tibetan, whereas U+300A LEFT DOUBLE ANGLE BRACKET 
 """
 
 
+_ANY_LETTER = regex.compile(r"\p{L}")
+
+
 @dataclass(frozen=True)
 class LanguageProfile:
     """One language, as data.
@@ -49,6 +52,11 @@ class LanguageProfile:
         Source: method.md, "Reward"; Unicode Standard Annex 24, as shipped with the installed ``regex``.
         """
         return self._wholly.fullmatch(text) is not None and self._letter.search(text) is not None
+
+    def share(self, text: str) -> float:
+        """Share of the letters of ``text`` that are of the scripts, in [0, 1]; 0 where there is no letter."""
+        letters = len(_ANY_LETTER.findall(text))
+        return len(self._letter.findall(text)) / letters if letters else 0.0
 
     def segment(self, text: str) -> list[str]:
         """Cut ``text`` into units; white space and separators between units are dropped, punctuation is a unit."""

@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from semalign_pl.functional.advantages import Scale, group_advantages, signal, total_reward
+from semalign_pl.functional.advantages import Scale, group_advantages, signal
+from semalign_pl.functional.composition import Aggregation, normalised, total_reward
 from semalign_pl.functional.losses import Level, LossType, nll_sum
 from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
@@ -42,6 +43,8 @@ class GRPOModule(AlignModule):
         importance_sampling_level: Ratios a token, or a sequence (GSPO).
         epsilon: Width of the ratio's trust region below 1.
         epsilon_high: Width above 1, as epsilon if left out; for cispo the largest weight itself.
+        multi_objective_aggregation: Rewards are summed by weight, then normalised as scale_rewards says; or each is
+            normalised in its group, then summed, then normalised in the batch (GDPO, arXiv 2601.05242).
         scale_rewards: Advantages are divided by the standard deviation of their group, of the batch, or of none.
         num_iterations: Optimiser steps on each batch of rollouts.
         mask_truncated_completions: Leave out of the loss what did not end in an EOS.
@@ -66,6 +69,7 @@ class GRPOModule(AlignModule):
         importance_sampling_level: Level = "token",
         epsilon: float = 0.2,
         epsilon_high: float | None = None,
+        multi_objective_aggregation: Aggregation = "sum_then_normalize",
         scale_rewards: Scale = "group",
         num_iterations: int = 1,
         mask_truncated_completions: bool = False,
@@ -86,15 +90,16 @@ class GRPOModule(AlignModule):
         self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
         high = epsilon if epsilon_high is None else epsilon_high
         self.objective = Objective(loss_type, importance_sampling_level, epsilon, high, beta)
-        self.scale_rewards: Scale = scale_rewards
+        self.aggregation: Aggregation = multi_objective_aggregation
+        self.scale_rewards: Scale = "batch" if self.aggregation == "normalize_then_sum" else scale_rewards
         self.num_iterations, self.rollout_rows = num_iterations, rollout_rows
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
 
     def on_fit_start(self) -> None:
-        """Refuse a run without rewards, or with two of one name."""
-        if not self.rewards:
+        """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate."""
+        if all(reward.gate for reward in self.rewards):
             raise ValueError(
-                "trainer.callbacks: GRPO needs a reward; list e.g. "
+                "trainer.callbacks: GRPO needs a reward (a gate alone is none); list e.g. "
                 "{class_path: SemanticReward, init_args: {encoder: …}}"
             )
         names = [reward.name for reward in self.rewards]
@@ -103,6 +108,11 @@ class GRPOModule(AlignModule):
             raise ValueError(
                 f"trainer.callbacks: two rewards are named {twice!r}, so one would hide the other in logs and samples; "
                 "leave one out, or give it a class of its own"
+            )
+        if self.aggregation == "normalize_then_sum" and any(reward.gate for reward in self.rewards):
+            raise ValueError(
+                "model.init_args.multi_objective_aggregation: a gate multiplies rewards, and normalised ones are "
+                "negative half of the time; use sum_then_normalize, or set gate: false"
             )
 
     @property
@@ -131,10 +141,13 @@ class GRPOModule(AlignModule):
                 )
             with profile.phase("reward"):
                 parts = self.score_rollouts(batch, rollouts)
-            rewards = total_reward(parts, [reward.weight for reward in self.rewards])
+            rewards = self.total(parts)
+            compared = rewards
+            if self.aggregation == "normalize_then_sum":
+                compared = self.total(normalised(parts, self.num_generations))
             references = self._references(batch) if self.reference_nll_weight > 0 else []
-            metrics = self.policy_update(rollouts, self.advantages(rewards), references, profile)
-            profile.tokens["rollout"] = int(rollouts.completion_mask.sum())
+            metrics = self.policy_update(rollouts, self.advantages(compared), references, profile)
+            profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
         return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": self._named(parts)}
 
@@ -150,6 +163,17 @@ class GRPOModule(AlignModule):
         """
         repeated = [example for example in batch for _ in range(self.num_generations)]
         return torch.stack([reward(repeated, rollouts.texts).to(self.device) for reward in self.rewards])
+
+    def total(self, parts: Tensor) -> Tensor:
+        """All rewards as one, by their weights and gates.
+
+        Args:
+            parts: ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
+
+        Returns:
+            ``(rollouts,)`` float32, NaN where none did.
+        """
+        return total_reward(parts, [reward.weight for reward in self.rewards], [reward.gate for reward in self.rewards])
 
     def advantages(self, rewards: Tensor) -> Tensor:
         """Advantages of this rank's rollouts.

@@ -21,7 +21,12 @@ class Reward(Callback, ABC):
 
     Args:
         weight: Factor in the total reward.
+
+    Attributes:
+        gate: The reward multiplies the sum of the others instead of adding to it.
     """
+
+    gate = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -36,7 +41,7 @@ class Reward(Callback, ABC):
     @property
     def signature(self) -> str:
         """Every option that changes the score, as ``key:value`` joined by ``|``."""
-        return f"reward:{self.name}|weight:{self.weight:g}"
+        return f"reward:{self.name}|{'gate' if self.gate else f'weight:{self.weight:g}'}"
 
     @abstractmethod
     def score(

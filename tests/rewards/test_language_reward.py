@@ -37,3 +37,28 @@ def test_another_language() -> None:
 def test_name_and_signature() -> None:
     reward = LanguageReward("zh", weight=0.5)
     assert reward.name == "language" and reward.signature == "reward:language|weight:0.5|language:zh"
+
+
+LAX = [  # predominantly Tibetan, no Chinese, little Latin
+    ("དགེ་རྒན་དཔེ་ཆ་བལྟས།", 1.0),
+    ("དགེ་རྒན་དཔེ་ཆ་བལྟས་ IT", 1.0),  # 2 of its 12 letters are Latin; marks count as none
+    ("དགེ་རྒན་ IBM", 0.0),  # 3 of 7
+    ("དགེ་རྒན་དཔེ་ཆ་བལྟས་老", 0.0),
+    ("དགེ་рг", 0.0),
+    ("teacher", 0.0),
+    ("", 0.0),
+    ("། །", 0.0),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), LAX)
+def test_sg_srls_rule(text: str, expected: float) -> None:
+    assert score([text], source="zh") == [expected]
+
+
+def test_as_a_gate() -> None:
+    reward = LanguageReward("bo", gate=True, source="zh")
+    assert reward.gate and not LanguageReward().gate
+    assert reward.signature == "reward:language|gate|language:bo|source:zh|min:0.7|latin:0.2"
+    with pytest.raises(ValueError, match="LanguageReward.max_latin: 20 is no share"):
+        LanguageReward(source="zh", max_latin=20)

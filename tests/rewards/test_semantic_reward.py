@@ -49,6 +49,27 @@ def test_empty_text_is_zero(encoder) -> None:
     assert SemanticReward(encoder)([Example("0", "?", "")], ["རི"]).tolist() == [0.0]
 
 
+def test_empty_text_is_zero_under_a_negative_threshold_too(encoder) -> None:
+    assert SemanticReward(encoder, tau=-1.0)(EXAMPLES, ["", " ", "", ""]).tolist() == [0.0] * 4
+
+
+def test_anchors(encoder) -> None:
+    sources = ["老师看书。", "学生吃饭。", "老师在学校看书。", "山"]
+    examples = [Example(e.id, e.prompt, e.reference, {"zh": zh}) for e, zh in zip(EXAMPLES, sources, strict=True)]
+    by_source = [Example(e.id, e.prompt, e.columns["zh"]) for e in examples]
+    reference = SemanticReward(encoder, tau=-1.0)(examples, COMPLETIONS)
+    source = SemanticReward(encoder, tau=-1.0, anchor="zh")(examples, COMPLETIONS)
+    torch.testing.assert_close(source, SemanticReward(encoder, tau=-1.0)(by_source, COMPLETIONS))
+    mixed = SemanticReward(encoder, tau=-1.0, anchor={"reference": 1, "zh": 3})
+    torch.testing.assert_close(mixed(examples, COMPLETIONS), (reference + 3 * source) / 4)  # rescaling is linear here
+    assert mixed.signature.endswith("|anchor:reference+3*zh")
+    with pytest.raises(ValueError, match="anchor: no column of the corpus is called 'en'; take one of reference, zh"):
+        SemanticReward(encoder, anchor="en")(examples, COMPLETIONS)
+    for mix in ({}, {"zh": 0.0}, {"zh": 1.0, "reference": -1.0}):
+        with pytest.raises(ValueError, match="SemanticReward.anchor: .* is no mix"):
+            SemanticReward(encoder, anchor=mix)
+
+
 def test_no_gradient_and_float32_on_the_cpu(encoder) -> None:
     reward = SemanticReward(encoder)
     with torch.enable_grad():

@@ -1,0 +1,44 @@
+"""Does it look like the reference? The papers' ablations."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from semalign_pl.metrics import Bleu4, ChrF, RougeL
+from semalign_pl.rewards.base import Reward
+
+
+class OverlapReward(Reward):
+    """Sentence BLEU-4, chrF++ or ROUGE-L to the reference, in [0, 1].
+
+    Args:
+        metric: bleu4, chrf or rouge_l.
+        language: Code of the language whose profile cuts text into units.
+        weight: Factor in the total reward.
+    """
+
+    def __init__(
+        self, metric: Literal["bleu4", "chrf", "rouge_l"] = "bleu4", language: str = "bo", weight: float = 1.0
+    ) -> None:
+        super().__init__(weight)
+        self.metric = metric
+        self._scorer = {"bleu4": Bleu4, "chrf": ChrF, "rouge_l": RougeL}[metric](language)
+
+    @property
+    def name(self) -> str:
+        """The metric's."""
+        return self.metric
+
+    @property
+    def signature(self) -> str:
+        """Every option that changes the score."""
+        return f"{super().signature}|{self._scorer.signature}"
+
+    def score(self, *, completions: list[str], references: list[str], **_: Any) -> list[float]:
+        """A number from 0 to 1 a completion; an empty reference gives none."""
+        scale = 1.0 if self.metric == "rouge_l" else 100.0
+        scores = self._scorer.per_row(completions, references)
+        return [
+            score / scale if reference.strip() else float("nan")
+            for score, reference in zip(scores, references, strict=True)
+        ]

@@ -1,0 +1,40 @@
+"""Against saying it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semalign_pl.functional.penalties import repeated_ngrams, repetition_penalty
+from semalign_pl.languages import get_language
+from semalign_pl.rewards.base import Reward
+
+
+class RepetitionReward(Reward):
+    """``-p_rep``: a penalty for completions of repeated n-grams (SG-SRL, arXiv 2605.29502).
+
+    Args:
+        language: Code of the language whose profile cuts text into units.
+        n: Units in an n-gram.
+        threshold: Share of repeated n-grams that passes.
+        weight: Factor in the total reward; the paper's is 0.05.
+    """
+
+    def __init__(self, language: str = "bo", n: int = 4, threshold: float = 0.15, weight: float = 0.05) -> None:
+        super().__init__(weight)
+        if n < 1:
+            raise ValueError(f"RepetitionReward.n: there are no {n}-grams; give 1 or more")
+        self.language, self.n, self.threshold = get_language(language), n, threshold
+
+    @property
+    def signature(self) -> str:
+        """Every option that changes the score."""
+        unit = f"unit:{self.language.unit}|lang:{self.language.code}"
+        return f"{super().signature}|n:{self.n}|threshold:{self.threshold:g}|{unit}"
+
+    def score(self, *, completions: list[str], **_: Any) -> Tensor:
+        """``(completions,)`` float32 in [-1, 0]."""
+        ratios = [repeated_ngrams(self.language.segment(text), self.n) for text in completions]
+        return -repetition_penalty(torch.tensor(ratios), self.threshold)
