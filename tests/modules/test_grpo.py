@@ -207,6 +207,42 @@ def test_a_reward_that_scores_some_completions(module) -> None:
     assert metrics["train/reward/length"] == pytest.approx(lengths.mean().item())
 
 
+class Even(Length):
+    """A gate: every second completion passes."""
+
+    gate = True
+
+    def score(self, *, completions, **_):
+        return [float(i % 2 == 0) for i in range(len(completions))]
+
+
+def test_a_gate_multiplies(module) -> None:
+    trained = module()
+    fit(trained, [EXAMPLES], [Length(weight=2.0), Even(weight=5.0)])
+    lengths = torch.tensor([len(text) / 10 for text in trained.out["rollouts"].texts])
+    torch.testing.assert_close(trained.out["rewards"], 2 * lengths * torch.tensor([1.0, 0.0]).repeat(6))
+
+
+def test_normalised_rewards_ignore_their_scale(module) -> None:
+    """Summed first, the larger scale decides; normalised first, the weights do."""
+    gradients = {}
+    for aggregation in ("sum_then_normalize", "normalize_then_sum"):
+        for scale in (0.1, 1000.0):
+
+            class Fourth(Length):
+                factor = scale
+
+                def score(self, *, completions, **_):
+                    return [self.factor * (i % 4 == 0) for i in range(len(completions))]
+
+            trained = module(multi_objective_aggregation=aggregation, beta=0.0)
+            fit(trained, [EXAMPLES], [Length(), Fourth()])
+            gradients[aggregation, scale] = trained.gradients[0]
+    small, large = gradients["normalize_then_sum", 0.1], gradients["normalize_then_sum", 1000.0]
+    assert relative(small, large) < 2e-3  # the 1e-4 beside the standard deviation
+    assert relative(gradients["sum_then_normalize", 0.1], gradients["sum_then_normalize", 1000.0]) > 0.1
+
+
 def test_a_reward_that_scores_nothing_teaches_nothing(module) -> None:
     class Silent(Length):
         def score(self, *, completions, **_):
@@ -231,6 +267,10 @@ def test_the_worlds_randomness_does_not_change_a_step(module) -> None:
 def test_refusals(module) -> None:
     with pytest.raises(ValueError, match="^trainer.callbacks: GRPO needs a reward"):
         fit(module(), [EXAMPLES])
+    with pytest.raises(ValueError, match="^trainer.callbacks: GRPO needs a reward .a gate alone is none"):
+        fit(module(), [EXAMPLES], [Even()])
+    with pytest.raises(ValueError, match=r"^model\.init_args\.multi_objective_aggregation: a gate multiplies"):
+        fit(module(multi_objective_aggregation="normalize_then_sum"), [EXAMPLES], [Length(), Even()])
     with pytest.raises(ValueError, match="^Miscounting.score returned .*11.* scores for 12 completions"):
         fit(module(), [EXAMPLES], [Miscounting()])
     with pytest.raises(ValueError, match=r"^model\.init_args\.temperature: 0\.0 gives K equal samples"):
