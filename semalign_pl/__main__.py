@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] in ("-V", "--version"):
         print(f"semalign {__version__}")
         return 0
-    if os.getcwd() not in sys.path:
+    if argv is None:
         sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
     if args[0] in STAGES:
         from semalign_pl.cli import run
