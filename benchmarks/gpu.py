@@ -22,7 +22,8 @@ def main() -> None:
     """Measure, print and write."""
     import torch
 
-    from semalign_pl.plan.predict import Settings, predict
+    from semalign_pl.plan.predict import predict
+    from semalign_pl.plan.settings import Settings
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)

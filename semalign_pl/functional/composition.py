@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from semalign_pl.functional.advantages import group_advantages
+
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 
 
@@ -39,9 +41,9 @@ def total_reward(parts: Tensor, weights: Sequence[float], gates: Sequence[bool] 
 
 
 def normalised(parts: Tensor, num_generations: int) -> Tensor:
-    """Each reward alone as ``(r - mean) / (std + 1e-4)`` of its group, so that no reward's scale drowns another's.
+    """Each reward alone as its group's advantages, so that no reward's scale drowns another's.
 
-    GDPO (arXiv 2601.05242); the standard deviation is the sample's (n - 1), as in TRL.
+    GDPO (arXiv 2601.05242). A reward that says nothing about a group adds nothing to it.
 
     Args:
         parts: ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one prompt stand together.
@@ -53,8 +55,5 @@ def normalised(parts: Tensor, num_generations: int) -> Tensor:
     >>> normalised(torch.tensor([[0.0, 2.0, 1.0, 1.0]]), 2)
     tensor([[-0.7071,  0.7071,  0.0000,  0.0000]])
     """
-    groups = parts.float().view(len(parts), -1, num_generations)
-    count = (~groups.isnan()).sum(-1, keepdim=True)
-    centred = groups - groups.nanmean(-1, keepdim=True)
-    spread = (centred.square().nansum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return (centred / (spread + 1e-4)).view_as(parts)
+    advantages = group_advantages(parts.flatten(), num_generations).view_as(parts)
+    return advantages.masked_fill(parts.isnan(), float("nan"))

@@ -1,5 +1,6 @@
 """Will it fit? Peak memory of a run, predicted on the meta device without loading a weight."""
 
-from semalign_pl.plan.predict import Plan, predict
+from semalign_pl.plan.predict import predict
+from semalign_pl.plan.settings import Plan, Settings
 
-__all__ = ["Plan", "predict"]
+__all__ = ["Plan", "Settings", "predict"]

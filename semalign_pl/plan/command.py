@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.errors import UsageError, one_line
-from semalign_pl.plan.predict import Plan, Settings, fitted, predict
+from semalign_pl.plan.predict import fitted, predict
+from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.load import LoraSettings
 from semalign_pl.quiet import quieten
 

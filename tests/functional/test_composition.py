@@ -64,3 +64,8 @@ def test_gdpo_is_trls() -> None:
 
 def test_a_group_not_scored_stays_so() -> None:
     assert normalised(torch.tensor([[NAN, NAN, 1.0, 2.0]]), 2).isnan().tolist() == [[True, True, False, False]]
+
+
+def test_the_noise_of_equal_cosines_is_not_blown_up() -> None:
+    noise = torch.tensor([[0.7, 0.7 + 6e-8, 0.7, 0.7 - 6e-8]])
+    assert normalised(noise, 4).tolist() == [[0.0] * 4]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from semalign_pl.functional.losses import nll_sum
-from semalign_pl.plan.predict import Settings
+from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.batching import Rows, micro_batches
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.sample import sample

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny import CPU
 
-from semalign_pl.plan.predict import Settings, fitted, predict
+from semalign_pl.plan.predict import fitted, predict
+from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.tracker import PeakBytes
 from semalign_pl.policy.load import LoraSettings, load_policy
 
