@@ -155,7 +155,6 @@ def _weight_bytes(policy: Policy, weights: Weights) -> int:
     return round(total)
 
 
-@lru_cache
 def _encoder_bytes(name: str) -> int:
     from transformers import AutoModel
 
