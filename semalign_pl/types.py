@@ -17,14 +17,16 @@ class Example:
     Attributes:
         id: Where the row came from, e.g. ``train.jsonl:17`` (1-based line or row).
         prompt: The user's message, template applied; the chat template is not.
-        reference: The wanted completion.
-        columns: The row's other mapped columns; handed to rewards by name.
+        reference: The wanted completion; empty where the corpus has none (source-only text).
+        columns: All of the row's mapped columns; handed to rewards by name.
+        source: The text that the prompt asks about, without the template.
     """
 
     id: str
     prompt: str
     reference: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)

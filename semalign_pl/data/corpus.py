@@ -58,7 +58,8 @@ class CorpusDataModule(LightningDataModule):
         """Names the corpora; nothing is read before a stage needs it.
 
         Args:
-            train: File to train on (.jsonl, .csv, .tsv, .parquet) or hub dataset (owner/name:config@split).
+            train: File to train on (.jsonl, .csv, .tsv, .parquet; .txt for source-only text) or hub dataset
+                (owner/name:config@split).
             validation: The same for validation; no validation without it.
             test: The same for testing and predicting.
             task: What is asked of the model: Translation, Headline, or a Task of your own.
@@ -107,11 +108,10 @@ class CorpusDataModule(LightningDataModule):
         file = self.files[part]
         if not file:
             raise ValueError(
-                f"data.init_args.{part} is not set: name a .jsonl, .csv, .tsv or .parquet file, or a hub dataset "
+                f"data.init_args.{part} is not set: name a .jsonl, .csv, .tsv, .parquet or .txt file, or a hub dataset "
                 "owner/name, there"
             )
-        columns = {field: field for field in self.task.fields} | self.columns
-        rows = list(read(file, columns, split=part).items())
+        rows = list(read(file, self.task.wanted(part, self.columns), split=part).items())
         skip, limit = (self.skip, self.limit) if part == "train" else (0, self.eval_limit)
         if skip >= len(rows):
             raise ValueError(f"data.init_args.skip is {skip}, but {file} has {len(rows)} rows; nothing would be left")

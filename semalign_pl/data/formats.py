@@ -62,6 +62,24 @@ def json_lines(path: Path) -> Iterator[Record]:
         yield number, record
 
 
+def plain(path: Path, columns: set[str]) -> Iterator[Record]:
+    """One text a line, as the one column that is wanted; blank lines are passed over.
+
+    Raises:
+        ValueError: If several columns are wanted.
+    """
+    if len(columns) != 1:
+        raise ValueError(
+            f"{path}: a .txt file holds one text a line, and {len(columns)} columns are wanted "
+            f"({', '.join(sorted(columns))}); give pairs as .jsonl, .csv or .tsv, or train on source text alone with "
+            "data.init_args.task.init_args.source_only: true"
+        )
+    (column,) = columns
+    for number, line in enumerate(text(path).split("\n"), 1):
+        if line.strip():
+            yield number, {column: line.removesuffix("\r")}
+
+
 def separated(path: Path, delimiter: str) -> Iterator[Record]:
     """Cells under a header line, quoted as in CSV; a record is numbered by the line it starts on."""
     # `newline=""` keeps line ends inside quotes, `strict` reports a quote that is never closed.

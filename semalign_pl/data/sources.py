@@ -1,4 +1,4 @@
-"""Corpora as rows of text: a JSONL, CSV, TSV or Parquet file, or a dataset of the Hugging Face hub."""
+"""Corpora as rows of text: a JSONL, CSV, TSV, Parquet or plain text file, or a dataset of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from semalign_pl.data import formats
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
 
 
@@ -20,8 +20,8 @@ def read(source: str, columns: Mapping[str, str], split: str = "train") -> dict[
     The text is handed on as it stands in the file: no normalisation, no stripping.
 
     Args:
-        source: A file (``.jsonl``, ``.json`` with an object a line, ``.csv``, ``.tsv``, each also ``.gz``, or
-            ``.parquet``), a hub dataset ``owner/name``, ``owner/name:config`` or ``owner/name:config@split``, or a
+        source: A file (``.jsonl``, ``.json`` with an object a line, ``.csv``, ``.tsv``, ``.txt`` with one text a line
+            under whatever column is wanted, each also ``.gz``, or ``.parquet``), a hub dataset ``owner/name``, ``owner/name:config`` or ``owner/name:config@split``, or a
             folder laid out like one.
         columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
         split: The split of a hub dataset or folder, where ``source`` names none.
@@ -57,6 +57,8 @@ def _records(source: str, columns: set[str], split: str) -> Iterator[formats.Rec
         return formats.json_lines(path)
     if suffix in (".csv", ".tsv"):
         return formats.separated(path, delimiter="," if suffix == ".csv" else "\t")
+    if suffix == ".txt":
+        return formats.plain(path, columns)
     if path.suffix.lower() == ".parquet":
         return formats.parquet(path, columns)
     raise ValueError(

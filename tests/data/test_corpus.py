@@ -107,7 +107,24 @@ def test_task_and_columns(tmp_path: Path) -> None:
     )
     data.setup("fit")
     row = {"zh": "一", "bo": "ཀ", "topic": "x"}
-    assert data.examples["train"] == [Example("c.tsv:2", "把下面的藏文翻译成中文：ཀ", "一", row)]
+    assert data.examples["train"] == [Example("c.tsv:2", "把下面的藏文翻译成中文：ཀ", "一", row, source="ཀ")]
+
+
+def test_source_only(tmp_path: Path) -> None:
+    (tmp_path / "zh.txt").write_text("一\n\n二\r\n", encoding="utf-8")
+    (tmp_path / "pairs.jsonl").write_text('{"zh": "三", "bo": "ཀ"}\n', encoding="utf-8")
+    task = Translation(source_only=True)
+    for train, sources in (("zh.txt", ["一", "二"]), ("pairs.jsonl", ["三"])):
+        data = CorpusDataModule(str(tmp_path / train), test=str(tmp_path / "pairs.jsonl"), task=task)
+        data.setup("fit")
+        data.setup("test")
+        assert [example.source for example in data.examples["train"]] == sources
+        assert all(e.reference == "" and e.columns == {"zh": e.source} for e in data.examples["train"])
+        assert [example.reference for example in data.examples["test"]] == ["ཀ"]  # what is measured has references
+    with pytest.raises(
+        ValueError, match=r"zh.txt: a .txt file holds one text a line, and 2 columns .*source_only: true"
+    ):
+        CorpusDataModule(str(tmp_path / "zh.txt")).setup("fit")
 
 
 def test_limit_and_skip(corpus: Path) -> None:

@@ -142,7 +142,8 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("cut.jsonl.gz", gzip.compress(jsonl(PAIR) * 99)[:-9], ["not a whole gzip file", "zip it again"]),
     ("plain.csv.gz", b"zh,bo\n", ["not a whole gzip file"]),
     ("fake.parquet", b"hello", ["cannot load it", "Parquet", "write it again"]),
-    ("corpus.txt", jsonl(PAIR), ["unknown suffix '.txt'", ".jsonl"]),
+    ("corpus.md", jsonl(PAIR), ["unknown suffix '.md'", ".jsonl", ".txt"]),
+    ("corpus.txt", jsonl(PAIR), ["2 columns are wanted (bo, zh)", ".jsonl", "source_only"]),
     ("corpus.parquet.gz", b"x", ["unknown suffix '.parquet.gz'", ".parquet"]),
     ("corpus", jsonl(PAIR), ["unknown suffix ''", ".jsonl"]),
 ]  # fmt: skip

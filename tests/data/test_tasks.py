@@ -23,7 +23,7 @@ ROW = {"zh": "第{0}条{source}", "bo": "དོན་ཚན་དང་པོ།
 )
 def test_example(task: Task, prompt: str, reference: str, language: str) -> None:
     row = {**ROW, "xx": "?"}
-    assert task.example(row, "c:1") == Example("c:1", prompt, reference, row)
+    assert task.example(row, "c:1") == Example("c:1", prompt, reference, row, row[task.fields[0]])
     assert task.target_language == language
     assert task.example(row, "c:1").columns is not row
 
