@@ -21,8 +21,8 @@ def read(source: str, columns: Mapping[str, str], split: str = "train") -> dict[
 
     Args:
         source: A file (``.jsonl``, ``.json`` with an object a line, ``.csv``, ``.tsv``, ``.txt`` with one text a line
-            under whatever column is wanted, each also ``.gz``, or ``.parquet``), a hub dataset ``owner/name``, ``owner/name:config`` or ``owner/name:config@split``, or a
-            folder laid out like one.
+            under whatever column is wanted, each also ``.gz``, or ``.parquet``), a hub dataset ``owner/name``,
+            ``owner/name:config`` or ``owner/name:config@split``, or a folder laid out like one.
         columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
         split: The split of a hub dataset or folder, where ``source`` names none.
 

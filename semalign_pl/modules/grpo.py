@@ -130,15 +130,7 @@ class GRPOModule(AlignModule):
         profile = Profile(self.device)
         with self.step_randomness() as seed:
             with profile.phase("rollout"):
-                rollouts = sample(
-                    self.policy,
-                    self.encode(batch),
-                    num_generations=self.num_generations,
-                    max_new_tokens=self.max_new_tokens,
-                    seed=seed,
-                    rows=self.rollout_rows,
-                    **self.sampling,
-                )
+                rollouts = self.rollouts(batch, self.num_generations, seed)
             with profile.phase("reward"):
                 parts = self.score_rollouts(batch, rollouts)
             rewards = self.total(parts)
@@ -150,6 +142,24 @@ class GRPOModule(AlignModule):
             profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
         return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": self._named(parts)}
+
+    def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
+        """Completions as training samples them.
+
+        Args:
+            batch: The examples.
+            num_generations: Completions of each.
+            seed: Source of all randomness; no other is touched.
+        """
+        return sample(
+            self.policy,
+            self.encode(batch),
+            num_generations=num_generations,
+            max_new_tokens=self.max_new_tokens,
+            seed=seed,
+            rows=self.rollout_rows,
+            **self.sampling,
+        )
 
     def score_rollouts(self, batch: list[Example], rollouts: Rollouts) -> Tensor:
         """Every reward's score of every rollout.

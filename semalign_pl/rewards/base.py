@@ -72,8 +72,7 @@ class Reward(Callback, ABC):
         Raises:
             ValueError: If ``score`` returns another number of scores.
         """
-        names = set.intersection(*(set(e.columns) for e in examples)) if examples else set()
-        columns: dict[str, Any] = {name: [e.columns[name] for e in examples] for name in sorted(names)}
+        columns: dict[str, Any] = columns_of(examples)
         with torch.no_grad():
             scores = self.score(
                 prompts=[e.prompt for e in examples],
@@ -90,3 +89,13 @@ class Reward(Callback, ABC):
                 "completions; return one number (or None) a completion"
             )
         return scores
+
+
+def columns_of(examples: Sequence[Example]) -> dict[str, list[str]]:
+    """The columns that all examples have, by name.
+
+    Args:
+        examples: Of one corpus.
+    """
+    names = set.intersection(*(set(e.columns) for e in examples)) if examples else set()
+    return {name: [e.columns[name] for e in examples] for name in sorted(names)}

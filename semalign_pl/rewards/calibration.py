@@ -1,0 +1,92 @@
+"""The threshold tau from what the policy writes when the stage begins."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from semalign_pl.types import Example
+
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How tau is calibrated: the papers' "minimal semantic adequacy of the cold-start phase" (arXiv 2605.14366).
+
+    How that minimum is picked is silent there. A low quantile stands in for it: the least of n samples falls with n.
+
+    Attributes:
+        quantile: Of the similarities of the starting policy's own completions; 0 takes the least.
+        samples: Completions, one each of as many training prompts, sampled as in training.
+    """
+
+    quantile: float = 0.05
+    samples: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse what is no quantile or no sample."""
+        if not 0 <= self.quantile < 1:
+            raise ValueError(f"tau.quantile: {self.quantile} is no quantile to use; give a number in [0, 1), e.g. 0.05")
+        if self.samples < 1:
+            raise ValueError(f"tau.samples: {self.samples} completions tell nothing; give e.g. 256")
+
+
+def calibrate(
+    wanted: Calibration,
+    trainer: Trainer,
+    pl_module: LightningModule,
+    cosines: Callable[[list[Example], list[str]], Tensor],
+) -> float:
+    """Sample from the policy as it is, and take the quantile of the similarities.
+
+    Nothing of the training changes by it: sampling has a generator of its own.
+
+    Args:
+        wanted: Quantile and number.
+        trainer: Its data module holds the training examples.
+        pl_module: Has ``rollouts(batch, num_generations, seed)``.
+        cosines: Examples and a completion of each to ``(completions,)`` float32.
+
+    Returns:
+        The threshold, in [-1, 1); the same on every rank.
+
+    Raises:
+        ValueError: If there is nothing to sample from, or the quantile is 1.
+    """
+    from rich.progress import track
+
+    module: Any = pl_module
+    drawn = _drawn(trainer, wanted.samples, module.seed)
+    found = []
+    for start in track(range(0, len(drawn), CHUNK), description="calibrating tau", transient=True):
+        batch = drawn[start : start + CHUNK]
+        found.append(cosines(batch, module.rollouts(batch, num_generations=1, seed=start).texts).cpu())
+    tau = float(torch.cat(found).double().quantile(wanted.quantile))
+    if tau > 1 - 1e-4:
+        raise ValueError(
+            f"tau.quantile: {wanted.quantile:g} of the starting policy's completions are as good as the reference, so "
+            "nothing is left to reward above it; give a lower quantile, or a number for tau"
+        )
+    return trainer.strategy.broadcast(tau)
+
+
+def _drawn(trainer: Trainer, count: int, seed: int) -> Sequence[Example]:
+    examples = training_examples(trainer)
+    if not examples:
+        raise ValueError(
+            "tau: there are no training examples to calibrate on (CorpusDataModule has them); give a number"
+        )
+    rows = random.Random(f"tau {seed}").sample(range(len(examples)), min(count, len(examples)))
+    return [examples[row] for row in sorted(rows)]
+
+
+def training_examples(trainer: Trainer) -> Sequence[Example]:
+    """The data module's training examples; none where a user's own data module keeps them elsewhere."""
+    return getattr(getattr(trainer, "datamodule", None), "examples", {}).get("train", [])
