@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -120,6 +121,15 @@ class GRPOModule(AlignModule):
         """The rewards among the trainer's callbacks."""
         callbacks: list[Any] = getattr(self.trainer, "callbacks", [])
         return [c for c in callbacks if isinstance(c, Reward)]
+
+    @property
+    def beta(self) -> float:
+        """Weight of the KL to the reference; a callback may set it between steps."""
+        return self.objective.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self.objective = replace(self.objective, beta=value)
 
     def updates_per_batch(self) -> int:
         """Optimiser steps a batch."""

@@ -17,10 +17,14 @@ from semalign_pl.types import Score
 class Probe(Callback, ABC):
     """Measures the policy's general ability every N steps and in a test, without ever changing the training.
 
-    Subclass it and give ``measure``; the base sees to eval mode, gradients and random state.
+    Subclass it and give ``measure``; the base sees to eval mode, gradients and random state. A callback that wants to
+    act on what was measured in training has a method ``on_probe_end(trainer, pl_module, scores)``.
 
     Args:
         every_n_steps: Measure during training after every so many optimiser steps; ``None``: only in a test.
+
+    Attributes:
+        scores: What a test measured, by name.
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
@@ -42,7 +46,15 @@ class Probe(Callback, ABC):
             Scores by name, e.g. ``cmrc_f1``.
         """
 
-    def _measure(self, pl_module: LightningModule) -> dict[str, Score]:
+    def run(self, pl_module: LightningModule) -> dict[str, Score]:
+        """Measure the policy of a module now.
+
+        Args:
+            pl_module: Has the policy.
+
+        Returns:
+            Scores by name.
+        """
         policy = policy_of(pl_module)
         devices = [policy.device] if policy.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), policy.inference():
@@ -58,17 +70,21 @@ class Probe(Callback, ABC):
         """Measure and log under ``probe/`` when another N steps are over."""
         step, every = trainer.global_step, self.every_n_steps
         if every is not None and step // every > self._measured_at // every:
-            values = {f"probe/{name}": score.value for name, score in self._measure(pl_module).items()}
+            scores = self.run(pl_module)
+            values = {f"probe/{name}": score.value for name, score in scores.items()}
             # Once, to the loggers: Lightning would repeat the last value in every later row of the epoch. The callbacks
             # that monitor a value still find it.
             pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            for callback in getattr(trainer, "callbacks", []):
+                if hasattr(callback, "on_probe_end"):
+                    callback.on_probe_end(trainer, pl_module, scores)
         self._measured_at = step
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure for the test's results."""
-        self.scores = self._measure(pl_module)
+        self.scores = self.run(pl_module)
 
 
 def existing_file(option: str, path: str) -> Path:

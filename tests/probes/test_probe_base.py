@@ -66,7 +66,7 @@ def test_modes_and_random_state_are_restored(base: str, fails: bool) -> None:
     probe = Meddler()
     probe.fails = fails
     try:
-        probe._measure(module)
+        probe.run(module)
     except RuntimeError:
         assert fails
     assert [m.training for m in module.policy.modules()] == before and True in before and False in before

@@ -1,0 +1,200 @@
+"""Lose no more than the user is willing to lose."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from semalign_pl.functional.multiplier import budget_used, next_multiplier
+from semalign_pl.probes.base import Probe
+from semalign_pl.types import Score
+
+log = logging.getLogger(__name__)
+
+
+class TaxBudget(Callback):
+    """Steers GRPO's KL weight by the probes, so that the stage ends within a budget of what may be lost.
+
+    The budget is a constraint on what the probes measure, and the KL to the policy that the stage began with is what
+    holds it: ``beta`` is its Lagrange multiplier (dual ascent, functional/multiplier.py), moved each time a probe has
+    measured, by the part of the budget that is used up most. Changes count from where the stage began, which is
+    measured first. If the run ends beyond its budget all the same, that is said, and how far.
+
+    Needs probes with ``every_n_steps`` among the callbacks. Writes ``RUN/tax_budget.json``: each measurement with the
+    share used and the beta it led to.
+
+    Args:
+        budget: By a probe's score, the change from the start of the stage that is allowed: {cmrc_f1: -1.0} may fall by
+            one point, {nll_change_mean: 0.1} may rise by 0.1 nats.
+        beta_min: Least KL weight; left out, the one that the module has.
+        beta_max: Greatest KL weight.
+        target: Share of the budget to settle at; the rest is room for the probes' noise and for what beta does late.
+        rate: How fast beta follows: each measurement multiplies it by exp(rate * (share used - target)).
+    """
+
+    def __init__(
+        self,
+        budget: dict[str, float],
+        beta_min: float | None = None,
+        beta_max: float = 10.0,
+        target: float = 0.7,
+        rate: float = 2.0,
+    ) -> None:
+        super().__init__()
+        zero = next((name for name, allowed in budget.items() if allowed == 0), None)
+        if not budget or zero is not None:
+            raise ValueError(
+                f"TaxBudget.budget: {f'{zero}: 0 can be kept by no training' if budget else 'is empty'}; give the "
+                "change allowed, e.g. {cmrc_f1: -1.0, nll_change_mean: 0.1}"
+            )
+        if not 0 < target <= 1:
+            raise ValueError(f"TaxBudget.target: {target} is no share of the budget; give a number in (0, 1], e.g. 0.7")
+        if rate <= 0:
+            raise ValueError(f"TaxBudget.rate: {rate} would not lead beta to the budget; give e.g. 2.0")
+        self.budget, self.beta_min, self.beta_max, self.target, self.rate = budget, beta_min, beta_max, target, rate
+        self.start: dict[str, float] = {}
+        self.now: dict[str, float] = {}
+        self.beta: float | None = None
+        self.history: list[dict[str, Any]] = []
+        self._before = (0.0, 0.0)  # beta and share used at the step measured before the last
+
+    @property
+    def used(self) -> dict[str, float]:
+        """Share of each budget that is used up now."""
+        return budget_used(self.start, self.now, self.budget)
+
+    # -- hooks -------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure where the stage begins; on resuming, go on with what it was.
+
+        Raises:
+            ValueError: If there is no KL weight to steer, its bounds are none, or no probe measures what is budgeted.
+        """
+        module: Any = pl_module
+        if self.beta is None:
+            self._begin(trainer, module)
+        module.beta = self.beta
+
+    def _begin(self, trainer: Trainer, module: Any) -> None:
+        self.beta = getattr(module, "beta", 0.0)
+        low = self.beta if self.beta_min is None else self.beta_min
+        if not self.beta or not 0 < low <= self.beta <= self.beta_max:
+            raise ValueError(
+                f"TaxBudget: beta_min {low:g} <= model.init_args.beta {self.beta:g} <= beta_max {self.beta_max:g} does "
+                "not hold above 0; it steers the KL weight of GRPOModule between the two, so start from e.g. beta: 0.04"
+            )
+        self.beta_min = low
+        log.warning("TaxBudget: measuring what there is to lose")
+        scores = {name: score.value for probe in _probes(trainer) for name, score in probe.run(module).items()}
+        missing = next((name for name in self.budget if name not in scores), None)
+        if missing is not None:
+            there = ", ".join(scores) or "no probe with every_n_steps"
+            raise ValueError(
+                f"TaxBudget.budget: nothing measures {missing!r} during training (there is {there}); list a probe for "
+                "it under trainer.callbacks, with every_n_steps"
+            )
+        self.start = {name: scores[name] for name in self.budget}
+        self.now = dict(self.start)
+        self._note(trainer.global_step)
+
+    def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, Score]) -> None:
+        """Move beta by what a probe has just measured; once a step, however many probes measure at it."""
+        fresh = {name: score.value for name, score in scores.items() if name in self.budget}
+        if not fresh:
+            return
+        assert self.beta is not None and self.beta_min is not None, "probes measure in training after its start"
+        if self.history[-1]["step"] == trainer.global_step:
+            self.history.pop()
+        else:
+            self._before = (self.beta, max(self.used.values()))
+        self.now |= fresh
+        used = max(self.used.values())
+        bounds = {"low": self.beta_min, "high": self.beta_max}
+        beta, before = self._before
+        self.beta = next_multiplier(beta, used, before, target=self.target, rate=self.rate, **bounds)
+        module: Any = pl_module
+        module.beta = self.beta
+        self._note(trainer.global_step)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Log the step's beta, and the share of the budget that is used."""
+        assert self.beta is not None, "set when training started"
+        values = {"train/beta": self.beta, "train/budget_used": max(self.used.values())}
+        pl_module.log_dict(values, batch_size=1, sync_dist=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure once more where the last measurement is not of the last step; write, print, and say if it failed."""
+        if self.history[-1]["step"] != trainer.global_step:
+            for probe in _probes(trainer):
+                self.now |= {name: s.value for name, s in probe.run(pl_module).items() if name in self.budget}
+            self._note(trainer.global_step)
+        if not trainer.is_global_zero:
+            return
+        kept = max(self.used.values()) <= 1
+        settings = {"beta_min": self.beta_min, "beta_max": self.beta_max, "target": self.target, "rate": self.rate}
+        record = {"budget": self.budget, "start": self.start, "kept": kept, **settings, "history": self.history}
+        path = Path(trainer.default_root_dir) / "tax_budget.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        _print(self, kept)
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stage began, where it is, and the multiplier."""
+        return {
+            "start": self.start,
+            "now": self.now,
+            "beta": self.beta,
+            "beta_min": self.beta_min,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them.
+
+        Raises:
+            ValueError: If the checkpoint was trained under a budget of other scores.
+        """
+        if set(state_dict["start"]) != set(self.budget):
+            raise ValueError(
+                f"TaxBudget.budget: the checkpoint was trained under a budget of {', '.join(state_dict['start'])}, not "
+                f"{', '.join(self.budget)}; name the same scores, or start a new run from its adapter folder"
+            )
+        self.start, self.now = dict(state_dict["start"]), dict(state_dict["now"])
+        self.beta, self.beta_min = state_dict["beta"], state_dict["beta_min"]
+        self.history = list(state_dict["history"])
+
+    def _note(self, step: int) -> None:
+        self.history.append({"step": step, "values": dict(self.now), "used": self.used, "beta": self.beta})
+
+
+def _probes(trainer: Trainer) -> list[Probe]:
+    callbacks: list[Any] = getattr(trainer, "callbacks", [])
+    return [c for c in callbacks if isinstance(c, Probe) and c.every_n_steps is not None]
+
+
+def _print(budget: TaxBudget, kept: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("score", "start", "end", "change", "allowed", "used", title="tax budget")
+    for name, allowed in budget.budget.items():
+        start, now = budget.start[name], budget.now[name]
+        share = f"{budget.used[name]:.0%}"
+        table.add_row(name, f"{start:.4g}", f"{now:.4g}", f"{now - start:+.4g}", f"{allowed:+g}", share)
+    console = Console()
+    console.print(table)
+    if kept:
+        console.print(f"The budget was kept; beta ended at {budget.beta:.3g}.")
+    else:
+        console.print(
+            f"[bold red]The budget was not kept[/]: beta ended at {budget.beta:.3g} (greatest {budget.beta_max:g}). "
+            "Raise beta_max or rate, measure more often (every_n_steps), lower the learning rate, or allow more."
+        )
