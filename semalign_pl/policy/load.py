@@ -60,7 +60,7 @@ def load_policy(
     check_folder("model.init_args.base", base)
     if adapter is not None:
         check_adapter(adapter, lora)
-    model, tokenizer = _load_base(base, weights, device)
+    model, tokenizer = load_causal_lm("model.init_args.base", base, weights, device)
     if adapter is None:
         settings = lora or LoraSettings()
         modules = settings.target_modules
@@ -93,7 +93,21 @@ def load_policy(
     return policy
 
 
-def _load_base(base: str, weights: Weights, device: torch.device):  # noqa: ANN202
+def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> tuple[Any, Any]:
+    """Load a frozen causal LM and its tokenizer.
+
+    Args:
+        option: The YAML key, for the message.
+        base: Hub id or folder.
+        weights: ``nf4``, ``bf16`` or ``fp32``.
+        device: Where the weights go.
+
+    Returns:
+        The model, in eval mode, and the tokenizer.
+
+    Raises:
+        ValueError: If it cannot be loaded.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -114,8 +128,8 @@ def _load_base(base: str, weights: Weights, device: torch.device):  # noqa: ANN2
     except (OSError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"model.init_args.base: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and "
-            "weights of a causal LM, or a hub id that this machine can reach."
+            f"{option}: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and weights of "
+            "a causal LM, or a hub id that this machine can reach."
         ) from error
     for module in model.modules():
         # On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a weight at its first forward in eval mode into a layout

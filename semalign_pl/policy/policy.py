@@ -62,11 +62,7 @@ class Policy(nn.Module):
             ``(tokens, vocabulary)``.
         """
         lm: Any = self.model.get_base_model()
-        config = lm.config.get_text_config()
-        logits = lm.get_output_embeddings()(hidden)
-        logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
-        cap = getattr(config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        return finished_logits(lm.get_output_embeddings()(hidden), lm.config.get_text_config())
 
     def logprobs(self, hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of tokens under the states that predict them, and the entropy there.
@@ -188,6 +184,21 @@ class Policy(nn.Module):
             One string each; an incomplete byte sequence shows as U+FFFD, which no language profile accepts.
         """
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def finished_logits(logits: Tensor, config: Any) -> Tensor:
+    """What a causal LM does to logits behind its head: Granite and Cohere scale them, Gemma 2 caps them.
+
+    Args:
+        logits: Any shape, as the linear head gave them.
+        config: The text model's.
+
+    Returns:
+        The same shape.
+    """
+    logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def policy_of(pl_module: Any) -> Policy:
