@@ -51,7 +51,7 @@ def main(out: Path) -> None:
         for stage, file in RECIPES.items():
             for name, hub in MODELS.items():
                 asked = settings_of(recipe(stage, name, Path(folder)))
-                asked = replace(asked, encoders=tuple(str(Path(folder) / encoder) for encoder in asked.encoders))
+                asked = replace(asked, encoders=tuple((str(Path(folder) / own), size) for own, size in asked.encoders))
                 for card in CARDS_GIB:
                     proposed, plan = proposal(asked, card * 2**30)
                     path = out / f"{name}-{card}gb" / f"{stage}.yaml"

@@ -88,7 +88,11 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     stage: Any = "grpo" if "num_generations" in model else "sft"
     generations = model.num_generations if stage == "grpo" else 1
     trainer = config.trainer
-    rewards = [c for c in trainer.callbacks or [] if c.class_path.endswith("SemanticReward")]
+    cuda = str(trainer.accelerator) in ("gpu", "cuda")
+    rewards = {
+        c.class_path.rsplit(".", 1)[-1]: c.init_args for c in trainer.callbacks or [] if "Reward" in c.class_path
+    }
+    encoders = {"SemanticReward": 2 if cuda else 4, "CrossEncoderReward": 4}  # bytes a weight
     names = ("temperature", "top_p", "top_k", "min_p")
     return Settings(
         base=model.base,
@@ -104,9 +108,10 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         micro_batch_tokens=model.micro_batch_tokens,
         recompute=model.recompute,
         mixed=str(trainer.precision) == "bf16-mixed",
-        encoders=tuple(str(c.init_args.encoder) for c in rewards),
+        encoders=tuple((str(rewards[kind].encoder), size) for kind, size in encoders.items() if kind in rewards),
+        judges=tuple((str(r.judge), r.weights) for kind, r in rewards.items() if kind == "RerankerReward"),
         sampling=tuple((name, model[name]) for name in names) if stage == "grpo" else (),
-        cuda=str(trainer.accelerator) in ("gpu", "cuda"),
+        cuda=cuda,
     )
 
 

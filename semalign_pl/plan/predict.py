@@ -54,9 +54,9 @@ def predict(settings: Settings) -> Plan:
     head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
     # Each is run with nothing but what it depends on, so that a search over settings runs it once for each.
     rollout, cache = _rollout(replace(settings, micro_batch_tokens=0, recompute=False))
-    update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=()))
+    update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=(), judges=()))
     return Plan(
-        weights=_weight_bytes(policy, settings.weights),
+        weights=_weight_bytes(policy.model.get_base_model(), settings.weights),
         adapters=sum(4 * p.numel() for p in adapters),
         optimiser=2 * trained,
         gradients=trained,
@@ -64,7 +64,8 @@ def predict(settings: Settings) -> Plan:
         rollout=rollout + dequantised if rollout else 0,
         activations=update - trained - head + dequantised,
         head=head,
-        encoder=sum(_encoder_bytes(name) for name in settings.encoders),
+        encoder=sum(_encoder_bytes(name, size) for name, size in settings.encoders)
+        + sum(_judge_bytes(name, weights, settings.cuda) for name, weights in settings.judges),
     )
 
 
@@ -139,8 +140,7 @@ def _meta_policy(settings: Settings) -> Policy:
     return Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,))
 
 
-def _weight_bytes(policy: Policy, weights: Weights) -> int:
-    lm: Any = policy.model.get_base_model()
+def _weight_bytes(lm: Any, weights: Weights) -> int:
     head = lm.get_output_embeddings().weight
     linears = {
         id(module.weight)
@@ -155,13 +155,22 @@ def _weight_bytes(policy: Policy, weights: Weights) -> int:
     return round(total)
 
 
-def _encoder_bytes(name: str) -> int:
+def _encoder_bytes(name: str, bytes_each: int) -> int:
     from transformers import AutoModel
 
     inner = Path(name) / "0_Transformer"
     config = _config("SemanticReward.encoder", str(inner) if inner.is_dir() else name)
     with torch.device("meta"):
-        return sum(p.nbytes for p in AutoModel.from_config(config).parameters())
+        return sum(p.numel() for p in AutoModel.from_config(config).parameters()) * bytes_each
+
+
+def _judge_bytes(name: str, weights: Weights, cuda: bool) -> int:
+    from transformers import AutoModelForCausalLM
+
+    dtype = _dtype(Settings(base=name, stage="grpo", weights=weights, cuda=cuda))
+    with torch.device("meta"):
+        lm = AutoModelForCausalLM.from_config(_config("RerankerReward.judge", name), dtype=dtype).requires_grad_(False)
+    return _weight_bytes(lm, weights)
 
 
 def _config(option: str, name: str) -> Any:

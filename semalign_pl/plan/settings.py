@@ -26,7 +26,8 @@ class Settings:
         micro_batch_tokens: Budget of a forward and backward.
         recompute: Activations are computed again in backward.
         mixed: Run under bf16 autocast, on a base held in bfloat16.
-        encoders: Hub ids or folders of the rewards' encoders.
+        encoders: Hub ids or folders of the rewards' encoders, and bytes a weight.
+        judges: Hub ids or folders of the rewards' judges, and how they are held.
         sampling: Temperature, top_p, top_k and min_p.
         cuda: For a GPU, where compute is bfloat16 under NF4.
     """
@@ -44,7 +45,8 @@ class Settings:
     micro_batch_tokens: int = 4096
     recompute: bool = False
     mixed: bool = False
-    encoders: tuple[str, ...] = ()
+    encoders: tuple[tuple[str, int], ...] = ()
+    judges: tuple[tuple[str, Weights], ...] = ()
     sampling: tuple[tuple[str, Any], ...] = ()
     cuda: bool = False
 
@@ -62,7 +64,7 @@ class Plan:
         rollout: One batch of rollouts at its worst, cache included.
         activations: One micro-batch's forward and backward at its worst, head and gradients apart.
         head: Logits of one chunk.
-        encoder: The rewards' encoders.
+        encoder: The rewards' encoders and judges.
     """
 
     weights: int

@@ -69,6 +69,22 @@ def test_an_encoder_that_is_not_there_yet(recipe, tmp_path, monkeypatch, capsys)
     assert "SemanticReward.encoder: no config of 'models/cino-bo-zh' can be read" in capsys.readouterr().err
 
 
+def test_every_model_of_a_reward_is_counted(recipe, base, tmp_path, monkeypatch) -> None:
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    extra = [
+        {"class_path": "CrossEncoderReward", "init_args": {"encoder": base}},
+        {"class_path": "RerankerReward", "init_args": {"judge": base, "weights": "bf16"}},
+    ]
+    Path("extra.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": extra}}))
+    alone, judged = settings_of(recipe), settings_of([*recipe, "--config", "extra.yaml"])
+    assert alone.cuda and predict(alone).encoder == 2 * AutoModel.from_pretrained(base).num_parameters()
+    more = 4 * AutoModel.from_pretrained(base).num_parameters()
+    more += 2 * AutoModelForCausalLM.from_pretrained(base).num_parameters()
+    assert predict(judged).encoder - predict(alone).encoder == more
+
+
 def test_amounts_of_memory() -> None:
     assert memory_bytes("12GiB") == memory_bytes("12 GB") == memory_bytes("12g") == 12 * 2**30
     assert memory_bytes("800MiB") == 800 * 2**20 and memory_bytes("1000") == 1000
