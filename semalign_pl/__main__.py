@@ -15,11 +15,11 @@ HELP = f"""semalign {__version__}: teach a language model a low-resource languag
 usage: semalign COMMAND [--config FILE.yaml] [--KEY VALUE …]
 
 commands
-  fit        train one stage: SFTModule (cold start, strong SFT) or GRPOModule (semantic RL)
+  fit        train one stage: SFTModule (cold start, strong SFT), GRPOModule (semantic RL), EmbedderModule (reward)
   validate   score a policy on the validation corpus
   test       score a policy on the test corpus, probes included; writes results.json and predictions.jsonl
   predict    write predictions.jsonl without scoring
-  study      base, cold start, strong SFT and semantic GRPO side by side: the table, the picture, the report
+  study      systems side by side, the paper's or those of a study.yaml: the table, the picture, the report
   plan       will it fit? a recipe's peak memory by part, and settings that fit a card (--memory 12GiB)
   report     make table, picture and HTML report again from a study's folder
 

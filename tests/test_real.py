@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_real_pairs_sft_grpo_test(shared, tmp_path, monkeypatch):
+def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, tmp_path, monkeypatch):
     from semalign_pl.toy.write import write
 
     # The configs name their files relative to the checkout; a link each puts a temporary folder in its place.
@@ -52,3 +52,11 @@ def test_real_pairs_sft_grpo_test(shared, tmp_path, monkeypatch):
     results = json.loads(Path("runs/real/grpo/results.json").read_text(encoding="utf-8"))
     assert results["run"]["rows"] == len(dev) == 99
     assert "questions:50|" in results["metrics"]["cmrc_f1"]["signature"]
+
+    alone = ["--config", "configs/real/source_only.yaml", "--model.init_args.max_new_tokens", "64"]
+    assert main(["fit", *alone, "--trainer.max_steps", "1", "--data.init_args.limit", "8", *quick]) == 0
+    completions = [json.loads(line) for line in Path("runs/real/source_only/completions.jsonl").open(encoding="utf-8")]
+    assert len(completions) == 2 * 4 and {row["reference"] for row in completions} == {""}
+    adapter = ["--model.init_args.adapter", "runs/real/source_only/adapter"]
+    recover = ["--trainer.default_root_dir", "runs/real/recover", "--trainer.max_steps", "1"]
+    assert main([*sft, *adapter, *recover, *quick]) == 0

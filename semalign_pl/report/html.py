@@ -12,7 +12,7 @@ from typing import Any
 from .curves import REWARD, reward_curves
 from .files import read_logs, read_samples
 from .picture import quality_against_tax
-from .results import Column, Metric, Results, column_of, load_results, parse, title_of
+from .results import Column, Metric, Results, column_of, load_results, parse
 from .sentence import verdict
 from .table import grid
 
@@ -49,7 +49,7 @@ def write_report(folder: Path) -> Path:
         numbers=_numbers(parsed),
         facts=_facts(parsed.run),
         similarity=column_of("semantic_similarity"),
-        title_of=title_of,
+        title_of=parsed.title_of,
     )
     path = folder / PAGE
     path.write_text(page, encoding="utf-8")
@@ -81,7 +81,7 @@ def _curves(folder: Path, parsed: Results) -> dict[str, tuple[str, list[str]]]:
     for system in parsed.systems:
         logs = {seed: rows for seed, rows in read_logs(folder, system).items() if any(map(_has_reward, rows))}
         if logs:
-            curves[title_of(system)] = _data_uri(reward_curves(logs)), [seed for seed in logs if seed]
+            curves[parsed.title_of(system)] = _data_uri(reward_curves(logs)), [seed for seed in logs if seed]
     return curves
 
 
@@ -92,7 +92,7 @@ def _has_reward(row: Mapping[str, str | None]) -> bool:
 def _numbers(parsed: Results) -> list[tuple[str, Column, Metric]]:
     """Every number, for the list of signatures."""
     return [
-        (title_of(system), column_of(name), metric)
+        (parsed.title_of(system), column_of(name), metric)
         for system, metrics in parsed.systems.items()
         for name, metric in metrics.items()
     ]

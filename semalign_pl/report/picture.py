@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .curves import reward_curves
 from .figure import INK, QUIET, clean, new_figure, place_labels, say, to_png
-from .results import BASE, COLD_START, QUALITY, Column, Metric, Results, column_of, parse, title_of
+from .results import BASE, QUALITY, Column, Metric, Results, column_of, parse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ Points = dict[str, tuple[Metric, Metric]]
 
 __all__ = ["quality_against_tax", "reward_curves"]
 
-FINISHED = ("strong_sft", "semantic_grpo")
 STYLES = {
     "base": ("#666666", "o"),
     "cold_start": ("#E69F00", "s"),
@@ -26,7 +25,7 @@ STYLES = {
     "semantic_grpo": ("#0072B2", "D"),
 }
 OTHER_MARKERS = "vPXph*"
-OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#000000")
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#000000", "#D55E00", "#0072B2")
 ZERO_FOR_BASE = ("nll_change_mean", "nll_change_p90", "kl_mean")
 
 
@@ -60,7 +59,7 @@ def quality_against_tax(
     figure.supxlabel(_footnote(parsed), fontsize=7.5, color=QUIET)
     figure.draw_without_rendering()
     for axes, drawn in zip(panels, points, strict=True):
-        _label(axes, drawn)
+        _label(axes, drawn, parsed)
     path_png.write_bytes(to_png(figure))
     return path_png
 
@@ -96,8 +95,8 @@ def _draw(axes: Axes, parsed: Results, quality: Column, tax: Column) -> Points:
         )
     if BASE in points:
         axes.axvline(points[BASE][0].value, color=QUIET, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
-    for system, start, end in _arrows(points):
-        shape = {"arrowstyle": "-|>", "color": STYLES[system][0], "alpha": 0.55, "shrinkA": 7, "shrinkB": 7}
+    for system, start, end in arrows(points, parsed):
+        shape = {"arrowstyle": "-|>", "color": style_of(system, parsed)[0], "alpha": 0.55, "shrinkA": 7, "shrinkB": 7}
         axes.annotate("", xy=end, xytext=start, arrowprops=shape, zorder=3)
     axes.margins(0.2, 0.16)
     axes.set_xlabel(tax.axis, fontsize=9, color=INK)
@@ -110,7 +109,7 @@ def _draw(axes: Axes, parsed: Results, quality: Column, tax: Column) -> Points:
 
 
 def style_of(system: str, parsed: Results) -> tuple[str, str]:
-    """Colour and marker; the four systems of the study always have theirs."""
+    """Colour and marker; the paper's four systems always have theirs."""
     if system in STYLES:
         return STYLES[system]
     number = [other for other in parsed.systems if other not in STYLES].index(system)
@@ -126,13 +125,13 @@ def _error(metric: Metric) -> list[list[float]] | None:
     return [[max(0.0, metric.value - metric.ci[0])], [max(0.0, metric.ci[1] - metric.value)]]
 
 
-def _arrows(points: Points) -> list[tuple[str, tuple[float, float], tuple[float, float]]]:
-    """From the cold start to each finished system: (system, start, end)."""
-    ends = {system: (x.value, y.value) for system, (x, y) in points.items()}
-    return [(s, ends[COLD_START], ends[s]) for s in FINISHED if COLD_START in ends and s in ends]
+def arrows(points: Points, parsed: Results) -> list[tuple[str, tuple[float, float], tuple[float, float]]]:
+    """From each system to those that went on from it, base left out: (system, start, end)."""
+    ends = {system: (x.value, y.value) for system, (x, y) in points.items() if system != BASE}
+    return [(s, ends[start], ends[s]) for s, start in parsed.starts.items() if start in ends and s in ends]
 
 
-def _label(axes: Axes, points: Points) -> None:
+def _label(axes: Axes, points: Points, parsed: Results) -> None:
     """Names the points, clear of markers, error bars and arrows."""
     from matplotlib.patheffects import withStroke
 
@@ -145,12 +144,14 @@ def _label(axes: Axes, points: Points) -> None:
         "parse_math": False,
         "annotation_clip": False,
     }
-    labels = [axes.annotate(title_of(s), (x.value, y.value), (0, 0), zorder=5, **text) for s, (x, y) in points.items()]
+    labels = [
+        axes.annotate(parsed.title_of(s), (x.value, y.value), (0, 0), zorder=5, **text) for s, (x, y) in points.items()
+    ]
     obstacles = [box for point in points.values() for box in _boxes(axes, *point)]
     if BASE in points:
         bottom, top = axes.get_ylim()
         obstacles.append(_box(axes, (points[BASE][0].value, bottom), (0, top - bottom), 2))
-    for _, (x0, y0), (x1, y1) in _arrows(points):
+    for _, (x0, y0), (x1, y1) in arrows(points, parsed):
         steps = [i / 24 for i in range(1, 24)]
         obstacles += [_box(axes, (x0 + t * (x1 - x0), y0 + t * (y1 - y0)), (0, 0), 4) for t in steps]
     place_labels(axes, labels, obstacles)

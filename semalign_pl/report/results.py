@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-BASE, COLD_START = "base", "cold_start"
+BASE = "base"
 REMEDY = "Run the study again, or point the report at the folder that holds its results.json"
 METRIC_FORM = '{"value": number, "ci": [low, high] or null, "signature": text}'
 SYSTEM_TITLES = {
     BASE: "Base",
-    COLD_START: "Cold start",
+    "cold_start": "Cold start",
     "strong_sft": "Strong SFT",
     "semantic_grpo": "Semantic GRPO",
 }
@@ -92,11 +92,6 @@ def column_of(name: str) -> Column:
     return COLUMNS.get(name) or Column(name, name.replace("_", " "))
 
 
-def title_of(system: str) -> str:
-    """How a system is called in tables and pictures."""
-    return SYSTEM_TITLES.get(system) or system.replace("_", " ")
-
-
 @dataclass(frozen=True)
 class Metric:
     """One measured number.
@@ -126,10 +121,23 @@ class Metric:
 
 @dataclass(frozen=True)
 class Results:
-    """A parsed ``results.json``: metrics by system, absent ones left out, and the facts of the run."""
+    """A parsed ``results.json``.
+
+    Attributes:
+        systems: Metrics by system, absent ones left out.
+        run: The facts of the run.
+        labels: How systems are called, where the study says so.
+        starts: The system that each trained system went on from.
+    """
 
     systems: dict[str, dict[str, Metric]]
     run: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, str] = field(default_factory=dict)
+
+    def title_of(self, system: str) -> str:
+        """How a system is called in tables and pictures."""
+        return self.labels.get(system) or SYSTEM_TITLES.get(system) or system.replace("_", " ")
 
     def measured(self, name: str, systems: list[str] | None = None) -> dict[str, Metric]:
         """The systems (all, or those named) that have this metric."""
@@ -180,7 +188,9 @@ def parse(results: Any, source: str = "results") -> Results:
                 raise ValueError(f"{where} must be {METRIC_FORM}, got {raw!r}. {REMEDY}.") from error
             if metric is not None:
                 parsed[system][name] = metric
-    return Results(parsed, dict(run))
+    labels = {system: str(body["label"]) for system, body in systems.items() if body.get("label")}
+    starts = {system: str(body["from"]) for system, body in systems.items() if body.get("from")}
+    return Results(parsed, dict(run), labels, starts)
 
 
 def _metric(raw: Mapping[str, Any]) -> Metric | None:

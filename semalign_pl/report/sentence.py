@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .results import BASE, COLD_START, Column, Metric, Results, column_of, parse, title_of
+from .results import BASE, Column, Metric, Results, column_of, parse
 
 SURFACE = ("chrf", "rouge_l", "bleu4")
 T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
@@ -15,9 +15,9 @@ T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 def verdict(results: Mapping[str, Any]) -> str:
     """Which system learned more, which lost less, and which differences are within noise.
 
-    The finished systems are compared: all but the base model and the cold start, unless fewer than two remain. Quality
-    is semantic similarity and one surface metric, since the first is usually what the reward optimised; loss is the NLL
-    change and CMRC F1.
+    The finished systems are compared: all but the base model and those that others went on from (such as the cold
+    start), unless fewer than two remain. Quality is semantic similarity and one surface metric, since the first is
+    usually what the reward optimised; loss is the NLL change and CMRC F1.
 
     Args:
         results: The dictionary of ``results.json``.
@@ -25,7 +25,7 @@ def verdict(results: Mapping[str, Any]) -> str:
     parsed = parse(results)
     systems = _contestants(parsed)
     if len(systems) < 2:
-        return f"Only {title_of(systems[0])} was measured, so there is nothing to compare."
+        return f"Only {parsed.title_of(systems[0])} was measured, so there is nothing to compare."
     surface = next((name for name in SURFACE if len(parsed.measured(name, systems)) > 1), SURFACE[0])
     parts = [
         _clauses(parsed, systems, ("semantic_similarity", surface)) or ["quality was not measured for two systems"],
@@ -63,8 +63,8 @@ def _t_975(freedom: float) -> float:
 
 
 def _contestants(parsed: Results) -> list[str]:
-    """Finished systems; the cold start, then the base model, only join to make two."""
-    for left_out in ((BASE, COLD_START), (BASE,), ()):
+    """Finished systems; those that others went on from, then the base model, only join to make two."""
+    for left_out in ({BASE, *parsed.starts.values()}, {BASE}, set[str]()):
         systems = [system for system in parsed.systems if system not in left_out]
         if len(systems) > 1:
             break
@@ -84,7 +84,7 @@ def _clause(parsed: Results, column: Column, measured: dict[str, Metric]) -> str
     """Who leads in one metric, by how much, and whether that is more than noise."""
     ranked = sorted(measured, key=lambda s: measured[s].value, reverse=column.higher_is_better)
     first, second = measured[ranked[0]], measured[ranked[1]]
-    winner, loser = title_of(ranked[0]), title_of(ranked[1])
+    winner, loser = parsed.title_of(ranked[0]), parsed.title_of(ranked[1])
     gap, noise = abs(first.value - second.value), margin(first, second)
     values = column.format(first.value), column.format(second.value)
     unit = f" {column.unit}" if column.unit else ""

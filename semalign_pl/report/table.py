@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .results import COST, QUALITY, Column, Metric, Results, parse, title_of
+from .results import COST, QUALITY, Column, Metric, Results, parse
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +53,7 @@ def grid(results: Mapping[str, Any]) -> Grid:
     best = {column.name: _best(parsed, column) for column in quality}
     rows = [
         (
-            title_of(system),
+            parsed.title_of(system),
             [_cell(metrics.get(c.name), c, system in parsed.trained, best[c.name]) for c in quality],
             [_cell(metrics.get(c.name), c) for c in COST],
         )
@@ -85,7 +85,7 @@ def comparison(results: Mapping[str, Any]) -> Table:
     caption = f"Right of the bar: {LOST}. {cells.note}".strip()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption=caption, caption_justify="left")
     names = [word for title, _, _ in cells.rows for word in title.split()]
-    table.add_column("System", width=max(map(len, ["System", *names])))
+    table.add_column("System", min_width=max(map(len, ["System", *names])))  # the one that may wrap
     for at, column in enumerate(cells.quality + cells.cost):
         if at == len(cells.quality):
             table.add_column(bar)

@@ -1,1 +1,1 @@
-"""The paper's protocol as one run: base, cold start, strong SFT and semantic GRPO, side by side."""
+"""A study: systems that start from one another, trained, tested and reported side by side in one run."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from semalign_pl.errors import UsageError, one_line
-from semalign_pl.study.protocol import Step, fingerprint, join, steps
+from semalign_pl.study.protocol import Step, join, steps
+from semalign_pl.study.systems import BASE, read_systems
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,8 +36,13 @@ def run(args: Sequence[str]) -> int:
     """
     parser = _Parser(prog="semalign", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    study = commands.add_parser("study", help="run the four systems and report")
-    study.add_argument("--config", type=Path, required=True, help="folder of the three configs")
+    study = commands.add_parser("study", help="run every system of a study and report")
+    study.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        help="folder of configs, with a study.yaml if they are not the paper's three",
+    )
     study.add_argument(
         "--out", type=Path, required=True, help="folder for results; finished steps there are not redone"
     )
@@ -55,26 +61,27 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     """Run every step that is not done yet, and join the results.
 
     Args:
-        configs: Folder of the three configs.
+        configs: Folder of the configs; see `read_systems`.
         out: Folder of the study.
         seeds: How many seeds.
 
     Raises:
-        ValueError: If a config is missing or ``seeds`` is not positive.
+        ValueError: If a config is missing, ``study.yaml`` is wrong or ``seeds`` is not positive.
     """
     if seeds < 1:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
-    plan = list(steps(configs, out, seeds))
+    systems = read_systems(configs)
+    plan = list(steps(systems, out, seeds))
     seconds: dict[str, list[float]] = {}
     results: dict[tuple[int, str], dict[str, Any]] = {}
     for number, step in enumerate(plan, 1):
         print(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}", flush=True)
-        seconds.setdefault(step.name, []).append(_run_step(step, out / f"seed-{step.seed}" / step.system))
-        if step.args[0] == "test":
-            written = out / f"seed-{step.seed}" / step.system / "results.json"
-            results[step.seed, step.system] = json.loads(written.read_text(encoding="utf-8"))
+        seconds.setdefault(step.name, []).append(_run_step(step))
+        if step.command == "test":
+            written = (step.folder / "results.json").read_text(encoding="utf-8")
+            results[step.seed, step.system] = json.loads(written)
     study = {
-        "systems": join(results),
+        "systems": join(systems, results),
         "run": {
             "command": f"semalign study --config {configs} --out {out} --seeds {seeds}",
             "commands": [f"semalign {' '.join(step.args)}" for step in plan],
@@ -83,34 +90,35 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             / (2**20 if sys.platform == "darwin" else 2**10),
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "versions": results[0, "cold_start"]["run"]["versions"],
+            "versions": results[0, BASE]["run"]["versions"],
         },
     }
     (out / "results.json").write_text(json.dumps(study, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
-def _run_step(step: Step, folder: Path) -> float:
-    """Run one command in this process, unless it was run before with the same flags and config.
+def _run_step(step: Step) -> float:
+    """Run one command in this process, unless it was run before on the same grounds.
 
     Returns:
         Seconds it took, now or then.
     """
     from semalign_pl.cli import main
 
-    record = folder / f"{step.args[0]}.done.json"
+    record, fingerprint = step.folder / f"{step.command}.done.json", step.fingerprint
     if record.is_file():
         done = json.loads(record.read_text(encoding="utf-8"))
-        if done["fingerprint"] == fingerprint(step):
+        if done["fingerprint"] == fingerprint:
             print(f"  done before in {done['seconds']:.0f} s", flush=True)
             return done["seconds"]
+        record.unlink()  # before what it vouches for is overwritten
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         main(list(step.args))
     gc.collect()
     seconds = time.monotonic() - started
-    folder.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"fingerprint": fingerprint(step), "seconds": seconds}), encoding="utf-8")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"fingerprint": fingerprint, "seconds": seconds}), encoding="utf-8")
     return seconds
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SYSTEMS = ("base", "cold_start", "strong_sft", "semantic_grpo")
+from semalign_pl.study.systems import BASE, System
 
 
 @dataclass(frozen=True)
@@ -17,80 +17,85 @@ class Step:
     """One ``semalign`` command of a study.
 
     Attributes:
+        command: ``fit`` or ``test``.
+        system: What it trains or tests.
         seed: Of the run.
-        system: Whose folder it writes.
-        args: Command and flags.
+        config: The system's recipe.
+        folder: What it writes to.
+        adapter: Folder of the adapter it starts from; ``None`` for the base model.
     """
 
-    seed: int
+    command: str
     system: str
-    args: tuple[str, ...]
+    seed: int
+    config: Path
+    folder: Path
+    adapter: Path | None
 
     @property
     def name(self) -> str:
         """E.g. ``fit cold_start``."""
-        return f"{self.args[0]} {self.system}"
+        return f"{self.command} {self.system}"
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """Command and flags; without an adapter it is the base model, whatever the config says."""
+        return (
+            *(self.command, "--config", str(self.config), "--seed_everything", str(self.seed)),
+            *("--trainer.default_root_dir", str(self.folder)),
+            *("--model.init_args.adapter", "null" if self.adapter is None else str(self.adapter)),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """What its result depends on: flags, and the content of the config and of the adapter it starts from."""
+        digest = hashlib.sha256(repr(self.args).encode())
+        for file in (self.config, *(sorted(self.adapter.iterdir()) if self.adapter else ())):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
 
 
-def steps(configs: Path, out: Path, seeds: int) -> Iterator[Step]:
-    """All commands, in order (arXiv 2605.14366, section "two stages").
+def steps(systems: Sequence[System], out: Path, seeds: int) -> Iterator[Step]:
+    """All commands, in order.
 
-    Base is tested as it is, once: nothing in it depends on the seed. Cold start trains from base; strong SFT and
-    semantic GRPO each train from the cold start's adapter. Then each is tested with its own adapter.
+    Base is tested as it is, once: nothing in it depends on the seed. Each system trains from the base or from another
+    system's adapter, and is then tested with its own.
 
     Args:
-        configs: Folder with ``cold_start.yaml``, ``strong_sft.yaml`` and ``semantic_grpo.yaml``.
+        systems: Of the study, each below the one it starts from.
         out: Folder of the study; runs go to ``seed-N/SYSTEM`` in it.
         seeds: How many; they are 0, 1, ….
-
-    Raises:
-        ValueError: If a config is missing.
     """
-    for system in SYSTEMS[1:]:
-        if not (configs / f"{system}.yaml").is_file():
-            raise ValueError(
-                f"--config: there is no {system}.yaml in {configs}; a study needs {', '.join(SYSTEMS[1:])}"
-            )
     for seed in range(seeds):
-        folder = out / f"seed-{seed}"
-        adapter = folder / "cold_start" / "adapter"
-        for system in SYSTEMS:
-            if system == "base" and seed > 0:
-                continue
-            config = configs / f"{'cold_start' if system == 'base' else system}.yaml"
-            common = (
-                *("--config", str(config), "--seed_everything", str(seed)),
-                *("--trainer.default_root_dir", str(folder / system)),
-            )
-            start = () if system in SYSTEMS[:2] else ("--model.init_args.adapter", str(adapter))
-            if system != "base":
-                yield Step(seed, system, ("fit", *common, *start))
-            own = () if system == "base" else ("--model.init_args.adapter", str(folder / system / "adapter"))
-            yield Step(seed, system, ("test", *common, *own))
+        root = out / f"seed-{seed}"
+        if seed == 0:
+            yield Step("test", BASE, seed, systems[0].config, root / BASE, None)
+        for system in systems:
+            start = None if system.start == BASE else root / system.start / "adapter"
+            folder = root / system.name
+            yield Step("fit", system.name, seed, system.config, folder, start)
+            yield Step("test", system.name, seed, system.config, folder, folder / "adapter")
 
 
-def fingerprint(step: Step) -> str:
-    """What a step depends on: its flags and the text of its config."""
-    config = Path(step.args[step.args.index("--config") + 1]).read_bytes()
-    return hashlib.sha256(repr(step.args).encode() + config).hexdigest()
-
-
-def join(results: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
+def join(systems: Sequence[System], results: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
     """The ``systems`` part of a study's ``results.json``.
 
     Args:
+        systems: Of the study.
         results: What each test wrote, by seed and system.
 
     Returns:
-        For each system and metric: ``value`` (mean over seeds), ``ci`` (95 % over test rows; the mean of the seeds'
-        bounds), ``signature`` and ``seeds`` (each seed's value).
+        For each system, base first: ``label`` if it has one, ``from`` (``None`` for base) and ``metrics``; for each
+        metric ``value`` (mean over seeds), ``ci`` (95 % over test rows; the mean of the seeds' bounds), ``signature``
+        and ``seeds`` (each seed's value).
     """
-    systems: dict[str, Any] = {}
-    for system in SYSTEMS:
-        runs = [result["metrics"] for (_, name), result in sorted(results.items()) if name == system]
-        if runs:
-            systems[system] = {"metrics": {name: _mean([run[name] for run in runs]) for name in runs[0]}}
-    return systems
+    joined: dict[str, Any] = {BASE: {"from": None}}
+    for system in systems:
+        joined[system.name] = {"from": system.start} | ({"label": system.label} if system.label else {})
+    for name, body in joined.items():
+        runs = [result["metrics"] for (_, system), result in sorted(results.items()) if system == name]
+        body["metrics"] = {metric: _mean([run[metric] for run in runs]) for metric in runs[0]}
+    return joined
 
 
 def _mean(scores: list[dict[str, Any]]) -> dict[str, Any]:

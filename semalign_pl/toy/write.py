@@ -7,14 +7,16 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from semalign_pl.toy import generator, reading
+from semalign_pl.toy import generator, grammar, reading
 
 WEIGHTS = Path(__file__).parent / "weights"
 PAIRS = {"train": 5000, "dev": 200, "test": 300}
 HEADLINES = {"train": 1000, "dev": 100, "test": 100}
+READING = {"test": ("reading_comprehension.json", 200), "dev": ("reading_comprehension_dev.json", 100)}
+SOURCE_ONLY = 2000
 
 
 def _jsonl(path: Path, rows: list[dict[str, str]]) -> None:
@@ -29,17 +31,26 @@ def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], sp
     return "".join(text + "\n" for text in found)
 
 
+def _source_only(seed: int, taken: set[str]) -> str:
+    """Chinese sentences as in training pairs, none of them one of those taken."""
+    drawn = generator.unique(random.Random(f"source-only-{seed}"), generator.SPLITS["train"])
+    fresh = (text for text in map(grammar.chinese, drawn) if text not in taken)
+    return "".join(text + "\n" for text in islice(fresh, SOURCE_ONLY))
+
+
 def _fill(folder: Path, seed: int) -> None:
     for part in ("base", "encoder"):
         shutil.copytree(WEIGHTS / part, folder / part)
-    for split, size in PAIRS.items():
-        _jsonl(folder / "pairs" / f"{split}.jsonl", generator.pairs(seed, split, size))
+    pairs = {split: generator.pairs(seed, split, size) for split, size in PAIRS.items()}
+    for split, rows in pairs.items():
+        _jsonl(folder / "pairs" / f"{split}.jsonl", rows)
+    source_only = _source_only(seed, {row["zh"] for rows in pairs.values() for row in rows})
+    (folder / "source_only.txt").write_text(source_only, encoding="utf-8")
     for split, size in HEADLINES.items():
         _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size))
-    squad: dict[str, Any] = reading.reading_comprehension(seed, generator.SPLITS["test"], 200)
-    (folder / "reading_comprehension.json").write_text(
-        json.dumps(squad, ensure_ascii=False, indent=1), encoding="utf-8"
-    )
+    for split, (name, questions) in READING.items():
+        squad = reading.reading_comprehension(seed, generator.SPLITS[split], questions)
+        (folder / name).write_text(json.dumps(squad, ensure_ascii=False, indent=1), encoding="utf-8")
     zh = _lines(seed, "chinese", generator.chinese_text, "test", 200)
     bo = _lines(seed, "tibetan", generator.tibetan_text, "train", 1000)
     (folder / "chinese.txt").write_text(zh, encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 SYSTEMS = ("base", "cold_start", "strong_sft", "semantic_grpo")
+STARTS = (None, "base", "cold_start", "cold_start")
 VALUES = {
     "chrf": (5.0, 40.0, 60.0, 45.0),
     "semantic_similarity": (0.3, 0.559, 0.828, 0.716),
@@ -31,7 +32,7 @@ def results() -> dict[str, Any]:
         for name, values in VALUES.items():
             value, half = values[number], HALF_WIDTHS[name]
             metrics[name] = {"value": value, "ci": [value - half, value + half], "signature": f"metric:{name}|rows:137"}
-        systems[system] = {"metrics": metrics}
+        systems[system] = {"from": STARTS[number], "metrics": metrics}
     run = {
         "versions": {"semalign-pl": "0.1.0"},
         "seeds": [1],

@@ -10,6 +10,8 @@ from PIL import Image
 
 from semalign_pl.report import quality_against_tax, reward_curves
 from semalign_pl.report.curves import curve, running_mean
+from semalign_pl.report.picture import arrows, style_of
+from semalign_pl.report.results import parse
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -32,6 +34,25 @@ def test_both_panels_show_every_system(results, tmp_path):
     path = quality_against_tax(results, tmp_path / "picture.png")
     for half in halves(pixels(path.read_bytes())):
         assert all(has_colour(half, colour) for colour in ("#666666", "#E69F00", "#D55E00", "#0072B2"))
+
+
+def test_arrows_go_from_each_system_to_those_that_went_on_from_it(results):
+    systems = results["systems"]
+    systems["bleu"] = {"from": "strong_sft", "metrics": systems["semantic_grpo"]["metrics"]}
+    parsed = parse(results)
+    points = {system: (metrics["nll_change_mean"], metrics["chrf"]) for system, metrics in parsed.systems.items()}
+    assert [(system, start) for system, start, _ in arrows(points, parsed)] == [
+        ("strong_sft", (0.12, 40.0)),
+        ("semantic_grpo", (0.12, 40.0)),
+        ("bleu", (0.64, 60.0)),
+    ], "base, whose arrow would say nothing, has none"
+
+
+def test_systems_beside_the_papers_are_told_apart(results):
+    for number in range(6):
+        results["systems"][f"other {number}"] = {"metrics": {}}
+    parsed = parse(results)
+    assert len({style_of(system, parsed) for system in parsed.systems}) == len(parsed.systems) == 10
 
 
 @pytest.mark.parametrize("missing", ["semantic_similarity", "nll_change_mean", "cmrc_f1"])

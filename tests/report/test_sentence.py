@@ -69,6 +69,18 @@ def test_three_systems_name_the_first_two(results):
     assert "Bleu grpo has the highest semantic similarity (0.900 against 0.828 for Strong SFT" in verdict(results)
 
 
+def test_a_chain_compares_all_that_was_trained(results):
+    starts = {"cold_start": "base", "strong_sft": "cold_start", "semantic_grpo": "strong_sft"}
+    for system, start in starts.items():
+        results["systems"][system]["from"] = start
+    assert "Cold start lost least by NLL change" in verdict(results)
+
+
+def test_labels_are_said(results):
+    results["systems"]["strong_sft"]["label"] = "All pairs"
+    assert "All pairs has the higher semantic similarity" in verdict(results)
+
+
 def test_margin_by_hand():
     a, b = Metric(2.0, seeds=(1.0, 2.0, 3.0)), Metric(5.0, seeds=(4.0, 5.0, 6.0))
     assert margin(a, b) == pytest.approx(2.78 * math.sqrt(2 / 3))  # Welch: 4 degrees of freedom

@@ -56,6 +56,12 @@ def test_other_names_and_missing_metrics(results):
     assert "[red]a|b" in drawn(results, 160)
 
 
+def test_a_label_is_the_rows_name(results):
+    results["systems"]["strong_sft"]["label"] = "BLEU + [language]"
+    assert r"BLEU + \[language\]" in cells(results)
+    assert "BLEU + [language]" in drawn(results, 160)
+
+
 @pytest.mark.parametrize("width", [80, 160])
 def test_no_number_is_cut_in_a_terminal(results, width):
     shown = {

@@ -1,13 +1,15 @@
 """The protocol: which commands it makes, how results join, and the whole of it on a tiny base."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from semalign_pl.__main__ import main
 from semalign_pl.study.command import run_study
-from semalign_pl.study.protocol import SYSTEMS, join, steps
+from semalign_pl.study.protocol import join, steps
+from semalign_pl.study.systems import PAPER, System, read_systems
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def configs(base, encoder, corpus, tmp_path):
         {"class_path": "SemanticReward", "init_args": {"encoder": encoder}},
         {"class_path": "LanguageReward", "init_args": {"language": "bo"}},
     ]
-    for name in SYSTEMS[1:]:
+    for name in PAPER:
         grpo = name == "semantic_grpo"
         model = {"base": base, "weights": "fp32", "max_new_tokens": 48}
         model |= {"num_generations": 2} if grpo else {}
@@ -50,7 +52,7 @@ def configs(base, encoder, corpus, tmp_path):
 
 
 def test_steps_are_the_papers_protocol(configs, tmp_path):
-    plan = list(steps(configs, tmp_path / "out", 2))
+    plan = list(steps(read_systems(configs), tmp_path / "out", 2))
     assert [step.name for step in plan if step.seed == 0] == [
         "test base",
         "fit cold_start",
@@ -61,6 +63,7 @@ def test_steps_are_the_papers_protocol(configs, tmp_path):
         "test semantic_grpo",
     ]
     assert [step.name for step in plan if step.seed == 1] == [step.name for step in plan if step.seed == 0][1:]
+    assert plan[0].args[-2:] == plan[1].args[-2:] == ("--model.init_args.adapter", "null")
     adapter = {step.name: step.args[-1] for step in plan if step.seed == 1}
     cold = str(tmp_path / "out" / "seed-1" / "cold_start" / "adapter")
     assert adapter["fit strong_sft"] == adapter["fit semantic_grpo"] == adapter["test cold_start"] == cold
@@ -77,7 +80,11 @@ def test_join_averages_seeds():
     def run(value):
         return {"metrics": {"bleu4": {"value": value, "ci": [value - 1, value + 1], "signature": "s"}}}
 
-    joined = join({(0, "base"): run(1.0), (0, "cold_start"): run(2.0), (1, "cold_start"): run(4.0)})
+    cold = System("cold_start", Path("cold_start.yaml"), "base", "Warm-up")
+    joined = join([cold], {(0, "base"): run(1.0), (0, "cold_start"): run(2.0), (1, "cold_start"): run(4.0)})
+    assert list(joined) == ["base", "cold_start"]
+    assert joined["base"]["from"] is None and "label" not in joined["base"]
+    assert (joined["cold_start"]["from"], joined["cold_start"]["label"]) == ("base", "Warm-up")
     assert joined["base"]["metrics"]["bleu4"] == {"value": 1.0, "ci": [0.0, 2.0], "signature": "s", "seeds": [1.0]}
     assert joined["cold_start"]["metrics"]["bleu4"]["value"] == 3.0
     assert joined["cold_start"]["metrics"]["bleu4"]["ci"] == [2.0, 4.0]
@@ -89,7 +96,7 @@ def test_a_whole_study(configs, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["study", "--config", str(configs), "--out", str(out), "--seeds", "2"]) == 0
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert tuple(results["systems"]) == SYSTEMS
+    assert list(results["systems"]) == ["base", *PAPER]
     for system, body in results["systems"].items():
         metrics = body["metrics"]
         assert {
@@ -109,3 +116,27 @@ def test_a_whole_study(configs, tmp_path, capsys):
     config.write_text(config.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
     run_study(configs, out, 1)
     assert capsys.readouterr().out.count("done before") == 5, "a changed config is run again"
+    config = configs / "cold_start.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("r: 4", "r: 2"), encoding="utf-8")
+    run_study(configs, out, 1)
+    assert "done before" not in capsys.readouterr().out, "so is what starts from a changed adapter"
+
+
+@pytest.mark.slow
+def test_any_systems_and_what_they_start_from(configs, tmp_path, capsys):
+    """GRPO from the base model, whatever adapter its config names; SFT from there, its config in another folder."""
+    folder, out = tmp_path / "study", tmp_path / "out"
+    folder.mkdir()
+    (configs / "semantic_grpo.yaml").rename(folder / "first.yaml")
+    listed = {
+        "first": {"from": "base", "label": "RL at once"},
+        "second": {"from": "first", "config": "../configs/strong_sft.yaml"},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(listed, sort_keys=False), encoding="utf-8")
+    assert main(["study", "--config", str(folder), "--out", str(out)]) == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert list(results["systems"]) == ["base", "first", "second"]
+    assert results["systems"]["base"]["metrics"]["kl_mean"]["value"] == 0.0
+    assert "RL at once" in capsys.readouterr().out
+    handed = [yaml.safe_load((out / f"seed-0/{name}/fit.yaml").read_text()) for name in ("first", "second")]
+    assert [fit["model"]["init_args"]["adapter"] for fit in handed] == [None, str(out / "seed-0/first/adapter")]

@@ -65,6 +65,8 @@ def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
         "pairs/train.jsonl",
         "headlines/test.jsonl",
         "reading_comprehension.json",
+        "reading_comprehension_dev.json",
+        "source_only.txt",
         "chinese.txt",
         "tibetan.txt",
     } <= names

@@ -1,0 +1,89 @@
+"""Which systems a study compares: those of its ``study.yaml``, or the paper's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BASE = "base"
+PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}
+KEYS = ("from", "config", "label")
+
+
+@dataclass(frozen=True)
+class System:
+    """One trained system of a study.
+
+    Attributes:
+        name: Its key in ``study.yaml``, and its folder's name.
+        config: The recipe it is trained and tested by.
+        start: The system whose adapter it goes on from, or ``base``.
+        label: What tables and pictures call it; ``None`` leaves that to them.
+    """
+
+    name: str
+    config: Path
+    start: str
+    label: str | None = None
+
+
+def read_systems(folder: Path) -> list[System]:
+    """The systems of a folder of configs, in the order in which they are trained; the base model goes without saying.
+
+    ``study.yaml`` maps each system to ``from`` (``base``, or a system listed above it), ``config`` (relative to the
+    folder; by default the system's name with ``.yaml``) and ``label``::
+
+        cold_start: {from: base, config: ../quickstart/cold_start.yaml}
+        bleu: {from: cold_start, label: BLEU + language}
+
+    Without it the systems are the paper's (arXiv 2605.14366): strong SFT and semantic GRPO, both from a cold start.
+
+    Args:
+        folder: Of the configs.
+
+    Raises:
+        ValueError: If ``study.yaml`` is not of this form, or a config is missing; names the key and the remedy.
+    """
+    path = folder / "study.yaml"
+    if not path.is_file():
+        missing = next((f"{name}.yaml" for name in PAPER if not (folder / f"{name}.yaml").is_file()), None)
+        if missing:
+            raise ValueError(
+                f"--config: there is no {missing} in {folder}; give it {', '.join(PAPER)}, or a study.yaml that lists "
+                "other systems"
+            )
+        return [_system(folder, name, said, list(PAPER), "--config") for name, said in PAPER.items()]
+    try:
+        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(listed, Mapping) or not listed:
+        raise ValueError(f"{path}: must list systems, such as `cold_start: {{from: base}}`")
+    names = list(listed)
+    return [_system(folder, name, said, names[:at], str(path)) for at, (name, said) in enumerate(listed.items())]
+
+
+def _system(folder: Path, name: Any, said: Any, above: list[str], where: str) -> System:
+    """One entry, checked; ``above`` are the systems it may start from, so that none starts from itself in the end."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == BASE:
+        raise ValueError(f"{where}: {name!r} cannot name a system; take letters, digits, _ and -, and not {BASE!r}")
+    where = f"{where}: {name}"
+    if not isinstance(said, Mapping) or "from" not in said:
+        raise ValueError(f"{where}: says not what it starts from; write `{name}: {{from: base}}`")
+    for key, value in said.items():
+        if key not in KEYS:
+            raise ValueError(f"{where}.{key}: there is no such key; it has {', '.join(KEYS)}")
+        if not isinstance(value, str):
+            raise ValueError(f"{where}.{key}: {value!r} is not text")
+    if said["from"] not in (BASE, *above):
+        others = ", ".join([BASE, *above])
+        raise ValueError(f"{where}.from: {said['from']!r} is not listed above it; name one of {others}, or reorder")
+    config = folder / said.get("config", f"{name}.yaml")
+    if not config.is_file():
+        raise ValueError(f"{where}.config: there is no {config}; paths are relative to study.yaml's folder")
+    return System(name, config, said["from"], said.get("label"))

@@ -1,0 +1,42 @@
+"""What lies in a world's folder, and what is kept apart from what."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from semalign_pl.toy import generator
+from semalign_pl.toy.write import write
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("toy") / "world"
+    write(folder)
+    return folder
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_source_only_text_is_new_and_like_the_sources_of_pairs(world):
+    texts = lines(world / "source_only.txt")
+    pairs = [json.loads(line) for split in generator.SPLITS for line in lines(world / "pairs" / f"{split}.jsonl")]
+    assert len(texts) == len(set(texts)) == 2000
+    assert not set(texts) & {pair["zh"] for pair in pairs}
+    assert all(text.count("。") == 1 and text.endswith("。") for text in texts)
+    held = {text for line in lines(world / "chinese.txt") for text in line.split("。")}  # drift is measured on these
+    assert not {text[:-1] for text in texts} & held
+
+
+def test_steering_questions_are_not_the_test_questions(world):
+    def contexts(name: str) -> tuple[set[str], int]:
+        paragraphs = [p for item in json.loads((world / name).read_text())["data"] for p in item["paragraphs"]]
+        sentences = {text for p in paragraphs for text in p["context"].split("。")} - {""}
+        return sentences, sum(len(p["qas"]) for p in paragraphs)
+
+    test, questions = contexts("reading_comprehension.json")
+    dev, fewer = contexts("reading_comprehension_dev.json")
+    assert (questions, fewer) == (200, 100)
+    assert not test & dev
