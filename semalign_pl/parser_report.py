@@ -96,10 +96,10 @@ def classes() -> dict[str, type]:
     from torch.optim.lr_scheduler import LRScheduler
 
     from semalign_pl.data import CorpusDataModule, Task
-    from semalign_pl.modules import AlignModule
+    from semalign_pl.modules import StageModule
     from semalign_pl.policy.load import LoraSettings
 
-    waiting: list[type] = [Callback, Optimizer, LRScheduler, CorpusDataModule, Task, AlignModule, LoraSettings]
+    waiting: list[type] = [Callback, Optimizer, LRScheduler, CorpusDataModule, Task, StageModule, LoraSettings]
     found: dict[str, type] = {}
     while waiting:
         one = waiting.pop()
@@ -110,7 +110,7 @@ def classes() -> dict[str, type]:
 
 
 def options(class_path: str | None) -> list[str]:
-    """Names of the init_args of a class; those of its bases too where it passes ``**kwargs`` on."""
+    """Names of the init_args of a class and its heirs; those of its bases too where it passes ``**kwargs`` on."""
     if class_path is None:
         return []
     module, _, name = class_path.rpartition(".")
@@ -119,12 +119,27 @@ def options(class_path: str | None) -> list[str]:
     except (ImportError, AttributeError, KeyError):
         return []
     names: list[str] = []
-    for base in one.__mro__:
-        parameters = inspect.signature(base).parameters.values() if "__init__" in vars(base) else []
-        names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            break
+    for base in (base for kind in _family(one) for base in _sharing_arguments(kind)):
+        names += [p.name for p in _parameters(base) if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     return [name for name in dict.fromkeys(names) if name != "params"]  # an optimiser's, filled in by the module
+
+
+def _family(one: type) -> list[type]:
+    """A class and its heirs: a flag such as ``model.init_args.x`` names only the class all share."""
+    return [one, *(heir for child in one.__subclasses__() for heir in _family(child))]
+
+
+def _sharing_arguments(one: type) -> Iterator[type]:
+    """A class and its bases, up to the first that passes no ``**kwargs`` on."""
+    for base in one.__mro__:
+        yield base
+        parameters = _parameters(base)
+        if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            return
+
+
+def _parameters(one: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(one).parameters.values()) if "__init__" in vars(one) else []
 
 
 def near(word: str, known: Sequence[str], otherwise: str) -> str:

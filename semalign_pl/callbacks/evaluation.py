@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,7 @@ from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, RougeL, Semant
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
-from semalign_pl.types import Score
-
-PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
+from semalign_pl.results import read_training, write_results
 
 
 class Evaluation(Callback):
@@ -103,21 +98,16 @@ class Evaluation(Callback):
             return
         folder = Path(trainer.default_root_dir)
         write_predictions(folder / "predictions.jsonl", rows)
-        results = {
-            "metrics": {name: score.as_dict() for name, score in scores.items()},
-            "run": {
-                "rows": len(rows),
-                "prompts_cut": policy_of(pl_module).truncated_prompts,
-                "texts_cut_by_encoder": self._texts_cut(),
-                "decode": f"greedy|max_new:{pl_module.max_new_tokens}",
-                "seed": pl_module.seed,
-                "seconds": time.monotonic() - self._started,
-                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            },
+        run = {
+            "rows": len(rows),
+            "prompts_cut": policy_of(pl_module).truncated_prompts,
+            "texts_cut_by_encoder": self._texts_cut(),
+            "decode": f"greedy|max_new:{pl_module.max_new_tokens}",
+            "seed": pl_module.seed,
+            "seconds": time.monotonic() - self._started,
+            "trained": read_training(pl_module.adapter),
         }
-        (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2), encoding="utf-8")
-        _print(scores, folder)
+        write_results(folder, scores, run)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget what was there."""
@@ -191,14 +181,3 @@ def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def _print(scores: dict[str, Score], folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("score", "value", "95 % interval", title=f"{folder}/results.json")
-    for name, score in scores.items():
-        interval = "" if score.ci is None else f"{score.ci[0]:.4g} to {score.ci[1]:.4g}"
-        table.add_row(name, f"{score.value:.4f}", interval)
-    Console().print(table)

@@ -1,20 +1,29 @@
-"""Leave the trained adapter as a plain PEFT folder."""
+"""Leave what was trained as a plain folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.policy import policy_of
+from semalign_pl.results import write_training
 
 
-class AdapterExport(Callback):
-    """Write ``RUN/adapter`` when training ends; the next stage, or PEFT itself, starts from it."""
+class Export(Callback):
+    """When training ends, let the module write its result into the run's folder: ``RUN/adapter`` or ``RUN/encoder``.
+
+    Beside the weights stands ``training.json``: what they were trained for, rewards with their signatures (a calibrated
+    tau among them). A test of the adapter puts it into its ``results.json``.
+    """
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export from rank 0."""
-        if trainer.is_global_zero:
-            export_adapter(policy_of(pl_module), Path(trainer.default_root_dir) / "adapter")
+        if not trainer.is_global_zero:
+            return
+        module: Any = pl_module
+        callbacks: list[Any] = getattr(trainer, "callbacks", [])
+        signatures = [callback.signature for callback in callbacks if hasattr(callback, "signature")]
+        folder = module.export(Path(trainer.default_root_dir))
+        write_training(folder, stage=module.stage, steps=trainer.global_step, seed=module.seed, signatures=signatures)

@@ -1,20 +1,17 @@
-"""What SFT and GRPO share: the policy, its optimiser, checkpoints, generation, and randomness by step."""
+"""What SFT and GRPO share: the policy, its micro-batches, generation, and checkpoints of the adapter alone."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import Tensor
 
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
-from semalign_pl.policy.adapter import adapter_state, fingerprint, load_adapter_state
+from semalign_pl.modules.stage import StageModule
+from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
 from semalign_pl.policy.batching import Rows, micro_batches
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
@@ -23,12 +20,8 @@ from semalign_pl.policy.score import Scored, Scorer
 from semalign_pl.types import Example
 
 
-class AlignModule(LightningModule):
+class AlignModule(StageModule):
     """A policy under training; subclasses give ``training_step``.
-
-    Optimisation is manual: a batch is one optimiser step, split into micro-batches whose losses are *sums* divided
-    once by the denominator of the whole step over all ranks, and gradients are summed over ranks once a step. So
-    neither the micro-batch size nor the number of GPUs changes the gradient (dropout, drawn a micro-batch, apart).
 
     Args:
         base: Causal LM: hub id or folder.
@@ -46,7 +39,7 @@ class AlignModule(LightningModule):
         seed: Source of adapter initialisation, dropout and sampling; linked to seed_everything by the CLI.
     """
 
-    stage: ClassVar[str] = ""
+    handover = "To start from another stage's result, give its adapter folder: --model.init_args.adapter RUN/adapter"
 
     def __init__(
         self,
@@ -63,17 +56,14 @@ class AlignModule(LightningModule):
         max_new_tokens: int = 256,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
         for name in ("micro_batch_tokens", "max_prompt_tokens", "max_new_tokens"):
             if locals()[name] < 1:
                 raise ValueError(f"model.init_args.{name}: {locals()[name]} is not a positive whole number")
-        self.automatic_optimization = False
         self.base, self.adapter, self.lora = base, adapter, lora
         self.weights: Weights = weights
-        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self.max_grad_norm, self.micro_batch_tokens, self.recompute = max_grad_norm, micro_batch_tokens, recompute
+        self.micro_batch_tokens, self.recompute = micro_batch_tokens, recompute
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
-        self.seed = seed
         self._policy: Policy | None = None
 
     @property
@@ -82,63 +72,13 @@ class AlignModule(LightningModule):
         assert self._policy is not None, "the policy is loaded by configure_model, which a Trainer calls"
         return self._policy
 
-    # -- set-up ------------------------------------------------------------------------------------------------
-
     def configure_model(self) -> None:
         """Load the policy, once, onto the strategy's device."""
         if self._policy is not None:
             return
-        strategy = self.trainer.strategy
-        if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-            raise ValueError(
-                f"trainer.strategy: {type(strategy).__name__} shards the model, and grouped generation is not built "
-                "for that; use `ddp`, which keeps one (quantised) replica a GPU"
-            )
-        with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):
-            torch.manual_seed(self.seed)
-            self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, strategy.root_device)
+        with self.setting_up() as device:
+            self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
-
-    def configure_optimizers(self) -> Any:
-        """The optimiser over adapter weights only, and its schedule sized by the run's own count of steps."""
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer, self._total_steps())}
-
-    def updates_per_batch(self) -> int:
-        """Optimiser steps a batch."""
-        return 1
-
-    def _total_steps(self) -> int:
-        # trainer.estimated_stepping_batches would build the train loader, which then replays data on resume.
-        trainer = self.trainer
-        steps = trainer.max_steps if trainer.max_steps > 0 else None
-        data = getattr(trainer, "datamodule", None)
-        if trainer.max_epochs is not None and trainer.max_epochs > 0 and data is not None:
-            batches = len(data.train_dataloader())
-            limit = trainer.limit_train_batches
-            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-            by_epochs = batches * trainer.max_epochs * self.updates_per_batch()
-            steps = by_epochs if steps is None else min(steps, by_epochs)
-        if steps is None:
-            raise ValueError("trainer.max_steps: set it or trainer.max_epochs, so that the schedule knows its length")
-        return max(1, steps)
-
-    # -- one optimiser step ------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def step_randomness(self) -> Iterator[int]:
-        """Randomness that is a function of (seed, step, rank) and leaves the global generators untouched.
-
-        Resuming therefore needs no saved random state, and nothing a probe or callback draws can change training.
-
-        Yields:
-            A seed for whatever takes one.
-        """
-        key = f"{self.seed}/{self.global_step}/{self.global_rank}"
-        seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest(), "big")
-        with torch.random.fork_rng(devices=self._cuda_devices(self.device)):
-            torch.manual_seed(seed)
-            yield seed
 
     def scored(self, rows: Rows) -> Iterator[Scored]:
         """The step's rows scored with gradients, part by part; give a loss of each to ``accumulate`` before the next.
@@ -155,65 +95,6 @@ class AlignModule(LightningModule):
                 yield scorer(part)
             with self._unsynced():
                 scorer.backward()
-
-    def accumulate(self, loss: Tensor) -> None:
-        """Backward of one part.
-
-        Args:
-            loss: Scalar, already divided by the whole step's denominator.
-        """
-        with self._unsynced():
-            self.manual_backward(loss)
-
-    def _unsynced(self) -> contextlib.AbstractContextManager[None]:
-        """Without DDP's own averaging: ranks may differ in micro-batches, and ``update`` sums over them."""
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else contextlib.nullcontext()
-
-    def update(self) -> Tensor:
-        """Sum gradients over ranks, clip, step optimiser and schedule.
-
-        Returns:
-            Gradient norm before clipping, scalar.
-
-        Raises:
-            RuntimeError: If the norm is not finite; the weights are then unchanged.
-        """
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        for p in parameters:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        if self.trainer.world_size > 1:
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            flat = torch.cat([gradient.view(-1) for gradient in gradients])
-            torch.distributed.all_reduce(flat)
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm, error_if_nonfinite=True)
-        optimizer: Any = self.optimizers()
-        schedule: Any = self.lr_schedulers()
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        return norm
-
-    def sum_over_ranks(self, value: float) -> float:
-        """Sum of a number over all ranks, e.g. the tokens of a step.
-
-        Args:
-            value: This rank's.
-        """
-        return float(self.trainer.strategy.reduce(torch.tensor(float(value), device=self.device), reduce_op="sum"))
-
-    def log_train(self, values: Mapping[str, float | Tensor], rows: int) -> None:
-        """Log numbers of one step under ``train/``, averaged over ranks.
-
-        Args:
-            values: Name to scalar; every rank must give the same names.
-            rows: Rows they were averaged over.
-        """
-        for name, value in values.items():
-            on_bar = name in ("loss", "reward", "kl")
-            self.log(f"train/{name}", value, prog_bar=on_bar, batch_size=rows, sync_dist=True, on_step=True)
 
     # -- generation --------------------------------------------------------------------------------------------
 
@@ -262,7 +143,8 @@ class AlignModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record which stage this is and what its reference was."""
-        checkpoint["semalign"] = {"stage": self.stage, "reference": self._reference}
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["semalign"]["reference"] = self._reference
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another stage, or of a run that began from another adapter.
@@ -270,19 +152,21 @@ class AlignModule(LightningModule):
         Raises:
             ValueError: With the remedy.
         """
-        saved = checkpoint.get("semalign", {"stage": "unknown", "reference": ""})
-        if saved["stage"] != self.stage:
-            raise ValueError(
-                f"--ckpt_path: this is a checkpoint of stage {saved['stage']!r}, and the run is stage {self.stage!r}; "
-                "--ckpt_path resumes the same stage. To start from another stage's result, give its adapter folder: "
-                "--model.init_args.adapter RUN/adapter"
-            )
-        if saved["reference"] != self._reference:
+        super().on_load_checkpoint(checkpoint)
+        if checkpoint["semalign"]["reference"] != self._reference:
             raise ValueError(
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
             )
 
-    @staticmethod
-    def _cuda_devices(device: torch.device) -> list[torch.device]:
-        return [device] if device.type == "cuda" else []
+    def export(self, root: Path) -> Path:
+        """Write the adapter as ``root/adapter``; the next stage, or PEFT itself, starts from it.
+
+        Args:
+            root: The run's folder.
+
+        Returns:
+            The folder written.
+        """
+        export_adapter(self.policy, root / "adapter")
+        return root / "adapter"

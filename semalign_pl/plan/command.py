@@ -85,6 +85,11 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         config = make_cli(_Parsed, list(recipe), run=False).config
     model = config.model.init_args
+    if "max_new_tokens" not in model:
+        raise ValueError(
+            f"semalign plan: {config.model.class_path.rsplit('.', 1)[-1]} trains no policy, and only those are planned "
+            "(SFTModule, GRPOModule); an encoder needs 16 bytes a weight, and memory for micro_batch texts"
+        )
     stage: Any = "grpo" if "num_generations" in model else "sft"
     generations = model.num_generations if stage == "grpo" else 1
     trainer = config.trainer

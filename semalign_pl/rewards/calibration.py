@@ -77,7 +77,7 @@ def calibrate(
     return trainer.strategy.broadcast(tau)
 
 
-def _drawn(trainer: Trainer, count: int, seed: int) -> Sequence[Example]:
+def _drawn(trainer: Trainer, count: int, seed: int) -> list[Example]:
     examples = training_examples(trainer)
     if not examples:
         raise ValueError(

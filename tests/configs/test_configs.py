@@ -6,10 +6,15 @@ import pytest
 
 import semalign_pl.cli as cli
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.modules import AlignModule
+from semalign_pl.modules import StageModule
+from semalign_pl.study.systems import read_systems
 
 ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(path for path in ROOT.rglob("*.yaml") if path.parents[1].name != "cards")  # those: tests/plan
+RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
+CONFIGS = sorted(path for path in RECIPES if path.parents[1].name != "cards")  # those: tests/plan
+ABLATION = sorted(path for path in CONFIGS if path.parent.name == "ablation")
+SOURCE_ONLY = [path for path in CONFIGS if path.stem in ("reinforce", "source_only")]
+GRPO = [path for path in CONFIGS if "grpo" in path.stem or path.parent.name == "tax_budget"] + ABLATION + SOURCE_ONLY
 
 
 def parse(path: Path):
@@ -18,7 +23,7 @@ def parse(path: Path):
     parser.add_argument("--config", action=cli.ActionConfigFile)
     parser.add_argument("--seed_everything", type=int)
     parser.add_lightning_class_args(cli.Trainer, "trainer")
-    parser.add_lightning_class_args(AlignModule, "model", subclass_mode=True)
+    parser.add_lightning_class_args(StageModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(CorpusDataModule, "data", subclass_mode=True)
     return parser.parse_args(["--config", str(path)])
 
@@ -26,13 +31,21 @@ def parse(path: Path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_config_parses_and_names_its_stage(path):
     config = parse(path)
-    wanted = "GRPOModule" if "grpo" in path.stem else "SFTModule"
+    wanted = "GRPOModule" if path in GRPO else "SFTModule"
     assert config.model.class_path.endswith(wanted)
     names = {callback.class_path.split(".")[-1] for callback in config.trainer.callbacks}
     assert {"Evaluation", "ReadingComprehensionProbe"} <= names
-    assert ("SemanticReward" in names and "LanguageReward" in names) == (wanted == "GRPOModule")
+    if path not in ABLATION and path.stem != "reranker_grpo":
+        assert ("SemanticReward" in names and "LanguageReward" in names) == (wanted == "GRPOModule")
     root = Path(config.trainer.default_root_dir)
     assert root.name == path.stem and root.parent.name == path.parent.name
+
+
+def test_the_embedders_config_names_its_stage_and_scores_without_a_callback():
+    config = parse(ROOT / "embedder.yaml")
+    assert config.model.class_path.endswith("EmbedderModule") and config.model.init_args.micro_batch == 64
+    assert config.trainer.callbacks is None and Path(config.trainer.default_root_dir).name == "embedder"
+    assert all(config.data.init_args[part] for part in ("train", "validation", "test"))
 
 
 def test_paper_recipe_has_the_papers_figures():
@@ -48,6 +61,50 @@ def test_paper_recipe_has_the_papers_figures():
     )
     assert (cold.data.init_args.limit, cold.data.init_args.batch_size, cold.trainer.max_epochs) == (5000, 32, 2)
     assert cold.model.init_args.optimizer.init_args.lr == 2e-5
+
+
+def weights(config) -> dict[str, float]:
+    """Each reward's weight."""
+    names = {callback.class_path.split(".")[-1]: callback.init_args for callback in config.trainer.callbacks}
+    return {name: given.weight for name, given in names.items() if name.endswith("Reward")}
+
+
+@pytest.mark.parametrize("path", ABLATION, ids=lambda path: path.stem)
+def test_the_ablation_changes_rewards_and_nothing_else(path):
+    config, method = parse(path), parse(ROOT / "quickstart" / "semantic_grpo.yaml")
+    given = weights(config)
+    assert given != weights(method) or path.stem.startswith("source")
+    assert given.pop("LanguageReward", 1.0) == 1.0 and sum(given.values()) == 1.5
+    for one in (config, method):
+        one.trainer.callbacks = [callback for callback in one.trainer.callbacks if "Reward" not in callback.class_path]
+        del one.config, one.trainer.default_root_dir
+    assert config == method
+
+
+@pytest.mark.parametrize("path", SOURCE_ONLY, ids=lambda path: path.stem)
+def test_source_only_stages_see_no_reference(path):
+    config = parse(path)
+    assert config.data.init_args.task.init_args.source_only
+    assert weights(config) == {
+        "SemanticReward": 1.0,
+        "LengthReward": 0.2,
+        "RepetitionReward": 0.05,
+        "LanguageReward": 1.0,
+    }
+    rewards = {callback.class_path.split(".")[-1]: callback.init_args for callback in config.trainer.callbacks}
+    assert rewards["SemanticReward"].anchor == "zh"
+    assert rewards["LanguageReward"].gate and rewards["LanguageReward"].source == "zh"
+
+
+def test_sg_srl_has_the_papers_epochs():
+    stages = {stage: parse(ROOT / "sg_srl" / f"{stage}.yaml") for stage in ("train", "reinforce", "recover")}
+    assert [stage.trainer.max_epochs for stage in stages.values()] == [3, 2, 1]
+    assert stages["train"].data == stages["recover"].data
+
+
+@pytest.mark.parametrize("folder", ["ablation", "quickstart", "sg_srl"])
+def test_studies_list_systems_that_are_there(folder):
+    assert len(read_systems(ROOT / folder)) >= 3
 
 
 def test_a_wrong_key_is_refused(tmp_path):

@@ -85,6 +85,11 @@ def test_every_model_of_a_reward_is_counted(recipe, base, tmp_path, monkeypatch)
     assert predict(judged).encoder - predict(alone).encoder == more
 
 
+def test_an_encoder_is_not_planned(capsys) -> None:
+    assert main(["plan", "--config", str(CONFIGS / "embedder.yaml")]) == 2
+    assert "EmbedderModule trains no policy" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_amounts_of_memory() -> None:
     assert memory_bytes("12GiB") == memory_bytes("12 GB") == memory_bytes("12g") == 12 * 2**30
     assert memory_bytes("800MiB") == 800 * 2**20 and memory_bytes("1000") == 1000

@@ -52,6 +52,17 @@ def test_tau_is_the_quantile_of_the_policys_own_completions(calibrated, runs, en
     assert float(runs.metrics("once")[-1]["train/tau"]) == pytest.approx(reward.tau)
 
 
+def test_tau_is_in_the_results_of_a_test(calibrated, runs) -> None:
+    tau = reward_of(calibrated(steps=1)).tau
+    evaluation = {"class_path": "semalign_pl.callbacks.Evaluation"}
+    adapter = f"model.init_args.adapter={runs.folder / 'run' / 'adapter'}"
+    runs("test", "sft", "tested", adapter, "model.init_args.lora=null", callbacks=[evaluation])
+    trained = runs.results("tested")["run"]["trained"]
+    assert (trained["stage"], trained["steps"], trained["seed"]) == ("grpo", 1, 3)
+    assert any(f"reward:semantic|weight:1.5" in s and f"tau:{tau:g}(" in s for s in trained["signatures"])
+    assert [s for s in trained["signatures"] if s.startswith("reward:language")]
+
+
 def test_calibrating_changes_nothing_else(calibrated, runs) -> None:
     cli = calibrated(name="a")
     recipe = runs.recipe("grpo")

@@ -1,0 +1,203 @@
+"""What a stage that trains a sentence encoder has: the encoder, its scores, checkpoints, and the folder it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+
+from semalign_pl.metrics.retrieval import Retrieval
+from semalign_pl.modules.schedule import Cosine, ScheduleCallable
+from semalign_pl.modules.stage import StageModule
+from semalign_pl.policy.adapter import fingerprint
+from semalign_pl.policy.load import check_folder
+from semalign_pl.results import write_results
+from semalign_pl.types import Example
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class EncoderModule(StageModule):
+    """A sentence encoder under training; subclasses give ``training_step``.
+
+    Validation logs under ``val/`` how the pairs' halves find each other among all of the corpus; a test prints a table
+    of the same and writes it to ``RUN/results.json``, every score with confidence interval and signature.
+
+    Args:
+        base: A SentenceTransformer, or any other encoder of transformers, which gets mean pooling and vectors of length
+            1: hub id or folder.
+        max_seq_length: Longer texts are cut after so many tokens; what `base` can read if left out.
+        micro_batch: Texts embedded at once; lower it to save memory, results stay the same.
+        optimizer: Optimiser of all weights (float32).
+        lr_scheduler: Schedule; told the run's number of optimiser steps.
+        max_grad_norm: Gradients are clipped to this norm.
+        seed: Source of fresh weights and dropout; linked to seed_everything by the CLI.
+    """
+
+    handover = "To go on from another run's encoder, give its folder: --model.init_args.base RUN/encoder"
+
+    def __init__(
+        self,
+        base: str,
+        max_seq_length: int | None = None,
+        micro_batch: int = 64,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: ScheduleCallable = Cosine,
+        max_grad_norm: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
+        if micro_batch < 1:
+            raise ValueError(f"model.init_args.micro_batch: {micro_batch} is not a positive whole number")
+        self.base, self.max_seq_length, self.micro_batch = base, max_seq_length, micro_batch
+        self._encoder: SentenceTransformer | None = None
+        self._retrieval = Retrieval()
+        self._started = 0.0
+
+    @property
+    def encoder(self) -> SentenceTransformer:
+        """The encoder; there from ``configure_model`` on."""
+        assert self._encoder is not None, "the encoder is loaded by configure_model, which a Trainer calls"
+        return self._encoder
+
+    def configure_model(self) -> None:
+        """Load the encoder, once, onto the strategy's device."""
+        if self._encoder is None:
+            with self.setting_up() as device:
+                self._encoder = load_encoder(self.base, self.max_seq_length).to(device)
+
+    # -- validation and test -----------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._retrieval.reset()
+
+    def validation_step(self, batch: list[Example], batch_idx: int) -> None:
+        """Embed a batch."""
+        self._look_at(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every score of all pairs."""
+        for name, value in self._retrieval.compute().items():
+            self.log(f"val/{name}", value, prog_bar=name == "margin")
+
+    def on_test_epoch_start(self) -> None:
+        """Start the clock."""
+        self._retrieval.reset()
+        self._started = time.monotonic()
+
+    def test_step(self, batch: list[Example], batch_idx: int) -> None:
+        """Embed a batch."""
+        self._look_at(batch)
+
+    def on_test_end(self) -> None:
+        """Score all pairs, write and print."""
+        digest = fingerprint(self.state_dict())[:8]
+        encoder = f"encoder:{Path(self.base).name}@{digest}|max_tokens:{self.encoder.max_seq_length}"
+        scores = {
+            name: dataclasses.replace(score, signature=f"{score.signature}|{encoder}")
+            for name, score in self._retrieval.score().items()
+        }
+        if self.trainer.is_global_zero:
+            run = {"seed": self.seed, "seconds": time.monotonic() - self._started}
+            write_results(Path(self.trainer.default_root_dir), scores, run)
+
+    def predict_step(self, batch: list[Example], batch_idx: int) -> None:
+        """Refuse.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("predict: an encoder writes no text; use `semalign test` for its scores")
+
+    def _look_at(self, batch: list[Example]) -> None:
+        sources, references = [e.source for e in batch], [e.reference for e in batch]
+        vectors = self.encoder.encode(
+            [*sources, *references], batch_size=self.micro_batch, convert_to_tensor=True, show_progress_bar=False
+        )
+        vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
+        self._retrieval.update(sources, references, vectors[: len(batch)], vectors[len(batch) :])
+
+    # -- checkpoints and result --------------------------------------------------------------------------------
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The encoder's weights, by its own names."""
+        return {} if self._encoder is None else self._encoder.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Put a checkpoint's weights in place; keys must match exactly.
+
+        Raises:
+            ValueError: If the checkpoint belongs to another encoder.
+        """
+        here = self.state_dict()
+        odd = sorted(set(here) ^ set(state_dict)) or [key for key in here if here[key].shape != state_dict[key].shape]
+        if odd:
+            raise ValueError(
+                f"--ckpt_path: {len(odd)} tensors of the checkpoint do not fit this encoder (first: {odd[0]}); resume "
+                "with the same model.init_args.base that the run began with"
+            )
+        return self.encoder.load_state_dict(state_dict)
+
+    def export(self, root: Path) -> Path:
+        """Write a plain SentenceTransformer as ``root/encoder``, for SemanticReward, Evaluation and anyone else.
+
+        Args:
+            root: The run's folder.
+
+        Returns:
+            The folder written.
+        """
+        self.encoder.save(str(root / "encoder"), create_model_card=False)
+        return root / "encoder"
+
+
+def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
+    """Load an encoder to train, in float32.
+
+    Args:
+        base: SentenceTransformer, or encoder of transformers: hub id or folder.
+        max_seq_length: Tokens it is to read; ``None`` for what it can.
+
+    Returns:
+        The encoder on the CPU; mean pooling and normalisation are added to an encoder that is no SentenceTransformer.
+
+    Raises:
+        ValueError: If it cannot be loaded, or cannot read so many tokens.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from sentence_transformers.util import is_sentence_transformer_model
+
+    check_folder("model.init_args.base", base)
+    try:
+        if is_sentence_transformer_model(base):
+            encoder = SentenceTransformer(base, device="cpu")
+        else:
+            body = Transformer(base)
+            pooling = Pooling(body.get_embedding_dimension(), pooling_mode="mean")
+            encoder = SentenceTransformer(modules=[body, pooling, Normalize()], device="cpu")
+    except (OSError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"model.init_args.base: cannot load {base!r} as an encoder: {reason} Give a folder that holds a "
+            "SentenceTransformer, or config.json, tokenizer and weights, or a hub id that this machine can reach."
+        ) from error
+    if max_seq_length is not None:
+        longest = encoder.max_seq_length
+        if longest is None or math.isinf(longest):
+            raise ValueError(f"model.init_args.max_seq_length: {base} reads texts of any length; leave it out")
+        if not 1 <= max_seq_length <= longest:
+            raise ValueError(
+                f"model.init_args.max_seq_length: {max_seq_length} tokens, and {base} reads 1 to {longest}; give a "
+                "number in that range, or leave it out"
+            )
+        encoder.max_seq_length = max_seq_length
+    return encoder.float().train()  # loaded in eval mode, which Lightning would keep

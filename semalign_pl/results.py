@@ -1,0 +1,67 @@
+"""``results.json``, which a test leaves, and ``training.json``, which a training leaves beside its weights."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.types import Score
+
+PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
+
+
+def write_results(folder: Path, scores: Mapping[str, Score], run: Mapping[str, Any]) -> None:
+    """Write ``results.json`` and print its scores as a table.
+
+    Args:
+        folder: The run's; made if absent.
+        scores: By name.
+        run: What else is worth keeping of the run; the time and the versions are added.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2), encoding="utf-8")
+    table = Table("score", "value", "95 % interval", title=f"{folder}/results.json")
+    for name, score in scores.items():
+        interval = "" if score.ci is None else f"{score.ci[0]:.4g} to {score.ci[1]:.4g}"
+        table.add_row(name, f"{score.value:.4f}", interval)
+    Console().print(table)
+
+
+def write_training(folder: Path, **facts: Any) -> None:
+    """Write ``training.json``.
+
+    Args:
+        folder: Of the trained weights.
+        **facts: Of the training; the time and the versions are added.
+    """
+    text = json.dumps({**facts, **_finished()}, ensure_ascii=False, indent=2)
+    (folder / "training.json").write_text(text, encoding="utf-8")
+
+
+def read_training(folder: str | None) -> dict[str, Any] | None:
+    """What ``training.json`` says of an adapter.
+
+    Args:
+        folder: Of the adapter; ``None`` for an untrained one.
+
+    Returns:
+        ``None`` where it was not trained by this package.
+    """
+    path = None if folder is None else Path(folder) / "training.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else None
+
+
+def _finished() -> dict[str, Any]:
+    return {
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
