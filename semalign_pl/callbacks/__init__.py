@@ -1,8 +1,10 @@
-"""Callbacks around a run: evaluation and results, adapter export, the table of samples."""
+"""Callbacks around a run: evaluation and results, export, the table of samples, the budget of what may be lost."""
 
-from semalign_pl.callbacks.adapter_export import AdapterExport
 from semalign_pl.callbacks.evaluation import Evaluation
+from semalign_pl.callbacks.export import Export
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
+from semalign_pl.callbacks.reward_watch import RewardWatch
 from semalign_pl.callbacks.sample_table import SampleTable
+from semalign_pl.callbacks.tax_budget import TaxBudget
 
-__all__ = ["AdapterExport", "Evaluation", "InterruptionCheckpoint", "SampleTable"]
+__all__ = ["Evaluation", "Export", "InterruptionCheckpoint", "RewardWatch", "SampleTable", "TaxBudget"]

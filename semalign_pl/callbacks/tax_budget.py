@@ -82,14 +82,14 @@ class TaxBudget(Callback):
         module.beta = self.beta
 
     def _begin(self, trainer: Trainer, module: Any) -> None:
-        self.beta = getattr(module, "beta", 0.0)
-        low = self.beta if self.beta_min is None else self.beta_min
-        if not self.beta or not 0 < low <= self.beta <= self.beta_max:
+        beta: float = getattr(module, "beta", 0.0)
+        low = beta if self.beta_min is None else self.beta_min
+        if not 0 < low <= beta <= self.beta_max:
             raise ValueError(
-                f"TaxBudget: beta_min {low:g} <= model.init_args.beta {self.beta:g} <= beta_max {self.beta_max:g} does "
+                f"TaxBudget: beta_min {low:g} <= model.init_args.beta {beta:g} <= beta_max {self.beta_max:g} does "
                 "not hold above 0; it steers the KL weight of GRPOModule between the two, so start from e.g. beta: 0.04"
             )
-        self.beta_min = low
+        self.beta, self.beta_min = beta, low
         log.warning("TaxBudget: measuring what there is to lose")
         scores = {name: score.value for probe in _probes(trainer) for name, score in probe.run(module).items()}
         missing = next((name for name in self.budget if name not in scores), None)
