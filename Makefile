@@ -33,9 +33,19 @@ lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench-grpo: $(READY)  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
+ablation: runs/quickstart/world  ## the papers' reward ablation and the source as anchor, 3 seeds (an hour on two cores)
+	$(BIN)/python benchmarks/ablation.py
+
+tax-budget: runs/quickstart/world  ## GRPO with and without a budget of what may be lost, 3 seeds (40 minutes)
+	$(BIN)/python benchmarks/tax_budget.py
+
+bench-grpo: $(READY) runs/quickstart/world  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
 	$(BIN)/python benchmarks/grpo.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/reward.py
+
+bench-embedder: $(READY)  ## a sentence encoder from scratch on real pairs (needs ../shared/data; 20 minutes)
+	$(BIN)/python benchmarks/embedder.py
 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
@@ -49,7 +59,7 @@ cards: $(READY)  ## plan configs/cards anew
 toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on two cores)
 	$(BIN)/python -m semalign_pl.toy build
 
-clean:  ## remove the virtual environment and all runs
-	rm -rf $(VENV) runs
+clean:  ## remove the virtual environment, all runs and the cache of embeddings
+	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test lint bench-grpo bench-sft bench-floor cards toy clean
+.PHONY: help setup quickstart test lint ablation tax-budget bench-grpo bench-embedder bench-sft bench-floor cards toy clean
