@@ -97,15 +97,16 @@ class Evaluation(Callback):
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
+        module: Any = pl_module
         write_predictions(folder / "predictions.jsonl", rows)
         run = {
             "rows": len(rows),
             "prompts_cut": policy_of(pl_module).truncated_prompts,
             "texts_cut_by_encoder": self._texts_cut(),
-            "decode": f"greedy|max_new:{pl_module.max_new_tokens}",
-            "seed": pl_module.seed,
+            "decode": f"greedy|max_new:{module.max_new_tokens}",
+            "seed": module.seed,
             "seconds": time.monotonic() - self._started,
-            "trained": read_training(pl_module.adapter),
+            "trained": read_training(module.adapter),
         }
         write_results(folder, scores, run)
 

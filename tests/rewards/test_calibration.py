@@ -59,7 +59,7 @@ def test_tau_is_in_the_results_of_a_test(calibrated, runs) -> None:
     runs("test", "sft", "tested", adapter, "model.init_args.lora=null", callbacks=[evaluation])
     trained = runs.results("tested")["run"]["trained"]
     assert (trained["stage"], trained["steps"], trained["seed"]) == ("grpo", 1, 3)
-    assert any(f"reward:semantic|weight:1.5" in s and f"tau:{tau:g}(" in s for s in trained["signatures"])
+    assert any("reward:semantic|weight:1.5" in s and f"tau:{tau:g}(" in s for s in trained["signatures"])
     assert [s for s in trained["signatures"] if s.startswith("reward:language")]
 
 
