@@ -34,10 +34,10 @@ lint: $(READY)  ## ruff and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 ablation: runs/quickstart/world  ## the papers' reward ablation and the source as anchor, 3 seeds (an hour on two cores)
-	$(BIN)/python benchmarks/ablation.py
+	$(BIN)/python benchmarks/ablation.py --seeds 3
 
 tax-budget: runs/quickstart/world  ## GRPO with and without a budget of what may be lost, 3 seeds (40 minutes)
-	$(BIN)/python benchmarks/tax_budget.py
+	$(BIN)/python benchmarks/tax_budget.py --seeds 3
 
 bench-grpo: $(READY) runs/quickstart/world  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
 	$(BIN)/python benchmarks/grpo.py

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from semalign_pl.encoder import SentenceEncoder
 
+CHUNK = 8192
+"""Texts encoded between two steps of the progress bar."""
+
 
 class CorpusEmbeddings:
     """One embedding a distinct text, looked up by the text.
@@ -32,11 +35,11 @@ class CorpusEmbeddings:
         self._device = encoder.encode([]).device
         self._row = {text: row for row, text in enumerate(distinct)}
         if folder is None:
-            self._vectors = encoder.encode(distinct).cpu().numpy()
+            self._vectors = _encoded(encoder, distinct)
             return
         path = folder / f"{_digest(encoder.signature, distinct)}.npy"
         if not path.is_file():
-            _write(path, encoder.encode(distinct, progress=len(distinct) > 2000).cpu().numpy())
+            _write(path, _encoded(encoder, distinct))
         self._vectors = np.load(path, mmap_mode="r")
 
     def __contains__(self, text: str) -> bool:
@@ -46,6 +49,16 @@ class CorpusEmbeddings:
         """``(n, dimensions)`` float32 on the encoder's device, each row of length 1, or 0 for blank text."""
         rows = self._vectors[[self._row[text] for text in texts]]
         return torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
+
+
+def _encoded(encoder: SentenceEncoder, texts: Sequence[str]) -> np.ndarray:
+    from rich.progress import track
+
+    chunks = [texts[start : start + CHUNK] for start in range(0, max(1, len(texts)), CHUNK)]
+    shown = track(chunks, "embedding the corpus", disable=len(chunks) < 2)
+    return np.concatenate(
+        [encoder.encode(chunk).cpu().numpy() for chunk in shown] or [encoder.encode([]).cpu().numpy()]
+    )
 
 
 def _digest(signature: str, texts: Sequence[str]) -> str:

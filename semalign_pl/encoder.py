@@ -81,14 +81,13 @@ class SentenceEncoder:
         self._model.to(device)
         return self
 
-    def encode(self, texts: Sequence[str], progress: bool = False) -> Tensor:
+    def encode(self, texts: Sequence[str]) -> Tensor:
         """Embed texts; equal texts are embedded once, text without anything but white space gets the zero vector.
 
         Texts of like length go through the encoder together.
 
         Args:
             texts: The texts (n).
-            progress: Show a bar.
 
         Returns:
             ``(n, dimensions)`` float32 in the order of ``texts``, each row of length 1 or 0, on the encoder's device,
@@ -101,7 +100,7 @@ class SentenceEncoder:
             self.truncated += sum(text in too_long for text in texts)
             # Copied into a tensor made here: encode() returns inference tensors, which autograd refuses to save.
             vectors[:-1] = self._model.encode(
-                list(places), batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=progress
+                list(places), batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False
             )
         vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return vectors[[places.get(text, len(places)) for text in texts]]

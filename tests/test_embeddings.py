@@ -26,7 +26,7 @@ def test_read_from_disk_without_encoding(sentence_encoder: SentenceEncoder, tmp_
     first = CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path / "cache")
     in_memory = CorpusEmbeddings(sentence_encoder, TEXTS, None)
     encode, encoded = sentence_encoder.encode, []
-    monkeypatch.setattr(sentence_encoder, "encode", lambda texts, **kw: (encoded.extend(texts), encode(texts, **kw))[1])
+    monkeypatch.setattr(sentence_encoder, "encode", lambda texts: (encoded.extend(texts), encode(texts))[1])
     second = CorpusEmbeddings(sentence_encoder, [*reversed(TEXTS), "x"], tmp_path / "cache")
     assert encoded == []
     assert torch.equal(first(TEXTS), second(TEXTS)) and torch.equal(first(TEXTS), in_memory(TEXTS))
@@ -44,6 +44,13 @@ def test_other_texts_or_weights_are_another_file(
     vectors = CorpusEmbeddings(changed, TEXTS, tmp_path)(TEXTS)
     assert len(list(tmp_path.iterdir())) == 3
     assert not torch.allclose(vectors, sentence_encoder.encode(TEXTS))
+
+
+def test_in_chunks(sentence_encoder: SentenceEncoder, monkeypatch) -> None:
+    monkeypatch.setattr("semalign_pl.embeddings.CHUNK", 2)
+    found = CorpusEmbeddings(sentence_encoder, TEXTS, None)(TEXTS)
+    torch.testing.assert_close(found, sentence_encoder.encode(TEXTS), atol=1e-6, rtol=0)
+    assert CorpusEmbeddings(sentence_encoder, [], None)([]).shape == (0, 32)
 
 
 def test_membership(sentence_encoder: SentenceEncoder) -> None:
