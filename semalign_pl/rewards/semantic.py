@@ -112,14 +112,15 @@ class SemanticReward(Reward):
         if self.calibration is not None and self.tau is not None:
             pl_module.log("train/tau", self.tau, batch_size=1, sync_dist=True)
 
-    def state_dict(self) -> dict[str, Any]:
-        """A calibrated tau."""
-        return {} if self.calibration is None else {"tau": self.tau}
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep a calibrated tau; as state, Lightning would refuse a second SemanticReward before GRPO can say why."""
+        if self.calibration is not None:
+            checkpoint["semalign_tau"] = self.tau
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with the tau that the run began with."""
         if self.calibration is not None:
-            self.tau = state_dict["tau"]
+            self.tau = checkpoint.get("semalign_tau")
 
     # -- scores ------------------------------------------------------------------------------------------------
 
