@@ -91,7 +91,7 @@ class TaxBudget(Callback):
             )
         self.beta, self.beta_min = beta, low
         log.warning("TaxBudget: measuring what there is to lose")
-        scores = {name: score.value for probe in _probes(trainer) for name, score in probe.run(module).items()}
+        scores = {name: score for probe in _probes(trainer) for name, score in probe.run(module).items()}
         missing = next((name for name in self.budget if name not in scores), None)
         if missing is not None:
             there = ", ".join(scores) or "no probe with every_n_steps"
@@ -99,13 +99,13 @@ class TaxBudget(Callback):
                 f"TaxBudget.budget: nothing measures {missing!r} during training (there is {there}); list a probe for "
                 "it under trainer.callbacks, with every_n_steps"
             )
-        self.start = {name: scores[name] for name in self.budget}
+        self.start = self._budgeted(trainer, scores)
         self.now = dict(self.start)
         self._note(trainer.global_step)
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, Score]) -> None:
         """Move beta by what a probe has just measured; once a step, however many probes measure at it."""
-        fresh = {name: score.value for name, score in scores.items() if name in self.budget}
+        fresh = self._budgeted(trainer, scores)
         if not fresh:
             return
         assert self.beta is not None and self.beta_min is not None, "probes measure in training after its start"
@@ -132,7 +132,7 @@ class TaxBudget(Callback):
         """Measure once more where the last measurement is not of the last step; write, print, and say if it failed."""
         if self.history[-1]["step"] != trainer.global_step:
             for probe in _probes(trainer):
-                self.now |= {name: s.value for name, s in probe.run(pl_module).items() if name in self.budget}
+                self.now |= self._budgeted(trainer, probe.run(pl_module))
             self._note(trainer.global_step)
         if not trainer.is_global_zero:
             return
@@ -170,6 +170,11 @@ class TaxBudget(Callback):
         self.start, self.now = dict(state_dict["start"]), dict(state_dict["now"])
         self.beta, self.beta_min = state_dict["beta"], state_dict["beta_min"]
         self.history = list(state_dict["history"])
+
+    def _budgeted(self, trainer: Trainer, scores: dict[str, Score]) -> dict[str, float]:
+        """The values that the budget names; the first rank's, so that beta is the same on all."""
+        values = {name: score.value for name, score in scores.items() if name in self.budget}
+        return values if trainer.world_size == 1 else trainer.strategy.broadcast(values)
 
     def _note(self, step: int) -> None:
         self.history.append({"step": step, "values": dict(self.now), "used": self.used, "beta": self.beta})

@@ -87,7 +87,7 @@ def test_one_step_of_the_multiplier_however_many_probes() -> None:
     from semalign_pl.types import Score
 
     class Stub:
-        global_step, beta = 1, 1.0
+        global_step, world_size, beta = 1, 1, 1.0
 
     budget, run = TaxBudget({"a": -1.0, "b": 1.0}, beta_max=100.0), Stub()
     budget.load_state_dict(
