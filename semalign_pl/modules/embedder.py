@@ -67,7 +67,7 @@ class EmbedderModule(EncoderModule):
             raise ValueError("data.init_args.batch_size: a pair alone has no wrong answer beside it; use e.g. 256")
         if self.hard_negatives:
             if not hasattr(data, "examples"):
-                raise ValueError("model.init_args.hard_negatives: they are mined from a CorpusDataModule; use one, or 0")
+                raise ValueError("model.init_args.hard_negatives: only CorpusDataModule has them; use it, or give 0")
             self._mined = HardNegatives(data.examples["train"], self.hard_negatives, self.hard_negative_margin)
             self._mined.found = self._mined_before or self._mined.found
 
