@@ -84,6 +84,20 @@ def test_loss_and_gradient_are_the_plain_ones_for_every_micro_batch(still, micro
     assert gradient.norm() > 0.1
 
 
+def test_vectors_of_tokens_without_any_layer_train_too(tokenizer, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    folder = str(tmp_path / "static")
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu").save(folder)
+    module, loss = step(folder, micro_batch=4)
+    wanted, gradient = plain(module, texts_of(BATCH))
+    assert loss == pytest.approx(wanted, rel=1e-5)
+    torch.testing.assert_close(module.gradient, gradient, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match="reads texts of any length; leave it out"):
+        step(folder, max_seq_length=12)
+
+
 def test_both_forwards_draw_the_same_dropout(encoder):
     """One micro-batch: if its second forward dropped other units, the gradient would belong to another loss."""
 
