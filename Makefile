@@ -44,7 +44,7 @@ bench-grpo: $(READY) runs/quickstart/world  ## GRPO steps against TRL's, side by
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/reward.py
 
-bench-embedder: $(READY)  ## a sentence encoder from scratch on real pairs (needs ../shared/data; 20 minutes)
+bench-embedder: $(READY)  ## a sentence encoder from scratch on real pairs (needs ../shared/data; 6 minutes)
 	$(BIN)/python benchmarks/embedder.py
 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
