@@ -11,7 +11,8 @@ The settings were picked in fourteen short trials on the same 1,000 dev pairs. A
 temperature 0.03: 61/65, 0.05: 70/74, 0.08: 75/77 (4 epochs, vocabulary 16,000, 256 dimensions, batch 512, no hard
 negatives); from there vocabulary 32,000: 66/67, 8,000: 78/79; batch 1,024: 76/78; a hard negative: 77/78; temperature
 0.12 with 512 dimensions: 77/78. Together, at 0.1: 81/80, without the hard negative 80/80; at 0.15: 78/77. A BERT of one
-layer of 256 with random weights costs by estimate 30 times as much a step, and had 11/9 when it was broken off after two epochs.
+layer of 256 with random weights costs by estimate 30 times as much a step, and had 11/9 when it was
+broken off after two epochs.
 """
 
 from __future__ import annotations
