@@ -1,25 +1,29 @@
-"""Languages as data: script, consistency by Unicode rules, segmentation."""
+"""Languages as data: script, consistency by Unicode rules, one spelling, segmentation."""
 
 from __future__ import annotations
 
-from semalign_pl.languages.chinese import CHINESE
-from semalign_pl.languages.english import ENGLISH
+from pathlib import Path
+
 from semalign_pl.languages.profile import LanguageProfile
-from semalign_pl.languages.tibetan import TIBETAN
+from semalign_pl.languages.read import known, near, read_profile, shipped
 
 __all__ = ["LanguageProfile", "get_language"]
 
-_KNOWN = {profile.code: profile for profile in (TIBETAN, CHINESE, ENGLISH)}
-
 
 def get_language(language: str | LanguageProfile) -> LanguageProfile:
-    """The profile of a language code; a profile is returned as it is, so a user's own needs no registration.
+    """The profile of a code such as ``bo``, or of a user's own YAML file; a profile is returned as it is.
+
+    Args:
+        language: A code that ``profiles.yaml`` or ``han.yaml`` lists, a path that ends in ``.yaml``, or a profile.
 
     Raises:
-        ValueError: If the code is not known.
+        ValueError: If the code is not known, or the file does not hold a profile.
     """
     if isinstance(language, LanguageProfile):
         return language
-    if language not in _KNOWN:
-        raise ValueError(f"language: {language!r} is not known; use one of {sorted(_KNOWN)} or pass a LanguageProfile")
-    return _KNOWN[language]
+    if language.endswith((".yaml", ".yml")):
+        return read_profile(Path(language))
+    if language not in known():
+        names = [*known(), "the path of a .yaml file of your own"]
+        raise ValueError(f"language: {language!r} is not known; {near(language, names)}")
+    return shipped(language)

@@ -1,41 +1,89 @@
-"""Tibetan: syllables end at a tsheg, clauses at a shad."""
+"""Tibetan by libraries of its own: words (botok) and Wylie (pyewts), both from the extra ``tibetan``.
+
+Spelling and syllables are data, in ``profiles.yaml``: ``get_language("bo").normalise`` is the one spelling that corpora
+are prepared in, ``.segment`` cuts what was written into syllables with no more than NFC before.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import regex
 
-from semalign_pl.languages.profile import LanguageProfile
+TSHEGS = "\u0f0b\u0f0c"
+DEFAULT_PACK = Path("Documents", "pybo", "dialect_packs", "general")
+"""Where botok keeps its dialect pack, in the home folder."""
 
-TSHEG = "\u0f0b"
-TSHEG_BSTAR = "\u0f0c"
-"""The tsheg that forbids a line break; the same mark to a reader."""
-
-_UNIT = regex.compile(
-    r"""[[\p{L}\p{M}]&&\p{Script=Tibetan}]+  # a syllable: letters with their subjoined letters, vowels and marks
-      | \p{Nd}+                              # a number, in Tibetan or other digits
-      | \p{Script=Han}                       # a Chinese character
-      | [\p{L}\p{M}--\p{Script=Tibetan}--\p{Script=Han}]+  # a foreign word
-      | [^\s\u0F0B\u0F0C]                    # a shad, a bracket, any other mark or sign, on its own
-    """,
-    regex.V1 | regex.VERBOSE,
-)
+_HARMLESS = "No Tibetan characters found!"
+_APOSTROPHE = regex.compile(r"\[(?:\\.|[^\]\\])*\](*SKIP)(*FAIL)|[‘’ʼʾ]")
+"""What is typed for a-chung's ``'``, outside brackets."""
 
 
-def normalise(text: str) -> str:
-    """One spelling for text that reads the same.
+def words(text: str, pack: str | Path | None = None) -> list[str]:
+    """Words and punctuation of ``text`` as botok cuts them, affixed particles on their own; no final tsheg, no space.
 
-    Unicode NFC (canonical order of vowel signs), U+0F0C as U+0F0B, runs of white space as one space, none at the ends.
-    Shad are kept as written: U+0F0E is not unfolded into two U+0F0D.
+    Args:
+        text: Tibetan, in any spelling that botok knows.
+        pack: Folder of a dialect pack (``dictionary/`` and ``adjustments/``); by default where botok keeps its own.
+            Nothing is downloaded. Beside the folder botok keeps what it has read, as ``NAME_trie.pickled``; delete that
+            file when the pack changes.
+
+    Raises:
+        ValueError: If botok or the pack is missing; names the remedy.
     """
-    text = unicodedata.normalize("NFC", text).replace(TSHEG_BSTAR, TSHEG)
-    return regex.sub(r"\s+", " ", text).strip()
+    folder = Path.home() / DEFAULT_PACK if pack is None else Path(pack)
+    tokens = _tokenizer(folder.resolve()).tokenize(text)
+    return [word for token in tokens if (word := token.text.strip().rstrip(TSHEGS))]
 
 
-def segment(text: str) -> list[str]:
-    """Syllables, numbers, foreign words and single marks of the normalised text, in order; tsheg and space dropped."""
-    return _UNIT.findall(normalise(text))
+def to_wylie(text: str) -> str:
+    r"""Extended Wylie (EWTS) of Tibetan; what is not stands in square brackets, a sign on its own as ``\u0f72``.
+
+    Raises:
+        ValueError: If pyewts is missing.
+    """
+    return _converter().toWylie(text, [])
 
 
-TIBETAN = LanguageProfile("bo", "Tibetan", "བོད་ཡིག", ("Tibetan",), "syllable", segment)
+def from_wylie(text: str) -> str:
+    """Tibetan, in NFC, of Extended Wylie (EWTS) read strictly: a space is a tsheg, ``_`` a space, ``[...]`` is left.
+
+    Raises:
+        ValueError: If pyewts finds no Tibetan spelling in a part of it; names the part. Or if pyewts is missing.
+    """
+    warnings: list[str] = []
+    plain = _APOSTROPHE.sub("'", text)
+    converted = _converter().toUnicode(plain, warnings, sloppy=False)
+    if wrong := [warning for warning in warnings if warning != _HARMLESS]:
+        raise ValueError(f"Wylie: {text[:40]!r}: {'; '.join(wrong)}; mend it, or put what is not Wylie in [ ]")
+    return unicodedata.normalize("NFC", converted)
+
+
+@cache
+def _converter() -> Any:
+    return _library("pyewts", "Wylie").pyewts(fix_spacing=False)
+
+
+@cache
+def _tokenizer(folder: Path) -> Any:
+    botok = _library("botok", "words")
+    if missing := [name for name in ("dictionary", "adjustments") if not (folder / name).is_dir()]:
+        raise ValueError(
+            f"pack: {folder} is no dialect pack of botok's, it has no folder {' and no '.join(missing)}; unpack one "
+            "from https://github.com/Esukhia/botok-data there, or give the path of yours"
+        )
+    try:
+        return botok.WordTokenizer(config=botok.Config.from_path(folder))
+    except OSError as error:
+        raise ValueError(f"pack: {folder} cannot be read ({error}); botok needs it, and writes beside it") from error
+
+
+def _library(name: str, purpose: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ValueError(f"{purpose}: {name} is not installed; run `pip install semalign-pl[tibetan]`") from error

@@ -64,4 +64,4 @@ class LanguageReward(Reward):
         )
 
 
-_LATIN = LanguageProfile("latn", "Latin script", "Latin", ("Latin",), "character", list)
+_LATIN = LanguageProfile("latn", "Latin script", "Latin", ("Latin",), "character", r"\X")

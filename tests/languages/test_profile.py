@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages.read import known
 
 TIBETAN_TEXT = "བོད་ཡིག"
 HIDDEN = [
@@ -98,8 +99,76 @@ def test_other_languages(code: str, text: str, consistent: bool) -> None:
     assert get_language(code).is_consistent(text) is consistent
 
 
+NAMES = {
+    "bo": ("Tibetan", "藏文"), "dz": ("Dzongkha", "宗喀文"), "zh": ("Chinese", "中文"), "en": ("English", "英文"),
+    "zh-Hans": ("Chinese (simplified)", "简体中文"), "zh-Hant": ("Chinese (traditional)", "繁体中文"),
+    "za": ("Zhuang", "壮文"), "ug": ("Uyghur", "维吾尔文"), "kk": ("Kazakh (Arabic script)", "哈萨克文"),
+    "mn": ("Mongolian (Cyrillic)", "蒙古文"), "mn-Mong": ("Mongolian (traditional script)", "传统蒙古文"),
+    "ii": ("Yi", "彝文"), "th": ("Thai", "泰文"), "lo": ("Lao", "老挝文"), "my": ("Burmese", "缅甸文"),
+    "km": ("Khmer", "高棉文"),
+}  # fmt: skip
+
+
+def test_names() -> None:
+    assert {code: (get_language(code).name, get_language(code).chinese) for code in known()} == NAMES
+
+
+SAME_SCRIPT = [{"bo", "dz"}, {"zh", "zh-Hans", "zh-Hant"}, {"en", "za"}]
+"""Languages that no rule of characters tells apart, or not in a few words."""
+
+
+@pytest.mark.parametrize("code", known())
+def test_a_language_is_its_own_and_no_other(code: str) -> None:
+    language = get_language(code)
+    assert language.source and language.is_consistent(language.native) and language.share(language.native) == 1
+    assert language.normalise(language.native) == language.native
+    for other in known():
+        if other != code and not any({code, other} <= same for same in SAME_SCRIPT):
+            assert not get_language(other).is_consistent(language.native), other
+            assert not language.is_consistent(language.native + get_language(other).native), other
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "consistent"),
+    [
+        ("ug", "ئۇيغۇر تىلى، 2024-يىل؛ «ۋەتەن»؟", True),
+        ("ug", "ئالىمجان", True),
+        ("ug", "الصباح", False),  # Arabic sad and hah
+        ("ug", "کیتاب", False),  # Persian kaf and yeh, until it is normalised
+        ("ug", "ﻣﺎ", False),  # presentation forms, likewise
+        ("kk", "ٴبىر، ەكى", True),
+        ("kk", "ئۇيغۇر", False),  # no yeh with hamza
+        ("ug", "حالىق", False),  # hah is Kazakh's
+        ("mn", "Монгол Улсын Их Хурал, 1992 он.", True),
+        ("mn", "Сайн байна уу? Мөнгө, үнэ", True),
+        ("mn", "Қазақстан", False),
+        ("mn", "Київ", False),
+        ("mn", "й", True),  # й in two code points
+        ("mn-Mong", "ᠮᠣᠩᠭᠣᠯ ᠤᠨ ᠠ᠎ᠠ᠋᠃", True),
+        ("mn-Mong", "ᠮᠣᠩᠭᠣᠯ​", False),
+        ("za", "Bouxcuengh youq Gvangjsih, 2024 bi.", True),
+        ("za", "Lü Dungbinh", True),
+        ("za", "bouчcueŋƽ", False),  # the letters of 1957
+        ("za", "café", False),
+        ("en", "Bouxcuengh youq Gvangjsih", True),  # a limit: both are plain Latin
+        ("ii", "ꆈꌠꁱꂷ。", True),
+        ("ii", "ꆈꌠ彝", False),
+        ("th", "สวัสดี​ครับ ๑๒ 3 ฿5", True),
+        ("th", "ສະບາຍດີ", False),
+        ("lo", "ສະບາຍດີ​ບໍ່", True),
+        ("my", "မင်္ဂလာပါ။ ၁၂၊", True),
+        ("my", "ၵႂၢမ်းတႆး", False),  # Shan
+        ("my", "ျမန္မာႏုပ္", False),  # Zawgyi's n
+        ("km", "សួស្តី​ពិភពលោក។ ១២", True),
+        ("km", "សួស្តី⁠", False),
+    ],
+)
+def test_alphabets(code: str, text: str, consistent: bool) -> None:
+    assert get_language(code).is_consistent(text) is consistent
+
+
 def test_several_scripts() -> None:
-    japanese = LanguageProfile("ja", "Japanese", "日本語", ("Han", "Hiragana", "Katakana"), "character", list)
+    japanese = LanguageProfile("ja", "Japanese", "日本語", ("Han", "Hiragana", "Katakana"), "character", r"\X")
     assert japanese.is_consistent("日本語のテキスト。")
     assert not japanese.is_consistent("日本語 text")
     assert get_language(japanese) is japanese
@@ -110,11 +179,17 @@ def test_a_long_text_takes_no_time() -> None:
 
 
 def test_unknown_language_names_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'xx' is not known; use one of \['bo', 'en', 'zh'\]"):
+    with pytest.raises(
+        ValueError, match=r"^language: 'xx' is not known; give one of bo, dz, .*zh-Hant, the path of a .yaml"
+    ):
         get_language("xx")
+    with pytest.raises(ValueError, match=r"'zh-hans' is not known; did you mean zh-Hans\?"):
+        get_language("zh-hans")
 
 
-def test_profiles_can_be_copied_after_use() -> None:
-    language = get_language("bo")
-    assert language.is_consistent(TIBETAN_TEXT)
+@pytest.mark.parametrize("code", ["bo", "ug", "zh-Hans"])
+def test_profiles_can_be_copied_after_use(code: str) -> None:
+    language = get_language(code)
+    assert language.is_consistent(language.native) and language.normalise("a") == "a" and language.segment("a") == ["a"]
+    assert hash(language) == hash(get_language(code))
     assert copy.deepcopy(language) == language == pickle.loads(pickle.dumps(language))

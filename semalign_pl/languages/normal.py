@@ -1,0 +1,93 @@
+"""One spelling for text that reads the same, by rules that are data."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import regex
+
+_PASSES = 20
+"""Rules that do not settle in so many passes undo each other."""
+
+
+@dataclass(frozen=True)
+class NormalForm:
+    """The rules of one language, compiled.
+
+    Attributes:
+        language: Its code, for messages.
+        compatibility: Characters that their compatibility decomposition replaces; ``None`` for none.
+        replacements: Patterns and what replaces them, in order.
+        order: A run of signs that have an order, and one such sign, its place being the group that matched.
+    """
+
+    language: str
+    compatibility: regex.Pattern[str] | None
+    replacements: tuple[tuple[regex.Pattern[str], str], ...]
+    order: tuple[regex.Pattern[str], regex.Pattern[str]] | None
+
+    def __call__(self, text: str) -> str:
+        """The rules, again and again until nothing changes: so what comes out is left alone.
+
+        Raises:
+            ValueError: If they never settle.
+        """
+        for _ in range(_PASSES):
+            before, text = text, self._once(text)
+            if text == before:
+                return text
+        raise ValueError(
+            f"language {self.language!r}: replacements: they never settle on {text[:40]!r}; see that none makes what "
+            "another one undoes, or what it replaces itself"
+        )
+
+    def _once(self, text: str) -> str:
+        text = unicodedata.normalize("NFC", text)
+        if self.compatibility is not None:
+            text = self.compatibility.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+        for pattern, replacement in self.replacements:
+            text = pattern.sub(replacement, text)
+        if self.order is not None:
+            run, sign = self.order
+            text = run.sub(lambda found: _in_order(found[0], sign), text)
+        return text.strip(" \n")
+
+
+def _in_order(run: str, sign: regex.Pattern[str]) -> str:
+    signs = sorted(sign.finditer(run), key=lambda found: found.lastindex or 0)
+    return "".join(found[0] for found in signs)
+
+
+def compile_rules(
+    language: str, keeps: str, compatibility: str, replacements: Iterable[tuple[str, str]], order: Iterable[str]
+) -> NormalForm:
+    r"""A language's rules, followed by those for every language.
+
+    Those drop control characters and invisible format characters (Unicode's ``Default_Ignorable_Code_Point``: U+200B,
+    U+FEFF, U+00AD, direction marks, ...), write line ends as ``\n`` and other white space as single spaces, with none
+    beside a line end and no more than one empty line in a row.
+    """
+    but = f"--[{keeps}]" if keeps else ""
+    space = rf"[[\t\p{{Zs}}]{but}]"
+    everywhere = (
+        (r"\r\n?|[\v\f\x85\u2028\u2029]", "\n"),
+        (rf"[[\p{{Cc}}[\p{{DI}}&&\p{{Cf}}]]--[\t\n]{but}]", ""),
+        (rf"(?:[{space}--\x20]|\x20(?={space})){space}*", " "),
+        (r"\x20+\n|\n\x20+", "\n"),
+        (r"\n{3,}", "\n\n"),
+    )
+    signs = [f"{sign}\n" for sign in order]  # the line end closes a comment
+    any_sign, its_place = ("|".join(f"({kind}{sign})" for sign in signs) for kind in ("?:", ""))
+    return NormalForm(
+        language,
+        pattern(compatibility) if compatibility else None,
+        tuple((pattern(old), new) for old, new in (*replacements, *everywhere)),
+        (pattern(f"(?:{any_sign}){{2,}}"), pattern(its_place)) if signs else None,
+    )
+
+
+def pattern(source: str) -> regex.Pattern[str]:
+    """Compiled as all patterns of a profile are: version 1, verbose."""
+    return regex.compile(source, regex.V1 | regex.VERBOSE)
