@@ -1,105 +1,177 @@
-"""Corpora as rows of text: a JSONL, CSV, TSV, Parquet or plain text file, or a dataset of the Hugging Face hub."""
+"""Corpora as rows of text: files of every usual format, or a dataset of the Hugging Face hub."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from typing import Any, cast
 
-from semalign_pl.data import formats
+from semalign_pl.data.formats import BadRow, bad_row, fault_of, parts, quoted, shown
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
-_HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
+Row = dict[str, str] | BadRow
+_NO_HEADER = '; its first line must name them, or name them by number, e.g. {zh: "1", bo: "2"}'
 
 
 def read(source: str, columns: Mapping[str, str], split: str = "train") -> dict[str, dict[str, str]]:
-    """Reads a corpus and checks every field of every row.
+    """Reads a corpus and checks every field of every row; the first that is wrong is an error.
 
     The text is handed on as it stands in the file: no normalisation, no stripping.
 
     Args:
-        source: A file (``.jsonl``, ``.json`` with an object a line, ``.csv``, ``.tsv``, ``.txt`` with one text a line
-            under whatever column is wanted, each also ``.gz``, or ``.parquet``), a hub dataset ``owner/name``,
-            ``owner/name:config`` or ``owner/name:config@split``, or a folder laid out like one.
+        source: See `stream`.
         columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
         split: The split of a hub dataset or folder, where ``source`` names none.
 
     Returns:
-        Field to text of each row, under the row's id such as ``train.jsonl:17``: the line it starts on in a text
-        file, else the 1-based row.
+        Field to text of each row, under the row's id.
 
     Raises:
         ValueError: The corpus cannot be used; says where, why, and what to change.
     """
-    name = Path(source).name
-    try:
-        rows = {
-            f"{name}:{number}": _pick(record, columns, f"{source}:{number}")
-            for number, record in _records(source, set(columns.values()), split)
-        }
-    except OSError as error:
-        raise ValueError(f"{source}: cannot be read ({error.strerror}); check its path and permissions") from error
-    if not rows:
-        raise ValueError(f"{source}: no rows in it; check that it was written to the end, or give another file")
+    rows: dict[str, dict[str, str]] = {}
+    for id, row in stream(source, columns, split):
+        if isinstance(row, BadRow):
+            raise ValueError(row.message)
+        rows[id] = row
     return rows
 
 
-def _records(source: str, columns: set[str], split: str) -> Iterator[formats.Record]:
-    path = Path(source).expanduser()
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if path.is_dir():
-        return formats.folder(path, split, columns)
-    if not path.exists():
-        return _from_hub(source, path, suffix, columns, split)
-    if suffix in (".jsonl", ".json"):
-        return formats.json_lines(path)
-    if suffix in (".csv", ".tsv"):
-        return formats.separated(path, delimiter="," if suffix == ".csv" else "\t")
-    if suffix == ".txt":
-        return formats.plain(path, columns)
-    if path.suffix.lower() == ".parquet":
-        return formats.parquet(path, columns)
-    raise ValueError(
-        f"{source}: unknown suffix {''.join(path.suffixes)!r}; rename or convert it to one of {', '.join(SUFFIXES)} "
-        "(text also with .gz)"
-    )
+def stream(
+    source: str,
+    columns: Mapping[str, str],
+    split: str = "train",
+    where: Mapping[str, Any] | None = None,
+    optional: Collection[str] = (),
+) -> Iterator[tuple[str, Row]]:
+    """Reads a corpus row by row, however long it is.
+
+    Args:
+        source: A file (``.jsonl``, ``.json`` with an object a line, an array of objects or SQuAD's questions,
+            ``.csv``, ``.tsv``, ``.txt`` with one text a line under whatever column is wanted, ``.tmx``, each also
+            ``.gz``, or ``.parquet``), a pattern of files such as ``dev/*.csv``, plain text files paired line by line
+            such as ``train.{zh,bo}``, a hub dataset ``owner/name``, ``owner/name:config`` or
+            ``owner/name:config@split``, or a folder laid out like one.
+        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
+        split: The split of a hub dataset or folder, where ``source`` names none.
+        where: Read only rows in which each of these columns has the value, or one of the values, given.
+        optional: Fields that a row may lack, or have empty; it then has no such field.
+
+    Yields:
+        A row's id, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
+        text, else the 1-based row), and field to text or what is wrong with the row.
+
+    Raises:
+        ValueError: The file cannot be used, or no row has been read at its end.
+    """
+    chosen, empty = _Where(where or {}), True
+    needed = {column for field, column in columns.items() if field not in optional}
+    with _readable(source):
+        for part in parts(source, split):
+            first = not part.sparse
+            for number, record in part.read({*columns.values(), *chosen.values}):
+                row = record
+                if not isinstance(record, BadRow):
+                    if not chosen(record):
+                        continue
+                    row = _row(part.source, number, record, columns, optional)
+                    if first and isinstance(row, BadRow) and not record.keys() >= needed:
+                        # What the first row lacks, the whole file does.
+                        raise ValueError(row.message + (_NO_HEADER if part.header else ""))
+                    first = False
+                empty = False
+                yield f"{part.name}:{number}", cast(Row, row)
+    chosen.check(source)
+    if empty and chosen.values:
+        raise ValueError(f"{shown(source)}: no row has {chosen}; name a value that is there")
+    if empty:
+        raise ValueError(f"{shown(source)}: no rows in it; check that it was written to the end, or give another file")
 
 
-def _from_hub(source: str, path: Path, suffix: str, columns: set[str], split: str) -> Iterator[formats.Record]:
-    """What does not exist here: a hub dataset if it can be one, else a mistyped path."""
-    hub = _HUB_ID.fullmatch(source)
-    if hub and suffix not in SUFFIXES and not path.parent.exists():
-        return formats.hub(source, hub["name"], hub["config"], hub["split"] or split, columns)
-    if not path.parent.is_dir():
-        raise ValueError(f"{source}: no such file, nor is there a folder {path.parent}; paths start where you run from")
-    neighbours = sorted(entry.name for entry in path.parent.iterdir())
-    near = difflib.get_close_matches(path.name, neighbours, n=3) or neighbours[:5]
-    there = f"did you mean {' or '.join(near)}?" if near else "the folder is empty"
-    raise ValueError(f"{source}: no such file in {path.parent.absolute()}; {there}")
+def content_key(source: str, split: str = "train") -> str:
+    """A hash of all that `stream` would read, for caches: of the content of files, of a hub dataset's revision."""
+    digest = hashlib.blake2b(digest_size=16)
+    with _readable(source):
+        for part in parts(source, split):
+            digest.update(part.revision().encode(errors="surrogateescape"))
+            for path in part.files:
+                with path.open("rb") as file:
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+                    digest.update(f"/{file.tell()}/".encode())  # so that no bytes can move from file to file
+    return digest.hexdigest()
 
 
-def _pick(record: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, str]:
-    """The wanted fields of a row, each a text that is not blank."""
+@contextlib.contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """What the system says of a file, in one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or shown(error)
+        raise ValueError(f"{shown(source)}: cannot be read ({reason}); check its path and permissions") from error
+
+
+class _Where:
+    """Which rows are read. Values are compared as JSON writes them, so that 7 and false are found in text, too."""
+
+    def __init__(self, where: Mapping[str, Any]) -> None:
+        self.values = {
+            column: {_written(value) for value in (value if isinstance(value, list | tuple) else [value])}
+            for column, value in where.items()
+        }
+        self.unseen = dict.fromkeys(where)
+        self.seen: list[str] = []
+
+    def __call__(self, record: Mapping[str, Any]) -> bool:
+        if self.unseen:
+            self.seen = list(record)
+            self.unseen = {column: None for column in self.unseen if column not in record}
+        return all(column in record and _written(record[column]) in values for column, values in self.values.items())
+
+    def __str__(self) -> str:
+        return shown(
+            ", ".join(f"{column} {' or '.join(sorted(values))}" for column, values in self.values.items()), 200
+        )
+
+    def check(self, source: str) -> None:
+        """Refuses a column that no row had."""
+        for column in self.unseen:
+            there = f"the columns are {shown(', '.join(self.seen), 300)}" if self.seen else "it has no good row"
+            raise ValueError(f"{shown(source)}: no column {column!r} for where; {there}; name one of them")
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _row(
+    source: str, number: int, record: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str]
+) -> Row:
+    """The wanted fields of a row, each a good text."""
     row: dict[str, str] = {}
     for field, column in columns.items():
+        if field in optional and (record.get(column) is None or not str(record[column]).strip()):
+            continue
         if column not in record:
-            free = [name for name in record if name not in columns.values()] or [f"<column of {field}>"]
-            guess = difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"{where}: no column {column!r} for the field {field}; the columns are {', '.join(record)}; say which "
-                f"one it is, e.g. data.init_args.columns: {{{field}: {guess}}}"
-            )
-        value = record[column]
-        if not isinstance(value, str):
-            wrong = f"not text but {value!r:.60} ({type(value).__name__})"
-        elif not value.strip():
-            wrong = f"empty ({value!r:.60})"
-        elif re.search("[\ud800-\udfff]", value):
-            wrong = f"not Unicode text, half a surrogate pair in {value!r:.60}"
+            fault = _no_column(record, columns, field)
+        elif wrong := fault_of(value := record[column]):
+            fault = f"{column!r}, the field {field}, is {wrong} or drop the row"
         else:
             row[field] = value
             continue
-        raise ValueError(f"{where}: {column!r}, the field {field}, is {wrong}; fill it in or drop the row")
+        raw = ", ".join(f"{name}: {quoted(value)}" for name, value in islice(record.items(), 20))
+        return bad_row(source, number, fault, raw)
     return row
+
+
+def _no_column(record: Mapping[str, Any], columns: Mapping[str, str], field: str) -> str:
+    free = [name for name in islice(record, 100) if name and name not in columns.values()] or [f"<column of {field}>"]
+    guess = difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
+    return (
+        f"no column {columns[field]!r} for the field {field}; the columns are {shown(', '.join(record), 300)}; say "
+        f"which one it is, e.g. data.init_args.columns: {{{field}: {shown(guess, 60)}}}"
+    )

@@ -1,0 +1,120 @@
+"""A text file as a stream of lines, however long the file or a line of it."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, shown
+
+_HEAD = 1 << 16
+_NO_TEXT = {
+    b"\x1f\x8b": "zipped by gzip; end its name in .gz, once for each time that it was zipped, or unzip it",
+    b"PK\x03\x04": "a zip archive (or a spreadsheet); unzip it, or save it as .csv",
+    b"BZh": "zipped by bzip2; unzip it",
+    b"\xfd7zXZ": "zipped by xz; unzip it",
+    b"\x28\xb5\x2f\xfd": "zipped by zstd; unzip it",
+    b"PAR1": "a Parquet file; end its name in .parquet",
+}
+_MARKS = {  # longest first
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, unzipped where its name ends in ``.gz``."""
+    zipped = path.suffix.lower() == ".gz"
+    with gzip.open(path) if zipped else path.open("rb", buffering=0) as raw:
+        try:
+            yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), _HEAD))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{shown(path)}: not a whole gzip file ({one_line(error)}); unzip it or zip it again"
+            ) from error
+
+
+def head_of(path: Path, file: BinaryIO) -> bytes:
+    """The first bytes of UTF-8 text; the file then stands behind its byte-order mark.
+
+    Raises:
+        ValueError: It is no UTF-8 text with line feeds.
+    """
+    head = file.read(_HEAD)
+    for magic, fault in _NO_TEXT.items():
+        if head.startswith(magic):
+            raise ValueError(f"{shown(path)}: not text but {fault}")
+    if encoding := _wide(head):
+        raise ValueError(
+            f"{shown(path)}:1: not UTF-8 but {encoding}; convert it: iconv -f {encoding} -t UTF-8, or save it as UTF-8"
+        )
+    if b"\n" not in head and re.search(rb"\r[^\r]", head):
+        raise ValueError(f"{shown(path)}:1: its lines end in CR alone; convert it: tr '\\r' '\\n'")
+    file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+    return head.removeprefix(codecs.BOM_UTF8)
+
+
+def _wide(head: bytes) -> str | None:
+    """The encoding of text in two or four bytes a character: by its mark, else by NULs where letters are."""
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    if head.count(0) < 2:
+        return None
+    if head.count(0) < len(head) / 4:
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+            return None  # UTF-8 with some NULs in it
+        except UnicodeDecodeError:
+            pass
+    found: dict[int, str] = {}
+    for name in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE"):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = codecs.getincrementaldecoder(name)().decode(head)
+            if not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", text):
+                found[sum(character.isascii() for character in text)] = name
+    return found[max(found)] if found else None
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
+    """Numbered lines with their ends; a byte-order mark is dropped, a line over ``MAX_LINE`` passed over as bad."""
+    with opened(path) as file:
+        head_of(path, file)
+        number = 0
+        while line := file.readline(MAX_LINE):
+            number += 1
+            if len(line) < MAX_LINE or line.endswith(b"\n"):
+                yield number, line
+                continue
+            while (more := file.readline(MAX_LINE)) and not more.endswith(b"\n"):
+                pass
+            fault = f"a line of more than {MAX_LINE:,} bytes; a line break got lost: split it, or drop it"
+            yield number, bad_row(path, number, fault, line)
+
+
+def lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
+    """Numbered lines as text, as `raw_lines`."""
+    for number, line in raw_lines(path):
+        if isinstance(line, bytes):
+            try:
+                yield number, line.decode()
+            except UnicodeDecodeError as error:
+                yield number, not_utf8(path, number, line, error)
+        else:
+            yield number, line
+
+
+def not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> BadRow:
+    """The fault of a line that cannot be decoded."""
+    fault = f"not UTF-8 (byte 0x{line[error.start]:02x}); convert the file: iconv -f <its encoding> -t UTF-8"
+    return bad_row(path, number, fault, line)

@@ -1,0 +1,66 @@
+"""What a reader yields: a record, or a row that is none and why."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_TEXT = 1_000_000
+"""Characters a field may hold; more is a line break that got lost."""
+MAX_LINE = 8 * MAX_TEXT
+"""Bytes a line may hold."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read.
+
+    Attributes:
+        number: Of the row, as a record's.
+        message: One line: where it is, what is wrong, what to do.
+        raw: The beginning of the row.
+    """
+
+    number: int
+    message: str
+    raw: str
+
+
+Record = tuple[int, Mapping[str, Any] | BadRow]
+"""The line that a row starts on in a text file, else its 1-based place; and column to value."""
+
+
+def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow:
+    """A row with a fault, which says what to do, too."""
+    text = raw[:800].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw[:200]
+    return BadRow(
+        number,
+        f"{shown(source)}:{number}: {fault}",
+        text.rstrip("\r\n").encode("utf-8", "backslashreplace").decode()[:200],
+    )
+
+
+def shown(text: object, limit: int | None = None) -> str:
+    """Text as it can stand in a message: on one line, what cannot be printed escaped, cut to ``limit``."""
+    text = str(text)
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}…"
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def quoted(value: Any) -> str:
+    """The beginning of a value, as Python writes it."""
+    return repr(value[:60]) if isinstance(value, str) else reprlib.repr(value)[:60]
+
+
+def one_line(error: Exception) -> str:
+    """An error's message on one line, or its type where it has none."""
+    return shown(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+def stem_suffix(path: Path) -> str:
+    """The suffix in small letters, without ``.gz``."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix

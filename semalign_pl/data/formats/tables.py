@@ -1,0 +1,86 @@
+"""Parquet files by way of pyarrow; folders and hub datasets by way of ``datasets``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.data.formats.record import Record, bad_row, one_line, shown
+
+
+def parquet(path: Path, columns: set[str]) -> Iterator[Record]:
+    """The rows of one Parquet file, a batch at a time (``datasets`` keeps what it has read of a file)."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    number = 0
+    try:
+        with ParquetFile(path, pre_buffer=False) as file:
+            names = file.schema_arrow.names
+            wanted = [name for name in names if name in columns]
+            # Where a column is missing, all are kept, so that the error can name them.
+            chosen = wanted if columns <= set(names) else names
+            for batch in file.iter_batches(1024, columns=chosen):
+                for row in _decoded(batch):
+                    number += 1
+                    yield number, row or bad_row(path, number, "not UTF-8; write the text anew", "")
+    except (ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{shown(path)}: cannot be read as Parquet ({one_line(error)}); write it again") from error
+
+
+def _decoded(batch: Any) -> list[dict[str, Any] | None]:
+    """A batch's rows; None for one whose bytes are no text."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        rows = [batch.slice(i, 1) for i in range(batch.num_rows)]
+        return [None] if len(rows) == 1 else [row for one in rows for row in _decoded(one)]
+
+
+def folder(path: Path, split: str, columns: set[str]) -> Iterator[Record]:
+    """A split of a folder laid out like a hub dataset, read afresh."""
+    remedy = "see how `datasets` wants a folder laid out, or name one file in it"
+    return _rows(path, str(path), columns, remedy, {"split": split, "streaming": True})
+
+
+def hub(source: str, name: str, config: str | None, split: str, columns: set[str]) -> Iterator[Record]:
+    """A split of a hub dataset, by way of the hub's own cache, which follows the dataset's revisions."""
+    return _rows(source, name, columns, _HUB_REMEDY, {"name": config, "split": split})
+
+
+_HUB_REMEDY = (
+    "check owner/name:config@split, log in (`hf auth login`), unset HF_HUB_OFFLINE, or name a .jsonl, .csv, .tsv or "
+    ".parquet file"
+)
+
+
+def hub_revision(source: str, name: str, config: str | None, split: str) -> str:
+    """What tells one revision of a hub dataset's split from another."""
+    return _load(source, name, _HUB_REMEDY, {"name": config, "split": split})._fingerprint
+
+
+def _rows(source: Path | str, loader: str, columns: set[str], remedy: str, options: dict[str, Any]) -> Iterator[Record]:
+    table = _load(source, loader, remedy, options)
+    # Where a column is missing, all are kept, so that the error can name them.
+    if columns <= set(table.column_names or ()):
+        table = table.select_columns(sorted(columns))
+    try:
+        yield from enumerate(table, 1)
+    except Exception as error:
+        raise _fault(source, remedy, options, error) from error
+
+
+def _load(source: Path | str, loader: str, remedy: str, options: dict[str, Any]) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(loader, **options)
+    except Exception as error:
+        raise _fault(source, remedy, options, error) from error
+
+
+def _fault(source: Path | str, remedy: str, options: dict[str, Any], error: Exception) -> ValueError:
+    return ValueError(
+        f"{shown(source)}: `datasets` cannot load it, split {options['split']!r} ({one_line(error)}); {remedy}"
+    )
