@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from semalign_pl.data import prompts
 from semalign_pl.types import Example
-
-_NAMES = {"zh": "中文", "bo": "藏文", "ug": "维吾尔文", "mn": "蒙古文", "en": "英文"}
-
-
-def _name(language: str) -> str:
-    """The language's Chinese name, or its code where we know none."""
-    return _NAMES.get(language, language)
 
 
 class Task:
-    """A row's input field put into a template; its reference field is the wanted completion."""
+    """A row's input field put into a template; its reference field is the wanted completion.
+
+    Attributes:
+        fields: What a row must have, by the tasks' own names.
+        optional: Which of them may be empty or missing.
+        target_language: The language the completion is in: a code, or whatever else `get_language` takes.
+        template: The user's message, before a row fills it.
+        source_only: Training rows need no reference, and one that is there is not read.
+        languages: The language of each field that has one, for its normal form and script in preparation.
+        parallel: The two fields say the same, so that their lengths can be compared.
+    """
+
+    optional: frozenset[str] = frozenset()
+    parallel = False
 
     def __init__(
         self,
@@ -42,11 +49,13 @@ class Task:
             raise ValueError(
                 f"data.init_args.task.init_args.prompt: {template!r} has no {placeholder}; put it where the text goes"
             )
-        self.fields = (input, reference)
+        self.fields: tuple[str, ...] = (input, reference)
         self.target_language = target_language
         self.template = template
         self.source_only = source_only
+        self.languages = {reference: target_language}
         self._placeholder = placeholder
+        self._answer: tuple[str, ...] = (reference,)
 
     def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
         """The corpus' column of each field to read.
@@ -57,7 +66,8 @@ class Task:
         """
         wanted = {field: field for field in self.fields} | dict(columns)
         if self.source_only and part == "train":
-            del wanted[self.fields[1]]
+            for field in self._answer:
+                del wanted[field]
         return wanted
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
@@ -73,22 +83,36 @@ class Task:
 
 
 class Translation(Task):
-    """Translation between two languages whose codes are also the corpus' fields."""
+    """Translation between two languages whose codes are also the corpus' fields.
+
+    Both ways at once is a mix of two corpora: the same file with a task each, ``source`` and ``target`` exchanged.
+    """
+
+    parallel = True
 
     def __init__(
-        self, source: str = "zh", target: str = "bo", prompt: str | None = None, source_only: bool = False
+        self,
+        source: str = "zh",
+        target: str = "bo",
+        prompt: str | None = None,
+        source_only: bool = False,
+        prompt_language: str = "zh",
     ) -> None:
         """Describes one direction.
 
         Args:
-            source: Code of the language to translate from, and the field that holds it.
-            target: Code of the language to translate into, and the field that holds it.
-            prompt: The user's message, with {source} where the text goes; by default, in Chinese, "translate the
-                <source> below into <target>".
+            source: Code of the language to translate from, and the field that holds it. A profile of your own is named
+                by its .yaml file; the field is then the profile's code.
+            target: The same of the language to translate into.
+            prompt: The user's message, with {source} where the text goes; by default "translate the <source> below into
+                <target>" in the language of prompt_language.
             source_only: Train on source text alone, for rewards that compare with the source (SG-SRL).
+            prompt_language: Language of the default prompt: zh, en, bo or th.
         """
-        default = f"把下面的{_name(source)}翻译成{_name(target)}：{{source}}"
-        super().__init__(source, target, target, default if prompt is None else prompt, "{source}", source_only)
+        if prompt is None:
+            prompt = prompts.wording("Translation", prompt_language, {"from": source, "to": target})
+        super().__init__(prompts.code(source), prompts.code(target), target, prompt, "{source}", source_only)
+        self.languages[prompts.code(source)] = source
 
 
 class Headline(Task):
@@ -101,6 +125,7 @@ class Headline(Task):
         language: str = "bo",
         prompt: str | None = None,
         source_only: bool = False,
+        prompt_language: str = "zh",
     ) -> None:
         """Describes the task.
 
@@ -108,10 +133,96 @@ class Headline(Task):
             article: The field that holds the article.
             headline: The field that holds its headline.
             language: Code of the language of the headline.
-            prompt: The user's message, with {article} where the text goes; by default, in Chinese, "write a
-                <language> headline for the article below".
+            prompt: The user's message, with {article} where the text goes; by default "write a <language> headline for
+                the article below" in the language of prompt_language.
             source_only: Train on articles alone, for rewards that compare with the article.
+            prompt_language: Language of the default prompt: zh, en, bo or th.
         """
-        default = f"给下面的文章写一个{_name(language)}标题：{{article}}"
-        template = default if prompt is None else prompt
-        super().__init__(article, headline, language, template, "{article}", source_only)
+        if prompt is None:
+            prompt = prompts.wording("Headline", prompt_language, {"language": language})
+        super().__init__(article, headline, language, prompt, "{article}", source_only)
+        self.languages[article] = language
+
+
+class Summarisation(Task):
+    """Summing up an article."""
+
+    def __init__(
+        self,
+        article: str = "article",
+        summary: str = "summary",
+        language: str = "bo",
+        prompt: str | None = None,
+        source_only: bool = False,
+        prompt_language: str = "zh",
+    ) -> None:
+        """Describes the task.
+
+        Args:
+            article: The field that holds the article.
+            summary: The field that holds its summary.
+            language: Code of the language of the summary.
+            prompt: The user's message, with {article} where the text goes; by default "write a <language> summary of
+                the article below" in the language of prompt_language.
+            source_only: Train on articles alone, for rewards that compare with the article.
+            prompt_language: Language of the default prompt: zh, en, bo or th.
+        """
+        if prompt is None:
+            prompt = prompts.wording("Summarisation", prompt_language, {"language": language})
+        super().__init__(article, summary, language, prompt, "{article}", source_only)
+        self.languages[article] = language
+
+
+class Instruction(Task):
+    """Anything asked in words over any number of fields: instructions, questions about a text, multiple choice.
+
+    The example's ``source`` is the text of the prompt's fields, one below the other, without the template's words.
+    """
+
+    def __init__(
+        self,
+        prompt: str = "{instruction}\n{input}",
+        completion: str = "{output}",
+        optional: Sequence[str] = (),
+        language: str = "bo",
+        source_only: bool = False,
+    ) -> None:
+        """Describes the task.
+
+        Args:
+            prompt: The user's message; every {field} is read from the corpus, {{ and }} are braces.
+            completion: The wanted completion, written the same way.
+            optional: Fields of the prompt that may be empty or missing; a line whose fields are all empty is left out.
+            language: Code of the language of the completion.
+            source_only: Train on the prompt's fields alone, for rewards that need no reference.
+        """
+        asked, said = prompts.fields(prompt, "prompt"), prompts.fields(completion, "completion")
+        where = "data.init_args.task.init_args.optional"
+        for field in optional:
+            if field not in asked:
+                raise ValueError(f"{where}: {field!r} is no field of the prompt, which has {', '.join(asked)}")
+            if field in said:
+                raise ValueError(
+                    f"{where}: {field!r} is part of the completion, which every row must have; leave it out"
+                )
+        if set(asked) <= set(optional):
+            raise ValueError(f"{where}: all fields of the prompt may be empty, so nothing may be asked; leave one out")
+        self.fields = tuple(dict.fromkeys((*asked, *said)))
+        self.optional = frozenset(optional)
+        self.target_language = language
+        self.template, self.completion = prompt, completion
+        self.source_only = source_only
+        self.languages = dict.fromkeys(said, language)
+        self._asked, self._said = asked, said
+        self._answer = tuple(field for field in said if field not in asked)
+
+    def example(self, row: Mapping[str, str], id: str) -> Example:
+        """The example of one row; an optional field that the row lacks is an empty column."""
+        row = dict.fromkeys(self.optional, "") | dict(row)
+        return Example(
+            id=id,
+            prompt=prompts.fill(self.template, row),
+            reference=prompts.fill(self.completion, row) if all(field in row for field in self._said) else "",
+            columns=row,
+            source="\n".join(row[field] for field in self._asked if row[field].strip()),
+        )

@@ -6,10 +6,12 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from semalign_pl.toy import grammar
 from semalign_pl.toy.grammar import Meaning
 from semalign_pl.toy.lexicon import activities, modifiers, object_verbs, objects, subjects, words
+from semalign_pl.toy.speech import TIBETAN, Speech
 
 SPLITS = {"train": range(8), "dev": range(8, 9), "test": range(9, 10)}
 CHINESE_FOLDS = (0, 2, 4, 6)
@@ -71,31 +73,31 @@ def draw_day(rng: random.Random, folds: range | tuple[int, ...], length: int) ->
     return day
 
 
-def unique(rng: random.Random, folds: range | tuple[int, ...]) -> Iterator[Meaning]:
-    """Endless meanings, no two of which read the same in Chinese or in Tibetan."""
+def unique(rng: random.Random, folds: range | tuple[int, ...], speech: Speech = TIBETAN) -> Iterator[Meaning]:
+    """Endless meanings, no two of which read the same in Chinese or in the other language."""
     seen: set[str] = set()
     while True:
         meaning = draw(rng, folds)
-        texts = {grammar.chinese(meaning), grammar.tibetan(meaning)}
+        texts = {grammar.chinese(meaning), speech.sentence(meaning)}
         if not texts & seen:
             seen |= texts
             yield meaning
 
 
-def pairs(seed: int, split: str, size: int) -> list[dict[str, str]]:
-    """Parallel sentences ``{"zh", "bo"}``."""
-    source = unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split])
-    return [{"zh": grammar.chinese(m), "bo": grammar.tibetan(m)} for m, _ in zip(source, range(size), strict=False)]
+def pairs(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:
+    """Parallel sentences such as ``{"zh", "bo"}``."""
+    source = islice(unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split], speech), size)
+    return [{"zh": grammar.chinese(meaning), speech.code: speech.sentence(meaning)} for meaning in source]
 
 
-def headlines(seed: int, split: str, size: int) -> list[dict[str, str]]:
-    """Short Tibetan articles about one subject, with a headline that sums up the first event."""
+def headlines(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:
+    """Short articles about one subject, with a headline that sums up the first event."""
     rng = random.Random(f"headlines-{split}-{seed}")
     found: dict[str, str] = {}
     while len(found) < size:
         day = draw_day(rng, SPLITS[split], rng.randint(3, 5))
         if len(day) >= 3:
-            found.setdefault(" ".join(map(grammar.tibetan, day)), grammar.tibetan_headline(day[0]))
+            found.setdefault(" ".join(map(speech.sentence, day)), speech.headline(day[0]))
     return [{"article": article, "headline": headline} for article, headline in found.items()]
 
 
@@ -105,10 +107,15 @@ def chinese_text(rng: random.Random, folds: range | tuple[int, ...]) -> str:
 
 
 def tibetan_text(rng: random.Random, folds: range | tuple[int, ...]) -> str:
-    """One Tibetan text: a sentence, or a short article."""
+    """One Tibetan text."""
+    return text(rng, folds, TIBETAN)
+
+
+def text(rng: random.Random, folds: range | tuple[int, ...], speech: Speech) -> str:
+    """One text in the other language: a sentence, or a short article."""
     if rng.random() < 0.5:
-        return grammar.tibetan(draw(rng, folds))
-    return " ".join(map(grammar.tibetan, draw_day(rng, folds, rng.randint(2, 4))))
+        return speech.sentence(draw(rng, folds))
+    return " ".join(map(speech.sentence, draw_day(rng, folds, rng.randint(2, 4))))
 
 
 def neighbour(rng: random.Random, meaning: Meaning) -> Meaning:

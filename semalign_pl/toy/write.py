@@ -7,10 +7,12 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from semalign_pl.toy import generator, grammar, reading
+from semalign_pl.toy.speech import Speech, speech
 
 WEIGHTS = Path(__file__).parent / "weights"
 PAIRS = {"train": 5000, "dev": 200, "test": 300}
@@ -31,38 +33,45 @@ def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], sp
     return "".join(text + "\n" for text in found)
 
 
-def _source_only(seed: int, taken: set[str]) -> str:
+def _source_only(seed: int, taken: set[str], second: Speech) -> str:
     """Chinese sentences as in training pairs, none of them one of those taken."""
-    drawn = generator.unique(random.Random(f"source-only-{seed}"), generator.SPLITS["train"])
+    drawn = generator.unique(random.Random(f"source-only-{seed}"), generator.SPLITS["train"], second)
     fresh = (text for text in map(grammar.chinese, drawn) if text not in taken)
     return "".join(text + "\n" for text in islice(fresh, SOURCE_ONLY))
 
 
-def _fill(folder: Path, seed: int) -> None:
+def _fill(folder: Path, seed: int, second: Speech) -> None:
     for part in ("base", "encoder"):
         shutil.copytree(WEIGHTS / part, folder / part)
-    pairs = {split: generator.pairs(seed, split, size) for split, size in PAIRS.items()}
+    pairs = {split: generator.pairs(seed, split, size, second) for split, size in PAIRS.items()}
     for split, rows in pairs.items():
         _jsonl(folder / "pairs" / f"{split}.jsonl", rows)
-    source_only = _source_only(seed, {row["zh"] for rows in pairs.values() for row in rows})
+    source_only = _source_only(seed, {row["zh"] for rows in pairs.values() for row in rows}, second)
     (folder / "source_only.txt").write_text(source_only, encoding="utf-8")
     for split, size in HEADLINES.items():
-        _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size))
+        _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size, second))
     for split, (name, questions) in READING.items():
         squad = reading.reading_comprehension(seed, generator.SPLITS[split], questions)
         (folder / name).write_text(json.dumps(squad, ensure_ascii=False, indent=1), encoding="utf-8")
     zh = _lines(seed, "chinese", generator.chinese_text, "test", 200)
-    bo = _lines(seed, "tibetan", generator.tibetan_text, "train", 1000)
+    other = _lines(seed, second.name, partial(generator.text, speech=second), "train", 1000)
     (folder / "chinese.txt").write_text(zh, encoding="utf-8")
-    (folder / "tibetan.txt").write_text(bo, encoding="utf-8")
+    (folder / f"{second.name}.txt").write_text(other, encoding="utf-8")
 
 
-def write(folder: Path, seed: int = 0) -> None:
+def write(folder: Path, seed: int = 0, language: str = "bo") -> None:
     """Write the world into ``folder``, which must not exist yet or be empty; whole or not at all.
 
+    Args:
+        folder: Made with all that is in it.
+        seed: Draws what is said.
+        language: What stands beside Chinese: a code such as bo or th, or the .yaml of a language of your own. The
+            models are the same for all; they know Chinese and Tibetan.
+
     Raises:
-        ValueError: If the folder has something in it, or the package came without weights.
+        ValueError: If the folder has something in it, the language is not whole, or the package came without weights.
     """
+    second = speech(language)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; name a new folder for the toy world")
     if not all((WEIGHTS / part / "model.safetensors").exists() for part in ("base", "encoder")):
@@ -71,5 +80,5 @@ def write(folder: Path, seed: int = 0) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         made = Path(name) / "world"
         made.mkdir()
-        _fill(made, seed)
+        _fill(made, seed, second)
         made.replace(folder)

@@ -1,13 +1,16 @@
-"""Tasks: prompts in both directions, headlines, and templates."""
+"""Tasks: prompts in both directions, headlines, summaries, instructions, templates, and prompts in other languages."""
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from semalign_pl.data import Headline, Task, Translation
+import pytest
+from test_cli import parse
+
+from semalign_pl.data import CorpusDataModule, Headline, Instruction, Summarisation, Task, Translation
 from semalign_pl.types import Example
 
-ROW = {"zh": "第{0}条{source}", "bo": "དོན་ཚན་དང་པོ།", "topic": "law"}
+ROW = {"zh": "第{0}条{source}", "bo": "དོན་ཚན་དང་པོ།", "topic": "law", "en": "Law"}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,21 @@ ROW = {"zh": "第{0}条{source}", "bo": "དོན་ཚན་དང་པོ།
         (Translation("topic", "xx"), "把下面的topic翻译成xx：law", "?", "xx"),
         (Headline("zh", "bo"), f"给下面的文章写一个藏文标题：{ROW['zh']}", ROW["bo"], "bo"),
         (Headline("zh", "bo", "ug", "H: {article}"), f"H: {ROW['zh']}", ROW["bo"], "ug"),
+        (Summarisation("zh", "bo"), f"给下面的文章写一个藏文摘要：{ROW['zh']}", ROW["bo"], "bo"),
+        (
+            Translation(prompt_language="en"),
+            f"Translate the following Chinese into Tibetan: {ROW['zh']}",
+            ROW["bo"],
+            "bo",
+        ),
+        (Translation(prompt_language="bo"), f"གཤམ་གྱི་རྒྱ་ཡིག་དེ་བོད་ཡིག་ལ་བསྒྱུར་རོགས། {ROW['zh']}", ROW["bo"], "bo"),
+        (Translation("en", "bo", prompt_language="th"), "แปลภาษาอังกฤษต่อไปนี้เป็นภาษาทิเบต: Law", ROW["bo"], "bo"),
+        (
+            Headline("zh", "bo", "en", prompt_language="en"),
+            f"Write a headline in English for the following article: {ROW['zh']}",
+            ROW["bo"],
+            "en",
+        ),
     ],
 )
 def test_example(task: Task, prompt: str, reference: str, language: str) -> None:
@@ -47,9 +65,90 @@ def test_text_is_not_normalised() -> None:
         (lambda: Translation(prompt="{article}"), "has no {source}"),
         (lambda: Headline(prompt="{source}"), "has no {article}"),
         (lambda: Translation("bo", "bo"), "'bo' is both"),
+        (lambda: Translation(prompt_language="xx"), "no prompt in 'xx', only in zh, en, bo, th; give the wording"),
+        (lambda: Instruction("Hello"), "init_args.prompt: 'Hello' has no {field}"),
+        (lambda: Instruction("{{a}}"), "has no {field}"),
+        (lambda: Instruction("{a}", "b"), "init_args.completion: 'b' has no {field}"),
+        (lambda: Instruction("{a} {", "{b}"), "has a lone { (character 5); double it"),
+        (lambda: Instruction("{a}}", "{b}"), "has a lone } (character 4)"),
+        (lambda: Instruction("{}{a}", "{b}"), "has a lone {"),
+        (lambda: Instruction("{a} {b}", "{c}", ["x"]), "optional: 'x' is no field of the prompt, which has a, b"),
+        (lambda: Instruction("{a} {b}", "{b}", ["b"]), "optional: 'b' is part of the completion"),
+        (lambda: Instruction("{a} {b}", "{c}", ["b", "a"]), "all fields of the prompt may be empty"),
     ],
 )
 def test_mistakes(make: object, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         make()  # type: ignore[operator]
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "bo", "th"])
+@pytest.mark.parametrize("task", [Translation, Headline, Summarisation])
+def test_every_shipped_wording_is_filled(task: type[Task], language: str) -> None:
+    made = task(prompt_language=language)  # type: ignore[call-arg]
+    row = dict.fromkeys(made.fields, "TEXT")
+    assert made.example(row, "c:1").prompt.count("TEXT") == 1
+    assert "{" not in made.example(row, "c:1").prompt
+
+
+def test_instructions_over_any_fields() -> None:
+    task = Instruction("{instruction}\n\nText: {input}", "{output} {{end}}", optional=["input"], language="zh")
+    row = {"instruction": "读", "input": "{x}\n书", "output": "好{output}"}
+    assert task.example(row, "c:1") == Example("c:1", "读\n\nText: {x}\n书", "好{output} {end}", row, "读\n{x}\n书")
+    for missing in ({}, {"input": ""}, {"input": " \n"}):
+        example = task.example({"instruction": "读", "output": "好", **missing}, "c:1")
+        assert (example.prompt, example.source, example.reference) == ("读\n", "读", "好 {end}")
+        assert not example.columns["input"].strip()
+    assert task.fields == ("instruction", "input", "output") and task.optional == {"input"}
+    assert task.wanted("train", {"output": "answer", "topic": "topic"}) == {
+        "instruction": "instruction", "input": "input", "output": "answer", "topic": "topic",
+    }  # fmt: skip
+
+
+def test_multiple_choice_and_questions() -> None:
+    choice = Instruction("{Question}\nA. {A}\nB. {B}\n答案：", "{Answer}")
+    row = {"Question": "几？", "A": "一", "B": "二", "Answer": "B"}
+    example = choice.example(row, "c:1")
+    assert (example.prompt, example.reference) == ("几？\nA. 一\nB. 二\n答案：", "B")
+    assert example.source == "几？\n一\n二"
+    question = Instruction("{the context}\n{问}", "{the context}: {answer}")
+    assert question.fields == ("the context", "问", "answer")
+
+
+def test_source_only_reads_nothing_of_the_answer_in_training() -> None:
+    copy = Instruction("{text} {hint}", "{text} {answer}", source_only=True)
+    assert set(copy.wanted("train", {"answer": "a"})) == {"text", "hint"}
+    assert set(copy.wanted("test", {})) == {"text", "hint", "answer"}
+    assert copy.example({"text": "t", "hint": "h"}, "c:1").reference == ""
+    assert Summarisation(source_only=True).wanted("train", {"article": "body"}) == {"article": "body"}
+
+
+def test_a_profile_of_ones_own_names_field_and_language(tmp_path: Path) -> None:
+    path = str(tmp_path / "mine.yaml")
+    with pytest.raises(ValueError, match="mine.yaml"):  # and not taken for a code
+        Translation(target=path)
+
+
+def test_real_multiple_choice_by_yaml_alone(shared: Path) -> None:
+    task = Instruction("{Question}\nA. {A}\nB. {B}\nC. {C}\nD. {D}\n答案：", "{Answer}", language="zh")
+    data = CorpusDataModule(test=str(shared / "cmmlu" / "dev" / "agronomy.csv"), task=task)
+    data.setup("test")
+    examples = data.examples["test"]
+    assert len(examples) == 5 and {example.reference for example in examples} <= set("ABCD")
+    assert all(example.prompt.count("\n") == 5 for example in examples)
+
+
+def test_an_instruction_from_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["semalign"])
+    recipe = """
+        data:
+          class_path: CorpusDataModule
+          init_args:
+            task:
+              class_path: Instruction
+              init_args: {prompt: "{instruction}\\n{input}", completion: "{output}", optional: [input], language: bo}
+    """
+    task = parse(tmp_path, recipe).datamodule.task
+    assert isinstance(task, Instruction) and task.optional == {"input"}
+    assert task.example({"instruction": "读", "input": "书", "output": "好"}, "c:1").prompt == "读\n书"
