@@ -50,6 +50,12 @@ bench-embedder: $(READY)  ## a sentence encoder from scratch on real pairs (need
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
 
+bench-data: $(READY) runs/quickstart/world  ## preparing a corpus against datasets.map, the cache, 5 million rows (needs ../shared/data)
+	$(BIN)/python benchmarks/data.py
+
+bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an hour)
+	$(BIN)/python benchmarks/vocabulary.py --seeds 3
+
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
@@ -62,4 +68,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test lint ablation tax-budget bench-grpo bench-embedder bench-sft bench-floor cards toy clean
+.PHONY: help setup quickstart test lint ablation tax-budget bench-grpo bench-embedder bench-sft bench-data bench-vocabulary bench-floor cards toy clean

@@ -18,7 +18,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
-from semalign_pl.callbacks import Export, InterruptionCheckpoint
+from semalign_pl.callbacks import CorpusReport, Export, InterruptionCheckpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import StageModule
@@ -142,7 +142,7 @@ def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -
         save_config_callback=SaveConfig,
         seed_everything_default=0,
         trainer_defaults={
-            "callbacks": [Export(), InterruptionCheckpoint()],
+            "callbacks": [Export(), InterruptionCheckpoint(), CorpusReport()],
             "num_sanity_val_steps": 0,
             "enable_model_summary": False,
             "log_every_n_steps": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ class Example:
         reference: The wanted completion; empty where the corpus has none (source-only text).
         columns: All of the row's mapped columns; handed to rewards by name.
         source: The text that the prompt asks about, without the template.
+        prompt_ids: The prompt as the policy reads it, chat template applied; ``None`` where it is not tokenised yet.
+        completion_ids: The reference as the policy should produce it, its end included; likewise.
     """
 
     id: str
@@ -27,6 +29,8 @@ class Example:
     reference: str
     columns: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    prompt_ids: Sequence[int] | None = None
+    completion_ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.__main__ import main
+from semalign_pl.languages import get_language
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +49,9 @@ def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, tmp_path, monkeyp
     assert main(["test", *grpo, *adapter, *quick]) == 0
     rows = [json.loads(line) for line in Path("runs/real/grpo/predictions.jsonl").open(encoding="utf-8")]
     dev = [json.loads(line) for line in (shared / "sib200_flores_bo_zh" / "dev.jsonl").open(encoding="utf-8")]
-    assert [row["reference"] for row in rows] == [row["bo"] for row in dev]
+    assert [row["reference"] for row in rows] == [get_language("bo").normalise(row["bo"]) for row in dev]
+    report = json.loads(Path("runs/real/grpo/corpus/train.json").read_text(encoding="utf-8"))["corpora"][0]
+    assert report["read"] == 701 == report["kept"] + sum(report["dropped"].values()) and report["dropped"]["leak"] == 1
     results = json.loads(Path("runs/real/grpo/results.json").read_text(encoding="utf-8"))
     assert results["run"]["rows"] == len(dev) == 99
     assert "questions:50|" in results["metrics"]["cmrc_f1"]["signature"]

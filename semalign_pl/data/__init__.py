@@ -3,6 +3,16 @@
 from semalign_pl.data.corpus import CorpusDataModule
 from semalign_pl.data.order import EvalOrder, TrainOrder
 from semalign_pl.data.sources import read
-from semalign_pl.data.tasks import Headline, Task, Translation
+from semalign_pl.data.tasks import Headline, Instruction, Summarisation, Task, Translation
 
-__all__ = ["CorpusDataModule", "EvalOrder", "Headline", "Task", "TrainOrder", "Translation", "read"]
+__all__ = [
+    "CorpusDataModule",
+    "EvalOrder",
+    "Headline",
+    "Instruction",
+    "Summarisation",
+    "Task",
+    "TrainOrder",
+    "Translation",
+    "read",
+]

@@ -1,19 +1,27 @@
-"""The data module: corpora of one task, as batches of plain examples."""
+"""The data module: corpora of one task or several, as batches of examples."""
 
 from __future__ import annotations
 
 import warnings
+from array import array
+from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jsonargparse.typing import lazy_instance
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from semalign_pl.data.order import EvalOrder, TrainOrder, subset
-from semalign_pl.data.sources import read
+from semalign_pl.data.cache import Prepared
+from semalign_pl.data.corpora import Corpora, Corpus, listed, weights_of
+from semalign_pl.data.examples import Examples
+from semalign_pl.data.order import EvalOrder, TrainOrder, by_temperature, subset
+from semalign_pl.data.preparation import Preparation
+from semalign_pl.data.prepare import BadRows, Request, prepare
 from semalign_pl.data.tasks import Task, Translation
+from semalign_pl.data.tokens import UNUSED, Limits, TooLong, tokenise
 from semalign_pl.types import Example
 
 _STAGES = {
@@ -22,6 +30,7 @@ _STAGES = {
     "test": ("test",),
     "predict": ("test",),
 }
+_HELD_OUT = ("validation", "test")
 # So that a saved config spells the default out; outside the command line it stands for Translation().
 _DEFAULT_TASK: Any = lazy_instance(Translation)
 
@@ -35,19 +44,25 @@ _NOT_YOURS = (
 
 
 class CorpusDataModule(LightningDataModule):
-    """Training, validation and test corpora of one task.
+    """Training, validation and test corpora of one task, or of a mix of tasks.
 
-    A batch is a list of `Example`: tokenising is the policy's matter. Training goes on after a checkpoint with the very
-    next row, also in the middle of an epoch.
+    A batch is a list of `Example`. Rows are read, cleaned and tokenised once and then lie on disk, by content and
+    settings, so that memory stays flat and a second run starts at once. Training goes on after a checkpoint with the
+    very next row, also in the middle of an epoch.
     """
 
     def __init__(
         self,
-        train: str | None = None,
-        validation: str | None = None,
-        test: str | None = None,
+        train: Corpora | None = None,
+        validation: Corpora | None = None,
+        test: Corpora | None = None,
         task: Task = _DEFAULT_TASK,
         columns: dict[str, str] | None = None,
+        prepare: Preparation | None = None,
+        bad_rows: BadRows = "error",
+        too_long: TooLong = "cut_prompt",
+        temperature: float | None = None,
+        workers: int = 0,
         batch_size: int = 32,
         eval_batch_size: int = 64,
         limit: int | None = None,
@@ -58,13 +73,23 @@ class CorpusDataModule(LightningDataModule):
         """Names the corpora; nothing is read before a stage needs it.
 
         Args:
-            train: File to train on (.jsonl, .csv, .tsv, .parquet; .txt for source-only text) or hub dataset
-                (owner/name:config@split).
+            train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx; train.{zh,bo} for paired text; .txt for
+                source-only text), hub dataset (owner/name:config@split), or a list of such, each with what is its own:
+                {path, columns, task, weight, where}.
             validation: The same for validation; no validation without it.
             test: The same for testing and predicting.
-            task: What is asked of the model: Translation, Headline, or a Task of your own.
+            task: What is asked of the model: Translation, Headline, Summarisation, Instruction, or a Task of your own.
             columns: The corpus' column of a field, e.g. {zh: chinese, bo: tibetan}; a field not named here has a
                 column of its own name. Fields the task does not need are read too and handed to the rewards.
+            prepare: How training rows are cleaned and kept apart from evaluation; {} for the defaults, left out for
+                rows as they are.
+            bad_rows: A row that cannot be read is an error, or is listed with the dropped rows (quarantine).
+            too_long: What becomes of training rows beyond the model's max_prompt_tokens and max_new_tokens. cut_prompt
+                cuts the message and, where references are trained on, drops rows with too long ones; drop drops both;
+                error refuses both. An answer is never cut.
+            temperature: Mix several corpora in proportion to size ** (1 / temperature): 1 as they are, 5 favours the
+                small; by default as they are, or by their weights.
+            workers: Processes that clean the corpus beside this one; worth their start from some 100,000 rows on.
             batch_size: Training prompts a batch and process.
             eval_batch_size: Validation and test prompts a batch and process.
             limit: Use at most this many training rows, drawn by seed; a smaller limit lies within a larger one.
@@ -80,47 +105,123 @@ class CorpusDataModule(LightningDataModule):
             ("limit", limit, 1),
             ("eval_limit", eval_limit, 1),
             ("skip", skip, 0),
+            ("workers", workers, 0),
+            ("temperature", temperature, 0.1),
         ):
             if value is not None and value < least:
                 raise ValueError(f"data.init_args.{name} is {value}; give {least} or more")
-        self.files = {"train": train, "validation": validation, "test": test}
+        self.corpora = {"train": listed(train), "validation": listed(validation), "test": listed(test)}
+        self.weights = weights_of(self.corpora["train"], temperature)
         self.task = Translation() if task is _DEFAULT_TASK else task
         self.columns = dict(columns or {})
+        self.prepare = prepare
+        self.bad_rows: BadRows = bad_rows
+        self.too_long: TooLong = too_long
+        self.temperature, self.workers = temperature, workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.limit, self.eval_limit, self.skip = limit, eval_limit, skip
         self.seed = seed
-        self.examples: dict[str, list[Example]] = {}
+        self.examples: dict[str, Examples] = {}
+        self.prepared: dict[str, list[Prepared]] = {}
+        self._prepared: dict[str, list[Prepared]] = {}
         self._order: TrainOrder | None = None
         self._state: dict[str, Any] = {}
         # A shard may be empty where there are more processes than validation rows.
         self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def prepare_data(self) -> None:
+        """Reads and cleans what the stage needs, in one process; the others find it on disk."""
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            for part in self._parts(str(self.trainer.state.fn.value)):
+                self._prepare(part)
 
     def setup(self, stage: str) -> None:
         """Reads what the stage needs and is not read yet."""
         for message in _NOT_YOURS:
             warnings.filterwarnings("ignore", message=f".*{message}")
         self._order, self._state = None, {}
-        for part in _STAGES[stage]:
-            if part not in self.examples and not (stage == "fit" and part == "validation" and not self.files[part]):
-                self.examples[part] = self._load(part)
+        for part in self._parts(stage):
+            if part not in self.examples:
+                self._use(part, self._prepare(part))
 
-    def _load(self, part: str) -> list[Example]:
-        file = self.files[part]
-        if not file:
-            raise ValueError(
-                f"data.init_args.{part} is not set: name a .jsonl, .csv, .tsv, .parquet or .txt file, or a hub dataset "
-                "owner/name, there"
-            )
-        rows = list(read(file, self.task.wanted(part, self.columns), split=part).items())
+    def _parts(self, stage: str) -> list[str]:
+        return [part for part in _STAGES[stage] if stage != "fit" or part == "train" or self.corpora[part]]
+
+    def _prepare(self, part: str) -> list[Prepared]:
+        """The part's corpora on disk; training's after those that it must not repeat."""
+        if part not in self._prepared:
+            if not self.corpora[part]:
+                raise ValueError(
+                    f"data.init_args.{part} is not set: name a .jsonl, .csv, .tsv, .parquet, .tmx or .txt file, or a "
+                    "hub dataset owner/name, there"
+                )
+            kept_apart = part == "train" and self.prepare is not None and self.prepare.decontaminate
+            others = [p for other in _HELD_OUT if kept_apart and self.corpora[other] for p in self._prepare(other)]
+            self._prepared[part] = [
+                prepare(self._request(part, corpus), others, workers=self.workers) for corpus in self.corpora[part]
+            ]
+        return self._prepared[part]
+
+    def _request(self, part: str, corpus: Corpus) -> Request:
+        task = corpus.task or self.task
+        return Request(
+            source=corpus.path,
+            columns=task.wanted(part, self.columns if corpus.columns is None else corpus.columns),
+            optional=task.optional,
+            split=corpus.split or part,
+            where=corpus.where,
+            fields=task.fields,
+            languages=task.languages,
+            pair=(task.fields[0], task.fields[1]) if task.parallel else None,
+            prepare=self.prepare,
+            filters=part == "train",
+            bad_rows=self.bad_rows,
+        )
+
+    def _use(self, part: str, prepared: Sequence[Prepared]) -> None:
+        """Chooses the part's rows by seed; the choice is one among all prepared rows, those with too long ones too."""
+        pairs = [(p.table, c.task or self.task) for p, c in zip(prepared, self.corpora[part], strict=True)]
+        rows = sum(len(table) for table, _ in pairs)
         skip, limit = (self.skip, self.limit) if part == "train" else (0, self.eval_limit)
-        if skip >= len(rows):
-            raise ValueError(f"data.init_args.skip is {skip}, but {file} has {len(rows)} rows; nothing would be left")
-        return [self.task.example(row, id) for id, row in (rows[i] for i in subset(len(rows), self.seed, skip, limit))]
+        if skip >= rows:
+            paths = ", ".join(corpus.path for corpus in self.corpora[part])
+            raise ValueError(f"data.init_args.skip is {skip}, but {paths} has {rows} rows; nothing would be left")
+        self.examples[part] = Examples(pairs, _left(subset(rows, self.seed, skip, limit), prepared))
+        self.prepared[part] = list(prepared)
+
+    def _tokenised(self, part: str) -> Examples:
+        """The part's examples with token ids, where the trainer's module has a policy to make them."""
+        module: Any = self.trainer.lightning_module if self.trainer else None
+        policy = getattr(module, "_policy", None)
+        bounds = self.prepare or Preparation()
+        if policy is None and (bounds.min_tokens or bounds.max_tokens) and part == "train":
+            raise ValueError(
+                "data.init_args.prepare: min_tokens and max_tokens count tokens of a policy, and "
+                f"{type(module).__name__} has none; leave them out, or train an SFTModule or GRPOModule"
+            )
+        if policy is not None and (part == "train" or self.too_long == "error"):
+            limits = Limits(
+                module.max_prompt_tokens,
+                module.max_new_tokens,
+                self.too_long,
+                module.trains_references,
+                bounds.min_tokens,
+                bounds.max_tokens,
+            )
+            both = zip(self._prepare(part), self.corpora[part], strict=True)
+            self._use(
+                part,
+                [tokenise(p, c.task or self.task, policy, limits, drop=part == "train") for p, c in both],
+            )
+        return self.examples[part]
 
     def train_dataloader(self) -> StatefulDataLoader[Example]:
         """Batches of each epoch's order, from the place of the checkpoint if there is one."""
-        examples = self.examples["train"]
-        order = TrainOrder(examples, seed=self.seed, **self._process())
+        examples = self._tokenised("train")
+        sizes, weights = examples.sizes, self.weights
+        if self.temperature is not None:
+            weights = by_temperature(sizes, self.temperature)
+        order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, **self._process())
         if self.trainer:  # count an epoch's rows as the trainer does
             batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
             order.stop = min(len(order), self.batch_size * (limit if isinstance(limit, int) else int(batches * limit)))
@@ -165,7 +266,7 @@ class CorpusDataModule(LightningDataModule):
         return self._eval_dataloader("test")
 
     def _eval_dataloader(self, part: str) -> DataLoader[Example]:
-        examples = self.examples[part]
+        examples = self._tokenised(part)
         return DataLoader(
             cast(Dataset[Example], examples),
             batch_size=self.eval_batch_size,
@@ -177,3 +278,15 @@ class CorpusDataModule(LightningDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leaves text where it is."""
         return batch
+
+
+def _left(rows: Sequence[int], prepared: Sequence[Prepared]) -> Sequence[int]:
+    """Those of the rows that tokenising did not drop."""
+    offsets = np.cumsum([0, *(len(p.table) for p in prepared)])[:-1]
+    dropped = [offset + np.load(p.folder / UNUSED) for offset, p in zip(offsets, prepared, strict=True) if p.unused]
+    if not dropped:
+        return rows
+    left = np.setdiff1d(np.asarray(rows, np.int64), np.concatenate(dropped), assume_unique=True)
+    if not len(left):
+        raise ValueError("data.init_args.limit: all rows that it draws are too long; raise it, or the model's limits")
+    return array("q", left.tolist())

@@ -16,13 +16,20 @@ CHUNK_ELEMENTS = 2**24
 
 
 def linear_logprobs(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, temperatures: Tensor
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    ids: Tensor,
+    temperatures: Tensor,
+    rows: Tensor | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of each token, and the entropy there, under a frozen linear head.
+    """Log-probability of each token, and the entropy there, under a frozen linear head, of which rows may be trained.
 
     A token's log-probability depends on its own hidden state alone, so the head's gradient is a vector a token times
     the scalar that comes from above: ``d logp / d hidden = (W[id] - E_p[W]) / temperature``. It is computed while the
     chunk's probabilities are there, and backward only scales it: no logits are kept, and none are computed twice.
+    Those of trained rows are: ``d logp / d row = (1[row is id] - p[row]) hidden / temperature``, summed over tokens.
 
     Args:
         hidden: ``(tokens, hidden)`` float.
@@ -30,45 +37,94 @@ def linear_logprobs(
         bias: ``(vocabulary,)``, frozen, or ``None``.
         ids: ``(tokens,)`` int64.
         temperatures: ``(tokens,)`` float32; each divides its token's logits.
+        rows: ``(rows, hidden)``, trained; they stand in for as many of ``weight`` from ``first`` on.
+        first: See ``rows``.
 
     Returns:
         Log-probabilities with gradient, entropy without, each ``(tokens,)`` float32 in nats.
     """
-    output: Any = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures)
+    output: Any = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures, rows, first)
     return output
 
 
 class _LinearLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, temperatures: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        ids: Tensor,
+        temperatures: Tensor,
+        rows: Tensor | None,
+        first: int,
     ) -> tuple[Tensor, Tensor]:
         logps = hidden.new_empty(len(ids), dtype=torch.float32)
-        spread = torch.empty_like(logps)
+        spread, normaliser = torch.empty_like(logps), torch.empty_like(logps)
+        own = None if rows is None else rows.to(weight.dtype)
+        place = slice(first, first + (0 if rows is None else len(rows)))
         wanted = ctx.needs_input_grad[0]
         slope = torch.empty_like(hidden) if wanted else None
         for part in _chunks(len(ids), len(weight)):
             chosen, temperature = ids[part].unsqueeze(1), temperatures[part].unsqueeze(1)
             # Two buffers of a chunk's logits, one exponential, everything else in place.
-            scaled = torch.nn.functional.linear(hidden[part], weight, bias).float().div_(temperature)
-            scaled -= scaled.amax(-1, keepdim=True)
+            scaled = torch.nn.functional.linear(hidden[part], weight, bias)
+            ctx.computed = scaled.dtype  # under autocast it is not the weights'
+            if own is not None:
+                scaled[:, place] = torch.nn.functional.linear(hidden[part], own)
+            scaled = scaled.float().div_(temperature)
+            highest = scaled.amax(-1, keepdim=True)
+            scaled -= highest
             probabilities = scaled.exp()
             total = probabilities.sum(-1, keepdim=True)
             probabilities /= total
+            normaliser[part] = (highest + total.log()).squeeze(1)
             logps[part] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
             mean = torch.bmm(probabilities.unsqueeze(1), scaled.nan_to_num_(neginf=0.0).unsqueeze(2)).flatten()
             spread[part] = total.log().squeeze(1) - mean
             if slope is not None:
                 probabilities.scatter_add_(1, chosen, probabilities.new_full(chosen.shape, -1.0))
-                slope[part] = probabilities.div_(-temperature).to(weight.dtype) @ weight
-        ctx.save_for_backward(slope)
+                probabilities.div_(-temperature)
+                by_rows = None if own is None else probabilities[:, place].to(own.dtype) @ own
+                probabilities[:, place] = 0.0
+                slope[part] = probabilities.to(weight.dtype) @ weight
+                if by_rows is not None:
+                    slope[part] += by_rows
+        trained = ctx.needs_input_grad[5]
+        ctx.first = first
+        ctx.save_for_backward(slope, *((hidden, ids, temperatures, normaliser, rows) if trained else ()))
         ctx.mark_non_differentiable(spread)
         return logps, spread
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (slope,) = ctx.saved_tensors
-        return slope * gradients[0].unsqueeze(1).to(slope.dtype), None, None, None, None
+        slope, *rest = ctx.saved_tensors
+        above = gradients[0]
+        of_hidden = None if slope is None else slope * above.unsqueeze(1).to(slope.dtype)
+        of_rows = _rows_gradient(above, ctx.first, ctx.computed, *rest) if rest else None
+        return of_hidden, None, None, None, None, of_rows, None
+
+
+def _rows_gradient(
+    above: Tensor,
+    first: int,
+    computed: torch.dtype,
+    hidden: Tensor,
+    ids: Tensor,
+    temperatures: Tensor,
+    normaliser: Tensor,
+    rows: Tensor,
+) -> Tensor:
+    """Gradient of trained rows; their logits alone are computed again, as they were."""
+    gradient = torch.zeros_like(rows)
+    place = torch.arange(first, first + len(rows), device=ids.device)
+    own = rows.to(computed)
+    for part in _chunks(len(ids), len(rows)):
+        temperature = temperatures[part].unsqueeze(1)
+        logits = torch.nn.functional.linear(hidden[part].to(computed), own).float()
+        share = (ids[part].unsqueeze(1) == place).float() - (logits / temperature - normaliser[part].unsqueeze(1)).exp()
+        gradient += (share * (above[part].unsqueeze(1) / temperature)).t() @ hidden[part].float()
+    return gradient
 
 
 def head_logprobs(

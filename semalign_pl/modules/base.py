@@ -17,6 +17,7 @@ from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import sample
 from semalign_pl.policy.score import Scored, Scorer
+from semalign_pl.policy.vocabulary import VocabularySettings, digest
 from semalign_pl.types import Example
 
 
@@ -28,6 +29,7 @@ class AlignModule(StageModule):
         weights: How the frozen base is held: nf4 (4-bit, double quantisation), bf16 or fp32.
         adapter: PEFT folder to start from and go on training; this policy is then GRPO's reference.
         lora: Settings of a fresh adapter; leave out to take the method's, or those of `adapter`.
+        vocabulary: The language's frequent syllables as tokens of their own, for a fresh adapter; it keeps them.
         optimizer: Optimiser of the adapter weights (float32).
         lr_scheduler: Schedule; told the run's number of optimiser steps.
         max_grad_norm: Gradients are clipped to this norm.
@@ -39,6 +41,7 @@ class AlignModule(StageModule):
         seed: Source of adapter initialisation, dropout and sampling; linked to seed_everything by the CLI.
     """
 
+    trains_references = False
     handover = "To start from another stage's result, give its adapter folder: --model.init_args.adapter RUN/adapter"
 
     def __init__(
@@ -47,6 +50,7 @@ class AlignModule(StageModule):
         weights: Weights = "nf4",
         adapter: str | None = None,
         lora: LoraSettings | None = None,
+        vocabulary: VocabularySettings | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: ScheduleCallable = Cosine,
         max_grad_norm: float = 1.0,
@@ -62,6 +66,7 @@ class AlignModule(StageModule):
                 raise ValueError(f"model.init_args.{name}: {locals()[name]} is not a positive whole number")
         self.base, self.adapter, self.lora = base, adapter, lora
         self.weights: Weights = weights
+        self.vocabulary = vocabulary
         self.micro_batch_tokens, self.recompute = micro_batch_tokens, recompute
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self._policy: Policy | None = None
@@ -77,7 +82,7 @@ class AlignModule(StageModule):
         if self._policy is not None:
             return
         with self.setting_up() as device:
-            self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device)
+            self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device, self.vocabulary)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
     def scored(self, rows: Rows) -> Iterator[Scored]:
@@ -99,12 +104,26 @@ class AlignModule(StageModule):
     # -- generation --------------------------------------------------------------------------------------------
 
     def encode(self, batch: list[Example]) -> list[list[int]]:
-        """Prompts of a batch as token ids.
+        """Prompts of a batch as token ids: the data module's, or tokenised now where it made none.
 
         Args:
             batch: Examples.
         """
-        return [self.policy.encode_prompt(example.prompt, self.max_prompt_tokens) for example in batch]
+        limit = self.max_prompt_tokens
+        return [
+            self.policy.encode_prompt(e.prompt, limit) if e.prompt_ids is None else list(e.prompt_ids) for e in batch
+        ]
+
+    def encode_references(self, batch: list[Example]) -> list[list[int]]:
+        """References of a batch as token ids, likewise; each ends in the end-of-turn token.
+
+        Args:
+            batch: Examples.
+        """
+        return [
+            self.policy.encode_completion(e.reference) if e.completion_ids is None else list(e.completion_ids)
+            for e in batch
+        ]
 
     def _complete(self, batch: list[Example]) -> dict[str, Any]:
         predictions = sample(self.policy, self.encode(batch), max_new_tokens=self.max_new_tokens).texts
@@ -142,9 +161,9 @@ class AlignModule(StageModule):
         return torch.nn.modules.module._IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which stage this is and what its reference was."""
+        """Record which stage this is, what its reference was, and which tokens were added."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["semalign"]["reference"] = self._reference
+        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.tokenizer)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another stage, or of a run that began from another adapter.
@@ -157,6 +176,12 @@ class AlignModule(StageModule):
             raise ValueError(
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
+            )
+        tokens = digest(self.policy.tokenizer)
+        if checkpoint["semalign"].get("vocabulary", tokens) != tokens:
+            raise ValueError(
+                "--ckpt_path: the run began with other new tokens than model.init_args.vocabulary gives now; give the "
+                "settings and the corpus that it began with"
             )
 
     def export(self, root: Path) -> Path:

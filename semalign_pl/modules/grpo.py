@@ -291,7 +291,7 @@ class GRPOModule(AlignModule):
 
     def _references(self, batch: list[Example]) -> list[list[int]]:
         """Wanted completions; one that is too long is left out, never cut."""
-        encoded = [self.policy.encode_completion(example.reference) for example in batch]
+        encoded = self.encode_references(batch)
         return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
 
     def _named(self, parts: Tensor) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ class SFTModule(AlignModule):
     """
 
     stage = "sft"
+    trains_references = True
 
     def __init__(
         self, base: str, optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5), **kwargs: Any
@@ -80,6 +81,6 @@ class SFTModule(AlignModule):
             )
 
     def _rows(self, batch: list[Example]) -> Rows:
-        completions = [self.policy.encode_completion(example.reference) for example in batch]
+        completions = self.encode_references(batch)
         kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
         return Rows(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])

@@ -117,13 +117,28 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         judges=tuple((str(r.judge), r.weights) for kind, r in rewards.items() if kind == "RerankerReward"),
         sampling=tuple((name, model[name]) for name in names) if stage == "grpo" else (),
         cuda=cuda,
+        new_tokens=_new_tokens(model),
     )
+
+
+def _saved(model: Any) -> dict[str, Any] | None:
+    """The config of the adapter to start from, where it is there already."""
+    if model.adapter is None or not Path(model.adapter).is_dir():
+        return None
+    return json.loads((Path(model.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+
+
+def _new_tokens(model: Any) -> int:
+    """At most; a small corpus may have fewer."""
+    if model.vocabulary is not None:
+        return model.vocabulary.tokens
+    indices = (_saved(model) or {}).get("trainable_token_indices") or {}
+    return max(map(len, indices.values()), default=0)
 
 
 def _lora(model: Any) -> LoraSettings:
     lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
-    if model.lora is None and model.adapter is not None and Path(model.adapter).is_dir():
-        saved = json.loads((Path(model.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    if model.lora is None and (saved := _saved(model)) is not None:
         lora = LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
     return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
 

@@ -30,6 +30,8 @@ from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import chooser
 from semalign_pl.policy.score import Scorer
+from semalign_pl.policy.token_rows import rows_of
+from semalign_pl.policy.vocabulary import trained_indices
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """A weight in 4 bits, its block's scale in 8, the scales' scale in 32 (arXiv 2305.14314, section 3)."""
@@ -45,7 +47,7 @@ def predict(settings: Settings) -> Plan:
         Bytes by part. Framework and CUDA context come on top (about 0.5 GiB each).
     """
     policy = _meta_policy(_asked_of_the_policy(settings))
-    adapters = [p for name, p in policy.named_parameters() if "lora_" in name]
+    adapters = [p for name, p in policy.named_parameters() if _of_adapter(name)]
     trained = sum(4 * p.numel() for p in adapters if p.requires_grad)
     largest = max(p.numel() for p in policy.decoder.parameters()) if settings.weights == "nf4" else 0
     dequantised = largest * _dtype(settings).itemsize
@@ -105,7 +107,7 @@ def _dtype(settings: Settings) -> torch.dtype:
 
 def _asked_of_the_policy(settings: Settings) -> Settings:
     """The settings that make a policy, the others at their defaults."""
-    names = ("base", "stage", "weights", "lora", "with_reference", "mixed", "cuda")
+    names = ("base", "stage", "weights", "lora", "with_reference", "mixed", "cuda", "new_tokens")
     return Settings(**{name: getattr(settings, name) for name in names})
 
 
@@ -115,16 +117,21 @@ def _meta_policy(settings: Settings) -> Policy:
     from transformers import AutoModelForCausalLM
 
     config = _config("model.init_args.base", settings.base)
+    old = config.get_text_config().vocab_size
+    config.get_text_config().vocab_size += settings.new_tokens
+    ids = list(range(old, old + settings.new_tokens))
     modules = settings.lora.target_modules
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=_dtype(settings)).requires_grad_(False)
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora.r,
         lora_alpha=settings.lora.alpha,
         lora_dropout=settings.lora.dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
+        trainable_token_indices=trained_indices(model, ids),
     )
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=_dtype(settings)).requires_grad_(False)
         peft_model: Any = get_peft_model(model, lora)
         if settings.with_reference:
             peft_model.add_adapter("reference", lora)
@@ -140,8 +147,12 @@ def _meta_policy(settings: Settings) -> Policy:
     return Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,))
 
 
+def _of_adapter(name: str) -> bool:
+    return "lora_" in name or "trainable_tokens_" in name
+
+
 def _weight_bytes(lm: Any, weights: Weights) -> int:
-    head = lm.get_output_embeddings().weight
+    head = rows_of(lm.get_output_embeddings())[0].weight
     linears = {
         id(module.weight)
         for module in lm.modules()
@@ -149,7 +160,7 @@ def _weight_bytes(lm: Any, weights: Weights) -> int:
     }
     total = 0.0
     for name, parameter in lm.named_parameters():
-        if "lora_" not in name:
+        if not _of_adapter(name):
             small = weights == "nf4" and id(parameter) in linears
             total += parameter.numel() * (NF4_BYTES if small else parameter.element_size())
     return round(total)

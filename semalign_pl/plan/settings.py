@@ -30,6 +30,7 @@ class Settings:
         judges: Hub ids or folders of the rewards' judges, and how they are held.
         sampling: Temperature, top_p, top_k and min_p.
         cuda: For a GPU, where compute is bfloat16 under NF4.
+        new_tokens: Tokens added to the vocabulary; their rows are trained.
     """
 
     base: str
@@ -49,6 +50,7 @@ class Settings:
     judges: tuple[tuple[str, Weights], ...] = ()
     sampling: tuple[tuple[str, Any], ...] = ()
     cuda: bool = False
+    new_tokens: int = 0
 
 
 @dataclass(frozen=True)

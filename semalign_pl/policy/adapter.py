@@ -68,7 +68,8 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     """Write the trained adapter as a plain PEFT folder.
 
     ``peft.AutoPeftModelForCausalLM.from_pretrained(folder)`` loads it without this package. A local base is recorded
-    by its absolute path, so that it is found from any working folder.
+    by its absolute path, so that it is found from any working folder. Where tokens were added, the tokenizer is written
+    too, and ``AutoTokenizer.from_pretrained(folder)`` loads it.
 
     Args:
         policy: The policy.
@@ -79,3 +80,5 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     if base is not None and Path(base).is_dir():
         config.base_model_name_or_path = str(Path(base).resolve())
     policy.model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    if getattr(config, "trainable_token_indices", None) is not None:
+        policy.tokenizer.save_pretrained(str(folder))

@@ -12,6 +12,7 @@ import torch
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sharing import why_not_shared
+from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_tokens, saved_tokens, trained_indices
 
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
@@ -35,7 +36,12 @@ class LoraSettings:
 
 
 def load_policy(
-    base: str, weights: Weights, lora: LoraSettings | None, adapter: str | None, device: torch.device
+    base: str,
+    weights: Weights,
+    lora: LoraSettings | None,
+    adapter: str | None,
+    device: torch.device,
+    vocabulary: VocabularySettings | None = None,
 ) -> Policy:
     """Load base, tokenizer and adapters.
 
@@ -48,12 +54,14 @@ def load_policy(
         lora: Settings of a fresh adapter; ``None`` takes the defaults, or those of ``adapter``.
         adapter: PEFT folder to start from and go on training.
         device: Where the weights go.
+        vocabulary: Tokens to add to a fresh adapter; one that was trained with tokens brings its own.
 
     Returns:
         The policy, in train mode; adapter weights are float32.
 
     Raises:
-        ValueError: If base or adapter cannot be loaded, do not fit together, or ``lora`` contradicts ``adapter``.
+        ValueError: If base or adapter cannot be loaded, do not fit together, or ``lora`` or ``vocabulary`` contradict
+            ``adapter``.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -62,6 +70,7 @@ def load_policy(
         check_adapter(adapter, lora)
     model, tokenizer = load_causal_lm("model.init_args.base", base, weights, device)
     if adapter is None:
+        tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
         settings = lora or LoraSettings()
         modules = settings.target_modules
         config = LoraConfig(
@@ -70,20 +79,31 @@ def load_policy(
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
             target_modules=modules if isinstance(modules, str) else list(modules),
+            trainable_token_indices=trained_indices(model, add_tokens(model, tokenizer, tokens)),
         )
         peft_model = get_peft_model(model, config)
     else:
+        tokens = saved_tokens(adapter, tokenizer)
+        if vocabulary is not None and not tokens:
+            raise ValueError(
+                f"model.init_args.vocabulary: {adapter} was trained without new tokens and cannot be given any; leave "
+                "`vocabulary` out, or `adapter` to start afresh"
+            )
+        add_tokens(model, tokenizer, tokens)
         try:
             peft_model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
             loaded = peft_model.load_adapter(adapter, adapter_name="reference", is_trainable=False)
             odd = [*loaded.unexpected_keys, *loaded.missing_keys]
             if odd:  # of these PEFT says nothing: it leaves them out, or leaves them as initialised
                 raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             raise ValueError(
                 f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
                 f"({str(error).splitlines()[-1].strip()[:200]}); give the base that the adapter was trained on"
             ) from error
+        for name, parameter in peft_model.named_parameters():
+            if ".reference" in name:  # PEFT thaws new tokens' rows where it casts them to float32
+                parameter.requires_grad_(False)
     peft_model.train()
     lighten(peft_model)
     policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))

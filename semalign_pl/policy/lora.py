@@ -7,12 +7,15 @@ from typing import Any
 
 from torch import Tensor, addmm, is_autocast_enabled, nn
 
+from semalign_pl.policy.token_rows import lighten_rows
+
 
 def lighten(model: nn.Module) -> None:
     """Let every plain LoRA layer add its update while it multiplies (``addmm``), instead of scaling and adding after.
 
     PEFT makes three passes over a layer's output where one does, and at one token a row, calls count as much. Layers
-    of any other kind (DoRA, convolutions, several adapters at once) keep PEFT's forward.
+    of any other kind (DoRA, convolutions, several adapters at once) keep PEFT's forward. Trained rows of an embedding
+    are lightened too.
 
     Args:
         model: A PEFT model; changed in place.
@@ -23,6 +26,7 @@ def lighten(model: nn.Module) -> None:
         plain = isinstance(layer, LoraLayer) and all(type(a) is nn.Linear for a in layer.lora_A.values())
         if plain and not layer.lora_variant and not getattr(layer, "fan_in_fan_out", False):
             layer.forward = types.MethodType(_forward, layer)
+    lighten_rows(model)
 
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from semalign_pl.functional.head import head_logprobs, linear_logprobs
+from semalign_pl.policy import text
+from semalign_pl.policy.token_rows import rows_of
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -76,11 +78,12 @@ class Policy(nn.Module):
             Each ``(tokens,)`` float32 in nats; the entropy without gradient.
         """
         lm: Any = self.model.get_base_model()
-        linear, config = lm.get_output_embeddings(), lm.config.get_text_config()
+        config = lm.config.get_text_config()
+        linear, rows, first = rows_of(lm.get_output_embeddings())
         plain = type(linear) is nn.Linear and not any(p.requires_grad for p in linear.parameters())
         scaled = any(hasattr(config, name) for name in ("logit_scale", "logits_scaling"))
         if plain and not scaled and getattr(config, "final_logit_softcapping", None) is None:
-            return linear_logprobs(hidden, linear.weight, linear.bias, ids, temperatures)
+            return linear_logprobs(hidden, linear.weight, linear.bias, ids, temperatures, rows, first)
         return head_logprobs(self.head, config.vocab_size, hidden, ids, temperatures)
 
     @contextlib.contextmanager
@@ -136,14 +139,14 @@ class Policy(nn.Module):
         Raises:
             ValueError: If not even an empty message fits.
         """
-        ids = self._apply_template(prompt)
+        ids = text.apply_template(self.tokenizer, prompt)
         if len(ids) <= max_tokens:
             return ids
         self.truncated_prompts += 1
         message = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         keep = len(message) - (len(ids) - max_tokens)
         while keep > 0:
-            ids = self._apply_template(self.tokenizer.decode(message[:keep]).rstrip("\ufffd"))
+            ids = text.apply_template(self.tokenizer, self.tokenizer.decode(message[:keep]).rstrip("\ufffd"))
             if len(ids) <= max_tokens:
                 return ids
             keep -= max(1, len(ids) - max_tokens)
@@ -151,28 +154,48 @@ class Policy(nn.Module):
             f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; raise it"
         )
 
-    def _apply_template(self, prompt: str) -> list[int]:
-        if self.tokenizer.chat_template is None:
-            return self.tokenizer(prompt + "\n")["input_ids"]
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            add_generation_prompt=True,
-            enable_thinking=False,
-            tokenize=True,
-            return_dict=False,
-        )
+    def encode_prompts(self, prompts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
+        """As ``encode_prompt`` of each, in one go; those that were cut are told, not counted.
 
-    def encode_completion(self, text: str) -> list[int]:
+        Args:
+            prompts: The messages.
+            max_tokens: Upper bound for each encoded length.
+
+        Returns:
+            Token ids of each, and whether it was cut.
+        """
+        encoded = text.encode_prompts(self.tokenizer, prompts)
+        cut = [len(ids) > max_tokens for ids in encoded]
+        counted = self.truncated_prompts
+        fitting = [
+            self.encode_prompt(p, max_tokens) if c else ids for p, ids, c in zip(prompts, encoded, cut, strict=True)
+        ]
+        self.truncated_prompts = counted
+        return fitting, cut
+
+    def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """As ``encode_completion`` of each, in one go.
+
+        Args:
+            texts: The wanted completions.
+        """
+        return [[*ids, self.eos_ids[0]] for ids in text.encode_texts(self.tokenizer, texts)]
+
+    def text_signature(self) -> str:
+        """A hash of all that text's token ids depend on: the tokenizer, its template, the token that ends a turn."""
+        return f"{text.signature(self.tokenizer)}/{self.eos_ids[0]}"
+
+    def encode_completion(self, completion: str) -> list[int]:
         """A reference as the policy should produce it: its tokens and the end-of-turn token.
 
         Args:
-            text: The wanted completion.
+            completion: The wanted completion.
 
         Returns:
             Token ids, the last of which is ``eos_ids[0]``. Joined behind ``encode_prompt`` they make the sequence
             that generation would have made, so prompt tokens are a true prefix.
         """
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.eos_ids[0]]
+        return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.eos_ids[0]]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Completions as text, special tokens removed.

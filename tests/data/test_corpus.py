@@ -107,7 +107,7 @@ def test_task_and_columns(tmp_path: Path) -> None:
     )
     data.setup("fit")
     row = {"zh": "一", "bo": "ཀ", "topic": "x"}
-    assert data.examples["train"] == [Example("c.tsv:2", "把下面的藏文翻译成中文：ཀ", "一", row, source="ཀ")]
+    assert list(data.examples["train"]) == [Example("c.tsv:2", "把下面的藏文翻译成中文：ཀ", "一", row, source="ཀ")]
 
 
 def test_source_only(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_limit_and_skip(corpus: Path) -> None:
     data = CorpusDataModule(validation=train, test=train, limit=1, skip=39, eval_limit=5)
     data.setup("validate")
     data.setup("test")
-    assert data.examples["validation"] == data.examples["test"] and len(data.examples["test"]) == 5
+    assert list(data.examples["validation"]) == list(data.examples["test"]) and len(data.examples["test"]) == 5
 
 
 def test_randomness_outside_is_untouched(corpus: Path) -> None:

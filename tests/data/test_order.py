@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from itertools import count, islice
 
 import pytest
 import torch
 
 from semalign_pl.data import EvalOrder, TrainOrder
-from semalign_pl.data.order import epoch_order, subset
+from semalign_pl.data.order import by_temperature, epoch_order, shares, shuffled, subset
 
 
 def train(rows: int = 20, rank: int = 0, world_size: int = 1, seed: int = 0, epoch: int = 0) -> list[int]:
@@ -29,8 +30,8 @@ def test_train_order_depends_on_seed_and_epoch_alone() -> None:
 
 def test_train_order_is_pinned() -> None:
     """A changed order would make cold start and GRPO overlap across versions."""
-    assert epoch_order(10, seed=0, epoch=0, rank=0, world_size=1) == [0, 9, 4, 3, 6, 1, 7, 2, 5, 8]
-    assert subset(10, seed=0, limit=4) == [2, 3, 4, 7]
+    assert epoch_order([10], seed=0, epoch=0, rank=0, world_size=1).tolist() == [0, 9, 4, 3, 6, 1, 7, 2, 5, 8]
+    assert list(subset(10, seed=0, limit=4)) == [2, 3, 4, 7]
 
 
 @pytest.mark.parametrize(("rows", "world_size"), [(20, 1), (20, 3), (21, 3), (5, 5), (7, 4)])
@@ -93,8 +94,37 @@ def test_another_corpus_cannot_be_resumed(change: dict[str, int]) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_subsets_are_nested_disjoint_and_seeded(seed: int) -> None:
     small, large = subset(50, seed, limit=10), subset(50, seed, limit=30)
-    assert set(small) < set(large) and len(small) == 10 and large == sorted(large)
-    assert sorted(large + subset(50, seed, skip=30)) == list(range(50))
+    assert set(small) < set(large) and len(small) == 10 and list(large) == sorted(large)
+    assert sorted([*large, *subset(50, seed, skip=30)]) == list(range(50))
     assert set(subset(50, seed, skip=10, limit=20)) == set(large) - set(small)
     assert subset(50, seed, limit=10) == small != subset(50, seed + 1, limit=10)
-    assert subset(50, seed, limit=99) == subset(50, seed) == list(range(50))
+    assert subset(50, seed, limit=99) == subset(50, seed) == range(50)
+
+
+def test_shuffled_is_what_random_sample_gives() -> None:
+    """At a fifth of its memory; published runs were drawn by it."""
+    for rows in (1, 2, 7, 100):
+        assert list(shuffled(rows, "x")) == random.Random("x").sample(range(rows), rows)
+
+
+def test_a_mix_by_hand() -> None:
+    """Each epoch holds the shares; a small corpus is gone through whole before a row comes again."""
+    sizes, weights = [9, 3], [1.0, 1.0]
+    assert (
+        shares(sizes, weights) == [6, 6] and shares(sizes, None) == sizes and shares([3, 3, 4], [1, 1, 1]) == [4, 3, 3]
+    )
+    epochs = [epoch_order(sizes, 0, epoch, 0, 1, weights) for epoch in range(3)]
+    assert all(sum(row < 9 for row in epoch) == 6 for epoch in epochs)
+    for epoch in epochs:
+        assert sorted(row for row in epoch if row >= 9) == [9, 9, 10, 10, 11, 11]
+    large = [sorted(row for row in epoch if row < 9) for epoch in epochs]
+    assert sorted(sum(large, [])) == sorted([*range(9), *range(9)])  # 18 draws are two passes
+    assert [list(epoch_order(sizes, 0, e, 0, 1, weights)) for e in range(3)] == [list(epoch) for epoch in epochs]
+    ranks = [epoch_order(sizes, 0, 1, rank, 2, weights) for rank in range(2)]
+    assert sorted([*ranks[0], *ranks[1]]) == sorted(epochs[1])
+
+
+def test_temperature_by_hand() -> None:
+    assert by_temperature([100, 1], 1) == [100, 1]
+    assert by_temperature([100, 1], 2) == pytest.approx([10, 1])
+    assert shares([100, 1], by_temperature([100, 1], 2)) == [92, 9]  # 101 * 10/11 = 91.8

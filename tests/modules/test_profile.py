@@ -38,7 +38,7 @@ def test_every_step_of_a_run_says_where_its_time_went(runs, stage: str, phases: 
     for row in steps:
         told = {name for name in row if name.startswith("train/time/") and row[name]}
         said = ("seconds", "share", "tokens_per_second")
-        assert told == {f"train/time/{p}_{what}" for p in phases for what in said}
+        assert told == {f"train/time/{p}_{what}" for p in phases for what in said} | {"train/time/data_seconds"}
         assert sum(float(row[f"train/time/{p}_share"]) for p in phases) == pytest.approx(1, abs=1e-5)
         assert all(float(row[f"train/time/{p}_tokens_per_second"]) > 0 for p in phases)
     spent = sum(float(row[f"train/time/{p}_seconds"]) for row in steps for p in phases)

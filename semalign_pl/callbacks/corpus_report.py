@@ -1,0 +1,70 @@
+"""What became of the corpora's rows, in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from semalign_pl.data.cache import summary
+
+
+class CorpusReport(Callback):
+    """Write ``RUN/corpus/<part>.json``: rows read, kept, dropped by reason, and the settings; one entry a corpus.
+
+    Every dropped row stands in ``RUN/corpus/<part>_dropped.jsonl`` with its reason and its text. Where rows were
+    dropped or prompts cut, it is said in a line. ``train/time/data_seconds`` is the time that a step's batch took to
+    read.
+    """
+
+    def __init__(self) -> None:
+        self._done: set[str] = set()
+        self._seconds = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what is trained on."""
+        self._report(trainer, "train")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Log how long the loader kept the step waiting."""
+        data: Any = getattr(trainer, "datamodule", None)
+        seconds = getattr(getattr(data, "examples", {}).get("train"), "seconds", None)
+        if seconds is not None:
+            pl_module.log("train/time/data_seconds", seconds - self._seconds, on_step=True, batch_size=1)
+            self._seconds = seconds
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what is validated on."""
+        self._report(trainer, "validation")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what is tested on."""
+        self._report(trainer, "test")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what is predicted."""
+        self._report(trainer, "test")
+
+    def _report(self, trainer: Trainer, part: str) -> None:
+        data: Any = getattr(trainer, "datamodule", None)
+        prepared = getattr(data, "prepared", {}).get(part)
+        if part in self._done or not prepared or not trainer.is_global_zero:
+            return
+        self._done.add(part)
+        folder = Path(trainer.default_root_dir) / "corpus"
+        folder.mkdir(parents=True, exist_ok=True)
+        reports = [corpus.report for corpus in prepared]
+        content = {"used": len(data.examples[part]), "corpora": reports}
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        (folder / f"{part}.json").write_text(text, encoding="utf-8")
+        with (folder / f"{part}_dropped.jsonl").open("wb") as file:
+            for corpus in prepared:
+                with (corpus.folder / "dropped.jsonl").open("rb") as listed:
+                    shutil.copyfileobj(listed, file)
+        for report in reports:
+            if report["dropped"] or report.get("prompts_cut"):
+                trainer.print(f"{part}: {summary(report)} (see {folder / part}_dropped.jsonl)")

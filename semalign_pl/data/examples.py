@@ -1,0 +1,77 @@
+"""Prepared corpora as one sequence of examples, made when they are asked for."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any, overload
+
+from semalign_pl.data.table import Table
+from semalign_pl.data.tasks import Task
+from semalign_pl.types import Example
+
+_OURS = ("id", "prompt_ids", "completion_ids")
+
+
+class Examples(Sequence[Example]):
+    """Rows of one or several corpora, one corpus behind the other; only the row that is read is in memory.
+
+    Args:
+        corpora: Table and task of each.
+        chosen: Rows to use, ascending, counted through all corpora; all if left out.
+    """
+
+    def __init__(self, corpora: Sequence[tuple[Table, Task]], chosen: Sequence[int] | None = None) -> None:
+        self._corpora = list(corpora)
+        self._ends = list(accumulate(len(table) for table, _ in corpora))
+        self._chosen = range(self._ends[-1]) if chosen is None else chosen
+        places = [bisect_right(self._chosen, end - 1) for end in self._ends]
+        self.seconds = 0.0  # spent on reading batches
+        self.sizes = [stop - start for start, stop in zip([0, *places], places, strict=False)]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = self._chosen[index]
+        corpus = bisect_right(self._ends, row)
+        table, task = self._corpora[corpus]
+        return _example(table[row - (self._ends[corpus - 1] if corpus else 0)], task)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        """A batch, as a loader asks for it."""
+        begun = time.perf_counter()
+        batch = [self[index] for index in indices]
+        self.seconds += time.perf_counter() - begun
+        return batch
+
+    def __iter__(self) -> Iterator[Example]:
+        if len(self) < self._ends[-1]:
+            yield from (self[i] for i in range(len(self)))
+            return
+        for table, task in self._corpora:  # a batch of the file is read once
+            yield from (_example(row, task) for row in table)
+
+
+def _example(row: dict[str, Any], task: Task) -> Example:
+    fields = {name: value for name, value in row.items() if name not in _OURS and value is not None}
+    example = task.example(fields, row["id"])
+    if "prompt_ids" not in row:
+        return example
+    return Example(
+        example.id,
+        example.prompt,
+        example.reference,
+        example.columns,
+        example.source,
+        row["prompt_ids"],
+        row["completion_ids"],
+    )

@@ -1,0 +1,82 @@
+"""Near-duplicates within a corpus: rows whose letters are almost those of an earlier row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from semalign_pl.data.leakage import gram_hashes, letters
+from semalign_pl.data.table import Table
+
+SKETCH = 24
+"""Smallest n-gram hashes kept of a row (bottom-k sketch, Broder 1997): of two rows that differ in a tenth of their
+letters half of all 4-grams are the same, so that nearly all such pairs share two of these."""
+_BEFORE = 8  # rows before it with the same hash that a row is held against
+_CHUNK = 5000
+
+
+def near_duplicates(table: Table, fields: Sequence[str], similarity: float) -> Iterator[tuple[int, int, float]]:
+    """Rows that are nearly an earlier one.
+
+    Rows that share two of their smallest n-gram hashes are compared.
+
+    Args:
+        table: The rows.
+        fields: Those that are compared, as one text.
+        similarity: Least 1 - edits / length of the letters (Levenshtein).
+
+    Yields:
+        A row, the earlier row, and their similarity; rows ascending, each once.
+    """
+    dropped: set[int] = set()
+
+    @lru_cache(maxsize=100_000)
+    def text(row: int) -> str:
+        return _text(table[row], fields)
+
+    for late, early in _candidates(table, fields):
+        if late in dropped or early in dropped:
+            continue
+        one, two = text(late), text(early)
+        if (alike := Levenshtein.normalized_similarity(one, two, score_cutoff=similarity)) > 0:
+            dropped.add(late)
+            yield late, early, alike
+
+
+def _text(row: dict[str, str | None], fields: Sequence[str]) -> str:
+    return "".join(letters(row.get(name) or "") for name in fields)
+
+
+def _candidates(table: Table, fields: Sequence[str]) -> list[tuple[int, int]]:
+    hashes, rows = [], []
+    for start in range(0, len(table), _CHUNK):
+        part = [(_text(row, fields),) for row in table[start : start + _CHUNK]]
+        sketch, owner = _sketches(*gram_hashes(part))
+        hashes.append(sketch)
+        rows.append((owner + start).astype(np.uint32))
+    hash_of = np.concatenate(hashes or [np.empty(0, np.uint64)])
+    row_of = np.concatenate(rows or [np.empty(0, np.uint32)])
+    order = np.lexsort((row_of, hash_of))
+    hash_of, row_of = hash_of[order], row_of[order]
+    pairs = [np.empty((0, 2), np.uint32)]
+    for back in range(1, _BEFORE + 1):
+        same = hash_of[back:] == hash_of[:-back]
+        pairs.append(np.stack([row_of[back:][same], row_of[:-back][same]], 1))
+    both = np.concatenate(pairs).astype(np.uint64)
+    found, shared = np.unique(both[:, 0] << np.uint64(32) | both[:, 1], return_counts=True)
+    return [(int(pair) >> 32, int(pair) & 0xFFFFFFFF) for pair in found[shared >= 2]]
+
+
+def _sketches(hashes: NDArray[np.uint64], owner: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The smallest distinct hashes of each row."""
+    order = np.lexsort((hashes, owner))
+    hashes, owner = hashes[order], owner[order]
+    new = np.ones(len(hashes), bool)
+    new[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])
+    hashes, owner = hashes[new], owner[new]
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    return hashes[rank < SKETCH], owner[rank < SKETCH]

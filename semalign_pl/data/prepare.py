@@ -1,0 +1,234 @@
+"""From a corpus' files to a table of prepared rows on disk: once for the same content and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from semalign_pl import languages
+from semalign_pl.data import sources
+from semalign_pl.data.cache import CACHE, Prepared, cached, counts, opened
+from semalign_pl.data.formats import BadRow, parts
+from semalign_pl.data.hashes import HashSet
+from semalign_pl.data.judge import Judge, Judged, judged
+from semalign_pl.data.leakage import LeakIndex, Texts
+from semalign_pl.data.near import near_duplicates
+from semalign_pl.data.preparation import Cleaner, Preparation
+from semalign_pl.data.progress import counted
+from semalign_pl.data.table import Table, TableWriter
+
+BadRows = Literal["error", "quarantine"]
+_HEAD = 10_000  # rows that tell what is usual in a corpus
+_CHUNK = 2_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be read and how.
+
+    Attributes:
+        source: File or hub dataset.
+        columns: The corpus' column of each field.
+        optional: Fields that may be empty or missing.
+        split: Of a hub dataset.
+        where: Values that a column must have.
+        fields: The task's fields, in its order.
+        languages: The language of each field that has one.
+        pair: Two fields that say the same.
+        prepare: Settings; ``None`` takes the rows as they are.
+        filters: Rows may be dropped (training); else they are only brought into normal form.
+        bad_rows: What happens to rows that cannot be read.
+    """
+
+    source: str
+    columns: Mapping[str, str]
+    optional: frozenset[str] = frozenset()
+    split: str = "train"
+    where: Mapping[str, Any] | None = None
+    fields: tuple[str, ...] = ()
+    languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pair: tuple[str, str] | None = None
+    prepare: Preparation | None = None
+    filters: bool = True
+    bad_rows: BadRows = "error"
+
+
+def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path = CACHE, workers: int = 0) -> Prepared:
+    """Read, clean and keep a corpus, or take it from the cache.
+
+    Args:
+        request: What, and how.
+        evaluation: Prepared corpora that the rows must not repeat.
+        cache: Folder of all prepared corpora.
+        workers: Processes that clean and compare; 0 for this one alone. The result is the same.
+
+    Raises:
+        ValueError: If it cannot be read, a row is bad and ``bad_rows`` is ``error``, or no row is left.
+    """
+    settings = request.prepare if request.filters else None
+    against = settings.against if settings else []
+    identity = [
+        _code(),
+        sources.content_key(request.source, request.split),
+        repr(dataclasses.replace(request, optional=frozenset())),
+        sorted(request.optional),
+        repr(Cleaner.of(request.prepare, request.languages)) if request.prepare else "",
+        [prepared.folder.name for prepared in evaluation] if settings and settings.decontaminate else [],
+        [sources.content_key(file, "test") for file in against],
+    ]
+    key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
+
+    def make(folder: Path) -> dict[str, Any]:
+        held_out = evaluation if settings and settings.decontaminate else ()
+        return _Run(request, settings, held_out, against, workers).into(folder)
+
+    folder = cached(cache / key, make)
+    return opened(folder)
+
+
+@functools.cache
+def _code() -> str:
+    """A hash of this package's code and data that say what becomes of a row: another version prepares anew."""
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(languages.__file__).parent):
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Run:
+    """One pass over a corpus."""
+
+    def __init__(
+        self,
+        request: Request,
+        settings: Preparation | None,
+        evaluation: Sequence[Prepared],
+        against: Sequence[str],
+        workers: int,
+    ) -> None:
+        self.request, self.settings, self.evaluation, self.against = request, settings, evaluation, against
+        self.workers = workers
+        self.fields = [name for name in request.fields if name in request.columns]
+        self.read, self.dropped = 0, Counter[str]()
+
+    def into(self, folder: Path) -> dict[str, Any]:
+        with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
+            with TableWriter(folder / "rows.arrow") as writer:
+                for row in counted(self._kept(), f"preparing {self.request.source}"):
+                    writer.write(row)
+            if self.settings and self.settings.near_duplicates is not None:
+                self._drop_near(folder / "rows.arrow", self.settings.near_duplicates)
+        kept = self.read - self.dropped.total()
+        if not self.read:
+            raise ValueError(
+                f"{self.request.source}: no rows in it; check that it was written to the end, or give another file"
+            )
+        if not kept:
+            first = (folder / "dropped.jsonl").read_text(encoding="utf-8").split("\n")[0]
+            raise ValueError(
+                f"{self.request.source}: none of its {self.read} rows is left: {counts(self.dropped)}; change "
+                f"data.init_args.prepare or the file. The first: {first[:300]}"
+            )
+        return {
+            "source": self.request.source,
+            "read": self.read,
+            "kept": kept,
+            "dropped": dict(self.dropped.most_common()),
+            "prepare": dataclasses.asdict(self.request.prepare) if self.request.prepare else None,
+            "bad_rows": self.request.bad_rows,
+        }
+
+    def _kept(self) -> Iterator[dict[str, str]]:
+        rows = self._readable()
+        head = list(itertools.islice(rows, _HEAD))
+        preparation = self.request.prepare
+        if preparation is None:
+            yield from ({"id": id, **row} for id, row in itertools.chain(head, rows))
+            return
+        cleaner = Cleaner.of(preparation, self.request.languages, self.request.pair)
+        normal = [(id, cleaner.normal(row)) for id, row in head]
+        if self.settings is None:
+            yield from ({"id": id, **row} for id, row in normal)
+            yield from ({"id": id, **cleaner.normal(row)} for id, row in rows)
+            return
+        cleaner = cleaner.measured(row for _, row in normal)
+        judge = Judge(cleaner, self.fields, self._leaks([row for _, row in normal]))
+        seen = HashSet()
+        for chunk in judged(judge, _chunks(itertools.chain(head, rows)), self.workers):
+            yield from self._chunk(chunk, seen)
+
+    def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
+        request = self.request
+        for id, row in sources.stream(request.source, request.columns, request.split, request.where, request.optional):
+            self.read += 1
+            if not isinstance(row, BadRow):
+                yield id, row
+            elif request.bad_rows == "error":
+                raise ValueError(row.message)
+            else:
+                self._drop(id, "bad_row", row.message, row.raw)
+
+    def _chunk(self, chunk: list[Judged], seen: HashSet) -> Iterator[dict[str, str]]:
+        assert self.settings is not None
+        alike = seen.add(row.key for row in chunk if row.key is not None) if self.settings.duplicates else []
+        repeated = iter(alike)
+        for row in chunk:
+            verdict = row.verdict
+            if row.key is not None and next(repeated, False) and verdict is None:
+                verdict = ("duplicate", "says the same as an earlier row")
+            if verdict is None:
+                yield {"id": row.id, **row.row}
+            else:
+                self._drop(row.id, *verdict, row.row)
+
+    def _leaks(self, background: list[dict[str, str]]) -> LeakIndex | None:
+        if not (self.evaluation or self.against):
+            return None
+        texts = itertools.chain(self._evaluated(), (text for file in self.against for text in all_texts(file)))
+        return LeakIndex(texts, [tuple(row.get(name, "") for name in self.fields) for row in background])
+
+    def _evaluated(self) -> Iterator[tuple[str, Texts]]:
+        for prepared in self.evaluation:
+            ours = [name for name in self.fields if name in prepared.table.columns]
+            for row in prepared.table:
+                values = [row[name] for name in ours] if ours else [v for k, v in row.items() if k != "id"]
+                yield row["id"], tuple(value or "" for value in values)
+
+    def _drop_near(self, path: Path, similarity: float) -> None:
+        table, kept = Table(path), path.with_suffix(".kept")
+        near = {late: (early, alike) for late, early, alike in near_duplicates(table, self.fields, similarity)}
+        with TableWriter(kept) as writer:
+            for position, row in enumerate(table):
+                if position not in near:
+                    writer.write(row)
+                    continue
+                early, alike = near[position]
+                self._drop(row.pop("id"), "near_duplicate", f"{alike:.2f} of {table[early]['id']}", row)
+        kept.replace(path)
+
+    def _drop(self, id: str, reason: str, detail: str, row: Any) -> None:
+        self.dropped[reason] += 1
+        line = {"id": id, "reason": reason, "detail": detail, "row": row}
+        self._list.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
+    """Every text of a file, each as a row of its own; rows that cannot be read are passed over."""
+    for part in parts(file, "test"):
+        for number, record in part.read({"text"}):
+            if not isinstance(record, BadRow):
+                yield from ((f"{part.name}:{number}", (value,)) for value in record.values() if isinstance(value, str))
+
+
+def _chunks(rows: Iterator[tuple[str, dict[str, str]]]) -> Iterator[list[tuple[str, dict[str, str]]]]:
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        yield chunk

@@ -1,0 +1,104 @@
+"""Rows on disk: written once, read one at a time at flat memory, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import pyarrow as pa
+
+BATCH = 128
+"""Rows that are read together: enough to make reading on quick, few enough to make a single one cheap (some 50 us)."""
+
+
+class TableWriter:
+    """Writes rows to an Arrow file, as a context manager; the columns are those of the first row.
+
+    Args:
+        path: Where to.
+        types: Arrow types of columns that are not text; every row has them.
+    """
+
+    def __init__(self, path: Path, types: Mapping[str, pa.DataType] | None = None) -> None:
+        self._path, self._types = path, dict(types or {})
+        self._rows: list[Mapping[str, Any]] = []
+        self._writer: Any = None
+        self.rows = 0
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Adds a row."""
+        self._rows.append(row)
+        self.rows += 1
+        if len(self._rows) == BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows and self._writer is not None:
+            return
+        if self._writer is None:
+            names = dict.fromkeys([name for row in self._rows for name in row] or ["id"])
+            self._schema = pa.schema([(name, self._types.get(name, pa.string())) for name in names])
+            self._writer = pa.ipc.new_file(str(self._path), self._schema)
+        if self._rows:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, self._schema))
+        self._rows = []
+
+
+class Table(Sequence[dict[str, Any]]):
+    """The rows of an Arrow file that ``TableWriter`` wrote.
+
+    Read, not mapped: pages of a mapped file would count as this process's memory. It can be sent to other processes.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open()
+
+    def _open(self) -> None:
+        self._reader = pa.ipc.open_file(pa.OSFile(str(self.path)))
+        self._at, self._batch = -1, []
+        last = self._reader.num_record_batches - 1
+        self._length = last * BATCH + self._reader.get_batch(last).num_rows if last >= 0 else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path = state["path"]
+        self._open()
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return self._reader.schema.names
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        batch, row = divmod(index % len(self), BATCH)
+        return self._reader.get_batch(batch).slice(row, 1).to_pylist()[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in range(self._reader.num_record_batches):
+            yield from self._reader.get_batch(batch).to_pylist()
