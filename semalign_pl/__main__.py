@@ -20,6 +20,7 @@ commands
   test       score a policy on the test corpus, probes included; writes results.json and predictions.jsonl
   predict    write predictions.jsonl without scoring
   study      systems side by side, the paper's or those of a study.yaml: the table, the picture, the report
+  corpus     what files are made of: lengths, tokens a syllable, scripts, duplicates, leaks; table, JSON, one page
   plan       will it fit? a recipe's peak memory by part, and settings that fit a card (--memory 12GiB)
   report     make table, picture and HTML report again from a study's folder
 
@@ -62,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from semalign_pl.plan.command import run as run_plan
 
         return run_plan(args)
-    near = difflib.get_close_matches(args[0], [*STAGES, "study", "report", "plan"], n=1)
+    if args[0] == "corpus":
+        from semalign_pl.inspection.command import run as run_corpus
+
+        return run_corpus(args)
+    near = difflib.get_close_matches(args[0], [*STAGES, "study", "report", "plan", "corpus"], n=1)
     hint = f"did you mean {near[0]}?" if near else "see semalign --help"
     print(f"semalign: error: there is no command {args[0]!r}; {hint}", file=sys.stderr)
     return 2

@@ -1,0 +1,165 @@
+"""``semalign corpus``: what a corpus is made of, as a table, JSON and one page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from semalign_pl.errors import UsageError, one_line
+
+LIMITS = [256, 512, 1024]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see semalign corpus --help")
+
+
+def _parser(with_files: bool) -> _Parser:
+    parser = _Parser(
+        prog="semalign corpus",
+        usage="semalign corpus FILE… [--model MODEL] [options]\n       semalign corpus --config RECIPE.yaml [options]",
+        description="Count rows, characters, syllables and tokens of corpora, their scripts, duplicates, and what they "
+        "have in common. Files and columns come from the command line, or from a recipe, any key of which can be given "
+        "as a flag.",
+        allow_abbrev=False,
+    )
+    if with_files:
+        parser.add_argument("files", nargs="*", metavar="FILE", help="corpus files or hub datasets, training first")
+    parser.add_argument("--model", help="hub id or folder of the model whose tokens are counted; a recipe's base")
+    parser.add_argument("--columns", help="field=column,… or column,…; without it every column that holds text")
+    parser.add_argument(
+        "--languages", help="of the columns, in their order, or field=code,…; guessed by script without"
+    )
+    parser.add_argument("--limits", help="lengths in tokens, e.g. 256,512,1024: how many texts are longer")
+    parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder to write to (%(default)s)")
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Run ``corpus``.
+
+    Args:
+        args: Command and flags.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    from_recipe = any(arg.split("=")[0] in ("-c", "--config") for arg in args)
+    parser = _parser(with_files=not from_recipe)
+    with one_line(args) as status:
+        options, rest = parser.parse_known_args(list(args[1:]))
+        if rest and not from_recipe:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        if from_recipe and (options.columns or options.languages):
+            parser.error("--columns, --languages: a recipe names its own; leave them out, or give files instead")
+        if not from_recipe and not options.files:
+            parser.error(
+                "no file is named; give some, e.g. semalign corpus train.jsonl dev.jsonl, or a recipe with --config"
+            )
+        show(options, rest if from_recipe else None)
+    return status.code
+
+
+def numbers(text: str) -> list[int]:
+    """``256,512`` as numbers, ascending.
+
+    Raises:
+        ValueError: If they are no lengths.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"--limits: {text!r} are no lengths in tokens; write e.g. 256,512,1024")
+    return sorted({int(part) for part in parts})
+
+
+def mapping(option: str, text: str, names: Sequence[str] | None = None) -> dict[str, str]:
+    """``a=b,c=d`` as a dictionary; ``b,d`` is by the names given, or by its own.
+
+    Args:
+        option: For the message.
+        text: What the user wrote.
+        names: Keys of values without one.
+
+    Raises:
+        ValueError: If it cannot be one.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    pairs = [part.partition("=")[::2] if "=" in part else (None, part) for part in parts]
+    if not all(value and name != "" for name, value in pairs):
+        raise ValueError(f"{option}: {text!r} has an empty part; write e.g. {option} zh=…,bo=…")
+    bare = [value for name, value in pairs if name is None]
+    if bare and option == "--languages" and names is None:
+        raise ValueError(f"{option}: {text!r} names no column; write {option} COLUMN={bare[0]},…, or give --columns")
+    if bare and names is not None and (len(bare) != len(parts) or len(parts) != len(names)):
+        raise ValueError(
+            f"{option}: {text!r} does not name one for each of {', '.join(names)}; write {option} {names[0]}=…"
+        )
+    found: dict[str, str] = {}
+    for place, (name, value) in enumerate(pairs):
+        key = name if name is not None else value if names is None else names[place]
+        if key in found:
+            raise ValueError(f"{option}: {key} is named twice in {text!r}; leave one out")
+        found[key] = value
+    return found
+
+
+def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
+    """Count, print, and write ``corpus.json`` and ``corpus.html``.
+
+    Args:
+        options: From the command line.
+        recipe: ``--config`` and what follows it, as ``fit`` takes it.
+    """
+    from rich.console import Console
+
+    from semalign_pl.inspection.inspect import inspect
+    from semalign_pl.inspection.page import write_page
+    from semalign_pl.inspection.progress import progress
+    from semalign_pl.inspection.rows import Corpus
+    from semalign_pl.inspection.table import prepared, tables
+    from semalign_pl.inspection.tokens import TokenCounter
+    from semalign_pl.languages import get_language
+    from semalign_pl.quiet import quieten
+
+    quieten()
+    limits, data = None if options.limits is None else numbers(options.limits), None
+    if recipe is None:
+        columns = mapping("--columns", options.columns) if options.columns else {}
+        names = list(columns) or None
+        languages = mapping("--languages", options.languages, names) if options.languages else {}
+        files, model = [Corpus(file, columns) for file in options.files], options.model
+    else:
+        from semalign_pl.inspection.recipe import read_recipe
+
+        read = read_recipe(recipe)
+        files, languages, model = read.files, read.languages, options.model or read.base
+        limits, data = limits or read.limits, read.data
+    if options.out.is_file():
+        raise ValueError(f"--out: {options.out} is a file; give a folder")
+    known = {field: get_language(code) for field, code in languages.items()}
+    tokens = TokenCounter(model) if model else None
+    with progress() as advance:
+        result, counted = inspect(files, known, tokens, limits or LIMITS, advance=advance)
+    result["preparation"] = None
+    if data is not None:
+        from semalign_pl.inspection.recipe import preparation
+
+        result["preparation"] = preparation(data)
+    console = Console()
+    for table in tables(result):
+        console.print(table)
+        console.print()
+    for file in result["files"]:
+        for message in file["bad"]["first"]:
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
+    for report in result["preparation"] or []:
+        console.print(prepared(report), markup=False, highlight=False, soft_wrap=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    page, numbers_file = options.out / "corpus.html", options.out / "corpus.json"
+    numbers_file.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_page(page, result, counted)
+    console.print(f"page: {page}, numbers: {numbers_file}", highlight=False, soft_wrap=True)

@@ -1,0 +1,55 @@
+"""How long texts are: exact percentiles from how often each length occurs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+PERCENTILES = (5, 50, 95, 99)
+
+
+class Lengths:
+    """Counts of lengths; its size grows with the longest text, not with the rows."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def add(self, lengths: Iterable[int]) -> None:
+        """Count them."""
+        self.counts.update(lengths)
+
+    @property
+    def total(self) -> int:
+        """Sum of all lengths."""
+        return sum(length * count for length, count in self.counts.items())
+
+    def percentiles(self, *percents: int) -> list[int]:
+        """Nearest-rank percentiles: the least length that ``percent`` of the texts do not exceed.
+
+        Args:
+            *percents: From 1 to 100, ascending.
+        """
+        rows, below, found, ascending = self.counts.total(), 0, [], iter(sorted(self.counts.items()))
+        length = 0
+        for percent in percents:
+            while below * 100 < percent * rows:
+                length, count = next(ascending)
+                below += count
+            found.append(length)
+        return found
+
+    def longer_than(self, limit: int) -> int:
+        """How many texts are longer."""
+        return sum(count for length, count in self.counts.items() if length > limit)
+
+    def summary(self) -> dict[str, Any]:
+        """Total, mean, percentiles and the longest."""
+        rows = self.counts.total()
+        names = [*(f"p{percent}" for percent in PERCENTILES), "max"]
+        values = self.percentiles(*PERCENTILES, 100)
+        return {
+            "total": self.total,
+            "mean": self.total / rows if rows else 0.0,
+            **dict(zip(names, values, strict=True)),
+        }

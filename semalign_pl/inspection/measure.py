@@ -1,0 +1,127 @@
+"""Counts of one file, batch by batch: nothing is kept of a row but its lengths and fingerprints."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semalign_pl.inspection.duplicates import as_array, fingerprint, key, repeats
+from semalign_pl.inspection.lengths import Lengths
+from semalign_pl.inspection.scripts import script_mix
+from semalign_pl.inspection.tokens import TokenCounter
+from semalign_pl.languages import LanguageProfile, get_language
+
+UNKNOWN = "?"
+"""The language of a column that fits no profile."""
+
+
+class Column:
+    """Counts of the texts of one column.
+
+    Args:
+        name: The file's column.
+        language: Its language; ``None`` counts words and says nothing of the language.
+        tokens: Of the model; without it no tokens are counted.
+    """
+
+    def __init__(self, name: str, language: LanguageProfile | None, tokens: TokenCounter | None) -> None:
+        self.name, self.language, self.tokens = name, language, tokens
+        self.characters, self.units, self.token_lengths = Lengths(), Lengths(), Lengths()
+        self.fingerprints: array[int] = array("Q")
+        self._segment = (language or get_language("en")).segment
+        self._seen: Counter[str] = Counter()
+        self._ids: Counter[int] = Counter()
+        self._wholly = 0
+
+    @property
+    def unit(self) -> str:
+        """What ``units`` counts."""
+        return self.language.unit if self.language else "word"
+
+    def add(self, texts: Sequence[str]) -> list[str]:
+        """Count some texts.
+
+        Returns:
+            Their keys, by which equal ones are found.
+        """
+        self.characters.add(map(len, texts))
+        self.units.add(len(self._segment(text)) for text in texts)
+        for text in texts:
+            self._seen.update(text)
+        if self.language:
+            self._wholly += sum(map(self.language.is_consistent, texts))
+        if self.tokens:
+            encoded = self.tokens.encode(texts)
+            self.token_lengths.add(map(len, encoded))
+            for ids in encoded:
+                self._ids.update(ids)
+        keys = [key(text) for text in texts]
+        self.fingerprints.extend(map(fingerprint, keys))
+        return keys
+
+    def result(self, limits: Sequence[int]) -> dict[str, Any]:
+        """The numbers.
+
+        Args:
+            limits: In tokens.
+        """
+        rows, repeated = len(self.fingerprints), repeats(as_array(self.fingerprints))
+        numbers: dict[str, Any] = {
+            "column": self.name,
+            "language": self.language.code if self.language else UNKNOWN,
+            "unit": self.unit,
+            "characters": self.characters.summary(),
+            "units": self.units.summary(),
+            "tokens": None,
+            "scripts": script_mix(self._seen),
+            "wholly_in_language": self._wholly / rows if rows and self.language else None,
+            "duplicates": {"rows": repeated, "share": share(repeated, rows)},
+        }
+        if self.tokens:
+            total = self.token_lengths.total
+            numbers["tokens"] = {
+                **self.token_lengths.summary(),
+                "per_unit": share(total, self.units.total),
+                "per_character": share(total, self.characters.total),
+                **self.tokens.shares(self._ids),
+                "longer_than": {str(limit): share(self.token_lengths.longer_than(limit), rows) for limit in limits},
+            }
+        return numbers
+
+
+class Measure:
+    """Counts of one file.
+
+    Args:
+        columns: By field.
+        samples: Rows to keep as a sample, each as likely as any other.
+        seed: Draws them.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], samples: int, seed: int) -> None:
+        self.columns = dict(columns)
+        self.fingerprints: array[int] = array("Q")
+        self.sampled: list[tuple[int, str, dict[str, str]]] = []
+        self._samples, self._random = samples, random.Random(seed)
+
+    @property
+    def rows(self) -> int:
+        """How many rows were counted."""
+        return len(self.fingerprints)
+
+    def add(self, ids: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+        """Count some rows."""
+        keys = [column.add([row[field] for row in rows]) for field, column in self.columns.items()]
+        for place, (id, row) in enumerate(zip(ids, rows, strict=True), self.rows):
+            at = place if place < self._samples else self._random.randrange(place + 1)
+            if at < self._samples:
+                self.sampled[at : at + 1] = [(place, id, dict(row))]
+        self.fingerprints.extend(fingerprint(*texts) for texts in zip(*keys, strict=True))
+
+
+def share(part: float, whole: float) -> float:
+    """``part / whole``, 0 of nothing."""
+    return part / whole if whole else 0.0

@@ -1,0 +1,61 @@
+"""One self-contained page: every number, histograms, samples, and the rows that repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.inspection import table
+from semalign_pl.inspection.histogram import FOOT, HEIGHT, WIDTH, Histogram, histogram
+from semalign_pl.inspection.leaks import Counted
+from semalign_pl.inspection.measure import Column
+
+TEMPLATE = "page.html.jinja"
+
+
+def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]) -> None:
+    """Write the page; it makes no request, pictures and styles are inside.
+
+    Args:
+        path: Where to.
+        result: From ``inspect``.
+        counted: From ``inspect``.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((files("semalign_pl.inspection") / TEMPLATE).read_text(encoding="utf-8"))
+    drawn = [
+        {field: _histograms(file.measure.columns[field], column, result["limits"]) for field, column in shown.items()}
+        for file, shown in zip(counted, (file["columns"] for file in result["files"]), strict=True)
+    ]
+    common = [pair for pair in result["leakage"] if table.leaks(pair)]
+    page = template.render(
+        result=result,
+        files=list(zip(result["files"], drawn, strict=True)),
+        common=common,
+        pairs_note=table.pairs_note(result["leakage"]),
+        few=len(result["files"]) <= table.DETAILED_FILES,
+        width=WIDTH,
+        height=HEIGHT,
+        foot=FOOT,
+        lengths=table.LENGTHS,
+        measures=table.measures,
+        properties=table.properties,
+        prepared=table.prepared,
+        remarks=table.remarks,
+        rows_read=table.rows_read,
+        percent=table.percent,
+        amount=table.amount,
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _histograms(column: Column, numbers: Mapping[str, Any], limits: Sequence[int]) -> dict[str, Histogram]:
+    counts = (column.characters, column.units, column.token_lengths)
+    return {
+        name: histogram(lengths, limits if name == "tokens" else ())
+        for (name, _), lengths in zip(table.measures(numbers), counts, strict=False)
+    }

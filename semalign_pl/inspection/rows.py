@@ -1,0 +1,183 @@
+"""Rows of a corpus as they are counted: its columns of text, the rows that have it, and those that cannot be used."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import regex
+
+from semalign_pl.data.formats import BadRow, parts
+from semalign_pl.data.formats.record import stem_suffix
+from semalign_pl.data.sources import stream
+
+PEEKED = 1000
+"""Good records looked at to tell which columns hold text and in what language."""
+LOOKED_AT = 10_000
+"""Records, good or bad, to find them among."""
+FILLED = 0.9
+"""Of them so many must hold text."""
+REASONS = 20
+"""Kinds of bad rows told apart."""
+SHOWN = 5
+"""Bad rows whose message is kept."""
+
+_TEXT = regex.compile(r"[\p{L}--\p{ASCII}]|\p{L}+\s+\p{L}", regex.V1)
+_DETAIL = regex.compile(r" \(|: |; | but | in '| of \d")
+_LETTER = regex.compile(r"\p{L}")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A file, what to read of it, and which of its rows.
+
+    Attributes:
+        source: As the user named it.
+        columns: The file's column of each field.
+        split: Of a hub dataset.
+        where: Columns and the values that rows must have to be read.
+        optional: Fields that may be empty or missing.
+    """
+
+    source: str
+    columns: Mapping[str, str]
+    split: str = "train"
+    where: Mapping[str, Any] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+
+
+@dataclass
+class Bad:
+    """Rows that cannot be used.
+
+    Attributes:
+        reasons: How many by reason.
+        first: What is wrong with the first of them, in full.
+    """
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[str] = field(default_factory=list)
+
+    def add(self, row: BadRow) -> None:
+        """Count one."""
+        _, _, fault = row.message.partition(f":{row.number}: ")
+        reason = _DETAIL.split(fault or row.message)[0]
+        self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS else "other"] += 1
+        if len(self.first) < SHOWN:
+            self.first.append(row.message)
+
+
+def peek(corpus: Corpus) -> list[Mapping[str, Any]]:
+    """The first good records, with all their columns.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    records: list[Mapping[str, Any]] = []
+    fault = None
+    try:
+        for record in itertools.islice(_records(corpus), LOOKED_AT):
+            if isinstance(record, BadRow):
+                fault = fault or record.message
+            else:
+                records.append(record)
+                if len(records) == PEEKED:
+                    break
+    except OSError as error:
+        raise ValueError(f"{corpus.source}: cannot be read ({error.strerror}); check its path") from error
+    if not records:
+        none = f"{corpus.source}: no rows in it; check that it was written to the end, or give another file"
+        raise ValueError(fault or none)
+    return records
+
+
+def _records(corpus: Corpus) -> Iterator[Mapping[str, Any] | BadRow]:
+    for part in parts(corpus.source, corpus.split):
+        # A plain text file calls its one column as one wants it; a Parquet file would leave out all others.
+        plain = any(stem_suffix(file) == ".txt" for file in part.files)
+        for _, record in part.read(set(corpus.columns.values()) or ({"text"} if plain else {"\0"})):
+            yield record
+
+
+def column_names(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of some records, in order."""
+    return list(dict.fromkeys(name for record in records for name in record))
+
+
+def text_columns(source: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns that hold text, in the file's order: no numbers, codes, labels of one Latin word, or mostly blank.
+
+    A file of single Latin words has no other text, so there those count.
+
+    Raises:
+        ValueError: If no column holds text.
+    """
+    names = column_names(records)
+    for pattern in (_TEXT, _LETTER):
+        chosen = [name for name in names if name in records[0] and share_of_text(records, name, pattern) >= FILLED]
+        if chosen:
+            return chosen
+    raise ValueError(f"{source}: no column holds text (they are {', '.join(names)}); name one with --columns")
+
+
+def share_of_text(records: Sequence[Mapping[str, Any]], name: str, pattern: regex.Pattern[str] = _TEXT) -> float:
+    """Share of the records in which a column holds text; 0 where most of what it holds is something else."""
+    values = [record.get(name) for record in records]
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    telling = sum(pattern.search(text) is not None for text in texts)
+    return len(texts) / len(values) if 2 * telling > len(texts) else 0.0
+
+
+def check_columns(source: str, records: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> None:
+    """Refuse a column that no record has.
+
+    Raises:
+        ValueError: Names the columns that there are.
+    """
+    names = column_names(records)
+    for column in columns:
+        if column not in names:
+            near = difflib.get_close_matches(column, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"--columns: {source} has no column {column!r}; its columns are {', '.join(names)}{hint}")
+
+
+def rows(corpus: Corpus, bad: Bad | None = None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Id and texts of each row that can be used; the others are counted.
+
+    Args:
+        corpus: What to read.
+        bad: Where to count.
+    """
+    for id, row in stream(corpus.source, corpus.columns, corpus.split, corpus.where, corpus.optional):
+        if not isinstance(row, BadRow):
+            yield id, {name: row.get(name, "") for name in corpus.columns}
+        elif bad:
+            bad.add(row)
+
+
+def batches(
+    corpus: Corpus, bad: Bad | None = None, size: int = 1024
+) -> Iterator[tuple[list[str], list[dict[str, str]]]]:
+    """The rows in batches: ids and texts."""
+    stream = rows(corpus, bad)
+    while batch := list(itertools.islice(stream, size)):
+        yield [name for name, _ in batch], [row for _, row in batch]
+
+
+def pick(corpus: Corpus, places: Iterable[int]) -> dict[int, tuple[str, dict[str, str]]]:
+    """The rows that stand at some places among those that can be used.
+
+    Args:
+        corpus: What to read, again.
+        places: 0-based.
+    """
+    wanted = set(places)
+    if not wanted:
+        return {}
+    upto = itertools.islice(enumerate(rows(corpus)), max(wanted) + 1)
+    return {place: row for place, row in upto if place in wanted}

@@ -1,0 +1,225 @@
+"""The numbers for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from semalign_pl.inspection.rows import FILLED
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+DETAILED_FILES = 8
+"""With more files than these each gets one line; the page has the rest."""
+COLUMNS_A_TABLE = 3
+LENGTHS = ("p5", "p50", "p95", "p99", "max")
+Numbers = Mapping[str, Any]
+
+
+def tables(result: Numbers) -> list[Table | str]:
+    """What is worth seeing at once: a table a file, or one of all; then the rows that files have in common.
+
+    Args:
+        result: From ``inspect``.
+    """
+    files = result["files"]
+    detailed = len(files) <= DETAILED_FILES
+    shown: list[Table | str] = [part for file in files for part in _of_file(file)] if detailed else []
+    if len(files) > 1:
+        shown.append(overview(files, with_columns=not detailed))
+    if any(map(leaks, result["leakage"])):
+        return [*shown, common(result["leakage"])]
+    return [*shown, *([pairs_note(result["leakage"])] if result["leakage"] else [])]
+
+
+def column_name(field: str, column: Numbers) -> str:
+    """The field, and the file's column where that is called otherwise."""
+    return field if field == column["column"] else f"{field} ({column['column']})"
+
+
+def unit_name(column: Numbers) -> str:
+    """What its units are called, one of them: of Chinese just ``unit``, for foreign words and numbers are one each."""
+    return "unit" if column["unit"] == "character" else column["unit"]
+
+
+def measures(column: Numbers) -> list[tuple[str, Numbers]]:
+    """What its lengths are counted in, and the numbers."""
+    found = [("characters", column["characters"]), (f"{unit_name(column)}s", column["units"])]
+    return [*found, *([("tokens", column["tokens"])] if column["tokens"] else [])]
+
+
+def properties(column: Numbers) -> list[tuple[str, str]]:
+    """Everything else that is known of a column, by name."""
+    tokens, scripts = column["tokens"], column["scripts"].items()
+    found = []
+    if tokens:
+        found += [
+            ("tokens a unit", f"{tokens['per_unit']:.2f} a {unit_name(column)}"),
+            ("tokens a character", f"{tokens['per_character']:.2f}"),
+            ("fragments of characters", f"{percent(tokens['fragments'])} of tokens"),
+            ("unknown tokens", percent(tokens["unknown"])),
+            *((f"over {limit} tokens", percent(part)) for limit, part in tokens["longer_than"].items()),
+        ]
+    return [
+        *found,
+        ("wholly in language", percent(column["wholly_in_language"])),
+        ("letters by script", ", ".join(f"{name} {percent(part)}" for name, part in scripts) or "no letters"),
+        ("repeated texts", amount(column["duplicates"])),
+    ]
+
+
+def rows_read(file: Numbers) -> str:
+    """The account of a file's rows: read = good + bad; and how many of the good ones repeat an earlier one."""
+    bad = file["bad"]
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in bad["reasons"].items())
+    account = f"{file['read']:,} read = {file['good']:,} good + {bad['rows']:,} bad{f' ({reasons})' if reasons else ''}"
+    return f"{account}; repeated rows: {amount(file['duplicates'])}"
+
+
+def percent(part: float | None) -> str:
+    """A share for people, a dash where there is none; never 0 or 100 for what only rounds to it."""
+    if part is None:
+        return "–"
+    if 0 < part < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= part < 1:
+        return "> 99.9 %"
+    return f"{100 * part:.1f} %"
+
+
+def amount(counted: Numbers) -> str:
+    """Rows and their share."""
+    return f"{counted['rows']:,} ({percent(counted['share'])})" if counted["rows"] else "0"
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    return Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _of_file(file: Numbers) -> list[Table]:
+    """Lengths of each column, then what else is known of it."""
+    from rich.text import Text
+
+    table = _table(file["name"])
+    for name in ("column", "language", "length in"):
+        table.add_column(name)
+    for name in (*LENGTHS, "in all"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for field, column in file["columns"].items():
+        names = [column_name(field, column), column["language"]]
+        for measure, numbers in measures(column):
+            shown = [f"{numbers[name]:,}" for name in (*LENGTHS, "total")]
+            table.add_row(*map(Text, names), measure, *shown)
+            names = ["", ""]
+    table.caption = Text("\n".join([rows_read(file), *remarks(file)]))
+    return [table, *_properties(file)]
+
+
+def remarks(file: Numbers) -> list[str]:
+    """What a reader of a file's numbers should know beside them."""
+    names = [
+        (name or "(no name)") + (f" (text in {percent(part)} of the first rows)" if 0 < part < FILLED else "")
+        for name, part in file["left_out"].items()
+    ]
+    return [*([f"columns not counted: {', '.join(names)}"] if names else []), *filter(None, [file["doubt"]])]
+
+
+def prepared(report: Numbers) -> str:
+    """What preparation did to one corpus of a recipe."""
+    if "error" in report:
+        return f"preparing {report['part']} stops: {report['error']}"
+    dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in report["dropped"].items())
+    account = f"prepared {report['part']} {report['source']}: {report['read']:,} read = {report['kept']:,} kept"
+    return f"{account} + {report['read'] - report['kept']:,} dropped" + (
+        f" ({dropped}; listed in {report['listed_in']})" if dropped else ""
+    )
+
+
+def _properties(file: Numbers) -> list[Table]:
+    from rich.text import Text
+
+    shown, columns = [], list(file["columns"].items())
+    for start in range(0, len(columns), COLUMNS_A_TABLE):
+        part = columns[start : start + COLUMNS_A_TABLE]
+        table = _table("")
+        table.title = None
+        table.add_column("", no_wrap=True)
+        for field, _ in part:
+            table.add_column(Text(field))
+        for rows in zip(*(properties(column) for _, column in part), strict=True):
+            table.add_row(rows[0][0], *(value for _, value in rows))
+        shown.append(table)
+    return shown
+
+
+def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
+    """One line a file, and their sum."""
+    from rich.text import Text
+
+    table = _table("files")
+    table.add_column("file")
+    for name in ("read", "good", "bad", "repeated"):
+        table.add_column(name, justify="right")
+    if with_columns:
+        table.add_column("columns: language, median length")
+    for file in files:
+        columns = "; ".join(
+            f"{field}: {c['language']}, {c['units']['p50']:,} {unit_name(c)}s"
+            + (f" = {c['tokens']['p50']:,} tokens" if c["tokens"] else "")
+            for field, c in file["columns"].items()
+        )
+        numbers = (file["read"], file["good"], file["bad"]["rows"], file["duplicates"]["rows"])
+        table.add_row(
+            Text(file["name"]), *(f"{number:,}" for number in numbers), *([Text(columns)] if with_columns else [])
+        )
+    table.add_section()
+    sums = [sum(file[key] for file in files) for key in ("read", "good")]
+    sums += [sum(file[key]["rows"] for file in files) for key in ("bad", "duplicates")]
+    table.add_row("all", *(f"{number:,}" for number in sums))
+    return table
+
+
+def common(leakage: Sequence[Numbers]) -> Table:
+    """Which files have rows in common; pairs without are only counted."""
+    from rich.text import Text
+
+    table = _table("rows in common")
+    for name in ("of", "in"):
+        table.add_column(name)
+    for name in ("whole row", "a text of it", "nearly"):
+        table.add_column(name, justify="right")
+    found = [pair for pair in leakage if leaks(pair)]
+    for pair in found:
+        texts = ", ".join(f"{name} {amount(found)}" for name, found in pair["columns"].items() if found["rows"]) or "0"
+        near = "not looked for" if pair["near"] is None else amount(pair["near"])
+        whole = "–" if pair["rows"] is None else amount(pair["rows"])
+        table.add_row(Text(pair["of"]), Text(pair["in"]), whole, texts, near)
+    table.caption = Text(pairs_note(leakage))
+    return table
+
+
+def leaks(pair: Numbers) -> int:
+    """How many texts and near rows a pair of files has in common."""
+    near = pair["near"]["rows"] if pair["near"] else 0
+    return near + sum(counted["rows"] for counted in pair["columns"].values())
+
+
+def pairs_note(leakage: Sequence[Numbers]) -> str:
+    """How many pairs were compared, and what was not looked for."""
+    clean = sum(not leaks(pair) for pair in leakage)
+    unseen = sum(pair["near"] is None for pair in leakage)
+    pairs = f"{len(leakage):,} {'pair' if len(leakage) == 1 else 'pairs'}"
+    note = f"{pairs} of files compared, {clean:,} without anything in common"
+    return note + (f"; near ones not looked for in {unseen:,} (both files long)" if unseen else "")
