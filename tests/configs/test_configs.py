@@ -41,10 +41,12 @@ def test_config_parses_and_names_its_stage(path):
     assert root.name == path.stem and root.parent.name == path.parent.name
 
 
-def test_the_embedders_config_names_its_stage_and_scores_without_a_callback():
-    config = parse(ROOT / "embedder.yaml")
+@pytest.mark.parametrize("path", ["embedder.yaml", "new_language/embedder.yaml"])
+def test_the_embedders_config_names_its_stage_and_scores_without_a_callback(path):
+    config = parse(ROOT / path)
     assert config.model.class_path.endswith("EmbedderModule") and config.model.init_args.micro_batch == 64
-    assert config.trainer.callbacks is None and Path(config.trainer.default_root_dir).name == "embedder"
+    assert config.trainer.callbacks is None
+    assert Path(config.trainer.default_root_dir) == Path("runs", path).with_suffix("")
     assert all(config.data.init_args[part] for part in ("train", "validation", "test"))
 
 
