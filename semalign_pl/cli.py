@@ -65,10 +65,10 @@ class SemAlignCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            buried = re.search(r"\A *Does not validate.*?\n *Errors:\n *- (.*?)\n *(- |Given value)", str(error), re.S)
-            if buried is None:
+            reasons = re.findall(r"^ *- (?!Does not validate)(.*)", str(error), re.M)
+            if not str(error).lstrip().startswith("Does not validate") or not reasons:
                 raise
-            raise ValueError(buried[1]) from error
+            raise ValueError(reasons[0]) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for everything."""

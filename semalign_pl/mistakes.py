@@ -36,12 +36,15 @@ def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) 
 # -- the kinds of mistake ----------------------------------------------------------------------------------------
 
 
+_SETTINGS = {"lora": "LoraSettings", "vocabulary": "VocabularySettings", "prepare": "Preparation"}
+
+
 def _unknown_option(found: re.Match[str], report: Report) -> str:
     name = found[1]
     path, around = report.path(lambda key, _: key == name, name)
     subtypes = re.findall(r"<class '([\w.]+)'>", report.message)
-    if around is None and "lora" in report.inner:
-        around = next((s for s in subtypes if s.endswith("LoraSettings")), None)
+    if around is None and (settings := [n for n in report.inner if n in _SETTINGS]):
+        around = next((s for s in subtypes if s.endswith(_SETTINGS[settings[-1]])), None)
     if around is None and report.outer in ("model", "data"):
         around = subtypes[0] if subtypes else None
     known = options(around)
@@ -76,6 +79,7 @@ def _no_import(found: re.Match[str], report: Report) -> str:
 
 
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
+_WORDS["CorpusKeys"] = "{path: …} with columns, task, weight, where or split"
 
 
 def _wrong_type(found: re.Match[str], report: Report) -> str:

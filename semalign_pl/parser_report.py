@@ -96,10 +96,13 @@ def classes() -> dict[str, type]:
     from torch.optim.lr_scheduler import LRScheduler
 
     from semalign_pl.data import CorpusDataModule, Task
+    from semalign_pl.data.preparation import Preparation
     from semalign_pl.modules import StageModule
     from semalign_pl.policy.load import LoraSettings
+    from semalign_pl.policy.vocabulary import VocabularySettings
 
-    waiting: list[type] = [Callback, Optimizer, LRScheduler, CorpusDataModule, Task, StageModule, LoraSettings]
+    waiting: list[type] = [Callback, Optimizer, LRScheduler, CorpusDataModule, Task, StageModule]
+    waiting += [LoraSettings, VocabularySettings, Preparation]
     found: dict[str, type] = {}
     while waiting:
         one = waiting.pop()

@@ -48,6 +48,21 @@ MISTAKES = [
     # (what the recipe is made to say, how the answer begins, what else is in it)
     (put(f"{MODEL}.bse", "x"), f"{MODEL}.bse: there is no such key", "did you mean base?"),
     (put(f"{MODEL}.lora.rank", 8), f"{MODEL}.lora.rank: there is no such key", "it has r, alpha, dropout, target"),
+    (
+        put(f"{MODEL}.vocabulary", {"tokns": 8}),
+        f"{MODEL}.vocabulary.tokns: there is no such key",
+        "did you mean tokens?",
+    ),
+    (put(f"{DATA}.prepare", {"scirpt": 0}), f"{DATA}.prepare.scirpt: there is no such key", "did you mean script?"),
+    (put(f"{DATA}.prepare", {"script": 3}), f"{DATA}.prepare.script is 3.0; give 0 to 1", "or null"),
+    (put(f"{DATA}.prepare", {"script": "x"}), f"{DATA}.prepare.script: needs a number or null", "not 'x'"),
+    (
+        put(f"{DATA}.train", [{"pth": "x"}]),
+        f"{DATA}.train: needs text or {{path: …}} with columns, task",
+        "{'pth': 'x'}",
+    ),
+    (put(f"{DATA}.too_long", "cut"), f"{DATA}.too_long: cut is none of cut_prompt, drop, error", "give one"),
+    (put(f"{DATA}.temperature", 0), f"{DATA}.temperature is 0.0; give 0.1 or more", ""),
     (put(f"{MODEL}.optimizer.init_args.weight_dcay", 1), f"{MODEL}.optimizer.init_args.weight_dcay", "weight_decay?"),
     (put("trainer.max_step", 3), "trainer.max_step: there is no such key", "did you mean trainer.max_steps?"),
     (put("modl", {"a": 1}), "modl", "did you mean model?"),

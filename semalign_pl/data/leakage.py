@@ -99,6 +99,7 @@ class LeakIndex:
             for text in texts:
                 if len(text) >= _SHORT:
                     self._exact.setdefault(text, i)
+        self._lengths = np.array([sum(map(len, texts)) for texts in self.rows], int)
         hashes, owner = gram_hashes(self.rows)
         postings = np.unique(np.stack([hashes, owner.astype(np.uint64)], 1), axis=0)
         self._grams, start, self._count = np.unique(postings[:, 0], return_index=True, return_counts=True)
@@ -156,8 +157,12 @@ class LeakIndex:
         steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         pairs = np.repeat(owner, counts) * len(self.rows) + self._owner[np.repeat(self._start[at], counts) + steps]
         pairs, shared = np.unique(pairs, return_counts=True)
-        pairs, shared = pairs[shared >= 2], shared[shared >= 2]
         row, other = pairs // max(1, len(self.rows)), pairs % max(1, len(self.rows))
+        ours, theirs = np.array([sum(map(len, key)) for key in keys], int)[row], self._lengths[other]
+        # Rows of too different a length can only hold one another; rows that are too short are never near.
+        alike = np.minimum(ours, theirs) >= _SIMILAR * np.maximum(ours, theirs)
+        near = (shared >= 2) & (theirs >= _LONG) & (alike | (shared >= _LONG // 2))
+        row, other, shared = row[near], other[near], shared[near]
         order = np.lexsort((-shared, row))
         found = np.stack([row, other, shared], 1)[order]
         rank = np.arange(len(row)) - np.searchsorted(found[:, 0], found[:, 0])
@@ -165,8 +170,6 @@ class LeakIndex:
 
     def _nearness(self, texts: Texts, others: Texts, shared: int) -> float:
         """Similarity in (0, 1] of a row to an evaluation row that it is near to, else 0."""
-        if sum(map(len, others)) < _LONG:
-            return 0.0
         similarity = 0.0
         if len(texts) == len(others):
             whole = Levenshtein.normalized_similarity("".join(texts), "".join(others), score_cutoff=_SIMILAR)
