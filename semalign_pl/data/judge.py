@@ -50,6 +50,8 @@ class Judge:
         normal = [(id, self.cleaner.normal(row)) for id, row in rows]
         verdicts = [self.cleaner.verdict(row) for _, row in normal]
         good = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        if self.leaks is None and not self.cleaner.settings.duplicates:
+            return [Judged(id, row, verdicts[i], None) for i, (id, row) in enumerate(normal)]
         keys = [tuple(letters(normal[i][1].get(name, "")) for name in self.fields) for i in good]
         hashes = dict(zip(good, (hash64("\0".join(key)) for key in keys), strict=True))
         for i, leak in zip(good, self.leaks.find_letters(keys) if self.leaks else [], strict=False):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import regex
 
+_BLANKS = regex.compile(r"[\p{Cc}\p{DI}\p{Zl}\p{Zp}]|[\p{Zs}--\x20]|\x20\x20", regex.V1)
+"""Without any of these, no rule for every language has anything to do; most text has none."""
 _PASSES = 20
 """Rules that do not settle in so many passes undo each other."""
 
@@ -20,13 +22,16 @@ class NormalForm:
         language: Its code, for messages.
         compatibility: Characters that their compatibility decomposition replaces; ``None`` for none.
         replacements: Patterns and what replaces them, in order.
-        order: A run of signs that have an order, and one such sign, its place being the group that matched.
+        everywhere: The same for every language; these come next.
+        order: Two signs in the wrong order; a run of signs that have one; and one sign, its place being the group that
+            matched.
     """
 
     language: str
     compatibility: regex.Pattern[str] | None
     replacements: tuple[tuple[regex.Pattern[str], str], ...]
-    order: tuple[regex.Pattern[str], regex.Pattern[str]] | None
+    order: tuple[regex.Pattern[str], regex.Pattern[str], regex.Pattern[str]] | None
+    everywhere: tuple[tuple[regex.Pattern[str], str], ...]
 
     def __call__(self, text: str) -> str:
         """The rules, again and again until nothing changes: so what comes out is left alone.
@@ -49,8 +54,11 @@ class NormalForm:
             text = self.compatibility.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
         for pattern, replacement in self.replacements:
             text = pattern.sub(replacement, text)
-        if self.order is not None:
-            run, sign = self.order
+        if _BLANKS.search(text):
+            for pattern, replacement in self.everywhere:
+                text = pattern.sub(replacement, text)
+        if self.order is not None and self.order[0].search(text):
+            _, run, sign = self.order
             text = run.sub(lambda found: _in_order(found[0], sign), text)
         return text.strip(" \n")
 
@@ -80,11 +88,13 @@ def compile_rules(
     )
     signs = [f"{sign}\n" for sign in order]  # the line end closes a comment
     any_sign, its_place = ("|".join(f"({kind}{sign})" for sign in signs) for kind in ("?:", ""))
+    wrong = "|".join(f"(?:{late})(?:{'|'.join(signs[:place])})" for place, late in enumerate(signs) if place)
     return NormalForm(
         language,
         pattern(compatibility) if compatibility else None,
-        tuple((pattern(old), new) for old, new in (*replacements, *everywhere)),
-        (pattern(f"(?:{any_sign}){{2,}}"), pattern(its_place)) if signs else None,
+        tuple((pattern(old), new) for old, new in replacements),
+        (pattern(wrong), pattern(f"(?:{any_sign}){{2,}}"), pattern(its_place)) if len(signs) > 1 else None,
+        tuple((pattern(old), new) for old, new in everywhere),
     )
 
 

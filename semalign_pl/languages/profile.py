@@ -71,8 +71,9 @@ class LanguageProfile:
 
     def share(self, text: str) -> float:
         """Share of the letters of ``text`` that are of the language, in [0, 1]; 0 where there is no letter."""
-        letters = len(_ANY_LETTER.findall(text))
-        return len(self._letter.findall(text)) / letters if letters else 0.0
+        if self._foreign_letter.search(text) is None:  # nearly all text, and a fraction of the time
+            return 1.0 if self._letter.search(text) else 0.0
+        return len(self._letter.findall(text)) / len(_ANY_LETTER.findall(text))
 
     def segment(self, text: str) -> list[str]:
         """Cut ``text`` into units; white space and separators between units are dropped, punctuation is a unit.
@@ -103,6 +104,10 @@ class LanguageProfile:
         scripts = "".join(rf"\p{{Script={script}}}" for script in self.scripts)
         within = f"&&{self.letters}" if self.letters else ""
         return regex.compile(rf"[\p{{L}}&&[{scripts}]{within}]", regex.V1)
+
+    @cached_property
+    def _foreign_letter(self) -> regex.Pattern[str]:
+        return regex.compile(rf"[\p{{L}}--{self._letter.pattern}]", regex.V1)
 
     @cached_property
     def _wholly(self) -> regex.Pattern[str]:

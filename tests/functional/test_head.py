@@ -40,6 +40,34 @@ def test_linear_head(with_bias: bool) -> None:
     assert relative(torch.autograd.grad(logps, hidden, above)[0], slope) < 1e-6
 
 
+@pytest.mark.parametrize("first", [0, 12, VOCABULARY - 5])
+@pytest.mark.parametrize("frozen_below", [False, True])
+def test_trained_rows_in_place_of_the_heads_own(first: int, frozen_below: bool) -> None:
+    hidden, weight, rows = draw(TOKENS, HIDDEN), draw(VOCABULARY, HIDDEN), draw(5, HIDDEN).requires_grad_()
+    hidden.requires_grad_(not frozen_below)
+    ids, above = torch.arange(TOKENS) + first - 3 * (first > 20), draw(TOKENS)  # some are rows, some are not
+    whole = torch.cat([weight[:first], rows, weight[first + 5 :]])
+    expected = selected_logprobs(hidden @ whole.t() / COOL.unsqueeze(1), ids % VOCABULARY)
+    inputs = [rows] if frozen_below else [rows, hidden]
+    slopes = torch.autograd.grad(expected, inputs, above)
+    logps, spread = linear_logprobs(hidden, weight, None, ids % VOCABULARY, COOL, rows, first)
+    torch.testing.assert_close(logps, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(spread, entropy(hidden @ whole.t() / COOL.unsqueeze(1)).detach(), atol=1e-6, rtol=1e-6)
+    for mine, slope in zip(torch.autograd.grad(logps, inputs, above), slopes, strict=True):
+        assert relative(mine, slope) < 2e-6
+
+
+def test_trained_rows_under_autocast() -> None:
+    """Computed in bfloat16 and stored in float32: the gradient is that of plain autograd there, to its rounding."""
+    hidden, weight, rows = draw(TOKENS, 64), draw(VOCABULARY, 64) / 8, (draw(5, 64) / 8).requires_grad_()
+    ids, above = torch.arange(TOKENS), draw(TOKENS)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = torch.nn.functional.linear(hidden, torch.cat([weight[:3], rows, weight[8:]])).float()
+        logps, _ = linear_logprobs(hidden, weight, None, ids, COOL, rows, 3)
+    (slope,) = torch.autograd.grad(selected_logprobs(logits / COOL.unsqueeze(1), ids), rows, above)
+    assert relative(torch.autograd.grad(logps, rows, above)[0], slope) < 1e-2
+
+
 def test_any_head_also_a_trained_one() -> None:
     layer = torch.nn.Linear(HIDDEN, VOCABULARY)
     hidden, ids, above = draw(TOKENS, HIDDEN).requires_grad_(), torch.arange(TOKENS) * 3, draw(TOKENS)

@@ -1,0 +1,40 @@
+"""Added tokens in the prediction: rows of embedding and head, trained in float32, and larger logits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_runs import Runs
+
+from semalign_pl.plan.command import settings_of
+from semalign_pl.plan.predict import predict
+from semalign_pl.plan.settings import Settings
+from semalign_pl.policy.load import LoraSettings
+
+HIDDEN, NEW = 64, 100  # the fixture's base ties its head to the embedding
+
+
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_bytes_by_hand(base: str, with_reference: bool) -> None:
+    without = Settings(base, "sft", "fp32", LoraSettings(4, 8, 0.0), with_reference, 20, 10, 4, 1, 1, 120)
+    plain, extended = predict(without), predict(replace(without, new_tokens=NEW))
+    rows = NEW * HIDDEN * 4
+    assert extended.weights - plain.weights == rows
+    assert extended.adapters - plain.adapters == rows * (2 if with_reference else 1)
+    assert extended.optimiser - plain.optimiser == 2 * rows and extended.gradients - plain.gradients == rows
+    assert extended.head - plain.head == 3 * 4 * 120 * NEW
+
+
+def test_read_from_a_recipe_and_from_an_adapter(runs: Runs, tmp_path: Path) -> None:
+    corpus = tmp_path / "text.txt"
+    corpus.write_text("ཁྲིམས་ཀྱི་མདུན་སར། ཁྲིམས་ལུགས།\n" * 5, encoding="utf-8")
+    given = json.dumps({"language": "bo", "corpus": str(corpus), "column": "bo", "tokens": 4})
+    with_option = runs.args("fit", "sft", "cold", f"model.init_args.vocabulary={given}", "trainer.max_steps=1")
+    assert settings_of(with_option[1:]).new_tokens == 4
+    runs("fit", "sft", "cold", f"model.init_args.vocabulary={given}", "trainer.max_steps=1")
+    adapter = [f"model.init_args.adapter={runs.folder / 'cold/adapter'}", "model.init_args.lora=null"]
+    assert settings_of(runs.args("fit", "sft", "on", *adapter)[1:]).new_tokens == 4
+    assert settings_of(runs.args("fit", "sft", "plain")[1:]).new_tokens == 0
