@@ -74,7 +74,7 @@ class ReadingComprehensionProbe(Probe):
         f = torch.tensor([f1(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
         signature = (
             f"questions:{len(pairs)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
-            f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018|scale:100"
+            f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018-v6|scale:100"
         )
         parts = {"em": em, "f1": f, "avg": (em + f) / 2}
         return {f"{self.name}_{key}": _mean(values, f"{key}|{signature}") for key, values in parts.items()}
