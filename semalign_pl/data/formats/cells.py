@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import not_utf8, raw_lines
-from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, BadRow, Record, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, BadRow, Item, NoRow, bad_row, one_line, quoted, shown
 
 
-def separated(path: Path, delimiter: str, columns: Collection[str] = ()) -> Iterator[Record]:
+def separated(path: Path, delimiter: str, columns: Collection[str], intake: Intake) -> Iterator[Item]:
     """Cells under a header line; a record is numbered by the line it starts on.
 
     The first column may be without a name, and the header may start with ``# ``. Where all columns that are wanted are
@@ -19,30 +20,33 @@ def separated(path: Path, delimiter: str, columns: Collection[str] = ()) -> Iter
     never closed, reading goes on with the next line.
     """
     csv.field_size_limit(MAX_TEXT)  # of the whole process; csv has no other
-    source = _Lines(path)
+    source = _Lines(path, intake)
     header: list[str] | None = None
-    for number, cells in _records(source, delimiter):
-        if header is None:
+    for number, cells, span in _records(source, delimiter):
+        if isinstance(cells, NoRow):
+            yield Item(number, cells)
+        elif header is None:
             if isinstance(cells, BadRow):
                 raise ValueError(cells.message)
             if columns and all(name.isdecimal() and name not in cells for name in columns):
                 header = [str(place) for place in range(1, len(cells) + 1)]
-                yield number, dict(zip(header, cells, strict=True))
+                yield Item(number, dict(zip(header, cells, strict=True)), span)
             else:
                 header = _header(path, number, cells)
+                yield Item(number, NoRow.HEADER, span)
         elif isinstance(cells, BadRow):
-            yield number, cells
+            yield Item(number, cells, span)
         elif len(cells) != len(header):
             tab = delimiter == "\t"
             fault = (
                 f"{len(cells)} cells under a header of {len(header)}; put quotes around a cell with "
                 f"{'a tab' if tab else 'a comma'}, a quote or a line break, or use .jsonl"
             )
-            yield number, bad_row(path, number, fault, source.raw())
+            yield Item(number, bad_row(path, number, fault, source.raw()), span)
         elif cells == header:
-            yield number, bad_row(path, number, "the header again; drop this line", source.raw())
+            yield Item(number, bad_row(path, number, "the header again; drop this line", source.raw()), span)
         else:
-            yield number, dict(zip(header, cells, strict=True))
+            yield Item(number, dict(zip(header, cells, strict=True)), span)
 
 
 def _header(path: Path, number: int, cells: list[str]) -> list[str]:
@@ -55,30 +59,32 @@ def _header(path: Path, number: int, cells: list[str]) -> list[str]:
     return header
 
 
-def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
-    """The cells of each record that is not blank."""
+def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow | NoRow, int]]:
+    """Each record's line, its cells, and its number of lines."""
     while True:
         # `strict` reports a quote that is never closed.
         reader = csv.reader(source, delimiter=delimiter, strict=True)
         try:
             for cells in reader:
-                number = source.taken[0][0]
+                number, span = source.taken[0][0], len(source.taken)
                 if source.undecoded:
-                    yield number, not_utf8(source.path, number, *source.undecoded)
+                    yield number, not_utf8(source.path, number, *source.undecoded), span
                 elif len(cells) > 1 or source.raw().strip():
-                    yield number, cells
+                    yield number, cells, span
+                else:
+                    yield number, NoRow.BLANK, span
                 source.clear()
             return
         except _Unreadable as stop:
             source.clear()
-            yield stop.row.number, stop.row
+            yield stop.row.number, stop.row, 1
         except csv.Error as error:
             fault = (
                 f"cannot be split into cells ({one_line(error)}); a quote that starts a cell must be closed, and "
                 "doubled inside it, or use .jsonl"
             )
             number, line = source.only_first()
-            yield number, bad_row(source.path, number, fault, line)
+            yield number, bad_row(source.path, number, fault, line), 1
 
 
 class _Unreadable(Exception):
@@ -90,9 +96,9 @@ class _Unreadable(Exception):
 class _Lines:
     """Lines for `csv.reader`; those of the record being read are kept, so that one can go back to its second."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, intake: Intake) -> None:
         self.path = path
-        self.lines = raw_lines(path)
+        self.lines = raw_lines(path, intake)
         self.again: deque[tuple[int, bytes | BadRow]] = deque()
         self.clear()
 

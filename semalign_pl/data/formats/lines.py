@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, shown
 
 _HEAD = 1 << 16
@@ -86,13 +87,14 @@ def _wide(head: bytes) -> str | None:
     return found[max(found)] if found else None
 
 
-def raw_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
+def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]]:
     """Numbered lines with their ends; a byte-order mark is dropped, a line over ``MAX_LINE`` passed over as bad."""
     with opened(path) as file:
         head_of(path, file)
         number = 0
         while line := file.readline(MAX_LINE):
             number += 1
+            intake.lines += 1
             if len(line) < MAX_LINE or line.endswith(b"\n"):
                 yield number, line
                 continue
@@ -102,9 +104,9 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
             yield number, bad_row(path, number, fault, line)
 
 
-def lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
+def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
     """Numbered lines as text, as `raw_lines`."""
-    for number, line in raw_lines(path):
+    for number, line in raw_lines(path, intake):
         if isinstance(line, bytes):
             try:
                 yield number, line.decode()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from semalign_pl.data.formats.account import Counts, Intake, Reader, account
 from semalign_pl.data.formats.cells import separated
 from semalign_pl.data.formats.json_rows import json_file, json_lines
 from semalign_pl.data.formats.plain import paired, plain
@@ -30,7 +31,7 @@ class Part:
     Attributes:
         name: Of its rows' ids.
         source: In messages.
-        read: Records of the columns that are wanted, or of all.
+        reader: Reads the columns that are wanted, or all.
         header: Its first line names the columns.
         sparse: A row may lack a column that others have.
         files: Whose content is read.
@@ -39,11 +40,21 @@ class Part:
 
     name: str
     source: str
-    read: Callable[[set[str]], Iterator[Record]]
+    reader: Reader
     header: bool = False
     sparse: bool = False
     files: tuple[Path, ...] = ()
     revision: Callable[[], str] = str
+
+    def read(self, columns: set[str], counts: Counts | None = None) -> Iterator[Record]:
+        """Read its rows, and check that every line became a row, a blank line or a header.
+
+        Args:
+            columns: Columns that are wanted.
+            counts: Filled while reading.
+        """
+        intake = Intake()
+        return account(self.source, self.reader(columns, intake), intake, Counts() if counts is None else counts)
 
 
 def parts(source: str, split: str) -> list[Part]:
@@ -86,11 +97,11 @@ def _file(source: str, path: Path, name: str) -> Part:
             f"{shown(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
         )
     suffix = stem_suffix(path)
-    readers: dict[str, Callable[[set[str]], Iterator[Record]]] = {
-        ".jsonl": lambda columns: json_lines(path),
-        ".json": lambda columns: json_file(path),
-        ".csv": lambda columns: separated(path, ",", columns),
-        ".tsv": lambda columns: separated(path, "\t", columns),
+    readers: dict[str, Reader] = {
+        ".jsonl": lambda _, intake: json_lines(path, intake),
+        ".json": lambda _, intake: json_file(path, intake),
+        ".csv": partial(separated, path, ","),
+        ".tsv": partial(separated, path, "\t"),
         ".txt": partial(plain, path),
         ".tmx": partial(tmx, path),
     }
@@ -121,7 +132,9 @@ def _pair(source: str, path: Path) -> Part:
         if not stat.S_ISREG(one.stat().st_mode):
             raise ValueError(f"{shown(one)}: not a file; give one text a line")
     files = tuple(paths.values())
-    return Part(path.name, source, lambda _: paired(source, paths), files=files, revision=lambda: ".txt")
+    return Part(
+        path.name, source, lambda _, intake: paired(source, paths, intake), files=files, revision=lambda: ".txt"
+    )
 
 
 def _pattern(source: str, path: Path) -> list[Part]:
