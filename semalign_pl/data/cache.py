@@ -22,7 +22,8 @@ class Prepared:
 
     Attributes:
         table: Its rows: ``id`` and the fields.
-        report: ``source``, ``read``, ``kept``, ``dropped`` (reason to number) and the settings.
+        report: ``source``, ``lines`` (= ``read`` + ``blank`` + ``header`` + ``continued`` + ``skipped``, see `Counts`),
+            ``read``, ``kept``, ``dropped`` (reason to number) and the settings.
         folder: Where they lie; ``dropped.jsonl`` in it lists what was dropped.
     """
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from semalign_pl import languages
 from semalign_pl.data import sources
 from semalign_pl.data.cache import CACHE, Prepared, cached, counts, opened
-from semalign_pl.data.formats import BadRow, parts
+from semalign_pl.data.formats import BadRow, Counts, Quoting, parts
 from semalign_pl.data.hashes import HashSet
 from semalign_pl.data.judge import Judge, Judged, judged
 from semalign_pl.data.leakage import LeakIndex, Texts
@@ -40,6 +40,7 @@ class Request:
         optional: Fields that may be empty or missing.
         split: Of a hub dataset.
         where: Values that a column must have.
+        quoting: Quoting of .csv and .tsv files.
         fields: The task's fields, in its order.
         languages: The language of each field that has one.
         pair: Two fields that say the same.
@@ -53,6 +54,7 @@ class Request:
     optional: frozenset[str] = frozenset()
     split: str = "train"
     where: Mapping[str, Any] | None = None
+    quoting: Quoting | None = None
     fields: tuple[str, ...] = ()
     languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pair: tuple[str, str] | None = None
@@ -118,7 +120,7 @@ class _Run:
         self.request, self.settings, self.evaluation, self.against = request, settings, evaluation, against
         self.workers = workers
         self.fields = [name for name in request.fields if name in request.columns]
-        self.read, self.dropped = 0, Counter[str]()
+        self.counts, self.dropped = Counts(), Counter[str]()
 
     def into(self, folder: Path) -> dict[str, Any]:
         with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
@@ -127,20 +129,23 @@ class _Run:
                     writer.write(row)
             if self.settings and self.settings.near_duplicates is not None:
                 self._drop_near(folder / "rows.arrow", self.settings.near_duplicates)
-        kept = self.read - self.dropped.total()
-        if not self.read:
+        read = self.counts.good + self.counts.bad
+        kept = read - self.dropped.total()
+        if not read:
             raise ValueError(
                 f"{self.request.source}: no rows in it; check that it was written to the end, or give another file"
             )
         if not kept:
             first = (folder / "dropped.jsonl").read_text(encoding="utf-8").split("\n")[0]
             raise ValueError(
-                f"{self.request.source}: none of its {self.read} rows is left: {counts(self.dropped)}; change "
+                f"{self.request.source}: none of its {read} rows is left: {counts(self.dropped)}; change "
                 f"data.init_args.prepare or the file. The first: {first[:300]}"
             )
         return {
             "source": self.request.source,
-            "read": self.read,
+            "lines": self.counts.lines,
+            **{name: getattr(self.counts, name) for name in ("blank", "header", "continued", "skipped")},
+            "read": read,
             "kept": kept,
             "dropped": dict(self.dropped.most_common()),
             "prepare": dataclasses.asdict(self.request.prepare) if self.request.prepare else None,
@@ -168,8 +173,8 @@ class _Run:
 
     def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
         request = self.request
-        for id, row in sources.stream(request.source, request.columns, request.split, request.where, request.optional):
-            self.read += 1
+        named = (request.source, request.columns, request.split, request.where, request.optional, request.quoting)
+        for id, row in sources.stream(*named, counts=self.counts):
             if not isinstance(row, BadRow):
                 yield id, row
             elif request.bad_rows == "error":

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import head_of, lines, opened
-from semalign_pl.data.formats.record import MAX_LINE, BadRow, Record, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.record import MAX_LINE, BadRow, Item, NoRow, bad_row, one_line, quoted, shown
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _ARRAY = re.compile(r"\s*(?=\[)")
@@ -34,13 +35,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def json_lines(path: Path) -> Iterator[Record]:
-    """One JSON object a line; blank lines are passed over."""
-    for number, line in lines(path):
+def json_lines(path: Path, intake: Intake) -> Iterator[Item]:
+    """One JSON object per line; none for a blank line."""
+    for number, line in lines(path, intake):
         if isinstance(line, BadRow):
-            yield number, line
-        elif not line.isspace():
-            yield number, _line(path, number, line)
+            yield Item(number, line)
+        else:
+            yield Item(number, NoRow.BLANK if line.isspace() else _line(path, number, line))
 
 
 def _line(path: Path, number: int, line: str) -> Mapping[str, Any] | BadRow:
@@ -65,28 +66,32 @@ def _no_object(record: Any) -> str:
     return f"a JSON {type(record).__name__} where an object is wanted; {wanted}"
 
 
-def json_file(path: Path) -> Iterator[Record]:
+def json_file(path: Path, intake: Intake) -> Iterator[Item]:
     """What a ``.json`` file holds: an array of objects, SQuAD's questions, or an object a line."""
     with opened(path) as file:
         head = head_of(path, file).decode(errors="ignore")
         if start := _ARRAY.match(head):
             for number, record in enumerate(_elements(path, file, start.end(), ("",)), 1):
+                intake.lines += 1
                 row = record if isinstance(record, dict) else bad_row(path, number, _no_object(record), repr(record))
-                yield number, row
+                yield Item(number, row)
             return
         if start := _SQUAD.match(head):
             articles = _elements(path, file, start.end(), (",", "}"))
-            questions = (question for article in articles for question in _questions(article))
+            questions = (question for article in articles for question in _questions(article, intake))
             for number, question in enumerate(questions, 1):
-                yield number, question or bad_row(path, number, "not as SQuAD has it; mend it or drop it", "")
+                bad = "not as SQuAD has it; mend it or drop it"
+                yield Item(number, question or bad_row(path, number, bad, ""))
             return
-    yield from json_lines(path)
+    yield from json_lines(path, intake)
 
 
-def _questions(article: Any) -> Iterator[dict[str, Any] | None]:
+def _questions(article: Any, intake: Intake) -> Iterator[dict[str, Any] | None]:
     """One row a question; None for an article, paragraph or question that is not one."""
     for paragraph in _list(article, "paragraphs"):
-        for question in _list(paragraph, "qas"):
+        questions = _list(paragraph, "qas")
+        intake.lines += len(questions)
+        for question in questions:
             if not isinstance(question, dict):
                 yield None
                 continue

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, shown
+from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, quoted, shown
 
 _HEAD = 1 << 16
 _NO_TEXT = {
@@ -86,13 +87,14 @@ def _wide(head: bytes) -> str | None:
     return found[max(found)] if found else None
 
 
-def raw_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
+def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]]:
     """Numbered lines with their ends; a byte-order mark is dropped, a line over ``MAX_LINE`` passed over as bad."""
     with opened(path) as file:
         head_of(path, file)
         number = 0
         while line := file.readline(MAX_LINE):
             number += 1
+            intake.lines += 1
             if len(line) < MAX_LINE or line.endswith(b"\n"):
                 yield number, line
                 continue
@@ -102,9 +104,9 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
             yield number, bad_row(path, number, fault, line)
 
 
-def lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
+def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
     """Numbered lines as text, as `raw_lines`."""
-    for number, line in raw_lines(path):
+    for number, line in raw_lines(path, intake):
         if isinstance(line, bytes):
             try:
                 yield number, line.decode()
@@ -112,6 +114,17 @@ def lines(path: Path) -> Iterator[tuple[int, str | BadRow]]:
                 yield number, not_utf8(path, number, line, error)
         else:
             yield number, line
+
+
+def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
+    """Numbered lines as text without their ends; a CR inside one makes it bad."""
+    for number, line in lines(path, intake):
+        if isinstance(line, str):
+            line = line.removesuffix("\n").removesuffix("\r")
+            if "\r" in line:
+                fault = f"a CR inside the line: {quoted(line)}; a line must end in LF or CR LF"
+                line = bad_row(path, number, fault, line)
+        yield number, line
 
 
 def not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> BadRow:

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
+from semalign_pl.data.formats.account import Counts, Intake, Reader, account
 from semalign_pl.data.formats.cells import separated
 from semalign_pl.data.formats.json_rows import json_file, json_lines
 from semalign_pl.data.formats.plain import paired, plain
+from semalign_pl.data.formats.quoting import Quoting
 from semalign_pl.data.formats.record import Record, shown, stem_suffix
 from semalign_pl.data.formats.tables import folder, hub, hub_revision, parquet
 from semalign_pl.data.formats.tmx import tmx
@@ -30,7 +33,7 @@ class Part:
     Attributes:
         name: Of its rows' ids.
         source: In messages.
-        read: Records of the columns that are wanted, or of all.
+        reader: Reads the columns that are wanted, or all.
         header: Its first line names the columns.
         sparse: A row may lack a column that others have.
         files: Whose content is read.
@@ -39,15 +42,30 @@ class Part:
 
     name: str
     source: str
-    read: Callable[[set[str]], Iterator[Record]]
+    reader: Reader
     header: bool = False
     sparse: bool = False
     files: tuple[Path, ...] = ()
     revision: Callable[[], str] = str
 
+    def read(self, columns: set[str], counts: Counts | None = None) -> Iterator[Record]:
+        """Read its rows, and check that every line became a row, a blank line or a header.
 
-def parts(source: str, split: str) -> list[Part]:
+        Args:
+            columns: Columns that are wanted.
+            counts: Filled while reading.
+        """
+        intake = Intake()
+        return account(self.source, self.reader(columns, intake), intake, Counts() if counts is None else counts)
+
+
+def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]:
     """What ``source`` names, in order.
+
+    Args:
+        source: See `sources.stream`.
+        split: Split of a hub dataset or folder, where ``source`` names none.
+        quoting: Quoting of .csv and .tsv files, see `cells.separated`.
 
     Raises:
         ValueError: It names nothing that can be read.
@@ -58,12 +76,14 @@ def parts(source: str, split: str) -> list[Part]:
         raise ValueError(f"{shown(source)}: no such user; write the path out") from error
     if not source.strip():
         raise ValueError("an empty name where a corpus is wanted; name a file or a hub dataset")
+    if quoting is not None:
+        _check_quoting(source, path, quoting)
     if path.is_dir():
         files = tuple(sorted(file for file in path.rglob("*") if file.is_file()))
         names = "\n".join([split, *(str(file.relative_to(path)) for file in files)])
         return [Part(path.name, source, partial(folder, path, split), files=files, revision=lambda: names)]
     if path.exists():
-        return [_file(source, path, path.name)]
+        return [_file(source, path, path.name, quoting)]
     if path.is_symlink():
         target = shown(os.readlink(path))
         raise ValueError(
@@ -76,21 +96,28 @@ def parts(source: str, split: str) -> list[Part]:
         dataset = (source, found["name"], found["config"], found["split"] or split)
         return [Part(path.name, source, partial(hub, *dataset), revision=partial(hub_revision, *dataset))]
     if glob.has_magic(source):
-        return _pattern(source, path)
+        return _pattern(source, path, quoting)
     raise _missing(source, path)
 
 
-def _file(source: str, path: Path, name: str) -> Part:
+def _check_quoting(source: str, path: Path, quoting: str) -> None:
+    if quoting not in get_args(Quoting):
+        raise ValueError(f"{shown(source)}: quoting is {quoting!r}; give one of {', '.join(get_args(Quoting))}")
+    if stem_suffix(path) not in (".csv", ".tsv"):
+        raise ValueError(f"{shown(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
+
+
+def _file(source: str, path: Path, name: str, quoting: Quoting | None = None) -> Part:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(
             f"{shown(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
         )
     suffix = stem_suffix(path)
-    readers: dict[str, Callable[[set[str]], Iterator[Record]]] = {
-        ".jsonl": lambda columns: json_lines(path),
-        ".json": lambda columns: json_file(path),
-        ".csv": lambda columns: separated(path, ",", columns),
-        ".tsv": lambda columns: separated(path, "\t", columns),
+    readers: dict[str, Reader] = {
+        ".jsonl": lambda _, intake: json_lines(path, intake),
+        ".json": lambda _, intake: json_file(path, intake),
+        ".csv": partial(separated, path, ",", quoting),
+        ".tsv": partial(separated, path, "\t", quoting),
         ".txt": partial(plain, path),
         ".tmx": partial(tmx, path),
     }
@@ -121,16 +148,18 @@ def _pair(source: str, path: Path) -> Part:
         if not stat.S_ISREG(one.stat().st_mode):
             raise ValueError(f"{shown(one)}: not a file; give one text a line")
     files = tuple(paths.values())
-    return Part(path.name, source, lambda _: paired(source, paths), files=files, revision=lambda: ".txt")
+    return Part(
+        path.name, source, lambda _, intake: paired(source, paths, intake), files=files, revision=lambda: ".txt"
+    )
 
 
-def _pattern(source: str, path: Path) -> list[Part]:
+def _pattern(source: str, path: Path, quoting: Quoting | None) -> list[Part]:
     files = [Path(file) for file in sorted(glob.glob(str(path))) if not os.path.isdir(file)]
     if not files:
         raise ValueError(f"{shown(source)}: no file matches; paths start where you run from")
     steps = path.parts
     root = Path(*steps[: next(i for i, step in enumerate(steps) if glob.has_magic(step))])
-    return [_file(str(file), file, file.relative_to(root).as_posix()) for file in files]
+    return [_file(str(file), file, file.relative_to(root).as_posix(), quoting) for file in files]
 
 
 def _missing(source: str, path: Path) -> ValueError:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from semalign_pl.data.formats.lines import lines
-from semalign_pl.data.formats.record import BadRow, Record, bad_row, quoted, shown
+from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.lines import texts
+from semalign_pl.data.formats.record import BadRow, Item, NoRow, shown
 
 
-def plain(path: Path, columns: set[str]) -> Iterator[Record]:
-    """One text a line, as the one column that is wanted; blank lines are passed over.
+def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
+    """One text a line, as the one column that is wanted; none for a blank line.
 
     Raises:
         ValueError: If several columns are wanted.
@@ -23,41 +24,33 @@ def plain(path: Path, columns: set[str]) -> Iterator[Record]:
             "train.{zh,bo}, or train on source text alone with data.init_args.task.init_args.source_only: true"
         )
     (column,) = columns
-    for number, text in _texts(path):
+    for number, text in texts(path, intake):
         if isinstance(text, BadRow):
-            yield number, text
-        elif text.strip():
-            yield number, {column: text}
+            yield Item(number, text)
+        else:
+            yield Item(number, {column: text} if text.strip() else NoRow.BLANK)
 
 
-def paired(source: str, paths: Mapping[str, Path]) -> Iterator[Record]:
-    """Line by line what stands in the file of each column; lines blank in all are passed over.
+def paired(source: str, paths: Mapping[str, Path], intake: Intake) -> Iterator[Item]:
+    """The texts on the same line of each column's file; none where the line is blank in all.
 
     Raises:
         ValueError: At the end, if the files differ in their number of lines.
     """
-    streams = [_texts(path) for path in paths.values()]
-    counts = [0] * len(streams)
+    intakes = [Intake() for _ in paths]
+    streams = [texts(path, one) for path, one in zip(paths.values(), intakes, strict=True)]
     for number, row in enumerate(zip_longest(*streams), 1):
-        counts = [count + (item is not None) for count, item in zip(counts, row, strict=True)]
-        if None in row or min(counts) < number:
-            continue
-        texts = {column: text for column, (_, text) in zip(paths, row, strict=True)}
-        if bad := [text for text in texts.values() if isinstance(text, BadRow)]:
-            yield number, bad[0]
-        elif any(not isinstance(text, BadRow) and text.strip() for text in texts.values()):
-            yield number, texts
+        if None in row:
+            continue  # to the end of the longest file, so that the error can name the lines of each
+        line = {column: text for column, (_, text) in zip(paths, row, strict=True)}
+        if bad := [text for text in line.values() if isinstance(text, BadRow)]:
+            yield Item(number, bad[0])
+        elif any(not isinstance(text, BadRow) and text.strip() for text in line.values()):
+            yield Item(number, line)
+        else:
+            yield Item(number, NoRow.BLANK)
+    counts = [one.lines for one in intakes]
     if len(set(counts)) > 1:
         told = " and ".join(f"{path.name} {count:,}" for path, count in zip(paths.values(), counts, strict=True))
         raise ValueError(f"{shown(source)}: lines belong together, but {shown(told)} lines; make them equally many")
-
-
-def _texts(path: Path) -> Iterator[tuple[int, str | BadRow]]:
-    """Lines without their ends."""
-    for number, line in lines(path):
-        if isinstance(line, str):
-            line = line.removesuffix("\n").removesuffix("\r")
-            if "\r" in line:
-                fault = f"a CR inside the line: {quoted(line)}; a line must end in LF or CR LF"
-                line = bad_row(path, number, fault, line)
-        yield number, line
+    intake.lines = counts[0]

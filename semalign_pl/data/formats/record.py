@@ -5,8 +5,9 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_TEXT = 1_000_000
 """Characters a field may hold; more is a line break that got lost."""
@@ -31,6 +32,27 @@ class BadRow:
 
 Record = tuple[int, Mapping[str, Any] | BadRow]
 """The line that a row starts on in a text file, else its 1-based place; and column to value."""
+
+
+class NoRow(Enum):
+    """A line that is not a row."""
+
+    BLANK = "blank"
+    HEADER = "header"
+
+
+class Item(NamedTuple):
+    """What a reader makes of one line, or of several that belong together.
+
+    Attributes:
+        number: Number of the first line, as a record's.
+        row: Column to value, what is wrong with the row, or what the line is instead of a row.
+        span: Number of lines.
+    """
+
+    number: int
+    row: Mapping[str, Any] | BadRow | NoRow
+    span: int = 1
 
 
 def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow:

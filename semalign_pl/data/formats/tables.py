@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.data.formats.record import Record, bad_row, one_line, shown
+from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.record import Item, bad_row, one_line, shown
 
 
-def parquet(path: Path, columns: set[str]) -> Iterator[Record]:
+def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
     """The rows of one Parquet file, a batch at a time (``datasets`` keeps what it has read of a file)."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -17,6 +18,7 @@ def parquet(path: Path, columns: set[str]) -> Iterator[Record]:
     number = 0
     try:
         with ParquetFile(path, pre_buffer=False) as file:
+            intake.lines = file.metadata.num_rows
             names = file.schema_arrow.names
             wanted = [name for name in names if name in columns]
             # Where a column is missing, all are kept, so that the error can name them.
@@ -24,7 +26,7 @@ def parquet(path: Path, columns: set[str]) -> Iterator[Record]:
             for batch in file.iter_batches(1024, columns=chosen):
                 for row in _decoded(batch):
                     number += 1
-                    yield number, row or bad_row(path, number, "not UTF-8; write the text anew", "")
+                    yield Item(number, row or bad_row(path, number, "not UTF-8; write the text anew", ""))
     except (ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{shown(path)}: cannot be read as Parquet ({one_line(error)}); write it again") from error
 
@@ -38,15 +40,15 @@ def _decoded(batch: Any) -> list[dict[str, Any] | None]:
         return [None] if len(rows) == 1 else [row for one in rows for row in _decoded(one)]
 
 
-def folder(path: Path, split: str, columns: set[str]) -> Iterator[Record]:
+def folder(path: Path, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
     """A split of a folder laid out like a hub dataset, read afresh."""
     remedy = "see how `datasets` wants a folder laid out, or name one file in it"
-    return _rows(path, str(path), columns, remedy, {"split": split, "streaming": True})
+    return _rows(path, str(path), columns, intake, remedy, {"split": split, "streaming": True})
 
 
-def hub(source: str, name: str, config: str | None, split: str, columns: set[str]) -> Iterator[Record]:
+def hub(source: str, name: str, config: str | None, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
     """A split of a hub dataset, by way of the hub's own cache, which follows the dataset's revisions."""
-    return _rows(source, name, columns, _HUB_REMEDY, {"name": config, "split": split})
+    return _rows(source, name, columns, intake, _HUB_REMEDY, {"name": config, "split": split})
 
 
 _HUB_REMEDY = (
@@ -60,13 +62,19 @@ def hub_revision(source: str, name: str, config: str | None, split: str) -> str:
     return _load(source, name, _HUB_REMEDY, {"name": config, "split": split})._fingerprint
 
 
-def _rows(source: Path | str, loader: str, columns: set[str], remedy: str, options: dict[str, Any]) -> Iterator[Record]:
+def _rows(
+    source: Path | str, loader: str, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
+) -> Iterator[Item]:
     table = _load(source, loader, remedy, options)
     # Where a column is missing, all are kept, so that the error can name them.
     if columns <= set(table.column_names or ()):
         table = table.select_columns(sorted(columns))
     try:
-        yield from enumerate(table, 1)
+        for number, row in enumerate(table, 1):
+            intake.lines = number  # what is streamed has no length
+            yield Item(number, row)
+        if not options.get("streaming"):
+            intake.lines = len(table)
     except Exception as error:
         raise _fault(source, remedy, options, error) from error
 

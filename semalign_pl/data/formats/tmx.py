@@ -6,31 +6,44 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import opened
-from semalign_pl.data.formats.record import BadRow, Record, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.record import BadRow, Item, bad_row, one_line, quoted, shown
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES = {"bpt", "ept", "ph", "it", "ut"}  # a tool's formatting, no text
 _TEXTS = {"hi", "sub"}
 
 
-def tmx(path: Path, columns: set[str]) -> Iterator[Record]:
+def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
     """The units of a file, numbered from 1.
 
     Args:
         path: XML in any encoding that it declares; entities and what lies elsewhere are not read.
         columns: Language codes, matched in small or capital letters, with ``-`` or ``_``.
+        intake: Count of the units that begin.
     """
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
 
     names = {_code(column): column for column in columns}
     with opened(path) as file:
         units = etree.iterparse(
-            file, tag="{*}tu", resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False
+            file,
+            ("start", "end"),
+            tag="{*}tu",
+            resolve_entities=False,
+            load_dtd=False,
+            no_network=True,
+            huge_tree=False,
         )
         try:
-            for number, (_, unit) in enumerate(units, 1):
-                yield number, _unit(path, number, unit, names)
+            number = 0
+            for event, unit in units:
+                if event == "start":
+                    intake.lines += 1
+                    continue
+                number += 1
+                yield Item(number, _unit(path, number, unit, names))
                 unit.clear()
                 while unit.getprevious() is not None:  # what is read is let go
                     del unit.getparent()[0]
