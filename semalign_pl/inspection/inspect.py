@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from semalign_pl.data.judge import HEAD, Judge, chunks
+from semalign_pl.data.judge import HEAD, Judge, chunks, take
 from semalign_pl.data.prepare import Request
 from semalign_pl.data.progress import counted
 from semalign_pl.inspection.duplicates import largest_groups, repeats
@@ -59,7 +59,7 @@ def inspect(
         corpus, columns, left_out = _columns(file, tokens)
         measure, account = Measure(columns, SAMPLES, seed), Account()
         stream = counted(rows(corpus, account), f"counting {name}")
-        head = list(itertools.islice(stream, HEAD))
+        head = take(stream, HEAD)
         judge = Judge.of(corpus.cleaner, corpus.request.fields, head)
         for chunk in chunks(itertools.chain(head, stream)):
             measure.add(chunk, judge(chunk))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semalign_pl.data.hashes import row_hashes
-from semalign_pl.data.judge import HEAD, Judge, chunks, compared
+from semalign_pl.data.judge import HEAD, Judge, chunks, compared, take
 from semalign_pl.data.leakage import Leak
 from semalign_pl.data.progress import counted
 from semalign_pl.inspection.measure import Measure, share
@@ -123,7 +123,7 @@ def _leaks(train: Counted, other: Counted, fields: Sequence[str]) -> list[tuple[
         for place, row in enumerate(normal(row) for _, row in rows(other.corpus))
     )
     stream = counted(rows(train.corpus), "comparing files")
-    head = list(itertools.islice(stream, HEAD))
+    head = take(stream, HEAD)
     judge = Judge.of(train.corpus.cleaner, train.corpus.request.fields, head, evaluation)
     judged = itertools.chain.from_iterable(map(judge, chunks(itertools.chain(head, stream))))
     return [(place, row.leak) for place, row in enumerate(judged) if row.leak is not None]
