@@ -99,7 +99,7 @@ def _profile(entry: Mapping[Any, Any], where: str) -> LanguageProfile:
             **said,
             "letters": "".join(said.get("letters", "").split()),
             "scripts": tuple(said["scripts"]),
-            "replacements": tuple((old, new) for old, new in said.get("replacements", ())),
+            "replacements": tuple((old, new) for old, new in _flat(said.get("replacements", []))),
             "order": tuple(said.get("order", ())),
         }
     )
@@ -120,13 +120,19 @@ def _inherited(entry: Mapping[Any, Any], where: str) -> dict[str, Any]:
     return {**parent, **own}
 
 
+def _flat(replacements: list[Any]) -> list[Any]:
+    """Pairs, and the pairs of lists among them: so that a language can have another's rules and more."""
+    grouped = [one if isinstance(one, list) and one and isinstance(one[0], list) else [one] for one in replacements]
+    return [pair for group in grouped for pair in group]
+
+
 def _check_kind(key: str, value: Any, where: str) -> None:
     if key in ("scripts", "order"):
         right = isinstance(value, list) and all(isinstance(one, str) for one in value) and (value or key == "order")
         wanted = "a list of texts, such as [Tibetan]"
     elif key == "replacements":
-        pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
-        right = pairs and all(isinstance(one, str) for pair in value for one in pair)
+        pairs = _flat(value) if isinstance(value, list) else [value]
+        right = all(isinstance(pair, list) and list(map(type, pair)) == [str, str] for pair in pairs)
         wanted = "a list of [pattern, replacement]"
     else:
         right, wanted = isinstance(value, str), "text; put it in quotes"
