@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from semalign_pl.languages import LanguageProfile, get_language
 
 Reason = Literal[
-    "bad_row", "empty", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
+    "bad_row", "empty", "encoding", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
     "prompt_too_long", "too_many_tokens", "too_few_tokens",
 ]  # fmt: skip
 
@@ -19,6 +19,9 @@ Reason = Literal[
 @dataclass(frozen=True)
 class Preparation:
     """How training rows are cleaned; evaluation rows are brought into normal form, and otherwise left as they are.
+
+    A text in a legacy encoding that a language knows of (Zawgyi, in Burmese) is never brought into normal form: such a
+    training row is dropped, and a corpus with a field that is mostly in one is refused.
 
     Attributes:
         normalise: Bring each field into its language's normal form (Unicode and, in Tibetan, tsheg and shad).
@@ -94,6 +97,21 @@ class Cleaner:
         ratios = [len(row[two]) / len(row[one]) for row in rows if row.get(one) and row.get(two)]
         return Cleaner(self.settings, self.languages, self.pair, statistics.median(ratios) if ratios else None)
 
+    def check_encoding(self, rows: Sequence[Mapping[str, str]], source: str) -> None:
+        """Refuse a corpus that is not in Unicode.
+
+        Args:
+            rows: Its first rows.
+            source: Name of the corpus, for the message.
+
+        Raises:
+            ValueError: If more than half of a field's texts are in a legacy encoding; names the converter.
+        """
+        for name, profile in self.languages.items():
+            texts = [row[name] for row in rows if row.get(name)]
+            if (legacy := profile.legacy) and 2 * (found := sum(map(legacy.is_used, texts))) > len(texts):
+                raise ValueError(f"{source}: {name}: {found:,} of {len(texts):,} texts are {legacy.remedy}")
+
     def normal(self, row: Mapping[str, str]) -> dict[str, str]:
         """The row in normal form."""
         if not self.settings.normalise:
@@ -109,6 +127,8 @@ class Cleaner:
                 continue
             if not row[name].strip():
                 return "empty", f"{name} is empty in normal form"
+            if profile.legacy and profile.legacy.is_used(row[name]):
+                return "encoding", f"{name} is {profile.legacy.remedy}"
             if self.settings.script is not None and (share := profile.share(row[name])) < self.settings.script:
                 return "script", f"{share:.2f} of the letters of {name} are {profile.name}"
         if self.pair and self.ratio and self.settings.length_ratio and all(name in row for name in self.pair):

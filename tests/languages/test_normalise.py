@@ -42,6 +42,9 @@ def test_what_it_returns_it_leaves_alone(code: str) -> None:
     def check(text: str) -> None:
         normal = language.normalise(text)
         assert language.normalise(normal) == normal
+        if language.legacy and language.legacy.is_used(text):
+            assert normal == text
+            return
         assert unicodedata.normalize("NFC", normal) == normal
         assert normal == normal.strip(" \n") and "  " not in normal and "\r" not in normal and "\x00" not in normal
         if language.is_consistent(text):
@@ -264,6 +267,8 @@ def test_composed_and_decomposed_have_one_normal_form(code: str) -> None:
     @given(_texts(code))
     def check(text: str) -> None:
         composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+        if language.legacy and (language.legacy.is_used(composed) or language.legacy.is_used(decomposed)):
+            return
         assert language.normalise(composed) == language.normalise(decomposed)
 
     check()
