@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages.read import known
 
 Reason = Literal[
     "bad_row", "empty", "encoding", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
@@ -130,9 +131,18 @@ class Cleaner:
             if profile.legacy and profile.legacy.is_used(row[name]):
                 return "encoding", f"{name} is {profile.legacy.remedy}"
             if self.settings.script is not None and (share := profile.share(row[name])) < self.settings.script:
-                return "script", f"{share:.2f} of the letters of {name} are {profile.name}"
+                hint = _other_script(profile, row[name], self.settings.script)
+                return "script", f"{share:.2f} of the letters of {name} are {profile.name}{hint}"
         if self.pair and self.ratio and self.settings.length_ratio and all(name in row for name in self.pair):
             times = len(row[self.pair[1]]) / max(1, len(row[self.pair[0]])) / self.ratio
             if not 1 / self.settings.length_ratio <= times <= self.settings.length_ratio:
                 return "length_ratio", f"{self.pair[1]} to {self.pair[0]} is {times:.2f} times the median"
         return None
+
+
+def _other_script(profile: LanguageProfile, text: str, least: float) -> str:
+    """The code of the same language in the script of ``text``, as the end of a message; empty if there is none."""
+    language = profile.code.split("-")[0]
+    others = (code for code in known() if code != profile.code and code.split("-")[0] == language)
+    code = next((code for code in others if get_language(code).share(text) >= least), None)
+    return f"; in this script the code is {code}" if code else ""

@@ -1,4 +1,4 @@
-"""A corpus in a legacy encoding is never prepared in silence."""
+"""A corpus in a legacy encoding, or in another script of its language, is never prepared in silence."""
 
 from __future__ import annotations
 
@@ -60,3 +60,24 @@ def test_corpus_says_it_in_one_line(tmp_path: Path, capsys, monkeypatch) -> None
     columns = json.loads(Path("runs/corpus/corpus.json").read_text(encoding="utf-8"))["files"][0]["columns"]
     assert columns["my"]["encoding"].startswith(said) and columns["en"]["encoding"] is None
     assert "my: 3 of 4 texts are Zawgyi" in Path("runs/corpus/corpus.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "hint"),
+    [
+        (
+            "kk",
+            "ٴبىر ەكى ٴۇش تورت",
+            "0.00 of the letters of my are Kazakh (Cyrillic); in this script the code is kk-Arab",
+        ),
+        ("mn", "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ", "are Mongolian (Cyrillic); in this script the code is mn-Mong"),
+        ("my", "ภาษาไทย", "0.00 of the letters of my are Burmese"),
+    ],
+)
+def test_a_code_that_means_another_script_is_said_with_the_right_code(
+    tmp_path, code: str, text: str, hint: str
+) -> None:
+    source = write(tmp_path / "k.jsonl", [text] * 4)
+    with pytest.raises(ValueError, match="none of its 4 rows is left: 4 script") as caught:
+        prepare(request(source, code=code), cache=tmp_path / "c")
+    assert f'{hint}"' in str(caught.value)
