@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages.read import known
 
 Reason = Literal[
-    "bad_row", "empty", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
+    "bad_row", "empty", "encoding", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
     "prompt_too_long", "too_many_tokens", "too_few_tokens",
 ]  # fmt: skip
 
@@ -19,6 +20,9 @@ Reason = Literal[
 @dataclass(frozen=True)
 class Preparation:
     """How training rows are cleaned; evaluation rows are brought into normal form, and otherwise left as they are.
+
+    A text in a legacy encoding that a language knows of (Zawgyi, in Burmese) is never brought into normal form: such a
+    training row is dropped, and a corpus with a field that is mostly in one is refused.
 
     Attributes:
         normalise: Bring each field into its language's normal form (Unicode and, in Tibetan, tsheg and shad).
@@ -94,6 +98,21 @@ class Cleaner:
         ratios = [len(row[two]) / len(row[one]) for row in rows if row.get(one) and row.get(two)]
         return Cleaner(self.settings, self.languages, self.pair, statistics.median(ratios) if ratios else None)
 
+    def check_encoding(self, rows: Sequence[Mapping[str, str]], source: str) -> None:
+        """Refuse a corpus that is not in Unicode.
+
+        Args:
+            rows: Its first rows.
+            source: Name of the corpus, for the message.
+
+        Raises:
+            ValueError: If more than half of a field's texts are in a legacy encoding; names the converter.
+        """
+        for name, profile in self.languages.items():
+            texts = [row[name] for row in rows if row.get(name)]
+            if (legacy := profile.legacy) and 2 * (found := sum(map(legacy.is_used, texts))) > len(texts):
+                raise ValueError(f"{source}: {name}: {found:,} of {len(texts):,} texts are {legacy.remedy}")
+
     def normal(self, row: Mapping[str, str]) -> dict[str, str]:
         """The row in normal form."""
         if not self.settings.normalise:
@@ -109,10 +128,21 @@ class Cleaner:
                 continue
             if not row[name].strip():
                 return "empty", f"{name} is empty in normal form"
+            if profile.legacy and profile.legacy.is_used(row[name]):
+                return "encoding", f"{name} is {profile.legacy.remedy}"
             if self.settings.script is not None and (share := profile.share(row[name])) < self.settings.script:
-                return "script", f"{share:.2f} of the letters of {name} are {profile.name}"
+                hint = _other_script(profile, row[name], self.settings.script)
+                return "script", f"{share:.2f} of the letters of {name} are {profile.name}{hint}"
         if self.pair and self.ratio and self.settings.length_ratio and all(name in row for name in self.pair):
             times = len(row[self.pair[1]]) / max(1, len(row[self.pair[0]])) / self.ratio
             if not 1 / self.settings.length_ratio <= times <= self.settings.length_ratio:
                 return "length_ratio", f"{self.pair[1]} to {self.pair[0]} is {times:.2f} times the median"
         return None
+
+
+def _other_script(profile: LanguageProfile, text: str, least: float) -> str:
+    """The code of the same language in the script of ``text``, as the end of a message; empty if there is none."""
+    language = profile.code.split("-")[0]
+    others = (code for code in known() if code != profile.code and code.split("-")[0] == language)
+    code = next((code for code in others if get_language(code).share(text) >= least), None)
+    return f"; in this script the code is {code}" if code else ""

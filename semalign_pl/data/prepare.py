@@ -158,6 +158,7 @@ class _Run:
             yield from ({"id": id, **row} for id, row in itertools.chain(head, rows))
             return
         cleaner = Cleaner.of(preparation, self.request.languages, self.request.pair)
+        cleaner.check_encoding([row for _, row in head], self.request.source)
         if self.settings is None:
             yield from ({"id": id, **cleaner.normal(row)} for id, row in itertools.chain(head, rows))
             return

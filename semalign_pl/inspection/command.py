@@ -150,7 +150,8 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         console.print(table)
         console.print()
     for file in result["files"]:
-        for message in file["bad"]["first"]:
+        encodings = [f"{file['name']}: {c['encoding']}" for c in file["columns"].values() if c["encoding"]]
+        for message in [*file["bad"]["first"], *encodings]:
             console.print(message, markup=False, highlight=False, soft_wrap=True)
     for report in result["preparation"] or []:
         console.print(prepared(report), markup=False, highlight=False, soft_wrap=True)

@@ -41,7 +41,7 @@ class Column:
         self._segment = (language or get_language("en")).segment
         self._seen: Counter[str] = Counter()
         self._ids: Counter[int] = Counter()
-        self._wholly = 0
+        self._wholly = self._legacy = 0
 
     @property
     def unit(self) -> str:
@@ -71,6 +71,8 @@ class Column:
             self._seen.update(text)
         if self.language:
             self._wholly += sum(map(self.language.is_consistent, texts))
+        if self.language and self.language.legacy:
+            self._legacy += sum(map(self.language.legacy.is_used, texts))
         if self.tokens:
             encoded = self.tokens.encode(texts)
             self.token_lengths.add(map(len, encoded))
@@ -97,7 +99,11 @@ class Column:
             "scripts": script_mix(self._seen),
             "wholly_in_language": self._wholly / rows if rows and self.language else None,
             "duplicates": {"rows": repeated, "share": share(repeated, rows)},
+            "encoding": None,
         }
+        if self._legacy and self.language and self.language.legacy:
+            remedy = self.language.legacy.remedy
+            numbers["encoding"] = f"{self.name}: {self._legacy:,} of {rows:,} texts are {remedy}"
         if self.tokens:
             total = self.token_lengths.total
             numbers["tokens"] = {

@@ -10,6 +10,7 @@ import regex
 
 _BLANKS = regex.compile(r"[\p{Cc}\p{DI}\p{Zl}\p{Zp}]|[\p{Zs}--\x20]|\x20\x20", regex.V1)
 """Without any of these, no rule for every language has anything to do; most text has none."""
+_LITERAL = regex.compile(r"(?:\\u[0-9A-F]{4}|\\x20)(?!\s*[?*{#])")
 _PASSES = 20
 """Rules that do not settle in so many passes undo each other."""
 
@@ -21,7 +22,8 @@ class NormalForm:
     Attributes:
         language: Its code, for messages.
         compatibility: Characters that their compatibility decomposition replaces; ``None`` for none.
-        replacements: Patterns and what replaces them, in order.
+        replacements: Patterns and what replaces them, in order; each with text that a match begins with, which is
+            looked for first, as most rules have nothing to do in most texts.
         everywhere: The same for every language; these come next.
         order: Two signs in the wrong order; a run of signs that have one; and one sign, its place being the group that
             matched.
@@ -29,7 +31,7 @@ class NormalForm:
 
     language: str
     compatibility: regex.Pattern[str] | None
-    replacements: tuple[tuple[regex.Pattern[str], str], ...]
+    replacements: tuple[tuple[str, regex.Pattern[str], str], ...]
     order: tuple[regex.Pattern[str], regex.Pattern[str], regex.Pattern[str]] | None
     everywhere: tuple[tuple[regex.Pattern[str], str], ...]
 
@@ -52,8 +54,9 @@ class NormalForm:
         text = unicodedata.normalize("NFC", text)
         if self.compatibility is not None:
             text = self.compatibility.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
-        for pattern, replacement in self.replacements:
-            text = pattern.sub(replacement, text)
+        for begins, pattern, replacement in self.replacements:
+            if begins in text:
+                text = pattern.sub(replacement, text)
         if _BLANKS.search(text):
             for pattern, replacement in self.everywhere:
                 text = pattern.sub(replacement, text)
@@ -92,10 +95,24 @@ def compile_rules(
     return NormalForm(
         language,
         pattern(compatibility) if compatibility else None,
-        tuple((pattern(old), new) for old, new in replacements),
+        tuple((_beginning(old), pattern(old), new) for old, new in replacements),
         (pattern(wrong), pattern(f"(?:{any_sign}){{2,}}"), pattern(its_place)) if len(signs) > 1 else None,
         tuple((pattern(old), new) for old, new in everywhere),
     )
+
+
+def _beginning(source: str) -> str:
+    r"""The characters, written as ``\uXXXX`` or ``\x20``, that every match of a pattern begins with; may be none.
+
+    >>> _beginning(r"\u0041\u0042+(?=c)"), _beginning(r"\u0041|\u0042"), _beginning(r"\u0041\u0042?")
+    ('AB', '', 'A')
+    """
+    literal, at = "", 0
+    while "|" not in source and (found := _LITERAL.match(source, at)):
+        literal, at = literal + chr(int(found[0][2:], 16)), found.end()
+        if source[at : at + 1] == "+":
+            break
+    return literal
 
 
 def pattern(source: str) -> regex.Pattern[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import regex
 
+from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import NormalForm, compile_rules, pattern
 
 NEUTRAL = r"[\p{P}\p{N}\p{Sm}\p{Sc}\p{Zs}\t\n\r°℃&&\p{Script_Extensions=Common}]"
@@ -40,6 +41,7 @@ class LanguageProfile:
         replacements: Patterns and replacements that give text its one spelling.
         order: Patterns of signs, in the order in which a run of them is written.
         source: Where the facts are from.
+        legacy: Another encoding of the same code points, if there is one.
     """
 
     code: str
@@ -56,6 +58,7 @@ class LanguageProfile:
     replacements: tuple[tuple[str, str], ...] = ()
     order: tuple[str, ...] = ()
     source: str = ""
+    legacy: Legacy | None = None
 
     def is_consistent(self, text: str) -> bool:
         r"""Whether ``text`` is wholly in this language by Unicode rules: the paper's ``R_lang``.
@@ -87,9 +90,9 @@ class LanguageProfile:
 
         NFC, the language's replacements and order of signs; control and invisible characters dropped, line ends as
         ``\n``, other white space as single spaces. Nothing that can be seen is dropped: what is of another script, or
-        U+FFFD, stays for ``is_consistent`` to find.
+        U+FFFD, stays for ``is_consistent`` to find. Text in a legacy encoding is returned as it is.
         """
-        return self._normal(text)
+        return text if self.legacy is not None and self.legacy.is_used(text) else self._normal(text)
 
     @cached_property
     def _unit(self) -> regex.Pattern[str]:

@@ -14,11 +14,13 @@ import regex
 import yaml
 
 from semalign_pl.documents import read_yaml
+from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import pattern
 from semalign_pl.languages.profile import LanguageProfile
 
 UNITS = ("syllable", "character", "word")
 KEYS = tuple(field.name for field in fields(LanguageProfile))
+LEGACY = tuple(field.name for field in fields(Legacy))
 _PATTERNS = {
     "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+)*|[^\s\p{DI}]",
     "character": r"\p{Nd}+|(?!\s|\p{DI})\X",
@@ -93,8 +95,9 @@ def _profile(entry: Mapping[Any, Any], where: str) -> LanguageProfile:
             **said,
             "letters": "".join(said.get("letters", "").split()),
             "scripts": tuple(said["scripts"]),
-            "replacements": tuple((old, new) for old, new in said.get("replacements", ())),
+            "replacements": tuple((old, new) for old, new in _flat(said.get("replacements", []))),
             "order": tuple(said.get("order", ())),
+            "legacy": Legacy(**said["legacy"]) if "legacy" in said else None,
         }
     )
     _check_patterns(profile, where)
@@ -114,14 +117,23 @@ def _inherited(entry: Mapping[Any, Any], where: str) -> dict[str, Any]:
     return {**parent, **own}
 
 
+def _flat(replacements: list[Any]) -> list[Any]:
+    """Pairs, and the pairs of lists among them: so that a language can have another's rules and more."""
+    grouped = [one if isinstance(one, list) and one and isinstance(one[0], list) else [one] for one in replacements]
+    return [pair for group in grouped for pair in group]
+
+
 def _check_kind(key: str, value: Any, where: str) -> None:
     if key in ("scripts", "order"):
         right = isinstance(value, list) and all(isinstance(one, str) for one in value) and (value or key == "order")
         wanted = "a list of texts, such as [Tibetan]"
     elif key == "replacements":
-        pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
-        right = pairs and all(isinstance(one, str) for pair in value for one in pair)
+        pairs = _flat(value) if isinstance(value, list) else [value]
+        right = all(isinstance(pair, list) and list(map(type, pair)) == [str, str] for pair in pairs)
         wanted = "a list of [pattern, replacement]"
+    elif key == "legacy":
+        right = isinstance(value, Mapping) and {*value} == {*LEGACY} and all(isinstance(v, str) for v in value.values())
+        wanted = f"a mapping of {', '.join(LEGACY)} to texts"
     else:
         right, wanted = isinstance(value, str), "text; put it in quotes"
         right = right and (value != "" or key not in ("code", "name", "unit", "pattern"))
@@ -144,6 +156,8 @@ def _check_patterns(profile: LanguageProfile, where: str) -> None:
     for old, new in profile.replacements:
         compiled = _compiles(old, f"{where}: replacements: {old!r}")
         _replaces(compiled, new, f"{where}: replacements: {new!r}")
+    for key in LEGACY[1:3] if profile.legacy else ():
+        _compiles(getattr(profile.legacy, key), f"{where}: legacy: {key}: {getattr(profile.legacy, key)!r}")
     for sign in profile.order:
         _no_group(_compiles(sign, f"{where}: order: {sign!r}"), f"{where}: order: {sign!r}")
     unit = pattern(profile.pattern)

@@ -102,10 +102,11 @@ def test_other_languages(code: str, text: str, consistent: bool) -> None:
 NAMES = {
     "bo": ("Tibetan", "藏文"), "dz": ("Dzongkha", "宗喀文"), "zh": ("Chinese", "中文"), "en": ("English", "英文"),
     "zh-Hans": ("Chinese (simplified)", "简体中文"), "zh-Hant": ("Chinese (traditional)", "繁体中文"),
-    "za": ("Zhuang", "壮文"), "ug": ("Uyghur", "维吾尔文"), "kk": ("Kazakh (Arabic script)", "哈萨克文"),
+    "za": ("Zhuang", "壮文"), "ug": ("Uyghur", "维吾尔文"), "kk": ("Kazakh (Cyrillic)", "哈萨克文"),
     "mn": ("Mongolian (Cyrillic)", "蒙古文"), "mn-Mong": ("Mongolian (traditional script)", "传统蒙古文"),
     "ii": ("Yi", "彝文"), "th": ("Thai", "泰文"), "lo": ("Lao", "老挝文"), "my": ("Burmese", "缅甸文"),
-    "km": ("Khmer", "高棉文"),
+    "km": ("Khmer", "高棉文"), "kk-Arab": ("Kazakh (Arabic script)", "阿拉伯字母哈萨克文"),
+    "ne": ("Nepali", "尼泊尔文"), "sa": ("Sanskrit", "梵文"),
 }  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def test_names() -> None:
     assert {code: (get_language(code).name, get_language(code).chinese) for code in known()} == NAMES
 
 
-SAME_SCRIPT = [{"bo", "dz"}, {"zh", "zh-Hans", "zh-Hant"}, {"en", "za"}]
+SAME_SCRIPT = [{"bo", "dz"}, {"zh", "zh-Hans", "zh-Hant"}, {"en", "za"}, {"kk", "mn"}, {"ne", "sa"}]
 """Languages that no rule of characters tells apart, or not in a few words."""
 
 
@@ -136,8 +137,8 @@ def test_a_language_is_its_own_and_no_other(code: str) -> None:
         ("ug", "الصباح", False),  # Arabic sad and hah
         ("ug", "کیتاب", False),  # Persian kaf and yeh, until it is normalised
         ("ug", "ﻣﺎ", False),  # presentation forms, likewise
-        ("kk", "ٴبىر، ەكى", True),
-        ("kk", "ئۇيغۇر", False),  # no yeh with hamza
+        ("kk-Arab", "ٴبىر، ەكى", True),
+        ("kk-Arab", "ئۇيغۇر", False),  # no yeh with hamza
         ("ug", "حالىق", False),  # hah is Kazakh's
         ("mn", "Монгол Улсын Их Хурал, 1992 он.", True),
         ("mn", "Сайн байна уу? Мөнгө, үнэ", True),

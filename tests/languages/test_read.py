@@ -159,4 +159,4 @@ def test_nothing_is_read_at_import() -> None:
         "import semalign_pl.rewards; from semalign_pl.languages import read; print(read._entries.cache_info().currsize)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "0\n"
-    assert len(known()) == 16
+    assert len(known()) == 19
