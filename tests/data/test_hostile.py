@@ -209,7 +209,7 @@ ZIPPED = [
     Case("members.jsonl.gz", gzip.compress(LINE.encode()) * 2, 2, 0),
     Case("crc.jsonl.gz", gzip.compress(LINE.encode())[:-8] + bytes(8), 0, FAULT, "not a whole gzip file"),
     Case("empty.jsonl.gz", b"", 0, FAULT, "no rows"),
-    Case("xz.jsonl", b"\xfd7zXZ\0\0", 0, FAULT, "zipped by xz; unzip it"),
+    Case("xz.jsonl", b"\xfd7zXZ\0\0", 0, FAULT, "zipped by xz; end its name in .xz"),
 ]
 TABLES = [
     Case("empty.parquet", b"", 0, FAULT, "cannot be read as Parquet|write it again"),
