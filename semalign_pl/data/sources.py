@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
-from semalign_pl.data.formats import BadRow, Counts, bad_row, fault_of, parts, quoted, shown
+from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, fault_of, parts, quoted, shown
 
 Row = dict[str, str] | BadRow
 _NO_HEADER = '; its first line must name them, or name them by number, e.g. {zh: "1", bo: "2"}'
@@ -46,6 +46,7 @@ def stream(
     split: str = "train",
     where: Mapping[str, Any] | None = None,
     optional: Collection[str] = (),
+    quoting: Quoting | None = None,
     counts: Counts | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Reads a corpus row by row, however long it is.
@@ -60,6 +61,8 @@ def stream(
         split: The split of a hub dataset or folder, where ``source`` names none.
         where: Read only rows in which each of these columns has the value, or one of the values, given.
         optional: Fields that a row may lack, or have empty; it then has no such field.
+        quoting: ``none`` or ``excel``: whether quotes around a cell of ``.csv`` and ``.tsv`` are text. If left out, CSV
+            has Excel's quoting, and TSV none unless the whole file shows otherwise.
         counts: Filled while reading: lines, and what became of them.
 
     Yields:
@@ -73,7 +76,7 @@ def stream(
     counts = Counts() if counts is None else counts
     needed = {column for field, column in columns.items() if field not in optional}
     with _readable(source):
-        for part in parts(source, split):
+        for part in parts(source, split, quoting):
             first = not part.sparse
             for number, record in part.read({*columns.values(), *chosen.values}, counts):
                 row = record
