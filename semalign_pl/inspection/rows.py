@@ -12,7 +12,6 @@ from typing import Any
 import regex
 
 from semalign_pl.data.formats import BadRow, parts
-from semalign_pl.data.formats.record import stem_suffix
 from semalign_pl.data.sources import stream
 
 PEEKED = 1000
@@ -98,8 +97,7 @@ def peek(corpus: Corpus) -> list[Mapping[str, Any]]:
 def _records(corpus: Corpus) -> Iterator[Mapping[str, Any] | BadRow]:
     for part in parts(corpus.source, corpus.split):
         # A plain text file calls its one column as one wants it; a Parquet file would leave out all others.
-        plain = any(stem_suffix(file) == ".txt" for file in part.files)
-        for _, record in part.read(set(corpus.columns.values()) or ({"text"} if plain else {"\0"})):
+        for _, record in part.read(set(corpus.columns.values()) or ({"text"} if part.plain else {"\0"})):
             yield record
 
 

@@ -159,7 +159,7 @@ JSON = [
     Case("array_gbk.json", b"[" + LINE.encode() + b',{"zh": "\xd6"}]', 0, FAULT, ":2: not UTF-8 (byte 0xd6)|iconv"),
     Case("array_tail.json", f"[{LINE}]\n[{LINE}]", 1, FAULT, ":3: not JSON ('[' behind the array"),
     Case("array_empty.json", " [ ] ", 0, FAULT, "no rows"),
-    Case("pretty.json", json.dumps(PAIR, indent=1), 0, 4, ":1: not JSON|one whole object a line"),
+    Case("pretty.json", json.dumps(PAIR, indent=1), 0, FAULT, "a JSON object with the keys zh (text), bo|jq -c"),
     Case("squad_cut.json", questions(question(), question())[:-40], 0, FAULT, ":1: not JSON", SQUAD),
     Case("squad_odd.json", questions(question(), None, {"qas": 1}, {"qas": [None]}, question(answers=[])), 1, 4,
          ":2: not as SQuAD", SQUAD),
