@@ -152,7 +152,7 @@ def _read(path: Path, name: str, split: str, quoting: Quoting | None, fragment: 
         ".xlsx": partial(spreadsheet, path, fragment),
     }
     if suffix not in readers or (suffix in _WHOLE and (path.suffix.lower() != suffix or files != (path,))):
-        raise _unknown(path)
+        raise _unknown(path, files[0] if files != (path,) else None)
     choice = [fragment, split if suffix == ".json" else ""]
     return Part(
         name,
@@ -166,17 +166,18 @@ def _read(path: Path, name: str, split: str, quoting: Quoting | None, fragment: 
     )
 
 
-def _unknown(path: Path) -> ValueError:
-    suffixes = "".join(path.suffixes)
+def _unknown(path: Path, archive: Path | None) -> ValueError:
+    suffixes = "".join(Path(path.name.rpartition("#")[2]).suffixes)
+    unknown = f"{shown(path)}: unknown suffix {suffixes!r}"
+    if archive:
+        return ValueError(f"{unknown} in an archive, of which text is read; unzip {shown(archive)} and name the file")
     if stem_suffix(path) in _WHOLE:
-        return ValueError(
-            f"{shown(path)}: unknown suffix {suffixes!r}; {stem_suffix(path)} is read as a file of its own; unpack it"
-        )
+        return ValueError(f"{unknown}; {stem_suffix(path)} has a compression of its own; decompress the file")
     if command := conversion(path):
-        return ValueError(f"{shown(path)}: unknown suffix {suffixes!r}, {command}")
+        return ValueError(f"{unknown}, {command}")
     return ValueError(
-        f"{shown(path)}: unknown suffix {suffixes!r}; rename or convert it to one of {', '.join(SUFFIXES)} (text also "
-        f"with {', '.join(COMPRESSIONS)}), or pair plain files such as train.{{zh,bo}}"
+        f"{unknown}; rename or convert it to one of {', '.join(SUFFIXES)} (text also with {', '.join(COMPRESSIONS)}), "
+        "or pair plain files such as train.{zh,bo}"
     )
 
 
@@ -245,8 +246,8 @@ def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
     name, _, split = text.rpartition("@")
     for folder_and_config, its_split in ((text, None), (name, split)):
         inside, _, config = folder_and_config.rpartition(":")
-        for one, its_config in ((folder_and_config, None), (inside, config)):
-            if one and os.path.isdir(one) and its_config != "" and its_split != "":
+        for one, its_config in ((folder_and_config, None), (inside, config or ":")):
+            if its_split != "" and re.fullmatch(r"[\w.-]+", its_config or "default") and os.path.isdir(one):
                 return Path(one), its_config, its_split
     return None
 
