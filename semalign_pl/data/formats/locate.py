@@ -8,66 +8,20 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from semalign_pl.data.formats.account import Counts, Intake, Reader, account
-from semalign_pl.data.formats.archive import check_member, choose, members
-from semalign_pl.data.formats.cells import separated
 from semalign_pl.data.formats.compressed import split_fragment
-from semalign_pl.data.formats.convert import conversion
-from semalign_pl.data.formats.json_document import json_file
-from semalign_pl.data.formats.json_rows import json_lines
+from semalign_pl.data.formats.files import SUFFIXES, file_part, paired_part
 from semalign_pl.data.formats.pairs import braces, matching
-from semalign_pl.data.formats.plain import paired, plain
+from semalign_pl.data.formats.part import Part
 from semalign_pl.data.formats.quoting import Quoting
-from semalign_pl.data.formats.record import COMPRESSIONS, Item, Record, shown, stem_suffix
-from semalign_pl.data.formats.spreadsheet import spreadsheet
-from semalign_pl.data.formats.tables import folder, hub, hub_revision, parquet, saved, saved_splits
-from semalign_pl.data.formats.tmx import tmx
+from semalign_pl.data.formats.record import shown, stem_suffix
+from semalign_pl.data.formats.saved import saved, saved_split
+from semalign_pl.data.formats.tables import folder, hub, hub_revision
 
-_TEXT = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".tmx")
-_WHOLE = (".parquet", ".xlsx", ".zip")  # read by seeking in them: neither compressed nor in an archive
-SUFFIXES = (*_TEXT, *_WHOLE)
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is read in one go.
-
-    Attributes:
-        name: Of its rows' ids.
-        source: In messages.
-        reader: Reads the columns that are wanted, or all.
-        header: Its first line names the columns.
-        plain: Its one column has whatever name is wanted.
-        sparse: A row may lack a column that others have.
-        files: Whose content is read.
-        revision: What else decides on the content.
-    """
-
-    name: str
-    source: str
-    reader: Reader
-    header: bool = False
-    plain: bool = False
-    sparse: bool = False
-    files: tuple[Path, ...] = ()
-    revision: Callable[[], str] = str
-
-    def read(self, columns: set[str], counts: Counts | None = None) -> Iterator[Record]:
-        """Read its rows, and check that every line became a row, a blank line or a header.
-
-        Args:
-            columns: Columns that are wanted.
-            counts: Filled while reading.
-        """
-        intake = Intake()
-        return account(self.source, self.reader(columns, intake), intake, Counts() if counts is None else counts)
 
 
 def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]:
@@ -92,7 +46,7 @@ def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]
     if path.is_dir():
         return [_folder(source, path, None, split, None)]
     if path.exists():
-        return [_file(source, path, path.name, split, quoting)]
+        return [file_part(source, path, path.name, split, quoting)]
     if path.is_symlink():
         target = shown(os.readlink(path))
         raise ValueError(
@@ -100,7 +54,7 @@ def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]
         )
     file, fragment = split_fragment(path)
     if fragment:
-        return [_file(source, file, f"{file.name}#{fragment}", split, quoting, fragment)]
+        return [file_part(source, file, f"{file.name}#{fragment}", split, quoting, fragment)]
     if "{" in source or "}" in source:
         return _pairs(source, path)
     if chosen := _folder_split(str(path)):
@@ -122,90 +76,6 @@ def _check_quoting(source: str, path: Path, quoting: str) -> None:
         raise ValueError(f"{shown(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
 
 
-def _file(source: str, path: Path, name: str, split: str, quoting: Quoting | None = None, fragment: str = "") -> Part:
-    """A file, or what a fragment chooses in it: a sheet, the key of a list, or a member of an archive."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError(
-            f"{shown(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
-        )
-    suffix = stem_suffix(path)
-    if path.suffix.lower() == ".zip":
-        return _archive(path, name, split, quoting, fragment)
-    if fragment and suffix not in (".json", ".xlsx"):
-        raise ValueError(
-            f"{shown(source)}: # chooses a key of .json, sheet of .xlsx or file of .zip; leave out #{shown(fragment)}"
-        )
-    return _read(path, name, split, quoting, fragment, (path,))
-
-
-def _read(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str, files: tuple[Path, ...]) -> Part:
-    """A file on disk, or text in an archive."""
-    suffix = stem_suffix(path)
-    readers: dict[str, Reader] = {
-        ".jsonl": lambda _, intake: json_lines(path, intake),
-        ".json": partial(json_file, path, fragment, split),
-        ".csv": partial(separated, path, ",", quoting),
-        ".tsv": partial(separated, path, "\t", quoting),
-        ".txt": partial(plain, path),
-        ".tmx": partial(tmx, path),
-        ".parquet": partial(parquet, path),
-        ".xlsx": partial(spreadsheet, path, fragment),
-    }
-    if suffix not in readers or (suffix in _WHOLE and (path.suffix.lower() != suffix or files != (path,))):
-        raise _unknown(path, files[0] if files != (path,) else None)
-    choice = [fragment, split if suffix == ".json" else ""]
-    return Part(
-        name,
-        f"{path}#{fragment}" if fragment else str(path),
-        readers[suffix],
-        header=suffix in (".csv", ".tsv", ".xlsx"),
-        plain=suffix == ".txt",
-        sparse=suffix == ".tmx",
-        files=files,
-        revision=lambda: "\n".join([suffix, *choice]) if any(choice) else suffix,
-    )
-
-
-def _unknown(path: Path, archive: Path | None) -> ValueError:
-    suffixes = "".join(Path(path.name.rpartition("#")[2]).suffixes)
-    unknown = f"{shown(path)}: unknown suffix {suffixes!r}"
-    if archive:
-        return ValueError(f"{unknown} in an archive, of which text is read; unzip {shown(archive)} and name the file")
-    if stem_suffix(path) in _WHOLE:
-        return ValueError(f"{unknown}; {stem_suffix(path)} has a compression of its own; decompress the file")
-    if command := conversion(path):
-        return ValueError(f"{unknown}, {command}")
-    return ValueError(
-        f"{unknown}; rename or convert it to one of {', '.join(SUFFIXES)} (text also with {', '.join(COMPRESSIONS)}), "
-        "or pair plain files such as train.{zh,bo}"
-    )
-
-
-def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str) -> Part:
-    """A member of a zip archive, or two that are aligned line by line."""
-    member, _, inner = fragment.partition("#")
-    if "{" in member:
-        before, columns, after = braces(f"{path}#{member}", member)
-        chosen: Any = {column: f"{before}{column}{after}" for column in columns}
-    else:
-        chosen = member or choose(path, members(path), _TEXT)
-    if isinstance(chosen, str):
-        inside = Path(f"{path}#{chosen}")
-        check_member(path, chosen)
-        return _read(inside, name, split, quoting, inner, (path,))
-    paths = {column: Path(f"{path}#{one}") for column, one in chosen.items()}
-    for one in chosen.values():
-        check_member(path, one)
-    return _paired(name, str(path), paths, (path,), "\n".join(["zip", *chosen.values()]))
-
-
-def _paired(name: str, source: str, paths: dict[str, Path], files: tuple[Path, ...], revision: str) -> Part:
-    def read(_: set[str], intake: Intake) -> Iterator[Item]:
-        return paired(source, paths, intake)
-
-    return Part(name, source, read, files=files, revision=lambda: revision)
-
-
 def _pairs(source: str, path: Path) -> list[Part]:
     """Files such as ``train.{zh,bo}``, which a shell would take for ``train.zh train.bo``, or a pattern of such."""
     before, columns, after = braces(source, str(path))
@@ -219,7 +89,7 @@ def _pairs(source: str, path: Path) -> list[Part]:
         for file in files.values():
             _check_text(source, file)
     return [
-        _paired(
+        paired_part(
             Path(name).relative_to(root).as_posix(),
             source if len(pairs) == 1 else name,
             files,
@@ -254,7 +124,7 @@ def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
 
 def _folder(source: str, path: Path, config: str | None, split: str, named: str | None) -> Part:
     """A folder laid out like a hub dataset, or written by ``save_to_disk``."""
-    inside = saved_splits(path, config, split, named)
+    inside = saved_split(path, config, split, named)
     root = inside or path
     files = tuple(sorted(file for file in root.rglob("*") if file.is_file()))
     names = "\n".join([config or "", split, *(str(file.relative_to(path)) for file in files)])
@@ -267,7 +137,7 @@ def _pattern(source: str, path: Path, split: str, quoting: Quoting | None) -> li
     if not files:
         raise ValueError(f"{shown(source)}: no file matches; paths start where you run from")
     root = Path(*itertools.takewhile(lambda step: not glob.has_magic(step), path.parts))
-    return [_file(str(file), file, file.relative_to(root).as_posix(), split, quoting) for file in files]
+    return [file_part(str(file), file, file.relative_to(root).as_posix(), split, quoting) for file in files]
 
 
 def _missing(source: str, path: Path) -> ValueError:
