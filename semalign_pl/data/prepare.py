@@ -28,6 +28,7 @@ from semalign_pl.data.table import Table, TableWriter
 BadRows = Literal["error", "quarantine"]
 _HEAD = 10_000  # rows that tell what is usual in a corpus
 _CHUNK = 2_000
+_CHARACTERS = 32_000_000  # of the rows held at a time: 10,000 rows of the longest texts allowed would be 10 GB and more
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class _Run:
 
     def _kept(self) -> Iterator[dict[str, str]]:
         rows = self._readable()
-        head = list(itertools.islice(rows, _HEAD))
+        head = _take(rows, _HEAD)
         preparation = self.request.prepare
         if preparation is None:
             yield from ({"id": id, **row} for id, row in itertools.chain(head, rows))
@@ -227,13 +228,37 @@ class _Run:
 
 
 def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
-    """Every text of a file, each as a row of its own; rows that cannot be read are passed over."""
+    """Every text of a file, in whatever column and however deep inside it, each as a row of its own.
+
+    Raises:
+        ValueError: A row cannot be read, so that nobody could say whether training has seen it.
+    """
     for part in parts(file, "test"):
-        for number, record in part.read({"text"}):
-            if not isinstance(record, BadRow):
-                yield from ((f"{part.name}:{number}", (value,)) for value in record.values() if isinstance(value, str))
+        for number, record in part.read(set()):
+            if isinstance(record, BadRow):
+                raise ValueError(f"data.init_args.prepare.against: {record.message}")
+            yield from ((f"{part.name}:{number}", (text,)) for text in _strings(record))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(inner)
+
+
+def _take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> list[tuple[str, dict[str, str]]]:
+    """The next rows: so many, or as many as have `_CHARACTERS` characters."""
+    taken, characters = [], 0
+    for row in itertools.islice(rows, most):
+        taken.append(row)
+        characters += sum(map(len, row[1].values()))
+        if characters > _CHARACTERS:
+            break
+    return taken
 
 
 def _chunks(rows: Iterator[tuple[str, dict[str, str]]]) -> Iterator[list[tuple[str, dict[str, str]]]]:
-    while chunk := list(itertools.islice(rows, _CHUNK)):
+    while chunk := _take(rows, _CHUNK):
         yield chunk

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import texts
 from semalign_pl.data.formats.quoted import Split, quoted_records
-from semalign_pl.data.formats.quoting import Quoting, tsv_quoting
+from semalign_pl.data.formats.quoting import Quoting, say, tsv_quoting
 from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted, shown
 
 
@@ -16,7 +17,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
     """Cells under a header line; a record is numbered by the line it starts on.
 
     The first column may be without a name, and the header may start with ``# ``. Where all columns that are wanted are
-    numbers which the first line does not name, there is no header, and columns are called 1, 2, …
+    numbers which the first line does not name, or none is named, there is no header, and columns are called 1, 2, …
 
     Args:
         path: The file.
@@ -26,6 +27,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
         columns: Columns that are wanted.
         intake: Count of the lines.
     """
+    doubtful = quoting is None and delimiter == ","
     if quoting is None:
         quoting = "excel" if delimiter == "," else tsv_quoting(path)
     records = quoted_records if quoting == "excel" else _plain_records
@@ -39,7 +41,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             if header is None:
                 raise ValueError(cells.message)
             row = cells
-        elif header is None and columns and all(name.isdecimal() and name not in cells for name in columns):
+        elif header is None and all(name.isdecimal() and name not in cells for name in columns):
             header = [str(place) for place in range(1, len(cells) + 1)]
             row = dict(zip(header, cells, strict=True))
         elif header is None:
@@ -51,6 +53,12 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             row = bad_row(path, number, "the header again; drop this line", b"".join(lines))
         else:
             row = dict(zip(header, cells, strict=True))
+            if doubtful and len(lines) > 1 and all(line.count(b",") == len(cells) - 1 for line in lines):
+                doubtful = False  # once per file
+                say(
+                    f"{shown(path)}:{number}: a quote makes {len(lines)} lines one row, though each has a row's cells; "
+                    "set quoting: none if quotes are text, or quoting: excel to see this note no more"
+                )
         yield Item(number, row, len(lines))
 
 
@@ -64,7 +72,7 @@ def _remedy(delimiter: str, quoting: Quoting) -> str:
 def _header(path: Path, number: int, cells: list[str]) -> list[str]:
     header = [cells[0].removeprefix("# "), *cells[1:]]
     where = f"{shown(path)}:{number}: the header"
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
     if "" in header[1:]:
         raise ValueError(f"{where} has no name for column {header.index('', 1) + 1}; only the first may have none")

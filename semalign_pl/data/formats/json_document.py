@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.json_rows import json_lines, no_object
+from semalign_pl.data.formats.json_rows import json_lines
 from semalign_pl.data.formats.json_shape import choose_list, shape_of, spanning_lines
-from semalign_pl.data.formats.json_stream import DECODER, Window
+from semalign_pl.data.formats.json_stream import Window
+from semalign_pl.data.formats.json_value import DECODER
 from semalign_pl.data.formats.lines import head_of, opened
-from semalign_pl.data.formats.record import Item, bad_row, quoted, shown
+from semalign_pl.data.formats.record import Item, quoted, shown
 from semalign_pl.data.formats.squad import squad
 
 _SQUAD = re.compile(r'\s*\{[^{]*"data"\s*:\s*(?=\[\s*\{[^{]*"paragraphs"\s*:)')
@@ -70,9 +71,7 @@ def _begin(path: Path, file: BinaryIO) -> tuple[Window, str]:
 def _rows(path: Path, elements: Iterator[Any], intake: Intake) -> Iterator[Item]:
     for number, record in enumerate(elements, 1):
         intake.lines += 1
-        yield Item(
-            number, record if isinstance(record, dict) else bad_row(path, number, no_object(record), repr(record))
-        )
+        yield Item(number, object_row(path, number, record))
 
 
 def _is_by_line(head: str) -> bool | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.json_stream import DECODER, Twice, reason
+from semalign_pl.data.formats.json_value import DECODER, DEEP, LongNumber, Twice, is_deep, reason
 from semalign_pl.data.formats.lines import lines
 from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted
 
@@ -27,12 +27,21 @@ def _line(path: Path, number: int, line: str) -> Mapping[str, Any] | BadRow:
     except (ValueError, RecursionError) as error:
         fault = f"not JSON ({reason(error)}): {quoted(line.strip())}; write one whole object a line"
         return bad_row(path, number, fault, line)
-    return record if isinstance(record, dict) else bad_row(path, number, no_object(record), line)
+    return object_row(path, number, record, line)
 
 
-def no_object(record: Any) -> str:
-    """What is wrong with a value that is no row."""
+def object_row(path: Path, number: int, record: Any, raw: str | None = None) -> Mapping[str, Any] | BadRow:
+    """A JSON value as a row, or what is wrong with it."""
+    if is_deep(record):
+        return bad_row(path, number, f"{DEEP}; flatten it, or drop it", raw or "")
+    if isinstance(record, dict):
+        return record
+    return bad_row(path, number, _no_object(record), repr(record) if raw is None else raw)
+
+
+def _no_object(record: Any) -> str:
     if isinstance(record, Twice):
         return f"the object has {quoted(record.key)} twice; leave one out"
+    kind = "number" if isinstance(record, LongNumber) else type(record).__name__
     wanted = 'write one object a line, such as {"zh": "…", "bo": "…"}'
-    return f"a JSON {type(record).__name__} where an object is wanted; {wanted}"
+    return f"a JSON {kind} where an object is wanted; {wanted}"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.data.formats.json_stream import Twice, Window
+from semalign_pl.data.formats.json_stream import Window
+from semalign_pl.data.formats.json_value import Twice
 from semalign_pl.data.formats.record import quoted, shown
 
 _DEPTH = 3  # of objects that are walked through; what is deeper is parsed whole

@@ -5,37 +5,14 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from semalign_pl.data.formats.record import MAX_LINE, one_line, quoted, shown
+from semalign_pl.data.formats.json_value import DECODER, reason
+from semalign_pl.data.formats.record import MAX_LINE, quoted, shown
 
 _BLANK = re.compile(r"[ \t\r\n]*")
-
-
-@dataclass(frozen=True)
-class Twice:
-    """In place of an object that gives a key twice, of which Python would keep the last."""
-
-    key: str
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Twice:
-    record = dict(pairs)
-    return record if len(record) == len(pairs) else Twice(Counter(key for key, _ in pairs).most_common(1)[0][0])
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
-
-
-def reason(error: ValueError | RecursionError) -> str:
-    """What is wrong with JSON text."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg.removesuffix(' at')} at column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
 
 
 class Window:

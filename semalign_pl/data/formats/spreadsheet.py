@@ -47,7 +47,8 @@ def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> It
     Args:
         path: An .xlsx file.
         sheet: Name of the sheet; the first that is not hidden if empty.
-        columns: Columns that are wanted; where all are numbers that the first row does not name, there is no header.
+        columns: Columns that are wanted; where none is, or all are numbers that the first row does not name,
+            there is no header.
         intake: Count of the sheet's rows, by another pass than openpyxl's.
 
     Raises:
@@ -64,8 +65,8 @@ def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> It
     except ModuleNotFoundError as error:
         raise ValueError(f"{shown(path)}: .xlsx needs openpyxl; pip install 'semalign-pl[excel]'") from error
     try:
-        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of extensions that hold no cells
+        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # of extensions that hold no cells
+        with zipfile.ZipFile(path) as archive:
             _check_parts(path, archive)
             book = openpyxl.load_workbook(path, read_only=True, keep_links=False)
             try:
@@ -156,8 +157,8 @@ def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Itera
             cells.pop()
         if not any(not isinstance(cell, str) or cell.strip() for cell in cells if cell is not None):
             yield Item(number, NoRow.BLANK)
-        elif header is None and columns and all(name.isdecimal() and name not in cells for name in columns):
-            header = [str(place) for place in range(1, max(len(cells), *map(int, columns)) + 1)]
+        elif header is None and all(name.isdecimal() and name not in cells for name in columns):
+            header = [str(place) for place in range(1, len(cells) + 1)]
             yield Item(number, _record(path, number, cells, header, begun))
         elif header is None:
             header = _header(path, number, cells)

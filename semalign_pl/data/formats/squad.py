@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.json_rows import object_row
 from semalign_pl.data.formats.json_stream import Window
 from semalign_pl.data.formats.record import Item, bad_row
 
@@ -15,7 +16,8 @@ def squad(path: Path, window: Window, intake: Intake) -> Iterator[Item]:
     """One row per question of the articles in the array that starts here."""
     found = (question for article in window.elements() for question in _questions(article, intake))
     for number, question in enumerate(found, 1):
-        yield Item(number, question or bad_row(path, number, "not as SQuAD has it; mend it or drop it", ""))
+        bad = "not as SQuAD has it; mend it or drop it"
+        yield Item(number, object_row(path, number, question) if question else bad_row(path, number, bad, ""))
     window.end((",", "}"), "array")
 
 
