@@ -12,7 +12,6 @@ from typing import Any
 import regex
 
 from semalign_pl.data.formats import BadRow, Counts, parts
-from semalign_pl.data.formats.record import stem_suffix
 from semalign_pl.data.preparation import Cleaner, Preparation
 from semalign_pl.data.prepare import Request
 from semalign_pl.data.sources import stream
@@ -104,8 +103,7 @@ def peek(request: Request) -> list[Mapping[str, Any]]:
 def _records(request: Request) -> Iterator[Mapping[str, Any] | BadRow]:
     for part in parts(request.source, request.split, request.quoting):
         # A plain text file calls its one column as one wants it; a Parquet file would leave out all others.
-        plain = any(stem_suffix(file) == ".txt" for file in part.files)
-        for _, record in part.read(set(request.columns.values()) or ({"text"} if plain else {"\0"})):
+        for _, record in part.read(set(request.columns.values()) or ({"text"} if part.plain else {"\0"})):
             yield record
 
 

@@ -167,7 +167,7 @@ JSON = [
     Case("array_gbk.json", b"[" + LINE.encode() + b',{"zh": "\xd6"}]', 0, FAULT, ":2: not UTF-8 (byte 0xd6)|iconv"),
     Case("array_tail.json", f"[{LINE}]\n[{LINE}]", 1, FAULT, ":3: not JSON ('[' behind the array"),
     Case("array_empty.json", " [ ] ", 0, FAULT, "no rows"),
-    Case("pretty.json", json.dumps(PAIR, indent=1), 0, 4, ":1: not JSON|one whole object a line"),
+    Case("pretty.json", json.dumps(PAIR, indent=1), 0, FAULT, "a JSON object with the keys zh (text), bo|jq -c"),
     Case("squad_cut.json", questions(question(), question())[:-40], 0, FAULT, ":1: not JSON", SQUAD),
     Case("squad_odd.json", questions(question(), None, {"qas": 1}, {"qas": [None]}, question(answers=[])), 1, 4,
          ":2: not as SQuAD", SQUAD),
@@ -222,7 +222,7 @@ ZIPPED = [
     Case("members.jsonl.gz", gzip.compress(LINE.encode()) * 2, 2, 0),
     Case("crc.jsonl.gz", gzip.compress(LINE.encode())[:-8] + bytes(8), 0, FAULT, "not a whole gzip file"),
     Case("empty.jsonl.gz", b"", 0, FAULT, "no rows"),
-    Case("xz.jsonl", b"\xfd7zXZ\0\0", 0, FAULT, "zipped by xz; unzip it"),
+    Case("xz.jsonl", b"\xfd7zXZ\0\0", 0, FAULT, "zipped by xz; end its name in .xz"),
 ]
 TABLES = [
     Case("empty.parquet", b"", 0, FAULT, "cannot be read as Parquet|write it again"),

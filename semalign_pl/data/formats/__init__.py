@@ -7,7 +7,9 @@ carries its own types goes through pyarrow (Parquet) or ``datasets`` (hub, folde
 
 from semalign_pl.data.formats.account import Counts
 from semalign_pl.data.formats.check import fault_of
-from semalign_pl.data.formats.locate import SUFFIXES, Part, parts
+from semalign_pl.data.formats.files import SUFFIXES
+from semalign_pl.data.formats.locate import parts
+from semalign_pl.data.formats.part import Part
 from semalign_pl.data.formats.quoting import Quoting
 from semalign_pl.data.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown
 

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from semalign_pl.data.formats.record import one_line
+
 MAX_DIGITS = 1000
 """Digits of a whole number; a 64-bit one has 20, and Python itself stops at 4,300, but not before 3.10.7."""
 MAX_DEPTH = 64
@@ -41,6 +43,13 @@ def _number(digits: str) -> int | LongNumber:
 
 DEEP = f"nested more than {MAX_DEPTH} deep"
 DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number)
+
+
+def reason(error: ValueError | RecursionError) -> str:
+    """What is wrong with JSON text."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at column {error.colno}"
+    return DEEP if isinstance(error, RecursionError) else one_line(error)
 
 
 def is_deep(value: Any) -> bool:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.compressed import opened
+from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, quoted, shown
 
 _HEAD = 1 << 16
 _NO_TEXT = {
     b"\x1f\x8b": "zipped by gzip; end its name in .gz, once for each time that it was zipped, or unzip it",
-    b"PK\x03\x04": "a zip archive (or a spreadsheet); unzip it, or save it as .csv",
-    b"BZh": "zipped by bzip2; unzip it",
-    b"\xfd7zXZ": "zipped by xz; unzip it",
-    b"\x28\xb5\x2f\xfd": "zipped by zstd; unzip it",
+    b"PK\x03\x04": "a zip archive (or a spreadsheet); end its name in .zip (or .xlsx), or save it as .csv",
+    b"BZh": "zipped by bzip2; end its name in .bz2, or unzip it",
+    b"\xfd7zXZ": "zipped by xz; end its name in .xz, or unzip it",
+    b"\x28\xb5\x2f\xfd": "zipped by zstd; end its name in .zst, or unzip it",
     b"PAR1": "a Parquet file; end its name in .parquet",
+    b"%PDF": "a PDF file; end its name in .pdf to be told how to convert it",
+    b"\xd0\xcf\x11\xe0": "an old or encrypted Office file; save it as .xlsx or .csv without a password",
+    b"SQLite format 3\0": "an SQLite database; end its name in .sqlite to be told how to convert it",
+    b"ARROW1": "an Arrow file; end its name in .feather to be told how to convert it",
 }
 _MARKS = {  # longest first
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -32,26 +34,13 @@ _MARKS = {  # longest first
 }
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unzipped where its name ends in ``.gz``."""
-    zipped = path.suffix.lower() == ".gz"
-    with gzip.open(path) if zipped else path.open("rb", buffering=0) as raw:
-        try:
-            yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), _HEAD))
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(
-                f"{shown(path)}: not a whole gzip file ({one_line(error)}); unzip it or zip it again"
-            ) from error
-
-
-def head_of(path: Path, file: BinaryIO) -> bytes:
+def head_of(path: Path, file: io.BufferedReader) -> bytes:
     """The first bytes of UTF-8 text; the file then stands behind its byte-order mark.
 
     Raises:
         ValueError: It is no UTF-8 text with line feeds.
     """
-    head = file.read(_HEAD)
+    head = file.peek(_HEAD)[:_HEAD]
     for magic, fault in _NO_TEXT.items():
         if head.startswith(magic):
             raise ValueError(f"{shown(path)}: not text but {fault}")
@@ -61,7 +50,8 @@ def head_of(path: Path, file: BinaryIO) -> bytes:
         )
     if b"\n" not in head and re.search(rb"\r[^\r]", head):
         raise ValueError(f"{shown(path)}:1: its lines end in CR alone; convert it: tr '\\r' '\\n'")
-    file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+    if head.startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
     return head.removeprefix(codecs.BOM_UTF8)
 
 

@@ -83,6 +83,12 @@ def one_line(error: Exception) -> str:
     return shown(" ".join(str(error).split()), 300) or type(error).__name__
 
 
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+
 def stem_suffix(path: Path) -> str:
-    """The suffix in small letters, without ``.gz``."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    """The suffix in small letters, without those of `COMPRESSIONS`."""
+    name = Path(path.name.lower())
+    while name.suffix in COMPRESSIONS:
+        name = Path(name.stem)
+    return name.suffix

@@ -105,10 +105,10 @@ def _decoded(batch: Any) -> list[dict[str, Any] | str]:
     return [row for i in range(batch.num_rows) for row in _decoded(batch.slice(i, 1))]
 
 
-def folder(path: Path, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
+def folder(path: Path, config: str | None, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
     """A split of a folder laid out like a hub dataset, read afresh."""
-    remedy = "see how `datasets` wants a folder laid out, or name one file in it"
-    return _rows(path, str(path), columns, intake, remedy, {"split": split, "streaming": True})
+    remedy = "name folder:config@split, see how `datasets` wants a folder laid out, or name one file in it"
+    return _rows(path, str(path), columns, intake, remedy, {"name": config, "split": split, "streaming": True})
 
 
 def hub(source: str, name: str, config: str | None, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
@@ -130,7 +130,13 @@ def hub_revision(source: str, name: str, config: str | None, split: str) -> str:
 def _rows(
     source: Path | str, loader: str, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
 ) -> Iterator[Item]:
-    table = _load(source, loader, remedy, options)
+    return dataset_rows(source, _load(source, loader, remedy, options), columns, intake, remedy, options)
+
+
+def dataset_rows(
+    source: Path | str, table: Any, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
+) -> Iterator[Item]:
+    """The rows of what `datasets` has loaded."""
     # Where a column is missing, all are kept, so that the error can name them.
     if columns and columns <= set(table.column_names or ()):
         table = table.select_columns(sorted(columns))

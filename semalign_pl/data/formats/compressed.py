@@ -1,0 +1,169 @@
+"""Bytes of a file, decompressed where its name ends so, or of one member of a zip archive."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from semalign_pl.data.formats.record import one_line, shown
+
+FREE = 100_000_000
+"""Bytes that any file may decompress to."""
+RATIO = 1_000
+"""Beyond them, bytes per byte read from the disk: zeros have 1,030 (gzip) to 30,000 (zstd). Real rows that all begin
+with the same prompt of 100,000 characters have 510 (xz), with one of 20,000 characters 190."""
+_XZ_MEMORY = 1 << 28
+"""Bytes of dictionary that an xz file may ask for; ``xz -9`` asks for 65 MiB."""
+_CHUNK = 1 << 16
+_BUFFER = 1 << 17
+
+
+class _Streams(io.RawIOBase):
+    """bzip2 or xz streams one after the other. ``bz2.open`` and ``lzma.open`` ignore other data after them."""
+
+    def __init__(self, file: IO[bytes], start: Callable[[], Any]) -> None:
+        self.file, self.start = file, start
+        self.decoder: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while True:
+            if self.decoder is None or self.decoder.eof:
+                # Zeros may pad the end of a stream.
+                data = (self.decoder.unused_data if self.decoder else b"").lstrip(b"\0")
+                data = data or self.file.read(_CHUNK).lstrip(b"\0")
+                if not data:
+                    return 0
+                self.decoder = self.start()
+            elif self.decoder.needs_input:
+                data = self.file.read(_CHUNK)
+                if not data:
+                    raise EOFError("it ends in the middle")
+            else:
+                data = b""
+            if out := self.decoder.decompress(data, len(buffer)):
+                buffer[: len(out)] = out
+                return len(out)
+
+
+def _xz(file: IO[bytes]) -> Any:
+    return _Streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY))
+
+
+def _zstd(file: IO[bytes]) -> Any:
+    from pyarrow import CompressedInputStream
+
+    return CompressedInputStream(file, "zstd")
+
+
+_CODECS: dict[str, tuple[str, str, Callable[[IO[bytes]], Any]]] = {
+    ".gz": ("gzip", "gunzip", lambda file: gzip.GzipFile(fileobj=file)),
+    ".bz2": ("bzip2", "bunzip2", lambda file: _Streams(file, bz2.BZ2Decompressor)),
+    ".xz": ("xz", "unxz", _xz),
+    ".zst": ("zstd", "unzstd", _zstd),
+}
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file to read its bytes, as `_CODECS` decompress them, one codec per suffix.
+
+    Args:
+        path: The file, or a member of an archive: ``corpus.zip#train.tsv``. A member never touches the disk.
+
+    Raises:
+        ValueError: The file is cut or damaged, is encrypted, or decompresses to more than `FREE` bytes and more than
+            `RATIO` times the bytes read of it so far.
+    """
+    file, member = split_fragment(path)
+    with contextlib.ExitStack() as stack:
+        disk = stack.enter_context(file.open("rb", buffering=0))
+        stream: Any = disk
+        if member:
+            archive = stack.enter_context(archived(file, disk))
+            info = find_member(file, archive, member)
+            with _faults(file, "zip", "unzip"):
+                stream = stack.enter_context(archive.open(info))
+            used = lambda: disk.tell() - info.header_offset  # noqa: E731
+            stream = _Bounded(path, "zip", f"unzip {shown(file)}", stream, used)
+        name = path.name.lower()
+        while codec := _CODECS.get(os.path.splitext(name)[1]):
+            name = os.path.splitext(name)[0]
+            kind, command, decompress = codec
+            stream = _Bounded(path, kind, f"{command} {shown(file)}", decompress(stream), disk.tell)
+        yield io.BufferedReader(stream, _BUFFER)
+
+
+class _Bounded(io.RawIOBase):
+    """A decompressed stream. Every read is whole but the last."""
+
+    def __init__(self, path: Path, kind: str, command: str, stream: Any, used: Callable[[], int]) -> None:
+        self.path, self.kind, self.command, self.stream, self.used = path, kind, command, stream, used
+        self.total = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        view, filled = memoryview(buffer), 0
+        with _faults(self.path, self.kind, self.command):
+            while filled < len(view) and (count := self.stream.readinto(view[filled:])):
+                filled += count
+        self.total += filled
+        if self.total > max(FREE, RATIO * self.used()):
+            raise ValueError(
+                f"{shown(self.path)}: decompresses to more than {RATIO:,} times its size (beyond the first "
+                f"{FREE // 10**6} MB), as no text does; if it is right, decompress it first: {self.command}"
+            )
+        return filled
+
+
+@contextlib.contextmanager
+def _faults(path: Path, kind: str, command: str) -> Iterator[None]:
+    """What a library says of damaged data, in one line."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the data
+            raise
+        raise ValueError(
+            f"{shown(path)}: not a whole {kind} file ({one_line(error)}); try {command}, or zip it again"
+        ) from error
+
+
+def archived(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
+    """A zip archive's directory."""
+    with _faults(path, "zip", f"unzip {shown(path)}"):
+        return zipfile.ZipFile(file)
+
+
+def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
+    """The one member of that name."""
+    # A path may have lost doubled slashes.
+    found = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
+    if len(found) != 1:
+        raise ValueError(f"{shown(path)}: {len(found) or 'no'} members are called {member!r}; name one that is there")
+    if found[0].flag_bits & 1:
+        raise ValueError(f"{shown(path)}: {shown(member)} is encrypted; unzip it with its password")
+    return found[0]
+
+
+def split_fragment(source: object) -> tuple[Path, str]:
+    """A file and what is chosen in it: ``a.zip#b.tsv`` is ``a.zip`` and ``b.tsv``, unless a file has that very name."""
+    text = str(source)
+    if not os.path.lexists(text):
+        for place, sign in enumerate(text):
+            if sign == "#" and os.path.isfile(text[:place]):
+                return Path(text[:place]), text[place + 1 :]
+    return Path(text), ""

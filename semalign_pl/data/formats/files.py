@@ -1,0 +1,114 @@
+"""The reader of a file, or of what is chosen in it, by its suffix."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from semalign_pl.data.formats.account import Intake, Reader
+from semalign_pl.data.formats.archive import check_member, choose, members
+from semalign_pl.data.formats.cells import separated
+from semalign_pl.data.formats.convert import conversion
+from semalign_pl.data.formats.json_document import json_file
+from semalign_pl.data.formats.json_rows import json_lines
+from semalign_pl.data.formats.pairs import braces
+from semalign_pl.data.formats.part import Part
+from semalign_pl.data.formats.plain import paired, plain
+from semalign_pl.data.formats.quoting import Quoting
+from semalign_pl.data.formats.record import COMPRESSIONS, Item, shown, stem_suffix
+from semalign_pl.data.formats.spreadsheet import spreadsheet
+from semalign_pl.data.formats.tables import parquet
+from semalign_pl.data.formats.tmx import tmx
+
+_TEXT = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".tmx")
+_WHOLE = (".parquet", ".xlsx", ".zip")  # read by seeking in them: neither compressed nor in an archive
+SUFFIXES = (*_TEXT, *_WHOLE)
+
+
+def file_part(
+    source: str, path: Path, name: str, split: str, quoting: Quoting | None = None, fragment: str = ""
+) -> Part:
+    """A file, or what a fragment chooses in it: a sheet, the key of a list, or a member of an archive."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(
+            f"{shown(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
+        )
+    if path.suffix.lower() == ".zip":
+        return _archive(path, name, split, quoting, fragment)
+    return _read(path, name, split, quoting, fragment, (path,))
+
+
+def _read(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str, files: tuple[Path, ...]) -> Part:
+    """A file on disk, or text in an archive."""
+    suffix = stem_suffix(path)
+    readers: dict[str, Reader] = {
+        ".jsonl": lambda _, intake: json_lines(path, intake),
+        ".json": partial(json_file, path, fragment, split),
+        ".csv": partial(separated, path, ",", quoting),
+        ".tsv": partial(separated, path, "\t", quoting),
+        ".txt": partial(plain, path),
+        ".tmx": partial(tmx, path),
+        ".parquet": partial(parquet, path),
+        ".xlsx": partial(spreadsheet, path, fragment),
+    }
+    if suffix not in readers or (suffix in _WHOLE and (path.suffix.lower() != suffix or files != (path,))):
+        raise _unknown(path, files[0] if files != (path,) else None)
+    if fragment and suffix not in (".json", ".xlsx"):
+        raise ValueError(
+            f"{shown(path)}: # chooses a key of .json, sheet of .xlsx or file of .zip; leave out #{shown(fragment)}"
+        )
+    choice = [fragment, split if suffix == ".json" else ""]
+    return Part(
+        name,
+        f"{path}#{fragment}" if fragment else str(path),
+        readers[suffix],
+        header=suffix in (".csv", ".tsv", ".xlsx"),
+        plain=suffix == ".txt",
+        sparse=suffix == ".tmx",
+        files=files,
+        revision=lambda: "\n".join([suffix, *choice]) if any(choice) else suffix,
+    )
+
+
+def _unknown(path: Path, archive: Path | None) -> ValueError:
+    suffixes = "".join(Path(path.name.rpartition("#")[2]).suffixes)
+    unknown = f"{shown(path)}: unknown suffix {suffixes!r}"
+    if archive:
+        return ValueError(f"{unknown} in an archive, of which text is read; unzip {shown(archive)} and name the file")
+    if stem_suffix(path) in _WHOLE:
+        return ValueError(f"{unknown}; {stem_suffix(path)} has a compression of its own; decompress the file")
+    if command := conversion(path):
+        return ValueError(f"{unknown}, {command}")
+    return ValueError(
+        f"{unknown}; rename or convert it to one of {', '.join(SUFFIXES)} (text also with {', '.join(COMPRESSIONS)}), "
+        "or pair plain files such as train.{zh,bo}"
+    )
+
+
+def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str) -> Part:
+    """A member of a zip archive, or two that are aligned line by line."""
+    member, _, inner = fragment.partition("#")
+    if "{" in member:
+        before, columns, after = braces(f"{path}#{member}", member)
+        chosen: str | Mapping[str, str] = {column: f"{before}{column}{after}" for column in columns}
+    else:
+        chosen = member or choose(path, members(path), _TEXT)
+    if isinstance(chosen, str):
+        inside = Path(f"{path}#{chosen}")
+        check_member(path, chosen)
+        return _read(inside, name, split, quoting, inner, (path,))
+    paths = {column: Path(f"{path}#{one}") for column, one in chosen.items()}
+    for one in chosen.values():
+        check_member(path, one)
+    return paired_part(name, str(path), paths, (path,), "\n".join(["zip", *chosen.values()]))
+
+
+def paired_part(name: str, source: str, paths: dict[str, Path], files: tuple[Path, ...], revision: str) -> Part:
+    """Files that belong together line by line, each a column."""
+
+    def read(_: set[str], intake: Intake) -> Iterator[Item]:
+        return paired(source, paths, intake)
+
+    return Part(name, source, read, files=files, revision=lambda: revision)

@@ -1,0 +1,99 @@
+"""What a JSON object is made of, which list in it is read, and the command that converts what is none."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.data.formats.json_stream import Window
+from semalign_pl.data.formats.json_value import Twice
+from semalign_pl.data.formats.record import quoted, shown
+
+_DEPTH = 3  # of objects that are walked through; what is deeper is parsed whole
+_KEYS = 1_000  # of an object that are remembered
+_ROWS, _EMPTY = "list of objects", "empty list"
+
+Shape = str | dict[str, "Shape"]
+"""Kind of a value in words, or of an object the shape of each key's value."""
+
+
+def shape_of(window: Window, depth: int = 0) -> Shape:
+    """Read over the value that starts here, whatever its size."""
+    sign = window.sign()
+    if sign == "[":
+        kind = _EMPTY
+        for element in window.elements():
+            kind = f"list of {_kind(element)}s" if kind == _EMPTY else kind
+        return kind
+    if sign != "{" or depth == _DEPTH:
+        return _kind(window.value())
+    shape: dict[str, Shape] = {}
+    for key in window.members():
+        if key in shape:
+            raise window.fault(f"the key {quoted(key)} twice")
+        inner = shape_of(window, depth + 1)
+        if len(shape) < _KEYS:
+            shape[key] = inner
+    return shape
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "object", Twice: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def choose_list(path: Path, shape: Mapping[str, Shape], split: str) -> str:
+    """The key whose list of objects is read: named like the split, or the only one.
+
+    Raises:
+        ValueError: There is none, or several; names the keys, and how to choose or convert.
+    """
+    lists = [key for key, inner in shape.items() if inner == _ROWS]
+    if split in lists or shape.get(split) == _EMPTY:
+        return split
+    if len(lists) == 1:
+        return lists[0]
+    told = ", ".join(f"{key} ({_told(inner)})" for key, inner in list(shape.items())[:20])
+    raise ValueError(f"{shown(path)}: a JSON object with the keys {shown(told, 600)}; {_remedy(path, shape, lists)}")
+
+
+def _told(shape: Shape) -> str:
+    return shape if isinstance(shape, str) else f"object with {', '.join(list(shape)[:5])}"
+
+
+def _remedy(path: Path, shape: Mapping[str, Shape], lists: list[str]) -> str:
+    inner = [f"{key}.{name}" for key, of in shape.items() if isinstance(of, dict) for name in of if of[name] == _ROWS]
+    if lists or inner:
+        return f"say which list is read, e.g. {shown(path)}#{shown((lists or inner)[0], 100)}"
+    if "columns" in shape and shape.get("data") == "list of lists":
+        return "these are the rows of pandas' orient='split'; convert them: " + _by_pandas(path, "split")
+    if shape and all(isinstance(of, dict) for of in shape.values()):
+        numbers = all(name.isdecimal() for of in shape.values() for name in of)
+        orient = "columns" if numbers else "index"
+        return f"this is pandas' orient='{orient}'; convert it: " + _by_pandas(path, orient)
+    if shape and all(isinstance(of, str) and of.startswith("list of") for of in shape.values()):
+        frame = f"pandas.DataFrame(json.load(open({str(path)!r}, encoding='utf-8')))"
+        return f'these are columns; convert them: python -c "import json, pandas; {frame}{_to_lines(path)}"'
+    return f'if it is one row, write it on one line: {_by_jq(path)}; else write the rows as {{"data": [{{…}}, {{…}}]}}'
+
+
+def spanning_lines(path: Path) -> ValueError:
+    """The fault of objects, one after the other, that are not on a line each."""
+    return ValueError(f"{shown(path)}: JSON objects over several lines each; write one per line: {_by_jq(path)}")
+
+
+def _by_jq(path: Path) -> str:
+    return f"jq -c . {shlex.quote(shown(path))} > {shlex.quote(shown(path.with_suffix('.jsonl')))}"
+
+
+def _by_pandas(path: Path, orient: str) -> str:
+    # Its other defaults would make numbers and dates of text.
+    as_text = "dtype=False, convert_dates=False, convert_axes=False"
+    read = f"pandas.read_json({str(path)!r}, orient={orient!r}, {as_text})"
+    return shown(f'python -c "import pandas; {read}{_to_lines(path)}"')
+
+
+def _to_lines(path: Path) -> str:
+    return f".to_json({str(path.with_suffix('.jsonl'))!r}, orient='records', lines=True, force_ascii=False)"

@@ -1,0 +1,63 @@
+"""Folders that ``save_to_disk`` of ``datasets`` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.record import Item, one_line, shown
+from semalign_pl.data.formats.tables import dataset_rows
+
+
+def saved_split(path: Path, config: str | None, split: str, named: str | None) -> Path | None:
+    """The folder of a split that ``save_to_disk`` wrote, or None if it did not write the folder.
+
+    Args:
+        path: The folder.
+        config: Configuration that the user named.
+        split: Split that is wanted.
+        named: Split that the user named for this folder.
+
+    Raises:
+        ValueError: There is no such split, or a configuration is named; saved folders have none.
+    """
+    several, one = path / "dataset_dict.json", path / "state.json"
+    if not (several.is_file() or (one.is_file() and (path / "dataset_info.json").is_file())):
+        return None
+    if config is not None:
+        raise ValueError(f"{shown(path)}: a folder of save_to_disk has no configurations; leave out :{shown(config)}")
+    if several.is_file():
+        there, inside = _json(several).get("splits"), path / split
+    else:
+        there, inside = [_json(one).get("_split")], path
+    if not isinstance(there, list) or (split not in there and (several.is_file() or named is not None)):
+        splits = ", ".join(map(str, there if isinstance(there, list) else []))
+        raise ValueError(
+            f"{shown(path)}: no split {split!r}; there are {shown(splits, 300)}; name one: {shown(path)}@…"
+        )
+    return inside
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{shown(path)}: not JSON ({one_line(error)}); call save_to_disk again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def saved(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
+    """A dataset that ``save_to_disk`` wrote; its format, such as torch, is not applied."""
+    import datasets
+
+    try:
+        table = datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise ValueError(f"{shown(path)}: cannot be loaded ({one_line(error)}); call save_to_disk again") from error
+    assert isinstance(table, datasets.Dataset)
+    return dataset_rows(
+        path, table.with_format(None), columns, intake, "call save_to_disk again", {"split": table.split}
+    )

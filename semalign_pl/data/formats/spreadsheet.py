@@ -1,0 +1,206 @@
+"""Sheets of .xlsx files by way of openpyxl, and the bounds that it does not have itself."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, one_line, quoted, shown
+
+_FREE, _RATIO = 10_000_000, 100  # of a part of the file, as in Apache POI; openpyxl holds all strings in memory
+_ROWS, _COLUMNS = 1_048_576, 1_000  # Excel's own limit of rows; its 16,384 columns are no corpus
+_OLE = b"\xd0\xcf\x11\xe0"  # an old .xls, or an encrypted .xlsx
+_ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")  # ECMA-376 part 1, 22.9.2.19: characters that XML cannot hold
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A cell that holds no text but how to compute it; the result is what Excel showed when it last saved the file."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class ErrorValue(Formula):
+    """The error that a formula came to, such as ``#N/A``."""
+
+
+class MergedCell(Formula):
+    """A cell that is part of a larger one; the text is in the larger one's first row."""
+
+
+def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> Iterator[Item]:
+    """The rows of a sheet under its header, numbered as in the sheet, hidden rows and columns too.
+
+    Text stays text. Numbers, dates, truth values, formulas, errors and cells merged with one above or before them come
+    as what they are, so that a column that is wanted refuses them: 2020-01-01, 1.10 and 007 are shown by a format that
+    another program may not follow.
+
+    Args:
+        path: An .xlsx file.
+        sheet: Name of the sheet; the first that is not hidden if empty.
+        columns: Columns that are wanted; where none is, or all are numbers that the first row does not name,
+            there is no header.
+        intake: Count of the sheet's rows, by another pass than openpyxl's.
+
+    Raises:
+        ValueError: The file is damaged, encrypted or too large, its header is, or there is no such sheet.
+    """
+    with path.open("rb") as file:
+        if file.read(4) == _OLE:
+            raise ValueError(
+                f"{shown(path)}: encrypted with a password, or an old .xls; save it as .xlsx without a password: "
+                f"libreoffice --headless --convert-to xlsx {shown(path)}"
+            )
+    try:
+        import openpyxl
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{shown(path)}: .xlsx needs openpyxl; pip install 'semalign-pl[excel]'") from error
+    try:
+        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # of extensions that hold no cells
+        with zipfile.ZipFile(path) as archive:
+            _check_parts(path, archive)
+            book = openpyxl.load_workbook(path, read_only=True, keep_links=False)
+            try:
+                chosen = _sheet(path, book, sheet)
+                last, merged = _survey(path, archive, chosen._worksheet_path)
+                intake.lines = last
+                chosen.reset_dimensions()  # which a file may state as large as it likes
+                yield from _items(path, chosen.iter_rows(), merged, columns)
+            finally:
+                book.close()
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) or not str(error).startswith(shown(path)):
+            raise _damaged(path, error) from error
+        raise
+    except Exception as error:  # openpyxl checks little of what it reads
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{shown(path)}: cannot be read as a spreadsheet ({one_line(error)}); save it again, or as .csv")
+
+
+def _check_parts(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse bombs: parts that decompress to too much, and entities."""
+    for info in archive.infolist():
+        # `zipfile` hands out no more than the size that is stated.
+        if info.file_size > max(_FREE, _RATIO * info.compress_size):
+            raise ValueError(
+                f"{shown(path)}: {shown(info.filename)} decompresses to {info.file_size:,} bytes, more than {_RATIO} "
+                f"times its size (beyond the first {_FREE // 10**6} MB); if it is right, save it as .csv"
+            )
+        if info.filename.lower().endswith((".xml", ".rels")):
+            with archive.open(info) as part:
+                _check_doctype(path, info.filename, part)
+
+
+def _check_doctype(path: Path, name: str, part: Any) -> None:
+    from lxml import etree  # type: ignore[reportAttributeAccessIssue]
+
+    for _, root in etree.iterparse(part, ("start",), resolve_entities=False, load_dtd=False, no_network=True):
+        if root.getroottree().docinfo.internalDTD is not None:
+            raise ValueError(f"{shown(path)}: {shown(name)} declares entities, as no spreadsheet does; save it again")
+        return
+
+
+def _sheet(path: Path, book: Any, name: str) -> Any:
+    visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+    named = [sheet for sheet in book.worksheets if sheet.title == name] if name else visible
+    if not named:
+        there = shown(", ".join(repr(sheet.title) for sheet in book.worksheets), 300)
+        raise ValueError(f"{shown(path)}: no sheet {name!r}; its sheets are {there}")
+    return named[0]
+
+
+def _survey(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, list[tuple[int, int, int, int]]]:
+    """The number of a sheet's last row, and its merged cells: first column and row, last column and row."""
+    from lxml import etree  # type: ignore[reportAttributeAccessIssue]
+    from openpyxl.utils import range_boundaries
+
+    last, merged = 0, []
+    with archive.open(name) as part:
+        options = {"resolve_entities": False, "load_dtd": False, "no_network": True}
+        for _, node in etree.iterparse(part, tag=("{*}row", "{*}mergeCell"), **options):
+            if node.tag.endswith("mergeCell"):
+                merged.append(range_boundaries(node.get("ref")))
+            else:
+                number = int(node.get("r", last + 1))
+                if not last < number <= _ROWS:
+                    raise ValueError(f"{shown(path)}: row {number:,} follows row {last:,}; save it again")
+                last = number
+            node.clear()
+            while node.getprevious() is not None:
+                del node.getparent()[0]
+    return last, sorted(merged, key=lambda range_: range_[1])
+
+
+def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Iterator[Item]:
+    header: list[str] | None = None
+    begun: list[Any] = []
+    for number, row in enumerate(rows, 1):
+        while merged and merged[0][1] <= number:
+            begun.append(merged.pop(0))
+        begun = [range_ for range_ in begun if range_[3] >= number]
+        if len(row) > _COLUMNS:
+            raise ValueError(f"{shown(path)}:{number}: {len(row):,} columns, more than {_COLUMNS:,}; delete the others")
+        cells = [_value(cell) for cell in row]
+        while cells and (cells[-1] is None or cells[-1] == ""):
+            cells.pop()
+        if not any(not isinstance(cell, str) or cell.strip() for cell in cells if cell is not None):
+            yield Item(number, NoRow.BLANK)
+        elif header is None and all(name.isdecimal() and name not in cells for name in columns):
+            header = [str(place) for place in range(1, len(cells) + 1)]
+            yield Item(number, _record(path, number, cells, header, begun))
+        elif header is None:
+            header = _header(path, number, cells)
+            yield Item(number, NoRow.HEADER)
+        else:
+            yield Item(number, _record(path, number, cells, header, begun))
+
+
+def _value(cell: Any) -> Any:
+    """The value that a cell holds."""
+    value, kind = cell.value, getattr(cell, "data_type", "n")
+    if kind == "f":
+        return Formula(str(getattr(value, "text", None) or value))
+    if kind == "e":
+        return ErrorValue(str(value))
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), value) if isinstance(value, str) else value
+
+
+def _header(path: Path, number: int, cells: list[Any]) -> list[str]:
+    where = f"{shown(path)}:{number}: the header"
+    names = ["" if cell is None else cell for cell in cells]
+    if other := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(
+            f"{where} holds {quoted(other[0])} ({type(other[0]).__name__}); write names of columns as text"
+        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
+    if "" in names[1:]:
+        raise ValueError(f"{where} has no name for column {names.index('', 1) + 1}; only the first may have none")
+    return names
+
+
+def _record(path: Path, number: int, cells: list[Any], header: list[str], merged: list[Any]) -> dict[str, Any] | BadRow:
+    if any(cell is not None for cell in cells[len(header) :]):
+        fault = f"{len(cells)} cells under a header of {len(header)}; name the column in the header, or empty the cell"
+        return bad_row(path, number, fault, repr(cells))
+    cells = [*cells, *[None] * (len(header) - len(cells))]
+    values = [_merged(place, merged) if cell is None else cell for place, cell in enumerate(cells, 1)]
+    return dict(zip(header, values, strict=True))
+
+
+def _merged(column: int, merged: list[Any]) -> MergedCell | str:
+    """An empty cell, or a part of a larger one."""
+    inside = any(first <= column <= last for first, _, last, _ in merged)
+    return MergedCell("part of a merged cell") if inside else ""
