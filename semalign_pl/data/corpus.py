@@ -176,6 +176,7 @@ class CorpusDataModule(LightningDataModule):
             prepare=self.prepare,
             filters=part == "train",
             bad_rows=self.bad_rows,
+            chat=task.chat(part),
         )
 
     def _use(self, part: str, prepared: Sequence[Prepared]) -> None:

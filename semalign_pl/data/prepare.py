@@ -16,6 +16,8 @@ from typing import Any, Literal
 from semalign_pl import languages
 from semalign_pl.data import sources
 from semalign_pl.data.cache import CACHE, Prepared, cached, counts, opened
+from semalign_pl.data.conversation import TURNS, Chat
+from semalign_pl.data.fields import texts_in
 from semalign_pl.data.formats import BadRow, Counts, parts
 from semalign_pl.data.hashes import HashSet
 from semalign_pl.data.judge import Judge, Judged, judged
@@ -46,6 +48,7 @@ class Request:
         prepare: Settings; ``None`` takes the rows as they are.
         filters: Rows may be dropped (training); else they are only brought into normal form.
         bad_rows: What happens to rows that cannot be read.
+        chat: Makes the fields of a row that holds a conversation.
     """
 
     source: str
@@ -59,6 +62,7 @@ class Request:
     prepare: Preparation | None = None
     filters: bool = True
     bad_rows: BadRows = "error"
+    chat: Chat | None = None
 
 
 def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path = CACHE, workers: int = 0) -> Prepared:
@@ -117,12 +121,13 @@ class _Run:
     ) -> None:
         self.request, self.settings, self.evaluation, self.against = request, settings, evaluation, against
         self.workers = workers
-        self.fields = [name for name in request.fields if name in request.columns]
+        self.columns = [*(request.chat.columns if request.chat else ()), *request.columns]
+        self.fields = [name for name in request.fields if name in self.columns]
         self.counts, self.dropped = Counts(), Counter[str]()
 
     def into(self, folder: Path) -> dict[str, Any]:
         with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
-            with TableWriter(folder / "rows.arrow") as writer:
+            with TableWriter(folder / "rows.arrow", columns=self.columns) as writer:
                 for row in counted(self._kept(), f"preparing {self.request.source}"):
                     writer.write(row)
             if self.settings and self.settings.near_duplicates is not None:
@@ -172,7 +177,7 @@ class _Run:
     def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
         request = self.request
         named = (request.source, request.columns, request.split, request.where, request.optional)
-        for id, row in sources.stream(*named, counts=self.counts):
+        for id, row in sources.stream(*named, counts=self.counts, chat=request.chat):
             if not isinstance(row, BadRow):
                 yield id, row
             elif request.bad_rows == "error":
@@ -203,7 +208,7 @@ class _Run:
         for prepared in self.evaluation:
             ours = [name for name in self.fields if name in prepared.table.columns]
             for row in prepared.table:
-                values = [row[name] for name in ours] if ours else [v for k, v in row.items() if k != "id"]
+                values = [row[name] for name in ours] if ours else [v for k, v in row.items() if k not in ("id", TURNS)]
                 yield row["id"], tuple(value or "" for value in values)
 
     def _drop_near(self, path: Path, similarity: float) -> None:
@@ -229,7 +234,7 @@ def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
     for part in parts(file, "test"):
         for number, record in part.read({"text"}):
             if not isinstance(record, BadRow):
-                yield from ((f"{part.name}:{number}", (value,)) for value in record.values() if isinstance(value, str))
+                yield from ((f"{part.name}:{number}", (text,)) for text in texts_in(dict(record)))
 
 
 def _chunks(rows: Iterator[tuple[str, dict[str, str]]]) -> Iterator[list[tuple[str, dict[str, str]]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from semalign_pl.functional.head import head_logprobs, linear_logprobs
 from semalign_pl.policy import text
 from semalign_pl.policy.token_rows import rows_of
+from semalign_pl.policy.turns import adapt, cut_message, fit
+from semalign_pl.types import CannotRender, Prompt, Turn
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -41,6 +44,7 @@ class Policy(nn.Module):
         self.eos_ids = eos_ids
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0]
         self.truncated_prompts = 0
+        self._merges_system = False
         self.cannot_share: str | None = None
 
     @property
@@ -123,55 +127,92 @@ class Policy(nn.Module):
             for module, training in was_training.items():
                 module.training = training
 
-    def encode_prompt(self, prompt: str, max_tokens: int) -> list[int]:
-        """A user's message as token ids, up to where the assistant's answer begins.
+    def encode_prompt(self, prompt: Prompt, max_tokens: int) -> list[int]:
+        """A prompt as token ids, up to where the assistant's answer begins.
 
-        Chat models' own template is used, with thinking off where it has the switch (Qwen3). A prompt that is too
-        long is cut at the end of the *message*, never inside the template, and counted in ``truncated_prompts``.
+        Chat models' own template is used, with thinking off where it has the switch (Qwen3). Of a conversation that is
+        too long the oldest exchanges are left out, the system turn stays. What is still too long is cut at the end of
+        the last *message*, never inside the template. Both are counted in ``truncated_prompts``.
 
         Args:
-            prompt: The message.
+            prompt: The user's message, or all turns of a conversation.
             max_tokens: Upper bound for the encoded length.
 
         Returns:
             Token ids.
 
         Raises:
+            CannotRender: If the chat template has no place for one of the turns.
             ValueError: If not even an empty message fits.
         """
+        prompt = self._renderable([prompt])[0]
         ids = text.apply_template(self.tokenizer, prompt)
         if len(ids) <= max_tokens:
             return ids
         self.truncated_prompts += 1
-        message = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        keep = len(message) - (len(ids) - max_tokens)
-        while keep > 0:
-            ids = text.apply_template(self.tokenizer, self.tokenizer.decode(message[:keep]).rstrip("\ufffd"))
-            if len(ids) <= max_tokens:
-                return ids
-            keep -= max(1, len(ids) - max_tokens)
-        raise ValueError(
-            f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; raise it"
-        )
+        if fitting := self._shortened(prompt, max_tokens):
+            return fitting
+        needs = "the chat template itself needs" if isinstance(prompt, str) else "the template and the system turn need"
+        raise ValueError(f"model.init_args.max_prompt_tokens: {max_tokens} is less than {needs}; raise it")
 
-    def encode_prompts(self, prompts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
+    def encode_prompts(self, prompts: Sequence[Prompt], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
         """As ``encode_prompt`` of each, in one go; those that were cut are told, not counted.
 
         Args:
-            prompts: The messages.
+            prompts: User's messages, or turns of conversations.
             max_tokens: Upper bound for each encoded length.
 
         Returns:
-            Token ids of each, and whether it was cut.
+            Token ids of each, none for a conversation that cannot be cut to fit; and whether it was cut.
+
+        Raises:
+            CannotRender: If the chat template has no place for a turn; knows the prompt's place.
+            ValueError: If not even an empty message fits.
         """
+        prompts = self._renderable(prompts)
         encoded = text.encode_prompts(self.tokenizer, prompts)
         cut = [len(ids) > max_tokens for ids in encoded]
-        counted = self.truncated_prompts
-        fitting = [
-            self.encode_prompt(p, max_tokens) if c else ids for p, ids, c in zip(prompts, encoded, cut, strict=True)
-        ]
-        self.truncated_prompts = counted
-        return fitting, cut
+        for place in (place for place, is_cut in enumerate(cut) if is_cut):
+            fitting = self._shortened(prompts[place], max_tokens)
+            if fitting is None and isinstance(prompts[place], str):
+                raise ValueError(
+                    f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; "
+                    "raise it"
+                )
+            encoded[place] = fitting or []
+        return encoded, cut
+
+    def _shortened(self, prompt: Prompt, max_tokens: int) -> list[int] | None:
+        """Token ids of a prompt that is too long, cut to fit; ``None`` if it cannot be."""
+        if isinstance(prompt, str):
+            return cut_message(self.tokenizer, prompt, partial(text.apply_template, self.tokenizer), max_tokens)
+        *before, last = fit(prompt, partial(text.apply_template, self.tokenizer), max_tokens)
+        return cut_message(
+            self.tokenizer,
+            last.content,
+            lambda message: text.apply_template(self.tokenizer, [*before, Turn(last.role, message)]),
+            max_tokens,
+        )
+
+    def _renderable(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """The prompts as the chat template takes them; a single message is one that any template takes."""
+        if all(isinstance(prompt, str) for prompt in prompts):
+            return list(prompts)
+        faults = text.refused_roles(self.tokenizer)
+        adapted: list[Prompt] = []
+        for place, prompt in enumerate(prompts):
+            try:
+                adapted.append(prompt if isinstance(prompt, str) else adapt(prompt, faults))
+            except CannotRender as error:
+                raise CannotRender(str(error), place) from None
+            merges = "system" in faults and not isinstance(prompt, str) and prompt[0].role == "system"
+            if merges and not self._merges_system:
+                self._merges_system = True
+                log.warning(
+                    "the chat template has no system turn (%s): system texts go before the first user message",
+                    faults["system"],
+                )
+        return adapted
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
         """As ``encode_completion`` of each, in one go.

@@ -8,7 +8,7 @@ carries its own types goes through pyarrow (Parquet) or ``datasets`` (hub, folde
 from semalign_pl.data.formats.account import Counts
 from semalign_pl.data.formats.check import fault_of
 from semalign_pl.data.formats.locate import SUFFIXES, Part, parts
-from semalign_pl.data.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown
+from semalign_pl.data.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown, top_column
 
 __all__ = [
     "MAX_TEXT",
@@ -22,4 +22,5 @@ __all__ = [
     "parts",
     "quoted",
     "shown",
+    "top_column",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.record import Item, bad_row, one_line, shown
+from semalign_pl.data.formats.record import Item, bad_row, one_line, shown, wanted_columns
 
 
 def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
@@ -20,10 +20,7 @@ def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
         with ParquetFile(path, pre_buffer=False) as file:
             intake.lines = file.metadata.num_rows
             names = file.schema_arrow.names
-            wanted = [name for name in names if name in columns]
-            # Where a column is missing, all are kept, so that the error can name them.
-            chosen = wanted if columns <= set(names) else names
-            for batch in file.iter_batches(1024, columns=chosen):
+            for batch in file.iter_batches(1024, columns=wanted_columns(names, columns)):
                 for row in _decoded(batch):
                     number += 1
                     yield Item(number, row or bad_row(path, number, "not UTF-8; write the text anew", ""))
@@ -66,9 +63,8 @@ def _rows(
     source: Path | str, loader: str, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
 ) -> Iterator[Item]:
     table = _load(source, loader, remedy, options)
-    # Where a column is missing, all are kept, so that the error can name them.
-    if columns <= set(table.column_names or ()):
-        table = table.select_columns(sorted(columns))
+    if table.column_names:
+        table = table.select_columns(wanted_columns(table.column_names, columns))
     try:
         for number, row in enumerate(table, 1):
             intake.lines = number  # what is streamed has no length
