@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from semalign_pl.functional.head import head_logprobs, linear_logprobs
 from semalign_pl.policy import text
 from semalign_pl.policy.token_rows import rows_of
-from semalign_pl.policy.turns import adapt, cut_message, fit
-from semalign_pl.types import CannotRender, Prompt, Turn
+from semalign_pl.policy.turns import adapt, shorten
+from semalign_pl.types import CannotRender, Prompt
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -145,12 +145,12 @@ class Policy(nn.Module):
             CannotRender: If the chat template has no place for one of the turns.
             ValueError: If not even an empty message fits.
         """
-        prompt = self._renderable([prompt])[0]
-        ids = text.apply_template(self.tokenizer, prompt)
+        encode = self._encoder([prompt])
+        ids = encode(prompt)
         if len(ids) <= max_tokens:
             return ids
         self.truncated_prompts += 1
-        if fitting := self._shortened(prompt, max_tokens):
+        if fitting := shorten(self.tokenizer, prompt, encode, max_tokens):
             return fitting
         needs = "the chat template itself needs" if isinstance(prompt, str) else "the template and the system turn need"
         raise ValueError(f"model.init_args.max_prompt_tokens: {max_tokens} is less than {needs}; raise it")
@@ -169,12 +169,12 @@ class Policy(nn.Module):
             CannotRender: If the chat template has no place for a turn; knows the prompt's place.
             ValueError: If not even an empty message fits.
         """
-        prompts = self._renderable(prompts)
-        encoded = text.encode_prompts(self.tokenizer, prompts)
+        encode = self._encoder(prompts)
+        encoded = text.encode_prompts(self.tokenizer, prompts, encode)
         cut = [len(ids) > max_tokens for ids in encoded]
         for place in (place for place, is_cut in enumerate(cut) if is_cut):
-            fitting = self._shortened(prompts[place], max_tokens)
-            if fitting is None and isinstance(prompts[place], str):
+            fitting = shorten(self.tokenizer, prompts[place], encode, max_tokens)
+            if not fitting and isinstance(prompts[place], str):
                 raise ValueError(
                     f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; "
                     "raise it"
@@ -182,37 +182,29 @@ class Policy(nn.Module):
             encoded[place] = fitting or []
         return encoded, cut
 
-    def _shortened(self, prompt: Prompt, max_tokens: int) -> list[int] | None:
-        """Token ids of a prompt that is too long, cut to fit; ``None`` if it cannot be."""
-        if isinstance(prompt, str):
-            return cut_message(self.tokenizer, prompt, partial(text.apply_template, self.tokenizer), max_tokens)
-        *before, last = fit(prompt, partial(text.apply_template, self.tokenizer), max_tokens)
-        return cut_message(
-            self.tokenizer,
-            last.content,
-            lambda message: text.apply_template(self.tokenizer, [*before, Turn(last.role, message)]),
-            max_tokens,
-        )
+    def _encoder(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], list[int]]:
+        """What makes token ids of one of these prompts, or of a shortened one; all of them can be rendered.
 
-    def _renderable(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """The prompts as the chat template takes them; a single message is one that any template takes."""
-        if all(isinstance(prompt, str) for prompt in prompts):
-            return list(prompts)
+        Raises:
+            CannotRender: If the chat template has no place for a turn.
+        """
+        encode = partial(text.apply_template, self.tokenizer)
+        talks = {place: prompt for place, prompt in enumerate(prompts) if not isinstance(prompt, str)}
+        if not talks:
+            return encode
         faults = text.refused_roles(self.tokenizer)
-        adapted: list[Prompt] = []
-        for place, prompt in enumerate(prompts):
+        for place, turns in talks.items():
             try:
-                adapted.append(prompt if isinstance(prompt, str) else adapt(prompt, faults))
+                adapt(turns, faults)
             except CannotRender as error:
                 raise CannotRender(str(error), place) from None
-            merges = "system" in faults and not isinstance(prompt, str) and prompt[0].role == "system"
-            if merges and not self._merges_system:
-                self._merges_system = True
-                log.warning(
-                    "the chat template has no system turn (%s): system texts go before the first user message",
-                    faults["system"],
-                )
-        return adapted
+        if "system" in faults and not self._merges_system and any(t[0].role == "system" for t in talks.values()):
+            self._merges_system = True
+            log.warning(
+                "the chat template has no system turn (%s): system texts go before the first user message",
+                faults["system"],
+            )
+        return lambda prompt: encode(adapt(prompt, faults))
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
         """As ``encode_completion`` of each, in one go.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,29 +58,29 @@ def frame(tokenizer: Any) -> tuple[str, str] | None:
     return (before, after) if same else None
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt], encode: Callable[[Prompt], list[int]]) -> list[list[int]]:
     """Token ids of each prompt in the chat template; the same as one by one.
 
     Args:
         tokenizer: The base's.
-        prompts: Messages, or turns that the template renders.
+        prompts: Messages, or turns of conversations.
+        encode: Token ids of one of them.
     """
-    if not prompts:
+    messages = [prompt for prompt in prompts if isinstance(prompt, str)]
+    encoded = iter(_encode_messages(tokenizer, messages, encode))
+    return [next(encoded) if isinstance(prompt, str) else encode(prompt) for prompt in prompts]
+
+
+def _encode_messages(tokenizer: Any, messages: Sequence[str], encode: Callable[[Prompt], list[int]]) -> list[list[int]]:
+    if not messages:
         return []
     if tokenizer.chat_template is None:
-        texts = [apply_template(tokenizer, prompt, tokenize=False) for prompt in prompts]
-        return tokenizer(texts, return_attention_mask=False)["input_ids"]
+        return tokenizer([message + "\n" for message in messages], return_attention_mask=False)["input_ids"]
     around = frame(tokenizer)
     if around is None:
-        return [apply_template(tokenizer, prompt) for prompt in prompts]
+        return [encode(message) for message in messages]
     before, after = around
-    return encode_texts(
-        tokenizer,
-        [
-            before + prompt + after if isinstance(prompt, str) else apply_template(tokenizer, prompt, tokenize=False)
-            for prompt in prompts
-        ],
-    )
+    return encode_texts(tokenizer, [before + message + after for message in messages])
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from semalign_pl.types import CannotRender, Turn
+from semalign_pl.types import CannotRender, Prompt, Turn
 
 _PROBE = {role: f"SEMALIGN{role.upper()}PROBE" for role in ("system", "user", "assistant", "tool")}
 
@@ -58,27 +58,47 @@ def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
     return faults
 
 
-def adapt(turns: Sequence[Turn], faults: Mapping[str, str]) -> list[Turn]:
-    """Turns that the template renders, which says all that was said.
+def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
+    """A prompt that the template renders, which says all that was said.
 
     Args:
-        turns: A conversation whose order was checked.
+        prompt: A message, which any template renders, or turns whose order was checked.
         faults: What `unrendered_roles` found.
 
     Raises:
         CannotRender: If there is no way but to leave something out.
     """
-    for place, turn in enumerate(turns, 1):
+    if isinstance(prompt, str):
+        return prompt
+    for place, turn in enumerate(prompt, 1):
         if turn.role in faults and turn.role != "system":
             raise CannotRender(
                 f"turn {place} has the role {turn.role}, which the chat template of model.init_args.base does not "
                 f"render ({faults[turn.role]}); drop the row, or use a base whose template does"
             )
-    if turns[0].role != "system" or "system" not in faults:
-        return list(turns)
-    if len(turns) == 1:
+    if prompt[0].role != "system" or "system" not in faults:
+        return prompt
+    if len(prompt) == 1:
         raise CannotRender("the conversation is a system turn alone; add a user turn, or drop the row")
-    return [Turn("user", f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:]]
+    return [Turn("user", f"{prompt[0].content}\n\n{prompt[1].content}"), *prompt[2:]]
+
+
+def shorten(tokenizer: Any, prompt: Prompt, encode: Callable[[Prompt], list[int]], max_tokens: int) -> list[int] | None:
+    """Token ids of a prompt that is too long, cut to fit: first the oldest exchanges go, then the last message's end.
+
+    Args:
+        tokenizer: The base's.
+        prompt: A message, or turns.
+        encode: Token ids of a prompt.
+        max_tokens: How many there may be.
+
+    Returns:
+        ``None`` if not even an empty last message fits.
+    """
+    if isinstance(prompt, str):
+        return cut_message(tokenizer, prompt, encode, max_tokens)
+    *before, last = fit(prompt, encode, max_tokens)
+    return cut_message(tokenizer, last.content, lambda message: encode([*before, Turn(last.role, message)]), max_tokens)
 
 
 def without_oldest(turns: Sequence[Turn], exchanges: int) -> list[Turn]:
