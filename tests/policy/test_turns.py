@@ -21,7 +21,14 @@ TALKS = {
     "one": (USER,),
     "system": (SYSTEM, USER),
     "two": (USER, ANSWER, Turn("user", "学生呢？")),
-    "all": (SYSTEM, USER, ANSWER, Turn("user", "学生呢？"), Turn("assistant", "སློབ་མ་"), Turn("user", "农民？")),
+    "all": (
+        SYSTEM,
+        USER,
+        ANSWER,
+        Turn("user", "学生呢？"),
+        Turn("assistant", "སློབ་མ་"),
+        Turn("user", "农民在山上唱歌吗？医生呢？"),
+    ),
     "thought": (USER, THOUGHT, Turn("user", "学生呢？")),
 }
 LONG = "".join(f"{number}号学生在学校看书。" for number in range(20))
@@ -117,7 +124,7 @@ def test_without_a_chat_template_turns_are_laid_out_as_they_were_trained(
     prompt = policy.encode_prompt(TALKS["all"], 1000)
     trained = [policy.encode_prompt(SYSTEM.content, 1000), policy.encode_prompt(USER.content, 1000)]
     trained += [policy.encode_completion(ANSWER.content), policy.encode_prompt("学生呢？", 1000)]
-    trained += [policy.encode_completion("སློབ་མ་"), policy.encode_prompt("农民？", 1000)]
+    trained += [policy.encode_completion("སློབ་མ་"), policy.encode_prompt("农民在山上唱歌吗？医生呢？", 1000)]
     assert prompt == [token for ids in trained for token in ids]
 
 
