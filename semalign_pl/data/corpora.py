@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from semalign_pl.data.formats import Quoting
 from semalign_pl.data.tasks import Task
 
 
@@ -20,6 +21,8 @@ class Corpus:
         weight: How often its rows come, relative to the others'; all corpora have one, or none has.
         where: Use only the rows in which each of these columns has the value, or one of the values, given.
         split: The split of a hub dataset, where `path` names none.
+        quoting: `none` if quotes around a cell of a .csv or .tsv file are text, `excel` if they are not; if left out,
+            CSV has Excel's quoting, and TSV none unless the whole file shows otherwise.
     """
 
     path: str
@@ -28,6 +31,7 @@ class Corpus:
     weight: float | None = None
     where: dict[str, Any] | None = None
     split: str | None = None
+    quoting: Quoting | None = None
 
 
 class _Named(TypedDict):
@@ -42,6 +46,7 @@ class CorpusKeys(_Named, total=False):
     weight: float
     where: dict[str, Any]
     split: str
+    quoting: Quoting
 
 
 Corpora = str | CorpusKeys | list[str | CorpusKeys]

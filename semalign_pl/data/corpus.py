@@ -75,7 +75,7 @@ class CorpusDataModule(LightningDataModule):
         Args:
             train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx; train.{zh,bo} for paired text; .txt for
                 source-only text), hub dataset (owner/name:config@split), or a list of such, each with what is its own:
-                {path, columns, task, weight, where}.
+                {path, columns, task, weight, where, split, quoting}.
             validation: The same for validation; no validation without it.
             test: The same for testing and predicting.
             task: What is asked of the model: Translation, Headline, Summarisation, Instruction, or a Task of your own.
@@ -170,6 +170,7 @@ class CorpusDataModule(LightningDataModule):
             optional=task.optional,
             split=corpus.split or part,
             where=corpus.where,
+            quoting=corpus.quoting,
             fields=task.fields,
             languages=task.languages,
             pair=(task.fields[0], task.fields[1]) if task.parallel else None,

@@ -18,7 +18,7 @@ from semalign_pl.data import sources
 from semalign_pl.data.cache import CACHE, Prepared, cached, counts, opened
 from semalign_pl.data.conversation import TURNS, Chat
 from semalign_pl.data.fields import texts_in
-from semalign_pl.data.formats import BadRow, Counts, parts
+from semalign_pl.data.formats import BadRow, Counts, Quoting, parts
 from semalign_pl.data.hashes import HashSet
 from semalign_pl.data.judge import Judge, Judged, judged
 from semalign_pl.data.leakage import LeakIndex, Texts
@@ -42,6 +42,7 @@ class Request:
         optional: Fields that may be empty or missing.
         split: Of a hub dataset.
         where: Values that a column must have.
+        quoting: Quoting of .csv and .tsv files.
         fields: The task's fields, in its order.
         languages: The language of each field that has one.
         pair: Two fields that say the same.
@@ -56,6 +57,7 @@ class Request:
     optional: frozenset[str] = frozenset()
     split: str = "train"
     where: Mapping[str, Any] | None = None
+    quoting: Quoting | None = None
     fields: tuple[str, ...] = ()
     languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pair: tuple[str, str] | None = None
@@ -176,7 +178,7 @@ class _Run:
 
     def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
         request = self.request
-        named = (request.source, request.columns, request.split, request.where, request.optional)
+        named = (request.source, request.columns, request.split, request.where, request.optional, request.quoting)
         for id, row in sources.stream(*named, counts=self.counts, chat=request.chat):
             if not isinstance(row, BadRow):
                 yield id, row

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from semalign_pl.data.fields import Fault, is_blank, nested_place, text_of, value_of
-from semalign_pl.data.formats import BadRow, Counts, bad_row, parts, quoted, shown, top_column
+from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, parts, quoted, shown, top_column
 
 if TYPE_CHECKING:
     from semalign_pl.data.conversation import Chat
@@ -50,6 +50,7 @@ def stream(
     split: str = "train",
     where: Mapping[str, Any] | None = None,
     optional: Collection[str] = (),
+    quoting: Quoting | None = None,
     counts: Counts | None = None,
     chat: Chat | None = None,
 ) -> Iterator[tuple[str, Row]]:
@@ -66,6 +67,8 @@ def stream(
         split: The split of a hub dataset or folder, where ``source`` names none.
         where: Read only rows in which each of these columns has the value, or one of the values, given.
         optional: Fields that a row may lack, or have empty; it then has no such field.
+        quoting: ``none`` or ``excel``: whether quotes around a cell of ``.csv`` and ``.tsv`` are text. If left out, CSV
+            has Excel's quoting, and TSV none unless the whole file shows otherwise.
         counts: Filled while reading: lines, and what became of them.
         chat: Makes fields of text of a row that holds a conversation.
 
@@ -80,7 +83,7 @@ def stream(
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
-        for part in parts(source, split):
+        for part in parts(source, split, quoting):
             first = not part.sparse
             for number, record in part.read({*columns.values(), *chosen.values}, counts):
                 row = record

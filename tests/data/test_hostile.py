@@ -169,7 +169,11 @@ JSON = [
 CELLS = [
     Case("open_quote.csv", CSV + '"二,ཁ\n三,ག\n四,ང\n', 3, 1, ":3: cannot be split into cells|quote"),
     Case("open_quote_twice.csv", CSV + '"二,ཁ\n三,ག\n四,"ང\n五,ཅ\n', 3, 2, ":3: cannot be split into cells"),
-    Case("open_quote_at_end.tsv", CSV.replace(",", "\t") + '二\t"ཁ', 1, 1, ":3: cannot be split into cells"),
+    Case("open_quote_at_end.tsv", CSV.replace(",", "\t") + '二\t"ཁ', 2, 0),
+    Case("open_quote_at_end.csv", CSV + '二,"ཁ', 1, 1, ":3: cannot be split into cells"),
+    Case("quoted_lines.tsv", 'zh\tbo\n"一\tཀ\n二\tཁ\n三"\tག\n', 3, 0),
+    Case("cr_inside.tsv", "zh\tbo\n二\r\tཁ\n三\tག\n", 1, 1, ":2: a CR inside the line"),
+    Case("blank_lines.tsv", "zh\tbo\n \n\n\t\n一\tཀ\n\n", 1, 1, ":4: 'zh'|empty"),
     Case("open_quote_long.csv", CSV + '"二,ཁ\n' + "三,ག\n" * 300_000, 300_001, 1, ":3: cannot be split into cells"),
     Case("open_header.csv", '"zh,bo\n一,ཀ\n', 0, FAULT, ":1: cannot be split into cells"),
     Case("behind_quote.csv", CSV + '"二"x,ཁ\n三,ག\n', 2, 1, ":3: cannot be split into cells"),
@@ -253,8 +257,27 @@ UNITS = [
     Case("no_language.tmx", TMX.format(UNIT + f"<tu>{ZH}<tuv><seg>x</seg></tuv></tu>"), 1, 1, ":2: |without xml:lang"),
     Case("language_twice.tmx", TMX.format(f"<tu>{ZH}{BO}{ZH}</tu>{UNIT}"), 1, 1, ":1: |has 'zh' twice"),
     Case("no_segment.tmx", TMX.format(UNIT + UNIT.replace("<seg>ཀ</seg>", "")), 1, 1, ":2: 'bo'|empty"),
-    Case("deep.tmx", TMX.format(UNIT + UNIT.replace("一", "<hi>" * 9999 + "一" + "</hi>" * 9999)), 1, FAULT, "not XML"),
-    Case("long.tmx", TMX.format(UNIT + UNIT.replace("一", "x" * 11_000_000)), 1, FAULT, ":1: not XML"),
+    Case("deep.tmx", TMX.format(UNIT + UNIT.replace("一", "<hi>" * 9999 + "一" + "</hi>" * 9999)), 1, FAULT,
+         "not XML|256 deep"),
+    Case("long.tmx", TMX.format(UNIT + UNIT.replace("一", "x" * 11_000_000)), 1, FAULT, ":1: not XML|10,000,000 bytes"),
+    Case("id_twice.tmx", TMX.format(UNIT.replace("<tu>", "<tu xml:id='a'>") * 3), 3, 0),
+    Case("variant_id_twice.tmx", TMX.format(UNIT.replace("<tuv", "<tuv xml:id='a'") * 2), 2, 0),
+    Case("declared_id_twice.tmx", "<!DOCTYPE tmx [<!ATTLIST tu tuid ID #IMPLIED>]>"
+         + TMX.format(UNIT.replace("<tu>", "<tu tuid='a'>") * 2), 2, 0),
+    Case("odd_id.tmx", TMX.format(UNIT.replace("<tu>", "<tu xml:id='1 2'>") + UNIT.replace("<tu>", "<tu xml:id=''>")),
+         2, 0),
+    Case("prefix.tmx", TMX.format(UNIT + UNIT.replace("一", "<x:y a:b='c'>一</x:y>") + UNIT), 3, 0),
+    Case("prefix_cut.tmx", TMX.format(UNIT + UNIT.replace("一", "<x:y>一</x:y>") + UNIT)[:-8], 3, FAULT, ":1: not XML"),
+    Case("namespace_no_uri.tmx", TMX.format(UNIT * 2).replace("<tmx ", "<tmx xmlns='a b' "), 2, 0),
+    Case("utf16_declared_utf8.tmx", b"\xff\xfe" + f"<?xml version='1.0' encoding='utf-8'?>{TMX.format(UNIT)}".encode(
+        "utf-16-le"), 1, 0),
+    Case("utf16be_no_mark.tmx", f"<?xml version='1.0' encoding='utf-16'?>{TMX.format(UNIT)}".encode("utf-16-be"), 1, 0),
+    Case("mark.tmx", "\ufeff" + TMX.format(UNIT), 1, 0),
+    Case("unknown_encoding.tmx", f"<?xml version='1.0' encoding='x-y'?>{TMX.format(UNIT)}", 0, FAULT,
+         ":1: not XML|x-y"),
+    Case("segment_twice.tmx", TMX.format(UNIT.replace("</seg>", "</seg><seg>x</seg>", 1) + UNIT), 1, 1,
+         ":1: the unit on line 1 has 2 <seg> in 'zh'"),
+    Case("far.tmx", TMX.format("\n" * 70_000 + "<tu/>" + UNIT), 1, 1, ":1: the unit on line 70001 has no <tuv>"),
     Case("plain.tmx.gz", TMX.format(UNIT), 0, FAULT, "not a whole gzip file"),
 ]  # fmt: skip
 PLAIN = [
@@ -277,8 +300,8 @@ PLAIN = [
 ]  # fmt: skip
 
 
-def at(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
-    return lambda folder: make(folder / name) and None
+def at(name: str, make: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda folder: make(folder / name)
 
 
 def listening(path: Path) -> None:

@@ -135,7 +135,7 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("short.csv", "zh,bo\n一\n".encode(), [":2: 1 cells under a header of 2", ".jsonl"]),
     ("long.csv", "zh,bo\n一,ཀ\n一,二,ཀ\n".encode(), [":3: 3 cells", "a comma"]),
     ("long.tsv", "zh\tbo\n一\t二\tཀ\n".encode(), [":2: 3 cells", "a tab"]),
-    ("quote.tsv", 'zh\tbo\n一\tཀ\n"二\tཁ\n三\tག\n'.encode(), [":3: cannot be split", "quote", ".jsonl"]),
+    ("quote.csv", 'zh,bo\n一,ཀ\n"二,ཁ\n三,ག\n'.encode(), [":3: cannot be split", "quote", ".jsonl"]),
     ("twice.csv", "zh,bo,zh\n一,ཀ,二\n".encode(), [":1: the header names 'zh' twice", "rename"]),
     ("gbk.jsonl", jsonl(PAIR) + "{'zh': '中文'}".encode("gbk"), [":2: not UTF-8", "iconv"]),
     ("utf16.csv", "zh,bo\n".encode("utf-16"), [":1: not UTF-8", "iconv"]),

@@ -8,6 +8,7 @@ carries its own types goes through pyarrow (Parquet) or ``datasets`` (hub, folde
 from semalign_pl.data.formats.account import Counts
 from semalign_pl.data.formats.check import fault_of
 from semalign_pl.data.formats.locate import SUFFIXES, Part, parts
+from semalign_pl.data.formats.quoting import Quoting
 from semalign_pl.data.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown, top_column
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "BadRow",
     "Counts",
     "Part",
+    "Quoting",
     "Record",
     "bad_row",
     "fault_of",

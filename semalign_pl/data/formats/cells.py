@@ -1,52 +1,64 @@
-"""CSV and TSV: cells under a header line, quoted as in CSV."""
+"""CSV and TSV: cells under a header line."""
 
 from __future__ import annotations
 
-import csv
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.lines import not_utf8, raw_lines
-from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, BadRow, Item, NoRow, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.lines import texts
+from semalign_pl.data.formats.quoted import Split, quoted_records
+from semalign_pl.data.formats.quoting import Quoting, tsv_quoting
+from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted, shown
 
 
-def separated(path: Path, delimiter: str, columns: Collection[str], intake: Intake) -> Iterator[Item]:
+def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[str], intake: Intake) -> Iterator[Item]:
     """Cells under a header line; a record is numbered by the line it starts on.
 
     The first column may be without a name, and the header may start with ``# ``. Where all columns that are wanted are
-    numbers which the first line does not name, there is no header, and columns are called 1, 2, … After a quote that is
-    never closed, reading goes on with the next line.
+    numbers which the first line does not name, there is no header, and columns are called 1, 2, …
+
+    Args:
+        path: The file.
+        delimiter: A comma or a tab.
+        quoting: ``excel`` (a quoted cell may hold delimiters, line breaks and doubled quotes) or ``none`` (quotes are
+            text); if left out, CSV has the first, and TSV the second unless the whole file shows otherwise.
+        columns: Columns that are wanted.
+        intake: Count of the lines.
     """
-    csv.field_size_limit(MAX_TEXT)  # of the whole process; csv has no other
-    source = _Lines(path, intake)
+    if quoting is None:
+        quoting = "excel" if delimiter == "," else tsv_quoting(path)
+    records = quoted_records if quoting == "excel" else _plain_records
     header: list[str] | None = None
-    for number, cells, span in _records(source, delimiter):
+    again: list[str] = []
+    for number, cells, lines in records(path, delimiter, intake):
+        row: Mapping[str, str] | BadRow | NoRow
         if isinstance(cells, NoRow):
-            yield Item(number, cells)
-        elif header is None:
-            if isinstance(cells, BadRow):
-                raise ValueError(cells.message)
-            if columns and all(name.isdecimal() and name not in cells for name in columns):
-                header = [str(place) for place in range(1, len(cells) + 1)]
-                yield Item(number, dict(zip(header, cells, strict=True)), span)
-            else:
-                header = _header(path, number, cells)
-                yield Item(number, NoRow.HEADER, span)
+            row = cells
         elif isinstance(cells, BadRow):
-            yield Item(number, cells, span)
+            if header is None:
+                raise ValueError(cells.message)
+            row = cells
+        elif header is None and columns and all(name.isdecimal() and name not in cells for name in columns):
+            header = [str(place) for place in range(1, len(cells) + 1)]
+            row = dict(zip(header, cells, strict=True))
+        elif header is None:
+            header, again, row = _header(path, number, cells), cells, NoRow.HEADER
         elif len(cells) != len(header):
-            tab = delimiter == "\t"
-            fault = (
-                f"{len(cells)} cells under a header of {len(header)}; put quotes around a cell with "
-                f"{'a tab' if tab else 'a comma'}, a quote or a line break, or use .jsonl"
-            )
-            yield Item(number, bad_row(path, number, fault, source.raw()), span)
-        elif cells == header:
-            yield Item(number, bad_row(path, number, "the header again; drop this line", source.raw()), span)
+            fault = f"{len(cells)} cells under a header of {len(header)}; {_remedy(delimiter, quoting)}, or use .jsonl"
+            row = bad_row(path, number, fault, b"".join(lines))
+        elif [cells[0].removeprefix("\ufeff"), *cells[1:]] == again:
+            row = bad_row(path, number, "the header again; drop this line", b"".join(lines))
         else:
-            yield Item(number, dict(zip(header, cells, strict=True)), span)
+            row = dict(zip(header, cells, strict=True))
+        yield Item(number, row, len(lines))
+
+
+def _remedy(delimiter: str, quoting: Quoting) -> str:
+    sign = "a tab" if delimiter == "\t" else "a comma"
+    if quoting == "excel":
+        return f"put quotes around a cell with {sign}, a quote or a line break"
+    return f"take {sign} or a line break out of the text, or set quoting: excel if cells are in quotes"
 
 
 def _header(path: Path, number: int, cells: list[str]) -> list[str]:
@@ -59,82 +71,12 @@ def _header(path: Path, number: int, cells: list[str]) -> list[str]:
     return header
 
 
-def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow | NoRow, int]]:
-    """Each record's line, its cells, and its number of lines."""
-    while True:
-        # `strict` reports a quote that is never closed.
-        reader = csv.reader(source, delimiter=delimiter, strict=True)
-        try:
-            for cells in reader:
-                number, span = source.taken[0][0], len(source.taken)
-                if source.undecoded:
-                    yield number, not_utf8(source.path, number, *source.undecoded), span
-                elif len(cells) > 1 or source.raw().strip():
-                    yield number, cells, span
-                else:
-                    yield number, NoRow.BLANK, span
-                source.clear()
-            return
-        except _Unreadable as stop:
-            source.clear()
-            yield stop.row.number, stop.row, 1
-        except csv.Error as error:
-            fault = (
-                f"cannot be split into cells ({one_line(error)}); a quote that starts a cell must be closed, and "
-                "doubled inside it, or use .jsonl"
-            )
-            number, line = source.only_first()
-            yield number, bad_row(source.path, number, fault, line), 1
-
-
-class _Unreadable(Exception):
-    def __init__(self, row: BadRow) -> None:
-        super().__init__(row.message)
-        self.row = row
-
-
-class _Lines:
-    """Lines for `csv.reader`; those of the record being read are kept, so that one can go back to its second."""
-
-    def __init__(self, path: Path, intake: Intake) -> None:
-        self.path = path
-        self.lines = raw_lines(path, intake)
-        self.again: deque[tuple[int, bytes | BadRow]] = deque()
-        self.clear()
-
-    def clear(self) -> None:
-        """Starts a record."""
-        self.taken: list[tuple[int, bytes]] = []
-        self.size = 0
-        self.undecoded: tuple[bytes, UnicodeDecodeError] | None = None
-
-    def raw(self) -> bytes:
-        """The record as it stands in the file."""
-        return b"".join(line for _, line in self.taken)
-
-    def only_first(self) -> tuple[int, bytes]:
-        """The record's first line; the others will be read again."""
-        first, *rest = self.taken
-        self.again.extendleft(reversed(rest))
-        self.clear()
-        return first
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        number, line = self.again.popleft() if self.again else next(self.lines)
-        if isinstance(line, BadRow):
-            if not self.taken:
-                raise _Unreadable(line)
-            self.again.appendleft((number, line))
-            raise csv.Error("a quote is open before a line that cannot be read")
-        self.taken.append((number, line))
-        self.size += len(line)
-        if self.size > MAX_LINE:
-            raise csv.Error("a quote is not closed for too long")
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            self.undecoded = self.undecoded or (line, error)
-            return line.decode(errors="replace")
+def _plain_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
+    """A record per line, without quoting."""
+    for number, text in texts(path, intake):
+        if isinstance(text, BadRow):
+            yield Split(number, text, [b""])
+        elif delimiter in text or text.strip():
+            yield Split(number, text.split(delimiter), [text.encode()])
+        else:
+            yield Split(number, NoRow.BLANK, [b""])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, shown
+from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, one_line, quoted, shown
 
 _HEAD = 1 << 16
 _NO_TEXT = {
@@ -114,6 +114,17 @@ def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
                 yield number, not_utf8(path, number, line, error)
         else:
             yield number, line
+
+
+def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
+    """Numbered lines as text without their ends; a CR inside one makes it bad."""
+    for number, line in lines(path, intake):
+        if isinstance(line, str):
+            line = line.removesuffix("\n").removesuffix("\r")
+            if "\r" in line:
+                fault = f"a CR inside the line: {quoted(line)}; a line must end in LF or CR LF"
+                line = bad_row(path, number, fault, line)
+        yield number, line
 
 
 def not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> BadRow:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from semalign_pl.data.formats.account import Counts, Intake, Reader, account
 from semalign_pl.data.formats.cells import separated
 from semalign_pl.data.formats.json_rows import json_file, json_lines
 from semalign_pl.data.formats.plain import paired, plain
+from semalign_pl.data.formats.quoting import Quoting
 from semalign_pl.data.formats.record import Record, shown, stem_suffix
 from semalign_pl.data.formats.tables import folder, hub, hub_revision, parquet
 from semalign_pl.data.formats.tmx import tmx
@@ -57,8 +59,13 @@ class Part:
         return account(self.source, self.reader(columns, intake), intake, Counts() if counts is None else counts)
 
 
-def parts(source: str, split: str) -> list[Part]:
+def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]:
     """What ``source`` names, in order.
+
+    Args:
+        source: See `sources.stream`.
+        split: Split of a hub dataset or folder, where ``source`` names none.
+        quoting: Quoting of .csv and .tsv files, see `cells.separated`.
 
     Raises:
         ValueError: It names nothing that can be read.
@@ -69,12 +76,14 @@ def parts(source: str, split: str) -> list[Part]:
         raise ValueError(f"{shown(source)}: no such user; write the path out") from error
     if not source.strip():
         raise ValueError("an empty name where a corpus is wanted; name a file or a hub dataset")
+    if quoting is not None:
+        _check_quoting(source, path, quoting)
     if path.is_dir():
         files = tuple(sorted(file for file in path.rglob("*") if file.is_file()))
         names = "\n".join([split, *(str(file.relative_to(path)) for file in files)])
         return [Part(path.name, source, partial(folder, path, split), files=files, revision=lambda: names)]
     if path.exists():
-        return [_file(source, path, path.name)]
+        return [_file(source, path, path.name, quoting)]
     if path.is_symlink():
         target = shown(os.readlink(path))
         raise ValueError(
@@ -87,11 +96,18 @@ def parts(source: str, split: str) -> list[Part]:
         dataset = (source, found["name"], found["config"], found["split"] or split)
         return [Part(path.name, source, partial(hub, *dataset), revision=partial(hub_revision, *dataset))]
     if glob.has_magic(source):
-        return _pattern(source, path)
+        return _pattern(source, path, quoting)
     raise _missing(source, path)
 
 
-def _file(source: str, path: Path, name: str) -> Part:
+def _check_quoting(source: str, path: Path, quoting: str) -> None:
+    if quoting not in get_args(Quoting):
+        raise ValueError(f"{shown(source)}: quoting is {quoting!r}; give one of {', '.join(get_args(Quoting))}")
+    if stem_suffix(path) not in (".csv", ".tsv"):
+        raise ValueError(f"{shown(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
+
+
+def _file(source: str, path: Path, name: str, quoting: Quoting | None = None) -> Part:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(
             f"{shown(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
@@ -100,8 +116,8 @@ def _file(source: str, path: Path, name: str) -> Part:
     readers: dict[str, Reader] = {
         ".jsonl": lambda _, intake: json_lines(path, intake),
         ".json": lambda _, intake: json_file(path, intake),
-        ".csv": partial(separated, path, ","),
-        ".tsv": partial(separated, path, "\t"),
+        ".csv": partial(separated, path, ",", quoting),
+        ".tsv": partial(separated, path, "\t", quoting),
         ".txt": partial(plain, path),
         ".tmx": partial(tmx, path),
     }
@@ -137,13 +153,13 @@ def _pair(source: str, path: Path) -> Part:
     )
 
 
-def _pattern(source: str, path: Path) -> list[Part]:
+def _pattern(source: str, path: Path, quoting: Quoting | None) -> list[Part]:
     files = [Path(file) for file in sorted(glob.glob(str(path))) if not os.path.isdir(file)]
     if not files:
         raise ValueError(f"{shown(source)}: no file matches; paths start where you run from")
     steps = path.parts
     root = Path(*steps[: next(i for i, step in enumerate(steps) if glob.has_magic(step))])
-    return [_file(str(file), file, file.relative_to(root).as_posix()) for file in files]
+    return [_file(str(file), file, file.relative_to(root).as_posix(), quoting) for file in files]
 
 
 def _missing(source: str, path: Path) -> ValueError:

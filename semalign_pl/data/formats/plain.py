@@ -7,8 +7,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.lines import lines
-from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted, shown
+from semalign_pl.data.formats.lines import texts
+from semalign_pl.data.formats.record import BadRow, Item, NoRow, shown
 
 
 def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
@@ -24,7 +24,7 @@ def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
             "train.{zh,bo}, or train on source text alone with data.init_args.task.init_args.source_only: true"
         )
     (column,) = columns
-    for number, text in _texts(path, intake):
+    for number, text in texts(path, intake):
         if isinstance(text, BadRow):
             yield Item(number, text)
         else:
@@ -38,15 +38,15 @@ def paired(source: str, paths: Mapping[str, Path], intake: Intake) -> Iterator[I
         ValueError: At the end, if the files differ in their number of lines.
     """
     intakes = [Intake() for _ in paths]
-    streams = [_texts(path, one) for path, one in zip(paths.values(), intakes, strict=True)]
+    streams = [texts(path, one) for path, one in zip(paths.values(), intakes, strict=True)]
     for number, row in enumerate(zip_longest(*streams), 1):
         if None in row:
             continue  # to the end of the longest file, so that the error can name the lines of each
-        texts = {column: text for column, (_, text) in zip(paths, row, strict=True)}
-        if bad := [text for text in texts.values() if isinstance(text, BadRow)]:
+        line = {column: text for column, (_, text) in zip(paths, row, strict=True)}
+        if bad := [text for text in line.values() if isinstance(text, BadRow)]:
             yield Item(number, bad[0])
-        elif any(not isinstance(text, BadRow) and text.strip() for text in texts.values()):
-            yield Item(number, texts)
+        elif any(not isinstance(text, BadRow) and text.strip() for text in line.values()):
+            yield Item(number, line)
         else:
             yield Item(number, NoRow.BLANK)
     counts = [one.lines for one in intakes]
@@ -54,14 +54,3 @@ def paired(source: str, paths: Mapping[str, Path], intake: Intake) -> Iterator[I
         told = " and ".join(f"{path.name} {count:,}" for path, count in zip(paths.values(), counts, strict=True))
         raise ValueError(f"{shown(source)}: lines belong together, but {shown(told)} lines; make them equally many")
     intake.lines = counts[0]
-
-
-def _texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
-    """Lines without their ends."""
-    for number, line in lines(path, intake):
-        if isinstance(line, str):
-            line = line.removesuffix("\n").removesuffix("\r")
-            if "\r" in line:
-                fault = f"a CR inside the line: {quoted(line)}; a line must end in LF or CR LF"
-                line = bad_row(path, number, fault, line)
-        yield number, line

@@ -12,49 +12,80 @@ from semalign_pl.data.formats.record import BadRow, Item, bad_row, one_line, quo
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES = {"bpt", "ept", "ph", "it", "ut"}  # a tool's formatting, no text
-_TEXTS = {"hi", "sub"}
+_CHUNK = 1 << 15
+# libxml2's XML_MAX_TEXT_LENGTH and xmlParserMaxDepth, without XML_PARSE_HUGE; they keep memory bounded.
+_LIMITS = "a text may have 10,000,000 bytes and elements lie 256 deep; take this unit out, or split its text"
 
 
 def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
     """The units of a file, numbered from 1.
 
     Args:
-        path: XML in any encoding that it declares; entities and what lies elsewhere are not read.
+        path: Well-formed XML in any encoding that it declares; entities and other files are not read. It need not be
+            valid: units may repeat an ``xml:id``, as those of merged memories do.
         columns: Language codes, matched in small or capital letters, with ``-`` or ``_``.
         intake: Count of the units that begin.
     """
+    names = {_code(column): column for column in columns}
+    root = None
+    for number, unit in enumerate(_units(path, intake), 1):
+        root = unit.getroottree().getroot()
+        yield Item(number, _unit(path, number, unit, names))
+        unit.clear()
+        while unit.getprevious() is not None:  # what is read is let go
+            del unit.getparent()[0]
+    if root is not None and _local(root) != "tmx":
+        raise _not_tmx(path, root)
+
+
+def _units(path: Path, intake: Intake) -> Iterator[Any]:
+    """The <tu> elements of a file, each as soon as it is closed."""
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
 
-    names = {_code(column): column for column in columns}
+    parser = etree.XMLPullParser(
+        ("start", "end"),
+        tag="{*}tu",
+        collect_ids=False,  # else an ID that comes twice, which makes a file invalid but not ill-formed, is an error
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+    )
+
+    def closed() -> Iterator[Any]:
+        for event, unit in parser.read_events():
+            if event == "start":
+                intake.lines += 1
+            else:
+                yield unit
+
     with opened(path) as file:
-        units = etree.iterparse(
-            file,
-            ("start", "end"),
-            tag="{*}tu",
-            resolve_entities=False,
-            load_dtd=False,
-            no_network=True,
-            huge_tree=False,
-        )
-        try:
-            number = 0
-            for event, unit in units:
-                if event == "start":
-                    intake.lines += 1
-                    continue
-                number += 1
-                yield Item(number, _unit(path, number, unit, names))
-                unit.clear()
-                while unit.getprevious() is not None:  # what is read is let go
-                    del unit.getparent()[0]
-        except etree.XMLSyntaxError as error:
-            first = next(iter(units.error_log), None)  # the error itself may hold only what followed from it
-            reason = shown(first.message.strip(), 200) if first else one_line(error)
-            line = first.line if first else error.lineno or 1
-            raise ValueError(f"{shown(path)}:{line}: not XML ({reason}); export it again") from error
-        root = units.root
-        if root is not None and _local(root) != "tmx":
-            raise ValueError(f"{shown(path)}: not TMX but XML of <{shown(root.tag, 60)}>; export it as TMX 1.4")
+        fault = None
+        while fault is None and (chunk := file.read(_CHUNK)):
+            try:
+                parser.feed(chunk)
+            except etree.XMLSyntaxError as error:
+                fault = error
+            yield from closed()  # those before the fault, too
+    try:
+        root = parser.close()
+        if not intake.lines and _local(root) != "tmx":
+            raise _not_tmx(path, root)
+    except etree.XMLSyntaxError as error:
+        fault = fault or error
+    log = list(parser.feed_error_log)
+    fatal = [entry for entry in log if entry.level_name == "FATAL"]
+    # An error that is not fatal, such as a namespace prefix that is not declared, changes no text.
+    if fault is not None and (fatal or not log or not intake.lines):
+        first = next(iter(fatal or log), None)  # the exception itself may hold only what followed from it
+        reason = shown(first.message.strip(), 200) if first else one_line(fault)
+        line = first.line if first else fault.lineno or 1
+        remedy = _LIMITS if "XML_PARSE_HUGE" in reason else "export it again"
+        raise ValueError(f"{shown(path)}:{line}: not XML ({reason}); {remedy}") from fault
+
+
+def _not_tmx(path: Path, root: Any) -> ValueError:
+    return ValueError(f"{shown(path)}: not TMX but XML of <{shown(root.tag, 60)}>; export it as TMX 1.4")
 
 
 def _unit(path: Path, number: int, unit: Any, names: Mapping[str, str]) -> dict[str, str] | BadRow:
@@ -71,11 +102,15 @@ def _unit(path: Path, number: int, unit: Any, names: Mapping[str, str]) -> dict[
         column = names.get(_code(language), language)
         if column in record and column in names.values():
             return bad(f"has {quoted(language)} twice; keep one of them, or make two units")
-        segment = next((child for child in variant if _local(child) == "seg"), None)
-        text = "" if segment is None else _text(segment)
+        segments = [child for child in variant if _local(child) == "seg"]
+        if len(segments) > 1:
+            return bad(f"has {len(segments)} <seg> in {quoted(language)}; make them one, or units of their own")
+        text = _text(segments[0]) if segments else ""
         if text is None:
             return bad(f"uses an entity of its own in {quoted(language)}; write the text itself there")
-        record.setdefault(column, text)
+        while column in record:  # one that is not wanted
+            column += "'"
+        record[column] = text
     return record or bad("has no <tuv>; give each language one, or drop the unit")
 
 

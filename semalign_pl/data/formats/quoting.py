@@ -1,0 +1,119 @@
+"""The quoting of a TSV file: none, as its standard says, or Excel's, if the file as a whole has it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from pathlib import Path
+from typing import Literal
+
+from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.lines import head_of, opened
+from semalign_pl.data.formats.quoted import Split, quoted_records
+from semalign_pl.data.formats.record import BadRow, NoRow, shown
+
+Quoting = Literal["none", "excel"]
+
+log = logging.getLogger(__name__)
+_CHUNK = 1 << 20
+_NUMBER = re.compile(r"[-+]?[\d.,]*([eE][-+]?\d+)?")
+
+
+def tsv_quoting(path: Path) -> Quoting:
+    r"""Decide, by the whole file, whether its cells are quoted.
+
+    Tab-separated values have no quoting (IANA, text/tab-separated-values), so that a quote is text and each line is a
+    row. Excel, LibreOffice and ``pandas.to_csv(sep="\t")`` put a cell with a quote, a tab or a line break into quotes
+    and double the quotes inside it; Excel does so with a cell with a comma, too. A file is read so if every cell with a
+    quote is written in this way, and
+
+    - a quoted cell has a doubled quote, a tab or a line break inside, or
+    - all cells but numbers are quoted, or
+    - the quoted cells are those with a comma.
+
+    Two stray quotes, the first at the start of a cell and the second at the end of another, look like one cell with
+    line breaks. What tells them apart: cells that really have tabs or line breaks leave lines that, split at tabs, have
+    another number of cells than the header.
+    """
+    if not _has_quotes(path):
+        return "none"
+    found = _Evidence()
+    for record in quoted_records(path, "\t", Intake()):
+        found.add(record)
+    where = shown(path)
+    if found.signs and found.broken:
+        _say(
+            f"{where}: some cells are quoted as Excel does it, but line {found.broken} is not, so that no cell is read "
+            "as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
+        )
+    every = found.quoted and not found.bare
+    some = found.signs or (found.commas and not found.loose)
+    if found.broken or not (every or (some and found.signs >= found.doubts)):
+        return "none"
+    _say(f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them")
+    return "excel"
+
+
+class _Evidence:
+    """What the records of a file say about its quoting.
+
+    Attributes:
+        width: Number of cells of the first record.
+        broken: First line that Excel would not write; 0 if there is none.
+        signs: Cells or records in which nothing but Excel's quoting makes sense.
+        doubts: Records with tabs or line breaks in a cell that may be whole lines between two stray quotes.
+        quoted: Quoted cells.
+        bare: Unquoted cells other than numbers.
+        commas: Quoted cells with a comma.
+        loose: Cells with a comma that are not quoted, and quoted cells with nothing to quote.
+    """
+
+    def __init__(self) -> None:
+        self.width = self.broken = self.signs = self.doubts = self.quoted = self.bare = self.commas = self.loose = 0
+
+    def add(self, record: Split) -> None:
+        number, cells, lines = record
+        if isinstance(cells, NoRow):
+            return
+        raw = b"".join(lines)
+        if isinstance(cells, BadRow):
+            if b'"' in raw:
+                self.broken = self.broken or number
+            return
+        self.width = self.width or len(cells)
+        pieces = raw.decode(errors="replace").rstrip("\r\n").split("\t")
+        if len(lines) == 1 and len(pieces) == len(cells):
+            for piece, cell in zip(pieces, cells, strict=True):
+                self._cell(number, piece, cell)
+            return
+        # A cell with a tab or a line break: is it one, or are they lines between two stray quotes?
+        whole = sum(line.count(b"\t") == self.width - 1 for line in lines)
+        if len(cells) == self.width and 2 * whole <= len(lines):
+            self.signs += 1
+        else:
+            self.doubts += 1
+
+    def _cell(self, number: int, piece: str, cell: str) -> None:
+        if piece.startswith('"'):
+            self.quoted += 1
+            self.signs += '"' in cell or "\r" in cell
+            self.commas += "," in cell
+            self.loose += "," not in cell
+        else:
+            self.bare += not _NUMBER.fullmatch(cell)
+            self.loose += "," in cell
+            if '"' in cell:
+                self.broken = self.broken or number
+
+
+def _has_quotes(path: Path) -> bool:
+    with opened(path) as file:
+        head_of(path, file)
+        return any(b'"' in chunk for chunk in iter(lambda: file.read(_CHUNK), b""))
+
+
+@functools.cache
+def _say(message: str) -> None:
+    """Log a message once per process: a corpus is read several times."""
+    log.warning(message)
