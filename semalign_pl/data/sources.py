@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from semalign_pl.data.fields import Fault, is_blank, nested_place, text_of, value_of
-from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, parts, quoted, shown, top_column
+from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, fault_of, parts, quoted, shown, top_column
 
 if TYPE_CHECKING:
     from semalign_pl.data.conversation import Chat
@@ -195,6 +195,9 @@ def _row(
         row = {} if chat is None else chat.row(record, columns)
         for field, column in columns.items():
             if field in optional and (chat is not None or _is_empty(record, column)):
+                continue
+            if isinstance(value := record.get(column), str) and fault_of(value) is None:  # nearly always
+                row[field] = value
                 continue
             if top_column(record, column) is None:
                 raise Fault(_no_column(record, columns, field))

@@ -198,13 +198,14 @@ def test_a_file_without_conversations_names_its_columns(tmp_path: Path) -> None:
 
 def prepared(path: Path, task: Any, cache: Path, held_out: tuple[Prepared, ...] = (), **settings: Any) -> Prepared:
     part = "train" if held_out or settings.pop("train", True) else "test"
+    options: dict[str, Any] = {"script": None} | settings
     request = Request(
         str(path),
         task.wanted(part, {}),
         task.optional,
         fields=task.fields,
         languages=task.languages,
-        prepare=Preparation(**({"script": None} | settings)),
+        prepare=Preparation(**options),
         filters=part == "train",
         chat=task.chat(part),
     )
