@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile  # pyright: ignore[reportPrivateImportUsage]
+import yaml
+from jsonargparse import ActionConfigFile, get_loader, set_loader  # pyright: ignore[reportPrivateImportUsage]
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -20,6 +21,7 @@ import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
 from semalign_pl.callbacks import CorpusReport, Export, InterruptionCheckpoint
 from semalign_pl.data import CorpusDataModule
+from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import StageModule
 from semalign_pl.quiet import quieten
@@ -28,10 +30,30 @@ from semalign_pl.quiet import quieten
 class Parser(LightningArgumentParser):
     """A parser that raises instead of printing a page of usage."""
 
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Parse a file, unless it is too large to be a config."""
+        check_size(Path(path), f"--config: {path}")
+        return super().parse_path(path, *args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Raise what is wrong as ``UsageError``."""
         keys = [action.dest for parser in (self, *_subparsers(self)) for action in parser._actions]
         raise UsageError(message, dict.fromkeys(keys)) from ex
+
+
+_load_yaml = get_loader("yaml")
+
+
+def _load_checked_yaml(text: str) -> Any:
+    """All that jsonargparse parses, files and flags: by its own rules, but within our limits."""
+    check_yaml(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        return _load_yaml(text)
+    except ValueError as error:  # a number of 5,000 digits
+        raise yaml.YAMLError(str(error)) from error
+
+
+set_loader("yaml", _load_checked_yaml, (yaml.YAMLError,))
 
 
 def _subparsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:

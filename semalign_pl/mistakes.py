@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from semalign_pl.documents import TooLargeError, load_yaml
 from semalign_pl.parser_report import Report, classes, near, options
 
 _SEE = "see `semalign {command} --help`"
@@ -118,7 +119,9 @@ def _required(found: re.Match[str], report: Report) -> str:
 def _no_yaml(found: re.Match[str], report: Report) -> str:
     for file in report.files():
         try:
-            yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            load_yaml(Path(file).read_text(encoding="utf-8"))
+        except TooLargeError as error:
+            return f"--config: {file}: {error}"
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "some line"

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.documents import read_json
 from semalign_pl.types import Score
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
@@ -57,7 +58,9 @@ def read_training(folder: str | None) -> dict[str, Any] | None:
         ``None`` where it was not trained by this package.
     """
     path = None if folder is None else Path(folder) / "training.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else None
+    if path is None or not path.is_file():
+        return None
+    return read_json(path, "train the adapter again, or delete the file to do without what it says")
 
 
 def _finished() -> dict[str, Any]:

@@ -38,6 +38,11 @@ _ALL = tuple(column for shape in _SHAPES.values() for column in shape) + _BESIDE
 _ANSWERS = ("completion", "output")
 
 
+def holds_turns(record: Mapping[str, Any]) -> bool:
+    """A record has a list of turns under one of its usual names."""
+    return any(isinstance(record.get(head), list) for head in ("messages", "conversations", "conversation"))
+
+
 @dataclass(frozen=True)
 class Chat:
     """Makes one row of text of a record that holds a conversation.

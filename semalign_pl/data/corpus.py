@@ -160,11 +160,17 @@ class CorpusDataModule(LightningDataModule):
             kept_apart = part == "train" and self.prepare is not None and self.prepare.decontaminate
             others = [p for other in _HELD_OUT if kept_apart and self.corpora[other] for p in self._prepare(other)]
             self._prepared[part] = [
-                prepare(self._request(part, corpus), others, workers=self.workers) for corpus in self.corpora[part]
+                prepare(self.request(part, corpus), others, workers=self.workers) for corpus in self.corpora[part]
             ]
         return self._prepared[part]
 
-    def _request(self, part: str, corpus: Corpus) -> Request:
+    def request(self, part: str, corpus: Corpus) -> Request:
+        """What is read of a corpus, and how it is prepared.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+            corpus: One of ``corpora[part]``.
+        """
         task = corpus.task or self.task
         return Request(
             source=corpus.path,

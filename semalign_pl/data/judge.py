@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from semalign_pl.data.hashes import hash64
-from semalign_pl.data.leakage import LeakIndex, letters
+import numpy as np
+
+from semalign_pl.data.hashes import hash64, row_hashes
+from semalign_pl.data.leakage import Leak, LeakIndex, Texts, letters
 from semalign_pl.data.preparation import Cleaner
 
 Rows = list[tuple[str, dict[str, str]]]
+HEAD = 10_000
+"""Rows at the beginning of a corpus that tell what is usual in it."""
+_CHUNK = 2_000
 
 
 @dataclass(frozen=True)
@@ -22,13 +28,15 @@ class Judged:
         id: The row's.
         row: Its fields in normal form.
         verdict: Reason and measure if it is dropped.
-        key: A hash of its letters, by which duplicates are known; ``None`` if it is dropped by itself.
+        key: A hash of its letters, by which duplicates are known; ``None`` if a filter drops it.
+        leak: The evaluation row that it repeats, if it is dropped for that.
     """
 
     id: str
     row: dict[str, str]
     verdict: tuple[str, str] | None
     key: int | None
+    leak: Leak | None = None
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,30 @@ class Judge:
 
     Attributes:
         cleaner: Normal form and filters.
-        fields: Those that are compared with evaluation rows.
+        fields: Those that are compared, with earlier rows and with evaluation rows.
         leaks: Evaluation rows, if there are any.
     """
 
     cleaner: Cleaner
     fields: Sequence[str]
     leaks: LeakIndex | None
+
+    @classmethod
+    def of(
+        cls, cleaner: Cleaner, fields: Sequence[str], head: Rows, evaluation: Iterable[tuple[str, Texts]] | None = None
+    ) -> Judge:
+        """A judge of one corpus, which knows what is usual in it.
+
+        Args:
+            cleaner: Normal form and filters.
+            fields: Those that are compared.
+            head: The first `HEAD` rows of the corpus.
+            evaluation: Id and texts of the rows that it must not repeat, see `compared`.
+        """
+        normal = [cleaner.normal(row) for _, row in head]
+        background = (tuple(row.get(name, "") for name in fields) for row in normal)
+        leaks = None if evaluation is None else LeakIndex(evaluation, background)
+        return cls(cleaner.measured(normal), fields, leaks)
 
     def __call__(self, rows: Rows) -> list[Judged]:
         """Judges rows, in their order."""
@@ -52,12 +77,35 @@ class Judge:
         good = [i for i, verdict in enumerate(verdicts) if verdict is None]
         if self.leaks is None and not self.cleaner.settings.duplicates:
             return [Judged(id, row, verdicts[i], None) for i, (id, row) in enumerate(normal)]
-        keys = [tuple(letters(normal[i][1].get(name, "")) for name in self.fields) for i in good]
-        hashes = dict(zip(good, (hash64("\0".join(key)) for key in keys), strict=True))
-        for i, leak in zip(good, self.leaks.find_letters(keys) if self.leaks else [], strict=False):
+        texts = [tuple(letters(normal[i][1].get(name, "")) for name in self.fields) for i in good]
+        hashes = np.array([[hash64(text) for text in row] for row in texts], np.uint64).reshape(-1, len(self.fields))
+        keys = dict(zip(good, row_hashes(hashes).tolist(), strict=True))
+        leaks = dict(zip(good, self.leaks.find_letters(texts) if self.leaks else [], strict=False))
+        for i, leak in leaks.items():
             if leak is not None:
                 verdicts[i] = ("leak", f"{leak.kind} {leak.similarity:.2f} of {leak.id}")
-        return [Judged(id, row, verdicts[i], hashes.get(i)) for i, (id, row) in enumerate(normal)]
+        return [Judged(id, row, verdicts[i], keys.get(i), leaks.get(i)) for i, (id, row) in enumerate(normal)]
+
+
+def compared(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
+    """The fields of an evaluation corpus that a training corpus is compared with.
+
+    Args:
+        fields: Those of the training corpus.
+        columns: Those of the evaluation corpus.
+
+    Returns:
+        The ones they share, in the order of ``fields``; all of the evaluation's, if they share none.
+    """
+    columns = list(columns)
+    return [name for name in fields if name in columns] or columns
+
+
+def chunks(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
+    """Rows in chunks that are judged at once."""
+    rows = iter(rows)
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        yield chunk
 
 
 _judge: Judge | None = None

@@ -13,11 +13,13 @@ import regex
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
+from semalign_pl.data.hashes import row_hashes
+
 N = 4
 """Letters an n-gram: with a fifth of the letters changed 0.8 ** 4 = 41 % of the 4-grams are left, few by chance."""
 
 _NOT_TEXT = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
-_SHORT = 8  # letters; "A", "是" or "Article 5" of two rows are no leak
+_SHORT = 8  # letters of a text that is a leak by itself
 _LONG = 30  # letters of a row; below, rows that are one word apart say different things
 _SIMILAR, _SIMILAR_FIELD = 0.66, 0.6
 _CONTAINED, _PASSAGE = 0.85, 60  # share of n-grams; letters of the shorter text, _LONG where rows are of other kinds
@@ -44,8 +46,22 @@ class Leak:
 
 
 def letters(text: str) -> str:
-    """What two texts are compared by: letters, marks and digits in lower case; no tsheg, spaces or punctuation."""
-    return _NOT_TEXT.sub("", unicodedata.normalize("NFC", text)).lower()
+    """The part of a text by which it is compared: letters, marks and digits in lower case, no tsheg or punctuation.
+
+    A text of signs alone, such as the answers √ and ×, is compared by its signs.
+    """
+    text = unicodedata.normalize("NFC", text)
+    return (_NOT_TEXT.sub("", text) or "".join(text.split())).lower()
+
+
+def is_long(text: str) -> bool:
+    """Letters are enough to be a leak by themselves; "A", "是" or "Article 5" of two rows are none."""
+    return len(text) >= _SHORT
+
+
+def _exact_keys(texts: Texts) -> list[str | Texts]:
+    """The row as a whole and each of its long texts: of two rows that share one, one is an exact leak of the other."""
+    return [texts, *filter(is_long, texts)] if any(texts) else []
 
 
 def gram_hashes(rows: Sequence[Texts]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -64,10 +80,7 @@ def gram_hashes(rows: Sequence[Texts]) -> tuple[NDArray[np.uint64], NDArray[np.i
     if len(points) < N:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     width = len(points) - N + 1
-    hashes = np.zeros(width, np.uint64)
-    for i in range(N):
-        hashes = (hashes ^ points[i : i + width]) * np.uint64(0x9E3779B97F4A7C15)
-        hashes ^= hashes >> np.uint64(29)
+    hashes = row_hashes(np.lib.stride_tricks.sliding_window_view(points, N))
     text_of = np.repeat(np.arange(len(texts)), lengths)
     whole = text_of[:width] == text_of[N - 1 :]
     return hashes[whole], owner[text_of[:width][whole]]
@@ -95,10 +108,8 @@ class LeakIndex:
         self.ids, self.rows = [id for id, _ in named], [texts for _, texts in named]
         self._exact: dict[str | Texts, int] = {}
         for i, texts in enumerate(self.rows):
-            self._exact.setdefault(texts, i)
-            for text in texts:
-                if len(text) >= _SHORT:
-                    self._exact.setdefault(text, i)
+            for key in _exact_keys(texts):
+                self._exact.setdefault(key, i)
         self._lengths = np.array([sum(map(len, texts)) for texts in self.rows], int)
         hashes, owner = gram_hashes(self.rows)
         postings = np.unique(np.stack([hashes, owner.astype(np.uint64)], 1), axis=0)
@@ -142,8 +153,8 @@ class LeakIndex:
         return found
 
     def _repeated(self, texts: Texts) -> Leak | None:
-        for key in (texts, *texts):
-            if (len(key) >= _SHORT or key is texts) and key in self._exact and any(texts):
+        for key in _exact_keys(texts):
+            if key in self._exact:
                 return Leak(self.ids[self._exact[key]], "exact", 1.0)
         return None
 

@@ -20,16 +20,14 @@ from semalign_pl.data.conversation import TURNS, Chat
 from semalign_pl.data.fields import texts_in
 from semalign_pl.data.formats import BadRow, Counts, Quoting, parts
 from semalign_pl.data.hashes import HashSet
-from semalign_pl.data.judge import Judge, Judged, judged
-from semalign_pl.data.leakage import LeakIndex, Texts
+from semalign_pl.data.judge import HEAD, Judge, Judged, chunks, compared, judged
+from semalign_pl.data.leakage import Texts
 from semalign_pl.data.near import near_duplicates
 from semalign_pl.data.preparation import Cleaner, Preparation
 from semalign_pl.data.progress import counted
 from semalign_pl.data.table import Table, TableWriter
 
 BadRows = Literal["error", "quarantine"]
-_HEAD = 10_000  # rows that tell what is usual in a corpus
-_CHUNK = 2_000
 
 
 @dataclass(frozen=True)
@@ -159,21 +157,18 @@ class _Run:
 
     def _kept(self) -> Iterator[dict[str, str]]:
         rows = self._readable()
-        head = list(itertools.islice(rows, _HEAD))
+        head = list(itertools.islice(rows, HEAD))
         preparation = self.request.prepare
         if preparation is None:
             yield from ({"id": id, **row} for id, row in itertools.chain(head, rows))
             return
         cleaner = Cleaner.of(preparation, self.request.languages, self.request.pair)
-        normal = [(id, cleaner.normal(row)) for id, row in head]
         if self.settings is None:
-            yield from ({"id": id, **row} for id, row in normal)
-            yield from ({"id": id, **cleaner.normal(row)} for id, row in rows)
+            yield from ({"id": id, **cleaner.normal(row)} for id, row in itertools.chain(head, rows))
             return
-        cleaner = cleaner.measured(row for _, row in normal)
-        judge = Judge(cleaner, self.fields, self._leaks([row for _, row in normal]))
+        judge = Judge.of(cleaner, self.fields, head, self._evaluated())
         seen = HashSet()
-        for chunk in judged(judge, _chunks(itertools.chain(head, rows)), self.workers):
+        for chunk in judged(judge, chunks(itertools.chain(head, rows)), self.workers):
             yield from self._chunk(chunk, seen)
 
     def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
@@ -200,18 +195,17 @@ class _Run:
             else:
                 self._drop(row.id, *verdict, row.row)
 
-    def _leaks(self, background: list[dict[str, str]]) -> LeakIndex | None:
+    def _evaluated(self) -> Iterator[tuple[str, Texts]] | None:
+        """The rows that this corpus must not repeat, if there are any."""
         if not (self.evaluation or self.against):
             return None
-        texts = itertools.chain(self._evaluated(), (text for file in self.against for text in all_texts(file)))
-        return LeakIndex(texts, [tuple(row.get(name, "") for name in self.fields) for row in background])
-
-    def _evaluated(self) -> Iterator[tuple[str, Texts]]:
-        for prepared in self.evaluation:
-            ours = [name for name in self.fields if name in prepared.table.columns]
-            for row in prepared.table:
-                values = [row[name] for name in ours] if ours else [v for k, v in row.items() if k not in ("id", TURNS)]
-                yield row["id"], tuple(value or "" for value in values)
+        rows = (
+            (row["id"], tuple(row[name] or "" for name in names))
+            for prepared in self.evaluation
+            for names in [compared(self.fields, [c for c in prepared.table.columns if c not in ("id", TURNS)])]
+            for row in prepared.table
+        )
+        return itertools.chain(rows, (text for file in self.against for text in all_texts(file)))
 
     def _drop_near(self, path: Path, similarity: float) -> None:
         table, kept = Table(path), path.with_suffix(".kept")
@@ -237,8 +231,3 @@ def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
         for number, record in part.read({"text"}):
             if not isinstance(record, BadRow):
                 yield from ((f"{part.name}:{number}", (text,)) for text in texts_in(dict(record)))
-
-
-def _chunks(rows: Iterator[tuple[str, dict[str, str]]]) -> Iterator[list[tuple[str, dict[str, str]]]]:
-    while chunk := list(itertools.islice(rows, _CHUNK)):
-        yield chunk

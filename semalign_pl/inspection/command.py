@@ -116,13 +116,11 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
     """
     from rich.console import Console
 
+    from semalign_pl.data.prepare import Request
     from semalign_pl.inspection.inspect import inspect
     from semalign_pl.inspection.page import write_page
-    from semalign_pl.inspection.progress import progress
-    from semalign_pl.inspection.rows import Corpus
     from semalign_pl.inspection.table import prepared, tables
     from semalign_pl.inspection.tokens import TokenCounter
-    from semalign_pl.languages import get_language
     from semalign_pl.quiet import quieten
 
     quieten()
@@ -131,19 +129,17 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         columns = mapping("--columns", options.columns) if options.columns else {}
         names = list(columns) or None
         languages = mapping("--languages", options.languages, names) if options.languages else {}
-        files, model = [Corpus(file, columns) for file in options.files], options.model
+        files, model = [Request(file, columns, languages=languages) for file in options.files], options.model
     else:
         from semalign_pl.inspection.recipe import read_recipe
 
         read = read_recipe(recipe)
-        files, languages, model = read.files, read.languages, options.model or read.base
+        files, model = read.files, options.model or read.base
         limits, data = limits or read.limits, read.data
     if options.out.is_file():
         raise ValueError(f"--out: {options.out} is a file; give a folder")
-    known = {field: get_language(code) for field, code in languages.items()}
     tokens = TokenCounter(model) if model else None
-    with progress() as advance:
-        result, counted = inspect(files, known, tokens, limits or LIMITS, advance=advance)
+    result, counted = inspect(files, tokens, limits or LIMITS)
     result["preparation"] = None
     if data is not None:
         from semalign_pl.inspection.recipe import preparation

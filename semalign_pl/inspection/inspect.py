@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.inspection.duplicates import as_array, largest_groups, repeats
+import numpy as np
+
+from semalign_pl.data.conversation import Conversation, holds_turns
+from semalign_pl.data.judge import HEAD, Judge, chunks
+from semalign_pl.data.prepare import Request
+from semalign_pl.data.progress import counted
+from semalign_pl.inspection.duplicates import largest_groups, repeats
 from semalign_pl.inspection.guess import guess_language
 from semalign_pl.inspection.leaks import Counted, leakage
 from semalign_pl.inspection.measure import Column, Measure, share
 from semalign_pl.inspection.rows import (
-    Bad,
+    PEEKED,
+    Account,
     Corpus,
-    batches,
     check_columns,
     column_names,
+    fields_of,
     peek,
     pick,
+    rows,
     share_of_text,
     text_columns,
 )
 from semalign_pl.inspection.tokens import TokenCounter
-from semalign_pl.languages import LanguageProfile
+from semalign_pl.languages import get_language
 
 SAMPLES = 10
 DUPLICATES = 5
 """Groups of equal rows shown, and places named of each."""
-Advance = Callable[[str, int], None]
 
 
 def inspect(
-    files: Sequence[Corpus],
-    languages: Mapping[str, LanguageProfile | None],
-    tokens: TokenCounter | None,
-    limits: Sequence[int],
-    seed: int = 0,
-    advance: Advance = lambda _, __: None,
+    files: Sequence[Request], tokens: TokenCounter | None, limits: Sequence[int], seed: int = 0
 ) -> tuple[dict[str, Any], list[Counted]]:
     """Count some files.
 
     Args:
-        files: Their columns are guessed where none are named.
-        languages: Of fields; those of others are guessed.
+        files: What to read of each; columns and languages that are not named are guessed.
         tokens: Of the model, if any.
         limits: In tokens.
         seed: Draws the samples.
-        advance: Told what is being done and how many rows of it are new.
 
     Returns:
         The numbers and, for the histograms, the counts themselves.
@@ -56,24 +57,25 @@ def inspect(
         ValueError: If a file cannot be read or has no text.
     """
     names = short_names([file.source for file in files])
-    counted, results = [], []
+    measured, results = [], []
     for name, file in zip(names, files, strict=True):
-        corpus, columns, left_out = _columns(file, languages, tokens)
-        measure, bad = Measure(columns, SAMPLES, seed), Bad()
-        for ids, rows in batches(corpus, bad):
-            measure.add(ids, rows)
-            advance(f"counting {name}", len(rows))
-        counted.append(Counted(corpus, measure))
+        corpus, columns, left_out = _columns(file, tokens)
+        measure, account = Measure(columns, SAMPLES, seed), Account()
+        stream = counted(rows(corpus, account), f"counting {name}")
+        head = list(itertools.islice(stream, HEAD))
+        judge = Judge.of(corpus.cleaner, corpus.request.fields, head)
+        for chunk in chunks(itertools.chain(head, stream)):
+            measure.add(chunk, judge(chunk))
+        measured.append(Counted(corpus, measure))
         results.append(
-            {"name": name, **_result(counted[-1], bad, limits), "left_out": left_out, "doubt": doubt(left_out)}
+            {"name": name, **_result(measured[-1], account, limits), "left_out": left_out, "doubt": doubt(left_out)}
         )
-    leaks = leakage(counted, lambda rows: advance("comparing files", rows))
     return {
         "model": tokens.model if tokens else None,
         "limits": list(limits),
         "files": results,
-        "leakage": [{**leak, "of": names[leak["of"]], "in": names[leak["in"]]} for leak in leaks],
-    }, counted
+        "leakage": [{**leak, "of": names[leak["of"]], "in": names[leak["in"]]} for leak in leakage(measured)],
+    }, measured
 
 
 def short_names(sources: Sequence[str]) -> list[str]:
@@ -94,38 +96,58 @@ def doubt(names: Iterable[str]) -> str | None:
     return f"a column is called {number}: the first line was read as a header, and seems to be a row; give the file one"
 
 
-def _columns(
-    file: Corpus, languages: Mapping[str, LanguageProfile | None], tokens: TokenCounter | None
-) -> tuple[Corpus, dict[str, Column], dict[str, float]]:
-    """What to read of a file, in which language each column is, and of the columns left out the share that is text."""
+def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[str, Column], dict[str, float]]:
+    """What to read of a file, the columns to count, and of the columns left out the share that is text."""
     records = peek(file)
-    if file.columns:
+    if not file.columns and holds_turns(records[0]):
+        task = Conversation()
+        wanted, chat = task.wanted("test", {}), task.chat("test")
+        file = replace(file, columns=wanted, optional=task.optional, fields=task.fields, chat=chat)
+    guessed = not file.columns
+    if not guessed:
         check_columns(file.source, records, [c for field, c in file.columns.items() if field not in file.optional])
-        named = dict(file.columns)
-    else:
-        named = {name: name for name in text_columns(file.source, records)}
-    columns = {}
+    named = dict(file.columns) or {name: name for name in text_columns(file.source, records)}
+    others = {name: share_of_text(records, name) for name in column_names(records) if name not in named.values()}
+    if file.chat or not set(named.values()) <= set(column_names(records)):  # what records hold is not yet text
+        named = {field: named.get(field, field) for field in fields_of(file)}
+        records = [
+            {named[field]: text for field, text in row.items()}
+            for _, row in itertools.islice(rows(Corpus(file)), PEEKED)
+        ]
+    columns, languages = {}, {}
     for field, column in named.items():
         texts = [text for record in records if isinstance(text := record.get(column), str)]
-        language = languages[field] if field in languages else guess_language(column, texts)
+        code = file.languages.get(field)
+        language = get_language(code) if code else guess_language(column, texts)
         columns[field] = Column(column, language, tokens)
-    others = {name: share_of_text(records, name) for name in column_names(records) if name not in named.values()}
-    return replace(file, columns=named), columns, others
+        if language:
+            languages[field] = code or language.code
+    if file.fields:  # of a recipe: its task says what is compared, and in which languages
+        fields = tuple(field for field in file.fields if field in named)
+        return Corpus(replace(file, fields=fields)), columns, others
+    # Two columns in two languages are what a translation is trained on, which compares their lengths, too.
+    pair = (*named,) if len(named) == 2 and len({*languages.values()}) == 2 else None
+    made = replace(file, columns=named, fields=tuple(named), languages=languages, pair=pair)
+    return Corpus(made, guessed), columns, others
 
 
-def _result(file: Counted, bad: Bad, limits: Sequence[int]) -> dict[str, Any]:
-    measure, dropped = file.measure, sum(bad.reasons.values())
-    prints = as_array(measure.fingerprints)
-    groups = largest_groups(prints, DUPLICATES, DUPLICATES)
+def _result(file: Counted, account: Account, limits: Sequence[int]) -> dict[str, Any]:
+    measure, counts = file.measure, account.counts
+    judged = np.flatnonzero(measure.keys)
+    keys = measure.keys[judged]
+    groups = [(times, judged[places].tolist()) for times, places in largest_groups(keys, DUPLICATES, DUPLICATES)]
     shown = pick(file.corpus, [place for _, places in groups for place in places])
     return {
-        "file": file.corpus.source,
-        "read": measure.rows + dropped,
+        "file": file.corpus.request.source,
+        "lines": counts.lines,
+        **{name: getattr(counts, name) for name in ("blank", "header", "continued", "skipped")},
+        "read": counts.good + counts.bad,
         "good": measure.rows,
-        "bad": {"rows": dropped, "reasons": dict(bad.reasons.most_common()), "first": bad.first},
+        "empty": account.empty,
+        "bad": {"rows": counts.bad, "reasons": dict(account.reasons.most_common()), "first": account.first},
         "columns": {field: column.result(limits) for field, column in measure.columns.items()},
         "duplicates": {
-            "rows": (repeated := repeats(prints)),
+            "rows": (repeated := repeats(keys)),
             "share": share(repeated, measure.rows),
             "examples": [
                 {"times": times, "ids": [shown[place][0] for place in places], "row": shown[places[0]][1]}

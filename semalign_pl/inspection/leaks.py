@@ -1,21 +1,27 @@
-"""Rows that two of the given files have in common."""
+"""Rows that two of the given files have in common, by the definitions that preparation drops leaks by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
 from typing import Any
 
-from semalign_pl.data.leakage import Leak, LeakIndex
-from semalign_pl.inspection.duplicates import as_array, first_places, shared
+import numpy as np
+from numpy.typing import NDArray
+
+from semalign_pl.data.hashes import row_hashes
+from semalign_pl.data.judge import HEAD, Judge, chunks, compared
+from semalign_pl.data.leakage import Leak
+from semalign_pl.data.progress import counted
 from semalign_pl.inspection.measure import Measure, share
-from semalign_pl.inspection.rows import Corpus, batches, pick, rows
+from semalign_pl.inspection.rows import Corpus, pick, rows
 
 INDEXED_ROWS = 20_000
 """Near ones are looked for only where one file is no longer than this: its text is held meanwhile."""
-BACKGROUND_ROWS = 10_000
 EXAMPLES = 5
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -26,87 +32,107 @@ class Counted:
     measure: Measure
 
 
-def leakage(files: Sequence[Counted], advance: Callable[[int], None] = lambda _: None) -> list[dict[str, Any]]:
-    """What each pair of files has in common: which rows of the shorter one, the later of equals, the other has too.
+def leakage(files: Sequence[Counted]) -> list[dict[str, Any]]:
+    """For each pair of files, the rows that they have in common: the longer one as training, the other as evaluation.
 
     Args:
-        files: In the user's order.
-        advance: Told how many rows have been compared.
+        files: In the user's order; of two equally long ones the first is training.
 
     Returns:
-        A dictionary for each pair with a field in common, ``of`` and ``in`` counting from 0.
+        A dictionary for each pair, ``of`` (evaluation) and ``in`` (training) counting from 0.
     """
     found = []
-    for pair in combinations(range(len(files)), 2):
+    for pair in itertools.combinations(range(len(files)), 2):
         b, a = sorted(pair, key=lambda i: (files[i].measure.rows, -i))
-        if fields := [field for field in files[a].measure.columns if field in files[b].measure.columns]:
-            found.append({"of": b, "in": a, "fields": fields, **_common(files[a], files[b], fields, advance)})
+        fields = compared(files[a].corpus.request.fields, files[b].measure.columns)
+        found.append({"of": b, "in": a, "fields": fields, **_common(files[a], files[b], fields)})
     return found
 
 
-def _common(one: Counted, other: Counted, fields: Sequence[str], advance: Callable[[int], None]) -> dict[str, Any]:
-    total = other.measure.rows
-    places = {field: _places(one, other, field) for field in fields}
-    whole = None
-    if set(one.measure.columns) == set(other.measure.columns):
-        equal = shared(as_array(other.measure.fingerprints), as_array(one.measure.fingerprints))
-        whole = {"rows": len(equal), "share": share(len(equal), total)}
-    exact = {place for at in places.values() for place in at}
-    near = None
+def _common(train: Counted, other: Counted, fields: Sequence[str]) -> dict[str, Any]:
+    total, ours = other.measure.rows, list(train.corpus.request.fields)
+    used = train.measure.keys != 0  # rows that a filter drops leak nothing
+    held, there = _texts(other, fields), _texts(train, ours)
+    whole, whole_there = np.zeros(total, bool), np.zeros(len(used), bool)
+    if comparable := ours == list(fields):
+        rows_held, rows_there = row_hashes(held.hashes), row_hashes(there.hashes)
+        whole = np.isin(rows_held, rows_there[used])
+        whole_there = np.isin(rows_there, rows_held)
+    same = held.long & np.isin(held.hashes, there.hashes[there.long & used[:, None]])
+    columns = {field: same[:, i] | whole for i, field in enumerate(fields)}
+    exact = same.any(1) | whole
+    dropped = used & (whole_there | (there.long & np.isin(there.hashes, held.hashes[held.long])).any(1))
+    near, leaking = None, int(dropped.sum())
     if total <= INDEXED_ROWS:
-        leaks = {at: leak for at, leak in _near(one, other, fields, advance).items() if at not in exact}
-        near = {"rows": len(leaks), "share": share(len(leaks), total), "examples": _near_examples(one, other, leaks)}
+        leaks = _leaks(train, other, fields)
+        leaking = len(leaks)
+        best: dict[int, tuple[int, Leak]] = {}
+        for place, leak in leaks:
+            at = int(leak.id)
+            if not exact[at] and (at not in best or leak.similarity > best[at][1].similarity):
+                best[at] = (place, leak)
+        near = {**_amount(len(best), total), "examples": _near_examples(train, other, best)}
     return {
-        "rows": whole,
-        "columns": {field: {"rows": len(at), "share": share(len(at), total)} for field, at in places.items()},
-        "examples": _examples(one, other, places),
+        "rows": _amount(int(whole.sum()), total) if comparable else None,
+        "columns": {field: _amount(int(mask.sum()), total) for field, mask in columns.items()},
+        "examples": _examples(train, other, columns),
         "near": near,
+        "dropped": _amount(leaking, train.measure.rows),
     }
 
 
-def _places(one: Counted, other: Counted, field: str) -> list[int]:
-    mine, theirs = (as_array(x.measure.columns[field].fingerprints) for x in (one, other))
-    return shared(theirs, mine).tolist()
+def _amount(rows: int, total: int) -> dict[str, Any]:
+    return {"rows": rows, "share": share(rows, total)}
 
 
-def _examples(one: Counted, other: Counted, places: dict[str, list[int]]) -> list[dict[str, Any]]:
-    """The first texts in common, and where each stands."""
-    wanted = [(field, place) for field, at in places.items() for place in at[:EXAMPLES]][:EXAMPLES]
-    first = []
+@dataclass(frozen=True)
+class _Texts:
+    """Hashes of texts, and which are long enough to be a leak by themselves; both ``(rows, fields)``."""
+
+    hashes: NDArray[np.uint64]
+    long: Mask
+
+
+def _texts(file: Counted, fields: Sequence[str]) -> _Texts:
+    columns = [file.measure.columns[field] for field in fields]
+    return _Texts(np.stack([c.hashes for c in columns], 1), np.stack([c.long for c in columns], 1))
+
+
+def _examples(train: Counted, other: Counted, columns: dict[str, Mask]) -> list[dict[str, Any]]:
+    """The first texts in common, and where in the training file each occurs first."""
+    wanted = [(field, int(at)) for field, mask in columns.items() for at in np.flatnonzero(mask)[:EXAMPLES]][:EXAMPLES]
+    first, used = [], train.measure.keys != 0
     for field, place in wanted:
-        mine, theirs = (as_array(x.measure.columns[field].fingerprints) for x in (one, other))
-        first += first_places(mine, theirs[[place]].tolist())
-    texts, there = pick(other.corpus, [place for _, place in wanted]), pick(one.corpus, first)
+        text = other.measure.columns[field].hashes[place]
+        places = [
+            np.flatnonzero(used & (train.measure.columns[name].hashes == text)) for name in train.corpus.request.fields
+        ]
+        first.append(int(min(at[0] for at in places if len(at))))
+    texts, there = pick(other.corpus, [place for _, place in wanted]), pick(train.corpus, first)
     return [
         {"field": field, "of": texts[place][0], "in": there[at][0], "text": texts[place][1][field]}
         for (field, place), at in zip(wanted, first, strict=True)
     ]
 
 
-def _near(
-    one: Counted, other: Counted, fields: Sequence[str], advance: Callable[[int], None]
-) -> dict[int, tuple[int, Leak]]:
-    """The other's rows that the first one repeats: by place, where it does so most and the leak."""
-
-    def texts(row: dict[str, str]) -> tuple[str, ...]:
-        return tuple(row[field] for field in fields)
-
-    evaluation = ((str(place), texts(row)) for place, (_, row) in enumerate(rows(other.corpus)))
-    background = [texts(row) for _, row in islice(rows(one.corpus), BACKGROUND_ROWS)]
-    index, found, place = LeakIndex(evaluation, background), {}, 0
-    for _, batch in batches(one.corpus, size=4096):
-        for leak in index.find([texts(row) for row in batch]):
-            if leak and (int(leak.id) not in found or leak.similarity > found[int(leak.id)][1].similarity):
-                found[int(leak.id)] = (place, leak)
-            place += 1
-        advance(len(batch))
-    return found
+def _leaks(train: Counted, other: Counted, fields: Sequence[str]) -> list[tuple[int, Leak]]:
+    """Training rows that preparation drops as leaks, by place; a leak's id is the place of the evaluation row."""
+    normal = other.corpus.cleaner.normal
+    evaluation = (
+        (str(place), tuple(row[field] for field in fields))
+        for place, row in enumerate(normal(row) for _, row in rows(other.corpus))
+    )
+    stream = counted(rows(train.corpus), "comparing files")
+    head = list(itertools.islice(stream, HEAD))
+    judge = Judge.of(train.corpus.cleaner, train.corpus.request.fields, head, evaluation)
+    judged = itertools.chain.from_iterable(map(judge, chunks(itertools.chain(head, stream))))
+    return [(place, row.leak) for place, row in enumerate(judged) if row.leak is not None]
 
 
-def _near_examples(one: Counted, other: Counted, leaks: dict[int, tuple[int, Leak]]) -> list[dict[str, Any]]:
+def _near_examples(train: Counted, other: Counted, leaks: dict[int, tuple[int, Leak]]) -> list[dict[str, Any]]:
     """The most similar ones."""
     closest = sorted(leaks.items(), key=lambda item: -item[1][1].similarity)[:EXAMPLES]
-    texts, there = pick(other.corpus, [at for at, _ in closest]), pick(one.corpus, [at for _, (at, _) in closest])
+    texts, there = pick(other.corpus, [at for at, _ in closest]), pick(train.corpus, [at for _, (at, _) in closest])
     return [
         {
             "of": texts[place][0],

@@ -1,4 +1,4 @@
-"""Counts of one file, batch by batch: nothing is kept of a row but its lengths and fingerprints."""
+"""Counts of one file, chunk by chunk: nothing is kept of a row but its lengths and hashes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semalign_pl.inspection.duplicates import as_array, fingerprint, key, repeats
+import numpy as np
+from numpy.typing import NDArray
+
+from semalign_pl.data.hashes import hash64
+from semalign_pl.data.judge import Judged, Rows
+from semalign_pl.data.leakage import is_long, letters
+from semalign_pl.inspection.duplicates import Hashes, as_array, repeats
 from semalign_pl.inspection.lengths import Lengths
 from semalign_pl.inspection.scripts import script_mix
 from semalign_pl.inspection.tokens import TokenCounter
@@ -30,7 +36,8 @@ class Column:
     def __init__(self, name: str, language: LanguageProfile | None, tokens: TokenCounter | None) -> None:
         self.name, self.language, self.tokens = name, language, tokens
         self.characters, self.units, self.token_lengths = Lengths(), Lengths(), Lengths()
-        self.fingerprints: array[int] = array("Q")
+        self._hashes: array[int] = array("Q")
+        self._long = bytearray()
         self._segment = (language or get_language("en")).segment
         self._seen: Counter[str] = Counter()
         self._ids: Counter[int] = Counter()
@@ -41,11 +48,22 @@ class Column:
         """What ``units`` counts."""
         return self.language.unit if self.language else "word"
 
-    def add(self, texts: Sequence[str]) -> list[str]:
+    @property
+    def hashes(self) -> Hashes:
+        """Of each text the hash of its letters in normal form, by which equal ones are known: ``(rows,)``."""
+        return as_array(self._hashes)
+
+    @property
+    def long(self) -> NDArray[np.bool_]:
+        """Texts that are long enough to be a leak by themselves: ``(rows,)``."""
+        return np.frombuffer(bytes(self._long), dtype=np.bool_)
+
+    def add(self, texts: Sequence[str], normal: Sequence[str]) -> None:
         """Count some texts.
 
-        Returns:
-            Their keys, by which equal ones are found.
+        Args:
+            texts: As in the file.
+            normal: The same in normal form.
         """
         self.characters.add(map(len, texts))
         self.units.add(len(self._segment(text)) for text in texts)
@@ -58,9 +76,9 @@ class Column:
             self.token_lengths.add(map(len, encoded))
             for ids in encoded:
                 self._ids.update(ids)
-        keys = [key(text) for text in texts]
-        self.fingerprints.extend(map(fingerprint, keys))
-        return keys
+        for text in map(letters, normal):
+            self._hashes.append(hash64(text))
+            self._long.append(is_long(text))
 
     def result(self, limits: Sequence[int]) -> dict[str, Any]:
         """The numbers.
@@ -68,7 +86,7 @@ class Column:
         Args:
             limits: In tokens.
         """
-        rows, repeated = len(self.fingerprints), repeats(as_array(self.fingerprints))
+        rows, repeated = len(self._hashes), repeats(self.hashes)
         numbers: dict[str, Any] = {
             "column": self.name,
             "language": self.language.code if self.language else UNKNOWN,
@@ -103,23 +121,34 @@ class Measure:
 
     def __init__(self, columns: Mapping[str, Column], samples: int, seed: int) -> None:
         self.columns = dict(columns)
-        self.fingerprints: array[int] = array("Q")
+        self._keys: array[int] = array("Q")
         self.sampled: list[tuple[int, str, dict[str, str]]] = []
         self._samples, self._random = samples, random.Random(seed)
 
     @property
     def rows(self) -> int:
         """How many rows were counted."""
-        return len(self.fingerprints)
+        return len(self._keys)
 
-    def add(self, ids: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-        """Count some rows."""
-        keys = [column.add([row[field] for row in rows]) for field, column in self.columns.items()]
-        for place, (id, row) in enumerate(zip(ids, rows, strict=True), self.rows):
+    @property
+    def keys(self) -> Hashes:
+        """By which preparation knows duplicates; 0 for rows that it drops before it looks for them: ``(rows,)``."""
+        return as_array(self._keys)
+
+    def add(self, rows: Rows, judged: Sequence[Judged]) -> None:
+        """Count some rows.
+
+        Args:
+            rows: As in the file.
+            judged: What preparation says of each.
+        """
+        for field, column in self.columns.items():
+            column.add([row[field] for _, row in rows], [one.row[field] for one in judged])
+        for place, (id, row) in enumerate(rows, self.rows):
             at = place if place < self._samples else self._random.randrange(place + 1)
             if at < self._samples:
                 self.sampled[at : at + 1] = [(place, id, dict(row))]
-        self.fingerprints.extend(fingerprint(*texts) for texts in zip(*keys, strict=True))
+        self._keys.extend(one.key or 0 for one in judged)
 
 
 def share(part: float, whole: float) -> float:

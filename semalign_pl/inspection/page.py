@@ -46,6 +46,7 @@ def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]
         properties=table.properties,
         prepared=table.prepared,
         remarks=table.remarks,
+        lines_read=table.lines_read,
         rows_read=table.rows_read,
         percent=table.percent,
         amount=table.amount,

@@ -9,7 +9,7 @@ from typing import Any
 
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.inspection.rows import Corpus
+from semalign_pl.data.prepare import Request
 
 
 class _Parsed(SemAlignCLI):
@@ -26,14 +26,12 @@ class Recipe:
     Attributes:
         data: Its data module.
         files: Training first, then validation and test.
-        languages: What the tasks say of fields.
         base: The model, for its tokenizer.
         limits: In tokens: the longest prompt and completion.
     """
 
     data: CorpusDataModule
-    files: list[Corpus]
-    languages: dict[str, str]
+    files: list[Request]
     base: str
     limits: list[int]
 
@@ -54,17 +52,11 @@ def read_recipe(args: Sequence[str]) -> Recipe:
     made: Any = instantiate(Namespace(data=cli.config.data))
     data: Any = made.data
     model = cli.config.model.init_args
-    files, languages = [], {}
-    for part, corpora in data.corpora.items():
-        for corpus in corpora:
-            task = corpus.task or data.task
-            columns = task.wanted(part, data.columns if corpus.columns is None else corpus.columns)
-            files.append(Corpus(corpus.path, columns, corpus.split or part, corpus.where or {}, task.optional))
-            languages |= getattr(task, "languages", {task.fields[-1]: task.target_language})
+    files = [data.request(part, corpus) for part, corpora in data.corpora.items() for corpus in corpora]
     if not files:
         raise ValueError("--config: the recipe names no corpus; set data.init_args.train, validation or test")
     longest = {model.get(name) for name in ("max_prompt_tokens", "max_new_tokens")} - {None}
-    return Recipe(data, files, languages, model.base, sorted(longest))
+    return Recipe(data, files, model.base, sorted(longest))
 
 
 def preparation(data: CorpusDataModule) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Rows of a corpus as they are counted: its columns of text, the rows that have it, and those that cannot be used."""
+"""Rows of a corpus as they are counted: its columns of text, the rows that have it, and what became of every line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import difflib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import regex
 
-from semalign_pl.data.formats import BadRow, parts
+from semalign_pl.data.conversation import TURNS
+from semalign_pl.data.formats import BadRow, Counts, parts, top_column
 from semalign_pl.data.formats.record import stem_suffix
+from semalign_pl.data.preparation import Cleaner, Preparation
+from semalign_pl.data.prepare import Request
 from semalign_pl.data.sources import stream
 
 PEEKED = 1000
@@ -33,37 +36,41 @@ _LETTER = regex.compile(r"\p{L}")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A file, what to read of it, and which of its rows.
+    """A file as it is counted.
 
     Attributes:
-        source: As the user named it.
-        columns: The file's column of each field.
-        split: Of a hub dataset.
-        where: Columns and the values that rows must have to be read.
-        optional: Fields that may be empty or missing.
+        request: What to read of it, and how it would be prepared.
+        guessed: Nobody named its columns, so that a row need not fill all of them.
     """
 
-    source: str
-    columns: Mapping[str, str]
-    split: str = "train"
-    where: Mapping[str, Any] = field(default_factory=dict)
-    optional: frozenset[str] = frozenset()
+    request: Request
+    guessed: bool = False
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """Normal form and filters of ``prepare: {}``, or of the recipe's own settings."""
+        settings = replace(self.request.prepare or Preparation(), duplicates=True)
+        return Cleaner.of(settings, self.request.languages, self.request.pair)
 
 
 @dataclass
-class Bad:
-    """Rows that cannot be used.
+class Account:
+    """What became of every line of a file; rows with an empty cell in a guessed column are ``empty``, not good.
 
     Attributes:
-        reasons: How many by reason.
+        counts: Lines by what they are, where rows with an empty cell are among the good.
+        empty: How many those are.
+        reasons: Bad rows by reason.
         first: What is wrong with the first of them, in full.
     """
 
+    counts: Counts = field(default_factory=Counts)
+    empty: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[str] = field(default_factory=list)
 
     def add(self, row: BadRow) -> None:
-        """Count one."""
+        """Count a bad row."""
         _, _, fault = row.message.partition(f":{row.number}: ")
         reason = _DETAIL.split(fault or row.message)[0]
         self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS else "other"] += 1
@@ -71,7 +78,7 @@ class Bad:
             self.first.append(row.message)
 
 
-def peek(corpus: Corpus) -> list[Mapping[str, Any]]:
+def peek(request: Request) -> list[Mapping[str, Any]]:
     """The first good records, with all their columns.
 
     Raises:
@@ -80,7 +87,7 @@ def peek(corpus: Corpus) -> list[Mapping[str, Any]]:
     records: list[Mapping[str, Any]] = []
     fault = None
     try:
-        for record in itertools.islice(_records(corpus), LOOKED_AT):
+        for record in itertools.islice(_records(request), LOOKED_AT):
             if isinstance(record, BadRow):
                 fault = fault or record.message
             else:
@@ -88,18 +95,18 @@ def peek(corpus: Corpus) -> list[Mapping[str, Any]]:
                 if len(records) == PEEKED:
                     break
     except OSError as error:
-        raise ValueError(f"{corpus.source}: cannot be read ({error.strerror}); check its path") from error
+        raise ValueError(f"{request.source}: cannot be read ({error.strerror}); check its path") from error
     if not records:
-        none = f"{corpus.source}: no rows in it; check that it was written to the end, or give another file"
+        none = f"{request.source}: no rows in it; check that it was written to the end, or give another file"
         raise ValueError(fault or none)
     return records
 
 
-def _records(corpus: Corpus) -> Iterator[Mapping[str, Any] | BadRow]:
-    for part in parts(corpus.source, corpus.split):
+def _records(request: Request) -> Iterator[Mapping[str, Any] | BadRow]:
+    for part in parts(request.source, request.split, request.quoting):
         # A plain text file calls its one column as one wants it; a Parquet file would leave out all others.
         plain = any(stem_suffix(file) == ".txt" for file in part.files)
-        for _, record in part.read(set(corpus.columns.values()) or ({"text"} if plain else {"\0"})):
+        for _, record in part.read(set(request.columns.values()) or ({"text"} if plain else {"\0"})):
             yield record
 
 
@@ -140,37 +147,42 @@ def check_columns(source: str, records: Sequence[Mapping[str, Any]], columns: It
     """
     names = column_names(records)
     for column in columns:
-        if column not in names:
+        if top_column(names, column) is None:
             near = difflib.get_close_matches(column, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"--columns: {source} has no column {column!r}; its columns are {', '.join(names)}{hint}")
 
 
-def rows(corpus: Corpus, bad: Bad | None = None) -> Iterator[tuple[str, dict[str, str]]]:
-    """Id and texts of each row that can be used; the others are counted.
+def rows(corpus: Corpus, account: Account | None = None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Id and texts of each good row; the others are counted.
 
     Args:
         corpus: What to read.
-        bad: Where to count.
+        account: Where to count.
     """
-    for id, row in stream(corpus.source, corpus.columns, corpus.split, corpus.where, corpus.optional):
-        if not isinstance(row, BadRow):
-            yield id, {name: row.get(name, "") for name in corpus.columns}
-        elif bad:
-            bad.add(row)
+    request, account = corpus.request, account or Account()
+    optional = request.columns if corpus.guessed else request.optional
+    named = (request.source, request.columns, request.split, request.where, optional, request.quoting)
+    fields = fields_of(request)
+    for id, row in stream(*named, counts=account.counts, chat=request.chat):
+        if isinstance(row, BadRow):
+            account.add(row)
+        elif corpus.guessed and len(row) < len(request.columns):
+            account.empty += 1
+        else:
+            yield id, {name: row.get(name, "") for name in fields}
 
 
-def batches(
-    corpus: Corpus, bad: Bad | None = None, size: int = 1024
-) -> Iterator[tuple[list[str], list[dict[str, str]]]]:
-    """The rows in batches: ids and texts."""
-    stream = rows(corpus, bad)
-    while batch := list(itertools.islice(stream, size)):
-        yield [name for name, _ in batch], [row for _, row in batch]
+def fields_of(request: Request) -> list[str]:
+    """The texts of a row: its columns; of a conversation the prompt, the completion and what is read beside them."""
+    if request.chat is None:
+        return list(request.columns)
+    beside = (name for name in request.columns if name not in request.optional)
+    return [*(name for name in request.chat.columns if name != TURNS), *beside]
 
 
 def pick(corpus: Corpus, places: Iterable[int]) -> dict[int, tuple[str, dict[str, str]]]:
-    """The rows that stand at some places among those that can be used.
+    """The good rows at some places among the good ones.
 
     Args:
         corpus: What to read, again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from semalign_pl.data.cache import counts
 from semalign_pl.inspection.rows import FILLED
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 DETAILED_FILES = 8
 """With more files than these each gets one line; the page has the rest."""
 COLUMNS_A_TABLE = 3
+_COUNTED = ("lines", "read", "good", "empty")
 LENGTHS = ("p5", "p50", "p95", "p99", "max")
 Numbers = Mapping[str, Any]
 
@@ -70,11 +72,22 @@ def properties(column: Numbers) -> list[tuple[str, str]]:
 
 
 def rows_read(file: Numbers) -> str:
-    """The account of a file's rows: read = good + bad; and how many of the good ones repeat an earlier one."""
+    """What became of a file's rows: read = good + empty + bad; how many good ones preparation drops as repeated."""
     bad = file["bad"]
     reasons = "; ".join(f"{count:,} {reason}" for reason, count in bad["reasons"].items())
-    account = f"{file['read']:,} read = {file['good']:,} good + {bad['rows']:,} bad{f' ({reasons})' if reasons else ''}"
-    return f"{account}; repeated rows: {amount(file['duplicates'])}"
+    rows = [
+        f"{file['read']:,} read = {file['good']:,} good",
+        *([f"{file['empty']:,} empty (no text in a column)"] if file["empty"] else []),
+        f"{bad['rows']:,} bad{f' ({reasons})' if reasons else ''}",
+    ]
+    return f"{' + '.join(rows)}; repeated rows: {amount(file['duplicates'])}"
+
+
+def lines_read(file: Numbers) -> str:
+    """What became of a file's lines: lines = good + bad + blank + …; what there is none of is left out, but for bad."""
+    parts = {name: file[name] for name in ("empty", "skipped", "blank", "header", "continued") if file[name]}
+    counts = {"good": file["good"], "bad": file["bad"]["rows"], **parts}
+    return f"{file['lines']:,} lines = {' + '.join(f'{count:,} {name}' for name, count in counts.items())}"
 
 
 def percent(part: float | None) -> str:
@@ -123,7 +136,7 @@ def _of_file(file: Numbers) -> list[Table]:
             shown = [f"{numbers[name]:,}" for name in (*LENGTHS, "total")]
             table.add_row(*map(Text, names), measure, *shown)
             names = ["", ""]
-    table.caption = Text("\n".join([rows_read(file), *remarks(file)]))
+    table.caption = Text("\n".join([rows_read(file), lines_read(file), *remarks(file)]))
     return [table, *_properties(file)]
 
 
@@ -140,10 +153,9 @@ def prepared(report: Numbers) -> str:
     """What preparation did to one corpus of a recipe."""
     if "error" in report:
         return f"preparing {report['part']} stops: {report['error']}"
-    dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in report["dropped"].items())
-    account = f"prepared {report['part']} {report['source']}: {report['read']:,} read = {report['kept']:,} kept"
-    return f"{account} + {report['read'] - report['kept']:,} dropped" + (
-        f" ({dropped}; listed in {report['listed_in']})" if dropped else ""
+    rows = f"prepared {report['part']} {report['source']}: {report['read']:,} read = {report['kept']:,} kept"
+    return f"{rows} + {report['read'] - report['kept']:,} dropped" + (
+        f" ({counts(report['dropped'])}; listed in {report['listed_in']})" if report["dropped"] else ""
     )
 
 
@@ -170,7 +182,7 @@ def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
 
     table = _table("files")
     table.add_column("file")
-    for name in ("read", "good", "bad", "repeated"):
+    for name in ("lines", "read", "good", "empty", "bad", "repeated"):
         table.add_column(name, justify="right")
     if with_columns:
         table.add_column("columns: language, median length")
@@ -180,12 +192,12 @@ def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
             + (f" = {c['tokens']['p50']:,} tokens" if c["tokens"] else "")
             for field, c in file["columns"].items()
         )
-        numbers = (file["read"], file["good"], file["bad"]["rows"], file["duplicates"]["rows"])
+        numbers = (*(file[key] for key in _COUNTED), file["bad"]["rows"], file["duplicates"]["rows"])
         table.add_row(
             Text(file["name"]), *(f"{number:,}" for number in numbers), *([Text(columns)] if with_columns else [])
         )
     table.add_section()
-    sums = [sum(file[key] for file in files) for key in ("read", "good")]
+    sums = [sum(file[key] for file in files) for key in _COUNTED]
     sums += [sum(file[key]["rows"] for file in files) for key in ("bad", "duplicates")]
     table.add_row("all", *(f"{number:,}" for number in sums))
     return table
@@ -198,14 +210,14 @@ def common(leakage: Sequence[Numbers]) -> Table:
     table = _table("rows in common")
     for name in ("of", "in"):
         table.add_column(name)
-    for name in ("whole row", "a text of it", "nearly"):
+    for name in ("whole row", "a text of it", "nearly", "dropped from there"):
         table.add_column(name, justify="right")
     found = [pair for pair in leakage if leaks(pair)]
     for pair in found:
         texts = ", ".join(f"{name} {amount(found)}" for name, found in pair["columns"].items() if found["rows"]) or "0"
         near = "not looked for" if pair["near"] is None else amount(pair["near"])
         whole = "–" if pair["rows"] is None else amount(pair["rows"])
-        table.add_row(Text(pair["of"]), Text(pair["in"]), whole, texts, near)
+        table.add_row(Text(pair["of"]), Text(pair["in"]), whole, texts, near, amount(pair["dropped"]))
     table.caption = Text(pairs_note(leakage))
     return table
 

@@ -13,6 +13,7 @@ from typing import Any
 import regex
 import yaml
 
+from semalign_pl.documents import read_yaml
 from semalign_pl.languages.normal import pattern
 from semalign_pl.languages.profile import LanguageProfile
 
@@ -53,14 +54,7 @@ def read_profile(path: Path) -> LanguageProfile:
     Raises:
         ValueError: If the file is not of this form; names file, key, value and remedy.
     """
-    try:
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    except OSError as error:
-        raise ValueError(f"language: {path} cannot be read ({error.strerror}); check the path") from error
+    entry = read_yaml(path)
     if not isinstance(entry, Mapping):
         raise ValueError(f"{path}: must be {_SHOULD_BE}, not {str(entry)[:40]!r}")
     if entry.get("code") in known():

@@ -2,8 +2,14 @@
 
 Follows ``cmrc2018_evaluate.py`` v6 of github.com/ymcui/cmrc2018, quirks included: only the signs listed there are
 punctuation (not ASCII ``.`` and ``,``, not U+2018, not U+2026), and F1 counts the longest common *substring* of
-segments. One step is left out: before cutting a run of text without Chinese into words, the script cuts it into
-sentences by a downloaded model; this differs where one such run holds several sentences.
+segments.
+
+The script cuts text without Chinese characters by ``nltk.word_tokenize``: into sentences first, by a downloaded model
+(Punkt for English), then into words. A score must not depend on what a machine has downloaded, so sentences are cut
+here by the same algorithm with the abbreviations below in place of the model. Measured against the model, the words
+differ in 2 of 17,299 runs of text (0.012 %): the runs without Chinese of CMRC 2018's trial split, and the lower-cased
+texts of ARC, PIQA, COPA, OpenBookQA, BLiMP and XQuAD. Both are one name written with initials (``s.g. tallentyre``),
+as the model knows some pairs of initials and not others. Without sentences 1,029 runs differ.
 """
 
 from __future__ import annotations
@@ -13,9 +19,22 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nltk.tokenize import NLTKWordTokenizer
+    from nltk.tokenize import NLTKWordTokenizer, PunktSentenceTokenizer
 
 _PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+
+# Words whose full stop does not end a sentence: those of the Associated Press Stylebook (titles, months, weekdays,
+# states, companies, times, countries), as the model was made from newspapers, and single letters (initials, "c. 1455").
+# The model has all of them; what it lacks (gov., capt., mt., e.g., etc.) ends a sentence there, so here too.
+_ABBREVIATIONS = frozenset(
+    "dr gen lt maj messrs mr mrs ms prof rep reps sen adm col jr sr st "
+    "jan feb aug sep sept oct nov dec tues wed fri "
+    "ala ariz calif colo conn fla ga ill kan ky mich minn nev okla ore pa tenn va vt wash wis "
+    "d.c n.c n.d n.h n.j n.m n.y r.i s.c w.va "
+    "bros cie co corp cos inc ltd "
+    "a.m p.m ph.d m.b.a u.k u.n u.s u.s.a u.s.s.r ave ft vs yr "
+    "c d e f g h k l m n p r s t v w".split()
+)
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
@@ -63,14 +82,18 @@ def segments(text: str) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return _tokenizer().tokenize(text)
+    sentences, words = _tokenizers()
+    return [word for sentence in sentences.tokenize(text) for word in words.tokenize(sentence)]
 
 
 @cache
-def _tokenizer() -> NLTKWordTokenizer:
-    from nltk.tokenize import NLTKWordTokenizer
+def _tokenizers() -> tuple[PunktSentenceTokenizer, NLTKWordTokenizer]:
+    from nltk.tokenize import NLTKWordTokenizer, PunktSentenceTokenizer
+    from nltk.tokenize.punkt import PunktParameters
 
-    return NLTKWordTokenizer()
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(_ABBREVIATIONS)
+    return PunktSentenceTokenizer(parameters), NLTKWordTokenizer()
 
 
 def _bare(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.plan.predict import fitted, predict
 from semalign_pl.plan.settings import Plan, Settings
@@ -125,7 +126,7 @@ def _saved(model: Any) -> dict[str, Any] | None:
     """The config of the adapter to start from, where it is there already."""
     if model.adapter is None or not Path(model.adapter).is_dir():
         return None
-    return json.loads((Path(model.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    return read_json(Path(model.adapter) / "adapter_config.json", "give the `adapter` folder that a finished run wrote")
 
 
 def _new_tokens(model: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from semalign_pl.documents import read_json
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sharing import why_not_shared
@@ -187,11 +188,13 @@ def check_adapter(adapter: str, lora: LoraSettings | None) -> None:
     """
     from peft import LoraConfig
 
-    if not (Path(adapter) / "adapter_config.json").is_file():
+    settings = Path(adapter) / "adapter_config.json"
+    if not settings.is_file():
         raise ValueError(
             f"model.init_args.adapter: {adapter} is not an adapter folder (no adapter_config.json in it); give the "
             "`adapter` folder that a finished run wrote"
         )
+    read_json(settings, "give the `adapter` folder that a finished run wrote", f"model.init_args.adapter: {settings}")
     config: Any = LoraConfig.from_pretrained(adapter)
     there = (config.r, config.lora_alpha, config.lora_dropout)
     if lora is not None and there != (lora.r, lora.alpha, lora.dropout):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from semalign_pl.documents import read_json
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.metrics.cmrc import exact_match, f1
 from semalign_pl.policy.policy import Policy
@@ -74,7 +74,7 @@ class ReadingComprehensionProbe(Probe):
         f = torch.tensor([f1(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
         signature = (
             f"questions:{len(pairs)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
-            f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018|scale:100"
+            f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018-v6|scale:100"
         )
         parts = {"em": em, "f1": f, "avg": (em + f) / 2}
         return {f"{self.name}_{key}": _mean(values, f"{key}|{signature}") for key, values in parts.items()}
@@ -128,16 +128,16 @@ def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question
         ValueError: If the file is absent, no JSON, of another shape, or holds no question.
     """
     option = "ReadingComprehensionProbe.file"
+    path = existing_file(option, file)
+    read = read_json(path, "give a CMRC 2018 file in SQuAD style", f"{option}: {file}")
     try:
-        data = json.loads(existing_file(option, file).read_text(encoding="utf-8"))["data"]
+        data = read["data"]
         questions = [
             Question(str(q["id"]), p["context"], q["question"], tuple(str(a["text"]) for a in q["answers"]))
             for article in data
             for p in article["paragraphs"]
             for q in p["qas"]
         ]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{option}: {file} is not JSON ({error}); give a CMRC 2018 file in SQuAD style") from error
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{option}: {file} is not in SQuAD style ({type(error).__name__}: {error}); it needs "

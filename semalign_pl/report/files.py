@@ -86,7 +86,7 @@ def _read_predictions(path: Path) -> dict[str, dict[str, Any]]:
             try:
                 row = json.loads(line)
                 rows.setdefault(str(row["id"]), row)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(
                     f'{path}:{number}: every line must be a JSON object with "id" and "prediction" ({error!r}). '
                     "Evaluate this system again, or delete the file to leave its samples out."

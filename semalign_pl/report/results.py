@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from semalign_pl.documents import read_json
 
 BASE = "base"
 REMEDY = "Run the study again, or point the report at the folder that holds its results.json"
@@ -156,12 +157,7 @@ def load_results(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is missing or is not what a study writes; names the file and the remedy.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}). {REMEDY}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}). {REMEDY}.") from error
+    results = read_json(path, f"{REMEDY}.")
     parse(results, source=str(path))
     return results
 

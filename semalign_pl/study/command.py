@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.study.protocol import Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
@@ -78,8 +79,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
         print(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}", flush=True)
         seconds.setdefault(step.name, []).append(_run_step(step))
         if step.command == "test":
-            written = (step.folder / "results.json").read_text(encoding="utf-8")
-            results[step.seed, step.system] = json.loads(written)
+            results[step.seed, step.system] = read_json(step.folder / "results.json", "delete its folder to test again")
     study = {
         "systems": join(systems, results),
         "run": {
@@ -106,7 +106,7 @@ def _run_step(step: Step) -> float:
 
     record, fingerprint = step.folder / f"{step.command}.done.json", step.fingerprint
     if record.is_file():
-        done = json.loads(record.read_text(encoding="utf-8"))
+        done = read_json(record, "delete the file to run this step again")
         if done["fingerprint"] == fingerprint:
             print(f"  done before in {done['seconds']:.0f} s", flush=True)
             return done["seconds"]

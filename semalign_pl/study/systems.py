@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from semalign_pl.documents import read_yaml
 
 BASE = "base"
 PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}
@@ -58,10 +58,7 @@ def read_systems(folder: Path) -> list[System]:
                 "other systems"
             )
         return [_system(folder, name, said, list(PAPER), "--config") for name, said in PAPER.items()]
-    try:
-        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    listed = read_yaml(path)
     if not isinstance(listed, Mapping) or not listed:
         raise ValueError(f"{path}: must list systems, such as `cold_start: {{from: base}}`")
     names = list(listed)

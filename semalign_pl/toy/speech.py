@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from semalign_pl.documents import read_yaml
 from semalign_pl.toy import grammar
 from semalign_pl.toy.grammar import Meaning
 from semalign_pl.toy.lexicon import words
@@ -70,7 +69,7 @@ class _Templates:
     """A language that inflects nothing: words put into templates."""
 
     def __init__(self, path: Path) -> None:
-        given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = read_yaml(path)
         tenses = dict.fromkeys(("past", "habit", "now", "future"), _SENTENCE)
         for key, fields in [("code", ()), ("name", ()), ("headline", _SENTENCE), *_PHRASES.items()]:
             _check(f"{path}: {key}", given.get(key), fields)

@@ -134,15 +134,15 @@ def test_json_has_these_keys(files, base) -> None:
     assert main(["corpus", *files, "--model", base]) == 0
     result = numbers()
     assert set(result) == {"model", "limits", "files", "leakage", "preparation"}
-    assert {"name", "file", "read", "good", "bad", "columns", "duplicates", "samples", "left_out"} <= set(
-        result["files"][0]
-    )
+    keys = {"name", "file", "read", "good", "bad", "columns", "duplicates", "samples", "left_out"}
+    keys |= {"lines", "blank", "header", "continued", "skipped", "empty"}
+    assert keys <= set(result["files"][0])
     lengths = {"total", "mean", "p5", "p50", "p95", "p99", "max"}
     column = result["files"][0]["columns"]["bo"]
     assert set(column["characters"]) == set(column["units"]) == lengths
     assert set(column["tokens"]) == lengths | {"per_unit", "per_character", "fragments", "unknown", "longer_than"}
     assert {"language", "unit", "scripts", "wholly_in_language", "duplicates"} <= set(column)
-    assert set(result["leakage"][0]) == {"of", "in", "fields", "rows", "columns", "examples", "near"}
+    assert set(result["leakage"][0]) == {"of", "in", "fields", "rows", "columns", "examples", "near", "dropped"}
 
 
 class Page(HTMLParser):
@@ -194,7 +194,7 @@ def test_many_files_get_a_line_each(tmp_path, monkeypatch, capsys) -> None:
     assert main(["corpus", *names]) == 0
     shown = capsys.readouterr().out
     assert all(shown.count(f"part{number}/data.jsonl") >= 1 for number in range(10)) and "45 pairs" in shown
-    assert "letters by script" not in shown and re.search(r"all +20 +20 +0 +0", shown)
+    assert "letters by script" not in shown and re.search(r"all +20 +20 +20 +0 +0 +0", shown)
     assert len(numbers()["leakage"]) == 45
 
 

@@ -10,7 +10,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from semalign_pl.inspection.duplicates import as_array, fingerprint, key, largest_groups, repeats, shared
+from semalign_pl.data.judge import Judge, Judged
+from semalign_pl.data.preparation import Cleaner, Preparation
+from semalign_pl.inspection.duplicates import as_array, largest_groups, repeats
 from semalign_pl.inspection.guess import guess_language
 from semalign_pl.inspection.histogram import histogram
 from semalign_pl.inspection.lengths import Lengths
@@ -36,7 +38,7 @@ def counted(lengths: list[int]) -> Lengths:
 
 def test_tibetan_syllables_and_characters_by_hand() -> None:
     column = Column("bo", get_language("bo"), None)
-    column.add(list(TIBETAN))
+    column.add(list(TIBETAN), list(TIBETAN))
     numbers = column.result([])
     assert numbers["characters"] == {"total": 35, "mean": 35 / 3, "p5": 4, "p50": 8, "p95": 23, "p99": 23, "max": 23}
     assert numbers["units"] == {"total": 12, "mean": 4, "p5": 2, "p50": 3, "p95": 7, "p99": 7, "max": 7}
@@ -60,7 +62,7 @@ def test_tokens_are_those_of_the_tokenizer(tokens, tokenizer) -> None:
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     assert tokens.encode(texts) == encoded
     column = Column("bo", get_language("bo"), tokens)
-    column.add(texts)
+    column.add(texts, texts)
     numbers = column.result([3, len(encoded[1]), 1000])["tokens"]
     total = sum(map(len, encoded))
     units = sum(len(get_language("bo").segment(text)) for text in texts)
@@ -136,12 +138,25 @@ def test_language_is_guessed_by_script_then_by_name(column, texts, code) -> None
     assert (guessed and guessed.code) == code
 
 
-def test_equal_texts_have_equal_keys_and_others_do_not() -> None:
-    assert key("བོད་\u0f0cཡིག །\n") == key(" བོད\u0f0bཡིག\u00a0།")
-    assert key("e\u0301") == key("é")
-    assert (
-        len({fingerprint(*map(key, row)) for row in [("a", "b"), ("ab", ""), ("a b",), ("b", "a"), ("a", "b ")]}) == 4
-    )
+def keys(rows: list[dict[str, str]], **languages: str) -> list[int]:
+    judge = Judge.of(Cleaner.of(Preparation(script=None), languages), list(rows[0]), [])
+    return [one.key or 0 for one in judge([("", row) for row in rows])]
+
+
+def test_equal_rows_have_equal_keys_and_others_do_not() -> None:
+    one, two = keys([{"bo": "བོད་\u0f0cཡིག །\n"}, {"bo": " བོད\u0f0bཡིག\u00a0།"}], bo="bo")
+    assert one == two != 0
+    one, two = keys([{"x": "e\u0301"}, {"x": "é"}])
+    assert one == two
+    rows = [("a", "b"), ("ab", ""), ("a", "b "), ("b", "a"), ("", "ab"), ("A", "b!")]
+    found = keys([dict(zip("xy", row, strict=True)) for row in rows])
+    assert len(set(found)) == 4 and found[0] == found[2] == found[5]
+
+
+def test_rows_that_differ_in_signs_alone_differ() -> None:
+    """Of a true-or-false question the answers √ and × have no letters."""
+    assert len(set(keys([{"q": "Is it?", "a": answer} for answer in ("√", "×", "✓")]))) == 3
+    assert len(set(keys([{"q": "Is it?", "a": answer} for answer in ("√", " √ ")]))) == 1
 
 
 def test_groups_of_equal_texts() -> None:
@@ -150,7 +165,6 @@ def test_groups_of_equal_texts() -> None:
     assert largest_groups(prints, 5, 2) == [(3, [1, 4]), (2, [0, 2])]
     assert largest_groups(prints, 1, 9) == [(3, [1, 4, 5])]
     assert largest_groups(as_array(array("Q")), 5, 2) == [] and repeats(as_array(array("Q"))) == 0
-    assert shared(prints, as_array(array("Q", [1, 7]))).tolist() == [3, 6]
 
 
 def test_a_sample_is_drawn_from_everywhere_and_by_seed() -> None:
@@ -158,7 +172,8 @@ def test_a_sample_is_drawn_from_everywhere_and_by_seed() -> None:
         measure = Measure({"x": Column("x", None, None)}, 5, seed)
         for start in range(0, 200, 16):
             places = range(start, min(start + 16, 200))
-            measure.add([str(i) for i in places], [{"x": f"row {i}"} for i in places])
+            rows = [(str(i), {"x": f"row {i}"}) for i in places]
+            measure.add(rows, [Judged(id, row, None, None) for id, row in rows])
         assert all(row == {"x": f"row {place}"} and id == str(place) for place, id, row in measure.sampled)
         return sorted(place for place, _, _ in measure.sampled)
 
@@ -174,8 +189,9 @@ def test_memory_does_not_grow_by_text() -> None:
     measure = Measure({"x": Column("x", get_language("en"), None)}, 5, 0)
 
     def add(start: int) -> None:
-        rows = [{"x": f"{i} " + "some words that make a row long " * 8} for i in range(start, start + 1000)]
-        measure.add([str(i) for i in range(1000)], rows)
+        texts = [f"{i} " + "some words that make a row long " * 8 for i in range(start, start + 1000)]
+        rows = [(str(i), {"x": text}) for i, text in enumerate(texts)]
+        measure.add(rows, [Judged(id, row, None, i) for i, (id, row) in enumerate(rows, start)])
 
     add(0)
     tracemalloc.start()
@@ -183,7 +199,7 @@ def test_memory_does_not_grow_by_text() -> None:
         add(start)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 10_000 * 60  # two fingerprints of eight bytes a row, and room to grow; its text takes 260 bytes
+    assert held < 10_000 * 60  # two hashes of eight bytes a row, and room to grow; its text takes 260 bytes
 
 
 @pytest.mark.parametrize("lengths", [[3], [1, 2, 3], list(range(500)), [1] * 99 + [100_000], [0, 0, 7]])

@@ -1,7 +1,7 @@
 """CMRC 2018 scoring against the official script.
 
-The expected numbers were printed by ``cmrc2018_evaluate.py`` v6 (commit c0eb1b6 of github.com/ymcui/cmrc2018), with
-``nltk.word_tokenize(text, preserve_line=True)`` in place of ``nltk.word_tokenize(text)``, which wants a download.
+The expected numbers were printed by ``cmrc2018_evaluate.py`` v6 (commit c0eb1b6 of github.com/ymcui/cmrc2018) with NLTK
+3.10.4 and its English sentence model (``punkt_tab``).
 """
 
 import pytest
@@ -42,12 +42,44 @@ OFFICIAL = [
     (" 答案 ", ["答案"], 1.0, 1.0),
     ("C++语言", ["c语言"], 1.0, 1.0),
 ]
+SENTENCES = [
+    ("It was Rome. It was old.", ["Rome"], 0.0, 0.222222),
+    ("It was Rome. It was old.", ["Rome."], 0.0, 0.4),
+    ("Rome! Was it? Yes.", ["rome"], 0.0, 0.25),
+    ('He said "No." Then left.', ["no"], 0.0, 0.2),
+    ("no. 5", ["No. 5."], 0.0, 0.857143),
+    ("J.R.R. Tolkien", ["j. r. r. tolkien"], 0.0, 0.285714),
+    ("e.g. Rome", ["Rome"], 0.0, 0.5),
+    ("wait... Rome", ["Rome"], 0.0, 0.5),
+    ("it costs 3.5. Then 4.", ["3.5"], 0.0, 0.0),
+    ("See http://a.b/c.html. Then go.", ["http://a.b/c.html"], 0.0, 0.285714),
+    ("他说：Yes. No.", ["No."], 0.0, 0.5),
+    # Abbreviations end no sentence, so their full stop stays with them.
+    ("It was Dr. Smith. He came.", ["Dr. Smith"], 0.0, 0.4),
+    ("the U.S. Army. In 1945.", ["U.S. Army"], 0.0, 0.444444),
+    ("at 5 p.m. in Rome. Then", ["5 p.m."], 0.0, 0.2),
+    ("他是Dr. Virginia Apgar。", ["Virginia Apgar"], 0.0, 0.571429),
+]
 
 
 @pytest.mark.parametrize(("prediction", "answers", "em", "official_f1"), OFFICIAL)
 def test_same_as_the_official_script(prediction: str, answers: list[str], em: float, official_f1: float) -> None:
     assert exact_match(prediction, answers) == em
     assert f1(prediction, answers) == pytest.approx(official_f1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("prediction", "answers", "em", "official_f1"), SENTENCES)
+def test_sentences_are_cut_before_words(prediction: str, answers: list[str], em: float, official_f1: float) -> None:
+    assert exact_match(prediction, answers) == em
+    assert f1(prediction, answers) == pytest.approx(official_f1, abs=1e-6)
+
+
+def test_sentences_need_no_model_of_this_machine(monkeypatch) -> None:
+    """The score is the same whether NLTK's models are downloaded or not, and whichever they are."""
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    assert segments("It was Dr. Smith. No.") == ["it", "was", "dr.", "smith", ".", "no", "."]
 
 
 def test_segments() -> None:

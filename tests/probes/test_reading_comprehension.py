@@ -36,8 +36,8 @@ def write(folder: Path, *questions: tuple[str, str, list[str]]) -> str:
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        (b'{"data": [', "is not JSON.*give a CMRC 2018 file"),
-        (b"\xff\xfe", "is not JSON"),
+        (b'{"data": [', "not valid JSON.*give a CMRC 2018 file"),
+        (b"\xff\xfe", "byte 0 is not UTF-8"),
         (b'{"dat": []}', "not in SQuAD style \\(KeyError: 'data'\\)"),
         (b"[]", "not in SQuAD style \\(TypeError"),
         (b'{"data": [{"paragraphs": [{"context": "x", "qas": [{"id": "1"}]}]}]}', "KeyError: 'question'"),

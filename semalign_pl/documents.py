@@ -1,0 +1,148 @@
+"""YAML and JSON that users write, read within stated limits: no file takes minutes, or ends in a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_YAML_BYTES = 2**18
+"""Size of a YAML file. Recipes, studies and language profiles have some kilobytes; so much is read in two seconds."""
+MAX_VALUES = 100_000
+"""Keys and values of a YAML text, those of an alias counted at each use: nine lines of nine aliases are a billion."""
+MAX_DEPTH = 64
+"""Levels of lists and mappings. Recipes have about ten; what copies them recurses, up to Python's limit of 1,000."""
+MAX_JSON_BYTES = 2**28
+"""Size of a JSON file. SQuAD has 40 MB; read, a file takes about ten times its size of memory."""
+
+
+class TooLargeError(yaml.YAMLError):
+    """A YAML text beyond the limits."""
+
+
+def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
+    """Refuse a YAML text beyond the limits, before anything is made of it.
+
+    Counts the parser's events, in which an alias is one event whatever it stands for: memory and time grow with the
+    text alone.
+
+    Args:
+        text: The YAML.
+        parser: PyYAML loader that will read it; they differ in what they accept.
+
+    Raises:
+        TooLargeError: Names the limit and the remedy.
+        yaml.YAMLError: If it is not YAML.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise TooLargeError(_too_long(len(text), MAX_YAML_BYTES))
+    # Of each open list or mapping its anchor, values so far and levels below it; of each anchor what it was at its end.
+    open_: list[tuple[str | None, int, int]] = []
+    anchors: dict[str, tuple[int, int]] = {}
+    values = 0
+    for event in yaml.parse(text, Loader=parser):
+        added, levels = 1, 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, values, 0))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            added = 0
+            anchor, before, levels = open_.pop()
+            if anchor is not None:
+                anchors[anchor] = (values - before, levels + 1)
+            levels += 1
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _, _ in open_):
+                raise TooLargeError(
+                    f"*{event.anchor} is used within &{event.anchor} itself, which has no end; name another"
+                )
+            added, levels = anchors.get(event.anchor, (1, 0))
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.anchor is not None:
+                anchors[event.anchor] = (1, 0)
+        else:
+            continue
+        values += added
+        if open_ and not isinstance(event, yaml.CollectionStartEvent):
+            anchor, before, deepest = open_[-1]
+            open_[-1] = (anchor, before, max(deepest, levels))
+        if values > MAX_VALUES:
+            raise TooLargeError(
+                f"more than {MAX_VALUES:,} keys and values, those of each *alias counted; a recipe has some hundreds: "
+                "write out what is needed, without aliases of aliases"
+            )
+        if len(open_) + levels > MAX_DEPTH:
+            raise TooLargeError(f"lists and mappings nested in more than {MAX_DEPTH} levels; nest them less")
+
+
+def load_yaml(text: str) -> Any:
+    """Values of a YAML text within the limits.
+
+    Raises:
+        yaml.YAMLError: If it is not YAML, or beyond the limits (`TooLargeError`).
+    """
+    check_yaml(text)
+    try:
+        return yaml.safe_load(text)
+    except ValueError as error:  # what looks like a number or a date and is none: 5,000 digits, 2001-99-99
+        raise yaml.YAMLError(f"{error}; put the value in quotes") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Values of a user's YAML file.
+
+    Raises:
+        ValueError: If it cannot be read, is not YAML or is beyond the limits; names file and remedy.
+    """
+    try:
+        return load_yaml(_text(path, str(path), MAX_YAML_BYTES, "check the path"))
+    except TooLargeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
+
+
+def read_json(path: Path, remedy: str, where: str = "") -> Any:
+    """Values of a JSON file that a user may have touched.
+
+    Args:
+        path: The file.
+        remedy: What to do about a file that cannot be read, as the end of a message.
+        where: Beginning of a message; the path without.
+
+    Raises:
+        ValueError: If it cannot be read or is not JSON; names file and remedy.
+    """
+    where = where or str(path)
+    text = _text(path, where, MAX_JSON_BYTES, remedy)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{where}: lists and objects nested deeper than Python reads; {remedy}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid JSON ({error}); {remedy}") from error
+
+
+def check_size(path: Path, where: str, limit: int = MAX_YAML_BYTES) -> None:
+    """Refuse a file that is too large, before it is read.
+
+    Raises:
+        ValueError: Names file, size and limit.
+    """
+    if (size := path.stat().st_size) > limit:
+        raise ValueError(f"{where}: {_too_long(size, limit)}")
+
+
+def _text(path: Path, where: str, limit: int, remedy: str) -> str:
+    try:
+        check_size(path, where, limit)
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    except OSError as error:
+        raise ValueError(f"{where}: cannot be read ({error.strerror}); {remedy}") from error
+
+
+def _too_long(size: int, limit: int) -> str:
+    return f"{size:,} bytes, and {limit:,} are the limit; check that it is the right file, or split it"
