@@ -18,6 +18,7 @@ Rows = list[tuple[str, dict[str, str]]]
 HEAD = 10_000
 """Rows at the beginning of a corpus that tell what is usual in it."""
 _CHUNK = 2_000
+_CHARACTERS = 32_000_000  # of the rows held at a time: 10,000 rows of the longest texts allowed would be 10 GB and more
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,21 @@ def compared(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
     return [name for name in fields if name in columns] or columns
 
 
+def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
+    """The next rows: so many, or as many as have `_CHARACTERS` characters."""
+    taken, characters = [], 0
+    for row in itertools.islice(rows, most):
+        taken.append(row)
+        characters += sum(map(len, row[1].values()))
+        if characters > _CHARACTERS:
+            break
+    return taken
+
+
 def chunks(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
     """Rows in chunks that are judged at once."""
     rows = iter(rows)
-    while chunk := list(itertools.islice(rows, _CHUNK)):
+    while chunk := take(rows, _CHUNK):
         yield chunk
 
 

@@ -20,7 +20,7 @@ from semalign_pl.data.conversation import TURNS, Chat
 from semalign_pl.data.fields import texts_in
 from semalign_pl.data.formats import BadRow, Counts, Quoting, parts
 from semalign_pl.data.hashes import HashSet
-from semalign_pl.data.judge import HEAD, Judge, Judged, chunks, compared, judged
+from semalign_pl.data.judge import HEAD, Judge, Judged, chunks, compared, judged, take
 from semalign_pl.data.leakage import Texts
 from semalign_pl.data.near import near_duplicates
 from semalign_pl.data.preparation import Cleaner, Preparation
@@ -157,7 +157,7 @@ class _Run:
 
     def _kept(self) -> Iterator[dict[str, str]]:
         rows = self._readable()
-        head = list(itertools.islice(rows, HEAD))
+        head = take(rows, HEAD)
         preparation = self.request.prepare
         if preparation is None:
             yield from ({"id": id, **row} for id, row in itertools.chain(head, rows))
@@ -226,8 +226,13 @@ class _Run:
 
 
 def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
-    """Every text of a file, each as a row of its own; rows that cannot be read are passed over."""
+    """Every text of a file, in whatever column and however deep inside it, each as a row of its own.
+
+    Raises:
+        ValueError: A row cannot be read, so that nobody could say whether training has seen it.
+    """
     for part in parts(file, "test"):
-        for number, record in part.read({"text"}):
-            if not isinstance(record, BadRow):
-                yield from ((f"{part.name}:{number}", (text,)) for text in texts_in(dict(record)))
+        for number, record in part.read(set()):
+            if isinstance(record, BadRow):
+                raise ValueError(f"data.init_args.prepare.against: {record.message}")
+            yield from ((f"{part.name}:{number}", (text,)) for text in texts_in(record))

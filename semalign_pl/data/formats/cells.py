@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
     """Cells under a header line; a record is numbered by the line it starts on.
 
     The first column may be without a name, and the header may start with ``# ``. Where all columns that are wanted are
-    numbers which the first line does not name, there is no header, and columns are called 1, 2, …
+    numbers which the first line does not name, or none is named, there is no header, and columns are called 1, 2, …
 
     Args:
         path: The file.
@@ -39,7 +40,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             if header is None:
                 raise ValueError(cells.message)
             row = cells
-        elif header is None and columns and all(name.isdecimal() and name not in cells for name in columns):
+        elif header is None and all(name.isdecimal() and name not in cells for name in columns):
             header = [str(place) for place in range(1, len(cells) + 1)]
             row = dict(zip(header, cells, strict=True))
         elif header is None:
@@ -64,7 +65,7 @@ def _remedy(delimiter: str, quoting: Quoting) -> str:
 def _header(path: Path, number: int, cells: list[str]) -> list[str]:
     header = [cells[0].removeprefix("# "), *cells[1:]]
     where = f"{shown(path)}:{number}: the header"
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
     if "" in header[1:]:
         raise ValueError(f"{where} has no name for column {header.index('', 1) + 1}; only the first may have none")

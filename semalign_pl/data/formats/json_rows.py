@@ -5,34 +5,18 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.json_value import DECODER, DEEP, LongNumber, Twice, is_deep
 from semalign_pl.data.formats.lines import head_of, lines, opened
 from semalign_pl.data.formats.record import MAX_LINE, BadRow, Item, NoRow, bad_row, one_line, quoted, shown
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _ARRAY = re.compile(r"\s*(?=\[)")
 _SQUAD = re.compile(r'\s*\{[^{]*"data"\s*:\s*(?=\[\s*\{[^{]*"paragraphs"\s*:)')
-
-
-@dataclass(frozen=True)
-class _Twice:
-    """In place of an object that gives a key twice, of which Python would keep the last."""
-
-    key: str
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
-    record = dict(pairs)
-    return record if len(record) == len(pairs) else _Twice(Counter(key for key, _ in pairs).most_common(1)[0][0])
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def json_lines(path: Path, intake: Intake) -> Iterator[Item]:
@@ -46,24 +30,33 @@ def json_lines(path: Path, intake: Intake) -> Iterator[Item]:
 
 def _line(path: Path, number: int, line: str) -> Mapping[str, Any] | BadRow:
     try:
-        record = _DECODER.decode(line)
+        record = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         fault = f"not JSON ({_reason(error)}): {quoted(line.strip())}; write one whole object a line"
         return bad_row(path, number, fault, line)
-    return record if isinstance(record, dict) else bad_row(path, number, _no_object(record), line)
+    return _object_row(path, number, record, line)
+
+
+def _object_row(path: Path, number: int, record: Any, raw: str | None = None) -> Mapping[str, Any] | BadRow:
+    if is_deep(record):
+        return bad_row(path, number, f"{DEEP}; flatten it, or drop it", raw or "")
+    if isinstance(record, dict):
+        return record
+    return bad_row(path, number, _no_object(record), repr(record) if raw is None else raw)
 
 
 def _reason(error: ValueError | RecursionError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
+    return DEEP if isinstance(error, RecursionError) else one_line(error)
 
 
 def _no_object(record: Any) -> str:
-    if isinstance(record, _Twice):
+    if isinstance(record, Twice):
         return f"the object has {quoted(record.key)} twice; leave one out"
+    kind = "number" if isinstance(record, LongNumber) else type(record).__name__
     wanted = 'write one object a line, such as {"zh": "…", "bo": "…"}'
-    return f"a JSON {type(record).__name__} where an object is wanted; {wanted}"
+    return f"a JSON {kind} where an object is wanted; {wanted}"
 
 
 def json_file(path: Path, intake: Intake) -> Iterator[Item]:
@@ -73,15 +66,15 @@ def json_file(path: Path, intake: Intake) -> Iterator[Item]:
         if start := _ARRAY.match(head):
             for number, record in enumerate(_elements(path, file, start.end(), ("",)), 1):
                 intake.lines += 1
-                row = record if isinstance(record, dict) else bad_row(path, number, _no_object(record), repr(record))
-                yield Item(number, row)
+                yield Item(number, _object_row(path, number, record))
             return
         if start := _SQUAD.match(head):
             articles = _elements(path, file, start.end(), (",", "}"))
             questions = (question for article in articles for question in _questions(article, intake))
             for number, question in enumerate(questions, 1):
                 bad = "not as SQuAD has it; mend it or drop it"
-                yield Item(number, question or bad_row(path, number, bad, ""))
+                row = _object_row(path, number, question) if question else bad_row(path, number, bad, "")
+                yield Item(number, row)
             return
     yield from json_lines(path, intake)
 
@@ -170,7 +163,7 @@ class _Window:
         while True:
             self.sign()
             try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
+                value, end = DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 line = self.line + error.lineno - 1
                 # It may be whole with what follows.

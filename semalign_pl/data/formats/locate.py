@@ -33,7 +33,7 @@ class Part:
     Attributes:
         name: Of its rows' ids.
         source: In messages.
-        reader: Reads the columns that are wanted, or all.
+        reader: Reads the columns that are wanted; all where none is, or one that it does not have.
         header: Its first line names the columns.
         sparse: A row may lack a column that others have.
         files: Whose content is read.
@@ -52,7 +52,7 @@ class Part:
         """Read its rows, and check that every line became a row, a blank line or a header.
 
         Args:
-            columns: Columns that are wanted.
+            columns: Columns that are wanted; none for every text of the source, that of a header line, too.
             counts: Filled while reading.
         """
         intake = Intake()

@@ -17,13 +17,13 @@ def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
     Raises:
         ValueError: If several columns are wanted.
     """
-    if len(columns) != 1:
+    if len(columns) > 1:
         raise ValueError(
             f"{shown(path)}: a .txt file holds one text a line, and {len(columns)} columns are wanted "
             f"({', '.join(sorted(columns))}); give pairs as .jsonl, .csv, .tsv or two files in braces, such as "
             "train.{zh,bo}, or train on source text alone with data.init_args.task.init_args.source_only: true"
         )
-    (column,) = columns
+    column = next(iter(columns), "text")
     for number, text in texts(path, intake):
         if isinstance(text, BadRow):
             yield Item(number, text)

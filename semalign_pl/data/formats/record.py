@@ -101,14 +101,14 @@ def top_column(columns: Container[str], column: str) -> str | None:
 
 
 def wanted_columns(names: Sequence[str], columns: Iterable[str]) -> list[str]:
-    """The file's columns that names or paths begin with; all where one is missing, so that an error can name them.
+    """The file's columns that names or paths begin with; all where one is missing, so that an error can name it.
 
     Args:
         names: The file's columns.
-        columns: Names or paths that are wanted.
+        columns: Names or paths that are wanted; none for all columns.
     """
     tops = {top_column(names, column) for column in columns}
-    return [name for name in names if None in tops or name in tops]
+    return [name for name in names if not tops or None in tops or name in tops]
 
 
 def stem_suffix(path: Path) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import opened
-from semalign_pl.data.formats.record import BadRow, Item, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.record import MAX_LINE, BadRow, Item, bad_row, one_line, quoted, shown
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES = {"bpt", "ept", "ph", "it", "ut"}  # a tool's formatting, no text
 _CHUNK = 1 << 15
-# libxml2's XML_MAX_TEXT_LENGTH and xmlParserMaxDepth, without XML_PARSE_HUGE; they keep memory bounded.
-_LIMITS = "a text may have 10,000,000 bytes and elements lie 256 deep; take this unit out, or split its text"
+# libxml2's xmlParserMaxDepth and XML_MAX_TEXT_LENGTH, without XML_PARSE_HUGE; they keep memory bounded.
+_LIMITS = "elements may be nested 256 deep, and a tag have 10,000,000 bytes; take this unit out"
 
 
 def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
@@ -60,13 +60,21 @@ def _units(path: Path, intake: Intake) -> Iterator[Any]:
                 yield unit
 
     with opened(path) as file:
-        fault = None
+        fault, held = None, 0  # bytes since a unit was closed, all of which are in memory
         while fault is None and (chunk := file.read(_CHUNK)):
+            held += len(chunk)
+            if held > MAX_LINE:
+                raise ValueError(
+                    f"{shown(path)}: more than {MAX_LINE:,} bytes without the end of a unit, at unit "
+                    f"{intake.lines:,}; split the unit, or take it out"
+                )
             try:
                 parser.feed(chunk)
             except etree.XMLSyntaxError as error:
                 fault = error
-            yield from closed()  # those before the fault, too
+            for unit in closed():  # those before a fault, too
+                held = 0
+                yield unit
     try:
         root = parser.close()
         if not intake.lines and _local(root) != "tmx":
