@@ -41,7 +41,7 @@ def lines_of(path: Path) -> int:
 
 def _whole(data: bytes) -> Any:
     try:
-        whole = json.loads(data)
+        whole = json.loads(data, parse_int=len)
     except ValueError:
         return None
     return whole if isinstance(whole, list) or (isinstance(whole, dict) and "data" in whole) else None
@@ -128,3 +128,47 @@ def test_the_report_of_a_prepared_corpus_accounts_for_each_line(tmp_path: Path) 
     assert {name: report[name] for name in ("lines", "blank", "header", "continued", "skipped", "read", "kept")} == {
         "lines": 6, "blank": 1, "header": 1, "continued": 1, "skipped": 0, "read": 3, "kept": 2,
     }  # fmt: skip
+
+
+ODD = [
+    "\x0c",
+    "\x0b",
+    "\x1c",
+    "\x1e",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\0",
+    "\ufeff",
+    "\u3000",
+    "\r",
+    "\\n",
+    '"',
+    '""',
+    "\t\t",
+    ",,",
+    "'",
+]
+"""What Python's ``str.splitlines`` or a reader may take for the end of a line, or a line for a blank one."""
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv", "t.jsonl", "t.txt", "t.{zh,bo}"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "mixed"])
+@pytest.mark.parametrize("last", [True, False], ids=["ended", "open"])
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, name: str, end: str, last: bool) -> None:
+    texts = [f"{a}{odd}{b}" for odd in ODD for a, b in (("一", "二"), ("", "二"), ("一", ""), ("", ""))]
+    lines = [text if name in ("t.txt", "t.{zh,bo}") else _line(name, text) for text in ["zh", *texts]]
+    ends = [("\r\n" if i % 3 else "\n") if end == "mixed" else end for i in range(len(lines))]
+    data = "".join(line + mark for line, mark in zip(lines, ends, strict=True))
+    data = data if last else data + lines[1]
+    files = [tmp_path / f"t.{name}" for name in ("zh", "bo")] if "{" in name else [tmp_path / name]
+    for file in files:
+        file.write_bytes(data.encode())
+    balanced(str(tmp_path / name), files[:1], {"zh": "zh"})
+
+
+def _line(name: str, text: str) -> str:
+    if name == "t.jsonl":
+        return json.dumps({"zh": text}, ensure_ascii=False)
+    mark = "\t" if name == "t.tsv" else ","
+    return f"{text}{mark}x" if text != "zh" else f"zh{mark}x"

@@ -191,3 +191,26 @@ def test_a_row_of_numbers_under_no_header_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\n1,2\n")
     assert list(read(str(path), {"zh": "1", "bo": "2"}).values()) == [{"zh": "a", "bo": "b"}, {"zh": "1", "bo": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "said"),
+    [
+        ('zh,bo\n"一,ཀ\n二,ཁ\n三",ག\n四,ང\n', 2, True),  # two stray quotes: as CSV, one cell of three lines
+        ('zh,bo\n"一\n二",ཀ\n三,ཁ\n', 2, False),
+        ('zh,bo\n一"二,ཀ\n三"",ཁ\n"""四""",ག\n"",ང\n', 4, False),
+    ],
+)
+def test_lines_that_a_quote_of_csv_joins_are_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, rows: int, said: bool
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    counts = Counts()
+    assert len(list(stream(str(path), IDENTITY, optional=("zh",), counts=counts))) == rows
+    assert counts.lines == text.count("\n") and counts.continued == counts.lines - 1 - rows
+    assert ("t.csv:2: a quote makes 3 lines one row" in caplog.text) == said
+    caplog.clear()
+    list(stream(str(path), IDENTITY, optional=("zh",), quoting="excel"))
+    assert not caplog.text
+    assert len(list(stream(str(path), IDENTITY, optional=("zh",), quoting="none"))) == text.count("\n") - 1

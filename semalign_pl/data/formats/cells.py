@@ -9,7 +9,7 @@ from pathlib import Path
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import texts
 from semalign_pl.data.formats.quoted import Split, quoted_records
-from semalign_pl.data.formats.quoting import Quoting, tsv_quoting
+from semalign_pl.data.formats.quoting import Quoting, say, tsv_quoting
 from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted, shown
 
 
@@ -27,6 +27,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
         columns: Columns that are wanted.
         intake: Count of the lines.
     """
+    doubtful = quoting is None and delimiter == ","
     if quoting is None:
         quoting = "excel" if delimiter == "," else tsv_quoting(path)
     records = quoted_records if quoting == "excel" else _plain_records
@@ -52,6 +53,12 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             row = bad_row(path, number, "the header again; drop this line", b"".join(lines))
         else:
             row = dict(zip(header, cells, strict=True))
+            if doubtful and len(lines) > 1 and all(line.count(b",") == len(cells) - 1 for line in lines):
+                doubtful = False  # once per file
+                say(
+                    f"{shown(path)}:{number}: a quote makes {len(lines)} lines one row, though each has a row's cells; "
+                    "set quoting: none if quotes are text, or quoting: excel to see this note no more"
+                )
         yield Item(number, row, len(lines))
 
 

@@ -51,7 +51,7 @@ def quoted_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split
         except csv.Error as error:
             fault = (
                 f"cannot be split into cells ({one_line(error)}); a quote that starts a cell must be closed, and "
-                "doubled inside it, or use .jsonl"
+                "doubled inside it; set quoting: none if quotes are text, or use .jsonl"
             )
             number, line = source.only_first()
             yield Split(number, bad_row(path, number, fault, line), [line])

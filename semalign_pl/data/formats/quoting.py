@@ -43,7 +43,7 @@ def tsv_quoting(path: Path) -> Quoting:
         found.add(record)
     where = shown(path)
     if found.signs and found.broken:
-        _say(
+        say(
             f"{where}: some cells are quoted as Excel does it, but line {found.broken} is not, so that no cell is read "
             "as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
         )
@@ -51,7 +51,7 @@ def tsv_quoting(path: Path) -> Quoting:
     some = found.signs or (found.commas and not found.loose)
     if found.broken or not (every or (some and found.signs >= found.doubts)):
         return "none"
-    _say(f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them")
+    say(f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them")
     return "excel"
 
 
@@ -114,6 +114,6 @@ def _has_quotes(path: Path) -> bool:
 
 
 @functools.cache
-def _say(message: str) -> None:
+def say(message: str) -> None:
     """Log a message once per process: a corpus is read several times."""
     log.warning(message)
