@@ -33,17 +33,17 @@ class Counted:
 
 
 def leakage(files: Sequence[Counted]) -> list[dict[str, Any]]:
-    """For each pair of files, the rows that they have in common: the longer one as training, the other as evaluation.
+    """For each pair of files, the rows that they have in common, one of them as training and the other as evaluation.
 
     Args:
-        files: In the user's order; of two equally long ones the first is training.
+        files: In the user's order. Training is what a recipe trains on, else the longer one, else the first.
 
     Returns:
         A dictionary for each pair, ``of`` (evaluation) and ``in`` (training) counting from 0.
     """
     found = []
     for pair in itertools.combinations(range(len(files)), 2):
-        b, a = sorted(pair, key=lambda i: (files[i].measure.rows, -i))
+        b, a = sorted(pair, key=lambda i: (files[i].corpus.request.filters, files[i].measure.rows, -i))
         fields = compared(files[a].corpus.request.fields, files[b].measure.columns)
         found.append({"of": b, "in": a, "fields": fields, **_common(files[a], files[b], fields)})
     return found

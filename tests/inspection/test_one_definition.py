@@ -162,6 +162,9 @@ def test_counts_are_equal_on_every_real_corpus(names, shared, tmp_path) -> None:
     compare(files, tmp_path)
 
 
+LEAKS = {"duplicate": 9, "leak": 6}
+
+
 def test_a_recipe_counts_by_its_own_task_and_settings(tmp_path, monkeypatch, base) -> None:
     """A field that the task does not compare, such as where a row is from, makes no difference."""
     monkeypatch.chdir(tmp_path)
@@ -172,9 +175,15 @@ def test_a_recipe_counts_by_its_own_task_and_settings(tmp_path, monkeypatch, bas
     ]
     write(Path("train.jsonl"), rows)
     write(Path("dev.jsonl"), rows[:2] + [{"zh": "今天天气很好。", "bo": "དེ་རིང་གནམ་གཤིས་བཟང་པོ་འདུག", "from": "x"}])
+    others = [{"zh": f"数字{i}。", "bo": f"ཨང་{i}", "from": "x"} for i in range(30)]
+    write(Path("longer.jsonl"), rows[:2] + others)
     data = {"train": "train.jsonl", "columns": {"zh": "zh", "bo": "bo", "from": "from"}, "prepare": {}}
     model = {"class_path": "SFTModule", "init_args": {"base": base, "weights": "fp32"}}
-    for held_out, drops in (({}, {"duplicate": 13}), ({"test": "dev.jsonl"}, {"duplicate": 9, "leak": 6})):
+    for held_out, drops in (
+        ({}, {"duplicate": 13}),
+        ({"test": "dev.jsonl"}, LEAKS),
+        ({"validation": "longer.jsonl"}, LEAKS),
+    ):
         recipe = {"model": model, "data": {"class_path": "CorpusDataModule", "init_args": data | held_out}}
         Path("recipe.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True))
         assert main(["corpus", "--config", "recipe.yaml", "--out", "out"]) == 0
