@@ -4,10 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation.
+
+    Attributes:
+        role: Who speaks.
+        content: The text.
+    """
+
+    role: Role
+    content: str
+
+
+Prompt = str | Sequence[Turn]
+"""What a policy completes: a user's message, or the turns of a conversation up to the one that is wanted."""
+
+
+class CannotRender(ValueError):
+    """A conversation that the policy cannot be given.
+
+    Attributes:
+        place: Which one of those given.
+    """
+
+    def __init__(self, message: str, place: int = 0) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 @dataclass(frozen=True)
@@ -16,12 +48,14 @@ class Example:
 
     Attributes:
         id: Where the row came from, e.g. ``train.jsonl:17`` (1-based line or row).
-        prompt: The user's message, template applied; the chat template is not.
+        prompt: The user's message, template applied; the chat template is not. Of a conversation of several turns, the
+            turns as readable text, ``role: content`` with a blank line between them, for rewards, logs and tables.
         reference: The wanted completion; empty where the corpus has none (source-only text).
         columns: All of the row's mapped columns; handed to rewards by name.
         source: The text that the prompt asks about, without the template.
         prompt_ids: The prompt as the policy reads it, chat template applied; ``None`` where it is not tokenised yet.
         completion_ids: The reference as the policy should produce it, its end included; likewise.
+        turns: All turns before the wanted completion, where they are more than one user message; else none.
     """
 
     id: str
@@ -31,6 +65,12 @@ class Example:
     source: str = ""
     prompt_ids: Sequence[int] | None = None
     completion_ids: Sequence[int] | None = None
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def asked(self) -> Prompt:
+        """What the policy is given: all turns of a conversation, else the user's message."""
+        return self.turns or self.prompt
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """From corpora to batches of examples: sources, tasks, order, and the data module."""
 
+from semalign_pl.data.conversation import Conversation
 from semalign_pl.data.corpus import CorpusDataModule
 from semalign_pl.data.order import EvalOrder, TrainOrder
 from semalign_pl.data.sources import read
 from semalign_pl.data.tasks import Headline, Instruction, Summarisation, Task, Translation
 
 __all__ = [
+    "Conversation",
     "CorpusDataModule",
     "EvalOrder",
     "Headline",

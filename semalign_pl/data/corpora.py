@@ -16,7 +16,7 @@ class Corpus:
 
     Attributes:
         path: A file or hub dataset, as for `train`.
-        columns: Its column of each field; the data module's if left out.
+        columns: Its column of each field, or path into a nested one; the data module's if left out.
         task: What is asked of its rows; the data module's if left out.
         weight: How often its rows come, relative to the others'; all corpora have one, or none has.
         where: Use only the rows in which each of these columns has the value, or one of the values, given.

@@ -78,9 +78,11 @@ class CorpusDataModule(LightningDataModule):
                 {path, columns, task, weight, where, split, quoting}.
             validation: The same for validation; no validation without it.
             test: The same for testing and predicting.
-            task: What is asked of the model: Translation, Headline, Summarisation, Instruction, or a Task of your own.
+            task: What is asked of the model: Translation, Headline, Summarisation, Instruction, Conversation (chat
+                data), or a Task of your own.
             columns: The corpus' column of a field, e.g. {zh: chinese, bo: tibetan}; a field not named here has a
-                column of its own name. Fields the task does not need are read too and handed to the rewards.
+                column of its own name. Into a nested column a path leads: {bo: translation.bo, answer: answers.text.0}.
+                Fields the task does not need are read too and handed to the rewards.
             prepare: How training rows are cleaned and kept apart from evaluation; {} for the defaults, left out for
                 rows as they are.
             bad_rows: A row that cannot be read is an error, or is listed with the dropped rows (quarantine).
@@ -183,6 +185,7 @@ class CorpusDataModule(LightningDataModule):
             prepare=self.prepare,
             filters=part == "train",
             bad_rows=self.bad_rows,
+            chat=task.chat(part),
         )
 
     def _use(self, part: str, prepared: Sequence[Prepared]) -> None:

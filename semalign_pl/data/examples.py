@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -66,12 +67,4 @@ def _example(row: dict[str, Any], task: Task) -> Example:
     example = task.example(fields, row["id"])
     if "prompt_ids" not in row:
         return example
-    return Example(
-        example.id,
-        example.prompt,
-        example.reference,
-        example.columns,
-        example.source,
-        row["prompt_ids"],
-        row["completion_ids"],
-    )
+    return dataclasses.replace(example, prompt_ids=row["prompt_ids"], completion_ids=row["completion_ids"])

@@ -102,13 +102,6 @@ def compared(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
     return [name for name in fields if name in columns] or columns
 
 
-def chunks(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
-    """Rows in chunks that are judged at once."""
-    rows = iter(rows)
-    while chunk := take(rows, _CHUNK):
-        yield chunk
-
-
 def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
     """The next rows: so many, or as many as have `_CHARACTERS` characters."""
     taken, characters = [], 0
@@ -118,6 +111,13 @@ def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
         if characters > _CHARACTERS:
             break
     return taken
+
+
+def chunks(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
+    """Rows in chunks that are judged at once."""
+    rows = iter(rows)
+    while chunk := take(rows, _CHUNK):
+        yield chunk
 
 
 _judge: Judge | None = None

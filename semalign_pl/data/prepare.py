@@ -16,6 +16,8 @@ from typing import Any, Literal
 from semalign_pl import languages
 from semalign_pl.data import sources
 from semalign_pl.data.cache import CACHE, Prepared, cached, counts, opened
+from semalign_pl.data.conversation import TURNS, Chat
+from semalign_pl.data.fields import texts_in
 from semalign_pl.data.formats import BadRow, Counts, Quoting, parts
 from semalign_pl.data.hashes import HashSet
 from semalign_pl.data.judge import HEAD, Judge, Judged, chunks, compared, judged, take
@@ -45,6 +47,7 @@ class Request:
         prepare: Settings; ``None`` takes the rows as they are.
         filters: Rows may be dropped (training); else they are only brought into normal form.
         bad_rows: What happens to rows that cannot be read.
+        chat: Makes the fields of a row that holds a conversation.
     """
 
     source: str
@@ -59,6 +62,7 @@ class Request:
     prepare: Preparation | None = None
     filters: bool = True
     bad_rows: BadRows = "error"
+    chat: Chat | None = None
 
 
 def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path = CACHE, workers: int = 0) -> Prepared:
@@ -117,12 +121,13 @@ class _Run:
     ) -> None:
         self.request, self.settings, self.evaluation, self.against = request, settings, evaluation, against
         self.workers = workers
-        self.fields = [name for name in request.fields if name in request.columns]
+        self.columns = [*(request.chat.columns if request.chat else ()), *request.columns]
+        self.fields = [name for name in request.fields if name in self.columns]
         self.counts, self.dropped = Counts(), Counter[str]()
 
     def into(self, folder: Path) -> dict[str, Any]:
         with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
-            with TableWriter(folder / "rows.arrow") as writer:
+            with TableWriter(folder / "rows.arrow", columns=self.columns) as writer:
                 for row in counted(self._kept(), f"preparing {self.request.source}"):
                     writer.write(row)
             if self.settings and self.settings.near_duplicates is not None:
@@ -170,7 +175,7 @@ class _Run:
     def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
         request = self.request
         named = (request.source, request.columns, request.split, request.where, request.optional, request.quoting)
-        for id, row in sources.stream(*named, counts=self.counts):
+        for id, row in sources.stream(*named, counts=self.counts, chat=request.chat):
             if not isinstance(row, BadRow):
                 yield id, row
             elif request.bad_rows == "error":
@@ -196,8 +201,9 @@ class _Run:
         if not (self.evaluation or self.against):
             return None
         rows = (
-            (row["id"], tuple(row[name] or "" for name in compared(self.fields, set(prepared.table.columns) - {"id"})))
+            (row["id"], tuple(row[name] or "" for name in names))
             for prepared in self.evaluation
+            for names in [compared(self.fields, [c for c in prepared.table.columns if c not in ("id", TURNS)])]
             for row in prepared.table
         )
         return itertools.chain(rows, (text for file in self.against for text in all_texts(file)))
@@ -230,12 +236,4 @@ def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
         for number, record in part.read(set()):
             if isinstance(record, BadRow):
                 raise ValueError(f"data.init_args.prepare.against: {record.message}")
-            yield from ((f"{part.name}:{number}", (text,)) for text in _strings(record))
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings(inner)
+            yield from ((f"{part.name}:{number}", (text,)) for text in texts_in(record))

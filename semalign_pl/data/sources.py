@@ -8,9 +8,13 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, fault_of, parts, quoted, shown
+from semalign_pl.data.fields import Fault, is_blank, nested_place, text_of, value_of
+from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, fault_of, parts, quoted, shown, top_column
+
+if TYPE_CHECKING:
+    from semalign_pl.data.conversation import Chat
 
 Row = dict[str, str] | BadRow
 _NO_HEADER = '; its first line must name them, or name them by number, e.g. {zh: "1", bo: "2"}'
@@ -48,6 +52,7 @@ def stream(
     optional: Collection[str] = (),
     quoting: Quoting | None = None,
     counts: Counts | None = None,
+    chat: Chat | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Reads a corpus row by row, however long it is.
 
@@ -57,13 +62,15 @@ def stream(
             ``.gz``, or ``.parquet``), a pattern of files such as ``dev/*.csv``, plain text files paired line by line
             such as ``train.{zh,bo}``, a hub dataset ``owner/name``, ``owner/name:config`` or
             ``owner/name:config@split``, or a folder laid out like one.
-        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
+        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``; into a nested
+            column a path leads, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
         split: The split of a hub dataset or folder, where ``source`` names none.
         where: Read only rows in which each of these columns has the value, or one of the values, given.
         optional: Fields that a row may lack, or have empty; it then has no such field.
         quoting: ``none`` or ``excel``: whether quotes around a cell of ``.csv`` and ``.tsv`` are text. If left out, CSV
             has Excel's quoting, and TSV none unless the whole file shows otherwise.
         counts: Filled while reading: lines, and what became of them.
+        chat: Makes fields of text of a row that holds a conversation.
 
     Yields:
         A row's id, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
@@ -74,7 +81,7 @@ def stream(
     """
     chosen, empty = _Where(where or {}), True
     counts = Counts() if counts is None else counts
-    needed = {column for field, column in columns.items() if field not in optional}
+    needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
         for part in parts(source, split, quoting):
             first = not part.sparse
@@ -84,8 +91,8 @@ def stream(
                     if not chosen(record):
                         counts.skipped += 1
                         continue
-                    row = _row(part.source, number, record, columns, optional)
-                    if first and isinstance(row, BadRow) and not record.keys() >= needed:
+                    row = _row(part.source, number, record, columns, optional, chat)
+                    if first and isinstance(row, BadRow) and _lacks_columns(record, needed, columns, chat):
                         # What the first row lacks, the whole file does.
                         raise ValueError(row.message + (_NO_HEADER if part.header else ""))
                     first = False
@@ -140,8 +147,17 @@ class _Where:
     def __call__(self, record: Mapping[str, Any]) -> bool:
         if self.unseen:
             self.seen = list(record)
-            self.unseen = {column: None for column in self.unseen if column not in record}
-        return all(column in record and _written(record[column]) in values for column, values in self.values.items())
+            self.unseen = {column: None for column in self.unseen if top_column(record, column) is None}
+        return all(self._value(record, column) in values for column, values in self.values.items())
+
+    @staticmethod
+    def _value(record: Mapping[str, Any], column: str) -> str | None:
+        if top_column(record, column) is None:
+            return None
+        try:
+            return _written(value_of(record, column))
+        except Fault:  # a row without the part does not have the value
+            return None
 
     def __str__(self) -> str:
         return shown(
@@ -159,29 +175,53 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def _lacks_columns(
+    record: Mapping[str, Any], needed: Collection[str], columns: Mapping[str, str], chat: Chat | None
+) -> bool:
+    lacks = any(top_column(record, column) is None for column in needed)
+    return lacks or (chat is not None and chat.missing(record, columns) is not None)
+
+
 def _row(
-    source: str, number: int, record: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str]
+    source: str,
+    number: int,
+    record: Mapping[str, Any],
+    columns: Mapping[str, str],
+    optional: Collection[str],
+    chat: Chat | None,
 ) -> Row:
     """The wanted fields of a row, each a good text."""
-    row: dict[str, str] = {}
-    for field, column in columns.items():
-        if field in optional and (record.get(column) is None or not str(record[column]).strip()):
-            continue
-        if column not in record:
-            fault = _no_column(record, columns, field)
-        elif wrong := fault_of(value := record[column]):
-            fault = f"{column!r}, the field {field}, is {wrong} or drop the row"
-        else:
-            row[field] = value
-            continue
+    try:
+        row = {} if chat is None else chat.row(record, columns)
+        for field, column in columns.items():
+            if field in optional and (chat is not None or _is_empty(record, column)):
+                continue
+            if isinstance(value := record.get(column), str) and fault_of(value) is None:  # nearly always
+                row[field] = value
+                continue
+            if top_column(record, column) is None:
+                raise Fault(_no_column(record, columns, field))
+            row[field] = text_of(record, column, field)
+    except Fault as fault:
         raw = ", ".join(f"{name}: {quoted(value)}" for name, value in islice(record.items(), 20))
-        return bad_row(source, number, fault, raw)
+        return bad_row(source, number, str(fault), raw)
     return row
+
+
+def _is_empty(record: Mapping[str, Any], column: str) -> bool:
+    """A field that may be missing is, or holds nothing."""
+    if top_column(record, column) is None:
+        return True
+    try:
+        return is_blank(value_of(record, column))
+    except Fault:  # of a nested column only the part may be missing
+        return True
 
 
 def _no_column(record: Mapping[str, Any], columns: Mapping[str, str], field: str) -> str:
     free = [name for name in islice(record, 100) if name and name not in columns.values()] or [f"<column of {field}>"]
-    guess = difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
+    guess = nested_place(record, columns[field]) or nested_place(record, field)
+    guess = guess or difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
     return (
         f"no column {columns[field]!r} for the field {field}; the columns are {shown(', '.join(record), 300)}; say "
         f"which one it is, e.g. data.init_args.columns: {{{field}: {shown(guess, 60)}}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,15 +13,17 @@ BATCH = 128
 
 
 class TableWriter:
-    """Writes rows to an Arrow file, as a context manager; the columns are those of the first row.
+    """Writes rows to an Arrow file, as a context manager.
 
     Args:
         path: Where to.
         types: Arrow types of columns that are not text; every row has them.
+        columns: Columns beside ``id`` that a row may have; those of the first rows if left out.
     """
 
-    def __init__(self, path: Path, types: Mapping[str, pa.DataType] | None = None) -> None:
+    def __init__(self, path: Path, types: Mapping[str, pa.DataType] | None = None, columns: Iterable[str] = ()) -> None:
         self._path, self._types = path, dict(types or {})
+        self._columns = tuple(columns)
         self._rows: list[Mapping[str, Any]] = []
         self._writer: Any = None
         self.rows = 0
@@ -45,7 +47,8 @@ class TableWriter:
         if not self._rows and self._writer is not None:
             return
         if self._writer is None:
-            names = dict.fromkeys([name for row in self._rows for name in row] or ["id"])
+            # Arrow passes over what a row has beyond the schema, so a column that comes late must be known before.
+            names = dict.fromkeys(["id", *self._columns, *(name for row in self._rows for name in row)])
             self._schema = pa.schema([(name, self._types.get(name, pa.string())) for name in names])
             self._writer = pa.ipc.new_file(str(self._path), self._schema)
         if self._rows:

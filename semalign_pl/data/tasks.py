@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from semalign_pl.data import prompts
 from semalign_pl.types import Example
+
+if TYPE_CHECKING:
+    from semalign_pl.data.conversation import Chat
 
 
 class Task:
@@ -69,6 +73,14 @@ class Task:
             for field in self._answer:
                 del wanted[field]
         return wanted
+
+    def chat(self, part: str) -> Chat | None:
+        """What makes text of a record that holds a conversation; ``None`` where fields are columns of text.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+        """
+        return None
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
         """The example of one row; all of the row's fields stay on it as ``columns``."""

@@ -19,6 +19,7 @@ from semalign_pl.data.cache import CACHE, Prepared, cached, opened
 from semalign_pl.data.progress import counted
 from semalign_pl.data.table import TableWriter
 from semalign_pl.data.tasks import Task
+from semalign_pl.types import CannotRender, Prompt
 
 TooLong = Literal["cut_prompt", "drop", "error"]
 UNUSED = "unused.npy"
@@ -29,8 +30,8 @@ _LISTS = {"prompt_ids": pa.list_(pa.int32()), "completion_ids": pa.list_(pa.int3
 class Encoder(Protocol):
     """What a policy does to text."""
 
-    def encode_prompts(self, prompts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
-        """Token ids of each prompt, and whether it was cut to fit."""
+    def encode_prompts(self, prompts: Sequence[Prompt], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
+        """Token ids of each prompt, none where it cannot be cut to fit, and whether it was cut."""
         ...
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
@@ -90,7 +91,7 @@ def tokenise(
 
 def _task(task: Task) -> str:
     shown = task.example({field: f"<{field}>" for field in task.fields}, "")
-    return repr((type(task).__name__, shown.prompt, shown.reference, sorted(task.optional)))
+    return repr((type(task).__name__, shown.asked, shown.reference, sorted(task.optional)))
 
 
 def _tokenise(
@@ -106,12 +107,15 @@ def _tokenise(
         while chunk := list(itertools.islice(rows, _CHUNK)):
             fields = [{k: v for k, v in row.items() if k != "id" and v is not None} for row in chunk]
             examples = [task.example(row, id["id"]) for row, id in zip(fields, chunk, strict=True)]
-            prompts, shortened = policy.encode_prompts([e.prompt for e in examples], limits.prompt)
+            try:
+                prompts, shortened = policy.encode_prompts([e.asked for e in examples], limits.prompt)
+            except CannotRender as error:
+                raise ValueError(f"{examples[error.place].id}: {error}") from error
             answers = policy.encode_completions([e.reference for e in examples])
             ranged = limits.min_tokens is not None or limits.max_tokens is not None
             sources = policy.encode_completions([e.source for e in examples]) if ranged and drop else answers
             for row, prompt, answer, source, was_cut in zip(chunk, prompts, answers, sources, shortened, strict=True):
-                verdict = _verdict(len(answer), len(source), was_cut, limits, drop)
+                verdict = _verdict(len(answer), len(source), was_cut, bool(prompt), limits, drop)
                 if verdict is None:
                     cut += was_cut
                     writer.write({**row, "prompt_ids": prompt, "completion_ids": answer})
@@ -151,8 +155,11 @@ def _tokenise(
     }
 
 
-def _verdict(answer: int, source: int, was_cut: bool, limits: Limits, drop: bool) -> tuple[str, str] | None:
+def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits, drop: bool) -> tuple[str, str] | None:
     refuse = limits.too_long == "error"
+    if was_cut and not fits:
+        limit = f"model.init_args.max_prompt_tokens: {limits.prompt}"
+        return "prompt_too_long", f"the chat template and the system turn alone have more tokens than {limit}"
     if was_cut and (refuse or (drop and limits.too_long == "drop")):
         return "prompt_too_long", f"the prompt has more than model.init_args.max_prompt_tokens: {limits.prompt} tokens"
     if not drop:

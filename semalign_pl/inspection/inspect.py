@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from semalign_pl.data.conversation import Conversation, holds_turns
 from semalign_pl.data.judge import HEAD, Judge, chunks, take
 from semalign_pl.data.prepare import Request
 from semalign_pl.data.progress import counted
@@ -18,10 +19,12 @@ from semalign_pl.inspection.guess import guess_language
 from semalign_pl.inspection.leaks import Counted, leakage
 from semalign_pl.inspection.measure import Column, Measure, share
 from semalign_pl.inspection.rows import (
+    PEEKED,
     Account,
     Corpus,
     check_columns,
     column_names,
+    fields_of,
     peek,
     pick,
     rows,
@@ -95,10 +98,22 @@ def doubt(names: Iterable[str]) -> str | None:
 
 def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[str, Column], dict[str, float]]:
     """What to read of a file, the columns to count, and of the columns left out the share that is text."""
-    records, guessed = peek(file), not file.columns
+    records = peek(file)
+    if not file.columns and holds_turns(records[0]):
+        task = Conversation()
+        wanted, chat = task.wanted("test", {}), task.chat("test")
+        file = replace(file, columns=wanted, optional=task.optional, fields=task.fields, chat=chat)
+    guessed = not file.columns
     if not guessed:
         check_columns(file.source, records, [c for field, c in file.columns.items() if field not in file.optional])
     named = dict(file.columns) or {name: name for name in text_columns(file.source, records)}
+    others = {name: share_of_text(records, name) for name in column_names(records) if name not in named.values()}
+    if file.chat or not set(named.values()) <= set(column_names(records)):  # what records hold is not yet text
+        named = {field: named.get(field, field) for field in fields_of(file)}
+        records = [
+            {named[field]: text for field, text in row.items()}
+            for _, row in itertools.islice(rows(Corpus(file)), PEEKED)
+        ]
     columns, languages = {}, {}
     for field, column in named.items():
         texts = [text for record in records if isinstance(text := record.get(column), str)]
@@ -107,7 +122,6 @@ def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[s
         columns[field] = Column(column, language, tokens)
         if language:
             languages[field] = code or language.code
-    others = {name: share_of_text(records, name) for name in column_names(records) if name not in named.values()}
     if file.fields:  # of a recipe: its task says what is compared, and in which languages
         fields = tuple(field for field in file.fields if field in named)
         return Corpus(replace(file, fields=fields)), columns, others

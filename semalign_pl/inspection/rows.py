@@ -11,7 +11,8 @@ from typing import Any
 
 import regex
 
-from semalign_pl.data.formats import BadRow, Counts, parts
+from semalign_pl.data.conversation import TURNS
+from semalign_pl.data.formats import BadRow, Counts, parts, top_column
 from semalign_pl.data.preparation import Cleaner, Preparation
 from semalign_pl.data.prepare import Request
 from semalign_pl.data.sources import stream
@@ -144,7 +145,7 @@ def check_columns(source: str, records: Sequence[Mapping[str, Any]], columns: It
     """
     names = column_names(records)
     for column in columns:
-        if column not in names:
+        if top_column(names, column) is None:
             near = difflib.get_close_matches(column, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"--columns: {source} has no column {column!r}; its columns are {', '.join(names)}{hint}")
@@ -160,13 +161,22 @@ def rows(corpus: Corpus, account: Account | None = None) -> Iterator[tuple[str, 
     request, account = corpus.request, account or Account()
     optional = request.columns if corpus.guessed else request.optional
     named = (request.source, request.columns, request.split, request.where, optional, request.quoting)
-    for id, row in stream(*named, counts=account.counts):
+    fields = fields_of(request)
+    for id, row in stream(*named, counts=account.counts, chat=request.chat):
         if isinstance(row, BadRow):
             account.add(row)
         elif corpus.guessed and len(row) < len(request.columns):
             account.empty += 1
         else:
-            yield id, {name: row.get(name, "") for name in request.columns}
+            yield id, {name: row.get(name, "") for name in fields}
+
+
+def fields_of(request: Request) -> list[str]:
+    """The texts of a row: its columns; of a conversation the prompt, the completion and what is read beside them."""
+    if request.chat is None:
+        return list(request.columns)
+    beside = (name for name in request.columns if name not in request.optional)
+    return [*(name for name in request.chat.columns if name != TURNS), *beside]
 
 
 def pick(corpus: Corpus, places: Iterable[int]) -> dict[int, tuple[str, dict[str, str]]]:

@@ -109,10 +109,13 @@ class AlignModule(StageModule):
         Args:
             batch: Examples.
         """
-        limit = self.max_prompt_tokens
-        return [
-            self.policy.encode_prompt(e.prompt, limit) if e.prompt_ids is None else list(e.prompt_ids) for e in batch
-        ]
+        return [self._encode(e) if e.prompt_ids is None else list(e.prompt_ids) for e in batch]
+
+    def _encode(self, example: Example) -> list[int]:
+        try:
+            return self.policy.encode_prompt(example.asked, self.max_prompt_tokens)
+        except ValueError as error:
+            raise ValueError(f"{example.id}: {error}") from error
 
     def encode_references(self, batch: list[Example]) -> list[list[int]]:
         """References of a batch as token ids, likewise; each ends in the end-of-turn token.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from semalign_pl.functional.head import head_logprobs, linear_logprobs
 from semalign_pl.policy import text
 from semalign_pl.policy.token_rows import rows_of
+from semalign_pl.policy.turns import adapt, shorten
+from semalign_pl.types import CannotRender, Prompt
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -41,6 +44,7 @@ class Policy(nn.Module):
         self.eos_ids = eos_ids
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0]
         self.truncated_prompts = 0
+        self._merges_system = False
         self.cannot_share: str | None = None
 
     @property
@@ -123,55 +127,84 @@ class Policy(nn.Module):
             for module, training in was_training.items():
                 module.training = training
 
-    def encode_prompt(self, prompt: str, max_tokens: int) -> list[int]:
-        """A user's message as token ids, up to where the assistant's answer begins.
+    def encode_prompt(self, prompt: Prompt, max_tokens: int) -> list[int]:
+        """A prompt as token ids, up to where the assistant's answer begins.
 
-        Chat models' own template is used, with thinking off where it has the switch (Qwen3). A prompt that is too
-        long is cut at the end of the *message*, never inside the template, and counted in ``truncated_prompts``.
+        Chat models' own template is used, with thinking off where it has the switch (Qwen3). Of a conversation that is
+        too long the oldest exchanges are left out, the system turn stays. What is still too long is cut at the end of
+        the last *message*, never inside the template. Both are counted in ``truncated_prompts``.
 
         Args:
-            prompt: The message.
+            prompt: The user's message, or all turns of a conversation.
             max_tokens: Upper bound for the encoded length.
 
         Returns:
             Token ids.
 
         Raises:
+            CannotRender: If the chat template has no place for one of the turns.
             ValueError: If not even an empty message fits.
         """
-        ids = text.apply_template(self.tokenizer, prompt)
+        encode = self._encoder([prompt])
+        ids = encode(prompt)
         if len(ids) <= max_tokens:
             return ids
         self.truncated_prompts += 1
-        message = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        keep = len(message) - (len(ids) - max_tokens)
-        while keep > 0:
-            ids = text.apply_template(self.tokenizer, self.tokenizer.decode(message[:keep]).rstrip("\ufffd"))
-            if len(ids) <= max_tokens:
-                return ids
-            keep -= max(1, len(ids) - max_tokens)
-        raise ValueError(
-            f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; raise it"
-        )
+        if fitting := shorten(self.tokenizer, prompt, encode, max_tokens):
+            return fitting
+        needs = "the chat template itself needs" if isinstance(prompt, str) else "the template and the system turn need"
+        raise ValueError(f"model.init_args.max_prompt_tokens: {max_tokens} is less than {needs}; raise it")
 
-    def encode_prompts(self, prompts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
+    def encode_prompts(self, prompts: Sequence[Prompt], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
         """As ``encode_prompt`` of each, in one go; those that were cut are told, not counted.
 
         Args:
-            prompts: The messages.
+            prompts: User's messages, or turns of conversations.
             max_tokens: Upper bound for each encoded length.
 
         Returns:
-            Token ids of each, and whether it was cut.
+            Token ids of each, none for a conversation that cannot be cut to fit; and whether it was cut.
+
+        Raises:
+            CannotRender: If the chat template has no place for a turn; knows the prompt's place.
+            ValueError: If not even an empty message fits.
         """
-        encoded = text.encode_prompts(self.tokenizer, prompts)
+        encode = self._encoder(prompts)
+        encoded = text.encode_prompts(self.tokenizer, prompts, encode)
         cut = [len(ids) > max_tokens for ids in encoded]
-        counted = self.truncated_prompts
-        fitting = [
-            self.encode_prompt(p, max_tokens) if c else ids for p, ids, c in zip(prompts, encoded, cut, strict=True)
-        ]
-        self.truncated_prompts = counted
-        return fitting, cut
+        for place in (place for place, is_cut in enumerate(cut) if is_cut):
+            fitting = shorten(self.tokenizer, prompts[place], encode, max_tokens)
+            if not fitting and isinstance(prompts[place], str):
+                raise ValueError(
+                    f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; "
+                    "raise it"
+                )
+            encoded[place] = fitting or []
+        return encoded, cut
+
+    def _encoder(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], list[int]]:
+        """What makes token ids of one of these prompts, or of a shortened one; all of them can be rendered.
+
+        Raises:
+            CannotRender: If the chat template has no place for a turn.
+        """
+        encode = partial(text.apply_template, self.tokenizer)
+        talks = {place: prompt for place, prompt in enumerate(prompts) if not isinstance(prompt, str)}
+        if not talks:
+            return encode
+        faults = text.refused_roles(self.tokenizer)
+        for place, turns in talks.items():
+            try:
+                adapt(turns, faults)
+            except CannotRender as error:
+                raise CannotRender(str(error), place) from None
+        if "system" in faults and not self._merges_system and any(t[0].role == "system" for t in talks.values()):
+            self._merges_system = True
+            log.warning(
+                "the chat template has no system turn (%s): system texts go before the first user message",
+                faults["system"],
+            )
+        return lambda prompt: encode(adapt(prompt, faults))
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
         """As ``encode_completion`` of each, in one go.

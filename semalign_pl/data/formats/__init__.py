@@ -11,7 +11,7 @@ from semalign_pl.data.formats.files import SUFFIXES
 from semalign_pl.data.formats.locate import parts
 from semalign_pl.data.formats.part import Part
 from semalign_pl.data.formats.quoting import Quoting
-from semalign_pl.data.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown
+from semalign_pl.data.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown, top_column
 
 __all__ = [
     "MAX_TEXT",
@@ -26,4 +26,5 @@ __all__ = [
     "parts",
     "quoted",
     "shown",
+    "top_column",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -84,6 +84,34 @@ def one_line(error: Exception) -> str:
 
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+
+def top_column(columns: Container[str], column: str) -> str | None:
+    """The file's own column that a name or path begins with, or ``None``.
+
+    A column whose own name has dots is found before a path: ``a.b`` is the column ``a.b`` where there is one, else the
+    part ``b`` of the column ``a``.
+
+    Args:
+        columns: Those of the file, or a record that has them.
+        column: Name or path, such as ``translation.bo``.
+    """
+    while column not in columns:
+        column, dot, _ = column.rpartition(".")
+        if not dot:
+            return None
+    return column
+
+
+def wanted_columns(names: Sequence[str], columns: Iterable[str]) -> list[str]:
+    """The file's columns that names or paths begin with; all where one is missing, so that an error can name it.
+
+    Args:
+        names: The file's columns.
+        columns: Names or paths that are wanted; none for all columns.
+    """
+    tops = {top_column(names, column) for column in columns}
+    return [name for name in names if not tops or None in tops or name in tops]
 
 
 def stem_suffix(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, Item, bad_row, one_line, shown
+from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, Item, bad_row, one_line, shown, wanted_columns
 
 MAX_EXPANSION = 1000
 """Factor by which a Parquet file may expand: text compresses 3 to 20 times, and a text may come back in some rows more,
@@ -42,11 +42,8 @@ def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
         with ParquetFile(path, pre_buffer=False) as file:
             intake.lines = file.metadata.num_rows
             names = file.schema_arrow.names
-            wanted = [name for name in names if name in columns]
-            # Where a column is missing, all are kept, so that the error can name them.
-            chosen = wanted if columns and columns <= set(names) else names
             _check_chunks(path, file.metadata)
-            for batch in _bounded(path, file.iter_batches(BATCH, columns=chosen)):
+            for batch in _bounded(path, file.iter_batches(BATCH, columns=wanted_columns(names, columns))):
                 for row in _decoded(batch):
                     number += 1
                     yield Item(number, row if isinstance(row, dict) else bad_row(path, number, row, ""))
@@ -137,9 +134,8 @@ def dataset_rows(
     source: Path | str, table: Any, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
 ) -> Iterator[Item]:
     """The rows of what `datasets` has loaded."""
-    # Where a column is missing, all are kept, so that the error can name them.
-    if columns and columns <= set(table.column_names or ()):
-        table = table.select_columns(sorted(columns))
+    if table.column_names:
+        table = table.select_columns(wanted_columns(table.column_names, columns))
     try:
         for number, row in enumerate(table, 1):
             intake.lines = number  # what is streamed has no length

@@ -1,0 +1,218 @@
+"""Conversations as a task: turns become the prompt, the last assistant turn the completion wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semalign_pl.data.fields import Fault, is_blank, value_of
+from semalign_pl.data.formats import shown, top_column
+from semalign_pl.data.tasks import Task
+from semalign_pl.data.turns import (
+    check_order,
+    checked,
+    dumped,
+    exchanges_of,
+    loaded,
+    looks_like_turns,
+    readable,
+    turns_of,
+)  # fmt: skip
+from semalign_pl.types import Example, Turn
+
+PROMPT, TURNS, COMPLETION = "prompt", "turns", "completion"
+"""The columns of a prepared conversation. `prompt` is the text of its turns alone, without roles, so that rows are
+compared by what they say; `turns` holds them with their roles, where they are more than one user message."""
+
+_SHAPES = {
+    "messages": ("messages",),
+    "conversations": ("conversations",),
+    "conversation": ("conversation",),
+    "prompt": ("prompt", "completion"),
+    "instruction": ("instruction", "input", "output", "history"),
+}
+"""Columns of each shape by its first one; where a row has several shapes, the first of them is read."""
+_BESIDE = ("system", "tools")
+_ALL = tuple(column for shape in _SHAPES.values() for column in shape) + _BESIDE
+_ANSWERS = ("completion", "output")
+
+
+def holds_turns(record: Mapping[str, Any]) -> bool:
+    """A record has a list of turns under one of its usual names."""
+    return any(isinstance(record.get(head), list) for head in ("messages", "conversations", "conversation"))
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Makes one row of text of a record that holds a conversation.
+
+    Attributes:
+        prompts_only: The completion is neither needed nor read.
+    """
+
+    prompts_only: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of a row."""
+        return (PROMPT, TURNS) if self.prompts_only else (PROMPT, TURNS, COMPLETION)
+
+    def missing(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
+        """What is wrong with a record that has the columns of no shape, or ``None``.
+
+        Args:
+            record: As the reader gave it.
+            columns: Its column of each field.
+        """
+        if any(head in columns and top_column(record, columns[head]) is not None for head in _SHAPES):
+            return None
+        wanted = " or ".join(repr(columns[head]) for head in _SHAPES if head in columns)
+        guess = next((name for name, value in record.items() if isinstance(value, list)), "<its column>")
+        return (
+            f"no conversation: no column {wanted}; the columns are {shown(', '.join(record), 300)}; say which one "
+            f"holds the turns, e.g. data.init_args.columns: {{messages: {shown(guess, 60)}}}"
+        )
+
+    def row(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
+        """Prompt, turns and completion of a record.
+
+        Args:
+            record: As the reader gave it.
+            columns: Its column of each field; those of other fields are passed over.
+
+        Raises:
+            Fault: The record holds no conversation, or one that cannot be trained on as it is.
+        """
+        if fault := self.missing(record, columns):
+            raise Fault(fault)
+        there = {field: columns[field] for field in _ALL if field in columns and top_column(record, columns[field])}
+        values = {field: value for field, name in there.items() if not is_blank(value := value_of(record, name))}
+        if "tools" in values and values["tools"] != "[]":
+            raise Fault(f"{there['tools']!r} describes tools, which the prompt would lack; drop the row")
+        head = next((head for head in _SHAPES if head in values), None)
+        if head is None:
+            names = " and ".join(repr(there[head]) for head in _SHAPES if head in there)
+            raise Fault(f"{names} {'are' if ' and ' in names else 'is'} empty; fill it in or drop the row")
+        if head == "prompt":
+            turns = self._prompt(values, there)
+        elif head == "instruction":
+            turns = self._instruction(values, there)
+        else:
+            turns = turns_of(values[head], there[head])
+        if "system" in values:
+            if turns and turns[0].role == "system":
+                raise Fault(f"{there['system']!r} is a second system text beside that of the turns; leave one out")
+            turns = [Turn("system", checked(values["system"], there["system"])), *turns]
+        check_order(turns)
+        return self._split(turns)
+
+    def _prompt(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[Turn]:
+        """TRL's: each a text, or a list of turns."""
+        turns = self._side(values["prompt"], names["prompt"], "user")
+        if self.prompts_only or "completion" not in values:
+            return turns
+        answer = self._side(values["completion"], names["completion"], "assistant")
+        if len(answer) != 1 or answer[0].role != "assistant":
+            raise Fault(
+                f"{names['completion']!r} is not one assistant turn but {', '.join(turn.role for turn in answer)}; "
+                "move the turns before the last to the prompt, or drop the row"
+            )
+        return turns + answer
+
+    @staticmethod
+    def _side(value: Any, name: str, role: Any) -> list[Turn]:
+        if isinstance(value, str) and not looks_like_turns(value):
+            return [Turn(role, checked(value, name))]
+        return turns_of(value, name)
+
+    def _instruction(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[Turn]:
+        """Alpaca's: the instruction, its input below it, and what was said before."""
+        turns = exchanges_of(values["history"], names["history"]) if "history" in values else []
+        asked = [checked(values[field], names[field]) for field in ("instruction", "input") if field in values]
+        turns.append(Turn("user", "\n".join(asked)))
+        if not self.prompts_only and "output" in values:
+            turns.append(Turn("assistant", checked(values["output"], names["output"])))
+        return turns
+
+    def _split(self, turns: list[Turn]) -> dict[str, str]:
+        last = turns[-1].role if turns else None
+        if not any(turn.role == "assistant" for turn in turns) and not (self.prompts_only and last == "user"):
+            raise Fault(
+                "the conversation has no assistant turn, so nothing to train on; fill it in, drop the row, or train on "
+                "prompts alone with data.init_args.task.init_args.source_only: true"
+            )
+        if last != "assistant" and not self.prompts_only:
+            raise Fault(
+                f"the conversation ends with a {last} turn, which nothing answers; take it out, fill in the answer, or "
+                "drop the row"
+            )
+        prompt = turns[:-1] if last == "assistant" else turns
+        row = {PROMPT: "\n\n".join(turn.content for turn in prompt)}
+        if len(prompt) > 1:
+            row[TURNS] = dumped(prompt)
+        if not self.prompts_only:
+            row[COMPLETION] = turns[-1].content
+        return row
+
+
+class Conversation(Task):
+    """Chat data as it is: the last assistant turn is the completion, all turns before it are the prompt.
+
+    Of each row the first of these is read that it has: ``messages``, ``conversations`` or ``conversation`` (a list of
+    turns with role and content, or from and value), ``prompt`` with ``completion`` (texts or lists of turns), or
+    ``instruction`` with ``output`` and, where there are any, ``input`` and ``history``; a column ``system`` beside them
+    is the first turn. ``data.init_args.columns`` names other columns, such as ``{messages: chosen}``.
+
+    Only the last turn is trained. The chat template gets all turns; rewards and tables show one user message as it is,
+    and several turns as ``role: content`` with a blank line between them.
+    """
+
+    def __init__(self, language: str | None = None, source_only: bool = False) -> None:
+        """Describes the task.
+
+        Args:
+            language: Code of the language of the completions, for its normal form and script; left out for any.
+            source_only: Train on the prompts alone, for rewards that need no reference.
+        """
+        self.fields: tuple[str, ...] = (PROMPT, COMPLETION)
+        self.optional = frozenset(_ALL)
+        self.target_language = language or ""
+        self.template = "{prompt}"
+        self.source_only = source_only
+        self.languages = {} if language is None else {COMPLETION: language}
+
+    def chat(self, part: str) -> Chat:
+        """Makes the rows of a part."""
+        return Chat(prompts_only=self.source_only and part == "train")
+
+    def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
+        """The corpus' column of each field to read; a shape that the user names a column of is read and no other.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+            columns: What the user says of the corpus' columns.
+
+        Raises:
+            ValueError: If a field has the name of a column of prepared conversations.
+        """
+        if TURNS in columns:
+            raise ValueError(f"data.init_args.columns: {TURNS!r} names no field; use messages for the column of turns")
+        named = [head for head, shape in _SHAPES.items() if set(shape) & columns.keys()]
+        fields = [field for head in named or _SHAPES for field in _SHAPES[head]] + list(_BESIDE)
+        wanted = {field: field for field in fields} | dict(columns)
+        if self.chat(part).prompts_only:
+            return {field: column for field, column in wanted.items() if field not in _ANSWERS}
+        return wanted
+
+    def example(self, row: Mapping[str, str], id: str) -> Example:
+        """The example of one prepared row."""
+        turns = loaded(row[TURNS]) if row.get(TURNS) else ()
+        return Example(
+            id=id,
+            prompt=readable(turns) if turns else row[PROMPT],
+            reference=row.get(COMPLETION, ""),
+            columns={name: text for name, text in row.items() if name != TURNS},
+            source=row[PROMPT],
+            turns=turns,
+        )

@@ -1,0 +1,150 @@
+"""Conversations in a chat template: what the template can render, and which turns are left out where they are too many.
+
+A template that has no system turn gets the system text before the first user message, two line breaks between, as
+Gemma's documentation says ("provide system-level instructions directly within the initial user prompt") and as
+Gemma 3's own template does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from semalign_pl.types import CannotRender, Prompt, Turn
+
+_PROBE = {role: f"SEMALIGN{role.upper()}PROBE" for role in ("system", "user", "assistant", "tool")}
+
+
+def messages_of(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    """Turns as chat templates want them."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def plain(turns: Sequence[Turn], end: str) -> str:
+    """Turns for a tokenizer without a chat template: each followed by a line break, answers by the end-of-turn token.
+
+    So what was said before is laid out as it was trained: a message, a line break, its answer, its end.
+
+    Args:
+        turns: Any.
+        end: The end-of-turn token; a line break where the tokenizer has none.
+    """
+    return "".join(turn.content + ((end or "\n") if turn.role == "assistant" else "\n") for turn in turns)
+
+
+def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
+    """The roles that a chat template refuses or leaves out, and why; found by trying.
+
+    Args:
+        render: Makes text of turns by the template.
+    """
+    talk = [Turn("user", _PROBE["user"]), Turn("assistant", _PROBE["assistant"]), Turn("user", "?")]
+    tries = {
+        "assistant": talk,
+        "system": [Turn("system", _PROBE["system"]), talk[0]],
+        "tool": [*talk[:2], Turn("tool", _PROBE["tool"])],
+    }
+    faults = {}
+    for role, turns in tries.items():
+        try:
+            text = render(turns)
+            if not all(turn.content in text for turn in turns):
+                faults[role] = "it leaves the text out"
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            faults[role] = " ".join(str(error).split())[:100] or type(error).__name__
+    return faults
+
+
+def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
+    """A prompt that the template renders, which says all that was said.
+
+    Args:
+        prompt: A message, which any template renders, or turns whose order was checked.
+        faults: What `unrendered_roles` found.
+
+    Raises:
+        CannotRender: If there is no way but to leave something out.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    for place, turn in enumerate(prompt, 1):
+        if turn.role in faults and turn.role != "system":
+            raise CannotRender(
+                f"turn {place} has the role {turn.role}, which the chat template of model.init_args.base does not "
+                f"render ({faults[turn.role]}); drop the row, or use a base whose template does"
+            )
+    if prompt[0].role != "system" or "system" not in faults:
+        return prompt
+    if len(prompt) == 1:
+        raise CannotRender("the conversation is a system turn alone; add a user turn, or drop the row")
+    return [Turn("user", f"{prompt[0].content}\n\n{prompt[1].content}"), *prompt[2:]]
+
+
+def shorten(tokenizer: Any, prompt: Prompt, encode: Callable[[Prompt], list[int]], max_tokens: int) -> list[int] | None:
+    """Token ids of a prompt that is too long, cut to fit: first the oldest exchanges go, then the last message's end.
+
+    Args:
+        tokenizer: The base's.
+        prompt: A message, or turns.
+        encode: Token ids of a prompt.
+        max_tokens: How many there may be.
+
+    Returns:
+        ``None`` if not even an empty last message fits.
+    """
+    if isinstance(prompt, str):
+        return cut_message(tokenizer, prompt, encode, max_tokens)
+    *before, last = fit(prompt, encode, max_tokens)
+    return cut_message(tokenizer, last.content, lambda message: encode([*before, Turn(last.role, message)]), max_tokens)
+
+
+def without_oldest(turns: Sequence[Turn], exchanges: int) -> list[Turn]:
+    """Turns without the oldest exchanges, each a user turn and all up to the next one; the system turn stays.
+
+    Args:
+        turns: A conversation.
+        exchanges: How many to leave out.
+    """
+    system, rest = _starts(turns)
+    return [*turns[:system], *turns[rest[exchanges] :]]
+
+
+def _starts(turns: Sequence[Turn]) -> tuple[int, list[int]]:
+    system = int(turns[0].role == "system")
+    return system, [place for place, turn in enumerate(turns) if turn.role == "user"] or [system]
+
+
+def fit(turns: Sequence[Turn], encode: Callable[[Sequence[Turn]], list[int]], max_tokens: int) -> list[Turn]:
+    """The most turns that fit: the oldest exchanges are left out; at least the last exchange is kept, fit or not.
+
+    Args:
+        turns: A conversation.
+        encode: Makes token ids of turns.
+        max_tokens: How many there may be.
+    """
+    most = len(_starts(turns)[1]) - 1
+    dropped = bisect_left(range(most), True, key=lambda n: len(encode(without_oldest(turns, n))) <= max_tokens)
+    return without_oldest(turns, dropped)
+
+
+def cut_message(tokenizer: Any, message: str, encode: Callable[[str], list[int]], max_tokens: int) -> list[int] | None:
+    """Token ids with a message cut at its end so that they fit; ``None`` if not even an empty one does.
+
+    Args:
+        tokenizer: The base's.
+        message: The message.
+        encode: Token ids of all, given the message.
+        max_tokens: How many there may be.
+    """
+    ids = encode(message)
+    tokens = tokenizer(message, add_special_tokens=False)["input_ids"]
+    keep = len(tokens) - (len(ids) - max_tokens)
+    while len(ids) > max_tokens:
+        if keep <= 0:
+            return None
+        ids = encode(tokenizer.decode(tokens[:keep]).rstrip("\ufffd"))
+        keep -= max(1, len(ids) - max_tokens)
+    return ids

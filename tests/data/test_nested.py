@@ -1,0 +1,160 @@
+"""Nested columns by dotted paths: as WMT, OPUS and SQuAD have them, in every format, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semalign_pl.data.formats import BadRow
+from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.data.sources import read, stream
+from semalign_pl.data.table import Table, TableWriter
+
+PAIR = {"translation": {"bo": "ཀ", "zh": "一"}, "id": 7}
+SQUAD = {"question": "谁？", "answers": {"text": ["老师"], "answer_start": [0]}}
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def json_array(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
+    return path
+
+
+def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def folder(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """As `datasets` loads it from the hub: lists of objects are its own features there."""
+    path.mkdir()
+    parquet(path / "train.parquet", rows)
+    return path
+
+
+FORMATS: dict[str, Callable[[Path, list[dict[str, Any]]], Path]] = {
+    "c.jsonl": jsonl,
+    "c.json": json_array,
+    "c.parquet": parquet,
+    "folder": folder,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nested_columns_in_every_format(tmp_path: Path, name: str) -> None:
+    path = FORMATS[name](tmp_path / name, [PAIR, PAIR | {"translation": {"bo": "ཁ", "zh": "二"}}])
+    rows = read(str(path), {"zh": "translation.zh", "bo": "translation.bo"})
+    assert list(rows.values()) == [{"zh": "一", "bo": "ཀ"}, {"zh": "二", "bo": "ཁ"}]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_answers_of_squad_in_every_format(tmp_path: Path, name: str) -> None:
+    path = FORMATS[name](tmp_path / name, [SQUAD])
+    for column in ("answers.text", "answers.text.0"):
+        (row,) = read(str(path), {"question": "question", "answer": column}).values()
+        assert row == {"question": "谁？", "answer": "老师"}
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "wanted"),
+    [
+        ({"a": [{"b": "x"}]}, "a.b", "x"),  # through a list of one
+        ({"a": [{"b": "x"}, {"b": "y"}]}, "a.1.b", "y"),
+        ({"a": {"0": "x"}}, "a.0", "x"),  # a key that is a number
+        ({"a": ["x"]}, "a.0", "x"),
+        ({"a": {"b": {"c": {"d": ["x"]}}}}, "a.b.c.d", "x"),
+        ({"a.b": "own", "a": {"b": "part"}}, "a.b", "own"),  # a column of that very name is found first
+        ({"a.b": {"c": "own"}, "a": {"b": {"c": "part"}}}, "a.b.c", "own"),
+        ({"a.b": "own"}, "a.b", "own"),
+    ],
+)
+def test_what_a_path_leads_to(tmp_path: Path, record: dict[str, Any], column: str, wanted: str) -> None:
+    for name in ("c.jsonl", "c.parquet"):
+        path = FORMATS[name](tmp_path / name, [record])
+        assert list(read(str(path), {"t": column}).values()) == [{"t": wanted}]
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "said"),
+    [
+        ({"a": {"b": ["x", "y"]}}, "a.b", "'a.b', the field t, is a list of 2|{t: a.b.0} for the first"),
+        ({"a": [{"b": "x"}, {"b": "y"}]}, "a.b", "'a' is a list of 2|a.0.b for the first"),
+        ({"a": {"b": []}}, "a.b", "'a.b', the field t, is not text but [] (list)|drop the row"),
+        ({"a": {"b": []}}, "a.b.0", "'a.b' is a list of 0, so there is no 'a.b.0'"),
+        ({"a": []}, "a.b", "'a' is an empty list"),
+        ({"a": ["x"]}, "a.1", "'a' is a list of 1, so there is no 'a.1'"),
+        ({"a": {"b": "x"}}, "a.c", "'a' has no part 'c'; its parts are b"),
+        ({"a": None}, "a.b", "'a' is null, which has no part 'b'"),
+        ({"a": "x"}, "a.b", "'a' is 'x' (str), which has no part 'b'"),
+        ({"a": {"b": 5}}, "a.b", "'a.b', the field t, is not text but 5 (int)"),
+        ({"a": {"b": ""}}, "a.b", "'a.b', the field t, is empty ('')"),
+        ({"a": {"t": "x"}}, "a", "an object (dict) with t; name one of its parts, e.g.|{t: a.t}"),
+        ({"a": ["x", "y"]}, "a", "'a', the field t, is not text but ['x', 'y'] (list)|{t: a.0} for the first"),
+    ],
+)
+def test_a_path_that_leads_to_no_text_is_a_bad_row(
+    tmp_path: Path, record: dict[str, Any], column: str, said: str
+) -> None:
+    path = jsonl(tmp_path / "c.jsonl", [{"a": {"t": "good"}} if column == "a.t" else record])
+    ((id, row),) = stream(str(path), {"t": column})
+    assert id == "c.jsonl:1" and isinstance(row, BadRow) and "\n" not in row.message
+    assert [part for part in said.split("|") if part not in row.message] == []
+
+
+def test_a_missing_column_that_is_a_part_of_another_is_suggested(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "c.jsonl", [PAIR])
+    with pytest.raises(ValueError, match=r"no column 'bo' .*data.init_args.columns: \{bo: translation.bo\}"):
+        read(str(path), {"bo": "bo"})
+    with pytest.raises(ValueError, match=r"no column 'translations.bo' .*\{bo: translation.bo\}"):
+        read(str(path), {"bo": "translations.bo"})
+
+
+def test_where_and_optional_fields_by_path(tmp_path: Path) -> None:
+    rows = [{"m": {"lang": lang, "note": note}, "t": lang} for lang, note in (("bo", "x"), ("zh", "y"), ("bo", ""))]
+    path = jsonl(tmp_path / "c.jsonl", [*rows, {"m": {}, "t": "?"}])
+    columns = {"t": "t", "note": "m.note"}
+    found = dict(stream(str(path), columns, where={"m.lang": "bo"}, optional=["note"]))
+    assert list(found.values()) == [{"t": "bo", "note": "x"}, {"t": "bo"}]
+
+
+def test_only_the_nested_column_is_read_of_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow.parquet import ParquetFile
+
+    asked: list[list[str]] = []
+    batches = ParquetFile.iter_batches
+
+    def noted(self: Any, size: int, columns: list[str]) -> Any:
+        asked.append(columns)
+        return batches(self, size, columns=columns)
+
+    monkeypatch.setattr(ParquetFile, "iter_batches", noted)
+    path = parquet(tmp_path / "c.parquet", [PAIR | {"large": "x"}])
+    read(str(path), {"zh": "translation.zh"})
+    assert asked == [["translation"]]
+
+
+def test_columns_that_only_later_rows_have_are_kept(tmp_path: Path) -> None:
+    """An optional field that the first rows lack: Arrow passes over what its schema does not name."""
+    with TableWriter(tmp_path / "t.arrow", columns=["a", "b"]) as writer:
+        for _ in range(200):
+            writer.write({"id": "x", "a": "1"})
+        writer.write({"id": "y", "a": "2", "b": "late"})
+    assert Table(tmp_path / "t.arrow")[200] == {"id": "y", "a": "2", "b": "late"}
+    rows = [{"instruction": "问", "output": "答"} for _ in range(300)] + [
+        {"instruction": "?", "output": "!", "input": "late"}
+    ]
+    path = jsonl(tmp_path / "c.jsonl", rows)
+    columns = {name: name for name in ("instruction", "input", "output")}
+    made = prepare(Request(str(path), columns, frozenset({"input"}), fields=tuple(columns)), cache=tmp_path / "c")
+    assert made.table[300]["input"] == "late" and made.table[0]["input"] is None
