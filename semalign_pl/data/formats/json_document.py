@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.json_rows import json_lines
+from semalign_pl.data.formats.json_rows import json_lines, object_row
 from semalign_pl.data.formats.json_shape import choose_list, shape_of, spanning_lines
 from semalign_pl.data.formats.json_stream import Window
 from semalign_pl.data.formats.json_value import DECODER
