@@ -73,8 +73,8 @@ class CorpusDataModule(LightningDataModule):
         """Names the corpora; nothing is read before a stage needs it.
 
         Args:
-            train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx, .xlsx; train.{zh,bo} for paired text; .txt
-                for source-only text; text also .gz, .bz2, .xz, .zst, .zip; file.json#key, file.xlsx#Sheet and
+            train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx, .xlsx; train.{zh,bo} for paired text;
+                .txt for source-only text; text also .gz, .bz2, .xz, .zst, .zip; file.json#key, file.xlsx#Sheet and
                 file.zip#member choose), hub dataset or folder (owner/name:config@split), or a list of such, each
                 with what is its own:
                 {path, columns, task, weight, where, split, quoting}.
