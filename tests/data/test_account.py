@@ -41,7 +41,7 @@ def lines_of(path: Path) -> int:
 
 def _whole(data: bytes) -> Any:
     try:
-        whole = json.loads(data)
+        whole = json.loads(data, parse_int=len)
     except ValueError:
         return None
     return whole if isinstance(whole, list) or (isinstance(whole, dict) and "data" in whole) else None
