@@ -73,8 +73,10 @@ class CorpusDataModule(LightningDataModule):
         """Names the corpora; nothing is read before a stage needs it.
 
         Args:
-            train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx; train.{zh,bo} for paired text; .txt for
-                source-only text), hub dataset (owner/name:config@split), or a list of such, each with what is its own:
+            train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx, .xlsx; train.{zh,bo} for paired text;
+                .txt for source-only text; text also .gz, .bz2, .xz, .zst, .zip; file.json#key, file.xlsx#Sheet and
+                file.zip#member choose), hub dataset or folder (owner/name:config@split), or a list of such, each
+                with what is its own:
                 {path, columns, task, weight, where, split, quoting}.
             validation: The same for validation; no validation without it.
             test: The same for testing and predicting.

@@ -57,14 +57,16 @@ def stream(
     """Reads a corpus row by row, however long it is.
 
     Args:
-        source: A file (``.jsonl``, ``.json`` with an object a line, an array of objects or SQuAD's questions,
-            ``.csv``, ``.tsv``, ``.txt`` with one text a line under whatever column is wanted, ``.tmx``, each also
-            ``.gz``, or ``.parquet``), a pattern of files such as ``dev/*.csv``, plain text files paired line by line
-            such as ``train.{zh,bo}``, a hub dataset ``owner/name``, ``owner/name:config`` or
-            ``owner/name:config@split``, or a folder laid out like one.
-        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``; into a nested
-            column a path leads, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
-        split: The split of a hub dataset or folder, where ``source`` names none.
+        source: A file (``.jsonl``, ``.json`` with an object per line, an array of objects, an object with such an
+            array (``file.json#data``) or SQuAD's questions, ``.csv``, ``.tsv``, ``.txt`` with one text per line under
+            whatever column is wanted, ``.tmx``, each also ``.gz``, ``.bz2``, ``.xz`` or ``.zst``, or in a ``.zip``
+            (``file.zip#member.tsv``); ``.parquet``; ``.xlsx`` (``file.xlsx#Sheet``)), a pattern of files such as
+            ``dev/*.csv``, plain text files paired line by line such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``, a hub
+            dataset ``owner/name:config@split``, or a folder laid out like one or written by ``save_to_disk``,
+            ``folder:config@split``.
+        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``; a nested column
+            is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
+        split: The split of a hub dataset, folder or .json file with several, where ``source`` names none.
         where: Read only rows in which each of these columns has the value, or one of the values, given.
         optional: Fields that a row may lack, or have empty; it then has no such field.
         quoting: ``none`` or ``excel``: whether quotes around a cell of ``.csv`` and ``.tsv`` are text. If left out, CSV

@@ -102,7 +102,7 @@ BROKEN = [
     ('{\n"data": [{"zh": "一", "bo": "ཀ"}],\n"data": []}', 0, 0, ":3: not JSON (the key 'data' twice"),
     ('{\n"data": [{"zh": "一", "bo": "ཀ"}, 7, {"zh": "", "bo": "ཀ"}]}', 1, 2, ""),
     ('{\n"data": [{"zh": "一", "bo": "ཀ"}],}', 0, 0, ":2: not JSON"),
-    ('{\n"a": ' + '{"a":' * 100_000, 0, 0, "not JSON (nested too deeply)"),
+    ('{\n"a": ' + '{"a":' * 100_000, 0, 0, "not JSON (nested more than 64 deep)"),
 ]
 
 
