@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.languages import get_language
-from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, RougeL, SemanticSimilarity
+from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
@@ -22,6 +23,9 @@ from semalign_pl.results import read_training, write_results
 
 class Evaluation(Callback):
     """BLEU-4, chrF++, ROUGE-L, language consistency and semantic similarity of greedy completions.
+
+    Beside language consistency is the references' own (``language_consistency_references``), its practical ceiling:
+    human writers use Latin names too. Where the corpus has no references it is left out.
 
     In validation they are logged under ``val/``. A test prints a table and writes ``RUN/results.json`` (every score
     with confidence interval and signature, those of the probes too) and ``RUN/predictions.jsonl``. ``predict`` writes
@@ -40,6 +44,7 @@ class Evaluation(Callback):
             "chrf": ChrF(profile),
             "rouge_l": RougeL(profile),
             "language_consistency": LanguageConsistency(profile),
+            "language_consistency_references": ReferenceConsistency(profile),
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
@@ -67,7 +72,8 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log every score."""
         for name, metric in self.metrics.items():
-            pl_module.log(f"val/{name}", float(metric.compute()), prog_bar=name == "semantic_similarity")
+            if not math.isnan(value := float(metric.compute())):
+                pl_module.log(f"val/{name}", value, prog_bar=name == "semantic_similarity")
 
     # -- test and predict --------------------------------------------------------------------------------------
 
@@ -90,6 +96,7 @@ class Evaluation(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather, write and print."""
         scores = {name: metric.score() for name, metric in self.metrics.items()}
+        scores = {name: score for name, score in scores.items() if not math.isnan(score.value)}
         for callback in getattr(trainer, "callbacks", []):
             if isinstance(callback, Probe):
                 scores |= callback.scores
@@ -149,7 +156,8 @@ class Evaluation(Callback):
         for name, metric in self.metrics.items():
             metric.update(predictions, references)
             for row, value in zip(rows, metric.per_row(predictions, references), strict=True):
-                row["scores"][name] = value
+                if not math.isnan(value):
+                    row["scores"][name] = value
         self._rows += rows
 
 

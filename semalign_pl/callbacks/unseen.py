@@ -19,7 +19,7 @@ class Unseen:
     """METRICS of completions, each as one number a completion (``distinct``: a group).
 
     ``chrf`` is sentence chrF++ to the reference; ``length_ratio`` characters over the reference's; ``script`` the share
-    of letters that are of the language's script; ``repetition`` the share of repeated 4-grams; ``distinct`` the share
+    of words that are in the language's script; ``repetition`` the share of repeated 4-grams; ``distinct`` the share
     of distinct completions in their group.
 
     Attributes:

@@ -26,7 +26,8 @@ class Preparation:
 
     Attributes:
         normalise: Bring each field into its language's normal form (Unicode and, in Tibetan, tsheg and shad).
-        script: Least share of a field's letters that must be of its language's script; null for any.
+        script: Least share of a field's words that must be in its language's script, words being its units (syllables,
+            characters or words) and foreign words; null for any. A field without letters, such as 1905, passes.
         length_ratio: Drop a translation whose ratio of characters is so many times larger or smaller than the corpus'
             median (of its first 10,000 rows); null for any.
         min_tokens: Fewest tokens of a field, by the model's tokenizer; null for any.
@@ -130,9 +131,12 @@ class Cleaner:
                 return "empty", f"{name} is empty in normal form"
             if profile.legacy and profile.legacy.is_used(row[name]):
                 return "encoding", f"{name} is {profile.legacy.remedy}"
-            if self.settings.script is not None and (share := profile.share(row[name])) < self.settings.script:
-                hint = _other_script(profile, row[name], self.settings.script)
-                return "script", f"{share:.2f} of the letters of {name} are {profile.name}{hint}"
+            if self.settings.script is not None:
+                own, foreign = profile.count_units(row[name])
+                if own < self.settings.script * (own + len(foreign)):
+                    share = own / (own + len(foreign))
+                    hint = _other_script(profile, row[name], self.settings.script)
+                    return "script", f"{share:.2f} of the words of {name} are {profile.name}{hint}"
         if self.pair and self.ratio and self.settings.length_ratio and all(name in row for name in self.pair):
             times = len(row[self.pair[1]]) / max(1, len(row[self.pair[0]])) / self.ratio
             if not 1 / self.settings.length_ratio <= times <= self.settings.length_ratio:

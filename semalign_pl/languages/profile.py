@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,16 +11,12 @@ import regex
 
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import NormalForm, compile_rules, pattern
+from semalign_pl.languages.rule import Rule, compile_rule, is_unit
 
-NEUTRAL = r"[\p{P}\p{N}\p{Sm}\p{Sc}\p{Zs}\t\n\r°℃&&\p{Script_Extensions=Common}]"
-"""Characters that belong to no script: punctuation, digits, mathematical and currency signs, ° and ℃, white space.
-
-``Script_Extensions`` rather than ``Script``: U+3002 IDEOGRAPHIC FULL STOP has the script Common, but Unicode lists it
-as used with Han and not with Tibetan, whereas U+300A LEFT DOUBLE ANGLE BRACKET is listed for both.
-"""
-
-
-_ANY_LETTER = regex.compile(r"\p{L}")
+_SIGN = regex.compile(r"[\p{N}\p{P}\p{S}\p{Cf}--\uFFFD]", regex.V1)
+_IDEOGRAPHIC = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Hangul}\p{Yi}"
+_UNSPACED = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Scripts without spaces between words: up to four letters count as a word, and of ideographic ones each letter."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +58,62 @@ class LanguageProfile:
     legacy: Legacy | None = None
 
     def is_consistent(self, text: str) -> bool:
-        r"""Whether ``text`` is wholly in this language by Unicode rules: the paper's ``R_lang``.
+        """Return whether ``text`` is wholly in this language by Unicode rules: the paper's ``R_lang``.
 
-        True if at least one letter is of the language, and every character is either a neutral one or one that Unicode
-        says is used with the scripts (property ``Script_Extensions``). So no letter or mark of another script or
-        outside the alphabet, no U+FFFD, no emoji, no private use, no control character except tab and line breaks, and
-        no format character (U+200B, U+FEFF) that is not the script's own.
+        True if letters of the language predominate, every character is the language's or a neutral one, and every mark
+        has a base; ``rule.py`` has the rule in full. So no letter or mark of another script or outside the alphabet, no
+        U+FFFD, no emoji, no private use and no control character except tab and line breaks; no padding by digits or
+        punctuation. Which characters are used with a script is Unicode's property ``Script_Extensions``.
 
         Source: method.md, "Reward"; Unicode Standard Annex 24, as shipped with the installed ``regex``.
         """
-        return self._wholly.fullmatch(text) is not None and self._letter.search(text) is not None
+        return self.rule(text) and not (self.legacy is not None and self.legacy.is_used(text))
 
     def share(self, text: str) -> float:
-        """Share of the letters of ``text`` that are of the language, in [0, 1]; 0 where there is no letter."""
-        if self._foreign_letter.search(text) is None:  # nearly all text, and a fraction of the time
-            return 1.0 if self._letter.search(text) else 0.0
-        return len(self._letter.findall(text)) / len(_ANY_LETTER.findall(text))
+        """Share of the units with letters in ``text`` that are of the language, in [0, 1]; 0 where there is no letter.
+
+        Units, not letters: Han writes a word in one or two signs, a Latin name in ten. See ``count_units``.
+        """
+        own, foreign = self.count_units(text)
+        return own / (own + len(foreign)) if own else 0.0
+
+    def count_units(self, text: str) -> tuple[int, list[str]]:
+        """How many units of ``text`` have a letter of the language, and the foreign words.
+
+        A unit is what ``segment`` cuts. A foreign word is a run of letters and marks of other scripts or outside the
+        alphabet; each ideograph, and of scripts without spaces each four letters, is a word. ``km`` after a number is
+        neither: it is the same in every language.
+        """
+        if not self._foreign_letter.search(text):  # nearly all text; who asks for a share needs no more than one
+            return (1 if self.has_letter(text) else 0), []
+        text = unicodedata.normalize("NFC", text)
+        foreign = [word[0] for word in self._foreign_word.finditer(text) if not is_unit(text, *word.span())]
+        return sum(map(self.has_letter, self.segment(text))), foreign
+
+    def has_letter(self, text: str) -> bool:
+        """Return whether a letter of the language occurs in ``text``."""
+        return self.rule.letter.search(text) is not None
+
+    def without(self, text: str, others: Iterable[str]) -> str:
+        """``text`` without the foreign words, digits and signs that one of the other texts has.
+
+        A foreign word is a whole run of letters, marks and digits, compared in NFC and case-folded: ``IBM`` in another
+        text does not excuse ``IB`` or ``IBMs``. In scripts without spaces a run goes from one sign to the next, so a
+        character of a longer one is none. U+FFFD, control and private use characters always stay.
+
+        Args:
+            text: In any spelling.
+            others: Texts such as the source and the reference.
+        """
+        given = [unicodedata.normalize("NFC", other) for other in others]
+        runs = {run.casefold() for other in given for run in self._foreign_run.findall(other)}
+        signs = {sign for other in given for sign in _SIGN.findall(other)}
+        text = self._foreign_run.sub(
+            lambda run: "" if run[0].casefold() in runs else run[0], unicodedata.normalize("NFC", text)
+        )
+        return _SIGN.sub(
+            lambda sign: "" if sign[0] in signs and not self.rule.characters.fullmatch(sign[0]) else sign[0], text
+        )
 
     def segment(self, text: str) -> list[str]:
         """Cut ``text`` into units; white space and separators between units are dropped, punctuation is a unit.
@@ -103,20 +140,28 @@ class LanguageProfile:
         return compile_rules(self.code, self.keeps, self.compatibility, self.replacements, self.order)
 
     @cached_property
-    def _letter(self) -> regex.Pattern[str]:
-        scripts = "".join(rf"\p{{Script={script}}}" for script in self.scripts)
-        within = f"&&{self.letters}" if self.letters else ""
-        return regex.compile(rf"[\p{{L}}&&[{scripts}]{within}]", regex.V1)
+    def rule(self) -> Rule:
+        """The rule that ``is_consistent`` applies."""
+        return compile_rule(self.scripts, self.letters, self.allowed + self.keeps)
 
     @cached_property
     def _foreign_letter(self) -> regex.Pattern[str]:
-        return regex.compile(rf"[\p{{L}}--{self._letter.pattern}]", regex.V1)
+        return regex.compile(rf"[\p{{L}}--{self.rule.letter.pattern}]", regex.V1)
 
     @cached_property
-    def _wholly(self) -> regex.Pattern[str]:
-        used_with = "".join(rf"\p{{Script_Extensions={script}}}" for script in self.scripts)
-        outside = ""
-        if self.letters:
-            scripts = "".join(rf"\p{{Script={script}}}" for script in self.scripts)
-            outside = rf"--[[\p{{L}}\p{{M}}]&&[{scripts}]--{self.letters}]"
-        return regex.compile(rf"[[[{used_with}]{outside}]{NEUTRAL}{self.allowed}{self.keeps}]++", regex.V1)
+    def _foreign_word(self) -> regex.Pattern[str]:
+        return regex.compile(
+            rf"[{self._foreign_letter.pattern}&&[{_IDEOGRAPHIC}]]"
+            rf"|(?:[{self._foreign_letter.pattern}&&[{_UNSPACED}]]\p{{M}}*+){{1,4}}+|{self._spaced_word}",
+            regex.V1,
+        )
+
+    @cached_property
+    def _foreign_run(self) -> regex.Pattern[str]:
+        return regex.compile(rf"[{self._foreign_letter.pattern}&&[{_IDEOGRAPHIC}]]++|{self._spaced_word}", regex.V1)
+
+    @property
+    def _spaced_word(self) -> str:
+        first = rf"[{self._foreign_letter.pattern}--[{_IDEOGRAPHIC}]]"
+        rest = rf"[{first}\p{{M}}\p{{Nd}}]*+"
+        return rf"{first}{rest}(?:['’]{first}{rest})*+"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from semalign_pl.languages import LanguageProfile, get_language
 from semalign_pl.metrics.base import RowMetric
+from semalign_pl.types import Score
 
 
 class LanguageConsistency(RowMetric):
@@ -36,4 +39,33 @@ class LanguageConsistency(RowMetric):
     def signature(self) -> str:
         """The rule, the scripts, and the ``regex`` version that brings the Unicode tables."""
         scripts = "+".join(self.language.scripts)
-        return f"consistency:script_extensions|scripts:{scripts}|lang:{self.language.code}|regex:{version('regex')}"
+        rule = f"consistency:script_extensions|scripts:{scripts}|lang:{self.language.code}|rule:2"
+        return f"{rule}|regex:{version('regex')}"
+
+
+class ReferenceConsistency(LanguageConsistency):
+    """The same share of the references: what human writers reach under this rule, and so its practical ceiling.
+
+    Rows without a reference are left out; NaN where no row has one.
+    """
+
+    def rows(self, predictions: list[str], references: list[str]) -> Tensor:
+        """``(texts, 2)`` float64: 1 or 0, and whether there is a reference; predictions do not matter."""
+        given = [bool(reference.strip()) for reference in references]
+        consistent = [self.language.is_consistent(reference) for reference in references]
+        return torch.tensor([consistent, given], dtype=torch.float64).T
+
+    def from_total(self, total: Tensor, n: int) -> float:
+        """The share."""
+        consistent, given = total.tolist()
+        return consistent / given if given else float("nan")
+
+    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+        """As of every metric; without an interval where references are so few that resamples have none."""
+        score = super().score(n_bootstrap, seed)
+        return replace(score, ci=None) if score.ci and not all(map(math.isfinite, score.ci)) else score
+
+    @property
+    def signature(self) -> str:
+        """The rule's, and that references are judged."""
+        return f"{super().signature}|texts:references"

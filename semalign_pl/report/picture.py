@@ -37,6 +37,7 @@ def quality_against_tax(
 ) -> Path:
     """Draws quality against the alignment tax and against CMRC F1, 1200 pixels wide.
 
+    Where quality is language consistency, a dashed line is the references' own value.
     A metric that nobody measured leaves a panel that says so; without ``quality`` the first quality metric that is
     there takes its place. The base model's own change and KL are zero by definition and need not be in the results.
 
@@ -98,6 +99,12 @@ def _draw(axes: Axes, parsed: Results, quality: Column, tax: Column) -> Points:
     for system, start, end in arrows(points, parsed):
         shape = {"arrowstyle": "-|>", "color": style_of(system, parsed)[0], "alpha": 0.55, "shrinkA": 7, "shrinkB": 7}
         axes.annotate("", xy=end, xytext=start, arrowprops=shape, zorder=3)
+    if quality.name == "language_consistency":
+        for reference in parsed.references:
+            axes.axhline(reference.value, color=QUIET, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
+            shown = f"references {quality.format(reference.value)}"
+            beside = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "fontsize": 8}
+            axes.text(0.99, reference.value, shown, color=QUIET, zorder=5, path_effects=_halo(), **beside)
     axes.margins(0.2, 0.16)
     axes.set_xlabel(tax.axis, fontsize=9, color=INK)
     axes.set_ylabel(quality.axis, fontsize=9, color=INK)
@@ -133,11 +140,9 @@ def arrows(points: Points, parsed: Results) -> list[tuple[str, tuple[float, floa
 
 def _label(axes: Axes, points: Points, parsed: Results) -> None:
     """Names the points, clear of markers, error bars and arrows."""
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=2.5, foreground="white")]
+    obstacles = [text.get_window_extent() for text in axes.texts if text.get_text()]
     text = {
-        "path_effects": halo,
+        "path_effects": _halo(),
         "textcoords": "offset points",
         "fontsize": 8.5,
         "color": INK,
@@ -147,7 +152,7 @@ def _label(axes: Axes, points: Points, parsed: Results) -> None:
     labels = [
         axes.annotate(parsed.title_of(s), (x.value, y.value), (0, 0), zorder=5, **text) for s, (x, y) in points.items()
     ]
-    obstacles = [box for point in points.values() for box in _boxes(axes, *point)]
+    obstacles += [box for point in points.values() for box in _boxes(axes, *point)]
     if BASE in points:
         bottom, top = axes.get_ylim()
         obstacles.append(_box(axes, (points[BASE][0].value, bottom), (0, top - bottom), 2))
@@ -155,6 +160,12 @@ def _label(axes: Axes, points: Points, parsed: Results) -> None:
         steps = [i / 24 for i in range(1, 24)]
         obstacles += [_box(axes, (x0 + t * (x1 - x0), y0 + t * (y1 - y0)), (0, 0), 4) for t in steps]
     place_labels(axes, labels, obstacles)
+
+
+def _halo() -> list[Any]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground="white")]
 
 
 def _boxes(axes: Axes, x: Metric, y: Metric) -> list[Bbox]:

@@ -12,6 +12,8 @@ from typing import Any
 from semalign_pl.documents import read_json
 
 BASE = "base"
+REFERENCES = "language_consistency_references"
+"""The language consistency of the test set's own references, which each test reports beside the system's."""
 REMEDY = "Run the study again, or point the report at the folder that holds its results.json"
 METRIC_FORM = '{"value": number, "ci": [low, high] or null, "signature": text}'
 SYSTEM_TITLES = {
@@ -82,6 +84,7 @@ COST = (
     Column("kl_mean", "KL to base", higher_is_better=False, unit="nats/token"),
 )
 OTHER = (
+    Column(REFERENCES, "Language consistency of the references"),
     Column("cmrc_avg", "CMRC average", digits=1),
     Column("nll_change_p90", "NLL change, P90", higher_is_better=False, unit="nats/token", signed=True),
 )
@@ -144,6 +147,15 @@ class Results:
         """The systems (all, or those named) that have this metric."""
         among = self.systems if systems is None else systems
         return {system: self.systems[system][name] for system in among if name in self.systems[system]}
+
+    @property
+    def references(self) -> list[Metric]:
+        """The references' language consistency: one value, or several where the systems met different references.
+
+        Empty for results of before it was measured, and for source-only text.
+        """
+        found = {metric.value: Metric(metric.value, metric.ci) for metric in self.measured(REFERENCES).values()}
+        return [found[value] for value in sorted(found)]
 
     @property
     def trained(self) -> list[str]:

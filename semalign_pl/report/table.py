@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LOST = "what was lost"
 ABSENT = "–"
+REFERENCES, CONSISTENCY = "References", "language_consistency"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def grid(results: Mapping[str, Any]) -> Grid:
     """The table's cells.
 
     Quality columns that no system has are left out (a headline task has no BLEU). Cost columns stay: a loss nobody
-    measured should be seen as such.
+    measured should be seen as such. The last row is the references' own language consistency, where it was measured.
     """
     parsed = parse(results)
     quality = [column for column in QUALITY if parsed.measured(column.name)]
@@ -59,7 +60,9 @@ def grid(results: Mapping[str, Any]) -> Grid:
         )
         for system, metrics in parsed.systems.items()
     ]
-    return Grid(quality, list(COST), rows, _note([cell for _, left, right in rows for cell in left + right]))
+    if parsed.references and any(column.name == CONSISTENCY for column in quality):
+        rows.append((REFERENCES, [_ceiling(parsed, column) for column in quality], [Cell() for _ in COST]))
+    return Grid(quality, list(COST), rows, _note(rows))
 
 
 def comparison(results: Mapping[str, Any]) -> Table:
@@ -134,8 +137,19 @@ def _cell(metric: Metric | None, column: Column, trained: bool = False, best: st
     return Cell(value, text, over_seeds=metric.sd is not None, best=trained and value == best)
 
 
-def _note(cells: list[Cell]) -> str:
-    """What the plus-minus signs of this table mean."""
+def _ceiling(parsed: Results, column: Column) -> Cell:
+    """The references' cell in a column: empty but under language consistency."""
+    if column.name != CONSISTENCY:
+        return Cell()
+    low, high = parsed.references[0], parsed.references[-1]
+    if column.format(low.value) == column.format(high.value):
+        return _cell(low, column)
+    return Cell(f"{column.format(low.value)} to {column.format(high.value)}")  # the systems' test sets differ
+
+
+def _note(rows: list[tuple[str, list[Cell], list[Cell]]]) -> str:
+    """What the plus-minus signs of this table mean, and the row of the references."""
+    cells = [cell for _, left, right in rows for cell in left + right]
     over_seeds = any(cell.spread and cell.over_seeds for cell in cells)
     over_rows = any(cell.spread and not cell.over_seeds for cell in cells)
     meanings = {"standard deviation over seeds": over_seeds, "half a 95 % bootstrap interval over test rows": over_rows}
@@ -143,6 +157,8 @@ def _note(cells: list[Cell]) -> str:
     legend = [f"±: {'; where one seed ran, '.join(used)}."] if used else []
     if any(cell.best for cell in cells):
         legend.append("Bold: best trained system in the column.")
+    if rows[-1][0] == REFERENCES:
+        legend.append("References: the human texts of the test set under the same rule, the practical ceiling.")
     return " ".join(legend)
 
 

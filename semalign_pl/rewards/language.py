@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
+import regex
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
 from semalign_pl.languages import get_language
-from semalign_pl.languages.profile import LanguageProfile
 from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.calibration import training_examples
+from semalign_pl.types import Example
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 1000
+"""Training references that are judged when training starts."""
+TOLERATED = 0.05
+"""Share of failing references from which on a user is warned."""
+
+_LATIN = regex.compile(r"\p{Latin}")
+_BROKEN = regex.compile(
+    r"[\uFFFD\p{Co}\p{Cs}\p{Cn}[\p{Cc}--[\t\n\r]][\p{So}&&\p{Emoji}--[©®™]]\p{Emoji_Modifier}]", regex.V1
+)
+"""What no language is written with: undecodable and private characters, controls, emoji."""
 
 
 class LanguageReward(Reward):
     """1 if the completion is in the target language by Unicode rules, else 0.
 
-    The rule is the paper's ``R_lang`` (arXiv 2605.14366): *wholly* in the target language. With ``source`` it is
-    SG-SRL's gate (arXiv 2605.29502): predominantly in the target's scripts, no letter of the source's, and little
-    Latin; the shares are our choice, as the paper gives none.
+    The rule is the paper's ``R_lang`` (arXiv 2605.14366): *wholly* in the target language; see
+    ``LanguageProfile.is_consistent``. With ``source`` it is SG-SRL's gate (arXiv 2605.29502): predominantly in the
+    target's scripts, no letter of the source's, and little Latin; the shares are our choice, as the paper gives none.
+    They count words and syllables, not letters.
+
+    Human references often fail the strict rule, by names in Latin letters. ``allow`` lets what the row itself has pass:
+    the rule is then applied to the completion without the foreign words, digits and signs of these texts. The target
+    language must still have half of all words, so that a copy of the source earns nothing.
 
     Args:
         language: Code of the target language's profile.
         weight: Factor in the total reward.
         gate: Multiply the sum of the other rewards instead of adding to it.
         source: Code of the language translated from, for the laxer rule.
-        min_share: Under the laxer rule, the least share of letters in the target's scripts.
-        max_latin: Under the laxer rule, the largest share of Latin letters.
+        min_share: Under the laxer rule, the least share of words in the target's scripts.
+        max_latin: Under the laxer rule, the largest share of Latin words.
+        allow: Texts of the row whose foreign words, digits and signs may occur: ``source``, ``reference``, or a
+            column's name.
     """
 
     def __init__(
@@ -33,6 +61,7 @@ class LanguageReward(Reward):
         source: str | None = None,
         min_share: float = 0.7,
         max_latin: float = 0.2,
+        allow: list[str] | None = None,
     ) -> None:
         super().__init__(weight)
         for name, share in (("min_share", min_share), ("max_latin", max_latin)):
@@ -40,7 +69,7 @@ class LanguageReward(Reward):
                 raise ValueError(f"LanguageReward.{name}: {share} is no share; give a number from 0 to 1")
         self.language, self.gate = get_language(language), gate
         self.source = None if source is None else get_language(source)
-        self.min_share, self.max_latin = min_share, max_latin
+        self.min_share, self.max_latin, self.allow = min_share, max_latin, list(allow or ())
 
     @property
     def signature(self) -> str:
@@ -48,20 +77,74 @@ class LanguageReward(Reward):
         rule = (
             "" if self.source is None else f"|source:{self.source.code}|min:{self.min_share:g}|latin:{self.max_latin:g}"
         )
-        return f"{super().signature}|language:{self.language.code}{rule}"
+        allow = f"|allow:{'+'.join(self.allow)}" if self.allow else ""
+        return f"{super().signature}|language:{self.language.code}|rule:2{rule}{allow}"
 
-    def score(self, *, completions: list[str], **_: Any) -> list[float]:
-        """1 or 0 a completion."""
-        return [float(self._passes(text)) for text in completions]
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn where training's own references fail: such a reward teaches to avoid what humans write."""
+        if trainer.is_global_zero and (warning := self.check_references(training_examples(trainer))):
+            log.warning(warning)
 
-    def _passes(self, text: str) -> bool:
-        if self.source is None:
-            return self.language.is_consistent(text)
+    def check_references(self, examples: Any) -> str | None:
+        """One line where more than 5 % of the references fail, else ``None``.
+
+        Args:
+            examples: Sequence of examples; about 1,000 of them, evenly spaced, are judged.
+        """
+        drawn = [examples[at] for at in range(0, len(examples), -(-len(examples) // SAMPLE))] if examples else []
+        drawn = [example for example in drawn if example.reference.strip()]
+        texts = [example.reference for example in drawn]
+        failing = [text for text, score in zip(texts, self(drawn, texts).tolist(), strict=True) if not score]
+        if len(failing) <= TOLERATED * len(texts):
+            return None
+        foreign = Counter(one for text in failing for one in text if not self.language.rule.characters.fullmatch(one))
+        common = " ".join(one if one.isprintable() else f"U+{ord(one):04X}" for one, _ in foreign.most_common(8))
+        remedy = "clean these rows" if self.allow else "set `allow: [source, reference]` to let words of the row pass"
         return (
-            self.language.share(text) >= max(self.min_share, 1e-9)  # text without letters is no text
-            and self.source.share(text) == 0
-            and _LATIN.share(text) <= self.max_latin
+            f"LanguageReward: {len(failing) / len(texts):.0%} of {len(texts):,} training references fail its own rule "
+            f"({f'commonest foreign characters: {common}' if common else 'padding, or marks without a letter'}), so it "
+            f"punishes what humans write; {remedy}, or check `language: {self.language.code}`"
         )
 
+    def __call__(self, examples: list[Example], completions: list[str]) -> Tensor:
+        """Score completions of examples; each example's source counts as a column."""
+        if "source" in self.allow:
+            examples = [replace(e, columns={"source": e.source, **e.columns}) for e in examples]
+        return super().__call__(examples, completions)
 
-_LATIN = LanguageProfile("latn", "Latin script", "Latin", ("Latin",), "character", r"\X")
+    def score(self, *, completions: list[str], references: list[str] | None = None, **columns: Any) -> list[float]:
+        """1 or 0 per completion.
+
+        Raises:
+            ValueError: If the corpus has no column of a name in ``allow``.
+        """
+        texts = {**({} if references is None else {"reference": references}), **columns}
+        if missing := next((name for name in self.allow if name not in texts), None):
+            raise ValueError(
+                f"LanguageReward.allow: no column of the corpus is called {missing!r}; take source or one of "
+                f"{', '.join(name for name in texts if name != 'prompts')}"
+            )
+        allowed = list(zip(*(texts[name] for name in self.allow), strict=True)) or [()] * len(completions)
+        return [float(self._passes(text, others)) for text, others in zip(completions, allowed, strict=True)]
+
+    def _passes(self, text: str, others: tuple[str, ...]) -> bool:
+        if self._obeys(text):
+            return True
+        if not any(others):
+            return False
+        own, foreign = self.language.count_units(text)
+        return own >= len(foreign) and self._obeys(self.language.without(text, others))
+
+    def _obeys(self, text: str) -> bool:
+        if self.source is None:
+            return self.language.is_consistent(text)
+        own, foreign = self.language.count_units(text)
+        words, latin = own + len(foreign), sum(_LATIN.search(word) is not None for word in foreign)
+        return (
+            own > 0  # text without letters is no text
+            and own >= self.min_share * words
+            and latin <= self.max_latin * words
+            and not self.source.has_letter(text)
+            and _BROKEN.search(text) is None
+            and self.language.rule.is_well_formed(text)
+        )

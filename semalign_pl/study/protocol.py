@@ -86,15 +86,17 @@ def join(systems: Sequence[System], results: dict[tuple[int, str], dict[str, Any
 
     Returns:
         For each system, base first: ``label`` if it has one, ``from`` (``None`` for base) and ``metrics``; for each
-        metric ``value`` (mean over seeds), ``ci`` (95 % over test rows; the mean of the seeds' bounds), ``signature``
-        and ``seeds`` (each seed's value).
+        metric that all seeds have, ``value`` (mean over seeds), ``ci`` (95 % over test rows; the mean of the seeds'
+        bounds), ``signature`` and ``seeds`` (each seed's value).
     """
     joined: dict[str, Any] = {BASE: {"from": None}}
     for system in systems:
         joined[system.name] = {"from": system.start} | ({"label": system.label} if system.label else {})
     for name, body in joined.items():
         runs = [result["metrics"] for (_, system), result in sorted(results.items()) if system == name]
-        body["metrics"] = {metric: _mean([run[metric] for run in runs]) for metric in runs[0]}
+        body["metrics"] = {
+            metric: _mean([run[metric] for run in runs]) for metric in runs[0] if all(metric in run for run in runs)
+        }
     return joined
 
 

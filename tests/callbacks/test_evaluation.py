@@ -8,9 +8,12 @@ import pytest
 from small_runs import Runs
 
 from semalign_pl.languages import get_language
-from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, RougeL, SemanticSimilarity
+from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 
-NAMES = {"bleu4", "chrf", "rouge_l", "language_consistency", "semantic_similarity"}
+NAMES = {
+    *("bleu4", "chrf", "rouge_l", "semantic_similarity"),
+    *("language_consistency", "language_consistency_references"),
+}
 
 
 def evaluation(runs: Runs) -> dict:
@@ -41,6 +44,7 @@ def test_results_and_predictions(runs: Runs) -> None:
         "chrf": ChrF(profile),
         "rouge_l": RougeL(profile),
         "language_consistency": LanguageConsistency(profile),
+        "language_consistency_references": ReferenceConsistency(profile),
         "semantic_similarity": SemanticSimilarity(runs.encoder),
     }
     for name, metric in metrics.items():

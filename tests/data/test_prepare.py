@@ -204,3 +204,22 @@ def test_optional_fields(tmp_path: Path) -> None:
     assert [row.get("x") for row in made.table] == [None, None, "补充"]
     with pytest.raises(ValueError, match="t.jsonl:1: no column 'x'"):
         prepare(Request(source, columns, fields=("q", "a", "x")), cache=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "kept"),
+    [
+        ("zh", "甲地 (Ellsworth Land) 在南部。", True),  # 2 foreign words of 7, 14 foreign letters of 19
+        ("zh", "1905", True),  # nothing to judge
+        ("zh", "23~28℃", True),
+        ("zh", "30km", True),
+        ("zh", "英文全称：Bank for Investment and Development of Vietnam", False),
+        ("bo", "བོད་ Antananarivo", True),
+        ("bo", "བོད་ Ellsworth Land", False),
+        ("en", "The word 世界", True),
+        ("en", "世界和平 now", False),
+    ],
+)
+def test_the_script_filter_counts_words_not_letters(language: str, text: str, kept: bool) -> None:
+    verdict = Cleaner.of(Preparation(), {"text": language}).verdict({"text": text})
+    assert (verdict is None) == kept and (kept or verdict[0] == "script")

@@ -64,11 +64,11 @@ def _column(file: str, column: str) -> list[str]:
 @pytest.mark.parametrize(
     ("file", "column", "share"),
     [
-        ("udhr_bo_zh/pairs.jsonl", "bo", 1.0),
+        ("udhr_bo_zh/pairs.jsonl", "bo", 0.975),
         ("mitra_bo_zh/dev.jsonl", "bo", 1.0),
         ("nanhai_headlines_bo/headlines.jsonl", "title", 0.986),
-        ("nanhai_headlines_bo/headlines.jsonl", "body", 0.961),
-        ("sib200_flores_bo_zh/train.jsonl", "bo", 0.922),
+        ("nanhai_headlines_bo/headlines.jsonl", "body", 0.956),
+        ("sib200_flores_bo_zh/train.jsonl", "bo", 0.930),
     ],
 )
 def test_real_tibetan(file: str, column: str, share: float) -> None:
@@ -76,8 +76,8 @@ def test_real_tibetan(file: str, column: str, share: float) -> None:
     texts = _column(file, column)
     refused = [text for text in texts if not language.is_consistent(text)]
     assert 1 - len(refused) / len(texts) == pytest.approx(share, abs=1e-3)
-    # What is refused holds words in another script; one text has U+200B in it.
-    assert sum(regex.search(r"\p{Latin}|\p{Han}|\u200b", text) is None for text in refused) == 0
+    # What is refused holds words in another script, or a vowel sign typed after a tsheg, a shad or a space.
+    assert sum(regex.search(r"\p{Latin}|\p{Han}|[་། ]\p{M}", text) is None for text in refused) == 0
 
 
 def test_real_syllables_are_short() -> None:

@@ -64,6 +64,16 @@ def test_page_is_well_formed_self_contained_and_complete(results, study, seeds):
     assert ("strong_sft seed-1" in text) == bool(seeds) and "seed-2 " not in "".join(text.split("Samples")[1:])
 
 
+def test_references_are_in_the_table_and_among_the_signatures(results, study):
+    for body in results["systems"].values():
+        for name, signature in (("", "rule"), ("_references", "rule|texts:references")):
+            score = {"value": 0.58, "ci": None, "signature": signature}
+            body["metrics"][f"language_consistency{name}"] = score
+    page, source = report(study(results))
+    assert '<th scope="row">References</th>' in source and "rule|texts:references" in source
+    assert "practical ceiling" in source and "Language consistency of the references" in source
+
+
 def test_hostile_predictions_are_text(results, study):
     page, source = report(study(results))
     assert not page.of("script") and "&lt;script&gt;" in source

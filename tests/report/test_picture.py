@@ -103,3 +103,17 @@ def test_pyplot_stays_out(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "p.png")], capture_output=True, text=True, check=True
     )
     assert run.stdout == "False\n"
+
+
+def test_a_line_shows_the_references_own_consistency(results, tmp_path):
+    def dark_in_longest_row() -> int:
+        path = quality_against_tax(results, tmp_path / "picture.png", quality="language_consistency")
+        grey = np.abs(halves(pixels(path.read_bytes()))[0] - 0x66).max(axis=2) < 12
+        return int(grey.sum(axis=1).max())
+
+    for number, body in enumerate(results["systems"].values()):
+        body["metrics"]["language_consistency"] = {"value": number / 5, "ci": None, "signature": ""}
+    without = dark_in_longest_row()
+    for body in results["systems"].values():
+        body["metrics"]["language_consistency_references"] = {"value": 0.5, "ci": None, "signature": ""}
+    assert dark_in_longest_row() > without + 150, "a dashed line goes across the panel"

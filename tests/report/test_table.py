@@ -79,3 +79,28 @@ def test_no_number_is_cut_in_a_terminal(results, width):
     for _, value in shown.values():
         assert text.count(value) == 4, value
     assert text.count("±0.015") == 4 * 5 and text.count("│") >= 4
+
+
+def with_references(results, *values: float):
+    for body, value in zip(results["systems"].values(), values, strict=False):
+        score = {"value": 0.53, "ci": [0.49, 0.57], "signature": "consistency"}
+        ceiling = {"value": value, "ci": [value - 0.04, value + 0.04], "signature": "consistency|texts:references"}
+        body["metrics"] |= {"language_consistency": score, "language_consistency_references": ceiling}
+    return results
+
+
+def test_the_references_own_consistency_is_the_last_row(results):
+    table = cells(with_references(results, *[0.58] * 4))
+    assert list(table)[-1] == "References"
+    assert table["References"] == ["–", "–", "0.580 ±0.040", "", "–", "–", "–", "–"]
+    assert "practical ceiling" in markdown(results) and "0.580" in drawn(results, 80)
+    assert not any("references" in heading for heading in table["System"]), "it is a row, not one more column"
+
+
+def test_different_references_are_a_range(results):
+    table = cells(with_references(results, 0.58, 0.5, 0.58, 0.61))
+    assert table["References"][2] == "0.500 to 0.610"
+
+
+def test_results_of_before_have_no_row_of_references(results):
+    assert "References" not in cells(results) and "ceiling" not in markdown(results)

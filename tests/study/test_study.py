@@ -91,6 +91,18 @@ def test_join_averages_seeds():
     assert joined["cold_start"]["metrics"]["bleu4"]["seeds"] == [2.0, 4.0]
 
 
+def test_join_keeps_the_references_and_leaves_out_what_a_seed_has_not():
+    def run(**values):
+        return {"metrics": {name: {"value": value, "ci": None, "signature": "s"} for name, value in values.items()}}
+
+    cold = System("cold_start", Path("cold_start.yaml"), "base")
+    new, old = run(language_consistency=0.5, language_consistency_references=0.58), run(language_consistency=0.7)
+    results = {(0, "base"): new, (0, "cold_start"): new, (1, "cold_start"): old}
+    joined = join([cold], results)
+    assert joined["base"]["metrics"]["language_consistency_references"]["value"] == 0.58
+    assert list(joined["cold_start"]["metrics"]) == ["language_consistency"]
+
+
 @pytest.mark.slow
 def test_a_whole_study(configs, tmp_path, capsys):
     out = tmp_path / "out"
