@@ -25,6 +25,8 @@ class LanguageReward(Reward):
         max_latin: Under the laxer rule, the largest share of Latin letters.
     """
 
+    best = 1.0
+
     def __init__(
         self,
         language: str = "bo",
