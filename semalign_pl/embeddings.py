@@ -25,6 +25,8 @@ SMALL_ENCODER = 8_000_000
 BLOCK, SMALL_ENCODER_BLOCK = 8, 64
 """Texts encoded together: few, because a step needs one of them and pays for all."""
 DIGEST_BYTES = 16
+MEMORY_BYTES = 256 * 2**20
+"""Blocks of a folder that are kept in memory, too."""
 
 
 class CorpusEmbeddings:
@@ -52,6 +54,7 @@ class CorpusEmbeddings:
         self._encoder, self._folder = encoder, folder
         self._signature = encoder.signature if folder is not None else ""
         self._memory: dict[int, np.ndarray] = {}
+        self._block_bytes = self._size * encoder.dimensions * 4
 
     def __contains__(self, text: str) -> bool:
         return text in self._place
@@ -77,6 +80,8 @@ class CorpusEmbeddings:
         """``(texts, dimensions)`` float32: the block's embeddings, from memory, from disk or from the encoder."""
         if at in self._memory:
             return self._memory[at]
+        if self._folder is not None and len(self._memory) * self._block_bytes > MEMORY_BYTES:
+            self._memory.clear()
         texts = self._texts[at * self._size : (at + 1) * self._size]
         path = None if self._folder is None else self._folder / f"{_digest(self._signature, texts)}.npy"
         vectors = None if path is None else _read(path, (len(texts), self._encoder.dimensions))
@@ -84,8 +89,7 @@ class CorpusEmbeddings:
             vectors = self._encoder.encode(texts).cpu().numpy()
             if path is not None:
                 _write(path, vectors)
-        if path is None:
-            self._memory[at] = vectors
+        self._memory[at] = vectors
         return vectors
 
 

@@ -72,6 +72,7 @@ def test_small_encoders_give_the_bits_of_the_whole_corpus_at_once(encoder: str) 
 @pytest.mark.parametrize("small", [0, 8_000_000], ids=["large encoder", "small encoder"])
 def test_bits_depend_neither_on_order_nor_on_company(encoder: str, tmp_path: Path, monkeypatch, small: int) -> None:
     monkeypatch.setattr("semalign_pl.embeddings.SMALL_ENCODER", small)
+    monkeypatch.setattr("semalign_pl.embeddings.MEMORY_BYTES", small)  # 0: nothing stays in memory
     whole, texts = SentenceEncoder(encoder), sorted(set(CORPUS))
     at_once = CorpusEmbeddings(whole, CORPUS, None)(texts)
     alone = CorpusEmbeddings(whole, CORPUS[::-1], tmp_path)
