@@ -78,7 +78,7 @@ class Trial:
         able = self.pairs >= MIN_PAIRS and self.accuracy_low >= MOST
         if crowded and (unread or blind) and not able:
             return "refuse"
-        return "warn" if unread or crowded or (blind and across) else "trust"
+        return "warn" if (unread and not able) or crowded or (blind and across) else "trust"
 
     def figures(self) -> dict[str, Any]:
         """All figures, ``None`` for what could not be measured."""

@@ -175,6 +175,7 @@ NAN = float("nan")
         (1.0, 0.9, 128, 100, False, "warn"),  # finds them all the same
         (0.0, 0.9, 128, 100, False, "warn"),
         (1.0, 0.3, 128, 1, False, "warn"),
+        (1.0, 0.3, 128, 120, False, "trust"),  # punctuation alone is unknown, for example
         (0.0, 0.9, MIN_PAIRS - 1, 0, False, "warn"),  # too few pairs to tell
         (0.0, 0.79, 128, 1, False, "trust"),
         (0.0, 0.1, 128, 1, False, "trust"),
