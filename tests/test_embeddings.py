@@ -1,9 +1,12 @@
-"""A corpus embedded once: the same bits from memory, from disk and after a resume; content decides."""
+"""A corpus embedded as it is needed: the same bits from memory, from disk and after a resume; content decides."""
 
+import multiprocessing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import PAIRS
 
 from semalign_pl.embeddings import CorpusEmbeddings
 from semalign_pl.encoder import SentenceEncoder
@@ -36,8 +39,8 @@ def test_read_from_disk_without_encoding(sentence_encoder: SentenceEncoder, tmp_
 def test_other_texts_or_weights_are_another_file(
     sentence_encoder: SentenceEncoder, encoder: str, tmp_path: Path
 ) -> None:
-    CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)
-    CorpusEmbeddings(sentence_encoder, [*TEXTS, "new"], tmp_path)
+    CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS)
+    CorpusEmbeddings(sentence_encoder, [*TEXTS, "new"], tmp_path)(TEXTS)
     changed = SentenceEncoder(encoder)
     with torch.no_grad():
         next(changed._model.parameters()).add_(1.0)
@@ -46,13 +49,98 @@ def test_other_texts_or_weights_are_another_file(
     assert not torch.allclose(vectors, sentence_encoder.encode(TEXTS))
 
 
-def test_in_chunks(sentence_encoder: SentenceEncoder, monkeypatch) -> None:
-    monkeypatch.setattr("semalign_pl.embeddings.CHUNK", 2)
-    found = CorpusEmbeddings(sentence_encoder, TEXTS, None)(TEXTS)
-    torch.testing.assert_close(found, sentence_encoder.encode(TEXTS), atol=1e-6, rtol=0)
+def test_no_texts(sentence_encoder: SentenceEncoder) -> None:
     assert CorpusEmbeddings(sentence_encoder, [], None)([]).shape == (0, 32)
+    assert CorpusEmbeddings(sentence_encoder, [" "], None)([" "]).tolist() == [[0.0] * 32]
 
 
 def test_membership(sentence_encoder: SentenceEncoder) -> None:
     known = CorpusEmbeddings(sentence_encoder, TEXTS, None)
     assert "x" in known and "y" not in known
+
+
+CORPUS = [pair[side] * (1 + i % 3) for i, pair in enumerate(PAIRS) for side in pair] + [f"word {i}" for i in range(200)]
+
+
+def test_small_encoders_give_the_bits_of_the_whole_corpus_at_once(encoder: str) -> None:
+    """What runs recorded before, when a corpus was embedded in one call."""
+    whole = SentenceEncoder(encoder)
+    texts = sorted(set(CORPUS))
+    assert torch.equal(CorpusEmbeddings(whole, CORPUS, None)(texts), whole.encode(texts))
+
+
+@pytest.mark.parametrize("small", [0, 8_000_000], ids=["large encoder", "small encoder"])
+def test_bits_depend_neither_on_order_nor_on_company(encoder: str, tmp_path: Path, monkeypatch, small: int) -> None:
+    monkeypatch.setattr("semalign_pl.embeddings.SMALL_ENCODER", small)
+    monkeypatch.setattr("semalign_pl.embeddings.MEMORY_BYTES", small)  # 0: nothing stays in memory
+    whole, texts = SentenceEncoder(encoder), sorted(set(CORPUS))
+    at_once = CorpusEmbeddings(whole, CORPUS, None)(texts)
+    alone = CorpusEmbeddings(whole, CORPUS[::-1], tmp_path)
+    assert torch.equal(torch.cat([alone([text]) for text in reversed(texts)]).flip(0), at_once)
+    resumed = CorpusEmbeddings(whole, CORPUS, tmp_path)  # half of it from disk, half anew
+    for path in sorted(tmp_path.iterdir())[::2]:
+        path.unlink()
+    assert torch.equal(resumed(texts), at_once)
+
+
+def rows_on_disk(folder: Path) -> int:
+    return sum(len(np.load(path)) for path in folder.glob("*.npy"))
+
+
+@pytest.mark.parametrize(("small", "block"), [(0, 8), (8_000_000, 64)])
+def test_no_more_is_encoded_than_the_blocks_of_what_is_needed(
+    encoder: str, tmp_path: Path, monkeypatch, small: int, block: int
+) -> None:
+    monkeypatch.setattr("semalign_pl.embeddings.SMALL_ENCODER", small)
+    known = CorpusEmbeddings(SentenceEncoder(encoder), CORPUS, tmp_path)
+    assert rows_on_disk(tmp_path) == 0
+    known([CORPUS[0]])
+    assert rows_on_disk(tmp_path) == block
+    known([CORPUS[0]] * 4)
+    assert rows_on_disk(tmp_path) == block
+    known(CORPUS)
+    assert rows_on_disk(tmp_path) == len(set(CORPUS))
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "zeroed": lambda content: bytes(len(content)),
+    "zeroed page": lambda content: content[:200] + bytes(64) + content[264:],
+    "one bit": lambda content: content[:-40] + bytes([content[-40] ^ 1]) + content[-39:],
+    "longer": lambda content: content + b"x",
+    "without checksum": lambda content: content[:-16],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_entries_are_not_believed(
+    sentence_encoder: SentenceEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    right = CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    assert torch.equal(CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS), right)
+    assert [r.message for r in caplog.records] == [
+        f"{path}: the cached embeddings are damaged (checksum or length is wrong); they are computed again"
+    ]
+    caplog.clear()
+    assert torch.equal(CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS), right)
+    assert not caplog.records  # it was mended
+
+
+def embed(encoder: str, folder: str) -> None:
+    texts = sorted(set(CORPUS))
+    CorpusEmbeddings(SentenceEncoder(encoder), texts, Path(folder))(texts)
+
+
+def test_processes_share_a_folder(encoder: str, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=embed, args=(encoder, str(tmp_path))) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert rows_on_disk(tmp_path) == len(set(CORPUS))
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npy"]  # nothing half written is left

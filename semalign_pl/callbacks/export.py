@@ -15,7 +15,8 @@ class Export(Callback):
     """When training ends, let the module write its result into the run's folder: ``RUN/adapter`` or ``RUN/encoder``.
 
     Beside the weights stands ``training.json``: what they were trained for, rewards with their signatures (a calibrated
-    tau among them). A test of the adapter puts it into its ``results.json``.
+    tau among them), and what their models made of a sample of the corpus. A test of the adapter puts it
+    into its ``results.json``.
     """
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -25,5 +26,7 @@ class Export(Callback):
         module: Any = pl_module
         callbacks: list[Any] = getattr(trainer, "callbacks", [])
         signatures = [callback.signature for callback in callbacks if hasattr(callback, "signature")]
+        trials = {callback.name: callback.trial for callback in callbacks if getattr(callback, "trial", None)}
         folder = module.export(Path(trainer.default_root_dir))
-        write_training(folder, stage=module.stage, steps=trainer.global_step, seed=module.seed, signatures=signatures)
+        facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
+        write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))

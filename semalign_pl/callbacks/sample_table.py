@@ -30,7 +30,7 @@ class SampleTable(Callback):
             return
         if trainer.fit_loop.total_batch_idx % self.every_n_steps:  # batch_idx would count within the epoch
             return
-        rollouts = outputs["rollouts"]
+        rollouts, extra = outputs["rollouts"], outputs.get("extra", {})
         with (Path(trainer.default_root_dir) / "completions.jsonl").open("a", encoding="utf-8") as file:
             for i, text in enumerate(rollouts.texts[: self.groups * rollouts.num_generations]):
                 example = outputs["examples"][i // rollouts.num_generations]
@@ -44,7 +44,8 @@ class SampleTable(Callback):
                     "reward": _number(outputs["rewards"][i]),
                     "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
                 }
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                row |= {"extra": {name: values[i] for name, values in extra.items()}} if extra else {}
+                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 
 
 def _number(value: Any) -> float | None:

@@ -21,6 +21,7 @@ from semalign_pl.policy.batching import Rows
 from semalign_pl.policy.sample import sample
 from semalign_pl.policy.score import score_all
 from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.together import Silence, check_rewards, score_together, signal_shares
 from semalign_pl.types import Example, Rollouts
 
 
@@ -97,24 +98,9 @@ class GRPOModule(AlignModule):
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
 
     def on_fit_start(self) -> None:
-        """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate."""
-        if all(reward.gate for reward in self.rewards):
-            raise ValueError(
-                "trainer.callbacks: GRPO needs a reward (a gate alone is none); list e.g. "
-                "{class_path: SemanticReward, init_args: {encoder: …}}"
-            )
-        names = [reward.name for reward in self.rewards]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(
-                f"trainer.callbacks: two rewards are named {twice!r}, so one would hide the other in logs and samples; "
-                "leave one out, or give it a class of its own"
-            )
-        if self.aggregation == "normalize_then_sum" and any(reward.gate for reward in self.rewards):
-            raise ValueError(
-                "model.init_args.multi_objective_aggregation: a gate multiplies rewards, and normalised ones are "
-                "negative half of the time; use sum_then_normalize, or set gate: false"
-            )
+        """Refuse rewards that do not make one."""
+        check_rewards(self.rewards, self.aggregation)
+        self._silence = Silence(self.rewards)
 
     @property
     def rewards(self) -> list[Reward]:
@@ -151,7 +137,9 @@ class GRPOModule(AlignModule):
             metrics = self.policy_update(rollouts, self.advantages(compared), references, profile)
             profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
-        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": self._named(parts)}
+        extra = {name: values for reward in self.rewards for name, values in reward.extra.items()}
+        named = self._named(parts)
+        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": named, "extra": extra}
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Completions as training samples them.
@@ -182,7 +170,9 @@ class GRPOModule(AlignModule):
             ``(rewards, rollouts)`` float32, NaN where a reward gave none.
         """
         repeated = [example for example in batch for _ in range(self.num_generations)]
-        return torch.stack([reward(repeated, rollouts.texts).to(self.device) for reward in self.rewards])
+        lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
+        written = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        return score_together(self.rewards, repeated, rollouts.texts, written).to(self.device)
 
     def total(self, parts: Tensor) -> Tensor:
         """All rewards as one, by their weights and gates.
@@ -294,18 +284,23 @@ class GRPOModule(AlignModule):
         encoded = self.encode_references(batch)
         return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
 
+    def _sum_tensor(self, values: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
+
     def _named(self, parts: Tensor) -> dict[str, Tensor]:
         return {reward.name: part for reward, part in zip(self.rewards, parts, strict=True)}
 
     def _log_rollouts(
         self, rollouts: Rollouts, parts: Tensor, rewards: Tensor, metrics: Mapping[str, Tensor | float]
     ) -> None:
-        groups = signal(rewards, self.num_generations)
+        groups, shares = signal(rewards, self.num_generations), signal_shares(parts, self.num_generations)
+        self._silence(parts, shares, self._sum_tensor)
         distinct = len(set(zip(_group_ids(len(rewards), self.num_generations), rollouts.texts, strict=True)))
         self.log_train(
             {
                 "reward": rewards.nanmean(),
                 **{f"reward/{name}": part.nanmean() for name, part in self._named(parts).items()},
+                **{f"signal/{name}": share for name, share in self._named(shares).items()},
                 "reward_std": rewards.view(-1, self.num_generations).std(1).nanmean(),
                 "completion_tokens": rollouts.completion_mask.sum(1).float().mean(),
                 "ended_by_eos": rollouts.finished.float().mean(),

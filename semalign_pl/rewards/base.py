@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from semalign_pl.rewards.background import start
+from semalign_pl.rewards.scores import read_scores
 from semalign_pl.types import Example
 
 
@@ -24,13 +29,20 @@ class Reward(Callback, ABC):
 
     Attributes:
         gate: The reward multiplies the sum of the others instead of adding to it.
+        best: Score that leaves nothing to gain, ``None`` if there is no such score; a reward that gives it throughout
+            has no signal, and no warning is due.
+        trial: Figures of the reward's model on a sample of the corpus; empty where nothing was tried.
+        extra: Columns that the last scoring adds to the table of completions, by name.
     """
 
     gate = False
+    best: float | None = None
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
+        self.trial: dict[str, Any] = {}
+        self.extra: dict[str, list[Any]] = {}
 
     @property
     def name(self) -> str:
@@ -56,39 +68,105 @@ class Reward(Callback, ABC):
             **columns: The corpus's other columns, by name.
 
         Returns:
-            One number a completion; ``None`` or NaN means "not scored", which is not 0.
+            One number per completion; ``None`` or NaN means "not scored", which is not 0. An ``async def`` may return
+            it, too: then it runs beside other rewards.
         """
 
-    def __call__(self, examples: list[Example], completions: list[str]) -> Tensor:
+    def __call__(
+        self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
+    ) -> Tensor:
         """Score completions of examples.
 
         Args:
-            examples: One a completion.
+            examples: One per completion.
             completions: Texts.
+            completion_ids: Their token ids, for rewards that ask for them.
 
         Returns:
             ``(completions,)`` float32 on CPU, NaN where not scored.
 
         Raises:
-            ValueError: If ``score`` returns another number of scores.
+            ValueError: If ``score`` returns anything but one finite number (or None, or NaN) per completion, or if a
+                reward of the user's raises.
         """
-        columns: dict[str, Any] = columns_of(examples)
-        with torch.no_grad():
-            scores = self.score(
-                prompts=[e.prompt for e in examples],
-                completions=completions,
-                references=[e.reference for e in examples],
-                **columns,
-            )
-        if not isinstance(scores, Tensor):
-            scores = torch.tensor([float("nan") if s is None else float(s) for s in scores])
-        scores = scores.detach().float().cpu()
-        if scores.shape != (len(completions),):
-            raise ValueError(
-                f"{type(self).__name__}.score returned {tuple(scores.shape)} scores for {len(completions)} "
-                "completions; return one number (or None) a completion"
-            )
-        return scores
+        return self.begin(examples, completions, completion_ids)()
+
+    def begin(
+        self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
+    ) -> Callable[[], Tensor]:
+        """Start scoring; arguments as in ``__call__``.
+
+        Returns:
+            Function that returns the scores. Until it is called, an asynchronous reward goes on in the background.
+        """
+        # Lists of the reward's own: what it changes in place, neither logs nor other rewards see.
+        given = {
+            **columns_of(examples),
+            "prompts": [e.prompt for e in examples],
+            "completions": list(completions),
+            "references": [e.reference for e in examples],
+            **self.more(completion_ids),
+        }
+        try:
+            with torch.no_grad():
+                scores = self.score(**given)
+        except Exception as error:
+            raise self._explain(error) from error
+        pending = start(scores) if inspect.isawaitable(scores) else None
+
+        def finish() -> Tensor:
+            try:
+                return self.read(scores if pending is None else pending.result(), completions)
+            except Exception as error:
+                raise self._explain(error) from error
+
+        return finish
+
+    def more(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
+        """Further arguments of ``score``.
+
+        Args:
+            completion_ids: Token ids of each completion, if they are known.
+        """
+        return {}
+
+    def read(self, given: Any, completions: Sequence[str]) -> Tensor:
+        """Convert what ``score`` returned to ``(completions,)`` float32; see ``read_scores``.
+
+        Args:
+            given: What was returned.
+            completions: Texts that were scored.
+        """
+        return read_scores(given, self.author, completions)
+
+    @property
+    def author(self) -> str:
+        """Name in messages."""
+        return f"{type(self).__name__}.score"
+
+    @property
+    def file(self) -> str | None:
+        """File of the user's code that scores; ``None`` for this package's own rewards, whose errors are ours."""
+        own = type(self).__module__.split(".")[0] == __name__.split(".")[0]
+        return None if own else inspect.getsourcefile(type(self))
+
+    def _explain(self, error: Exception) -> Exception:
+        """A user's error in one line; our own as it is."""
+        frames = traceback.extract_tb(error.__traceback__)
+        package = str(Path(__file__).parents[1])
+        if self.file is None or (isinstance(error, ValueError) and frames[-1].filename.startswith(package)):
+            return error
+        frame = next((f for f in reversed(frames) if f.filename == self.file), frames[-1])
+        where = f"{Path(frame.filename).name}:{frame.lineno}" + (f" `{frame.line}`" if frame.line else "")
+        return ValueError(f"{self.author} raised {type(error).__name__}: {error} ({where}){self.hint(error)}")
+
+    def hint(self, error: Exception) -> str:
+        """What to do about an error of the user's, if that can be told; added to the message.
+
+        Args:
+            error: What was raised.
+        """
+        return ""
 
 
 def columns_of(examples: Sequence[Example]) -> dict[str, list[str]]:

@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.scores import first_nan
+
+log = logging.getLogger(__name__)
 
 
 class FunctionReward(Reward):
     """Any function with TRL's signature, ``fn(prompts, completions, **columns) -> list[float | None]``.
 
-    It is called by keyword with what its signature asks for: prompts and completions as plain strings, references as
-    ``references``, and the corpus's columns by name.
+    It is called by keyword with what its signature asks for: prompts and completions, references as ``references``, the
+    corpus' columns by name, and in training what TRL gives: ``completion_ids``, ``trainer_state``, ``log_metric`` (logs
+    a number as ``train/NAME/METRIC``) and ``log_extra`` (adds a column to ``completions.jsonl``). ``async def``
+    functions run beside other rewards.
 
     Args:
-        function: Import path, e.g. ``my_rewards.brevity``; modules are looked for where you run from, too.
+        function: Import path of a function, method or callable object, e.g. ``my_rewards.brevity`` or
+            ``my_rewards.Judge.score``; modules are looked for where you run from, too.
         weight: Factor in the total reward.
+        format: Prompts and completions as `plain` strings, or as TRL gives them for `conversational` data: lists of
+            messages, so that a completion's text is ``completion[0]["content"]``.
     """
 
-    def __init__(self, function: str, weight: float = 1.0) -> None:
+    def __init__(
+        self, function: str, weight: float = 1.0, format: Literal["plain", "conversational"] = "plain"
+    ) -> None:
         super().__init__(weight)
-        self.function = function
+        self.function, self.format = function, format
         self._call = _imported(function)
-        parameters = inspect.signature(self._call).parameters.values()
+        try:
+            parameters = list(inspect.signature(self._call).parameters.values())
+        except (TypeError, ValueError):  # built in, without a signature
+            parameters = [inspect.Parameter("all", inspect.Parameter.VAR_KEYWORD)]
         self._takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self._needed = [p.name for p in parameters if p.name in self._wanted and p.default is p.empty]
+        self._trainer: Trainer | None = None
+        self._metrics: dict[str, list[float]] = {}
+        self._warned = False
 
     @property
     def name(self) -> str:
@@ -38,33 +60,142 @@ class FunctionReward(Reward):
     @property
     def signature(self) -> str:
         """Every option that changes the score; what the function does is its author's to record."""
-        return f"{super().signature}|function:{self.function}"
+        chat = "" if self.format == "plain" else f"|format:{self.format}"
+        return f"{super().signature}|function:{self.function}{chat}"
 
-    def score(self, **columns: Any) -> Sequence[float | None]:
+    @property
+    def author(self) -> str:
+        """Name in messages."""
+        return f"FunctionReward.function: {self.function}"
+
+    @property
+    def file(self) -> str | None:
+        """File of the function."""
+        inner = self._call
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        for candidate in (inspect.unwrap(inner), type(inner)):
+            try:
+                return inspect.getsourcefile(candidate) or ""
+            except TypeError:
+                continue
+        return ""
+
+    # -- a run -------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Know the trainer, for ``trainer_state``."""
+        if stage == "fit":
+            self._trainer = trainer
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log what the function gave to ``log_metric``: the step's mean, on rank 0 alone."""
+        for name, values in self._metrics.items():
+            pl_module.log(f"train/{self.name}/{name}", fmean(values), batch_size=1, rank_zero_only=True)
+        self._metrics = {}
+
+    def more(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
+        """What TRL gives beside columns, as far as it is known."""
+        self.extra = {}
+        given: dict[str, Any] = {}
+        if completion_ids is not None:
+            given["completion_ids"] = [list(ids) for ids in completion_ids]
+        if self._trainer is not None:
+            given |= {
+                "trainer_state": _state(self._trainer),
+                "log_metric": lambda name, value: self._metrics.setdefault(name, []).append(float(value)),
+                "log_extra": lambda column, values: self.extra.update({column: list(values)}),
+            }
+        return given
+
+    # -- scores ------------------------------------------------------------------------------------------------
+
+    def score(self, **columns: Any) -> Any:
         """What the function returns.
 
         Raises:
             ValueError: If it asks for a column that the corpus does not have.
         """
         missing = [name for name in self._needed if name not in columns]
+        if missing == ["self"] or missing[:1] == ["self"]:
+            raise ValueError(
+                f"FunctionReward.function: {self.function} is a method without its object; make it a staticmethod, or "
+                "give the path of an object's method"
+            )
         if missing:
             raise ValueError(
                 f"FunctionReward.function: {self.function} asks for {missing[0]!r}, which no column of the corpus is "
                 f"called; there are {', '.join(columns)}. Map it under data.init_args.columns, or give it a default"
             )
+        if self.format == "conversational":
+            for name, role in (("prompts", "user"), ("completions", "assistant")):
+                columns[name] = [[{"role": role, "content": text}] for text in columns[name]]
         given = columns if self._takes_all else {name: columns[name] for name in self._wanted if name in columns}
         return self._call(**given)
 
+    def read(self, given: Any, completions: Sequence[str]) -> Tensor:
+        """Scores; the first NaN is told once, as ``None`` is the way to leave a completion out."""
+        scores = super().read(given, completions)
+        place = first_nan(given)
+        if place is not None and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s returned NaN for the completion %r; it counts as not scored, as None does", self.author,
+                completions[place][:60],
+            )  # fmt: skip
+        return scores
+
+    def hint(self, error: Exception) -> str:
+        """Name the format where the function expects the other one."""
+        if self.format == "plain" and isinstance(error, TypeError) and "string ind" in str(error):
+            return "; if it is written for conversational data, set FunctionReward.format: conversational"
+        if self.format == "conversational" and isinstance(error, TypeError | AttributeError) and "list" in str(error):
+            return "; if it is written for plain text, set FunctionReward.format: plain"
+        return ""
+
+
+def _state(trainer: Trainer) -> Any:
+    """The run's state in the terms of transformers' trainer."""
+    from transformers.trainer_callback import TrainerState
+
+    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else 0
+    batches = trainer.num_training_batches
+    steps = trainer.max_steps if trainer.max_steps > 0 else int(batches * epochs) if batches != float("inf") else 0
+    epoch = trainer.current_epoch + (trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches)
+    return TrainerState(global_step=trainer.global_step, max_steps=steps, num_train_epochs=epochs, epoch=epoch)
+
 
 def _imported(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
+    """The object at an import path: a module's, or nested in a class or object of it."""
     try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = _find(path)
+    except Exception as error:  # whatever the user's module raises when it is imported
         raise ValueError(
-            f"FunctionReward.function: cannot import {path!r} ({error}); give module.function, with the module in "
-            "the folder you run from, installed, or on PYTHONPATH"
+            f"FunctionReward.function: cannot import {path!r} ({type(error).__name__}: {error}); give module.function, "
+            "with the module in the folder you run from, installed, or on PYTHONPATH"
         ) from error
+    if inspect.isclass(found):
+        raise ValueError(
+            f"FunctionReward.function: {path} is not a function but a class; give one of its static methods, or an "
+            "instance of it in the module"
+        )
     if not callable(found):
         raise ValueError(f"FunctionReward.function: {path} is not a function but a {type(found).__name__}")
     return found
+
+
+def _find(path: str) -> Any:
+    names = path.split(".")
+    for cut in range(len(names) - 1, 0, -1):
+        module = ".".join(names[:cut])
+        try:
+            found = import_module(module)
+        except ModuleNotFoundError as error:
+            # What is missing is this module, which may be a class in a module; not something that it imports.
+            if cut > 1 and error.name is not None and f"{module}.".startswith(f"{error.name}."):
+                continue
+            raise
+        return functools.reduce(getattr, names[cut:], found)
+    raise ValueError("there is no module in it")

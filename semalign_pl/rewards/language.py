@@ -53,6 +53,8 @@ class LanguageReward(Reward):
             column's name.
     """
 
+    best = 1.0
+
     def __init__(
         self,
         language: str = "bo",

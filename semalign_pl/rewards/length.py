@@ -22,6 +22,8 @@ class LengthReward(Reward):
         weight: Factor in the total reward; the paper's is 0.20.
     """
 
+    best = 0.0
+
     def __init__(self, start: float = 2.5, end: float = 5.0, weight: float = 0.2) -> None:
         super().__init__(weight)
         length_penalty(torch.ones(1), start, end)  # refuses what makes no slope

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.functional.judgement import longest_prefix
-from semalign_pl.rewards.base import Reward
+from semalign_pl.functional.retrieval import auc
+from semalign_pl.rewards.base import Reward, columns_of
+from semalign_pl.rewards.calibration import training_examples
+from semalign_pl.rewards.trial import MIN_TEXTS, distinct_pairs, draw
+from semalign_pl.types import Example
+
+log = logging.getLogger(__name__)
+
+TRIED = 32
+"""Examples on which the model is tried when training starts; each is read with its own and with another's reference."""
 
 
 class PairReward(Reward):
@@ -70,6 +82,42 @@ class PairReward(Reward):
         """Load the model for training; a test has no use for rewards."""
         if stage == "fit" and self.model is None:
             self.model = self.load(trainer.strategy.root_device)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Try the model on a sample: it is to score an anchor's own reference above another one's."""
+        examples = training_examples(trainer)
+        if examples and self.model is not None:
+            self._try(draw(examples, TRIED))
+
+    def _try(self, sample: Sequence[Example]) -> None:
+        references = [example.reference for example in sample]
+        pairs = distinct_pairs({**columns_of(sample), "reference": references}.get(self.anchor, references), references)
+        if len(pairs) < 2:  # a corpus without references, for example
+            return
+        anchors, own = (list(texts) for texts in zip(*pairs, strict=True))
+        truncated = self.truncated
+        true, wrong = (
+            torch.tensor(self.score(completions=texts, references=texts, **{self.anchor: anchors}))
+            for texts in (own, [*own[1:], own[0]])
+        )
+        self.truncated = truncated  # which counts completions
+        scored = ~(true.isnan() | wrong.isnan())
+        if not scored.any():
+            return
+        statistic, count = auc(true[scored], wrong[scored].unsqueeze(1)), int(scored.sum())
+        area, (low, high) = statistic(torch.ones(count)), confidence_interval(statistic, count, 1000, 12345)
+        self.trial = {"pairs": count, "auc": area, "auc_low": low, "auc_high": high}
+        figures = (
+            f"of {count} pairs of {self.anchor} and reference against shuffled ones, AUC {area:.2f} (95 % interval "
+        )
+        figures += f"{low:.2f} to {high:.2f}; chance 0.50)"
+        log.info("%s: %s", type(self).__name__, figures)
+        if count >= MIN_TEXTS and low <= 0.5:
+            log.warning(
+                "%s does not tell references from wrong ones on this corpus: %s; look at its rewards in "
+                "completions.jsonl (SampleTable), or take a model that reads both languages: %s",
+                type(self).__name__, figures, self.signature,
+            )  # fmt: skip
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -22,6 +22,8 @@ class RepetitionReward(Reward):
         weight: Factor in the total reward; the paper's is 0.05.
     """
 
+    best = 0.0
+
     def __init__(self, language: str = "bo", n: int = 4, threshold: float = 0.15, weight: float = 0.05) -> None:
         super().__init__(weight)
         if n < 1:

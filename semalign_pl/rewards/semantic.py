@@ -17,6 +17,7 @@ from semalign_pl.encoder import SentenceEncoder
 from semalign_pl.functional.similarity import rescale
 from semalign_pl.rewards.base import Reward, columns_of
 from semalign_pl.rewards.calibration import Calibration, calibrate, training_examples
+from semalign_pl.rewards.trial import REMEDY, draw, try_encoder
 from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,11 @@ class SemanticReward(Reward):
     """``R_sim = 0 if s <= tau else (s - tau) / (1 - tau)``, s the cosine to the reference (arXiv 2605.14366).
 
     With the source as its anchor it needs no reference (SG-SRL, arXiv 2605.29502). The encoder is frozen, runs without
-    gradient (in bfloat16 on a GPU), and is no part of the module, its optimiser or its checkpoint. What completions are
-    compared with is embedded once a corpus.
+    gradient (in bfloat16 on a GPU), and is no part of the module, its optimiser or its checkpoint. The embeddings that
+    completions are compared with are computed when a batch first needs them, and cached.
+
+    When training starts, the encoder is tried on a sample of the corpus: see rewards/trial.py for what is measured, and
+    when an encoder is warned about or refused.
 
     Args:
         encoder: SentenceTransformer: hub id or folder.
@@ -36,7 +40,7 @@ class SemanticReward(Reward):
         weight: Factor in the total reward.
         anchor: What a completion is compared with: `reference`, a column of the corpus such as `zh`, or a mix of them
             such as {reference: 0.5, zh: 0.5}, whose cosines are averaged by weight.
-        cache: Folder of embedded corpora, shared by runs; null keeps none on disk.
+        cache: Folder of embeddings, shared by runs; null keeps none on disk.
 
     Attributes:
         tau: The threshold in force; ``None`` until it is calibrated.
@@ -81,19 +85,27 @@ class SemanticReward(Reward):
             self.encoder = SentenceEncoder(self.encoder_name, device, half=device.type == "cuda")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Embed the corpus' anchors, and calibrate tau unless a checkpoint brought it."""
+        """Try the encoder on the corpus, and calibrate tau unless a checkpoint brought it.
+
+        Raises:
+            ValueError: If the encoder cannot tell the corpus' texts apart.
+        """
         examples = training_examples(trainer)
         if examples and self.encoder is not None:
-            if trainer.world_size > 1 and self.cache is not None:  # the first rank computes, the others read
-                if trainer.is_global_zero:
-                    self._embed(self.encoder, examples)
-                trainer.strategy.barrier()
-            self._embed(self.encoder, examples)
+            self._known = self._embeddings(self.encoder, examples)
+            self._try(self.encoder, draw(examples))
         if self.calibration is not None and self.tau is None and hasattr(pl_module, "rollouts"):
             self.tau = calibrate(self.calibration, trainer, pl_module, self.cosines)
             log.warning("SemanticReward: tau is %.4f: %s", self.tau, self.signature)
 
-    def _embed(self, encoder: SentenceEncoder, examples: Sequence[Example]) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Embed what the batch's completions will be compared with, before they are sampled."""
+        if self._known is not None and isinstance(batch, list):
+            for texts in self._anchors([example.reference for example in batch], columns_of(batch)):
+                self._known([text for text in texts if text in self._known])
+
+    def _embeddings(self, encoder: SentenceEncoder, examples: Sequence[Example]) -> CorpusEmbeddings:
+        """The corpus' anchors, of which none is embedded yet."""
         references = [example.reference for example in examples]
         if "reference" in self.anchors and not any(references):
             raise ValueError(
@@ -101,7 +113,32 @@ class SemanticReward(Reward):
                 f"column: {' or '.join(examples[0].columns)}"
             )
         anchors = self._anchors(references, columns_of(examples))
-        self._known = CorpusEmbeddings(encoder, chain.from_iterable(anchors), self.cache)
+        return CorpusEmbeddings(encoder, chain.from_iterable(anchors), self.cache)
+
+    def _try(self, encoder: SentenceEncoder, sample: Sequence[Example]) -> None:
+        """Measure the encoder on a sample; its texts are embedded apart from the corpus, and cached likewise."""
+        references = [example.reference for example in sample]
+        sources = [example.source or example.prompt for example in sample]
+        columns = dict(zip(self.anchors, self._anchors(references, columns_of(sample)), strict=True))
+        columns.setdefault("reference", references)  # completions are written in its script
+        texts = chain(sources, *columns.values())
+        embedded = CorpusEmbeddings(encoder, texts, self.cache)
+        trial = try_encoder(lambda texts: embedded(texts).cpu(), encoder.unread_tokens, columns, sources, references)
+        if trial is None:
+            return
+        self.trial = trial.figures()
+        log.info("SemanticReward.encoder: %s: %s", self.encoder_name, trial)
+        verdict = trial.verdict(across=set(self.anchors) != {"reference"})
+        if verdict == "refuse":
+            raise ValueError(
+                f"SemanticReward.encoder: {self.encoder_name} cannot tell the texts of this corpus apart, so it would "
+                f"reward random text: {trial}; {REMEDY}"
+            )
+        if verdict == "warn":
+            log.warning(
+                "SemanticReward.encoder: %s may not understand this corpus: %s; compare completions with their "
+                "rewards, or %s", self.encoder_name, trial, REMEDY,
+            )  # fmt: skip
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -138,8 +175,12 @@ class SemanticReward(Reward):
         return rescale(cosines, self.tau) * written
 
     def cosines(self, examples: Sequence[Example], completions: list[str]) -> Tensor:
-        """``(completions,)`` float32 in [-1, 1], before any threshold; arguments as in ``Reward.__call__``."""
-        return self._cosines(completions, self._anchors([e.reference for e in examples], columns_of(examples)))
+        """``(completions,)`` float32 in [-1, 1], before any threshold; arguments as in ``Reward.__call__``.
+
+        For a sample: its anchors are embedded by themselves, not with all that is near them in the corpus.
+        """
+        anchors = self._anchors([e.reference for e in examples], columns_of(examples))
+        return self._cosines(completions, anchors, cached=False)
 
     def _anchors(self, references: list[str], columns: Mapping[str, list[str]]) -> list[list[str]]:
         """Each anchor's texts."""
@@ -151,16 +192,11 @@ class SemanticReward(Reward):
             )
         return [texts[name] for name in self.anchors]
 
-    def _cosines(self, completions: list[str], anchors: list[list[str]]) -> Tensor:
+    def _cosines(self, completions: list[str], anchors: list[list[str]], cached: bool = True) -> Tensor:
         if self.encoder is None:
             self.encoder = SentenceEncoder(self.encoder_name)
-        vectors = self.encoder.encode(completions)
-        compared = torch.stack([self._embedded(self.encoder, texts) for texts in anchors])
+        known, encode = self._known if cached else None, self.encoder.encode
+        vectors = encode(completions)
+        embedded = [known(texts) if known and all(t in known for t in texts) else encode(texts) for texts in anchors]
         shares = torch.tensor(list(self.anchors.values()), device=vectors.device)
-        return (shares / shares.sum()) @ (vectors * compared).sum(-1).clamp(-1.0, 1.0)
-
-    def _embedded(self, encoder: SentenceEncoder, texts: list[str]) -> Tensor:
-        known = self._known
-        if known is not None and all(text in known for text in texts):
-            return known(texts)
-        return encoder.encode(texts)
+        return (shares / shares.sum()) @ (vectors * torch.stack(embedded)).sum(-1).clamp(-1.0, 1.0)

@@ -1,0 +1,87 @@
+"""What a reward returned, as float32 scores; everything that is no score is refused by name."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+QUOTED = 60
+"""Characters of a completion that a message quotes."""
+
+
+def read_scores(given: Any, author: str, completions: Sequence[str]) -> Tensor:
+    """Convert what a reward returned.
+
+    Args:
+        given: A list, tuple, other iterable, NumPy array or tensor of numbers; ``None`` and NaN mean not scored.
+        author: Name of the reward in messages.
+        completions: Texts that were scored.
+
+    Returns:
+        ``(completions,)`` float32 on CPU, NaN where not scored; shares no memory with what was given.
+
+    Raises:
+        ValueError: If it is no sequence, has another length, or holds something that is no finite number.
+    """
+    if isinstance(given, Tensor | np.ndarray):
+        shape, values = tuple(given.shape), given.tolist()
+    elif isinstance(given, str | bytes | dict | set | frozenset) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"{author} returned {_short(given)} ({type(given).__name__}) for {len(completions)} completions; return a "
+            "list of one number (or None) per completion"
+        )
+    else:
+        values = list(given)
+        shape = (len(values),)
+    if shape != (len(completions),):
+        raise ValueError(
+            f"{author} returned {shape} scores for {len(completions)} completions; return one number (or None) per "
+            "completion"
+        )
+    numbers_of = [_number(value, author, text) for value, text in zip(values, completions, strict=True)]
+    scores = torch.tensor(numbers_of, dtype=torch.float32)
+    for place in scores.isinf().nonzero().flatten()[:1].tolist():
+        raise ValueError(
+            f"{author} returned {_short(values[place])}, infinite in float32, for the completion "
+            f"{_short(completions[place])}; return a finite number, or None for not scored"
+        )
+    return scores
+
+
+def first_nan(given: Any) -> int | None:
+    """Place of the first NaN, which unlike ``None`` may be an accident; ``None`` if there is none.
+
+    >>> first_nan([1.0, None, float("nan")])
+    2
+    """
+    values = given.tolist() if isinstance(given, Tensor | np.ndarray) else given
+    if not isinstance(values, list | tuple):
+        return None
+    return next((place for place, value in enumerate(values) if value is not None and value != value), None)
+
+
+def _number(value: Any, author: str, completion: str) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, numbers.Real | Decimal | np.bool_) or (isinstance(value, Tensor) and value.numel() == 1):
+        try:
+            return float(value)
+        except OverflowError:  # a whole number beyond float64
+            return float("inf")
+        except (TypeError, ValueError, RuntimeError):
+            pass  # complex, or another thing that only looks like a number
+    raise ValueError(
+        f"{author} returned {_short(value)} ({type(value).__name__}) for the completion {_short(completion)}; return a "
+        "number, or None for not scored"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]} …"

@@ -1,0 +1,136 @@
+"""All rewards of a run: their scores, and which of them tell completions apart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from semalign_pl.functional.advantages import EQUAL_REWARDS, signal
+from semalign_pl.functional.composition import Aggregation
+from semalign_pl.rewards.base import Reward
+from semalign_pl.types import Example
+
+log = logging.getLogger(__name__)
+
+SILENT_STEPS = 20
+"""Steps without any signal after which a reward is warned about."""
+
+
+def check_rewards(rewards: Sequence[Reward], aggregation: Aggregation) -> None:
+    """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.
+
+    Args:
+        rewards: The run's.
+        aggregation: How they become one.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    if all(reward.gate for reward in rewards):
+        raise ValueError(
+            "trainer.callbacks: GRPO needs a reward (a gate alone is none); list e.g. "
+            "{class_path: SemanticReward, init_args: {encoder: …}}"
+        )
+    names = [reward.name for reward in rewards]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"trainer.callbacks: two rewards are named {twice!r}, so one would hide the other in logs and samples; "
+            "leave one out, or give it a class of its own"
+        )
+    if aggregation == "normalize_then_sum" and any(reward.gate for reward in rewards):
+        raise ValueError(
+            "model.init_args.multi_objective_aggregation: a gate multiplies rewards, and normalised ones are "
+            "negative half of the time; use sum_then_normalize, or set gate: false"
+        )
+
+
+def score_together(
+    rewards: Sequence[Reward],
+    examples: Sequence[Example],
+    completions: Sequence[str],
+    completion_ids: Sequence[list[int]] | None = None,
+) -> Tensor:
+    """Score completions by all rewards; asynchronous ones run beside the others.
+
+    Args:
+        rewards: The run's.
+        examples: One per completion.
+        completions: Texts.
+        completion_ids: Their token ids.
+
+    Returns:
+        ``(rewards, completions)`` float32 on CPU, NaN where a reward gave no score.
+    """
+    finish = [reward.begin(examples, completions, completion_ids) for reward in rewards]
+    return torch.stack([finished() for finished in finish])
+
+
+def signal_shares(parts: Tensor, num_generations: int) -> Tensor:
+    """Share of groups in which a reward's own scores differ, by more than float noise: ``(rewards,)`` float32.
+
+    Args:
+        parts: ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one prompt are consecutive.
+        num_generations: Rollouts per prompt.
+
+    >>> signal_shares(torch.tensor([[0.0, 1.0, 0.5, 0.5], [0.9, 0.9000001, 1.0, 1.0]]), 2)
+    tensor([0.5000, 0.0000])
+    """
+    return signal(parts.flatten(), num_generations).view(len(parts), -1).float().mean(1)
+
+
+class Silence:
+    """Warns once about each reward that told no completions apart for ``SILENT_STEPS`` steps.
+
+    A reward that gave its best possible score throughout, such as no penalty, is not warned about.
+
+    Args:
+        rewards: The run's.
+    """
+
+    def __init__(self, rewards: Sequence[Reward]) -> None:
+        self._rewards = list(rewards)
+        self._warned: set[str] = set()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._steps = 0
+        self._seen = torch.zeros(len(self._rewards), 4, dtype=torch.float64)
+
+    def __call__(self, parts: Tensor, shares: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> list[str]:
+        """Take in a step's scores.
+
+        Args:
+            parts: ``(rewards, rollouts)`` float32, NaN where not scored.
+            shares: ``(rewards,)`` float32, from ``signal_shares``.
+            over_ranks: Sums a tensor over all ranks; called once per ``SILENT_STEPS`` steps.
+
+        Returns:
+            Names of the rewards to warn about now.
+        """
+        parts, scored = parts.double().cpu(), ~parts.isnan().cpu()
+        best = torch.tensor([float("nan") if r.best is None else r.best for r in self._rewards]).unsqueeze(1)
+        short = scored & ~((parts - best).abs() <= EQUAL_REWARDS)
+        columns = (shares.double().cpu(), scored.sum(1), short.sum(1), parts.nansum(1))
+        self._seen += torch.stack([column.double() for column in columns], 1)
+        self._steps += 1
+        if self._steps < SILENT_STEPS:
+            return []
+        rows = over_ranks(self._seen).tolist()
+        self._begin()
+        silent = []
+        for reward, (told_apart, count, short_of_best, total) in zip(self._rewards, rows, strict=True):
+            if told_apart or reward.name in self._warned or (count and not short_of_best):
+                continue
+            self._warned.add(reward.name)
+            silent.append(reward.name)
+            what = f"its mean score was {total / count:.4g}" if count else "it scored none of them"
+            log.warning(
+                "reward %r told no completions of a prompt apart in the last %d steps (%s), so it taught nothing; look "
+                "at completions.jsonl (SampleTable), and at its options: %s",
+                reward.name, SILENT_STEPS, what, reward.signature,
+            )  # fmt: skip
+        return silent
