@@ -191,6 +191,34 @@ def add_tokens(model: Any, tokenizer: Any, tokens: list[Any]) -> list[int]:
     return ids
 
 
+def check_rows(base: str, tokenizer: Any, rows: int) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for.
+
+    A special token that nothing writes, such as the image token of Gemma 3's 1B text model, is let through.
+
+    Args:
+        base: The model's name, for the message.
+        tokenizer: Its tokenizer.
+        rows: Rows of the model's embedding.
+
+    Raises:
+        ValueError: Naming the first such token.
+    """
+    written = str(getattr(tokenizer, "chat_template", None) or "")
+    needed = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}
+    added = tokenizer.added_tokens_decoder
+    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+        if index < rows:
+            continue
+        unused = index in added and added[index].special and token not in needed and token not in written
+        if not unused:
+            raise ValueError(
+                f"model.init_args.base: the tokenizer of {base} has {len(tokenizer)} tokens and its model {rows} rows "
+                f"of embedding; the first token without one is {token!r} ({index}). Give the tokenizer that the model "
+                "was trained with, or a model whose embedding was resized to it"
+            )
+
+
 def trained_indices(model: Any, ids: list[int]) -> dict[str, list[int]] | None:
     """PEFT's ``trainable_token_indices``: the rows of the embedding, and of the head unless it is the embedding.
 
