@@ -123,11 +123,10 @@ def _own_quantisation(option: str, base: str, config: Any) -> str | None:
 
 
 def _refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
-    """Transformers would load an adapter's base in its place, or a frozen adapter inside the base."""
+    """Refuse what transformers loads in silence: an adapter's base in its place, or an adapter inside the base."""
     if is_adapter:
-        remedy = (
-            "; give the folder as model.init_args.adapter and its" if option == "model.init_args.base" else "; give a"
-        )
+        remedy = "give it as model.init_args.adapter, and " if option == "model.init_args.base" else ""
         raise ValueError(
-            f"{option}: {base} holds an adapter (adapter_config.json), not a base{remedy} whole model here"
+            f"{option}: {base} holds an adapter (adapter_config.json), not a whole model; {remedy}give the base "
+            "that it was trained on here"
         )

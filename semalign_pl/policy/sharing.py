@@ -35,11 +35,13 @@ def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -
                 f"model.init_args.adapter: {adapter} gives NaN or infinite logits on {base}, which alone does not; "
                 "give an earlier adapter"
             )
-        bad = (n for n, p in policy.model.get_base_model().named_parameters() if p.is_floating_point())
-        bad = next((n for n in bad if not torch.isfinite(policy.model.get_base_model().get_parameter(n)).all()), None)
+        lm: Any = policy.model.get_base_model()
+        bad = (n for n, p in lm.named_parameters() if p.is_floating_point() and not torch.isfinite(p).all())
+        remedy = "try `weights: fp32`" if weights != "fp32" else "it is damaged, so download it again"
+        if (name := next(bad, None)) is not None:
+            remedy = f"its weight {name} is not finite, so download it again"
         raise ValueError(
-            f"model.init_args.base: {base} gives NaN or infinite logits with `weights: {weights}`"
-            + ("; try `weights: fp32`" if bad is None else f": {bad} is not finite; download the model again")
+            f"model.init_args.base: {base} gives NaN or infinite logits with `weights: {weights}`; {remedy}"
         )
 
 
