@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def export_adapter(policy: Policy, folder: Path) -> None:
         policy: The policy.
         folder: Where to; made if absent, overwritten if present.
     """
-    config = policy.model.peft_config["default"]
+    config: Any = policy.model.peft_config["default"]
     base = config.base_model_name_or_path
     if base is not None and Path(base).is_dir():
         config.base_model_name_or_path = str(Path(base).resolve())

@@ -117,7 +117,14 @@ def _fresh(model: Any, tokenizer: Any, lora: LoraSettings, vocabulary: Vocabular
 
     tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
     ids = add_tokens(model, tokenizer, tokens)
-    return get_peft_model(model, _lora_config(lora, trainable_token_indices=trained_indices(model, ids)))
+    try:
+        return get_peft_model(model, _lora_config(lora, trainable_token_indices=trained_indices(model, ids)))
+    except (ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"model.init_args.lora: PEFT cannot adapt this base so ({reason}); change `target_modules`, `r` or "
+            "`dropout`, which is 0 where experts are adapted"
+        ) from error
 
 
 def _lora_config(lora: LoraSettings, **options: Any) -> Any:

@@ -207,9 +207,8 @@ def check_rows(base: str, tokenizer: Any, rows: int) -> None:
     written = str(getattr(tokenizer, "chat_template", None) or "")
     needed = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}
     added = tokenizer.added_tokens_decoder
-    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
-        if index < rows:
-            continue
+    without_row = {index: token for token, index in tokenizer.get_vocab().items() if index >= rows}
+    for index, token in sorted(without_row.items()):
         unused = index in added and added[index].special and token not in needed and token not in written
         if not unused:
             raise ValueError(

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
-from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 
 IDS = torch.tensor([[3, 19, 7, 2, 30, 11, 5]])
@@ -236,6 +236,23 @@ def test_on_a_base_in_half_precision(kind: str, bases, tmp_path) -> None:
     after = load_policy(base, "bf16", None, str(tmp_path / "export"), CPU)
     for name, tensor in adapter_state(after).items():
         assert torch.equal(tensor, adapter_state(policy)[name]), name
+
+
+def test_a_fresh_adapter_of_a_mixture_of_experts_trains_and_goes_on(bases, tmp_path) -> None:
+    """Experts and router are adapted too; PEFT has no dropout for them, and the defaults say so."""
+    with pytest.raises(ValueError, match=r"^model\.init_args\.lora: .*lora_dropout.*`dropout`, which is 0"):
+        load_policy(bases["moe"], "fp32", None, None, CPU)
+    settings = LoraSettings(4, 8, 0.0)
+    policy = load_policy(bases["moe"], "fp32", settings, None, CPU)
+    names = {name.split(".lora_")[0].rpartition(".")[2] for name, p in policy.named_parameters() if p.requires_grad}
+    assert {"q_proj", "gate", "experts"} <= names
+    start = roles(policy)
+    for _ in range(2):
+        step(policy)
+    assert relative(roles(policy)["policy"], start["policy"]) > 1e-3
+    export_adapter(policy, tmp_path)
+    after = load_policy(bases["moe"], "fp32", settings, str(tmp_path), CPU)
+    assert relative(roles(after)["policy"], roles(policy)["policy"]) <= 1e-6
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
