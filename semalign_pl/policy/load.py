@@ -21,6 +21,7 @@ from semalign_pl.policy.vocabulary import (
     add_tokens,
     check_rows,
     find_tokens,
+    grow_to_saved_rows,
     saved_tokens,
     trained_indices,
 )
@@ -92,10 +93,11 @@ def load_policy(
                 f"model.init_args.vocabulary: {adapter} was trained without new tokens and cannot be given any; leave "
                 "`vocabulary` out, or `adapter` to start afresh"
             )
+        check_base_weights(adapter, config, state, model)
         add_tokens(model, tokenizer, tokens)
+        grow_to_saved_rows(model, state)
         if lora is not None:
             check_targets(adapter, config, _lora_config(lora), model)
-        check_base_weights(adapter, config, state, model)
         with as_plain_lora(adapter, config, state, model) as folder:
             peft_model = adapt_from_folder(model, adapter, folder, base)
     for own in peft_model.peft_config.values():

@@ -57,11 +57,16 @@ def _same_weights(one: Path, other: Path) -> bool | None:
     if not rows or not others:
         return None
     shared = rows.keys() & others.keys()
-    return bool(shared) and all(_equal(rows[name], others[name]) for name in shared)
+    return bool(shared) and all(same_values(rows[name], others[name]) for name in shared)
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    # A copy in half precision is the same model.
+def same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Compare two tensors in the coarser of their precisions: a copy in bfloat16 is the same weight.
+
+    Args:
+        one: A tensor.
+        other: Another, on the same device.
+    """
     coarser = one.dtype if one.element_size() <= other.element_size() else other.dtype
     return one.shape == other.shape and torch.equal(one.to(coarser), other.to(coarser))
 

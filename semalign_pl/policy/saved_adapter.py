@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from semalign_pl.policy.adapter_folder import read_weights
+from semalign_pl.policy.same_base import same_values
 from semalign_pl.policy.whole_modules import keep_in_float32
 
 
@@ -34,7 +35,9 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
         peft_model = PeftModel.from_pretrained(model, folder, is_trainable=True)
         peft_model.add_adapter("reference", _untied(peft_model.peft_config["default"]))
         loaded = peft_model.load_adapter(folder, adapter_name="reference", is_trainable=False)
-        odd = [*loaded.unexpected_keys, *loaded.missing_keys]
+        # Where the vocabulary grew, PEFT writes trained modules twice, and reads them once.
+        twice = {key for key in loaded.unexpected_keys if ".modules_to_save." in key}
+        odd = [*(set(loaded.unexpected_keys) - twice), *loaded.missing_keys]
         if odd:  # of these PEFT says nothing: it leaves them out, or leaves them as initialised
             raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
@@ -103,22 +106,32 @@ def _targets(config: Any, model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_modules() if check_target_module_exists(config, name)}
 
 
-def check_base_weights(adapter: str, config: Any, state: dict[str, Tensor], model: nn.Module) -> None:
+def check_base_weights(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> None:
     """Refuse an adapter file that would overwrite weights of the base: reference and base would move with it.
 
     PEFT writes the embedding into the file where an adapter touches it or the vocabulary grew; as long as it is the
-    base's own, nothing is lost.
+    base's own, nothing is lost. Beside an embedding that was trained as a whole it may have more rows.
+
+    Args:
+        adapter: PEFT folder, for the message.
+        config: Its ``LoraConfig``.
+        state: Its weights.
+        model: The base, as its checkpoint holds it.
+
+    Raises:
+        ValueError: Naming the first such weight.
     """
-    tied = getattr(config, "ensure_weight_tying", False)
     whole = tuple(config.modules_to_save or ())
+    tied = getattr(config, "ensure_weight_tying", False)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for key, tensor in state.items():
-        name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
-        kept = parameters.get(name)
-        trained = name.rpartition(".")[0].endswith(whole) or (tied and ".base_layer." not in key)
+        name = key.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
+        kept, untouched = parameters.get(name), ".base_layer." in key or ".original_module." in key
+        trained = not untouched and (tied or name.rpartition(".")[0].endswith(whole))
         if kept is None or trained:
             continue
-        if kept.shape != tensor.shape or not torch.equal(kept.detach().cpu(), tensor.to(kept.dtype)):
+        there = tensor[: len(kept)] if ".original_module." in key else tensor
+        if not same_values(kept.detach().cpu(), there):
             raise ValueError(
                 f"model.init_args.adapter: {adapter} holds weights of the base itself ({name}) that differ from those "
                 "of model.init_args.base; train them as modules_to_save, or merge the adapter into its base and give "

@@ -8,7 +8,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,12 +147,22 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
     Args:
         adapter: PEFT folder; without a tokenizer in it there are none.
         tokenizer: The base's.
+
+    Raises:
+        ValueError: If there is a tokenizer that cannot be read.
     """
     from transformers import AutoTokenizer
 
     if not (Path(adapter) / "tokenizer_config.json").is_file():
         return []
-    there = AutoTokenizer.from_pretrained(adapter).added_tokens_decoder
+    try:
+        there = AutoTokenizer.from_pretrained(adapter).added_tokens_decoder
+    except Exception as error:  # tokenizers raises bare exceptions on damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({reason}); it was not written whole, "
+            "so export or download the adapter again"
+        ) from error
     return [token for index, token in sorted(there.items()) if index >= len(tokenizer)]
 
 
@@ -189,6 +199,26 @@ def add_tokens(model: Any, tokenizer: Any, tokens: list[Any]) -> list[int]:
             means = torch.stack([weight[parts].float().mean(0) for parts in pieces.values()])
             weight[ids[0] : ids[-1] + 1] = means.to(weight.dtype)
     return ids
+
+
+def grow_to_saved_rows(model: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a model as many rows as the whole embedding or head that an adapter brings, for instance a padded one.
+
+    New rows are the mean of the others; the policy has the adapter's in their place.
+
+    Args:
+        model: A frozen causal LM.
+        state: The adapter's weights.
+    """
+    layers = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    names = [f"base_model.model.{name}.weight" for name, module in model.named_modules() if id(module) in layers]
+    had = len(model.get_input_embeddings().weight)
+    rows = max((len(state[name]) for name in names if name in state), default=0)
+    if rows > had:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        model.requires_grad_(False)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight.data[had:] = layer.weight.data[:had].float().mean(0).to(layer.weight.dtype)
 
 
 def check_rows(base: str, tokenizer: Any, rows: int) -> None:

@@ -60,6 +60,11 @@ def only_pickle(folder: Path) -> None:
     (folder / PICKLE).write_bytes(pickle.dumps(Mark(folder / "executed")))
 
 
+def half_a_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text('{"version": "1.0", "model": {')
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "weights cut short": (lambda f: cut(f / WEIGHTS, 5000), f"{WEIGHTS} of 5000 bytes is damaged"),
     "weights cut in the header": (lambda f: cut(f / WEIGHTS, 20), f"{WEIGHTS} of 20 bytes is damaged"),
@@ -75,6 +80,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config of a classifier": (lambda f: configure(f, task_type="SEQ_CLS"), "task_type SEQ_CLS"),
     "config of a newer PEFT": (lambda f: configure(f, use_new=True), r"does not know \(use_new\).*upgrade peft"),
     "config with a wrong value": (lambda f: configure(f, use_dora=True, loftq_config=3, r=0), ""),
+    "tokenizer cut short": (half_a_tokenizer, "the tokenizer in .* cannot be read"),
     "prompt tuning": (lambda f: configure(f, peft_type="PROMPT_TUNING"), "of type PROMPT_TUNING"),
     "IA3": (lambda f: configure(f, peft_type="IA3"), "of type IA3"),
 }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ BASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("gemma3_text", SHAPE | {"query_pre_attn_scalar": 8}),
 }
 QV = ["q_proj", "v_proj"]
+VOCABULARY_LAYERS = ["lm_head", "embed_tokens"]
 EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("tied", {"target_modules": "all-linear"}),
@@ -203,6 +205,38 @@ def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
     assert max(found.values()) <= 1e-5, found
 
 
+@pytest.mark.parametrize("rows", [402, 448])
+def test_a_vocabulary_that_grew_and_was_trained_as_a_whole(rows: int, bases, tokenizer, tmp_path) -> None:
+    """As other trainers write it: the tokenizer beside the adapter, the embedding padded or not."""
+    grown = copy.deepcopy(tokenizer)
+    grown.add_tokens(["ཁྲིམས་", "ལུགས་"])
+
+    def base() -> Any:
+        model: Any = AutoModelForCausalLM.from_pretrained(bases["untied"])
+        model.resize_token_embeddings(rows)
+        return model
+
+    made = get_peft_model(
+        base(), LoraConfig(task_type="CAUSAL_LM", target_modules=QV, modules_to_save=VOCABULARY_LAYERS)
+    )
+    with torch.no_grad():
+        for weight in made.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape), alpha=0.1)
+    made.save_pretrained(str(tmp_path / "adapter"))
+    grown.save_pretrained(tmp_path / "adapter")
+    policy = load_policy(bases["untied"], "fp32", None, str(tmp_path / "adapter"), CPU)
+    assert len(policy.tokenizer.encode("ཁྲིམས་ལུགས་")) == 2
+    found = roles(policy)
+    saved, bare = logits(PeftModel.from_pretrained(base(), tmp_path / "adapter")), logits(base())
+    assert relative(found["policy"], saved) <= 1e-5 and relative(found["reference"], saved) <= 1e-5
+    assert relative(found["base"][..., :400], bare[..., :400]) <= 1e-5
+    export_adapter(policy, tmp_path / "export")
+    after = load_policy(bases["untied"], "fp32", None, str(tmp_path / "export"), CPU)
+    assert relative(roles(after)["policy"], saved) <= 1e-5
+    assert after.tokenizer.encode("ཁྲིམས་ལུགས་") == policy.tokenizer.encode("ཁྲིམས་ལུགས་")
+
+
 VOCABULARY = ["embedding", "embedding, tied", "embedding, head", "whole vocabulary", "whole, tied", "tokens apart"]
 
 
@@ -236,6 +270,7 @@ def test_on_a_base_in_half_precision(kind: str, bases, tmp_path) -> None:
     after = load_policy(base, "bf16", None, str(tmp_path / "export"), CPU)
     for name, tensor in adapter_state(after).items():
         assert torch.equal(tensor, adapter_state(policy)[name]), name
+    assert load_policy(base, "fp32", None, adapter, CPU)  # an embedding saved in bfloat16 is the base's own
 
 
 def test_a_fresh_adapter_of_a_mixture_of_experts_trains_and_goes_on(bases, tmp_path) -> None:
