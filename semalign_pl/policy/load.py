@@ -10,6 +10,7 @@ import torch
 
 from semalign_pl.policy.adapter_folder import read_config, read_weights
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
+from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
@@ -19,9 +20,7 @@ from semalign_pl.policy.sharing import check_finite, why_not_shared
 from semalign_pl.policy.vocabulary import (
     VocabularySettings,
     add_tokens,
-    check_rows,
     find_tokens,
-    grow_to_saved_rows,
     saved_tokens,
     trained_indices,
 )

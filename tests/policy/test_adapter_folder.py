@@ -79,7 +79,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config without peft_type": (lambda f: forget(f, "peft_type"), "names no peft_type"),
     "config of a classifier": (lambda f: configure(f, task_type="SEQ_CLS"), "task_type SEQ_CLS"),
     "config of a newer PEFT": (lambda f: configure(f, use_new=True), r"does not know \(use_new\).*upgrade peft"),
-    "config with a wrong value": (lambda f: configure(f, use_dora=True, loftq_config=3, r=0), ""),
+    "config with a wrong value": (lambda f: configure(f, r=0), "does not fit .*`r` should be a positive"),
     "tokenizer cut short": (half_a_tokenizer, "the tokenizer in .* cannot be read"),
     "prompt tuning": (lambda f: configure(f, peft_type="PROMPT_TUNING"), "of type PROMPT_TUNING"),
     "IA3": (lambda f: configure(f, peft_type="IA3"), "of type IA3"),
