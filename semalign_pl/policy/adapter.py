@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from semalign_pl.policy.policy import Policy
@@ -60,7 +62,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode())
-        digest.update(state[key].detach().cpu().contiguous().numpy().tobytes())
+        digest.update(state[key].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -68,17 +70,17 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     """Write the trained adapter as a plain PEFT folder.
 
     ``peft.AutoPeftModelForCausalLM.from_pretrained(folder)`` loads it without this package. A local base is recorded
-    by its absolute path, so that it is found from any working folder. Where tokens were added, the tokenizer is written
-    too, and ``AutoTokenizer.from_pretrained(folder)`` loads it.
+    by its absolute path, so that it is found from any working folder. Where tokens were or may have been added, the
+    tokenizer is written too, and ``AutoTokenizer.from_pretrained(folder)`` loads it.
 
     Args:
         policy: The policy.
         folder: Where to; made if absent, overwritten if present.
     """
-    config = policy.model.peft_config["default"]
+    config: Any = policy.model.peft_config["default"]
     base = config.base_model_name_or_path
     if base is not None and Path(base).is_dir():
         config.base_model_name_or_path = str(Path(base).resolve())
     policy.model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
-    if getattr(config, "trainable_token_indices", None) is not None:
+    if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:
         policy.tokenizer.save_pretrained(str(folder))

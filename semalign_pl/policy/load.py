@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from semalign_pl.documents import read_json
+from semalign_pl.policy.adapter_folder import read_config, read_weights
+from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
+from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
 from semalign_pl.policy.lora import lighten
+from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.sharing import why_not_shared
-from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_tokens, saved_tokens, trained_indices
+from semalign_pl.policy.same_base import check_same_base
+from semalign_pl.policy.saved_adapter import adapt_from_folder, check_base_weights, check_targets
+from semalign_pl.policy.sharing import check_finite, why_not_shared
+from semalign_pl.policy.vocabulary import (
+    VocabularySettings,
+    add_tokens,
+    find_tokens,
+    saved_tokens,
+    trained_indices,
+)
 
+__all__ = ["LoraSettings", "Weights", "check_folder", "load_causal_lm", "load_policy"]
 log = logging.getLogger(__name__)
-Weights = Literal["nf4", "bf16", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -62,27 +72,19 @@ def load_policy(
 
     Raises:
         ValueError: If base or adapter cannot be loaded, do not fit together, or ``lora`` or ``vocabulary`` contradict
-            ``adapter``.
+            ``adapter``; or if the base gives NaN.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
-
     check_folder("model.init_args.base", base)
+    config: Any = None if adapter is None else read_config(adapter)
+    state = {} if adapter is None else read_weights(adapter)
     if adapter is not None:
-        check_adapter(adapter, lora)
+        check_same_base(adapter, config.base_model_name_or_path, base)
+        if lora is not None:
+            _check_ranks(adapter, config, lora)
     model, tokenizer = load_causal_lm("model.init_args.base", base, weights, device)
+    check_rows(base, tokenizer, model.get_input_embeddings().weight.shape[0])
     if adapter is None:
-        tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
-        settings = lora or LoraSettings()
-        modules = settings.target_modules
-        config = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=settings.r,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules=modules if isinstance(modules, str) else list(modules),
-            trainable_token_indices=trained_indices(model, add_tokens(model, tokenizer, tokens)),
-        )
-        peft_model = get_peft_model(model, config)
+        peft_model = _fresh(model, tokenizer, lora or LoraSettings(), vocabulary)
     else:
         tokens = saved_tokens(adapter, tokenizer)
         if vocabulary is not None and not tokens:
@@ -90,114 +92,60 @@ def load_policy(
                 f"model.init_args.vocabulary: {adapter} was trained without new tokens and cannot be given any; leave "
                 "`vocabulary` out, or `adapter` to start afresh"
             )
+        check_base_weights(adapter, config, state, model)
         add_tokens(model, tokenizer, tokens)
-        try:
-            peft_model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-            loaded = peft_model.load_adapter(adapter, adapter_name="reference", is_trainable=False)
-            odd = [*loaded.unexpected_keys, *loaded.missing_keys]
-            if odd:  # of these PEFT says nothing: it leaves them out, or leaves them as initialised
-                raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
-                f"({str(error).splitlines()[-1].strip()[:200]}); give the base that the adapter was trained on"
-            ) from error
-        for name, parameter in peft_model.named_parameters():
-            if ".reference" in name:  # PEFT thaws new tokens' rows where it casts them to float32
-                parameter.requires_grad_(False)
+        grow_to_saved_rows(model, state)
+        if lora is not None:
+            check_targets(adapter, config, _lora_config(lora), model)
+        with as_plain_lora(adapter, config, state, model) as folder:
+            peft_model = adapt_from_folder(model, adapter, folder, base)
+    for own in peft_model.peft_config.values():
+        # The export names the base that was trained on; of a hub repository, its main revision.
+        own.base_model_name_or_path, own.revision = base, None
     peft_model.train()
     lighten(peft_model)
     policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
+    check_finite(policy, base, weights, adapter)
     policy.cannot_share = why_not_shared(policy)
     if policy.cannot_share is not None:
         log.warning("%s: completions do not share their prompt's forward: %s", base, policy.cannot_share)
     return policy
 
 
-def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> tuple[Any, Any]:
-    """Load a frozen causal LM and its tokenizer.
+def _fresh(model: Any, tokenizer: Any, lora: LoraSettings, vocabulary: VocabularySettings | None) -> Any:
+    """The base with a new adapter, whose update is zero."""
+    from peft import get_peft_model
 
-    Args:
-        option: The YAML key, for the message.
-        base: Hub id or folder.
-        weights: ``nf4``, ``bf16`` or ``fp32``.
-        device: Where the weights go.
-
-    Returns:
-        The model, in eval mode, and the tokenizer.
-
-    Raises:
-        ValueError: If it cannot be loaded.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtype = {"nf4": compute_dtype, "bf16": torch.bfloat16, "fp32": torch.float32}[weights]
-    quantization = None
-    if weights == "nf4":
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute_dtype,
-        )
+    tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
+    ids = add_tokens(model, tokenizer, tokens)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, quantization_config=quantization, device_map={"": device}
-        )
-    except (OSError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return get_peft_model(model, _lora_config(lora, trainable_token_indices=trained_indices(model, ids)))
+    except (ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{option}: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and weights of "
-            "a causal LM, or a hub id that this machine can reach."
+            f"model.init_args.lora: PEFT cannot adapt this base so ({reason}); change `target_modules`, `r` or "
+            "`dropout`, which is 0 where experts are adapted"
         ) from error
-    for module in model.modules():
-        # On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a weight at its first forward in eval mode into a layout
-        # whose matmul has no backward: after one rollout, gradients of earlier layers were wrong by 42 %, silently.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  (torch types attributes as tensors)
-    model.requires_grad_(False)
-    return model, tokenizer
 
 
-def check_folder(option: str, path: str) -> None:
-    """Refuse a local path that is not there before transformers takes it for a hub id.
-
-    Args:
-        option: The YAML key, for the message.
-        path: Hub id (``name`` or ``owner/name``) or folder.
-
-    Raises:
-        ValueError: If ``path`` can only be a folder, and is none.
-    """
-    is_local = path.startswith((".", "/", "~")) or path.count("/") > 1
-    if is_local and not Path(path).is_dir():
-        raise ValueError(f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name")
-
-
-def check_adapter(adapter: str, lora: LoraSettings | None) -> None:
-    """Refuse a missing adapter folder, or LoRA settings that contradict the adapter's own.
-
-    Args:
-        adapter: PEFT folder.
-        lora: Settings the user gave, if any.
-
-    Raises:
-        ValueError: With the option and the remedy.
-    """
+def _lora_config(lora: LoraSettings, **options: Any) -> Any:
     from peft import LoraConfig
 
-    settings = Path(adapter) / "adapter_config.json"
-    if not settings.is_file():
-        raise ValueError(
-            f"model.init_args.adapter: {adapter} is not an adapter folder (no adapter_config.json in it); give the "
-            "`adapter` folder that a finished run wrote"
-        )
-    read_json(settings, "give the `adapter` folder that a finished run wrote", f"model.init_args.adapter: {settings}")
-    config: Any = LoraConfig.from_pretrained(adapter)
+    modules = lora.target_modules
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+        **options,
+    )
+
+
+def _check_ranks(adapter: str, config: Any, lora: LoraSettings) -> None:
+    """Refuse LoRA settings that contradict the adapter's own."""
     there = (config.r, config.lora_alpha, config.lora_dropout)
-    if lora is not None and there != (lora.r, lora.alpha, lora.dropout):
+    if there != (lora.r, lora.alpha, lora.dropout):
         raise ValueError(
             f"model.init_args.lora: r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout} contradict {adapter}, which "
             f"has r {there[0]}, alpha {there[1]}, dropout {there[2]}; leave `lora` out to go on with the adapter's own "

@@ -14,19 +14,36 @@ def lighten(model: nn.Module) -> None:
     """Let every plain LoRA layer add its update while it multiplies (``addmm``), instead of scaling and adding after.
 
     PEFT makes three passes over a layer's output where one does, and at one token a row, calls count as much. Layers
-    of any other kind (DoRA, convolutions, several adapters at once) keep PEFT's forward. Trained rows of an embedding
-    are lightened too.
+    of any other kind (embeddings, experts, DoRA, biases, convolutions, several adapters at once) keep PEFT's forward.
+    Trained rows of an embedding are lightened too.
 
     Args:
         model: A PEFT model; changed in place.
     """
-    from peft.tuners.lora import LoraLayer
-
     for layer in model.modules():
-        plain = isinstance(layer, LoraLayer) and all(type(a) is nn.Linear for a in layer.lora_A.values())
-        if plain and not layer.lora_variant and not getattr(layer, "fan_in_fan_out", False):
+        if is_plain(layer):
             layer.forward = types.MethodType(_forward, layer)
     lighten_rows(model)
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Tell whether PEFT computes ``base(x) + scaling * B(A(dropout(x)))`` in this layer, and nothing else.
+
+    Decided by the exact class: a subclass, or another class with the same attributes, may compute something else.
+
+    Args:
+        layer: Any module.
+    """
+    from peft.tuners.lora import bnb
+    from peft.tuners.lora import layer as lora
+
+    # bitsandbytes' classes are absent where PEFT finds no such backend.
+    classes = (lora.Linear, getattr(bnb, "Linear4bit", None), getattr(bnb, "Linear8bitLt", None))
+    if type(layer) not in classes:
+        return False
+    given: Any = layer
+    changed = given.lora_variant or any(given.lora_bias.values()) or not given.cast_input_dtype_enabled
+    return not changed and not getattr(given, "fan_in_fan_out", False)
 
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -94,17 +94,19 @@ class Policy(nn.Module):
     def acting_as(self, role: Role) -> Iterator[None]:
         """Forward as the policy, as the reference it started from, or as the bare base.
 
-        Only the adapters in use change. ``requires_grad`` does not (PEFT's own ``set_adapter`` would freeze the
-        trained adapter: healthy curves, nothing learned), and everything is as before afterwards, also after an
-        exception.
+        Only the adapters in use change, modules that were trained as a whole (``modules_to_save``) included.
+        ``requires_grad`` does not (PEFT's own ``set_adapter`` would freeze the trained adapter: healthy curves,
+        nothing learned), and everything is as before afterwards, also after an exception.
 
         Args:
             role: Whose weights to use. Without a ``reference`` adapter the reference is the base.
         """
         from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
 
         bare = role == "base" or (role == "reference" and "reference" not in self.model.peft_config)
-        layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+        switched = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        layers: list[Any] = [m for m in self.model.modules() if isinstance(m, switched)]
         before = [(layer._disable_adapters, layer._active_adapter) for layer in layers]
         try:
             for layer in layers:

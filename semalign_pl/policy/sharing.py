@@ -13,6 +13,43 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Relative difference of logits that rounding explains; a wrong token in sight makes it about 1."""
 
 
+def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -> None:
+    """Refuse a model whose logits are not finite; everything computed from them would be NaN.
+
+    Args:
+        policy: The policy.
+        base: Its base, for the message.
+        weights: Its precision, for the message.
+        adapter: Its adapter, for the message.
+
+    Raises:
+        ValueError: Naming base or adapter, and the remedy.
+    """
+    ids = torch.tensor([_probe_tokens(policy)], device=policy.device)
+    for role in ("base", "policy"):
+        with policy.inference(), policy.acting_as(role):
+            if torch.isfinite(policy.model(input_ids=ids, use_cache=False).logits).all():
+                continue
+        if role == "policy":
+            raise ValueError(
+                f"model.init_args.adapter: {adapter} gives NaN or infinite logits on {base}, which alone does not; "
+                "give an earlier adapter"
+            )
+        lm: Any = policy.model.get_base_model()
+        bad = (n for n, p in lm.named_parameters() if p.is_floating_point() and not torch.isfinite(p).all())
+        remedy = "try `weights: fp32`" if weights != "fp32" else "it is damaged, so download it again"
+        if (name := next(bad, None)) is not None:
+            remedy = f"its weight {name} is not finite, so download it again"
+        raise ValueError(
+            f"model.init_args.base: {base} gives NaN or infinite logits with `weights: {weights}`; {remedy}"
+        )
+
+
+def _probe_tokens(policy: Policy) -> list[int]:
+    lm: Any = policy.model.get_base_model()
+    return [(7 * i + 3) % lm.config.get_text_config().vocab_size for i in range(9)]
+
+
 def why_not_shared(policy: Policy) -> str | None:
     """Compare a shared forward with transformers' own on a dozen tokens.
 
@@ -29,7 +66,7 @@ def why_not_shared(policy: Policy) -> str | None:
         return f"it has layers of type {', '.join(sorted(odd))}"
     if not getattr(policy.decoder, "_supports_attention_backend", False):
         return "transformers has no replaceable attention for it"
-    tokens = [(7 * i + 3) % config.vocab_size for i in range(9)]
+    tokens = _probe_tokens(policy)
     prompts, rows = [tokens[:4], tokens[2:5]], [[tokens[4:7], tokens[6:8]], [tokens[5:9]]]
     try:
         with policy.inference():

@@ -147,12 +147,22 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
     Args:
         adapter: PEFT folder; without a tokenizer in it there are none.
         tokenizer: The base's.
+
+    Raises:
+        ValueError: If there is a tokenizer that cannot be read.
     """
     from transformers import AutoTokenizer
 
     if not (Path(adapter) / "tokenizer_config.json").is_file():
         return []
-    there = AutoTokenizer.from_pretrained(adapter).added_tokens_decoder
+    try:
+        there = AutoTokenizer.from_pretrained(adapter).added_tokens_decoder
+    except Exception as error:  # tokenizers raises bare exceptions on damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({reason}); it was not written whole, "
+            "so export or download the adapter again"
+        ) from error
     return [token for index, token in sorted(there.items()) if index >= len(tokenizer)]
 
 

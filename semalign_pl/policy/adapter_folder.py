@@ -1,0 +1,126 @@
+"""A PEFT folder as it comes from disk: what it holds is checked before anything is built on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+_OPTION = "model.init_args.adapter"
+_UNSUPPORTED = {
+    "bias": "trains biases of the base, so that reference and base would move with them",
+    "layer_replication": "repeats layers of the base, so that the base would no longer be itself",
+    "alora_invocation_tokens": "acts from certain tokens on (aLoRA)",
+    "arrow_config": "routes between several adapters (Arrow)",
+    "kasa_config": "cuts the base's weights (KaSA)",
+    "megatron_config": "belongs to a Megatron model",
+}
+"""Settings of ``LoraConfig`` under which base, reference and policy could not share one set of weights."""
+
+
+def read_config(adapter: str) -> Any:
+    """Read and check a folder's ``adapter_config.json``.
+
+    Args:
+        adapter: PEFT folder.
+
+    Returns:
+        Its ``LoraConfig``.
+
+    Raises:
+        ValueError: With file and remedy, if it is not the config of a LoRA that can be trained on.
+    """
+    from peft import LoraConfig
+
+    file = Path(adapter) / CONFIG
+    if not file.is_file():
+        raise ValueError(
+            f"{_OPTION}: {adapter} is not an adapter folder (no {CONFIG} in it); give the `adapter` folder that a "
+            "finished run wrote"
+        )
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{_OPTION}: {file} is not JSON ({error}); it was not written whole, so export or download the adapter "
+            "again"
+        ) from error
+    if not isinstance(given, dict) or "peft_type" not in given:
+        raise ValueError(
+            f"{_OPTION}: {file} names no peft_type, so it is no PEFT adapter; give a folder that PEFT wrote"
+        )
+    if given["peft_type"] != "LORA":
+        raise ValueError(
+            f"{_OPTION}: {adapter} is an adapter of type {given['peft_type']}, and only LORA can be trained on; merge "
+            "it into its base and give that as model.init_args.base"
+        )
+    if given.get("task_type") not in (None, "CAUSAL_LM"):
+        raise ValueError(
+            f"{_OPTION}: {file} has task_type {given['task_type']}, and only CAUSAL_LM can be trained on; give an "
+            "adapter of a causal LM"
+        )
+    known = {field.name for field in dataclasses.fields(LoraConfig)} | {"runtime_config"}
+    unknown = sorted(key for key, value in given.items() if key not in known and value not in (None, False, {}, [], ""))
+    if unknown:
+        raise ValueError(
+            f"{_OPTION}: {file} has settings that the installed PEFT does not know ({', '.join(unknown)}), so it "
+            "cannot be read as it was saved; upgrade peft"
+        )
+    for key, reason in _UNSUPPORTED.items():
+        if given.get(key) not in (None, False, {}, [], "none"):
+            raise ValueError(
+                f"{_OPTION}: {file} sets {key}, which {reason} and is not supported; merge the adapter into its base "
+                "and give that as model.init_args.base"
+            )
+    try:
+        return LoraConfig.from_pretrained(adapter)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ValueError(f"{_OPTION}: PEFT cannot read {file}: {_first_line(error)}; correct that setting") from error
+
+
+def read_weights(adapter: str) -> dict[str, torch.Tensor]:
+    """Read a folder's weights, whole and finite.
+
+    Args:
+        adapter: PEFT folder.
+
+    Returns:
+        PEFT's names to tensors, on the CPU.
+
+    Raises:
+        ValueError: With file and remedy, if they are missing, pickled, damaged or not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = Path(adapter) / WEIGHTS
+    if not file.is_file():
+        if (Path(adapter) / PICKLE).is_file():
+            raise ValueError(
+                f"{_OPTION}: {adapter} holds its weights as a pickle ({PICKLE}), which could run any code and is never "
+                f"read; save them as {WEIGHTS}, for instance by safetensors.torch.save_file"
+            )
+        raise ValueError(f"{_OPTION}: {adapter} has no {WEIGHTS}; it was not written whole, so export it again")
+    try:
+        state = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{_OPTION}: {file} of {file.stat().st_size} bytes is damaged ({_first_line(error)}); it was not written "
+            "whole, so export or download the adapter again"
+        ) from error
+    if not state:
+        raise ValueError(f"{_OPTION}: {file} holds no weights; export the adapter again")
+    bad = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+    if bad is not None:
+        raise ValueError(
+            f"{_OPTION}: {file} holds NaN or infinity in {bad}; its run diverged, so give an earlier adapter"
+        )
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,132 @@
+"""Load a frozen causal LM and its tokenizer: precision, quantisation, and what cannot be a base."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+log = logging.getLogger(__name__)
+Weights = Literal["nf4", "bf16", "fp32"]
+
+
+def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> tuple[Any, Any]:
+    """Load a frozen causal LM and its tokenizer.
+
+    A checkpoint that is quantised already keeps its own quantisation; ``weights`` is then the precision of the rest.
+
+    Args:
+        option: The YAML key, for the message.
+        base: Hub id or folder.
+        weights: ``nf4``, ``bf16`` or ``fp32``.
+        device: Where the weights go.
+
+    Returns:
+        The model, in eval mode, and the tokenizer.
+
+    Raises:
+        ValueError: If it cannot be loaded, is an adapter, or is quantised in a way that is not built for.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    _refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
+    compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = {"nf4": compute_dtype, "bf16": torch.bfloat16, "fp32": torch.float32}[weights]
+    try:
+        quantised = _own_quantisation(option, base, AutoConfig.from_pretrained(base))
+        # `quantization_config=None` would make transformers drop the checkpoint's own, and read its codes as weights.
+        ours = {"quantization_config": _nf4(compute_dtype)} if weights == "nf4" and quantised is None else {}
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map={"": device}, **ours)
+    except (OSError, KeyError, ValueError, ImportError) as error:
+        if str(error).startswith(option):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"{option}: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and weights of "
+            "a causal LM, or a hub id that this machine can reach."
+        ) from error
+    _refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
+    if quantised is not None:
+        log.warning(
+            "%s: %s is quantised already (%s); its own quantisation is used, and `weights: %s` is the precision of the "
+            "layers that are not quantised",
+            option,
+            base,
+            quantised,
+            weights,
+        )
+    for module in model.modules():
+        # On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a weight at its first forward in eval mode into a layout
+        # whose matmul has no backward: after one rollout, gradients of earlier layers were wrong by 42 %, silently.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  (torch types attributes as tensors)
+    model.requires_grad_(False)
+    return model, tokenizer
+
+
+def check_folder(option: str, path: str) -> None:
+    """Refuse a local path that is not there before transformers takes it for a hub id.
+
+    Args:
+        option: The YAML key, for the message.
+        path: Hub id (``name`` or ``owner/name``) or folder.
+
+    Raises:
+        ValueError: If ``path`` can only be a folder, and is none.
+    """
+    if is_path(path) and not Path(path).is_dir():
+        raise ValueError(f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name")
+
+
+def is_path(name: str) -> bool:
+    """Tell whether a model's name can only be a folder: a hub id is ``name`` or ``owner/name``.
+
+    Args:
+        name: Hub id or folder.
+    """
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _nf4(compute_dtype: torch.dtype) -> Any:
+    """4-bit NormalFloat with double quantisation (arXiv 2305.14314)."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+def _own_quantisation(option: str, base: str, config: Any) -> str | None:
+    """Name of a checkpoint's own quantisation, ``None`` without one.
+
+    Raises:
+        ValueError: If it is not bitsandbytes', through whose layers alone gradients are tested.
+    """
+    text = config.get_text_config()
+    own = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
+    if own is None:
+        return None
+    own = own if isinstance(own, dict) else own.to_dict()
+    method = own.get("quant_method")
+    if method == "bitsandbytes" or own.get("load_in_4bit") or own.get("load_in_8bit"):
+        return "bitsandbytes, 8 bits" if own.get("load_in_8bit") else "bitsandbytes, 4 bits"
+    raise ValueError(
+        f"{option}: {base} is quantised by {method or 'an unknown method'} (quantization_config in its config.json), "
+        "which is not supported; give the unquantised model, and `weights: nf4` to quantise it while loading"
+    )
+
+
+def _refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
+    """Refuse what transformers loads in silence: an adapter's base in its place, or an adapter inside the base."""
+    if is_adapter:
+        remedy = "give it as model.init_args.adapter, and " if option == "model.init_args.base" else ""
+        raise ValueError(
+            f"{option}: {base} holds an adapter (adapter_config.json), not a whole model; {remedy}give the base "
+            "that it was trained on here"
+        )

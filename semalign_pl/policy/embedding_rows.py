@@ -1,0 +1,55 @@
+"""Has the embedding a row for every token? Asked of a base, and made so for an adapter that brings more rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+def grow_to_saved_rows(model: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a model as many rows as the whole embedding or head that an adapter brings, for instance a padded one.
+
+    New rows are the mean of the others; the policy has the adapter's in their place.
+
+    Args:
+        model: A frozen causal LM.
+        state: The adapter's weights.
+    """
+    layers = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    names = [f"base_model.model.{name}.weight" for name, module in model.named_modules() if id(module) in layers]
+    had = len(model.get_input_embeddings().weight)
+    rows = max((len(state[name]) for name in names if name in state), default=0)
+    if rows > had:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        model.requires_grad_(False)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight.data[had:] = layer.weight.data[:had].float().mean(0).to(layer.weight.dtype)
+
+
+def check_rows(base: str, tokenizer: Any, rows: int) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for.
+
+    A special token that nothing writes, such as the image token of Gemma 3's 1B text model, is let through.
+
+    Args:
+        base: The model's name, for the message.
+        tokenizer: Its tokenizer.
+        rows: Rows of the model's embedding.
+
+    Raises:
+        ValueError: Naming the first such token.
+    """
+    written = str(getattr(tokenizer, "chat_template", None) or "")
+    needed = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}
+    added = tokenizer.added_tokens_decoder
+    without_row = {index: token for token, index in tokenizer.get_vocab().items() if index >= rows}
+    for index, token in sorted(without_row.items()):
+        unused = index in added and added[index].special and token not in needed and token not in written
+        if not unused:
+            raise ValueError(
+                f"model.init_args.base: the tokenizer of {base} has {len(tokenizer)} tokens and its model {rows} rows "
+                f"of embedding; the first token without one is {token!r} ({index}). Give the tokenizer that the model "
+                "was trained with, or a model whose embedding was resized to it"
+            )

@@ -1,0 +1,145 @@
+"""Adapters whose initialisation changed the base (PiSSA, OLoRA, ...), read as plain LoRA on the base as it is.
+
+Such an adapter is trained on a residual: the base minus its own first update, ``W - s B0 A0``. PEFT subtracts it again
+whenever the folder is loaded. Policy, reference and base share one set of weights here, so the subtraction becomes part
+of the adapter instead: ``(W - s B0 A0) + s B A = W + s [B, -B0] [A; A0]``, plain LoRA of twice the rank, as PEFT itself
+writes it with ``path_initial_model_for_weight_conversion``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semalign_pl.policy.adapter_folder import WEIGHTS
+
+log = logging.getLogger(__name__)
+_HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
+"""Values of ``init_lora_weights`` under which PEFT leaves the base alone while it loads a folder."""
+_PREFIX = "base_model.model."
+REPRODUCIBLE = 1e-4
+"""Largest relative difference of two readings of a decomposition that is drawn at random (``pissa_niter_N``)."""
+
+
+@contextlib.contextmanager
+def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> Iterator[str]:
+    """Folder to load the adapter from: its own, or for these initialisations a temporary one that holds plain LoRA.
+
+    Args:
+        adapter: PEFT folder.
+        config: Its ``LoraConfig``.
+        state: Its weights.
+        model: The base, with no adapter in it; not changed.
+
+    Raises:
+        ValueError: If PEFT cannot repeat the initialisation on this base.
+    """
+    kind = config.init_lora_weights
+    kind = kind.lower() if isinstance(kind, str) else kind
+    if kind == "lora_ga":
+        log.warning(
+            "model.init_args.adapter: %s was trained on a base that its initialisation (lora_ga) had changed, and the "
+            "folder does not say how; it is read as PEFT reads it, on the unchanged base",
+            adapter,
+        )
+    if kind in _HARMLESS:
+        yield adapter
+        return
+    from safetensors.torch import save_file
+
+    try:
+        plain = {name: tensor.contiguous() for name, tensor in _widen(config, state, model).items()}
+    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, AssertionError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"model.init_args.adapter: {adapter} was initialised by {config.init_lora_weights}, which changes the "
+            f"base, and this cannot be repeated here ({reason}); save it by PEFT's save_pretrained with "
+            "path_initial_model_for_weight_conversion, which makes plain LoRA of it"
+        ) from error
+    log.warning(
+        "model.init_args.adapter: %s was initialised by %s, which changes the base; it is read as plain LoRA of twice "
+        "the rank (%d) on the unchanged base, and is exported so",
+        adapter,
+        config.init_lora_weights,
+        2 * config.r,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        _widen_config(config).save_pretrained(folder)
+        save_file(plain, Path(folder) / WEIGHTS)
+        yield folder
+
+
+def _widen_config(config: Any) -> Any:
+    """The config of twice the rank and the same scaling, which is ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
+    wide = copy.deepcopy(config)
+    factor = 2**0.5 if config.use_rslora else 2
+    wide.init_lora_weights, wide.r, wide.lora_alpha = True, 2 * config.r, factor * config.lora_alpha
+    wide.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
+    wide.alpha_pattern = {name: factor * alpha for name, alpha in config.alpha_pattern.items()}
+    return wide
+
+
+def _widen(config: Any, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    wide = dict(state)
+    for name in state:
+        if name.endswith(".lora_A.weight"):
+            layer = name.removesuffix(".lora_A.weight")
+            linear = model.get_submodule(layer.removeprefix(_PREFIX))
+            down, up = _first_update(linear, layer.removeprefix(_PREFIX), len(state[name]), config)
+            wide[name] = torch.cat([state[name].float(), down])
+            wide[f"{layer}.lora_B.weight"] = torch.cat([state[f"{layer}.lora_B.weight"].float(), -up], 1)
+        elif name.endswith("lora_embedding_A"):  # PEFT changes no embedding; the new half does nothing
+            wide[name] = torch.cat([state[name], torch.zeros_like(state[name])])
+        elif name.endswith("lora_embedding_B"):
+            wide[name] = torch.cat([state[name], torch.zeros_like(state[name])], 1)
+    return wide
+
+
+def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple[Tensor, Tensor]:
+    """``A0`` and ``B0`` as PEFT makes them on a copy of a layer, on the CPU.
+
+    Raises:
+        ValueError: If the base changes by more than their product, or they differ from reading to reading.
+    """
+    from peft.utils.other import get_pattern_key
+
+    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), name), config.lora_alpha)
+    trial = _initialise(linear, rank, alpha, config)
+    down, up, update = _factors(trial)
+    weight, residual = linear.get_parameter("weight").data.cpu(), trial.get_base_layer().weight.data.cpu()
+    change = (weight.float() - residual.float()).t() if trial.fan_in_fan_out else weight.float() - residual.float()
+    # The residual is rounded to the weights' precision.
+    if (change - update).norm() > 8 * torch.finfo(weight.dtype).eps * weight.float().norm():
+        raise ValueError(f"it changes {name} by more than its own first update")
+    if "niter" in str(config.init_lora_weights):
+        *_, again = _factors(_initialise(linear, rank, alpha, config))
+        difference = ((again - update).norm() / update.norm()).item()
+        if difference > REPRODUCIBLE:
+            raise ValueError(f"its random decomposition of {name} differs by {difference:.1%} from reading to reading")
+    return down, up
+
+
+def _initialise(linear: nn.Module, rank: int, alpha: float, config: Any) -> Any:
+    """PEFT's layer around a copy of a linear layer, as loading a folder makes it before weights are read."""
+    from peft.tuners.lora.layer import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    if not linear.get_parameter("weight").is_floating_point():
+        raise TypeError("the base is quantised")
+    own = copy.deepcopy(config)
+    own.fan_in_fan_out, own.use_dora = isinstance(linear, Conv1D), False
+    scale: Any = alpha
+    return Linear(copy.deepcopy(linear), "default", config=own, r=rank, lora_alpha=scale)
+
+
+def _factors(trial: Any) -> tuple[Tensor, Tensor, Tensor]:
+    down, up = (factor["default"].weight.data.float().cpu() for factor in (trial.lora_A, trial.lora_B))
+    return down, up, trial.scaling["default"] * up @ down

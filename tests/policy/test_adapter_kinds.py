@@ -1,0 +1,349 @@
+"""Every kind of adapter that PEFT reads as LoRA: policy, reference, base, export and next stage are PEFT's own reading.
+
+``-v`` prints the table of distances: ``norm(logits - expected) / norm(expected)``.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.lora.config import BdLoraConfig, MontecloraConfig, VeloraConfig
+from test_score import BUDGETS, ROWS, oracle, score
+from tiny import CPU, gradient, relative
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
+from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.policy import Policy
+
+IDS = torch.tensor([[3, 19, 7, 2, 30, 11, 5]])
+SHAPE = {
+    "vocab_size": 400,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 48,
+    "eos_token_id": 2,
+}
+GPT2 = {"vocab_size": 400, "n_embd": 32, "n_layer": 2, "n_head": 4, "eos_token_id": 2, "bos_token_id": 2}
+BASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tied": ("qwen3", SHAPE | {"tie_word_embeddings": True}),
+    "untied": ("llama", SHAPE | {"tie_word_embeddings": False}),
+    "biased": ("qwen2", SHAPE),
+    "moe": ("qwen3_moe", SHAPE | {"moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}),
+    "gpt2": ("gpt2", GPT2 | dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)),
+    "gemma": ("gemma3_text", SHAPE | {"query_pre_attn_scalar": 8}),
+}
+QV = ["q_proj", "v_proj"]
+VOCABULARY_LAYERS = ["lm_head", "embed_tokens"]
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("tied", {"target_modules": "all-linear"}),
+    "rslora": ("tied", {"use_rslora": True}),
+    "patterns": ("tied", {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}}),
+    "some layers": ("tied", {"layers_to_transform": [1]}),
+    "dora": ("tied", {"use_dora": True}),
+    "lora_bias": ("biased", {"lora_bias": True}),
+    "gpt2": ("gpt2", {"target_modules": ["c_attn"]}),
+    "moe all-linear": ("moe", {"target_modules": "all-linear"}),
+    "moe experts": ("moe", {"target_parameters": EXPERTS}),
+    "moe router": ("moe", {"target_parameters": ["mlp.gate.weight"]}),
+    "pissa": ("tied", {"init_lora_weights": "pissa"}),
+    "pissa rslora": ("biased", {"init_lora_weights": "pissa", "use_rslora": True, "rank_pattern": {"q_proj": 2}}),
+    "pissa dora": ("tied", {"init_lora_weights": "pissa", "use_dora": True, "alpha_pattern": {"v_proj": 3}}),
+    "pissa gpt2": ("gpt2", {"init_lora_weights": "pissa", "target_modules": ["c_attn", "wte"]}),
+    "pissa head": ("untied", {"init_lora_weights": "pissa", "modules_to_save": ["lm_head"]}),
+    "pissa converted": ("tied", {"init_lora_weights": "pissa"}),
+    "olora": ("tied", {"init_lora_weights": "olora"}),
+    "olora converted": ("tied", {"init_lora_weights": "olora"}),
+    "eva": ("tied", {"init_lora_weights": "eva"}),
+    "orthogonal": ("tied", {"init_lora_weights": "orthogonal"}),
+    "gaussian": ("tied", {"init_lora_weights": "gaussian"}),
+    "mica": ("tied", {"init_lora_weights": "mica"}),
+    "lora_ga": ("tied", {"init_lora_weights": "lora_ga"}),
+    "bdlora": ("tied", {"use_bdlora": BdLoraConfig(target_modules_bd_a=QV, nblocks=2)}),
+    "velora": ("tied", {"velora_config": VeloraConfig()}),
+    "monteclora": ("tied", {"monteclora_config": MontecloraConfig()}),
+    "embedding": ("tied", {"target_modules": [*QV, "embed_tokens"]}),
+    "embedding, tied": ("tied", {"target_modules": [*QV, "embed_tokens"], "ensure_weight_tying": True}),
+    "embedding, head": ("untied", {"target_modules": [*QV, "embed_tokens", "lm_head"]}),
+    "embedding, dora": ("untied", {"target_modules": [*QV, "embed_tokens"], "use_dora": True}),
+    "embedding, gemma": ("gemma", {"target_modules": [*QV, "embed_tokens"]}),
+    "embedding, gpt2": ("gpt2", {"target_modules": ["c_attn", "wte"]}),
+    "whole head": ("untied", {"modules_to_save": ["lm_head"]}),
+    "whole vocabulary": ("untied", {"modules_to_save": ["lm_head", "embed_tokens"]}),
+    "whole, was tied": ("tied", {"modules_to_save": ["lm_head", "embed_tokens"]}),
+    "whole, tied": ("tied", {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}),
+    "whole, gemma": ("gemma", {"modules_to_save": ["lm_head", "embed_tokens"]}),
+    "whole norms": ("tied", {"modules_to_save": ["norm", "input_layernorm"]}),
+    "tokens": ("tied", {"trainable_token_indices": [5, 6, 7]}),
+    "tokens apart": ("untied", {"trainable_token_indices": {"embed_tokens": [5, 9], "lm_head": [5, 9]}}),
+}
+
+
+@pytest.fixture(scope="module")
+def bases(tokenizer, tmp_path_factory) -> dict[str, str]:
+    """Folders of random models whose logits are far from uniform."""
+    folders = {}
+    for name, (family, options) in BASES.items():
+        torch.manual_seed(0)
+        folder = tmp_path_factory.mktemp(name)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **options))
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() > 1:
+                    weight.mul_(4)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        folders[name] = str(folder)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def table(request) -> Iterator[list[str]]:
+    """Rows of distances, printed once at the end where pytest is verbose."""
+    rows: list[str] = []
+    yield rows
+    if request.config.get_verbosity() >= 0:  # the project's own options say -q, so that -v gives 0
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            heads = ("policy", "reference", "base", "export", "next stage")
+            print("\n\n" + "PEFT kind".ljust(18) + "".join(head.rjust(12) for head in heads), *rows, sep="\n")
+
+
+def logits(model: Any) -> Tensor:
+    model.eval()
+    with torch.no_grad():
+        return model(input_ids=IDS, use_cache=False).logits.float()
+
+
+def pefts(base: str, folder: Path | str, **options: Any) -> Any:
+    """The folder as PEFT itself reads it."""
+    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, **options), folder)
+
+
+def make(base: str, folder: Path, kind: str, dtype: torch.dtype = torch.float32) -> str:
+    """An adapter as a run of PEFT leaves it."""
+    options = {"target_modules": QV, "r": 4, "lora_alpha": 8} | KINDS[kind][1]
+    torch.manual_seed(1)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).requires_grad_(False)
+    made: Any = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
+    converted = {}
+    if "converted" in kind:
+        made.peft_config["default"].init_lora_weights = True  # or PEFT decomposes the residual once more
+        made.save_pretrained(folder / "start")
+        made.peft_config["default"].init_lora_weights = options["init_lora_weights"]
+        converted = {"path_initial_model_for_weight_conversion": str(folder / "start")}
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in made.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1)
+    made.save_pretrained(folder / "adapter", **converted)
+    return str(folder / "adapter")
+
+
+def roles(policy: Policy) -> dict[str, Tensor]:
+    found = {}
+    for role in ("policy", "reference", "base"):
+        with policy.inference(), policy.acting_as(role):
+            found[role] = logits(policy.model)
+    return found
+
+
+def step(policy: Policy) -> None:
+    """One step of gradient descent that moves every trained weight."""
+    out = policy.model(input_ids=IDS, use_cache=False).logits.float()
+    (out * torch.arange(out.numel()).view(out.shape).sin()).mean().backward()
+    with torch.no_grad():
+        for weight in policy.parameters():
+            if weight.grad is not None:
+                weight.sub_(0.05 * weight.grad / weight.grad.norm().clamp(min=1e-6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
+    base = bases[KINDS[kind][0]]
+    adapter = make(base, tmp_path, kind)
+    saved, bare = logits(pefts(base, adapter)), logits(AutoModelForCausalLM.from_pretrained(base))
+    assert relative(saved, bare) > 0.1
+
+    policy = load_policy(base, "fp32", None, adapter, CPU)
+    assert policy.cannot_share is None
+    frozen = {name for name, weight in policy.named_parameters() if not weight.requires_grad}
+    expected = {"policy": saved, "reference": saved, "base": bare}
+    found = {role: relative(out, expected[role]) for role, out in roles(policy).items()}
+
+    # Training moves the policy alone; a resumed run has it back.
+    step(policy)
+    trained = roles(policy)
+    assert relative(trained["policy"], saved) > 1e-3
+    assert relative(trained["reference"], saved) <= 1e-5 and relative(trained["base"], bare) <= 1e-5
+    assert frozen == {name for name, weight in policy.named_parameters() if not weight.requires_grad}
+    resumed = load_policy(base, "fp32", None, adapter, CPU)
+    load_adapter_state(resumed, {name: tensor.clone() for name, tensor in adapter_state(policy).items()})
+    assert relative(roles(resumed)["policy"], trained["policy"]) <= 1e-6
+
+    # PEFT reads the export as the policy; the next stage starts from it.
+    export_adapter(policy, tmp_path / "export")
+    found["export"] = relative(logits(pefts(base, tmp_path / "export")), trained["policy"])
+    after = roles(load_policy(base, "fp32", None, str(tmp_path / "export"), CPU))
+    expected = {"policy": trained["policy"], "reference": trained["policy"], "base": bare}
+    found["next stage"] = max(relative(out, expected[role]) for role, out in after.items())
+    table.append(kind.ljust(18) + "".join(f"{distance:12.1e}" for distance in found.values()))
+    assert max(found.values()) <= 1e-5, found
+
+
+@pytest.mark.parametrize("rows", [402, 448])
+def test_a_vocabulary_that_grew_and_was_trained_as_a_whole(rows: int, bases, tokenizer, tmp_path) -> None:
+    """As other trainers write it: the tokenizer beside the adapter, the embedding padded or not."""
+    grown = copy.deepcopy(tokenizer)
+    grown.add_tokens(["ཁྲིམས་", "ལུགས་"])
+
+    def base() -> Any:
+        model: Any = AutoModelForCausalLM.from_pretrained(bases["untied"])
+        model.resize_token_embeddings(rows)
+        return model
+
+    made = get_peft_model(
+        base(), LoraConfig(task_type="CAUSAL_LM", target_modules=QV, modules_to_save=VOCABULARY_LAYERS)
+    )
+    with torch.no_grad():
+        for weight in made.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape), alpha=0.1)
+    made.save_pretrained(str(tmp_path / "adapter"))
+    grown.save_pretrained(tmp_path / "adapter")
+    policy = load_policy(bases["untied"], "fp32", None, str(tmp_path / "adapter"), CPU)
+    assert len(policy.tokenizer.encode("ཁྲིམས་ལུགས་")) == 2
+    found = roles(policy)
+    saved, bare = logits(PeftModel.from_pretrained(base(), tmp_path / "adapter")), logits(base())
+    assert relative(found["policy"], saved) <= 1e-5 and relative(found["reference"], saved) <= 1e-5
+    assert relative(found["base"][..., :400], bare[..., :400]) <= 1e-5
+    export_adapter(policy, tmp_path / "export")
+    after = load_policy(bases["untied"], "fp32", None, str(tmp_path / "export"), CPU)
+    assert relative(roles(after)["policy"], saved) <= 1e-5
+    assert after.tokenizer.encode("ཁྲིམས་ལུགས་") == policy.tokenizer.encode("ཁྲིམས་ལུགས་")
+
+
+VOCABULARY = ["embedding", "embedding, tied", "embedding, head", "whole vocabulary", "whole, tied", "tokens apart"]
+
+
+@pytest.mark.parametrize("kind", [*VOCABULARY, "pissa", "moe all-linear"])
+def test_shared_forward_and_gradient(kind: str, bases, tmp_path) -> None:
+    """Layouts, recomputation and the chunked head use the adapted embedding and head."""
+    base = bases[KINDS[kind][0]]
+    policy = load_policy(base, "fp32", None, make(base, tmp_path, kind), CPU)
+    expected = oracle(policy, ROWS)
+    slope = gradient(policy)
+    for recompute in (False, True):
+        policy.zero_grad()
+        for row, (logps, _) in score(policy, ROWS, BUDGETS[0], recompute).items():
+            assert relative(logps.detach(), expected[row].detach()) < 1e-5
+        assert relative(gradient(policy), slope) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["whole vocabulary", "whole, tied", "pissa", "embedding, head"])
+def test_on_a_base_in_half_precision(kind: str, bases, tmp_path) -> None:
+    """Trained weights are float32 wherever they are, lose nothing between stages, and start where the reference is."""
+    base = bases[KINDS[kind][0]]
+    adapter = make(base, tmp_path, kind, torch.bfloat16)
+    policy = load_policy(base, "bf16", None, adapter, CPU)
+    assert {weight.dtype for weight in policy.parameters() if weight.requires_grad} == {torch.float32}
+    found, saved = roles(policy), logits(pefts(base, adapter, dtype=torch.bfloat16))
+    assert torch.equal(found["policy"], found["reference"]) and relative(found["policy"], saved) < 0.05
+    assert fingerprint(adapter_state(policy)) == fingerprint(adapter_state(policy, "reference"))
+    step(policy)
+    assert relative(roles(policy)["reference"], found["reference"]) == 0
+    export_adapter(policy, tmp_path / "export")
+    after = load_policy(base, "bf16", None, str(tmp_path / "export"), CPU)
+    for name, tensor in adapter_state(after).items():
+        assert torch.equal(tensor, adapter_state(policy)[name]), name
+    assert load_policy(base, "fp32", None, adapter, CPU)  # an embedding saved in bfloat16 is the base's own
+
+
+def test_a_fresh_adapter_of_a_mixture_of_experts_trains_and_goes_on(bases, tmp_path) -> None:
+    """Experts and router are adapted too; PEFT has no dropout for them, and the defaults say so."""
+    with pytest.raises(ValueError, match=r"^model\.init_args\.lora: .*lora_dropout.*`dropout`, which is 0"):
+        load_policy(bases["moe"], "fp32", None, None, CPU)
+    settings = LoraSettings(4, 8, 0.0)
+    policy = load_policy(bases["moe"], "fp32", settings, None, CPU)
+    names = {name.split(".lora_")[0].rpartition(".")[2] for name, p in policy.named_parameters() if p.requires_grad}
+    assert {"q_proj", "gate", "experts"} <= names
+    start = roles(policy)
+    for _ in range(2):
+        step(policy)
+    assert relative(roles(policy)["policy"], start["policy"]) > 1e-3
+    export_adapter(policy, tmp_path)
+    after = load_policy(bases["moe"], "fp32", settings, str(tmp_path), CPU)
+    assert relative(roles(after)["policy"], roles(policy)["policy"]) <= 1e-6
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "random pissa": ({"init_lora_weights": "pissa_niter_4"}, "from reading to reading.*path_initial_model"),
+    "kasa": ({"kasa_config": {}}, "kasa_config"),
+    "bias": ({"bias": "all"}, "sets bias"),
+    "aLoRA": ({"alora_invocation_tokens": [7, 2]}, "alora_invocation_tokens"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_share_weights_with_its_base_is_refused(name: str, bases, tmp_path) -> None:
+    options, message = REFUSED[name]
+    made = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(bases["biased"]),
+        LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=QV, **options),
+    )
+    made.save_pretrained(str(tmp_path))
+    refused(bases["biased"], tmp_path, message)
+
+
+LOFTQ = {"loftq_config": {"loftq_bits": 4, "loftq_iter": 1}}
+
+
+@pytest.mark.parametrize(
+    ("init", "weights", "more"),
+    [("corda", "fp32", {}), ("loftq", "fp32", LOFTQ), ("pissa", "nf4", {}), ("newer", "fp32", {})],
+)
+def test_initialisations_that_cannot_be_repeated_are_refused(init, weights, more, bases, tmp_path) -> None:
+    """CorDA needs its covariances, LoftQ replaces the whole weight, PiSSA needs weights that are not rounded."""
+    file = Path(make(bases["tied"], tmp_path, "plain")) / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"init_lora_weights": init} | more))
+    refused(bases["tied"], file.parent, f"initialised by {init}.*path_initial_model", weights)
+
+
+def refused(base: str, adapter: Path, message: str, weights: Any = "fp32") -> None:
+    with pytest.raises(ValueError, match=rf"^model\.init_args\.adapter: .*{message}") as refusal:
+        load_policy(base, weights, None, str(adapter), CPU)
+    assert "\n" not in str(refusal.value)
+
+
+OTHERS = sorted(kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING if kind.value != "LORA")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_adapters_that_are_not_lora_are_refused(kind: str, bases, tmp_path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": kind, "task_type": "CAUSAL_LM"}))
+    refused(bases["tied"], tmp_path, f"is an adapter of type {kind}")
+
+
+def test_changed_weights_of_the_base_inside_an_adapter_are_refused(bases, tmp_path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    adapter = Path(make(bases["tied"], tmp_path, "embedding"))
+    state = load_file(adapter / "adapter_model.safetensors")
+    assert any("base_layer" in name for name in state)  # PEFT wrote the embedding, unchanged: it is read above
+    state = {name: tensor + ("base_layer" in name) for name, tensor in state.items()}
+    save_file(state, adapter / "adapter_model.safetensors")
+    refused(bases["tied"], adapter, r"holds weights of the base itself \(.*embed_tokens.weight\)")
