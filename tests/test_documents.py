@@ -16,7 +16,7 @@ import yaml
 from semalign_pl import documents
 from semalign_pl.documents import MAX_DEPTH, MAX_VALUES, check_yaml, load_yaml, read_json, read_yaml
 from semalign_pl.languages import get_language
-from semalign_pl.policy.load import check_adapter
+from semalign_pl.policy.adapter_folder import read_config
 from semalign_pl.probes.reading_comprehension import read_questions
 from semalign_pl.report.results import load_results
 from semalign_pl.results import read_training
@@ -182,7 +182,7 @@ def test_what_only_looks_like_a_number_or_a_date(value, tmp_path) -> None:
 JSON_READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "results of a study": ("results.json", load_results),
     "a training": ("training.json", lambda path: read_training(str(path.parent))),
-    "an adapter": ("adapter_config.json", lambda path: check_adapter(str(path.parent), None)),
+    "an adapter": ("adapter_config.json", lambda path: read_config(str(path.parent))),
     "questions": ("q.json", lambda path: read_questions(str(path), None, 0)),
     "any": ("any.json", lambda path: read_json(path, "write it again")),
 }

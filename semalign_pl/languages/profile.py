@@ -63,11 +63,12 @@ class LanguageProfile:
         True if letters of the language predominate, every character is the language's or a neutral one, and every mark
         has a base; ``rule.py`` has the rule in full. So no letter or mark of another script or outside the alphabet, no
         U+FFFD, no emoji, no private use and no control character except tab and line breaks; no padding by digits or
-        punctuation. Which characters are used with a script is Unicode's property ``Script_Extensions``.
+        punctuation. Which characters are used with a script is Unicode's property ``Script_Extensions``. Text in a
+        legacy encoding (Zawgyi) fails.
 
         Source: method.md, "Reward"; Unicode Standard Annex 24, as shipped with the installed ``regex``.
         """
-        return self.rule(text) and not (self.legacy is not None and self.legacy.is_used(text))
+        return self.rule(text) and not self._is_legacy(text)
 
     def share(self, text: str) -> float:
         """Share of the units with letters in ``text`` that are of the language, in [0, 1]; 0 where there is no letter.
@@ -129,7 +130,10 @@ class LanguageProfile:
         ``\n``, other white space as single spaces. Nothing that can be seen is dropped: what is of another script, or
         U+FFFD, stays for ``is_consistent`` to find. Text in a legacy encoding is returned as it is.
         """
-        return text if self.legacy is not None and self.legacy.is_used(text) else self._normal(text)
+        return text if self._is_legacy(text) else self._normal(text)
+
+    def _is_legacy(self, text: str) -> bool:
+        return self.legacy is not None and self.legacy.is_used(text)
 
     @cached_property
     def _unit(self) -> regex.Pattern[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from semalign_pl.documents import read_json
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _OPTION = "model.init_args.adapter"
@@ -42,13 +43,8 @@ def read_config(adapter: str) -> Any:
             f"{_OPTION}: {adapter} is not an adapter folder (no {CONFIG} in it); give the `adapter` folder that a "
             "finished run wrote"
         )
-    try:
-        given = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{_OPTION}: {file} is not JSON ({error}); it was not written whole, so export or download the adapter "
-            "again"
-        ) from error
+    again = "it was not written whole: export or download the adapter again"
+    given = read_json(file, again, f"{_OPTION}: {file}")
     if not isinstance(given, dict) or "peft_type" not in given:
         raise ValueError(
             f"{_OPTION}: {file} names no peft_type, so it is no PEFT adapter; give a folder that PEFT wrote"

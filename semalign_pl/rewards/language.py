@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,11 +109,13 @@ class LanguageReward(Reward):
             f"punishes what humans write; {remedy}, or check `language: {self.language.code}`"
         )
 
-    def __call__(self, examples: list[Example], completions: list[str]) -> Tensor:
-        """Score completions of examples; each example's source counts as a column."""
+    def begin(
+        self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
+    ) -> Callable[[], Tensor]:
+        """Start scoring; each example's source counts as a column."""
         if "source" in self.allow:
             examples = [replace(e, columns={"source": e.source, **e.columns}) for e in examples]
-        return super().__call__(examples, completions)
+        return super().begin(examples, completions, completion_ids)
 
     def score(self, *, completions: list[str], references: list[str] | None = None, **columns: Any) -> list[float]:
         """1 or 0 per completion.

@@ -99,7 +99,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
     assert rows == [*wanted[:3], (wanted[3][1],)] and counts == Counts(lines=5, header=1, good=4)
 
 
-def test_blank_rows_sheets_and_columns(tmp_path: Path) -> None:
+def test_blank_rows_sheets_and_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def sheets(made: Any) -> None:
         made.active.sheet_state = "hidden"
         second = made.create_sheet("对 照#1")
@@ -119,6 +119,7 @@ def test_blank_rows_sheets_and_columns(tmp_path: Path) -> None:
     path = book(tmp_path / "c.xlsx", ("zh", "bo"), ("甲", "ཀ"), change=sheets)
     counts, rows = found(path)
     assert counts == Counts(lines=7, blank=3, header=1, good=2, bad=1)
+    assert f"{path}: the sheet '对 照#1' is read, and not empty; name a sheet" in caplog.text
     assert rows[:2] == [("一", "ཀ"), ("二", "ཁ")] and "c.xlsx:7: 4 cells under a header of 3" in rows[2]
     assert found(f"{path}#对 照#1")[1] == rows
     assert list(read(f"{path}#Sheet", COLUMNS)) == ["c.xlsx#Sheet:2"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
+from semalign_pl.data.formats.quoting import say
 from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, one_line, quoted, shown
 
 _FREE, _RATIO = 10_000_000, 100  # of a part of the file, as in Apache POI; openpyxl holds all strings in memory
@@ -118,6 +119,12 @@ def _sheet(path: Path, book: Any, name: str) -> Any:
     if not named:
         there = shown(", ".join(repr(sheet.title) for sheet in book.worksheets), 300)
         raise ValueError(f"{shown(path)}: no sheet {name!r}; its sheets are {there}")
+    if not name and len(named) > 1:
+        others = shown(", ".join(sheet.title for sheet in named[1:]), 200)
+        say(
+            f"{shown(path)}: the sheet {named[0].title!r} is read, and not {others}; name a sheet, as in "
+            f"{shown(path)}#{shown(named[1].title)}"
+        )
     return named[0]
 
 
