@@ -68,10 +68,10 @@ def test_corpus_says_it_in_one_line(tmp_path: Path, capsys, monkeypatch) -> None
         (
             "kk",
             "ٴبىر ەكى ٴۇش تورت",
-            "0.00 of the letters of my are Kazakh (Cyrillic); in this script the code is kk-Arab",
+            "0.00 of the words of my are Kazakh (Cyrillic); in this script the code is kk-Arab",
         ),
         ("mn", "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ", "are Mongolian (Cyrillic); in this script the code is mn-Mong"),
-        ("my", "ภาษาไทย", "0.00 of the letters of my are Burmese"),
+        ("my", "ภาษาไทย", "0.00 of the words of my are Burmese"),
     ],
 )
 def test_a_code_that_means_another_script_is_said_with_the_right_code(
