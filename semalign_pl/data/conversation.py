@@ -11,13 +11,13 @@ from semalign_pl.data.formats import shown, top_column
 from semalign_pl.data.tasks import Task
 from semalign_pl.data.turns import (
     check_order,
-    checked,
-    dumped,
+    check_text,
     exchanges_of,
-    loaded,
+    format_turns,
     looks_like_turns,
-    readable,
+    turns_from_json,
     turns_of,
+    turns_to_json,
 )  # fmt: skip
 from semalign_pl.types import Example, Turn
 
@@ -39,16 +39,16 @@ _ANSWERS = ("completion", "output")
 
 
 def holds_turns(record: Mapping[str, Any]) -> bool:
-    """A record has a list of turns under one of its usual names."""
+    """Tell whether a record has a list of turns under one of the usual names."""
     return any(isinstance(record.get(head), list) for head in ("messages", "conversations", "conversation"))
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Makes one row of text of a record that holds a conversation.
+    """Convert a record that holds a conversation to one row of text.
 
     Attributes:
-        prompts_only: The completion is neither needed nor read.
+        prompts_only: True if the completion is neither needed nor read.
     """
 
     prompts_only: bool = False
@@ -59,11 +59,11 @@ class Chat:
         return (PROMPT, TURNS) if self.prompts_only else (PROMPT, TURNS, COMPLETION)
 
     def missing(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
-        """What is wrong with a record that has the columns of no shape, or ``None``.
+        """Fault of a record without the columns of any shape, or ``None``.
 
         Args:
-            record: As the reader gave it.
-            columns: Its column of each field.
+            record: Record of the reader.
+            columns: The record's column of each field.
         """
         if any(head in columns and top_column(record, columns[head]) is not None for head in _SHAPES):
             return None
@@ -75,11 +75,11 @@ class Chat:
         )
 
     def row(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
-        """Prompt, turns and completion of a record.
+        """Return prompt, turns and completion of a record.
 
         Args:
-            record: As the reader gave it.
-            columns: Its column of each field; those of other fields are passed over.
+            record: Record of the reader.
+            columns: The record's column of each field; those of other fields are passed over.
 
         Raises:
             Fault: The record holds no conversation, or one that cannot be trained on as it is.
@@ -103,12 +103,12 @@ class Chat:
         if "system" in values:
             if turns and turns[0].role == "system":
                 raise Fault(f"{there['system']!r} is a second system text beside that of the turns; leave one out")
-            turns = [Turn("system", checked(values["system"], there["system"])), *turns]
+            turns = [Turn("system", check_text(values["system"], there["system"])), *turns]
         check_order(turns)
         return self._split(turns)
 
     def _prompt(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[Turn]:
-        """TRL's: each a text, or a list of turns."""
+        """Turns of TRL's shape: prompt and completion, each a text or a list of turns."""
         turns = self._side(values["prompt"], names["prompt"], "user")
         if self.prompts_only or "completion" not in values:
             return turns
@@ -123,16 +123,16 @@ class Chat:
     @staticmethod
     def _side(value: Any, name: str, role: Any) -> list[Turn]:
         if isinstance(value, str) and not looks_like_turns(value):
-            return [Turn(role, checked(value, name))]
+            return [Turn(role, check_text(value, name))]
         return turns_of(value, name)
 
     def _instruction(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[Turn]:
-        """Alpaca's: the instruction, its input below it, and what was said before."""
+        """Turns of Alpaca's shape: history, then the instruction with its input below it."""
         turns = exchanges_of(values["history"], names["history"]) if "history" in values else []
-        asked = [checked(values[field], names[field]) for field in ("instruction", "input") if field in values]
+        asked = [check_text(values[field], names[field]) for field in ("instruction", "input") if field in values]
         turns.append(Turn("user", "\n".join(asked)))
         if not self.prompts_only and "output" in values:
-            turns.append(Turn("assistant", checked(values["output"], names["output"])))
+            turns.append(Turn("assistant", check_text(values["output"], names["output"])))
         return turns
 
     def _split(self, turns: list[Turn]) -> dict[str, str]:
@@ -150,7 +150,7 @@ class Chat:
         prompt = turns[:-1] if last == "assistant" else turns
         row = {PROMPT: "\n\n".join(turn.content for turn in prompt)}
         if len(prompt) > 1:
-            row[TURNS] = dumped(prompt)
+            row[TURNS] = turns_to_json(prompt)
         if not self.prompts_only:
             row[COMPLETION] = turns[-1].content
         return row
@@ -183,7 +183,11 @@ class Conversation(Task):
         self.languages = {} if language is None else {COMPLETION: language}
 
     def chat(self, part: str) -> Chat:
-        """Makes the rows of a part."""
+        """Converter of the records of a split.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+        """
         return Chat(prompts_only=self.source_only and part == "train")
 
     def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
@@ -207,10 +211,10 @@ class Conversation(Task):
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
         """The example of one prepared row."""
-        turns = loaded(row[TURNS]) if row.get(TURNS) else ()
+        turns = turns_from_json(row[TURNS]) if row.get(TURNS) else ()
         return Example(
             id=id,
-            prompt=readable(turns) if turns else row[PROMPT],
+            prompt=format_turns(turns) if turns else row[PROMPT],
             reference=row.get(COMPLETION, ""),
             columns={name: text for name, text in row.items() if name != TURNS},
             source=row[PROMPT],

@@ -9,7 +9,7 @@ from semalign_pl.data.formats import fault_of, quoted, shown, top_column
 
 
 class Fault(ValueError):
-    """What is wrong with a row, and what to do, in one line without the row's place."""
+    """Fault of a row with its remedy, in one line without the row's place."""
 
 
 def value_of(record: Mapping[str, Any], column: str) -> Any:
@@ -60,7 +60,7 @@ def text_of(record: Mapping[str, Any], column: str, field: str) -> str:
     Args:
         record: A row that has the path's first column.
         column: Name or path.
-        field: The task's name of it, for messages.
+        field: Name of the task's field, for messages.
 
     Raises:
         Fault: There is no good text there.
@@ -89,7 +89,7 @@ def text_of(record: Mapping[str, Any], column: str, field: str) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Nothing is there: null, blank text, an empty list or object."""
+    """Tell whether a value is null, blank text, or an empty list or object."""
     return value is None or (not value.strip() if isinstance(value, str) else value in ([], {}))
 
 
@@ -97,7 +97,7 @@ def texts_in(value: Any) -> Iterator[str]:
     """Every text of a value, those of nested columns too; not the names of a conversation's roles.
 
     Args:
-        value: Of a column, or a whole record.
+        value: Value of a column, or a whole record.
     """
     if isinstance(value, str):
         yield value
@@ -115,7 +115,7 @@ def nested_place(record: Mapping[str, Any], name: str) -> str | None:
 
     Args:
         record: A row.
-        name: Of a field or column that the row itself lacks.
+        name: Name of a field or column that the row itself lacks.
     """
     for column, value in record.items():
         inner = value[0] if isinstance(value, list) and len(value) == 1 else value

@@ -64,7 +64,7 @@ class Judge:
             cleaner: Normal form and filters.
             fields: Those that are compared.
             head: The first `HEAD` rows of the corpus.
-            evaluation: Id and texts of the rows that it must not repeat, see `compared`.
+            evaluation: Id and texts of the rows that it must not repeat, see `shared_fields`.
         """
         normal = [cleaner.normal(row) for _, row in head]
         background = (tuple(row.get(name, "") for name in fields) for row in normal)
@@ -88,7 +88,7 @@ class Judge:
         return [Judged(id, row, verdicts[i], keys.get(i), leaks.get(i)) for i, (id, row) in enumerate(normal)]
 
 
-def compared(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
+def shared_fields(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
     """The fields of an evaluation corpus that a training corpus is compared with.
 
     Args:

@@ -20,7 +20,7 @@ from semalign_pl.data.conversation import TURNS, Chat
 from semalign_pl.data.fields import texts_in
 from semalign_pl.data.formats import BadRow, Counts, Quoting, parts
 from semalign_pl.data.hashes import HashSet
-from semalign_pl.data.judge import HEAD, Judge, Judged, chunks, compared, judged, take
+from semalign_pl.data.judge import HEAD, Judge, Judged, chunks, judged, shared_fields, take
 from semalign_pl.data.leakage import Texts
 from semalign_pl.data.near import near_duplicates
 from semalign_pl.data.preparation import Cleaner, Preparation
@@ -203,7 +203,7 @@ class _Run:
         rows = (
             (row["id"], tuple(row[name] or "" for name in names))
             for prepared in self.evaluation
-            for names in [compared(self.fields, [c for c in prepared.table.columns if c not in ("id", TURNS)])]
+            for names in [shared_fields(self.fields, [c for c in prepared.table.columns if c not in ("id", TURNS)])]
             for row in prepared.table
         )
         return itertools.chain(rows, (text for file in self.against for text in all_texts(file)))

@@ -38,7 +38,7 @@ _MEANING = (
 
 
 def turns_of(value: Any, name: str) -> list[Turn]:
-    """The turns of a conversation; their order is not checked.
+    """Parse the turns of a conversation; their order is not checked.
 
     Args:
         value: A list of turns, each an object with role (or from) and content (or value); the same as JSON text, as CSV
@@ -49,7 +49,7 @@ def turns_of(value: Any, name: str) -> list[Turn]:
         Fault: It is no conversation, or a turn holds what cannot be honoured.
     """
     if isinstance(value, str):
-        value = _parsed(value, name)
+        value = _parse_json(value, name)
     if isinstance(value, Mapping) and value and all(isinstance(column, list) for column in value.values()):
         lengths = {len(column) for column in value.values()}
         if len(lengths) == 1:
@@ -63,7 +63,7 @@ _WANTED = 'write it as [{"role": "user", "content": "…"}, {"role": "assistant"
 
 
 def looks_like_turns(text: str) -> bool:
-    """The text is JSON of a list of objects with a role and a content each."""
+    """Tell whether a text is JSON of a list of objects with a role and a content each."""
     if not text.lstrip().startswith("["):
         return False
     try:
@@ -76,7 +76,7 @@ def looks_like_turns(text: str) -> bool:
     )
 
 
-def _parsed(text: str, name: str) -> Any:
+def _parse_json(text: str, name: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise Fault(f"{name!r} has an object with a key twice; leave one out")
@@ -99,14 +99,14 @@ def _turn(turn: Any, at: str, last: bool) -> Turn:
     if not isinstance(role, str) or role.strip().lower() not in ROLES:
         raise Fault(f"{at!r} has the role {quoted(role)}; the roles are {', '.join(ROLES)}; name one, or drop the row")
     _check_keys(turn, at, last)
-    return Turn(ROLES[role.strip().lower()], checked(_joined(content, at), f"{at} ({role})"))
+    return Turn(ROLES[role.strip().lower()], check_text(_join_texts(content, at), f"{at} ({role})"))
 
 
 _KEYS = (("role", "from"), ("content", "value"))
 
 
 def _check_keys(turn: Mapping[str, Any], at: str, last: bool) -> None:
-    """Refuses what would be lost; metadata such as an id or a date may be there."""
+    """Refuse keys whose meaning would be lost; metadata such as an id or a date is allowed."""
     for key in _MEANING:
         if not is_blank(turn.get(key)):
             raise Fault(
@@ -123,8 +123,8 @@ def _check_keys(turn: Mapping[str, Any], at: str, last: bool) -> None:
         )
 
 
-def _joined(content: Any, at: str) -> Any:
-    """The text of typed parts, joined as chat templates join them: without anything between."""
+def _join_texts(content: Any, at: str) -> Any:
+    """Join the text of typed parts as chat templates do: without anything between."""
     if not isinstance(content, list):
         return content
     texts = []
@@ -136,8 +136,8 @@ def _joined(content: Any, at: str) -> Any:
     return "".join(texts)
 
 
-def checked(content: Any, at: str) -> str:
-    """A turn's text, if it is one.
+def check_text(content: Any, at: str) -> str:
+    """Return a turn's text, or refuse it.
 
     Raises:
         Fault: It is empty, no text, or holds control characters.
@@ -148,32 +148,32 @@ def checked(content: Any, at: str) -> str:
 
 
 def exchanges_of(value: Any, name: str) -> list[Turn]:
-    """The turns of Alpaca's ``history``: pairs of a user's message and its answer.
+    """Parse the turns of Alpaca's ``history``: pairs of a user's message and its answer.
 
     Args:
         value: A list of pairs, or the same as JSON text.
         name: The column, for messages.
 
     Raises:
-        Fault: It is none.
+        Fault: It is no list of pairs.
     """
     if isinstance(value, str):
-        value = _parsed(value, name)
+        value = _parse_json(value, name)
     pairs = value if isinstance(value, list) else [value]
     turns = []
     for place, pair in enumerate(pairs):
         at = f"{name}.{place}"
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise Fault(f"{at!r} is no pair of message and answer but {quoted(pair)}; write [[message, answer], …]")
-        turns += [Turn("user", checked(pair[0], f"{at}.0")), Turn("assistant", checked(pair[1], f"{at}.1"))]
+        turns += [Turn("user", check_text(pair[0], f"{at}.0")), Turn("assistant", check_text(pair[1], f"{at}.1"))]
     return turns
 
 
 def check_order(turns: Sequence[Turn]) -> None:
-    """Refuses a conversation that no chat template was made for.
+    """Refuse an order of turns that chat templates are not made for.
 
     Raises:
-        Fault: Names the turn and the remedy.
+        Fault: There is such a turn; names it and the remedy.
     """
     before: Role | None = None
     for place, turn in enumerate(turns, 1):
@@ -202,16 +202,16 @@ def _remedy(before: Role | None, role: Role) -> str:
     )
 
 
-def dumped(turns: Sequence[Turn]) -> str:
-    """Turns as JSON text; `loaded` reads it."""
+def turns_to_json(turns: Sequence[Turn]) -> str:
+    """JSON text of turns; `turns_from_json` reads it."""
     return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns], ensure_ascii=False)
 
 
-def loaded(text: str) -> tuple[Turn, ...]:
-    """The turns that `dumped` wrote."""
+def turns_from_json(text: str) -> tuple[Turn, ...]:
+    """The turns that `turns_to_json` wrote."""
     return tuple(Turn(cast(Role, turn["role"]), turn["content"]) for turn in json.loads(text))
 
 
-def readable(turns: Sequence[Turn]) -> str:
-    """Turns as people read them: ``role: content``, a blank line between."""
+def format_turns(turns: Sequence[Turn]) -> str:
+    """Turns as text: ``role: content``, with a blank line between."""
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)

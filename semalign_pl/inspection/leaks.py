@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semalign_pl.data.hashes import row_hashes
-from semalign_pl.data.judge import HEAD, Judge, chunks, compared, take
+from semalign_pl.data.judge import HEAD, Judge, chunks, shared_fields, take
 from semalign_pl.data.leakage import Leak
 from semalign_pl.data.progress import counted
 from semalign_pl.inspection.measure import Measure, share
@@ -44,7 +44,7 @@ def leakage(files: Sequence[Counted]) -> list[dict[str, Any]]:
     found = []
     for pair in itertools.combinations(range(len(files)), 2):
         b, a = sorted(pair, key=lambda i: (files[i].corpus.request.filters, files[i].measure.rows, -i))
-        fields = compared(files[a].corpus.request.fields, files[b].measure.columns)
+        fields = shared_fields(files[a].corpus.request.fields, files[b].measure.columns)
         found.append({"of": b, "in": a, "fields": fields, **_common(files[a], files[b], fields)})
     return found
 

@@ -20,16 +20,15 @@ class TokenCounter:
     def __init__(self, model: str) -> None:
         from transformers import AutoTokenizer
 
-        from semalign_pl.policy.load import check_folder
+        from semalign_pl.policy.causal_lm import check_folder, first_line
 
         check_folder("--model", model)
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(model)
         except Exception as error:  # transformers and tokenizers raise many kinds here, bare Exception among them
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
-                f"--model: no tokenizer can be loaded from {model!r} ({reason[:200]}); give a folder that holds "
-                "tokenizer.json, or a hub id that this machine can reach, or leave --model out"
+                f"--model: no tokenizer can be loaded from {model!r} ({first_line(error)[:200]}); give a folder that "
+                "holds tokenizer.json, or a hub id that this machine can reach, or leave --model out"
             ) from error
         self.model = model
         if self.tokenizer.is_fast:  # tokenizer.json may cut and pad, as encoders' do

@@ -16,6 +16,7 @@ from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
+from semalign_pl.policy.causal_lm import first_line
 from semalign_pl.policy.load import check_folder
 from semalign_pl.results import write_results
 from semalign_pl.types import Example
@@ -185,10 +186,10 @@ def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
             pooling = Pooling(body.get_embedding_dimension(), pooling_mode="mean")
             encoder = SentenceTransformer(modules=[body, pooling, Normalize()], device="cpu")
     except (OSError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"model.init_args.base: cannot load {base!r} as an encoder: {reason} Give a folder that holds a "
-            "SentenceTransformer, or config.json, tokenizer and weights, or a hub id that this machine can reach."
+            f"model.init_args.base: cannot load {base!r} as an encoder: {first_line(error)} Give a folder that "
+            "holds a SentenceTransformer, or config.json, tokenizer and weights, or a hub id that this machine can "
+            "reach."
         ) from error
     if max_seq_length is not None:
         longest = encoder.max_seq_length

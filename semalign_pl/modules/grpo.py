@@ -137,7 +137,7 @@ class GRPOModule(AlignModule):
             metrics = self.policy_update(rollouts, self.advantages(compared), references, profile)
             profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
-        extra = {name: values for reward in self.rewards for name, values in reward.extra.items()}
+        extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         named = self._named(parts)
         return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": named, "extra": extra}
 

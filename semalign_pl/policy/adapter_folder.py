@@ -1,4 +1,4 @@
-"""A PEFT folder as it comes from disk: what it holds is checked before anything is built on it."""
+"""A PEFT folder on disk: config and weights are read and checked before a model is built."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from semalign_pl.documents import read_json
+from semalign_pl.policy.causal_lm import first_line
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _OPTION = "model.init_args.adapter"
@@ -33,7 +34,7 @@ def read_config(adapter: str) -> Any:
         Its ``LoraConfig``.
 
     Raises:
-        ValueError: With file and remedy, if it is not the config of a LoRA that can be trained on.
+        ValueError: If it is not the config of a LoRA that can be trained on; names file and remedy.
     """
     from peft import LoraConfig
 
@@ -45,6 +46,17 @@ def read_config(adapter: str) -> Any:
         )
     again = "it was not written whole: export or download the adapter again"
     given = read_json(file, again, f"{_OPTION}: {file}")
+    _check_settings(adapter, file, given)
+    try:
+        return LoraConfig.from_pretrained(adapter)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ValueError(f"{_OPTION}: PEFT cannot read {file}: {first_line(error)}; correct that setting") from error
+
+
+def _check_settings(adapter: str, file: Path, given: Any) -> None:
+    """Refuse settings of anything but a LoRA that leaves the base as it is."""
+    from peft import LoraConfig
+
     if not isinstance(given, dict) or "peft_type" not in given:
         raise ValueError(
             f"{_OPTION}: {file} names no peft_type, so it is no PEFT adapter; give a folder that PEFT wrote"
@@ -72,10 +84,6 @@ def read_config(adapter: str) -> Any:
                 f"{_OPTION}: {file} sets {key}, which {reason} and is not supported; merge the adapter into its base "
                 "and give that as model.init_args.base"
             )
-    try:
-        return LoraConfig.from_pretrained(adapter)
-    except (TypeError, ValueError, ImportError) as error:
-        raise ValueError(f"{_OPTION}: PEFT cannot read {file}: {_first_line(error)}; correct that setting") from error
 
 
 def read_weights(adapter: str) -> dict[str, torch.Tensor]:
@@ -88,7 +96,7 @@ def read_weights(adapter: str) -> dict[str, torch.Tensor]:
         PEFT's names to tensors, on the CPU.
 
     Raises:
-        ValueError: With file and remedy, if they are missing, pickled, damaged or not finite.
+        ValueError: If they are missing, pickled, damaged or not finite; names file and remedy.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -105,7 +113,7 @@ def read_weights(adapter: str) -> dict[str, torch.Tensor]:
         state = load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"{_OPTION}: {file} of {file.stat().st_size} bytes is damaged ({_first_line(error)}); it was not written "
+            f"{_OPTION}: {file} of {file.stat().st_size} bytes is damaged ({first_line(error)}); it was not written "
             "whole, so export or download the adapter again"
         ) from error
     if not state:
@@ -116,7 +124,3 @@ def read_weights(adapter: str) -> dict[str, torch.Tensor]:
             f"{_OPTION}: {file} holds NaN or infinity in {bad}; its run diverged, so give an earlier adapter"
         )
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Load a frozen causal LM and its tokenizer: precision, quantisation, and what cannot be a base."""
+"""Load a frozen causal LM and its tokenizer, with precision, quantisation and checks of the base."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
         option: The YAML key, for the message.
         base: Hub id or folder.
         weights: ``nf4``, ``bf16`` or ``fp32``.
-        device: Where the weights go.
+        device: Device of the weights.
 
     Returns:
         The model, in eval mode, and the tokenizer.
@@ -43,10 +43,9 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
     except (OSError, KeyError, ValueError, ImportError) as error:
         if str(error).startswith(option):
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"{option}: cannot load {base!r}: {reason} Give a folder that holds config.json, tokenizer and weights of "
-            "a causal LM, or a hub id that this machine can reach."
+            f"{option}: cannot load {base!r}: {first_line(error)} Give a folder that holds config.json, tokenizer "
+            "and weights of a causal LM, or a hub id that this machine can reach."
         ) from error
     _refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
     if quantised is not None:
@@ -75,7 +74,7 @@ def check_folder(option: str, path: str) -> None:
         path: Hub id (``name`` or ``owner/name``) or folder.
 
     Raises:
-        ValueError: If ``path`` can only be a folder, and is none.
+        ValueError: If ``path`` can only be a folder, and there is none.
     """
     if is_path(path) and not Path(path).is_dir():
         raise ValueError(f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name")
@@ -88,6 +87,15 @@ def is_path(name: str) -> bool:
         name: Hub id or folder.
     """
     return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's message, or its type where it has none.
+
+    Args:
+        error: Exception of another library.
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _nf4(compute_dtype: torch.dtype) -> Any:
@@ -106,7 +114,7 @@ def _own_quantisation(option: str, base: str, config: Any) -> str | None:
     """Name of a checkpoint's own quantisation, ``None`` without one.
 
     Raises:
-        ValueError: If it is not bitsandbytes', through whose layers alone gradients are tested.
+        ValueError: If it is another library's than bitsandbytes, whose layers are the only ones tested with gradients.
     """
     text = config.get_text_config()
     own = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)

@@ -1,4 +1,4 @@
-"""Has the embedding a row for every token? Asked of a base, and made so for an adapter that brings more rows."""
+"""Rows of the embedding: one for every token of the tokenizer, and those that an adapter adds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 def grow_to_saved_rows(model: Any, state: Mapping[str, torch.Tensor]) -> None:
-    """Give a model as many rows as the whole embedding or head that an adapter brings, for instance a padded one.
+    """Grow a model's embedding and head to the rows that an adapter has trained as a whole, for instance padded ones.
 
-    New rows are the mean of the others; the policy has the adapter's in their place.
+    New rows of the base are the mean of the others; the policy uses the adapter's instead.
 
     Args:
         model: A frozen causal LM.
@@ -39,7 +39,7 @@ def check_rows(base: str, tokenizer: Any, rows: int) -> None:
         rows: Rows of the model's embedding.
 
     Raises:
-        ValueError: Naming the first such token.
+        ValueError: If there is one; names the first.
     """
     written = str(getattr(tokenizer, "chat_template", None) or "")
     needed = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from semalign_pl.policy.adapter_folder import WEIGHTS
+from semalign_pl.policy.causal_lm import first_line
 
 log = logging.getLogger(__name__)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
@@ -31,7 +32,7 @@ REPRODUCIBLE = 1e-4
 
 @contextlib.contextmanager
 def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> Iterator[str]:
-    """Folder to load the adapter from: its own, or for these initialisations a temporary one that holds plain LoRA.
+    """Yield the folder to load: the adapter's own, or a temporary one with plain LoRA for these initialisations.
 
     Args:
         adapter: PEFT folder.
@@ -58,10 +59,9 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
     try:
         plain = {name: tensor.contiguous() for name, tensor in _widen(config, state, model).items()}
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, AssertionError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"model.init_args.adapter: {adapter} was initialised by {config.init_lora_weights}, which changes the "
-            f"base, and this cannot be repeated here ({reason}); save it by PEFT's save_pretrained with "
+            f"base, and this cannot be repeated here ({first_line(error)}); save it by PEFT's save_pretrained with "
             "path_initial_model_for_weight_conversion, which makes plain LoRA of it"
         ) from error
     log.warning(
@@ -78,7 +78,7 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
 
 
 def _widen_config(config: Any) -> Any:
-    """The config of twice the rank and the same scaling, which is ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
+    """Return the config of twice the rank and the same scaling: ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
     wide = copy.deepcopy(config)
     factor = 2**0.5 if config.use_rslora else 2
     wide.init_lora_weights, wide.r, wide.lora_alpha = True, 2 * config.r, factor * config.lora_alpha
@@ -88,6 +88,7 @@ def _widen_config(config: Any) -> Any:
 
 
 def _widen(config: Any, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Append the negative first update to each LoRA factor: ``[A; A0]`` and ``[B, -B0]``."""
     wide = dict(state)
     for name in state:
         if name.endswith(".lora_A.weight"):
@@ -104,7 +105,7 @@ def _widen(config: Any, state: Mapping[str, Tensor], model: nn.Module) -> dict[s
 
 
 def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple[Tensor, Tensor]:
-    """``A0`` and ``B0`` as PEFT makes them on a copy of a layer, on the CPU.
+    """Return ``A0 (rank, in)`` and ``B0 (out, rank)`` as PEFT initialises them on a copy of a layer, on the CPU.
 
     Raises:
         ValueError: If the base changes by more than their product, or they differ from reading to reading.
@@ -128,7 +129,7 @@ def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple
 
 
 def _initialise(linear: nn.Module, rank: int, alpha: float, config: Any) -> Any:
-    """PEFT's layer around a copy of a linear layer, as loading a folder makes it before weights are read."""
+    """Wrap a copy of a linear layer in PEFT's LoRA layer, initialised as when a folder is loaded."""
     from peft.tuners.lora.layer import Linear
     from transformers.pytorch_utils import Conv1D
 
@@ -141,5 +142,6 @@ def _initialise(linear: nn.Module, rank: int, alpha: float, config: Any) -> Any:
 
 
 def _factors(trial: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A, B and their scaled product, in float32 on the CPU."""
     down, up = (factor["default"].weight.data.float().cpu() for factor in (trial.lora_A, trial.lora_B))
     return down, up, trial.scaling["default"] * up @ down

@@ -1,4 +1,4 @@
-"""Was an adapter made for this base? Asked before it is trained on, because only its name would tell later."""
+"""Check that an adapter was trained on the base it is loaded on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_same_base(adapter: str, recorded: str | None, base: str) -> None:
     if not recorded or recorded.casefold() == base.casefold():
         return
     here, there = Path(base), Path(recorded)
-    same = None
+    same = None  # unknown
     if here.is_dir() and there.is_dir():
         same = here.samefile(there) or _same_weights(here, there)
     elif not any(is_path(name) or Path(name).is_dir() for name in (base, recorded)):

@@ -1,4 +1,4 @@
-"""A saved adapter on its base: as the trained policy, and once more as the frozen reference."""
+"""A saved adapter loaded on its base twice: as the trained policy and as the frozen reference."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from semalign_pl.policy.whole_modules import keep_in_float32
 
 
 def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
-    """The base with the adapter twice: ``default``, which is trained, and ``reference``, which is not.
+    """Load an adapter on the base twice: as ``default``, which is trained, and as ``reference``, which is frozen.
 
     Args:
         model: The base.
         adapter: PEFT folder, for the message.
-        folder: Where it is read from.
+        folder: Folder to read, which may be a converted copy of ``adapter``.
         base: The base's name, for the message.
 
     Returns:
@@ -33,12 +33,12 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
 
     try:
         peft_model = PeftModel.from_pretrained(model, folder, is_trainable=True)
-        peft_model.add_adapter("reference", _untied(peft_model.peft_config["default"]))
+        peft_model.add_adapter("reference", _untie(peft_model.peft_config["default"]))
         loaded = peft_model.load_adapter(folder, adapter_name="reference", is_trainable=False)
         # Where the vocabulary grew, PEFT writes trained modules twice, and reads them once.
         twice = {key for key in loaded.unexpected_keys if ".modules_to_save." in key}
         odd = [*(set(loaded.unexpected_keys) - twice), *loaded.missing_keys]
-        if odd:  # of these PEFT says nothing: it leaves them out, or leaves them as initialised
+        if odd:  # PEFT would silently skip the first and leave the others as initialised
             raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -56,8 +56,8 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
     return peft_model
 
 
-def _untied(config: Any) -> Any:
-    """A loaded adapter's config for its frozen copy, which has no need of tied weights.
+def _untie(config: Any) -> Any:
+    """Copy a loaded adapter's config for its frozen copy, without tied weights.
 
     PEFT finds which layers are tied for a model's first adapter only; the folder holds the weights of each.
     """
@@ -130,6 +130,7 @@ def check_base_weights(adapter: str, config: Any, state: Mapping[str, Tensor], m
         trained = not untouched and (tied or name.rpartition(".")[0].endswith(whole))
         if kept is None or trained:
             continue
+        # PEFT's copy of a whole trained embedding may have rows for tokens that the base lacks.
         there = tensor[: len(kept)] if ".original_module." in key else tensor
         if not same_values(kept.detach().cpu(), there):
             raise ValueError(

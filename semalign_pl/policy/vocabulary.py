@@ -18,6 +18,7 @@ import torch
 
 from semalign_pl.data.sources import read
 from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.policy.causal_lm import first_line
 
 log = logging.getLogger(__name__)
 _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
@@ -158,10 +159,9 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
     try:
         there = AutoTokenizer.from_pretrained(adapter).added_tokens_decoder
     except Exception as error:  # tokenizers raises bare exceptions on damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({reason}); it was not written whole, "
-            "so export or download the adapter again"
+            f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({first_line(error)}); it was not "
+            "written whole, so export or download the adapter again"
         ) from error
     return [token for index, token in sorted(there.items()) if index >= len(tokenizer)]
 

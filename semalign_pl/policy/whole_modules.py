@@ -17,7 +17,7 @@ def keep_in_float32(model: nn.Module) -> bool:
         model: A PEFT model; changed in place.
 
     Returns:
-        Whether anything was cast; its values were rounded before, and are to be loaded again.
+        True if anything was cast; load its values again, because they were rounded when it was built.
     """
     from peft.utils.other import ModulesToSaveWrapper
 

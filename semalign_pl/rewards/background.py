@@ -11,14 +11,14 @@ from concurrent.futures import Future
 from typing import Any
 
 
-def start(awaitable: Awaitable[Any]) -> Future[Any]:
+def run_in_background(awaitable: Awaitable[Any]) -> Future[Any]:
     """Run an awaitable in the background, also where this thread has a running event loop, as in notebooks.
 
     Args:
-        awaitable: What an ``async def`` function returned.
+        awaitable: Coroutine of an ``async def`` function.
 
     Returns:
-        Its result to come. All awaitables of a process share one loop, so what they keep (sessions, locks) stays valid.
+        Future of its result. All awaitables of a process share one loop, so their sessions and locks stay valid.
     """
 
     async def run() -> Any:
@@ -29,7 +29,7 @@ def start(awaitable: Awaitable[Any]) -> Future[Any]:
 
 @functools.cache
 def _loop(process: int) -> asyncio.AbstractEventLoop:
-    """The loop of a process; a forked one would wait for a thread that it does not have."""
+    """Event loop of a process; the key is the process id, as a forked process has the loop but not its thread."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="semalign-rewards", daemon=True).start()
     return loop

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from semalign_pl.rewards.background import start
+from semalign_pl.rewards.background import run_in_background
 from semalign_pl.rewards.scores import read_scores
 from semalign_pl.types import Example
 
@@ -32,7 +32,7 @@ class Reward(Callback, ABC):
         best: Score that leaves nothing to gain, ``None`` if there is no such score; a reward that gives it throughout
             has no signal, and no warning is due.
         trial: Figures of the reward's model on a sample of the corpus; empty where nothing was tried.
-        extra: Columns that the last scoring adds to the table of completions, by name.
+        extra_columns: Columns that the last scoring adds to the table of completions, by name.
     """
 
     gate = False
@@ -42,7 +42,7 @@ class Reward(Callback, ABC):
         super().__init__()
         self.weight = weight
         self.trial: dict[str, Any] = {}
-        self.extra: dict[str, list[Any]] = {}
+        self.extra_columns: dict[str, list[Any]] = {}
 
     @property
     def name(self) -> str:
@@ -63,8 +63,8 @@ class Reward(Callback, ABC):
 
         Args:
             prompts: The user's message of each completion.
-            completions: What the policy wrote.
-            references: What it should have written.
+            completions: Texts that the policy sampled.
+            references: Reference text of each completion.
             **columns: The corpus's other columns, by name.
 
         Returns:
@@ -89,82 +89,84 @@ class Reward(Callback, ABC):
             ValueError: If ``score`` returns anything but one finite number (or None, or NaN) per completion, or if a
                 reward of the user's raises.
         """
-        return self.begin(examples, completions, completion_ids)()
+        return self.start_scoring(examples, completions, completion_ids)()
 
-    def begin(
+    def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Callable[[], Tensor]:
-        """Start scoring; arguments as in ``__call__``.
+        """Start scoring; the arguments are those of ``__call__``.
 
         Returns:
-            Function that returns the scores. Until it is called, an asynchronous reward goes on in the background.
+            Function that returns the scores; until it is called, an asynchronous reward runs in the background.
         """
-        # Lists of the reward's own: what it changes in place, neither logs nor other rewards see.
+        # Copies, so that a reward that changes a list in place changes neither logs nor other rewards.
         given = {
             **columns_of(examples),
             "prompts": [e.prompt for e in examples],
             "completions": list(completions),
             "references": [e.reference for e in examples],
-            **self.more(completion_ids),
+            **self._extra_arguments(completion_ids),
         }
         try:
             with torch.no_grad():
                 scores = self.score(**given)
         except Exception as error:
             raise self._explain(error) from error
-        pending = start(scores) if inspect.isawaitable(scores) else None
+        pending = run_in_background(scores) if inspect.isawaitable(scores) else None
 
         def finish() -> Tensor:
             try:
-                return self.read(scores if pending is None else pending.result(), completions)
+                return self._read_scores(scores if pending is None else pending.result(), completions)
             except Exception as error:
                 raise self._explain(error) from error
 
         return finish
 
-    def more(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
-        """Further arguments of ``score``.
+    def _extra_arguments(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
+        """Return further arguments of ``score``.
 
         Args:
             completion_ids: Token ids of each completion, if they are known.
         """
         return {}
 
-    def read(self, given: Any, completions: Sequence[str]) -> Tensor:
+    def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
         """Convert what ``score`` returned to ``(completions,)`` float32; see ``read_scores``.
 
         Args:
-            given: What was returned.
+            given: Value that ``score`` returned.
             completions: Texts that were scored.
         """
-        return read_scores(given, self.author, completions)
+        return read_scores(given, self._error_name, completions)
 
     @property
-    def author(self) -> str:
-        """Name in messages."""
+    def _error_name(self) -> str:
+        """Name of the reward in error messages."""
         return f"{type(self).__name__}.score"
 
     @property
-    def file(self) -> str | None:
+    def _source_file(self) -> str | None:
         """File of the user's code that scores; ``None`` for this package's own rewards, whose errors are ours."""
         own = type(self).__module__.split(".")[0] == __name__.split(".")[0]
         return None if own else inspect.getsourcefile(type(self))
 
     def _explain(self, error: Exception) -> Exception:
-        """A user's error in one line; our own as it is."""
+        """Wrap an error of the user's code in one line; return our own unchanged."""
         frames = traceback.extract_tb(error.__traceback__)
         package = str(Path(__file__).parents[1])
-        if self.file is None or (isinstance(error, ValueError) and frames[-1].filename.startswith(package)):
+        if self._source_file is None or (isinstance(error, ValueError) and frames[-1].filename.startswith(package)):
             return error
-        frame = next((f for f in reversed(frames) if f.filename == self.file), frames[-1])
+        frame = next((f for f in reversed(frames) if f.filename == self._source_file), frames[-1])
         where = f"{Path(frame.filename).name}:{frame.lineno}" + (f" `{frame.line}`" if frame.line else "")
-        return ValueError(f"{self.author} raised {type(error).__name__}: {error} ({where}){self.hint(error)}")
+        return ValueError(
+            f"{self._error_name} raised {type(error).__name__}: {error} ({where}){self._error_hint(error)}"
+        )
 
-    def hint(self, error: Exception) -> str:
-        """What to do about an error of the user's, if that can be told; added to the message.
+    def _error_hint(self, error: Exception) -> str:
+        """Remedy for an error of the user's code, appended to its message; empty if none is known.
 
         Args:
-            error: What was raised.
+            error: Exception that the user's code raised.
         """
         return ""
 
@@ -173,7 +175,7 @@ def columns_of(examples: Sequence[Example]) -> dict[str, list[str]]:
     """The columns that all examples have, by name.
 
     Args:
-        examples: Of one corpus.
+        examples: Examples of one corpus.
     """
     names = set.intersection(*(set(e.columns) for e in examples)) if examples else set()
     return {name: [e.columns[name] for e in examples] for name in sorted(names)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from semalign_pl.policy.load import check_folder
+from semalign_pl.policy.causal_lm import check_folder, first_line
 from semalign_pl.rewards.pair import PairReward
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class CrossEncoderReward(PairReward):
             model = CrossEncoder(self.encoder, device=str(device))
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(
-                f"CrossEncoderReward.encoder: cannot load {self.encoder!r}: {str(error).strip().splitlines()[0]} Give "
+                f"CrossEncoderReward.encoder: cannot load {self.encoder!r}: {first_line(error)} Give "
                 "a folder written by CrossEncoder.save, or a hub id that this machine can reach; a causal LM that "
                 "answers yes or no is for RerankerReward."
             ) from error

@@ -1,4 +1,4 @@
-"""What people have already: TRL's reward functions."""
+"""Rewards from functions with TRL's signature."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FunctionReward(Reward):
     ) -> None:
         super().__init__(weight)
         self.function, self.format = function, format
-        self._call = _imported(function)
+        self._call = _import_callable(function)
         try:
             parameters = list(inspect.signature(self._call).parameters.values())
         except (TypeError, ValueError):  # built in, without a signature
@@ -54,7 +54,7 @@ class FunctionReward(Reward):
 
     @property
     def name(self) -> str:
-        """The function's."""
+        """Name of the function."""
         return self.function.rsplit(".", 1)[-1]
 
     @property
@@ -64,13 +64,13 @@ class FunctionReward(Reward):
         return f"{super().signature}|function:{self.function}{chat}"
 
     @property
-    def author(self) -> str:
-        """Name in messages."""
+    def _error_name(self) -> str:
+        """Name of the reward in error messages."""
         return f"FunctionReward.function: {self.function}"
 
     @property
-    def file(self) -> str | None:
-        """File of the function."""
+    def _source_file(self) -> str | None:
+        """File that defines the function; empty if it has none."""
         inner = self._call
         while isinstance(inner, functools.partial):
             inner = inner.func
@@ -84,7 +84,7 @@ class FunctionReward(Reward):
     # -- a run -------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Know the trainer, for ``trainer_state``."""
+        """Keep the trainer, for ``trainer_state``."""
         if stage == "fit":
             self._trainer = trainer
 
@@ -96,9 +96,9 @@ class FunctionReward(Reward):
             pl_module.log(f"train/{self.name}/{name}", fmean(values), batch_size=1, rank_zero_only=True)
         self._metrics = {}
 
-    def more(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
-        """What TRL gives beside columns, as far as it is known."""
-        self.extra = {}
+    def _extra_arguments(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
+        """Return the arguments that TRL passes beside columns, as far as they are known."""
+        self.extra_columns = {}
         given: dict[str, Any] = {}
         if completion_ids is not None:
             given["completion_ids"] = [list(ids) for ids in completion_ids]
@@ -106,20 +106,20 @@ class FunctionReward(Reward):
             given |= {
                 "trainer_state": _state(self._trainer),
                 "log_metric": lambda name, value: self._metrics.setdefault(name, []).append(float(value)),
-                "log_extra": lambda column, values: self.extra.update({column: list(values)}),
+                "log_extra": lambda column, values: self.extra_columns.update({column: list(values)}),
             }
         return given
 
     # -- scores ------------------------------------------------------------------------------------------------
 
     def score(self, **columns: Any) -> Any:
-        """What the function returns.
+        """Call the function.
 
         Raises:
             ValueError: If it asks for a column that the corpus does not have.
         """
         missing = [name for name in self._needed if name not in columns]
-        if missing == ["self"] or missing[:1] == ["self"]:
+        if missing[:1] == ["self"]:
             raise ValueError(
                 f"FunctionReward.function: {self.function} is a method without its object; make it a staticmethod, or "
                 "give the path of an object's method"
@@ -135,19 +135,19 @@ class FunctionReward(Reward):
         given = columns if self._takes_all else {name: columns[name] for name in self._wanted if name in columns}
         return self._call(**given)
 
-    def read(self, given: Any, completions: Sequence[str]) -> Tensor:
-        """Scores; the first NaN is told once, as ``None`` is the way to leave a completion out."""
-        scores = super().read(given, completions)
+    def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
+        """Convert the scores; warn once about NaN, because ``None`` is the way to leave a completion out."""
+        scores = super()._read_scores(given, completions)
         place = first_nan(given)
         if place is not None and not self._warned:
             self._warned = True
             log.warning(
-                "%s returned NaN for the completion %r; it counts as not scored, as None does", self.author,
+                "%s returned NaN for the completion %r; it counts as not scored, as None does", self._error_name,
                 completions[place][:60],
             )  # fmt: skip
         return scores
 
-    def hint(self, error: Exception) -> str:
+    def _error_hint(self, error: Exception) -> str:
         """Name the format where the function expects the other one."""
         if self.format == "plain" and isinstance(error, TypeError) and "string ind" in str(error):
             return "; if it is written for conversational data, set FunctionReward.format: conversational"
@@ -167,8 +167,8 @@ def _state(trainer: Trainer) -> Any:
     return TrainerState(global_step=trainer.global_step, max_steps=steps, num_train_epochs=epochs, epoch=epoch)
 
 
-def _imported(path: str) -> Callable[..., Any]:
-    """The object at an import path: a module's, or nested in a class or object of it."""
+def _import_callable(path: str) -> Callable[..., Any]:
+    """Import the callable at a path: an attribute of a module, or of a class or object in it."""
     try:
         found = _find(path)
     except Exception as error:  # whatever the user's module raises when it is imported
@@ -182,7 +182,10 @@ def _imported(path: str) -> Callable[..., Any]:
             "instance of it in the module"
         )
     if not callable(found):
-        raise ValueError(f"FunctionReward.function: {path} is not a function but a {type(found).__name__}")
+        raise ValueError(
+            f"FunctionReward.function: {path} is not a function but a {type(found).__name__}; name a "
+            "function, a method or a callable object"
+        )
     return found
 
 

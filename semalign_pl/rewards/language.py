@@ -109,13 +109,13 @@ class LanguageReward(Reward):
             f"punishes what humans write; {remedy}, or check `language: {self.language.code}`"
         )
 
-    def begin(
+    def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Callable[[], Tensor]:
         """Start scoring; each example's source counts as a column."""
         if "source" in self.allow:
             examples = [replace(e, columns={"source": e.source, **e.columns}) for e in examples]
-        return super().begin(examples, completions, completion_ids)
+        return super().start_scoring(examples, completions, completion_ids)
 
     def score(self, *, completions: list[str], references: list[str] | None = None, **columns: Any) -> list[float]:
         """1 or 0 per completion.

@@ -108,9 +108,9 @@ class PairReward(Reward):
         area, (low, high) = statistic(torch.ones(count)), confidence_interval(statistic, count, 1000, 12345)
         self.trial = {"pairs": count, "auc": area, "auc_low": low, "auc_high": high}
         figures = (
-            f"of {count} pairs of {self.anchor} and reference against shuffled ones, AUC {area:.2f} (95 % interval "
+            f"of {count} pairs of {self.anchor} and reference against shuffled ones, AUC {area:.2f} "
+            f"(95 % interval {low:.2f} to {high:.2f}; chance 0.50)"
         )
-        figures += f"{low:.2f} to {high:.2f}; chance 0.50)"
         log.info("%s: %s", type(self).__name__, figures)
         if count >= MIN_TEXTS and low <= 0.5:
             log.warning(
@@ -126,7 +126,7 @@ class PairReward(Reward):
         pl_module.log(f"train/texts_cut_by_{self.name}", float(self.truncated), batch_size=1, sync_dist=True)
 
     def score(self, *, completions: list[str], references: list[str], **columns: Any) -> list[float]:
-        """A probability a completion.
+        """One probability per completion.
 
         An empty completion scores 0. NaN, not scored, is one whose anchor is empty, or leaves the anchor no room.
 

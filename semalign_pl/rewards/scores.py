@@ -1,4 +1,4 @@
-"""What a reward returned, as float32 scores; everything that is no score is refused by name."""
+"""Conversion of what a reward returned to float32 scores; anything else is refused by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTED = 60
 
 
 def read_scores(given: Any, author: str, completions: Sequence[str]) -> Tensor:
-    """Convert what a reward returned.
+    """Convert the return value of a reward to a tensor.
 
     Args:
         given: A list, tuple, other iterable, NumPy array or tensor of numbers; ``None`` and NaN mean not scored.
@@ -71,7 +71,7 @@ def _number(value: Any, author: str, completion: str) -> float:
         return float("nan")
     if isinstance(value, numbers.Real | Decimal | np.bool_) or (isinstance(value, Tensor) and value.numel() == 1):
         try:
-            return float(value)
+            return float(value.detach() if isinstance(value, Tensor) else value)  # torch warns about a gradient
         except OverflowError:  # a whole number beyond float64
             return float("inf")
         except (TypeError, ValueError, RuntimeError):

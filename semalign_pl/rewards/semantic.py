@@ -1,4 +1,4 @@
-"""Is the meaning right? Cosine to reference or source, by a frozen sentence encoder."""
+"""Reward for meaning: cosine to reference or source, by a frozen sentence encoder."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class SemanticReward(Reward):
             self.encoder = SentenceEncoder(self.encoder_name, device, half=device.type == "cuda")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Try the encoder on the corpus, and calibrate tau unless a checkpoint brought it.
+        """Measure the encoder on the corpus, and calibrate tau unless a checkpoint brought it.
 
         Raises:
             ValueError: If the encoder cannot tell the corpus' texts apart.
@@ -105,7 +105,7 @@ class SemanticReward(Reward):
                 self._known([text for text in texts if text in self._known])
 
     def _embeddings(self, encoder: SentenceEncoder, examples: Sequence[Example]) -> CorpusEmbeddings:
-        """The corpus' anchors, of which none is embedded yet."""
+        """Cache of the corpus' anchors; each is embedded when it is first needed."""
         references = [example.reference for example in examples]
         if "reference" in self.anchors and not any(references):
             raise ValueError(
@@ -116,7 +116,7 @@ class SemanticReward(Reward):
         return CorpusEmbeddings(encoder, chain.from_iterable(anchors), self.cache)
 
     def _try(self, encoder: SentenceEncoder, sample: Sequence[Example]) -> None:
-        """Measure the encoder on a sample; its texts are embedded apart from the corpus, and cached likewise."""
+        """Measure the encoder on a sample, whose texts are embedded apart from the corpus, in the same cache."""
         references = [example.reference for example in sample]
         sources = [example.source or example.prompt for example in sample]
         columns = dict(zip(self.anchors, self._anchors(references, columns_of(sample)), strict=True))
@@ -177,7 +177,7 @@ class SemanticReward(Reward):
     def cosines(self, examples: Sequence[Example], completions: list[str]) -> Tensor:
         """``(completions,)`` float32 in [-1, 1], before any threshold; arguments as in ``Reward.__call__``.
 
-        For a sample: its anchors are embedded by themselves, not with all that is near them in the corpus.
+        Used for calibration: the anchors of the sample are embedded directly, not by the blocks of the corpus cache.
         """
         anchors = self._anchors([e.reference for e in examples], columns_of(examples))
         return self._cosines(completions, anchors, cached=False)

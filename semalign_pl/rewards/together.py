@@ -23,11 +23,11 @@ def check_rewards(rewards: Sequence[Reward], aggregation: Aggregation) -> None:
     """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.
 
     Args:
-        rewards: The run's.
-        aggregation: How they become one.
+        rewards: Rewards of the run.
+        aggregation: Rule that combines them into one reward.
 
     Raises:
-        ValueError: With the remedy.
+        ValueError: Names the fault and the remedy.
     """
     if all(reward.gate for reward in rewards):
         raise ValueError(
@@ -57,7 +57,7 @@ def score_together(
     """Score completions by all rewards; asynchronous ones run beside the others.
 
     Args:
-        rewards: The run's.
+        rewards: Rewards of the run.
         examples: One per completion.
         completions: Texts.
         completion_ids: Their token ids.
@@ -65,7 +65,7 @@ def score_together(
     Returns:
         ``(rewards, completions)`` float32 on CPU, NaN where a reward gave no score.
     """
-    finish = [reward.begin(examples, completions, completion_ids) for reward in rewards]
+    finish = [reward.start_scoring(examples, completions, completion_ids) for reward in rewards]
     return torch.stack([finished() for finished in finish])
 
 
@@ -88,7 +88,7 @@ class Silence:
     A reward that gave its best possible score throughout, such as no penalty, is not warned about.
 
     Args:
-        rewards: The run's.
+        rewards: Rewards of the run.
     """
 
     def __init__(self, rewards: Sequence[Reward]) -> None:

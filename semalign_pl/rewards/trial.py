@@ -20,8 +20,10 @@ MIN_TEXTS = 20
 """Distinct texts below which the cosine of unrelated texts says little."""
 MIN_PAIRS = 64
 """Pairs below which accuracy@1 cannot be told from chance: 3 hits of 64 are the fewest that are above it."""
-MOST = 0.5
+MAX_UNREAD = 0.5
 """Share of texts with unknown tokens from which the encoder counts as unable to read the script."""
+ABLE = 0.5
+"""Accuracy@1 (lower bound) from which an encoder counts as able, whatever else was measured."""
 NEAR_ONE = 0.8
 """Mean cosine of unrelated texts from which they all look alike. Measured: 0.84 and 0.92 for an English encoder on two
 Tibetan corpora, which it cannot read; 0.03 for the miniature world's encoder; contrastive encoders with a low
@@ -33,7 +35,7 @@ Verdict = Literal["refuse", "warn", "trust"]
 
 @dataclass(frozen=True)
 class Trial:
-    """What an encoder makes of a sample of the corpus.
+    """Measurements of an encoder on a sample of the corpus.
 
     Attributes:
         column: Column whose texts it reads worst: `reference` or an anchor's.
@@ -62,7 +64,7 @@ class Trial:
     chance: float
 
     def verdict(self, across: bool) -> Verdict:
-        """Judge the figures.
+        """Decide whether the encoder is trusted, warned about or refused.
 
         An encoder is refused if unrelated texts all look alike to it and, besides, it cannot read most texts or does
         not find a source's reference more often than chance: it would reward random text. It needs enough texts for
@@ -72,10 +74,10 @@ class Trial:
         Args:
             across: Completions are compared with the source, so that accuracy@1 is what the reward relies on.
         """
-        unread = self.unknown_texts is not None and self.unknown_texts > MOST
+        unread = self.unknown_texts is not None and self.unknown_texts > MAX_UNREAD
         crowded = self.texts >= MIN_TEXTS and self.unrelated_mean >= NEAR_ONE
         blind = self.pairs >= MIN_PAIRS and self.accuracy_low <= self.chance
-        able = self.pairs >= MIN_PAIRS and self.accuracy_low >= MOST
+        able = self.pairs >= MIN_PAIRS and self.accuracy_low >= ABLE
         if crowded and (unread or blind) and not able:
             return "refuse"
         return "warn" if (unread and not able) or crowded or (blind and across) else "trust"
@@ -86,21 +88,21 @@ class Trial:
 
     def __str__(self) -> str:
         """The figures in words."""
-        said = []
+        figures = []
         if self.unknown_texts is not None and self.unknown_tokens is not None:
-            said.append(
+            figures.append(
                 f"{self.unknown_texts:.0%} have tokens it does not know ({self.unknown_tokens:.0%} of all tokens)"
             )
         if self.texts > 1:
-            said.append(
+            figures.append(
                 f"unrelated ones have a mean cosine of {self.unrelated_mean:.2f} (P95 {self.unrelated_p95:.2f})"
             )
         if self.pairs > 1:
-            said.append(
+            figures.append(
                 f"it finds the reference of {self.accuracy_at_1:.1%} of {self.pairs} sources (95 % interval "
                 f"{self.accuracy_low:.1%} to {self.accuracy_high:.1%}; chance {self.chance:.1%})"
             )
-        return f"of {self.texts} texts of column {self.column!r}, " + ", ".join(said)
+        return f"of {self.texts} texts of column {self.column!r}, " + ", ".join(figures)
 
 
 def draw(examples: Sequence[Example], count: int = SAMPLE) -> list[Example]:
@@ -108,7 +110,7 @@ def draw(examples: Sequence[Example], count: int = SAMPLE) -> list[Example]:
 
     Args:
         examples: The training examples.
-        count: At most so many.
+        count: Largest number of examples.
     """
     rows = random.Random("trial").sample(range(len(examples)), min(count, len(examples)))
     return [examples[row] for row in sorted(rows)]
@@ -140,9 +142,10 @@ def try_encoder(
     """Measure an encoder on a sample.
 
     Args:
-        embed: Texts to ``(texts, dimensions)`` rows of length 1.
-        unread_tokens: For each text unknown tokens and all tokens, or ``None`` where that cannot be said.
-        columns: Texts that it is to read, by column.
+        embed: Function from texts to ``(texts, dimensions)`` rows of length 1.
+        unread_tokens: Function from texts to the numbers of unknown tokens and of all tokens of each, or to ``None``
+                where the tokenizer cannot say so.
+        columns: Texts that the encoder has to read, by column.
         sources: Source of each example.
         references: Reference of each example, blank where there is none.
 
@@ -150,29 +153,30 @@ def try_encoder(
         The figures of the column that it reads worst; ``None`` if there are no texts.
     """
     read = [
-        _reading(name, embed, unread_tokens, texts)
+        _measure_column(name, embed, unread_tokens, texts)
         for name, column in columns.items()
         if (texts := list(dict.fromkeys(text for text in column if text.strip())))
     ]
     if not read:
         return None
-    worst = max(read, key=lambda r: ((r["unknown_texts"] or 0) > MOST, r["unrelated_mean"]))
+    worst = max(read, key=lambda r: ((r["unknown_texts"] or 0) > MAX_UNREAD, r["unrelated_mean"]))
     pairs = distinct_pairs(sources, references)
     accuracy, (low, high) = float("nan"), (float("nan"), float("nan"))
     if len(pairs) > 1:
         x, y = zip(*pairs, strict=True)
         hits = int((search(embed(x), embed(y), identities(x), identities(y)).rank == 1).sum())
         accuracy, (low, high) = hits / len(pairs), wilson_interval(hits, len(pairs))
-    return Trial(**worst, pairs=len(pairs), accuracy_at_1=accuracy, accuracy_low=low, accuracy_high=high,
-                 chance=1 / max(1, len(pairs)))  # fmt: skip
+    chance = 1 / max(1, len(pairs))
+    return Trial(**worst, pairs=len(pairs), accuracy_at_1=accuracy, accuracy_low=low, accuracy_high=high, chance=chance)
 
 
-def _reading(
+def _measure_column(
     name: str,
     embed: Callable[[Sequence[str]], Tensor],
     unread_tokens: Callable[[Sequence[str]], list[tuple[int, int]] | None],
     texts: list[str],
 ) -> dict[str, Any]:
+    """Figures of one column: share of unknown tokens, cosines of unrelated texts."""
     counts = unread_tokens(texts)
     vectors = embed(texts)
     others = ~torch.eye(len(texts), dtype=torch.bool, device=vectors.device)

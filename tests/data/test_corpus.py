@@ -122,7 +122,7 @@ def test_source_only(tmp_path: Path) -> None:
         assert all(e.reference == "" and e.columns == {"zh": e.source} for e in data.examples["train"])
         assert [example.reference for example in data.examples["test"]] == ["ཀ"]  # what is measured has references
     with pytest.raises(
-        ValueError, match=r"zh.txt: a .txt file holds one text a line, and 2 columns .*source_only: true"
+        ValueError, match=r"zh.txt: a .txt file holds one text per line, and 2 columns .*source_only: true"
     ):
         CorpusDataModule(str(tmp_path / "zh.txt")).setup("fit")
 

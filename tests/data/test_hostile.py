@@ -110,7 +110,7 @@ ENCODINGS = [
     Case("two_marks.csv", "\ufeff\ufeff" + CSV, 0, FAULT, "no column 'zh'|\\ufeffzh"),
 ]
 JSON = [
-    Case("cut.jsonl", LINE + LINE[:9], 1, 1, ":2: not JSON|one whole object a line"),
+    Case("cut.jsonl", LINE + LINE[:9], 1, 1, ":2: not JSON|one whole object per line"),
     Case("cut_inside.jsonl", LINE + LINE[:9] + "\n" + LINE, 2, 1, ":2: not JSON"),
     Case("nan.jsonl", LINE + row(zh=float("nan")) + row(bo=float("-inf")), 1, 2, ":2: 'zh'|nan (float)|drop the row"),
     Case("nan_elsewhere.jsonl", row(score=float("nan")), 1, 0),
@@ -121,7 +121,7 @@ JSON = [
          ":2: nested more than 64 deep"),
     Case("less_deep.jsonl", row(more=json.loads("[" * 63 + "]" * 63)), 1, 0),
     Case("key_twice.jsonl", LINE + '{"zh": "a", "zh": "b", "bo": "c"}\n', 1, 1, ":2: the object has 'zh' twice"),
-    Case("no_objects.jsonl", LINE + '["a", "b"]\n7\nnull\n"zh"\ntrue\n', 1, 5, ":2: a JSON list|one object a line"),
+    Case("no_objects.jsonl", LINE + '["a", "b"]\n7\nnull\n"zh"\ntrue\n', 1, 5, ":2: a JSON list|one object per line"),
     Case("no_text.jsonl", LINE + row(zh=5) + row(zh=None) + row(zh=["一"]) + row(bo={"a": 1}) + row(bo=True), 1, 5,
          ":2: 'zh', the field zh, is not text but 5 (int)|drop the row"),
     Case("blank_text.jsonl", row() + row(zh="") + row(bo=" \u3000\n"), 1, 2, ":2: 'zh'|empty ('')|fill it in"),
@@ -165,7 +165,7 @@ JSON = [
     Case("digits_elsewhere.jsonl", LINE.replace("}", f', "n": {"7" * 1_000_000}}}'), 1, 0),
     Case("array_open.json", '[{"zh": "' + "x" * 9_000_000, 0, FAULT, ":1: not JSON (Unterminated string"),
     Case("array_gbk.json", b"[" + LINE.encode() + b',{"zh": "\xd6"}]', 0, FAULT, ":2: not UTF-8 (byte 0xd6)|iconv"),
-    Case("array_tail.json", f"[{LINE}]\n[{LINE}]", 1, FAULT, ":3: not JSON ('[' behind the array"),
+    Case("array_tail.json", f"[{LINE}]\n[{LINE}]", 1, FAULT, ":3: not JSON ('[' after the array"),
     Case("array_empty.json", " [ ] ", 0, FAULT, "no rows"),
     Case("pretty.json", json.dumps(PAIR, indent=1), 0, FAULT, "a JSON object with the keys zh (text), bo|jq -c"),
     Case("squad_cut.json", questions(question(), question())[:-40], 0, FAULT, ":1: not JSON", SQUAD),

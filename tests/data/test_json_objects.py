@@ -98,7 +98,7 @@ BROKEN = [
     ('{\n"data": [\n{"zh": "一", "bo": "ཀ"}\n]', 0, 0, ":4: not JSON"),
     ('{"data": [{"zh": "一", "bo": "ཀ"}', 0, 0, ":1: not JSON"),
     ('{"data": [{"zh": "一", "bo": "ཀ"}]} x', 0, 1, ""),
-    ('{\n"data": [{"zh": "一", "bo": "ཀ"}]}\n]', 0, 0, ":3: not JSON (']' behind"),
+    ('{\n"data": [{"zh": "一", "bo": "ཀ"}]}\n]', 0, 0, ":3: not JSON (']' after"),
     ('{\n"data": [{"zh": "一", "bo": "ཀ"}],\n"data": []}', 0, 0, ":3: not JSON (the key 'data' twice"),
     ('{\n"data": [{"zh": "一", "bo": "ཀ"}, 7, {"zh": "", "bo": "ཀ"}]}', 1, 2, ""),
     ('{\n"data": [{"zh": "一", "bo": "ཀ"}],}', 0, 0, ":2: not JSON"),

@@ -117,10 +117,10 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("blank.jsonl", b"\n \n", ["no rows"]),
     ("header.csv", b"zh,bo\n", ["no rows"]),
     ("empty.tsv", b"", ["no rows"]),
-    ("cut.jsonl", jsonl(PAIR) + b'{"zh": "a", "bo', [":2: not JSON", "one whole object a line"]),
+    ("cut.jsonl", jsonl(PAIR) + b'{"zh": "a", "bo', [":2: not JSON", "one whole object per line"]),
     ("array.json", b'[\n{"zh": "a"}\n]', [":1: no column 'bo'", "the columns are zh"]),
-    ("list.jsonl", jsonl(["a", "b"]), [":1: a JSON list", "one object a line"]),
-    ("number.jsonl", jsonl(PAIR, 7), [":2: a JSON int", "one object a line"]),
+    ("list.jsonl", jsonl(["a", "b"]), [":1: a JSON list", "one object per line"]),
+    ("number.jsonl", jsonl(PAIR, 7), [":2: a JSON int", "one object per line"]),
     ("missing.jsonl", jsonl({"chinese": "一", "tibetan": "ཀ"}), [
         ":1: no column 'zh'", "chinese, tibetan", "data.init_args.columns: {zh: chinese}"]),
     ("later.jsonl", jsonl(PAIR, {"bo": "ཀ"}), [":2: no column 'zh'", "data.init_args.columns"]),

@@ -59,3 +59,20 @@ def test_no_completions() -> None:
 def test_name_and_signature() -> None:
     assert (Given([]).name, HTTPLengthReward([]).name) == ("given", "httplength")
     assert Given([], weight=0.25).signature == "reward:given|weight:0.25"
+
+
+@pytest.mark.parametrize("attribute", ["file", "author", "hint", "more", "read", "begin", "extra"])
+def test_a_users_reward_may_have_any_attribute(attribute: str) -> None:
+    """Plain words are the user's: a lexicon's ``file`` or ``author`` must not collide with this package's own hooks."""
+
+    class Lexicon(Reward):
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, attribute, "lexicon.txt")
+
+        def score(self, *, completions, **columns):
+            return [float(getattr(self, attribute) == "lexicon.txt") for _ in completions]
+
+    reward = Lexicon()
+    assert reward([Example("1", "p", "r", {})], ["c"]).tolist() == [1.0]
+    assert not reward.extra_columns

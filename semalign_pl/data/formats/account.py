@@ -10,7 +10,7 @@ from semalign_pl.data.formats.record import Item, NoRow, Record, shown
 
 @dataclass
 class Intake:
-    """The count of the lowest layer of a reader, independent of what the layers above make of it.
+    """Count of lines in the lowest layer of a reader, so that the layers above can be checked against it.
 
     Attributes:
         lines: Lines of a text file handed out so far; for other formats rows of a table, ``<tu>`` elements, or
@@ -22,7 +22,7 @@ class Intake:
 
 @dataclass
 class Counts:
-    """What became of a source's lines: ``lines = good + bad + skipped + blank + header + continued``.
+    """Numbers of a source's lines by kind: ``lines = good + bad + skipped + blank + header + continued``.
 
     Attributes:
         lines: Lines read; where a row is not a line of text (Parquet, TMX, JSON arrays), each row counts as one.
@@ -54,11 +54,11 @@ class Counts:
 
 
 Reader = Callable[[set[str], Intake], Iterator[Item]]
-"""Reads the columns that are wanted, or all; each line that it takes is part of one item, in order."""
+"""Function that reads the columns that are wanted, or all; each line is part of one item, in order."""
 
 
 def account(source: str, items: Iterable[Item], intake: Intake, counts: Counts) -> Iterator[Record]:
-    """The rows among a reader's items.
+    """Yield the rows among a reader's items, and check that no line is lost.
 
     Args:
         source: File that is read, for messages.

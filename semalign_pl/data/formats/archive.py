@@ -7,33 +7,42 @@ import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
-from semalign_pl.data.formats.compressed import archived, find_member
+from semalign_pl.data.formats.compressed import find_member, open_archive
 from semalign_pl.data.formats.record import shown, stem_suffix
 
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|changelog|changes|citation|source|about)\b.*", re.I)
-_BESIDE = (".ids", ".xml", ".scores", ".md", ".pdf", ".html", ".sha256", ".md5")  # of OPUS, and of those who publish
+_BESIDE = (
+    ".ids",
+    ".xml",
+    ".scores",
+    ".md",
+    ".pdf",
+    ".html",
+    ".sha256",
+    ".md5",
+)  # beside the texts of OPUS, or documentation
 
 
 def members(path: Path) -> list[str]:
-    """The files in an archive, without those that describe it.
+    """Names of the files in an archive, without those that describe it.
 
     Raises:
         ValueError: It is not a zip archive, or is encrypted.
     """
-    with path.open("rb") as file, archived(path, file) as archive:
+    with path.open("rb") as file, open_archive(path, file) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
     if locked := [info for info in infos if info.flag_bits & 1]:
         raise ValueError(f"{shown(path)}: {shown(locked[0].filename)} is encrypted; unzip it with its password")
-    return [info.filename for info in infos if not _about(info)]
+    return [info.filename for info in infos if not _is_description(info)]
 
 
 def check_member(path: Path, name: str) -> None:
     """Refuse a member that is not there, or cannot be read."""
-    with path.open("rb") as file, archived(path, file) as archive:
+    with path.open("rb") as file, open_archive(path, file) as archive:
         find_member(path, archive, name)
 
 
-def _about(info: zipfile.ZipInfo) -> bool:
+def _is_description(info: zipfile.ZipInfo) -> bool:
     path = PurePosixPath(info.filename)
     return bool(
         _ABOUT.fullmatch(path.name)
@@ -42,12 +51,12 @@ def _about(info: zipfile.ZipInfo) -> bool:
     )
 
 
-def choose(path: Path, names: Collection[str], readable: Collection[str]) -> str | Mapping[str, str]:
-    """The one member with a suffix that is read, or the members of a pair, each by the suffix that is its language.
+def choose_member(path: Path, names: Collection[str], readable: Collection[str]) -> str | Mapping[str, str]:
+    """Choose the one member with a suffix that is read, or the two members of a pair, by language suffix.
 
     Args:
         path: The archive.
-        names: Its members.
+        names: Names of its members.
         readable: Suffixes that are read.
 
     Raises:

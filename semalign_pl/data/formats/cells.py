@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.lines import texts
+from semalign_pl.data.formats.notes import warn_once
 from semalign_pl.data.formats.quoted import Split, quoted_records
-from semalign_pl.data.formats.quoting import Quoting, say, tsv_quoting
-from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted, shown
+from semalign_pl.data.formats.quoting import Quoting, tsv_quoting
+from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, check_header, is_headless, shown
 
 
 def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Cells under a header line; a record is numbered by the line it starts on.
+    """Yield rows of cells under a header line; a row has the number of its first line.
 
     The first column may be without a name, and the header may start with ``# ``. Where all columns that are wanted are
     numbers which the first line does not name, or none is named, there is no header, and columns are called 1, 2, …
@@ -32,7 +32,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
         quoting = "excel" if delimiter == "," else tsv_quoting(path)
     records = quoted_records if quoting == "excel" else _plain_records
     header: list[str] | None = None
-    again: list[str] = []
+    written: list[str] = []  # the header as it is in the file
     for number, cells, lines in records(path, delimiter, intake):
         row: Mapping[str, str] | BadRow | NoRow
         if isinstance(cells, NoRow):
@@ -41,21 +41,21 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             if header is None:
                 raise ValueError(cells.message)
             row = cells
-        elif header is None and all(name.isdecimal() and name not in cells for name in columns):
+        elif header is None and is_headless(cells, columns):
             header = [str(place) for place in range(1, len(cells) + 1)]
             row = dict(zip(header, cells, strict=True))
         elif header is None:
-            header, again, row = _header(path, number, cells), cells, NoRow.HEADER
+            header, written, row = _header(path, number, cells), cells, NoRow.HEADER
         elif len(cells) != len(header):
             fault = f"{len(cells)} cells under a header of {len(header)}; {_remedy(delimiter, quoting)}, or use .jsonl"
             row = bad_row(path, number, fault, b"".join(lines))
-        elif [cells[0].removeprefix("\ufeff"), *cells[1:]] == again:
+        elif [cells[0].removeprefix("\ufeff"), *cells[1:]] == written:
             row = bad_row(path, number, "the header again; drop this line", b"".join(lines))
         else:
             row = dict(zip(header, cells, strict=True))
             if doubtful and len(lines) > 1 and all(line.count(b",") == len(cells) - 1 for line in lines):
                 doubtful = False  # once per file
-                say(
+                warn_once(
                     f"{shown(path)}:{number}: a quote makes {len(lines)} lines one row, though each has a row's cells; "
                     "set quoting: none if quotes are text, or quoting: excel to see this note no more"
                 )
@@ -71,16 +71,12 @@ def _remedy(delimiter: str, quoting: Quoting) -> str:
 
 def _header(path: Path, number: int, cells: list[str]) -> list[str]:
     header = [cells[0].removeprefix("# "), *cells[1:]]
-    where = f"{shown(path)}:{number}: the header"
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
-    if "" in header[1:]:
-        raise ValueError(f"{where} has no name for column {header.index('', 1) + 1}; only the first may have none")
+    check_header(path, number, header)
     return header
 
 
 def _plain_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
-    """A record per line, without quoting."""
+    """Yield one record per line, without quoting."""
     for number, text in texts(path, intake):
         if isinstance(text, BadRow):
             yield Split(number, text, [b""])

@@ -1,4 +1,4 @@
-"""What a field may hold."""
+"""Check of one field's text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def fault_of(value: Any) -> str | None:
-    """What is wrong with a field's value, and what to do; None for a text that is not blank and of characters alone."""
+    """Fault of a field's value with its remedy; None for text that is neither blank nor holds control characters."""
     if not isinstance(value, str):
         return f"not text but {quoted(value)} ({type(value).__name__}); write it as text"
     if len(value) > MAX_TEXT:

@@ -1,4 +1,4 @@
-"""Bytes of a file, decompressed where its name ends so, or of one member of a zip archive."""
+"""Decompressed bytes of a file, or of one member of a zip archive."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _CODECS: dict[str, tuple[str, str, Callable[[IO[bytes]], Any]]] = {
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[io.BufferedReader]:
+def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file to read its bytes, as `_CODECS` decompress them, one codec per suffix.
 
     Args:
@@ -91,22 +91,22 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         disk = stack.enter_context(file.open("rb", buffering=0))
         stream: Any = disk
         if member:
-            archive = stack.enter_context(archived(file, disk))
+            archive = stack.enter_context(open_archive(file, disk))
             info = find_member(file, archive, member)
-            with _faults(file, "zip", "unzip"):
+            with _translate_errors(file, "zip", "unzip"):
                 stream = stack.enter_context(archive.open(info))
             used = lambda: disk.tell() - info.header_offset  # noqa: E731
-            stream = _Bounded(path, "zip", f"unzip {shown(file)}", stream, used)
+            stream = _BoundedStream(path, "zip", f"unzip {shown(file)}", stream, used)
         name = path.name.lower()
         while codec := _CODECS.get(os.path.splitext(name)[1]):
             name = os.path.splitext(name)[0]
             kind, command, decompress = codec
-            stream = _Bounded(path, kind, f"{command} {shown(file)}", decompress(stream), disk.tell)
+            stream = _BoundedStream(path, kind, f"{command} {shown(file)}", decompress(stream), disk.tell)
         yield io.BufferedReader(stream, _BUFFER)
 
 
-class _Bounded(io.RawIOBase):
-    """A decompressed stream. Every read is whole but the last."""
+class _BoundedStream(io.RawIOBase):
+    """A decompressed stream of bounded size; every read but the last fills its buffer."""
 
     def __init__(self, path: Path, kind: str, command: str, stream: Any, used: Callable[[], int]) -> None:
         self.path, self.kind, self.command, self.stream, self.used = path, kind, command, stream, used
@@ -117,7 +117,7 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         view, filled = memoryview(buffer), 0
-        with _faults(self.path, self.kind, self.command):
+        with _translate_errors(self.path, self.kind, self.command):
             while filled < len(view) and (count := self.stream.readinto(view[filled:])):
                 filled += count
         self.total += filled
@@ -130,8 +130,8 @@ class _Bounded(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def _faults(path: Path, kind: str, command: str) -> Iterator[None]:
-    """What a library says of damaged data, in one line."""
+def _translate_errors(path: Path, kind: str, command: str) -> Iterator[None]:
+    """Raise a library's error about damaged data as a ValueError of one line."""
     try:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
@@ -142,15 +142,19 @@ def _faults(path: Path, kind: str, command: str) -> Iterator[None]:
         ) from error
 
 
-def archived(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
-    """A zip archive's directory."""
-    with _faults(path, "zip", f"unzip {shown(path)}"):
+def open_archive(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
+    """Open a zip archive and read its directory."""
+    with _translate_errors(path, "zip", f"unzip {shown(path)}"):
         return zipfile.ZipFile(file)
 
 
 def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
-    """The one member of that name."""
-    # A path may have lost doubled slashes.
+    """Return the one member of that name.
+
+    Raises:
+        ValueError: There is none, or more than one, or it is encrypted.
+    """
+    # `Path` merges doubled slashes, so both names are compared as paths.
     found = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
     if len(found) != 1:
         raise ValueError(f"{shown(path)}: {len(found) or 'no'} members are called {member!r}; name one that is there")
@@ -160,7 +164,7 @@ def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.Zi
 
 
 def split_fragment(source: object) -> tuple[Path, str]:
-    """A file and what is chosen in it: ``a.zip#b.tsv`` is ``a.zip`` and ``b.tsv``, unless a file has that very name."""
+    """Split ``a.zip#b.tsv`` into the file ``a.zip`` and ``b.tsv``, unless a file has that very name."""
     text = str(source)
     if not os.path.lexists(text):
         for place, sign in enumerate(text):

@@ -56,7 +56,7 @@ _BY_SUFFIX = {suffix: entry for suffixes, entry in _COMMANDS.items() for suffix 
 
 
 def conversion(path: Path) -> str | None:
-    """What a file is and the command that converts it, by its suffix; None where no command is known."""
+    """Kind of a file by its suffix and the command that converts it; None where no command is known."""
     name = path.name
     while Path(name.lower()).suffix in COMPRESSIONS:
         name = Path(name).stem

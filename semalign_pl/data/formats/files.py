@@ -1,4 +1,4 @@
-"""The reader of a file, or of what is chosen in it, by its suffix."""
+"""Readers by suffix, for a file or for what is chosen in it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from semalign_pl.data.formats.account import Intake, Reader
-from semalign_pl.data.formats.archive import check_member, choose, members
+from semalign_pl.data.formats.archive import check_member, choose_member, members
 from semalign_pl.data.formats.cells import separated
 from semalign_pl.data.formats.convert import conversion
 from semalign_pl.data.formats.json_document import json_file
 from semalign_pl.data.formats.json_rows import json_lines
-from semalign_pl.data.formats.pairs import braces
+from semalign_pl.data.formats.pairs import split_braces
 from semalign_pl.data.formats.part import Part
 from semalign_pl.data.formats.plain import paired, plain
 from semalign_pl.data.formats.quoting import Quoting
@@ -30,7 +30,19 @@ SUFFIXES = (*_TEXT, *_WHOLE)
 def file_part(
     source: str, path: Path, name: str, split: str, quoting: Quoting | None = None, fragment: str = ""
 ) -> Part:
-    """A file, or what a fragment chooses in it: a sheet, the key of a list, or a member of an archive."""
+    """Return the part that reads a file, or what a fragment chooses in it.
+
+    Args:
+        source: Source as the user named it, for messages.
+        path: The file.
+        name: Prefix of its rows' ids.
+        split: Split that is wanted, for .json files with several.
+        quoting: Quoting of .csv and .tsv files; decided by the file if left out.
+        fragment: Sheet of .xlsx, key of a list in .json, or member of .zip.
+
+    Raises:
+        ValueError: The file cannot be read; names the remedy.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(
             f"{shown(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
@@ -41,7 +53,7 @@ def file_part(
 
 
 def _read(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str, files: tuple[Path, ...]) -> Part:
-    """A file on disk, or text in an archive."""
+    """Return the part that reads a file on disk, or text in an archive."""
     suffix = stem_suffix(path)
     readers: dict[str, Reader] = {
         ".jsonl": lambda _, intake: json_lines(path, intake),
@@ -88,13 +100,13 @@ def _unknown(path: Path, archive: Path | None) -> ValueError:
 
 
 def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str) -> Part:
-    """A member of a zip archive, or two that are aligned line by line."""
+    """Return the part that reads a member of a zip archive, or two that are aligned line by line."""
     member, _, inner = fragment.partition("#")
     if "{" in member:
-        before, columns, after = braces(f"{path}#{member}", member)
+        before, columns, after = split_braces(f"{path}#{member}", member)
         chosen: str | Mapping[str, str] = {column: f"{before}{column}{after}" for column in columns}
     else:
-        chosen = member or choose(path, members(path), _TEXT)
+        chosen = member or choose_member(path, members(path), _TEXT)
     if isinstance(chosen, str):
         inside = Path(f"{path}#{chosen}")
         check_member(path, chosen)
@@ -106,7 +118,7 @@ def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragmen
 
 
 def paired_part(name: str, source: str, paths: dict[str, Path], files: tuple[Path, ...], revision: str) -> Part:
-    """Files that belong together line by line, each a column."""
+    """Return the part that reads files aligned line by line, one column each."""
 
     def read(_: set[str], intake: Intake) -> Iterator[Item]:
         return paired(source, paths, intake)

@@ -1,4 +1,4 @@
-"""What a ``.json`` file holds: an array of objects, an object with such an array, SQuAD's questions, or JSON Lines."""
+"""``.json`` files: an array of objects, an object with such an array, SQuAD's questions, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semalign_pl.data.formats.json_rows import json_lines, object_row
 from semalign_pl.data.formats.json_shape import choose_list, shape_of, spanning_lines
 from semalign_pl.data.formats.json_stream import Window
 from semalign_pl.data.formats.json_value import DECODER
-from semalign_pl.data.formats.lines import head_of, opened
+from semalign_pl.data.formats.lines import head_of, open_bytes
 from semalign_pl.data.formats.record import Item, quoted, shown
 from semalign_pl.data.formats.squad import squad
 
@@ -21,7 +21,7 @@ _SQUAD = re.compile(r'\s*\{[^{]*"data"\s*:\s*(?=\[\s*\{[^{]*"paragraphs"\s*:)')
 
 
 def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """The rows of a file, numbered by place, those of JSON Lines by line.
+    """Yield the rows of a file, numbered by place; rows of JSON Lines by line.
 
     Args:
         path: The file.
@@ -34,7 +34,7 @@ def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intak
     Raises:
         ValueError: It is no such file; says what it is, and the command that converts it.
     """
-    with opened(path) as file:
+    with open_bytes(path) as file:
         window, head = _begin(path, file)
         if (found := _SQUAD.match(head)) and key in ("", "data"):
             window.at = found.end()
@@ -47,13 +47,13 @@ def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intak
             window.end(what="array")
             return
     if not key and (by_line := _is_by_line(head)) is None:
-        with opened(path) as file:
+        with open_bytes(path) as file:
             window, _ = _begin(path, file)
             by_line, key = _survey(path, window, split, columns)
     if not key:
         yield from json_lines(path, intake)
         return
-    with opened(path) as file:
+    with open_bytes(path) as file:
         window, _ = _begin(path, file)
         if window.sign() != "{":
             raise ValueError(f"{shown(path)}: not an object, which alone has keys; leave out #{shown(key)}")
@@ -75,7 +75,7 @@ def _rows(path: Path, elements: Iterator[Any], intake: Intake) -> Iterator[Item]
 
 
 def _is_by_line(head: str) -> bool | None:
-    """Its first object is on a line of its own, with others after it, or the first line is no JSON; None if unclear."""
+    """Tell whether a file has one object per line; None if its beginning does not show it."""
     head = head.lstrip()
     if not head.startswith("{"):
         return True
@@ -94,7 +94,7 @@ def _is_by_line(head: str) -> bool | None:
 
 
 def _survey(path: Path, window: Window, split: str, columns: set[str]) -> tuple[bool, str]:
-    """Whether it has one object per line, and else the key of the list to read."""
+    """Return whether a document has one object per line, and else the key of the list to read."""
     window.sign()
     begun = window.line_number()
     shape = shape_of(window)
@@ -110,8 +110,8 @@ def _survey(path: Path, window: Window, split: str, columns: set[str]) -> tuple[
 
 
 def _list_at(window: Window, key: str) -> Iterator[Any]:
-    """The elements of the list at a key, or of one inside."""
-    found, there = False, []
+    """Yield the elements of the list at a key, which may be a path into inner objects."""
+    found, there = False, []  # the first keys, for the message
     for name in window.members():
         there = [*there, name] if len(there) < 20 else there
         if name == key:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.json_value import DECODER, DEEP, LongNumber, Twice, is_deep, reason
+from semalign_pl.data.formats.json_value import DECODER, DEEP, DuplicateKey, LongNumber, is_deep, reason
 from semalign_pl.data.formats.lines import lines
 from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted
 
 
 def json_lines(path: Path, intake: Intake) -> Iterator[Item]:
-    """One JSON object per line; none for a blank line."""
+    """Yield one row per line, or a blank."""
     for number, line in lines(path, intake):
         if isinstance(line, BadRow):
             yield Item(number, line)
@@ -25,13 +25,13 @@ def _line(path: Path, number: int, line: str) -> Mapping[str, Any] | BadRow:
     try:
         record = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        fault = f"not JSON ({reason(error)}): {quoted(line.strip())}; write one whole object a line"
+        fault = f"not JSON ({reason(error)}): {quoted(line.strip())}; write one whole object per line"
         return bad_row(path, number, fault, line)
     return object_row(path, number, record, line)
 
 
 def object_row(path: Path, number: int, record: Any, raw: str | None = None) -> Mapping[str, Any] | BadRow:
-    """A JSON value as a row, or what is wrong with it."""
+    """Return a JSON value as a row, or as a bad row if it is not an object."""
     if is_deep(record):
         return bad_row(path, number, f"{DEEP}; flatten it, or drop it", raw or "")
     if isinstance(record, dict):
@@ -40,8 +40,8 @@ def object_row(path: Path, number: int, record: Any, raw: str | None = None) -> 
 
 
 def _no_object(record: Any) -> str:
-    if isinstance(record, Twice):
+    if isinstance(record, DuplicateKey):
         return f"the object has {quoted(record.key)} twice; leave one out"
     kind = "number" if isinstance(record, LongNumber) else type(record).__name__
-    wanted = 'write one object a line, such as {"zh": "…", "bo": "…"}'
+    wanted = 'write one object per line, such as {"zh": "…", "bo": "…"}'
     return f"a JSON {kind} where an object is wanted; {wanted}"

@@ -1,4 +1,4 @@
-"""What a JSON object is made of, which list in it is read, and the command that converts what is none."""
+"""The shape of a JSON object, the list in it that is read, and the command that converts one without a list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.json_stream import Window
-from semalign_pl.data.formats.json_value import Twice
+from semalign_pl.data.formats.json_value import DuplicateKey
 from semalign_pl.data.formats.record import quoted, shown
 
 _DEPTH = 3  # of objects that are walked through; what is deeper is parsed whole
@@ -20,7 +20,7 @@ Shape = str | dict[str, "Shape"]
 
 
 def shape_of(window: Window, depth: int = 0) -> Shape:
-    """Read over the value that starts here, whatever its size."""
+    """Read the value that starts here, whatever its size, and return its shape."""
     sign = window.sign()
     if sign == "[":
         kind = _EMPTY
@@ -40,12 +40,12 @@ def shape_of(window: Window, depth: int = 0) -> Shape:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "object", Twice: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
+    names = {dict: "object", DuplicateKey: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
     return names.get(type(value), "number")
 
 
 def choose_list(path: Path, shape: Mapping[str, Shape], split: str) -> str:
-    """The key whose list of objects is read: named like the split, or the only one.
+    """Choose the key whose list of objects is read: the one named like the split, or the only one.
 
     Raises:
         ValueError: There is none, or several; names the keys, and how to choose or convert.
@@ -55,11 +55,11 @@ def choose_list(path: Path, shape: Mapping[str, Shape], split: str) -> str:
         return split
     if len(lists) == 1:
         return lists[0]
-    told = ", ".join(f"{key} ({_told(inner)})" for key, inner in list(shape.items())[:20])
+    told = ", ".join(f"{key} ({_describe(inner)})" for key, inner in list(shape.items())[:20])
     raise ValueError(f"{shown(path)}: a JSON object with the keys {shown(told, 600)}; {_remedy(path, shape, lists)}")
 
 
-def _told(shape: Shape) -> str:
+def _describe(shape: Shape) -> str:
     return shape if isinstance(shape, str) else f"object with {', '.join(list(shape)[:5])}"
 
 
@@ -80,7 +80,7 @@ def _remedy(path: Path, shape: Mapping[str, Shape], lists: list[str]) -> str:
 
 
 def spanning_lines(path: Path) -> ValueError:
-    """The fault of objects, one after the other, that are not on a line each."""
+    """Return the error for a file of JSON objects that span several lines each."""
     return ValueError(f"{shown(path)}: JSON objects over several lines each; write one per line: {_by_jq(path)}")
 
 

@@ -1,4 +1,4 @@
-"""JSON text as Python values, a part of the file at a time."""
+"""Incremental reading of one JSON document, so that a list of any length takes little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class Window:
-    """A part of a JSON document that moves on."""
+    """A window of text that moves through a JSON document.
+
+    Attributes:
+        text: Text that is held.
+        at: Position in it of the next character.
+        line: Line of the file on which it starts.
+    """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path, self.file = path, file
@@ -24,12 +30,17 @@ class Window:
         self.text, self.at, self.line = "", 0, 1
 
     def fault(self, why: str, line: int | None = None) -> ValueError:
-        """The error of text that is not JSON, at the next character or in a line."""
+        """Return the error for text that is not JSON, at the next character or in a line."""
         line = line or self.line + self.text.count("\n", 0, self.at)
-        return ValueError(f"{shown(self.path)}:{line}: not JSON ({why}); mend it, or write one object a line as .jsonl")
+        return ValueError(
+            f"{shown(self.path)}:{line}: not JSON ({why}); mend it, or write one object per line as .jsonl"
+        )
 
     def grow(self) -> bool:
-        """Reads on, the more the more is held; false at the end of the file."""
+        """Read on; false at the end of the file.
+
+        The chunk grows with the text that is held: a value that is parsed again for each chunk takes linear time.
+        """
         chunk = self.file.read(max(1 << 16, len(self.text) - self.at))
         self.line += self.text.count("\n", 0, self.at)
         self.text, self.at = self.text[self.at :], 0
@@ -44,21 +55,21 @@ class Window:
         return bool(chunk)
 
     def sign(self) -> str:
-        """The next character that is not blank, or none at the end of the file."""
+        """Skip blanks and return the next character, or an empty string at the end of the file."""
         while True:
             self.at = _BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text) or not self.grow():
                 return self.text[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """The value that starts here."""
+        """Read the value that starts here."""
         while True:
             self.sign()
             try:
                 value, end = DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 line = self.line + error.lineno - 1
-                # It may be whole with what follows.
+                # The value may only be cut off at the end of the window.
                 if len(self.text) - self.at > MAX_LINE or not self.grow():
                     raise self.fault(error.msg, line) from error
             except (ValueError, RecursionError) as error:
@@ -69,7 +80,7 @@ class Window:
                     return value
 
     def elements(self) -> Iterator[Any]:
-        """The elements of the array that starts here."""
+        """Yield the elements of the array that starts here."""
         self.at += 1
         sign = self.sign()
         while sign != "]":
@@ -82,7 +93,7 @@ class Window:
         self.at += 1
 
     def members(self) -> Iterator[str]:
-        """The keys of the object that starts here; each one's value is to be read before the next."""
+        """Yield the keys of the object that starts here; read the value of each before the next key."""
         self.at += 1
         sign = self.sign()
         while sign != "}":
@@ -101,10 +112,10 @@ class Window:
         self.at += 1
 
     def end(self, then: Collection[str] = ("",), what: str = "value") -> None:
-        """Check what comes after a value: nothing, or one of some signs."""
+        """Check that the end of the file, or one of the signs in ``then``, follows."""
         sign = self.sign()
         if sign not in then:
-            raise self.fault(f"{quoted(sign)} behind the {what}")
+            raise self.fault(f"{quoted(sign)} after the {what}")
 
     def line_number(self) -> int:
         """The line of the next character."""

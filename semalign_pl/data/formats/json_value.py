@@ -1,4 +1,4 @@
-"""JSON values of bounded depth and numbers; what Python's reader would change or choke on is told apart."""
+"""JSON values of bounded depth and length of numbers; duplicate keys and long numbers are marked, not changed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
-class Twice:
+class DuplicateKey:
     """In place of an object that gives a key twice, of which Python would keep the last."""
 
     key: str
 
+    def __repr__(self) -> str:
+        return f"an object with the key {self.key!r} twice"
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Twice:
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | DuplicateKey:
     record = dict(pairs)
-    return record if len(record) == len(pairs) else Twice(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return record if len(record) == len(pairs) else DuplicateKey(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,15 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number)
 
 
 def reason(error: ValueError | RecursionError) -> str:
-    """What is wrong with JSON text."""
+    """Reason of a JSON error, in words."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at column {error.colno}"
     return DEEP if isinstance(error, RecursionError) else one_line(error)
 
 
 def is_deep(value: Any) -> bool:
-    """Whether a value is nested more than `MAX_DEPTH` deep, level by level, without recursion."""
-    level = [value]
+    """Tell whether a value is nested more than `MAX_DEPTH` deep."""
+    level = [value]  # one level at a time, because recursion would end at Python's limit
     for _ in range(MAX_DEPTH):
         inner = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
         level = [v for values in inner for v in values if isinstance(v, dict | list)]

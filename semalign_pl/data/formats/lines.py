@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.compressed import opened
+from semalign_pl.data.formats.compressed import open_bytes
 from semalign_pl.data.formats.record import MAX_LINE, BadRow, bad_row, quoted, shown
 
 _HEAD = 1 << 16
@@ -35,7 +35,7 @@ _MARKS = {  # longest first
 
 
 def head_of(path: Path, file: io.BufferedReader) -> bytes:
-    """The first bytes of UTF-8 text; the file then stands behind its byte-order mark.
+    """Return the first bytes of UTF-8 text, and move the file past its byte-order mark.
 
     Raises:
         ValueError: It is no UTF-8 text with line feeds.
@@ -56,7 +56,7 @@ def head_of(path: Path, file: io.BufferedReader) -> bytes:
 
 
 def _wide(head: bytes) -> str | None:
-    """The encoding of text in two or four bytes a character: by its mark, else by NULs where letters are."""
+    """Guess the encoding of text of two or four bytes per character: by its mark, else by its NULs."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
@@ -78,8 +78,8 @@ def _wide(head: bytes) -> str | None:
 
 
 def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]]:
-    """Numbered lines with their ends; a byte-order mark is dropped, a line over ``MAX_LINE`` passed over as bad."""
-    with opened(path) as file:
+    """Yield numbered lines with their ends; a byte-order mark is dropped, a line over ``MAX_LINE`` is bad."""
+    with open_bytes(path) as file:
         head_of(path, file)
         number = 0
         while line := file.readline(MAX_LINE):
@@ -95,7 +95,7 @@ def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]
 
 
 def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
-    """Numbered lines as text, as `raw_lines`."""
+    """Yield numbered lines of `raw_lines` as text."""
     for number, line in raw_lines(path, intake):
         if isinstance(line, bytes):
             try:
@@ -107,7 +107,7 @@ def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
 
 
 def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
-    """Numbered lines as text without their ends; a CR inside one makes it bad."""
+    """Yield numbered lines as text without their ends; a CR inside one makes it bad."""
     for number, line in lines(path, intake):
         if isinstance(line, str):
             line = line.removesuffix("\n").removesuffix("\r")
@@ -118,6 +118,6 @@ def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
 
 
 def not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> BadRow:
-    """The fault of a line that cannot be decoded."""
+    """Return the bad row of a line that cannot be decoded."""
     fault = f"not UTF-8 (byte 0x{line[error.start]:02x}); convert the file: iconv -f <its encoding> -t UTF-8"
     return bad_row(path, number, fault, line)

@@ -1,4 +1,4 @@
-"""What a source names: a file or a part of it, files of a pattern, pairs of files, a folder, or a hub dataset."""
+"""From the name of a source to its parts: files, pairs of files, folders and hub datasets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import get_args
 
 from semalign_pl.data.formats.compressed import split_fragment
 from semalign_pl.data.formats.files import SUFFIXES, file_part, paired_part
-from semalign_pl.data.formats.pairs import braces, matching
+from semalign_pl.data.formats.pairs import match_pairs, split_braces
 from semalign_pl.data.formats.part import Part
 from semalign_pl.data.formats.quoting import Quoting
 from semalign_pl.data.formats.record import shown, stem_suffix
-from semalign_pl.data.formats.saved import saved, saved_split
+from semalign_pl.data.formats.saved import saved_folder, saved_split
 from semalign_pl.data.formats.tables import folder, hub, hub_revision
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
 
 
 def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]:
-    """What ``source`` names, in order.
+    """Return the parts that ``source`` names, in order.
 
     Args:
         source: See `sources.stream`.
@@ -77,10 +77,10 @@ def _check_quoting(source: str, path: Path, quoting: str) -> None:
 
 
 def _pairs(source: str, path: Path) -> list[Part]:
-    """Files such as ``train.{zh,bo}``, which a shell would take for ``train.zh train.bo``, or a pattern of such."""
-    before, columns, after = braces(source, str(path))
+    """Return a part for each pair of files that braces name, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``."""
+    before, columns, after = split_braces(source, str(path))
     if glob.has_magic(before + after):
-        pairs = matching(source, before, columns, after)
+        pairs = match_pairs(source, before, columns, after)
         root = Path(*itertools.takewhile(lambda step: not glob.has_magic(step) and "{" not in step, path.parts))
     else:
         pairs = {str(path): {column: Path(f"{before}{column}{after}") for column in columns}}
@@ -108,11 +108,11 @@ def _check_text(source: str, path: Path) -> None:
     if not path.exists():
         raise _missing(str(path), path)
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError(f"{shown(path)}: not a file; give one text a line")
+        raise ValueError(f"{shown(path)}: not a file; give one text per line")
 
 
 def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
-    """The folder, configuration and split of ``folder:config@split``."""
+    """Split ``folder:config@split`` into folder, configuration and split; None if there is no such folder."""
     name, _, split = text.rpartition("@")
     for folder_and_config, its_split in ((text, None), (name, split)):
         inside, _, config = folder_and_config.rpartition(":")
@@ -123,12 +123,12 @@ def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
 
 
 def _folder(source: str, path: Path, config: str | None, split: str, named: str | None) -> Part:
-    """A folder laid out like a hub dataset, or written by ``save_to_disk``."""
+    """Return the part that reads a folder laid out like a hub dataset, or written by ``save_to_disk``."""
     inside = saved_split(path, config, split, named)
     root = inside or path
     files = tuple(sorted(file for file in root.rglob("*") if file.is_file()))
     names = "\n".join([config or "", split, *(str(file.relative_to(path)) for file in files)])
-    reader = partial(saved, inside) if inside else partial(folder, path, config, split)
+    reader = partial(saved_folder, inside) if inside else partial(folder, path, config, split)
     return Part(Path(source).name, source, reader, files=files, revision=lambda: names)
 
 

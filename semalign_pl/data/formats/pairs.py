@@ -10,8 +10,8 @@ from pathlib import Path
 from semalign_pl.data.formats.record import shown
 
 
-def braces(source: str, template: str) -> tuple[str, list[str], str]:
-    """What comes before the braces, the columns in them, and what comes after.
+def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
+    """Split a name into the text before the braces, the columns in them, and the text after.
 
     Raises:
         ValueError: There is not one pair of braces with different columns.
@@ -23,13 +23,13 @@ def braces(source: str, template: str) -> tuple[str, list[str], str]:
     return found[1], items, found[3]
 
 
-def matching(source: str, before: str, columns: list[str], after: str) -> dict[str, dict[str, Path]]:
-    """The files of each pair that a pattern matches, by the pair's name, in its order.
+def match_pairs(source: str, before: str, columns: list[str], after: str) -> dict[str, dict[str, Path]]:
+    """Find the files of each pair that a pattern matches, by the pair's name, in order of names.
 
     Args:
-        source: As the user named it.
+        source: Source as the user named it.
         before: Pattern before the column.
-        columns: Columns.
+        columns: Names in the braces.
         after: Pattern after the column.
 
     Raises:
@@ -58,7 +58,7 @@ def matching(source: str, before: str, columns: list[str], after: str) -> dict[s
 
 
 def _regex(pattern: str) -> str:
-    """A pattern of `glob` as a regular expression."""
+    """Translate a pattern of `glob` to a regular expression; `fnmatch.translate` would let ``*`` match ``/``."""
     wild = {"*": "[^/]*", "?": "[^/]"}
     tokens = re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.S)  # [abc] and [!abc] are one each
     one_of = (re.sub(r"^\[!", "[^", token.replace("\\", r"\\")) for token in tokens)

@@ -1,4 +1,4 @@
-"""What is read in one go: a file, a pair of files, a split of a dataset."""
+"""One unit of reading: a file, a pair of files, or a split of a dataset."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from semalign_pl.data.formats.record import Record
 
 @dataclass(frozen=True)
 class Part:
-    """What is read in one go.
+    """One unit of reading.
 
     Attributes:
-        name: Of its rows' ids.
-        source: In messages.
-        reader: Reads the columns that are wanted; all where none is, or one that it does not have.
-        header: Its first line names the columns.
-        plain: Its one column has whatever name is wanted.
-        sparse: A row may lack a column that others have.
-        files: Whose content is read.
-        revision: What else decides on the content.
+        name: Prefix of its rows' ids.
+        source: Name in messages.
+        reader: Function that reads the columns that are wanted; all if none is, or one is missing.
+        header: True if its first line names the columns.
+        plain: True if its one column has whatever name is wanted.
+        sparse: True if a row may lack a column that others have.
+        files: Files whose content is read.
+        revision: Function that returns whatever else decides the content, for the cache key.
     """
 
     name: str

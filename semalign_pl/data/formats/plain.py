@@ -1,4 +1,4 @@
-"""Plain text: one text a line, in one file, or in several whose lines belong together."""
+"""Plain text: one text per line, in one file, or in several whose lines belong together."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from semalign_pl.data.formats.record import BadRow, Item, NoRow, shown
 
 
 def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """One text a line, as the one column that is wanted; none for a blank line.
+    """Yield one text per line, as the one column that is wanted; none for a blank line.
 
     Raises:
         ValueError: If several columns are wanted.
     """
     if len(columns) > 1:
         raise ValueError(
-            f"{shown(path)}: a .txt file holds one text a line, and {len(columns)} columns are wanted "
+            f"{shown(path)}: a .txt file holds one text per line, and {len(columns)} columns are wanted "
             f"({', '.join(sorted(columns))}); give pairs as .jsonl, .csv, .tsv or two files in braces, such as "
             "train.{zh,bo}, or train on source text alone with data.init_args.task.init_args.source_only: true"
         )
@@ -32,7 +32,7 @@ def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
 
 
 def paired(source: str, paths: Mapping[str, Path], intake: Intake) -> Iterator[Item]:
-    """The texts on the same line of each column's file; none where the line is blank in all.
+    """Yield the texts on the same line of each column's file; a blank where the line is blank in all.
 
     Raises:
         ValueError: At the end, if the files differ in their number of lines.

@@ -17,8 +17,8 @@ class Split(NamedTuple):
     """A record split into cells.
 
     Attributes:
-        number: Line that it starts on.
-        cells: Its cells, why it has none, or what it is instead of a record.
+        number: First line of the record.
+        cells: Its cells, a bad row, or the kind of a line that is not a row.
         lines: Its lines as they are in the file.
     """
 
@@ -28,8 +28,11 @@ class Split(NamedTuple):
 
 
 def quoted_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
-    """The records of a file; after a quote that is never closed, reading goes on with the next line."""
-    csv.field_size_limit(MAX_TEXT)  # of the whole process; csv has no other
+    """Yield the records of a file.
+
+    A line whose quote is never closed is bad, and reading goes on with the line after it.
+    """
+    csv.field_size_limit(MAX_TEXT)  # the csv module has one limit per process
     source = _Lines(path, intake)
     while True:
         # `strict` reports a quote that is never closed.
@@ -64,7 +67,7 @@ class _Unreadable(Exception):
 
 
 class _Lines:
-    """Lines for `csv.reader`; those of the record being read are kept, so that one can go back to its second."""
+    """Lines for `csv.reader`; keeps those of the current record, to read them again after a fault in the first."""
 
     def __init__(self, path: Path, intake: Intake) -> None:
         self.lines = raw_lines(path, intake)
@@ -72,13 +75,13 @@ class _Lines:
         self.clear()
 
     def clear(self) -> None:
-        """Starts a record."""
+        """Start a record."""
         self.taken: list[tuple[int, bytes]] = []
         self.size = 0
         self.undecoded: tuple[bytes, UnicodeDecodeError] | None = None
 
     def only_first(self) -> tuple[int, bytes]:
-        """The record's first line; the others will be read again."""
+        """Give up the record: return its first line, and read the others again."""
         first, *rest = self.taken
         self.again.extendleft(reversed(rest))
         self.clear()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import re
 from pathlib import Path
 from typing import Literal
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.lines import head_of, opened
+from semalign_pl.data.formats.lines import head_of, open_bytes
+from semalign_pl.data.formats.notes import warn_once
 from semalign_pl.data.formats.quoted import Split, quoted_records
 from semalign_pl.data.formats.record import BadRow, NoRow, shown
 
 Quoting = Literal["none", "excel"]
 
-log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _NUMBER = re.compile(r"[-+]?[\d.,]*([eE][-+]?\d+)?")
 
@@ -43,7 +41,7 @@ def tsv_quoting(path: Path) -> Quoting:
         found.add(record)
     where = shown(path)
     if found.signs and found.broken:
-        say(
+        warn_once(
             f"{where}: some cells are quoted as Excel does it, but line {found.broken} is not, so that no cell is read "
             "as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
         )
@@ -51,12 +49,14 @@ def tsv_quoting(path: Path) -> Quoting:
     some = found.signs or (found.commas and not found.loose)
     if found.broken or not (every or (some and found.signs >= found.doubts)):
         return "none"
-    say(f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them")
+    warn_once(
+        f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them"
+    )
     return "excel"
 
 
 class _Evidence:
-    """What the records of a file say about its quoting.
+    """Evidence in the records of a file about its quoting.
 
     Attributes:
         width: Number of cells of the first record.
@@ -108,12 +108,6 @@ class _Evidence:
 
 
 def _has_quotes(path: Path) -> bool:
-    with opened(path) as file:
+    with open_bytes(path) as file:
         head_of(path, file)
         return any(b'"' in chunk for chunk in iter(lambda: file.read(_CHUNK), b""))
-
-
-@functools.cache
-def say(message: str) -> None:
-    """Log a message once per process: a corpus is read several times."""
-    log.warning(message)

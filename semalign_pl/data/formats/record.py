@@ -1,8 +1,9 @@
-"""What a reader yields: a record, or a row that is none and why."""
+"""Rows as readers yield them, good and bad, and helpers for their messages and columns."""
 
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_TEXT = 1_000_000
-"""Characters a field may hold; more is a line break that got lost."""
+"""Characters that a field may hold; more is a line break that got lost."""
 MAX_LINE = 8 * MAX_TEXT
-"""Bytes a line may hold."""
+"""Bytes that a line may hold."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class BadRow:
     """A row that cannot be read.
 
     Attributes:
-        number: Of the row, as a record's.
-        message: One line: where it is, what is wrong, what to do.
+        number: Number of the row, as in `Record`.
+        message: One line with place, fault and remedy.
         raw: The beginning of the row.
     """
 
@@ -42,11 +43,11 @@ class NoRow(Enum):
 
 
 class Item(NamedTuple):
-    """What a reader makes of one line, or of several that belong together.
+    """Result of reading one line, or several lines of one row.
 
     Attributes:
-        number: Number of the first line, as a record's.
-        row: Column to value, what is wrong with the row, or what the line is instead of a row.
+        number: Number of the first line, as in `Record`.
+        row: Column to value, a bad row, or the kind of a line that is not a row.
         span: Number of lines.
     """
 
@@ -56,7 +57,7 @@ class Item(NamedTuple):
 
 
 def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow:
-    """A row with a fault, which says what to do, too."""
+    """Return a bad row; the fault ends with its remedy."""
     text = raw[:800].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw[:200]
     return BadRow(
         number,
@@ -66,7 +67,7 @@ def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow
 
 
 def shown(text: object, limit: int | None = None) -> str:
-    """Text as it can stand in a message: on one line, what cannot be printed escaped, cut to ``limit``."""
+    """Return text for a message: on one line, escaped where it cannot be printed, cut to ``limit`` characters."""
     text = str(text)
     if limit is not None and len(text) > limit:
         text = f"{text[:limit]}…"
@@ -93,7 +94,7 @@ def top_column(columns: Container[str], column: str) -> str | None:
     part ``b`` of the column ``a``.
 
     Args:
-        columns: Those of the file, or a record that has them.
+        columns: Columns of the file, or a record that has them.
         column: Name or path, such as ``translation.bo``.
     """
     while column not in columns:
@@ -112,6 +113,34 @@ def wanted_columns(names: Sequence[str], columns: Iterable[str]) -> list[str]:
     """
     tops = {top_column(names, column) for column in columns}
     return [name for name in names if not tops or None in tops or name in tops]
+
+
+def is_headless(cells: Sequence[Any], columns: Iterable[str]) -> bool:
+    """Tell whether a table's first row is data: all columns that are wanted are numbers that it does not hold.
+
+    Args:
+        cells: The first row.
+        columns: Columns that are wanted.
+    """
+    return all(name.isdecimal() and name not in cells for name in columns)
+
+
+def check_header(source: object, number: int, names: Sequence[str]) -> None:
+    """Refuse a header with a name twice or without a name; only the first column may have none.
+
+    Args:
+        source: File, for the message.
+        number: Line or row of the header.
+        names: Names of the columns.
+
+    Raises:
+        ValueError: Names the place, the column and the remedy.
+    """
+    where = f"{shown(source)}:{number}: the header"
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
+    if "" in names[1:]:
+        raise ValueError(f"{where} has no name for column {names.index('', 1) + 1}; only the first may have none")
 
 
 def stem_suffix(path: Path) -> str:

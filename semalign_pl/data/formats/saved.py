@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.record import Item, one_line, shown
 from semalign_pl.data.formats.tables import dataset_rows
+from semalign_pl.documents import read_json
+
+_REMEDY = "call save_to_disk again"
 
 
 def saved_split(path: Path, config: str | None, split: str, named: str | None) -> Path | None:
-    """The folder of a split that ``save_to_disk`` wrote, or None if it did not write the folder.
+    """Return the folder of a split that ``save_to_disk`` wrote, or None for any other folder.
 
     Args:
         path: The folder.
@@ -30,9 +31,9 @@ def saved_split(path: Path, config: str | None, split: str, named: str | None) -
     if config is not None:
         raise ValueError(f"{shown(path)}: a folder of save_to_disk has no configurations; leave out :{shown(config)}")
     if several.is_file():
-        there, inside = _json(several).get("splits"), path / split
+        there, inside = _record(several).get("splits"), path / split
     else:
-        there, inside = [_json(one).get("_split")], path
+        there, inside = [_record(one).get("_split")], path
     if not isinstance(there, list) or (split not in there and (several.is_file() or named is not None)):
         splits = ", ".join(map(str, there if isinstance(there, list) else []))
         raise ValueError(
@@ -41,23 +42,18 @@ def saved_split(path: Path, config: str | None, split: str, named: str | None) -
     return inside
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{shown(path)}: not JSON ({one_line(error)}); call save_to_disk again") from error
+def _record(path: Path) -> dict[str, object]:
+    value = read_json(path, _REMEDY, shown(path))
     return value if isinstance(value, dict) else {}
 
 
-def saved(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """A dataset that ``save_to_disk`` wrote; its format, such as torch, is not applied."""
+def saved_folder(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
+    """Yield the rows of a dataset that ``save_to_disk`` wrote; its format, such as torch, is not applied."""
     import datasets
 
     try:
         table = datasets.load_from_disk(str(path))
     except Exception as error:
-        raise ValueError(f"{shown(path)}: cannot be loaded ({one_line(error)}); call save_to_disk again") from error
+        raise ValueError(f"{shown(path)}: cannot be loaded ({one_line(error)}); {_REMEDY}") from error
     assert isinstance(table, datasets.Dataset)
-    return dataset_rows(
-        path, table.with_format(None), columns, intake, "call save_to_disk again", {"split": table.split}
-    )
+    return dataset_rows(path, table.with_format(None), columns, intake, _REMEDY, {"split": table.split})

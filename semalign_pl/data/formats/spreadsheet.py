@@ -1,4 +1,4 @@
-"""Sheets of .xlsx files by way of openpyxl, and the bounds that it does not have itself."""
+"""Sheets of .xlsx files, read by openpyxl within bounds of memory that it does not have itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.quoting import say
-from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, one_line, quoted, shown
+from semalign_pl.data.formats.notes import warn_once
+from semalign_pl.data.formats.record import (
+    BadRow,
+    Item,
+    NoRow,
+    bad_row,
+    check_header,
+    is_headless,
+    one_line,
+    quoted,
+    shown,
+)
 
 _FREE, _RATIO = 10_000_000, 100  # of a part of the file, as in Apache POI; openpyxl holds all strings in memory
 _ROWS, _COLUMNS = 1_048_576, 1_000  # Excel's own limit of rows; its 16,384 columns are no corpus
@@ -39,7 +49,7 @@ class MergedCell(Formula):
 
 
 def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """The rows of a sheet under its header, numbered as in the sheet, hidden rows and columns too.
+    """Yield the rows of a sheet under its header, numbered as in the sheet, hidden rows and columns too.
 
     Text stays text. Numbers, dates, truth values, formulas, errors and cells merged with one above or before them come
     as what they are, so that a column that is wanted refuses them: 2020-01-01, 1.10 and 007 are shown by a format that
@@ -121,7 +131,7 @@ def _sheet(path: Path, book: Any, name: str) -> Any:
         raise ValueError(f"{shown(path)}: no sheet {name!r}; its sheets are {there}")
     if not name and len(named) > 1:
         others = shown(", ".join(sheet.title for sheet in named[1:]), 200)
-        say(
+        warn_once(
             f"{shown(path)}: the sheet {named[0].title!r} is read, and not {others}; name a sheet, as in "
             f"{shown(path)}#{shown(named[1].title)}"
         )
@@ -129,7 +139,7 @@ def _sheet(path: Path, book: Any, name: str) -> Any:
 
 
 def _survey(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, list[tuple[int, int, int, int]]]:
-    """The number of a sheet's last row, and its merged cells: first column and row, last column and row."""
+    """Return the number of a sheet's last row, and its merged cells: first column and row, last column and row."""
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
     from openpyxl.utils import range_boundaries
 
@@ -145,14 +155,14 @@ def _survey(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, list[
                     raise ValueError(f"{shown(path)}: row {number:,} follows row {last:,}; save it again")
                 last = number
             node.clear()
-            while node.getprevious() is not None:
+            while node.getprevious() is not None:  # frees the rows that were read
                 del node.getparent()[0]
     return last, sorted(merged, key=lambda range_: range_[1])
 
 
 def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Iterator[Item]:
     header: list[str] | None = None
-    begun: list[Any] = []
+    begun: list[Any] = []  # merged cells that this row is part of
     for number, row in enumerate(rows, 1):
         while merged and merged[0][1] <= number:
             begun.append(merged.pop(0))
@@ -164,7 +174,7 @@ def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Itera
             cells.pop()
         if not any(not isinstance(cell, str) or cell.strip() for cell in cells if cell is not None):
             yield Item(number, NoRow.BLANK)
-        elif header is None and all(name.isdecimal() and name not in cells for name in columns):
+        elif header is None and is_headless(cells, columns):
             header = [str(place) for place in range(1, len(cells) + 1)]
             yield Item(number, _record(path, number, cells, header, begun))
         elif header is None:
@@ -175,7 +185,7 @@ def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Itera
 
 
 def _value(cell: Any) -> Any:
-    """The value that a cell holds."""
+    """Return the value of a cell, marked if it is a formula or an error."""
     value, kind = cell.value, getattr(cell, "data_type", "n")
     if kind == "f":
         return Formula(str(getattr(value, "text", None) or value))
@@ -185,16 +195,13 @@ def _value(cell: Any) -> Any:
 
 
 def _header(path: Path, number: int, cells: list[Any]) -> list[str]:
-    where = f"{shown(path)}:{number}: the header"
     names = ["" if cell is None else cell for cell in cells]
     if other := [name for name in names if not isinstance(name, str)]:
         raise ValueError(
-            f"{where} holds {quoted(other[0])} ({type(other[0]).__name__}); write names of columns as text"
+            f"{shown(path)}:{number}: the header holds {quoted(other[0])} ({type(other[0]).__name__}); write names of "
+            "columns as text"
         )
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
-    if "" in names[1:]:
-        raise ValueError(f"{where} has no name for column {names.index('', 1) + 1}; only the first may have none")
+    check_header(path, number, names)
     return names
 
 
@@ -208,6 +215,6 @@ def _record(path: Path, number: int, cells: list[Any], header: list[str], merged
 
 
 def _merged(column: int, merged: list[Any]) -> MergedCell | str:
-    """An empty cell, or a part of a larger one."""
+    """Return the value of an empty cell, marked if it is part of a merged one."""
     inside = any(first <= column <= last for first, _, last, _ in merged)
     return MergedCell("part of a merged cell") if inside else ""

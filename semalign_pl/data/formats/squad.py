@@ -13,16 +13,16 @@ from semalign_pl.data.formats.record import Item, bad_row
 
 
 def squad(path: Path, window: Window, intake: Intake) -> Iterator[Item]:
-    """One row per question of the articles in the array that starts here."""
+    """Yield one row per question of the articles in the array that starts here."""
     found = (question for article in window.elements() for question in _questions(article, intake))
     for number, question in enumerate(found, 1):
-        bad = "not as SQuAD has it; mend it or drop it"
-        yield Item(number, object_row(path, number, question) if question else bad_row(path, number, bad, ""))
+        fault = "no paragraph with questions in SQuAD's form (paragraphs, qas, question); mend it or drop it"
+        yield Item(number, object_row(path, number, question) if question else bad_row(path, number, fault, ""))
     window.end((",", "}"), "array")
 
 
 def _questions(article: Any, intake: Intake) -> Iterator[dict[str, Any] | None]:
-    """One row a question; None for an article, paragraph or question that is not one."""
+    """Yield one row per question; None for an article, paragraph or question of another form."""
     for paragraph in _list(article, "paragraphs"):
         questions = _list(paragraph, "qas")
         intake.lines += len(questions)

@@ -43,7 +43,7 @@ def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
             intake.lines = file.metadata.num_rows
             names = file.schema_arrow.names
             _check_chunks(path, file.metadata)
-            for batch in _bounded(path, file.iter_batches(BATCH, columns=wanted_columns(names, columns))):
+            for batch in _bound_batches(path, file.iter_batches(BATCH, columns=wanted_columns(names, columns))):
                 for row in _decoded(batch):
                     number += 1
                     yield Item(number, row if isinstance(row, dict) else bad_row(path, number, row, ""))
@@ -79,8 +79,8 @@ def _check_chunks(path: Path, metadata: Any) -> None:
             raise _Bomb(path, expanded, MAX_DICTIONARY, f"column {shown(chunk.path_in_schema, 60)}", size)
 
 
-def _bounded(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
-    """Batches, as long as they are in proportion to the file: one value may be referred to a million times."""
+def _bound_batches(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches while their size is in proportion to the file: one value may be repeated a million times."""
     size, expanded = path.stat().st_size, 0
     for batch in batches:
         expanded += batch.nbytes + batch.num_rows
@@ -90,7 +90,7 @@ def _bounded(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _decoded(batch: Any) -> list[dict[str, Any] | str]:
-    """A batch's rows, or what is wrong with them."""
+    """Return a batch's rows, each as a record or as its fault."""
     if batch.num_rows == 1 and batch.nbytes > MAX_ROW:
         return [f"a row of {batch.nbytes:,} bytes, more than {MAX_ROW:,}; split it, or drop it"]
     try:
@@ -120,7 +120,7 @@ _HUB_REMEDY = (
 
 
 def hub_revision(source: str, name: str, config: str | None, split: str) -> str:
-    """What tells one revision of a hub dataset's split from another."""
+    """Fingerprint of a hub dataset's split, which changes with its revision."""
     return _load(source, name, _HUB_REMEDY, {"name": config, "split": split})._fingerprint
 
 
@@ -133,7 +133,19 @@ def _rows(
 def dataset_rows(
     source: Path | str, table: Any, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
 ) -> Iterator[Item]:
-    """The rows of what `datasets` has loaded."""
+    """Yield the rows of a dataset that `datasets` has loaded.
+
+    Args:
+        source: Name in messages.
+        table: The dataset.
+        columns: Columns that are wanted; none for all.
+        intake: Count of the rows.
+        remedy: End of the message if it cannot be read.
+        options: Options that it was loaded with.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     if table.column_names:
         table = table.select_columns(wanted_columns(table.column_names, columns))
     try:

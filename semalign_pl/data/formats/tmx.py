@@ -1,4 +1,4 @@
-"""TMX 1.4, the exchange format of translation memories: a unit a row, a column a language."""
+"""TMX 1.4, the exchange format of translation memories: one row per unit, one column per language."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.lines import opened
+from semalign_pl.data.formats.lines import open_bytes
 from semalign_pl.data.formats.record import MAX_LINE, BadRow, Item, bad_row, one_line, quoted, shown
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -18,7 +18,7 @@ _LIMITS = "elements may be nested 256 deep, and a tag have 10,000,000 bytes; tak
 
 
 def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """The units of a file, numbered from 1.
+    """Yield the units of a file, numbered from 1.
 
     Args:
         path: Well-formed XML in any encoding that it declares; entities and other files are not read. It need not be
@@ -32,14 +32,14 @@ def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
         root = unit.getroottree().getroot()
         yield Item(number, _unit(path, number, unit, names))
         unit.clear()
-        while unit.getprevious() is not None:  # what is read is let go
+        while unit.getprevious() is not None:  # frees the units that were read
             del unit.getparent()[0]
     if root is not None and _local(root) != "tmx":
         raise _not_tmx(path, root)
 
 
 def _units(path: Path, intake: Intake) -> Iterator[Any]:
-    """The <tu> elements of a file, each as soon as it is closed."""
+    """Yield the <tu> elements of a file, each as soon as it is closed."""
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
 
     parser = etree.XMLPullParser(
@@ -59,7 +59,7 @@ def _units(path: Path, intake: Intake) -> Iterator[Any]:
             else:
                 yield unit
 
-    with opened(path) as file:
+    with open_bytes(path) as file:
         fault, held = None, 0  # bytes since a unit was closed, all of which are in memory
         while fault is None and (chunk := file.read(_CHUNK)):
             held += len(chunk)
@@ -81,10 +81,14 @@ def _units(path: Path, intake: Intake) -> Iterator[Any]:
             raise _not_tmx(path, root)
     except etree.XMLSyntaxError as error:
         fault = fault or error
-    log = list(parser.feed_error_log)
+    if fault is not None:
+        _check_fault(path, fault, list(parser.feed_error_log), intake)
+
+
+def _check_fault(path: Path, fault: Any, log: list[Any], intake: Intake) -> None:
+    """Raise a parser's error unless it leaves all text as it is, as an undeclared namespace prefix does."""
     fatal = [entry for entry in log if entry.level_name == "FATAL"]
-    # An error that is not fatal, such as a namespace prefix that is not declared, changes no text.
-    if fault is not None and (fatal or not log or not intake.lines):
+    if fatal or not log or not intake.lines:
         first = next(iter(fatal or log), None)  # the exception itself may hold only what followed from it
         reason = shown(first.message.strip(), 200) if first else one_line(fault)
         line = first.line if first else fault.lineno or 1
@@ -116,7 +120,7 @@ def _unit(path: Path, number: int, unit: Any, names: Mapping[str, str]) -> dict[
         text = _text(segments[0]) if segments else ""
         if text is None:
             return bad(f"uses an entity of its own in {quoted(language)}; write the text itself there")
-        while column in record:  # one that is not wanted
+        while column in record:  # a language that is not wanted may come twice
             column += "'"
         record[column] = text
     return record or bad("has no <tuv>; give each language one, or drop the unit")
