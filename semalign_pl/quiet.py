@@ -10,6 +10,7 @@ _WARNINGS = (
     "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
     "`is_gradient_checkpointing` is deprecated",  # PEFT on transformers 5
     "Using ModelCheckpoint with manual optimization",  # a step is over when we save, as a resume needs it
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen base, see Policy.train
     "Experiment logs directory .* exists and is not empty",  # the CLI keeps the earlier metrics.csv
 )
 _LOG_LINES = {

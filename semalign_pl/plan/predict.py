@@ -6,8 +6,8 @@ allow go through the very code that training runs, so an architecture needs no f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,21 +17,23 @@ from unittest import mock
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from semalign_pl.functional.head import CHUNK_ELEMENTS
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Plan, Settings
-from semalign_pl.plan.tracker import PeakBytes, flash_attention
+from semalign_pl.plan.tracker import PeakBytes, flash_attention, grouped_matmul
 from semalign_pl.policy import layout
 from semalign_pl.policy.batching import Rows, micro_batches
 from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, Decoding
-from semalign_pl.policy.load import Weights, check_folder
+from semalign_pl.policy.load import Weights, check_folder, fresh_adapter, lora_config
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import chooser
 from semalign_pl.policy.score import Scorer
+from semalign_pl.policy.sharing import layout_refusal
 from semalign_pl.policy.token_rows import rows_of
-from semalign_pl.policy.vocabulary import trained_indices
+from semalign_pl.policy.unshared import UnsharedDecoding
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """A weight in 4 bits, its block's scale in 8, the scales' scale in 32 (arXiv 2305.14314, section 3)."""
@@ -45,6 +47,9 @@ def predict(settings: Settings) -> Plan:
 
     Returns:
         Bytes by part. Framework and CUDA context come on top (about 0.5 GiB each).
+
+    Raises:
+        ValueError: If the architecture cannot be run without its weights.
     """
     policy = _meta_policy(_asked_of_the_policy(settings))
     adapters = [p for name, p in policy.named_parameters() if _of_adapter(name)]
@@ -55,8 +60,15 @@ def predict(settings: Settings) -> Plan:
     vocabulary = lm.config.get_text_config().vocab_size
     head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
     # Each is run with nothing but what it depends on, so that a search over settings runs it once for each.
-    rollout, cache = _rollout(replace(settings, micro_batch_tokens=0, recompute=False))
-    update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=(), judges=()))
+    try:
+        rollout, cache = _rollout(replace(settings, micro_batch_tokens=0, recompute=False))
+        update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=(), judges=()))
+    except RuntimeError as error:  # an operation that needs contents, or that the meta device lacks
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"semalign plan: {settings.base} ({lm.config.model_type}) cannot be run without its weights ({reason}); "
+            "measure its memory by a run of two steps (`semalign fit` with --trainer.max_steps 2)"
+        ) from error
     return Plan(
         weights=_weight_bytes(policy.model.get_base_model(), settings.weights),
         adapters=sum(4 * p.numel() for p in adapters),
@@ -113,28 +125,18 @@ def _asked_of_the_policy(settings: Settings) -> Settings:
 
 @lru_cache(maxsize=1)
 def _meta_policy(settings: Settings) -> Policy:
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     config = _config("model.init_args.base", settings.base)
     old = config.get_text_config().vocab_size
     config.get_text_config().vocab_size += settings.new_tokens
     ids = list(range(old, old + settings.new_tokens))
-    modules = settings.lora.target_modules
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=_dtype(settings)).requires_grad_(False)
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora.r,
-        lora_alpha=settings.lora.alpha,
-        lora_dropout=settings.lora.dropout,
-        target_modules=modules if isinstance(modules, str) else list(modules),
-        trainable_token_indices=trained_indices(model, ids),
-    )
     with torch.device("meta"):
-        peft_model: Any = get_peft_model(model, lora)
+        peft_model: Any = fresh_adapter(model, settings.lora, ids)
         if settings.with_reference:
-            peft_model.add_adapter("reference", lora)
+            peft_model.add_adapter("reference", lora_config(settings.lora, model, ids))
             for name, parameter in peft_model.named_parameters():
                 if ".reference." in name:
                     parameter.requires_grad_(False)
@@ -142,9 +144,11 @@ def _meta_policy(settings: Settings) -> Policy:
         if "lora_" in name:
             # Stored in float32; under bf16 autocast they are used, and seen here, as bfloat16.
             parameter.data = parameter.data.to(torch.bfloat16 if settings.mixed else torch.float32)
-    peft_model.train()
     lighten(peft_model)
-    return Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,))
+    policy = Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,)).train()
+    with _on_meta():
+        policy.cannot_share = layout_refusal(policy)
+    return policy
 
 
 def _of_adapter(name: str) -> bool:
@@ -198,14 +202,33 @@ def _config(option: str, name: str) -> Any:
 
 
 @contextmanager
-def _counting(policy: Policy) -> Iterator[PeakBytes]:
-    def attention(query: Any, key: Any, value: Any, *_: Any) -> Any:
+def _on_meta() -> Iterator[None]:
+    """Let layouts and transformers' own forward run on tensors without contents."""
+    from transformers import PreTrainedModel, masking_utils
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
         return flash_attention(query, key, value)
 
+    autocast = torch.autocast  # PEFT's adapters of experts ask for it, and it does not know the device
+
+    def no_autocast(device_type: str, **options: Any) -> Any:
+        return nullcontext() if device_type == "meta" else autocast(device_type, **options)
+
     with (
+        mock.patch.object(torch, "autocast", no_autocast),
         mock.patch.object(layout, "causal_attention", attention),
-        PeakBytes() as counted,
+        mock.patch.object(nn.functional, "scaled_dot_product_attention", attention),
+        mock.patch.object(nn.functional, "grouped_mm", grouped_matmul, create=True),
+        # These look into tokens and positions, for padding and for sequences packed into one row: there is neither.
+        mock.patch.object(PreTrainedModel, "warn_if_padding_and_no_attention_mask", lambda *_: None),
+        mock.patch.object(masking_utils, "find_packed_sequence_indices", lambda *_: None),
     ):
+        yield
+
+
+@contextmanager
+def _counting(policy: Policy) -> Iterator[PeakBytes]:
+    with _on_meta(), PeakBytes() as counted:
         counted.know([*policy.parameters(), *policy.buffers()])
         yield counted
 
@@ -219,8 +242,11 @@ def _rollout(settings: Settings) -> tuple[int, int]:
     groups = max(1, min(settings.rollout_rows, settings.rows) // settings.num_generations)
     options: dict[str, Any] = dict(settings.sampling) or {"temperature": 1.0}
     choose = chooser(**options)
+    prompts = [[1] * settings.prompt_tokens] * groups
+    if policy.cannot_share is not None:
+        return _unshared_rollout(policy, prompts, settings, choose)
     with _counting(policy) as counted, policy.inference():
-        decoding = Decoding(policy, [[1] * settings.prompt_tokens] * groups, settings.num_generations)
+        decoding = Decoding(policy, prompts, settings.num_generations)
         logits = decoding.prefill()
         uniforms = torch.empty(len(logits), device="meta")
         length = 0
@@ -232,6 +258,28 @@ def _rollout(settings: Settings) -> tuple[int, int]:
             length = max(FIRST_ROOM_TOKENS, 2 * length)
         held = (decoding.prefix.keys, decoding.prefix.values, decoding.keys, decoding.values)
         return counted.peak, sum(tensor.nbytes for layers in held for tensor in layers.values())
+
+
+def _unshared_rollout(
+    policy: Policy, prompts: list[list[int]], settings: Settings, choose: Callable
+) -> tuple[int, int]:
+    """As ``_rollout``, without a layout: of its prefill and its last step, the one that takes more."""
+    uniforms = torch.empty(len(prompts) * settings.num_generations, device="meta")
+    with _on_meta(), policy.inference():
+        with _counting(policy) as counted:
+            choose(UnsharedDecoding(policy, prompts, settings.num_generations).prefill(), uniforms)
+        first = counted.peak
+        # Before the last step, each rollout has a cache of its own: the one that prefilling as many tokens makes.
+        grown = [prompt + [1] * (settings.completion_tokens - 1) for prompt in prompts]
+        decoding = UnsharedDecoding(policy, [row for row in grown for _ in range(settings.num_generations)], 1)
+        chosen = choose(decoding.prefill(), uniforms)
+        held = [x for layer in decoding.cache.layers for x in tree_leaves(vars(layer)) if isinstance(x, torch.Tensor)]
+        size = sum(tensor.nbytes for tensor in held)
+        with _counting(policy) as counted:
+            counted.know(held, counted=True)
+            del held
+            choose(decoding.step(chosen), uniforms)
+        return max(first, counted.peak), size
 
 
 @lru_cache

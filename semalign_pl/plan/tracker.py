@@ -27,14 +27,15 @@ class PeakBytes(TorchDispatchMode):
         self.peak = 0
         self._sizes: dict[int, int] = {}
 
-    def know(self, tensors: list[Tensor]) -> None:
-        """Take tensors for granted.
+    def know(self, tensors: list[Tensor], counted: bool = False) -> None:
+        """Take note of tensors that are there already.
 
         Args:
-            tensors: They are there already, and counted elsewhere.
+            tensors: Made before.
+            counted: Count them here; else they are counted elsewhere.
         """
         for tensor in tensors:
-            self._add(tensor, counted=False)
+            self._add(tensor, counted)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count what it made."""
@@ -81,3 +82,29 @@ class _FlashAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         query, key, value, _, _ = ctx.saved_tensors
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def grouped_matmul(rows: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
+    """In memory what experts' fused matmul is, which the meta device has in bfloat16 only.
+
+    Args:
+        rows: ``(tokens, inputs)``, sorted by expert.
+        weight: ``(experts, inputs, outputs)``.
+        offs: Where each expert's rows end.
+    """
+    output: Any = _GroupedMatmul.apply(rows, weight)
+    return output
+
+
+class _GroupedMatmul(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return rows.new_empty((rows.shape[0], weight.shape[2]))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return tuple(
+            torch.empty_like(saved) if needed else None
+            for saved, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True)
+        )

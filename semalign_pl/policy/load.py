@@ -16,7 +16,7 @@ from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.same_base import check_same_base
 from semalign_pl.policy.saved_adapter import adapt_from_folder, check_base_weights, check_targets
-from semalign_pl.policy.sharing import check_finite, why_not_shared
+from semalign_pl.policy.sharing import check_finite, choose_forward
 from semalign_pl.policy.vocabulary import (
     VocabularySettings,
     add_tokens,
@@ -25,8 +25,10 @@ from semalign_pl.policy.vocabulary import (
     trained_indices,
 )
 
-__all__ = ["LoraSettings", "Weights", "check_folder", "load_causal_lm", "load_policy"]
+__all__ = ["LoraSettings", "Weights", "check_folder", "fresh_adapter", "load_causal_lm", "load_policy", "lora_config"]
 log = logging.getLogger(__name__)
+MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Model types whose ``out_proj`` PEFT refuses to adapt, as fused kernels read its weight (peft.tuners.tuners_utils)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class LoraSettings:
         r: Rank.
         alpha: Scale; the update is multiplied by ``alpha / r``.
         dropout: Dropout on the adapter's input while training.
-        target_modules: ``all-linear`` (every attention and MLP linear), or the names of the linears.
+        target_modules: ``all-linear`` (every linear but the head, and but those that PEFT refuses), or the names of the
+            linears.
     """
 
     r: int = 64
@@ -57,7 +60,8 @@ def load_policy(
     """Load base, tokenizer and adapters.
 
     The reference is the policy as it is now: a frozen copy of ``adapter``, or the bare base for a fresh adapter
-    (whose update is zero).
+    (whose update is zero). No dropout of the base is ever active (``Policy.train``): of the dropouts, only
+    ``lora.dropout`` acts.
 
     Args:
         base: Hub id or folder of a causal LM.
@@ -68,11 +72,11 @@ def load_policy(
         vocabulary: Tokens to add to a fresh adapter; one that was trained with tokens brings its own.
 
     Returns:
-        The policy, in train mode; adapter weights are float32.
+        The policy, its adapter in train mode; adapter weights are float32.
 
     Raises:
         ValueError: If base or adapter cannot be loaded, do not fit together, or ``lora`` or ``vocabulary`` contradict
-            ``adapter``; or if the base gives NaN.
+            ``adapter``; if the base gives NaN; or if its architecture cannot be run exactly.
     """
     check_folder("model.init_args.base", base)
     config: Any = None if adapter is None else read_config(adapter)
@@ -96,30 +100,44 @@ def load_policy(
         add_tokens(model, tokenizer, tokens)
         grow_to_saved_rows(model, state)
         if lora is not None:
-            check_targets(adapter, config, _lora_config(lora), model)
+            check_targets(adapter, config, lora_config(lora, model), model)
         with as_plain_lora(adapter, config, state, model) as folder:
             peft_model = adapt_from_folder(model, adapter, folder, base)
     for own in peft_model.peft_config.values():
         # The export names the base that was trained on; of a hub repository, its main revision.
         own.base_model_name_or_path, own.revision = base, None
-    peft_model.train()
     lighten(peft_model)
-    policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer))
+    policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer)).train()
     check_finite(policy, base, weights, adapter)
-    policy.cannot_share = why_not_shared(policy)
+    choose_forward(policy, base)
     if policy.cannot_share is not None:
         log.warning("%s: completions do not share their prompt's forward: %s", base, policy.cannot_share)
     return policy
 
 
 def _fresh(model: Any, tokenizer: Any, lora: LoraSettings, vocabulary: VocabularySettings | None) -> Any:
-    """The base with a new adapter, whose update is zero."""
+    tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
+    return fresh_adapter(model, lora, add_tokens(model, tokenizer, tokens))
+
+
+def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
+    """Give a base a new adapter, whose update is zero.
+
+    Args:
+        model: The base.
+        lora: Settings.
+        ids: New tokens whose rows are trained.
+
+    Returns:
+        The PEFT model.
+
+    Raises:
+        ValueError: If PEFT cannot adapt the base so.
+    """
     from peft import get_peft_model
 
-    tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
-    ids = add_tokens(model, tokenizer, tokens)
     try:
-        return get_peft_model(model, _lora_config(lora, trainable_token_indices=trained_indices(model, ids)))
+        return get_peft_model(model, lora_config(lora, model, ids))
     except (ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
@@ -128,17 +146,26 @@ def _fresh(model: Any, tokenizer: Any, lora: LoraSettings, vocabulary: Vocabular
         ) from error
 
 
-def _lora_config(lora: LoraSettings, **options: Any) -> Any:
+def lora_config(lora: LoraSettings, model: Any, ids: list[int] | None = None) -> Any:
+    """PEFT's config of a fresh adapter.
+
+    Args:
+        lora: Settings.
+        model: The base.
+        ids: New tokens whose rows are trained.
+    """
     from peft import LoraConfig
 
     modules = lora.target_modules
+    mamba = modules == "all-linear" and model.config.model_type in MAMBA
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
-        **options,
+        exclude_modules=["out_proj"] if mamba else None,
+        trainable_token_indices=trained_indices(model, ids or []),
     )
 
 

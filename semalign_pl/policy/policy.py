@@ -35,6 +35,8 @@ class Policy(nn.Module):
 
     Attributes:
         cannot_share: Why completions cannot share their prompt's forward in this architecture; ``None`` if they can.
+        padding_leaks: Padding in front of a prompt changes what follows it, as in recurrent layers: only prompts of
+            equal length are then prefilled together.
     """
 
     def __init__(self, model: PeftModel, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
@@ -46,6 +48,28 @@ class Policy(nn.Module):
         self.truncated_prompts = 0
         self._merges_system = False
         self.cannot_share: str | None = None
+        self.padding_leaks = False
+
+    def train(self, mode: bool = True) -> Policy:
+        """Set the mode of the adapter; the base stays in eval mode, as it is frozen.
+
+        No dropout, layer drop or router noise of the base is ever active, in any role: whatever its config says, the
+        policy in train mode differs from the policy in eval mode by the adapter's own dropout only.
+
+        Args:
+            mode: Train mode, else eval mode.
+        """
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        super().train(False)
+        self.training = mode
+        for layer in self.model.modules():
+            if isinstance(layer, BaseTunerLayer):
+                layer.training = mode
+                for name, child in layer.named_children():
+                    if name != "base_layer":
+                        child.train(mode)
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +109,7 @@ class Policy(nn.Module):
         config = lm.config.get_text_config()
         linear, rows, first = rows_of(lm.get_output_embeddings())
         plain = type(linear) is nn.Linear and not any(p.requires_grad for p in linear.parameters())
-        scaled = any(hasattr(config, name) for name in ("logit_scale", "logits_scaling"))
+        scaled = any(hasattr(config, name) for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"))
         if plain and not scaled and getattr(config, "final_logit_softcapping", None) is None:
             return linear_logprobs(hidden, linear.weight, linear.bias, ids, temperatures, rows, first)
         return head_logprobs(self.head, config.vocab_size, hidden, ids, temperatures)
@@ -245,7 +269,7 @@ class Policy(nn.Module):
 
 
 def finished_logits(logits: Tensor, config: Any) -> Tensor:
-    """What a causal LM does to logits behind its head: Granite and Cohere scale them, Gemma 2 caps them.
+    """Scale and cap logits as a causal LM does: Granite, Cohere and Falcon-H1 scale them, Gemma 2 caps them.
 
     Args:
         logits: Any shape, as the linear head gave them.
@@ -254,7 +278,9 @@ def finished_logits(logits: Tensor, config: Any) -> Tensor:
     Returns:
         The same shape.
     """
-    logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+    # MPT's config holds a logit_scale of None.
+    logits = logits * (getattr(config, "logit_scale", None) or 1.0) / getattr(config, "logits_scaling", 1.0)
+    logits = logits * getattr(config, "lm_head_multiplier", 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
 

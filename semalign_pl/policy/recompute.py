@@ -15,7 +15,7 @@ from semalign_pl.policy.layout import flat_attention
 
 
 @contextlib.contextmanager
-def recomputation(decoder: nn.Module, on: bool) -> Iterator[None]:
+def recomputation(decoder: nn.Module, on: bool, flat: bool = True) -> Iterator[None]:
     """Each decoder layer keeps only its input, and is computed again in backward (arXiv 1604.06174).
 
     Hugging Face's own gradient checkpointing drops the cache in train mode, and with it what completions share.
@@ -23,11 +23,12 @@ def recomputation(decoder: nn.Module, on: bool) -> Iterator[None]:
     Args:
         decoder: A transformers decoder.
         on: Without it, or without gradients, nothing changes.
+        flat: The forward runs through a layout, so its recomputation must too.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     def contexts() -> tuple[Any, Any]:
-        return contextlib.nullcontext(), flat_attention(decoder)
+        return contextlib.nullcontext(), flat_attention(decoder) if flat else contextlib.nullcontext()
 
     layers = [m for m in decoder.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
     try:

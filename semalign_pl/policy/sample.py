@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -56,8 +57,7 @@ def sample(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     per_batch = max(1, rows // num_generations)
     with policy.inference():
-        for start in range(0, len(order), per_batch):
-            chunk = order[start : start + per_batch]
+        for chunk in _batches(prompts, order, per_batch, equal=policy.padding_leaks):
             members = [i * num_generations + k for i in chunk for k in range(num_generations)]
             parts = _roll_out(
                 policy, [prompts[i] for i in chunk], num_generations, uniforms[members].to(policy.device), choose
@@ -65,6 +65,14 @@ def sample(
             for member, ids in zip(members, parts, strict=True):
                 completions[member] = ids
     return _pack(policy, prompts, completions, num_generations)
+
+
+def _batches(prompts: list[list[int]], order: list[int], size: int, equal: bool) -> Iterator[list[int]]:
+    """Numbers of the prompts that are decoded together: ``size`` at most, and of ``equal`` length if need be."""
+    for _, group in itertools.groupby(order, key=lambda i: len(prompts[i]) if equal else 0):
+        members = list(group)
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 def _roll_out(

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semalign_pl.functional.logprobs import entropy, selected_logprobs
 from semalign_pl.policy.batching import MicroBatch, Rows, micro_batches
 from semalign_pl.policy.layout import Continuations, Padding, Sequences, decode
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.recompute import recomputation
-from semalign_pl.policy.unshared import unshared_logits
+from semalign_pl.policy.unshared import unshared_hidden
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,11 @@ class Scorer:
         ]
         temperatures = torch.tensor(divided, device=device)
         if self.policy.cannot_share is None:
-            logps, spread = self.policy.logprobs(self._hidden(part), ids, temperatures)
+            hidden = self._hidden(part)
         else:
-            logits = unshared_logits(self.policy, [self.all_rows.prompts[row] for row in members], completions)
-            logits = logits.float() / temperatures.unsqueeze(1)
-            logps, spread = selected_logprobs(logits, ids), entropy(logits.detach())
+            with recomputation(self.policy.decoder, self.recompute, flat=False):
+                hidden = unshared_hidden(self.policy, [self.all_rows.prompts[row] for row in members], completions)
+        logps, spread = self.policy.logprobs(hidden, ids, temperatures)
         padding = Padding(lengths, device)
         rows = torch.tensor(members, device=device)
         return Scored(rows, padding.pad(logps), padding.pad(spread.detach()), padding.mask)

@@ -1,20 +1,23 @@
-"""Can this architecture run through layouts? Asked of the model itself, once, when it is loaded."""
+"""Choose how an architecture is run by trying it once, at load: shared prompts, own forward, or not at all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from semalign_pl.policy.layout import Continuations, Sequences, decode
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.unshared import UnsharedDecoding, unshared_hidden
 
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""Relative difference of logits that rounding explains; a wrong token in sight makes it about 1."""
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+"""Relative difference of logits that rounding explains; wrong positions alone make it 1e-2 in a random model."""
 
 
 def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -> None:
-    """Refuse a model whose logits are not finite; everything computed from them would be NaN.
+    """Refuse a model that cannot run, or whose logits are not finite: everything computed from them would be NaN.
 
     Args:
         policy: The policy.
@@ -28,8 +31,14 @@ def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -
     ids = torch.tensor([_probe_tokens(policy)], device=policy.device)
     for role in ("base", "policy"):
         with policy.inference(), policy.acting_as(role):
-            if torch.isfinite(policy.model(input_ids=ids, use_cache=False).logits).all():
-                continue
+            try:
+                if torch.isfinite(policy.model(input_ids=ids, use_cache=False).logits).all():
+                    continue
+            except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"model.init_args.{'base' if role == 'base' else 'lora'}: {base} cannot run {ids.shape[1]} tokens "
+                    f"as {role} ({_reason(error)}); take another base, or `target_modules` without its routers"
+                ) from error
         if role == "policy":
             raise ValueError(
                 f"model.init_args.adapter: {adapter} gives NaN or infinite logits on {base}, which alone does not; "
@@ -50,38 +59,175 @@ def _probe_tokens(policy: Policy) -> list[int]:
     return [(7 * i + 3) % lm.config.get_text_config().vocab_size for i in range(9)]
 
 
-def why_not_shared(policy: Policy) -> str | None:
-    """Compare a shared forward with transformers' own on a dozen tokens.
+def choose_forward(policy: Policy, base: str) -> None:
+    """Let completions share their prompt's forward if that is exact, else run transformers' own forward, if that is.
+
+    Each way is tried on a dozen tokens of ragged rows, and compared with one plain forward per row. Sets
+    ``policy.cannot_share`` and ``policy.padding_leaks``.
 
     Args:
         policy: The policy.
+        base: Its base, for the message.
 
-    Returns:
-        ``None`` if both agree; else the reason, for the log.
+    Raises:
+        ValueError: If no way of running this architecture gives its own logits.
     """
     lm: Any = policy.model.get_base_model()
-    config = lm.config.get_text_config()
+    allowed = TOLERANCE.get(lm.dtype, 1e-4)
+    with policy.inference():
+        expected = _plain_logits(policy)
+        policy.cannot_share = _unfit(policy) or _try(shared_logits, policy, expected, allowed)
+        if policy.cannot_share is None:
+            return
+        if not _recurrent(policy) and _try(_padded_rollout, policy, expected, allowed) is None:
+            ways = [_own_scores]
+        else:
+            policy.padding_leaks, ways = True, [_own_scores, _equal_rollout]
+        # Near ties of a router in half precision may send a token to another expert: that is rounding still.
+        reason = next(filter(None, (_try(way, policy, expected, 4 * allowed) for way in ways)), None)
+    if reason is not None:
+        raise ValueError(
+            f"model.init_args.base: {base} ({lm.config.model_type}) cannot be run exactly: {reason}; take a base of a "
+            "family that docs/architectures.md lists as exact"
+        )
+
+
+def layout_refusal(policy: Policy) -> str | None:
+    """The reason why no layout can run this architecture, as far as it shows without weights.
+
+    Args:
+        policy: The policy, on the meta device.
+
+    Returns:
+        ``None`` if none shows.
+    """
+    with policy.inference():
+        return _unfit(policy) or _try(shared_logits, policy)
+
+
+def _unfit(policy: Policy) -> str | None:
+    """The reason why no layout can run this architecture, as far as its config tells."""
+    config = policy.decoder.config
     odd = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
     if odd:
         return f"it has layers of type {', '.join(sorted(odd))}"
+    if _recurrent(policy):
+        return "it has recurrent layers"
     if not getattr(policy.decoder, "_supports_attention_backend", False):
         return "transformers has no replaceable attention for it"
-    tokens = _probe_tokens(policy)
-    prompts, rows = [tokens[:4], tokens[2:5]], [[tokens[4:7], tokens[6:8]], [tokens[5:9]]]
+    return None
+
+
+def _recurrent(policy: Policy) -> bool:
+    """Tell whether some layer carries a state from token to token, which padding in front would change."""
+    from transformers import DynamicCache
+
+    return any(hasattr(layer, "recurrent_states") for layer in DynamicCache(config=policy.decoder.config).layers)
+
+
+def _try(
+    way: Callable[[Policy], Tensor], policy: Policy, expected: Tensor | None = None, allowed: float = 0.0
+) -> str | None:
+    """Compare logits ``(tokens, vocabulary)``; the reason why they are not the expected ones, else ``None``."""
     try:
-        with policy.inference():
-            layout = Sequences(prompts, policy.device, keep=True)
-            decode(policy, layout)
-            assert layout.prefix is not None
-            shared = policy.head(decode(policy, Continuations(layout.prefix, [4, 3], rows))).float()
-            whole = [
-                policy.model(input_ids=torch.tensor([prompt + row], device=policy.device)).logits[0, len(prompt) :]
-                for prompt, group in zip(prompts, rows, strict=True)
-                for row in group
-            ]
+        found = way(policy).float()
     except Exception as error:  # whatever an unknown architecture raises, it is the reason
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    expected = torch.cat(whole).float()
-    difference = ((shared - expected).norm() / expected.norm()).item()
-    allowed = TOLERANCE.get(lm.dtype, 1e-3)
+        return _reason(error)
+    if expected is None:
+        return None
+    difference = ((found - expected).norm() / expected.norm()).item()
     return None if difference <= allowed else f"its logits would differ by {difference:.1%}"
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def _probe(policy: Policy) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Two prompts and two completions of each, no two of them of equal length."""
+    tokens = _probe_tokens(policy)
+    return [tokens[:4], tokens[2:5]], [[tokens[4:7], tokens[6:8]], [tokens[5:9], tokens[1:2]]]
+
+
+def _flat_probe(policy: Policy) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompt and completion of each of the four rows."""
+    prompts, groups = _probe(policy)
+    return [p for p, group in zip(prompts, groups, strict=True) for _ in group], [
+        row for group in groups for row in group
+    ]
+
+
+def _plain_logits(policy: Policy) -> Tensor:
+    """Logits after each prompt and each completion token, by one plain forward per row: ``(tokens, vocabulary)``."""
+    rows = [
+        policy.model(input_ids=torch.tensor([prompt + row], device=policy.device), use_cache=False).logits[0]
+        for prompt, row in zip(*_flat_probe(policy), strict=True)
+    ]
+    prompts, _ = _flat_probe(policy)
+    return torch.cat([logits[len(prompt) - 1 :] for prompt, logits in zip(prompts, rows, strict=True)]).float()
+
+
+def shared_logits(policy: Policy) -> Tensor:
+    """As ``_plain_logits``, through layouts.
+
+    Args:
+        policy: Model to use; set eval mode first. It may be on the meta device.
+
+    Raises:
+        NotImplementedError: If its attention does something that layouts do not.
+    """
+    prompts, groups = _probe(policy)
+    layout = Sequences(prompts, policy.device, keep=True)
+    last = decode(policy, layout)[layout.last]
+    assert layout.prefix is not None
+    rows = Continuations(layout.prefix, list(map(len, prompts)), groups)
+    behind = decode(policy, rows)
+    if rows.biases.keys() != (declared := _windows(policy.decoder.config)):
+        # A window that is only in transformers' masks would not be seen in a dozen tokens.
+        raise NotImplementedError(f"its attention has windows {list(rows.biases)}, its config {list(declared)}")
+    lengths = [len(row) for group in groups for row in group]
+    firsts = [state for state, group in zip(last, groups, strict=True) for _ in group]
+    hidden = [
+        torch.cat([first.unsqueeze(0), states]) for first, states in zip(firsts, behind.split(lengths), strict=True)
+    ]
+    return policy.head(torch.cat(hidden))
+
+
+def _windows(config: Any) -> set[int | None]:
+    """The sliding windows of a decoder's layers, as its config declares them; ``None`` for full attention."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    return {window if kinds is None or kind == "sliding_attention" else None for kind in kinds or [None]}
+
+
+def _padded_rollout(policy: Policy) -> Tensor:
+    """As ``_plain_logits``, by transformers' cache, the prompts padded to equal length."""
+    return _rollout(policy, *_probe(policy))
+
+
+def _equal_rollout(policy: Policy) -> Tensor:
+    """As ``_plain_logits``, by transformers' cache, each prompt by itself."""
+    prompts, groups = _probe(policy)
+    return torch.cat([_rollout(policy, [p], [group]) for p, group in zip(prompts, groups, strict=True)])
+
+
+def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[int]]]) -> Tensor:
+    """Decode with given completions, each of which leaves when it has ended."""
+    rows = [row for group in groups for row in group]
+    decoding = UnsharedDecoding(policy, prompts, len(groups[0]))
+    logits = [[first] for first in decoding.prefill()]
+    alive = list(range(len(rows)))
+    for place in range(max(map(len, rows))):
+        kept = [index for index, row in enumerate(alive) if place < len(rows[row])]
+        alive = [alive[index] for index in kept]
+        decoding.keep(torch.tensor(kept, device=policy.device))
+        chosen = torch.tensor([rows[row][place] for row in alive], device=policy.device)
+        for row, new in zip(alive, decoding.step(chosen), strict=True):
+            logits[row].append(new)
+    return torch.cat([torch.stack(row) for row in logits])
+
+
+def _own_scores(policy: Policy) -> Tensor:
+    """As ``_plain_logits``, as rows are scored without sharing: padded at their end."""
+    prompts, rows = _flat_probe(policy)
+    return policy.head(unshared_hidden(policy, prompts, [[*row, policy.pad_id] for row in rows]))

@@ -34,7 +34,10 @@ def test_base_as_asked_and_the_default_adapter_in_float32(base, weights: str) ->
     assert (config.r, config.lora_alpha, config.lora_dropout) == (64, 128, 0.05)
     assert set(trained(policy)) == {name for name, _ in policy.named_parameters() if ".default." in name}
     assert len(trained(policy)) == 2 * 14 and {w.dtype for w in trained(policy).values()} == {torch.float32}
-    assert policy.training and all(module.training for module in policy.modules())
+    training = {name for name, module in policy.named_modules() if module.training}
+    dropouts = {name for name, _ in policy.named_modules() if ".lora_dropout" in name}
+    assert policy.training and training > dropouts != set()
+    assert not any(name.endswith(("base_layer", "norm")) for name in training)  # the base is frozen: see Policy.train
 
 
 @pytest.mark.parametrize("weights", ["bf16", "nf4"])

@@ -161,7 +161,8 @@ def test_inverse_cdf_where_rounding_leaves_the_sum_below_one() -> None:
 
 
 def test_modes_are_restored_after_an_exception_in_the_middle(policy, prompts, monkeypatch) -> None:
-    odd = policy.model.base_model.model.model.norm.eval()
+    odd = policy.model.base_model.model.model.norm.train()
+    modes = [module.training for module in policy.modules()]
     calls = []
 
     def fails_at_third(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -174,8 +175,8 @@ def test_modes_are_restored_after_an_exception_in_the_middle(policy, prompts, mo
     with pytest.raises(RuntimeError, match="in the middle"):
         sample(policy, prompts, **HOT)
     assert calls == [False] * 3
-    assert policy.training and not odd.training and torch.is_grad_enabled()
-    assert all(module.training for module in policy.modules() if module is not odd)
+    assert policy.training and odd.training and torch.is_grad_enabled()
+    assert [module.training for module in policy.modules()] == modes and False in modes
 
 
 def test_dropout_is_off_while_sampling(base, prompts) -> None:
