@@ -64,11 +64,11 @@ class LanguageProfile:
         has a base; ``rule.py`` has the rule in full. So no letter or mark of another script or outside the alphabet, no
         U+FFFD, no emoji, no private use and no control character except tab and line breaks; no padding by digits or
         punctuation. Which characters are used with a script is Unicode's property ``Script_Extensions``. Text in a
-        legacy encoding (Zawgyi) fails.
+        legacy encoding (Zawgyi) fails. NFC and NFD have the same verdict.
 
         Source: method.md, "Reward"; Unicode Standard Annex 24, as shipped with the installed ``regex``.
         """
-        return self.rule(text) and not self._is_legacy(text)
+        return self.rule(text) and not self.is_legacy(text)
 
     def share(self, text: str) -> float:
         """Share of the units with letters in ``text`` that are of the language, in [0, 1]; 0 where there is no letter.
@@ -130,9 +130,10 @@ class LanguageProfile:
         ``\n``, other white space as single spaces. Nothing that can be seen is dropped: what is of another script, or
         U+FFFD, stays for ``is_consistent`` to find. Text in a legacy encoding is returned as it is.
         """
-        return text if self._is_legacy(text) else self._normal(text)
+        return text if self.is_legacy(text) else self._normal(text)
 
-    def _is_legacy(self, text: str) -> bool:
+    def is_legacy(self, text: str) -> bool:
+        """Return whether ``text`` is in a legacy encoding of the language's script, such as Zawgyi."""
         return self.legacy is not None and self.legacy.is_used(text)
 
     @cached_property

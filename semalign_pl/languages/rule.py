@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from itertools import islice
 
@@ -54,12 +55,12 @@ class Rule:
 
     A text passes if
 
-    1. every character is one of the language's or neutral (``NEUTRAL``), symbols of units of measurement aside;
+    1. every character, in NFC, is one of the language's or neutral (``NEUTRAL``), units of measurement aside;
     2. at least one letter is the language's, and the letters do not drown in signs, digits and white space
        (``SIGNS_PER_LETTER``);
     3. every mark follows a letter, a mark, or a digit or symbol of the language's script; a joiner may be between;
-    4. no letter has more than ``MOST_MARKS`` marks or ``MOST_VOWELS`` dependent vowels, and none has one mark three
-       times.
+    4. no letter has more than ``MOST_MARKS`` marks or ``MOST_VOWELS`` dependent vowels, and none with four marks or
+       more has one of them three times.
 
     Nearly all text passes three searches of explicit character ranges, which take a fraction of the time that Unicode
     properties do; only where one of these fails is more asked.
@@ -69,10 +70,8 @@ class Rule:
         letter: A letter of the language.
         base: Digits and symbols that may bear a mark.
         plain: Only characters that may occur, a letter before any mark.
-        suspect: A sign followed by a mark or by three more signs.
         stack: Four or more marks in a row.
-        bare: A sign followed by a mark.
-        padding: Four or more signs in a row.
+        suspect: A sign before a mark, or four or more signs in a row.
         foreign: Characters that may not occur, and any beyond the Basic Multilingual Plane.
     """
 
@@ -80,16 +79,15 @@ class Rule:
     letter: regex.Pattern[str]
     base: regex.Pattern[str]
     plain: re.Pattern[str]
-    suspect: re.Pattern[str]
     stack: re.Pattern[str]
-    bare: re.Pattern[str]
-    padding: re.Pattern[str]
+    suspect: re.Pattern[str]
     foreign: re.Pattern[str]
 
     def __call__(self, text: str) -> bool:
         """Return whether ``text`` passes."""
-        if self.plain.fullmatch(text) is None:
-            return self._has_only_its_characters(text) and self.is_well_formed(text)
+        composed = unicodedata.normalize("NFC", text)
+        if self.plain.fullmatch(composed) is None:
+            return self._has_only_its_characters(composed) and self.is_well_formed(text)
         return self._has_sound_stacks(text) and (self.suspect.search(text) is None or self._has_sound_signs(text))
 
     def is_well_formed(self, text: str) -> bool:
@@ -107,11 +105,14 @@ class Rule:
         return not any(map(_is_absurd, self.stack.findall(text)))
 
     def _has_sound_signs(self, text: str) -> bool:
-        if not all(self._bears_mark(text, sign.start()) for sign in self.bare.finditer(text)):
-            return False
+        padding = 0
+        for found in self.suspect.finditer(text):
+            if _MARK.match(text, found.end()) and not self._bears_mark(text, found.end() - 1):
+                return False
+            padding += len(found[0]) if len(found[0]) > 1 else 0
         # Besides p signs in long runs there are at most 3 before, between and after n letters, and
         # 3 (n + 1) + p <= 5 n + 1 if n >= p / 2 + 1: so a few letters settle most text.
-        needed = sum(map(len, self.padding.findall(text))) // 2 + 2
+        needed = padding // 2 + 2
         if sum(1 for _ in islice(self.letter.finditer(text), needed)) == needed:
             return True
         letters = len(self.letter.findall(text))
@@ -146,10 +147,9 @@ def compile_rule(scripts: tuple[str, ...], letters: str, also: str) -> Rule:
         letter=own,
         base=regex.compile(rf"[[\p{{N}}\p{{S}}]&&[{of_scripts}]]", regex.V1),
         plain=re.compile(f"{sign}*{letter}{every}*"),
-        suspect=re.compile(f"{sign}(?!{letter})(?:{mark}|{sign}{sign}{sign})"),
+        # Two patterns: one of alternatives takes longer than both, as it cannot skip to a set of characters.
         stack=re.compile(f"{mark}{mark}{mark}{mark}+"),
-        bare=re.compile(f"{sign}(?={mark})"),
-        padding=re.compile(f"{sign}{sign}{sign}{sign}+"),
+        suspect=re.compile(f"{sign}(?!{letter})(?:(?={mark})|{sign}{sign}{sign}+)"),
         foreign=re.compile(f"[^{every[1:]}+"),
     )
 

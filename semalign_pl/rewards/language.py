@@ -152,4 +152,5 @@ class LanguageReward(Reward):
             and not self.source.has_letter(text)
             and _BROKEN.search(text) is None
             and self.language.rule.is_well_formed(text)
+            and not self.language.is_legacy(text)
         )

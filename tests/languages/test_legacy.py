@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semalign_pl.languages import get_language
+from semalign_pl.rewards import LanguageReward
 
 PANGRAM = "သီဟိုဠ်မှ ဉာဏ်ကြီးရှင်သည် အာယုဝဍ်ဎနဆေးညွှန်းစာကို ဇလွန်ဈေးဘေးဗာဒံပင်ထက် အဓိဋ္ဌာန်လျက် ဂဃနဏဖတ်ခဲ့သည်။"
 ZAWGYI = "သီဟိုဠ္မွ ဉာဏ္ႀကီးရွင္သည္ အာယုဝဍ္ဎနေဆးၫႊန္းစာကို ဇလြန္ေဈးေဘးဗာဒံပင္ထက္ အဓိ႒ာန္လ်က္ ဂဃနဏဖတ္ခဲ့သည္။"
@@ -127,3 +128,9 @@ def test_mistakes(tmp_path, text: str, message: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         get_language(str(path))
+
+
+@pytest.mark.parametrize("options", [{}, {"source": "en"}, {"allow": ["reference"]}])
+def test_zawgyi_earns_no_language_reward(options: dict) -> None:
+    reward = LanguageReward("my", **options)
+    assert reward.score(completions=[PANGRAM, ZAWGYI], references=[PANGRAM, ZAWGYI]) == [1.0, 0.0]

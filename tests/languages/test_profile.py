@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import unicodedata
 
 import pytest
 
@@ -296,3 +297,19 @@ def test_profiles_can_be_copied_after_use(code: str) -> None:
     assert language.is_consistent(language.native) and language.normalise("a") == "a" and language.segment("a") == ["a"]
     assert hash(language) == hash(get_language(code))
     assert copy.deepcopy(language) == language == pickle.loads(pickle.dumps(language))
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "consistent"),
+    [
+        ("ne", "\u0906\u0930\u095b\u0941", True),  # za is excluded from composition: NFC writes ja and nukta
+        ("ne", "\u092f\u0928\u093c\u092f", False),  # NFC makes of both a na that Nepali does not have
+        ("en", "Barça", True),
+        ("za", "café", False),
+        ("ug", "\u0626\u06c7\u064a\u063a\u06c7\u0631", True),
+        ("kk", "\u0439\u0456\u0440\u0456\u043c", True),
+    ],
+)
+def test_canonically_equivalent_texts_have_one_verdict(code: str, text: str, consistent: bool) -> None:
+    for same in (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))):
+        assert get_language(code).is_consistent(same) is consistent, ascii(same)
