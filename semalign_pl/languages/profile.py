@@ -110,7 +110,7 @@ class LanguageProfile:
         runs = {run.casefold() for other in given for run in self._foreign_run.findall(other)}
         signs = {sign for other in given for sign in _SIGN.findall(other)}
         text = self._foreign_run.sub(
-            lambda run: "" if run[0].casefold() in runs else run[0], unicodedata.normalize("NFC", text)
+            lambda run: " " if run[0].casefold() in runs else run[0], unicodedata.normalize("NFC", text)
         )
         return _SIGN.sub(
             lambda sign: "" if sign[0] in signs and not self.rule.characters.fullmatch(sign[0]) else sign[0], text

@@ -109,6 +109,12 @@ def test_what_is_broken_is_never_allowed() -> None:
     assert reward([row] * 3, ["བོད\ufffd", "བོད\ue000", "བོད\x00"]).tolist() == [0.0, 0.0, 0.0]
 
 
+def test_a_mark_after_an_allowed_word_has_no_letter() -> None:
+    """``བོདBeijingི`` without the word must not become ``བོདི``."""
+    row = Example("0", "?", "བོད", {}, "Beijing")
+    assert LanguageReward(allow=["source"])([row] * 2, ["བོདBeijingི", "བོད Beijing"]).tolist() == [0.0, 1.0]
+
+
 def test_allow_is_in_the_signature_and_checked() -> None:
     assert LanguageReward(allow=["source", "zh"]).signature.endswith("|rule:2|allow:source+zh")
     with pytest.raises(
