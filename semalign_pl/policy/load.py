@@ -17,13 +17,8 @@ from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.same_base import check_same_base
 from semalign_pl.policy.saved_adapter import adapt_from_folder, check_base_weights, check_targets
 from semalign_pl.policy.sharing import check_finite, choose_forward
-from semalign_pl.policy.vocabulary import (
-    VocabularySettings,
-    add_tokens,
-    find_tokens,
-    saved_tokens,
-    trained_indices,
-)
+from semalign_pl.policy.template import find_chat
+from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_tokens, saved_tokens, trained_indices
 
 __all__ = ["LoraSettings", "Weights", "check_folder", "fresh_adapter", "load_causal_lm", "load_policy", "lora_config"]
 log = logging.getLogger(__name__)
@@ -180,15 +175,36 @@ def _check_ranks(adapter: str, config: Any, lora: LoraSettings) -> None:
         )
 
 
-def _eos_ids(model, tokenizer) -> tuple[int, ...]:  # noqa: ANN001
-    """Every id that ends a completion, the one to train on (the tokenizer's) first."""
+def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every id that ends a completion, the one to train on first: the template's own, or the tokenizer's.
+
+    Raises:
+        ValueError: If there is none, or the chat template does not render a user's message.
+    """
+    from lightning.pytorch.utilities import rank_zero_info
+
+    chat = find_chat(tokenizer)
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
-    ids = [tokenizer.eos_token_id, *listed]
-    unique = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
-    if not unique:
+    stops = [int(i) for i in (tokenizer.eos_token_id, *listed) if i is not None]
+    own: list[int] = [] if chat.end is None else [tokenizer.convert_tokens_to_ids(chat.end)]
+    ids = tuple(dict.fromkeys(own + stops))
+    if not ids:
         raise ValueError(
             "model.init_args.base: neither tokenizer nor generation config name an EOS token; set `eos_token` in "
             "tokenizer_config.json, or completions would never end"
         )
-    return unique
+    tokens = [f"{token} ({i})" for token, i in zip(tokenizer.convert_ids_to_tokens(ids), ids, strict=True)]
+    source = "the tokenizer's eos_token" if chat.end is None else "the token that the chat template writes there"
+    also = f"; generation also stops at {', '.join(tokens[1:])}" if tokens[1:] else ""
+    rank_zero_info("%s: completions end in %s, %s%s", tokenizer.name_or_path, tokens[0], source, also)
+    for note in chat.notes:
+        log.warning("%s: %s", tokenizer.name_or_path, note)
+    if ids[0] not in stops:
+        log.warning(
+            "%s: the chat template ends an answer with %s, which neither eos_token nor generation_config.json name as "
+            "a stop token: here it is one; to serve the adapter, add it to eos_token_id in generation_config.json",
+            tokenizer.name_or_path,
+            tokens[0],
+        )
+    return ids

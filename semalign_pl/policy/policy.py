@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,6 +12,8 @@ from torch import Tensor, nn
 
 from semalign_pl.functional.head import head_logprobs, linear_logprobs
 from semalign_pl.policy import text
+from semalign_pl.policy.chat import Chat
+from semalign_pl.policy.template import find_chat
 from semalign_pl.policy.token_rows import rows_of
 from semalign_pl.policy.turns import adapt, shorten
 from semalign_pl.types import CannotRender, Prompt
@@ -31,7 +32,8 @@ class Policy(nn.Module):
         model: PEFT model whose trainable adapter is named ``default``; a frozen ``reference`` adapter may stand
             beside it.
         tokenizer: The base model's.
-        eos_ids: Token ids that end a completion; the first one is appended to training completions.
+        eos_ids: Token ids that end a completion; the first one is appended to training completions: what the chat
+            template writes behind an answer, or else the tokenizer's ``eos_token``.
 
     Attributes:
         cannot_share: Why completions cannot share their prompt's forward in this architecture; ``None`` if they can.
@@ -47,6 +49,7 @@ class Policy(nn.Module):
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0]
         self.truncated_prompts = 0
         self._merges_system = False
+        self._chat: tuple[object, Chat] | None = None
         self.cannot_share: str | None = None
         self.padding_leaks = False
 
@@ -153,12 +156,21 @@ class Policy(nn.Module):
             for module, training in was_training.items():
                 module.training = training
 
+    @property
+    def chat(self) -> Chat:
+        """What the tokenizer's chat template does with messages; found once per template and vocabulary."""
+        key = (self.tokenizer.chat_template, len(self.tokenizer))
+        if self._chat is None or self._chat[0] != key:
+            self._chat = key, find_chat(self.tokenizer)
+        return self._chat[1]
+
     def encode_prompt(self, prompt: Prompt, max_tokens: int) -> list[int]:
         """A prompt as token ids, up to where the assistant's answer begins.
 
-        Chat models' own template is used, with thinking off where it has the switch (Qwen3). Of a conversation that is
-        too long the oldest exchanges are left out, the system turn stays. What is still too long is cut at the end of
-        the last *message*, never inside the template. Both are counted in ``truncated_prompts``.
+        Chat models' own template is used, with thinking off where it has the switch (Qwen3). Only the template writes
+        control tokens: a literal ``<|im_end|>`` in a message stays plain text. Of a conversation that is too long the
+        oldest exchanges are left out, the system turn stays. What is still too long is cut at the end of the last
+        *message*, never inside the template. Both are counted in ``truncated_prompts``.
 
         Args:
             prompt: The user's message, or all turns of a conversation.
@@ -168,7 +180,7 @@ class Policy(nn.Module):
             Token ids.
 
         Raises:
-            CannotRender: If the chat template has no place for one of the turns.
+            CannotRender: If the chat template has no place for one of the turns, or refuses their text.
             ValueError: If not even an empty message fits.
         """
         encode = self._encoder([prompt])
@@ -176,7 +188,7 @@ class Policy(nn.Module):
         if len(ids) <= max_tokens:
             return ids
         self.truncated_prompts += 1
-        if fitting := shorten(self.tokenizer, prompt, encode, max_tokens):
+        if fitting := shorten(self.chat, prompt, encode, max_tokens):
             return fitting
         needs = "the chat template itself needs" if isinstance(prompt, str) else "the template and the system turn need"
         raise ValueError(f"model.init_args.max_prompt_tokens: {max_tokens} is less than {needs}; raise it")
@@ -192,14 +204,14 @@ class Policy(nn.Module):
             Token ids of each, none for a conversation that cannot be cut to fit; and whether it was cut.
 
         Raises:
-            CannotRender: If the chat template has no place for a turn; knows the prompt's place.
+            CannotRender: If the chat template has no place for a turn, or refuses its text; knows the prompt's place.
             ValueError: If not even an empty message fits.
         """
         encode = self._encoder(prompts)
-        encoded = text.encode_prompts(self.tokenizer, prompts, encode)
+        encoded = text.encode_prompts(self.chat, prompts, encode)
         cut = [len(ids) > max_tokens for ids in encoded]
         for place in (place for place, is_cut in enumerate(cut) if is_cut):
-            fitting = shorten(self.tokenizer, prompts[place], encode, max_tokens)
+            fitting = shorten(self.chat, prompts[place], encode, max_tokens)
             if not fitting and isinstance(prompts[place], str):
                 raise ValueError(
                     f"model.init_args.max_prompt_tokens: {max_tokens} is less than the chat template itself needs; "
@@ -214,11 +226,11 @@ class Policy(nn.Module):
         Raises:
             CannotRender: If the chat template has no place for a turn.
         """
-        encode = partial(text.apply_template, self.tokenizer)
+        encode = self.chat.encode
         talks = {place: prompt for place, prompt in enumerate(prompts) if not isinstance(prompt, str)}
         if not talks:
             return encode
-        faults = text.refused_roles(self.tokenizer)
+        faults = text.refused_roles(self.chat)
         for place, turns in talks.items():
             try:
                 adapt(turns, faults)
@@ -238,34 +250,39 @@ class Policy(nn.Module):
         Args:
             texts: The wanted completions.
         """
-        return [[*ids, self.eos_ids[0]] for ids in text.encode_texts(self.tokenizer, texts)]
+        return [[*ids, self.eos_ids[0]] for ids in self.chat.encode_answers(texts)]
 
     def text_signature(self) -> str:
         """A hash of all that text's token ids depend on: the tokenizer, its template, the token that ends a turn."""
         return f"{text.signature(self.tokenizer)}/{self.eos_ids[0]}"
 
     def encode_completion(self, completion: str) -> list[int]:
-        """A reference as the policy should produce it: its tokens and the end-of-turn token.
+        """A reference as the policy should produce it: as the chat template writes an answer, up to its end token.
 
         Args:
-            completion: The wanted completion.
+            completion: The wanted completion; control tokens in it stay plain text.
 
         Returns:
             Token ids, the last of which is ``eos_ids[0]``. Joined behind ``encode_prompt`` they make the sequence
             that generation would have made, so prompt tokens are a true prefix.
         """
-        return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.eos_ids[0]]
+        return self.encode_completions([completion])[0]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Completions as text, special tokens removed.
+        """Completions as text: without special tokens, the end token and what the chat template writes around answers.
 
         Args:
-            ids: One list of token ids a completion.
+            ids: One list of token ids per completion.
 
         Returns:
             One string each; an incomplete byte sequence shows as U+FFFD, which no language profile accepts.
         """
-        return self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ended = [bool(row) and row[-1] in self.eos_ids for row in ids]
+        rows = [row[:-1] if end else row for row, end in zip(ids, ended, strict=True)]  # it need not be a special token
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        before, after = self.chat.shown
+        texts = [text.removeprefix(before) for text in texts]
+        return [text.removesuffix(after) if end else text for text, end in zip(texts, ended, strict=True)]
 
 
 def finished_logits(logits: Tensor, config: Any) -> Tensor:

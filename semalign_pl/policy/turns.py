@@ -8,19 +8,31 @@ Gemma 3's own template does.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateError
 
+from semalign_pl.policy.control import encode_texts
 from semalign_pl.types import CannotRender, Prompt, Turn
+
+if TYPE_CHECKING:
+    from semalign_pl.policy.chat import Chat
 
 _PROBE = {role: f"SEMALIGN{role.upper()}PROBE" for role in ("system", "user", "assistant", "tool")}
 
 
-def messages_of(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """Turns as chat templates want them."""
-    return [{"role": turn.role, "content": turn.content} for turn in turns]
+def messages_of(turns: Sequence[Turn], typed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Turns as chat templates want them.
+
+    Args:
+        turns: A conversation.
+        typed: Roles whose content is a list of typed parts, as vision models' templates want it.
+    """
+    return [
+        {"role": t.role, "content": [{"type": "text", "text": t.content}] if t.role in typed else t.content}
+        for t in turns
+    ]
 
 
 def plain(turns: Sequence[Turn], end: str) -> str:
@@ -83,11 +95,11 @@ def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
     return [Turn("user", f"{prompt[0].content}\n\n{prompt[1].content}"), *prompt[2:]]
 
 
-def shorten(tokenizer: Any, prompt: Prompt, encode: Callable[[Prompt], list[int]], max_tokens: int) -> list[int] | None:
+def shorten(chat: Chat, prompt: Prompt, encode: Callable[[Prompt], list[int]], max_tokens: int) -> list[int] | None:
     """Token ids of a prompt that is too long, cut to fit: first the oldest exchanges go, then the last message's end.
 
     Args:
-        tokenizer: The base's.
+        chat: The base's.
         prompt: A message, or turns.
         encode: Token ids of a prompt.
         max_tokens: How many there may be.
@@ -96,9 +108,9 @@ def shorten(tokenizer: Any, prompt: Prompt, encode: Callable[[Prompt], list[int]
         ``None`` if not even an empty last message fits.
     """
     if isinstance(prompt, str):
-        return cut_message(tokenizer, prompt, encode, max_tokens)
+        return cut_message(chat, prompt, encode, max_tokens)
     *before, last = fit(prompt, encode, max_tokens)
-    return cut_message(tokenizer, last.content, lambda message: encode([*before, Turn(last.role, message)]), max_tokens)
+    return cut_message(chat, last.content, lambda message: encode([*before, Turn(last.role, message)]), max_tokens)
 
 
 def without_oldest(turns: Sequence[Turn], exchanges: int) -> list[Turn]:
@@ -130,21 +142,22 @@ def fit(turns: Sequence[Turn], encode: Callable[[Sequence[Turn]], list[int]], ma
     return without_oldest(turns, dropped)
 
 
-def cut_message(tokenizer: Any, message: str, encode: Callable[[str], list[int]], max_tokens: int) -> list[int] | None:
+def cut_message(chat: Chat, message: str, encode: Callable[[str], list[int]], max_tokens: int) -> list[int] | None:
     """Token ids with a message cut at its end so that they fit; ``None`` if not even an empty one does.
 
     Args:
-        tokenizer: The base's.
+        chat: The base's.
         message: The message.
         encode: Token ids of all, given the message.
         max_tokens: How many there may be.
     """
     ids = encode(message)
-    tokens = tokenizer(message, add_special_tokens=False)["input_ids"]
+    (tokens,) = encode_texts(chat.tokenizer, [chat.control.guard(message)])
     keep = len(tokens) - (len(ids) - max_tokens)
     while len(ids) > max_tokens:
         if keep <= 0:
             return None
-        ids = encode(tokenizer.decode(tokens[:keep]).rstrip("\ufffd"))
+        kept = chat.tokenizer.decode(tokens[:keep], clean_up_tokenization_spaces=False)
+        ids = encode(kept.rstrip("\ufffd"))
         keep -= max(1, len(ids) - max_tokens)
     return ids

@@ -59,7 +59,7 @@ def test_templates_that_treat_messages_apart(policy: Policy, monkeypatch: pytest
     monkeypatch.setattr(policy.tokenizer, "chat_template", TEMPLATES[name])
     assert policy.encode_prompts(TEXTS, 1000)[0] == [policy.encode_prompt(prompt, 1000) for prompt in TEXTS]
     if name != "none":
-        assert (text.frame(policy.tokenizer) is None) == (name in ("trims", "depends"))
+        assert (text.frame(policy.chat) is None) == (name in ("trims", "depends"))
     if name == "thinks":
         assert policy.tokenizer.decode(policy.encode_prompts(["书"], 100)[0][0]).endswith("<think></think>")
 
