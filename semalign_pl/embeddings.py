@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import logging
@@ -35,7 +36,8 @@ class CorpusEmbeddings:
     The rounding of an embedding depends on the texts in its batch. The corpus is therefore cut into fixed blocks of
     texts of like length, and a block is encoded as a whole when one of its texts is first needed. So an embedding has
     the same bits in every order of use: computed now, read from disk, or after a resume. Each block is a file named
-    after its content, written whole or not at all, so that several processes can share the folder.
+    after its content, written whole or not at all, so that several processes can share the folder. A folder that cannot
+    be written to costs time, not the run: its blocks are read, and new ones are kept in memory alone.
 
     Args:
         encoder: The encoder.
@@ -51,7 +53,7 @@ class CorpusEmbeddings:
         self._texts = [written[place] for place in by_length]
         self._place: dict[str, int | None] = {**dict.fromkeys(distinct), **{t: i for i, t in enumerate(self._texts)}}
         self._size = SMALL_ENCODER_BLOCK if encoder.weights < SMALL_ENCODER else BLOCK
-        self._encoder, self._folder = encoder, folder
+        self._encoder, self._folder, self._writable = encoder, folder, folder is not None
         self._signature = encoder.signature if folder is not None else ""
         self._memory: dict[int, np.ndarray] = {}
         self._block_bytes = self._size * encoder.dimensions * 4
@@ -80,17 +82,31 @@ class CorpusEmbeddings:
         """``(texts, dimensions)`` float32: the block's embeddings, from memory, from disk or from the encoder."""
         if at in self._memory:
             return self._memory[at]
-        if self._folder is not None and len(self._memory) * self._block_bytes > MEMORY_BYTES:
+        if self._writable and len(self._memory) * self._block_bytes > MEMORY_BYTES:
             self._memory.clear()
         texts = self._texts[at * self._size : (at + 1) * self._size]
         path = None if self._folder is None else self._folder / f"{_digest(self._signature, texts)}.npy"
         vectors = None if path is None else _read(path, (len(texts), self._encoder.dimensions))
         if vectors is None:
             vectors = self._encoder.encode(texts).cpu().numpy()
-            if path is not None:
-                _write(path, vectors)
+            if path is not None and self._writable:
+                try:
+                    _write(path, vectors)
+                except OSError as error:
+                    self._writable = False
+                    _warn_unwritable(path.parent, error.strerror or str(error))
         self._memory[at] = vectors
         return vectors
+
+
+@functools.cache  # once per process: a run has several parts of a corpus in one folder
+def _warn_unwritable(folder: Path, reason: str) -> None:
+    log.warning(
+        "%s: embeddings cannot be kept there (%s); training goes on, and the next run computes them again; give "
+        "`cache` a folder that can be written to, or null",
+        folder,
+        reason,
+    )
 
 
 def _digest(signature: str, texts: Sequence[str]) -> str:
@@ -108,7 +124,10 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The array in a file, or ``None`` where there is no file or its content is not what was written."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        log.warning("%s: the cached embeddings cannot be read (%s); they are computed again", path, error.strerror)
         return None
     body, checksum = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if _checksum(body) == checksum:

@@ -16,6 +16,7 @@ _WARNINGS = (
 _LOG_LINES = {
     "lightning.pytorch.utilities.rank_zero": "💡 Tip:",  # advertises other products
     "bitsandbytes.backends.cpu.ops": "kernels-community",  # only slower
+    "bitsandbytes.autograd._functions": "MatMul8bitLt: inputs will be cast",  # per layer and forward of an 8-bit base
 }
 
 

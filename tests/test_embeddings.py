@@ -144,3 +144,28 @@ def test_processes_share_a_folder(encoder: str, tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     assert rows_on_disk(tmp_path) == len(set(CORPUS))
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".npy"]  # nothing half written is left
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_run(
+    sentence_encoder: SentenceEncoder, tmp_path: Path, caplog
+) -> None:
+    """Read-only or full disks are like a file in the folder's place, which stops every user, root too."""
+    (tmp_path / "file").write_text("no folder")
+    for _ in range(2):  # the parts of a corpus in one folder
+        found = CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path / "file" / "cache")(TEXTS)
+        assert torch.equal(found, CorpusEmbeddings(sentence_encoder, TEXTS, None)(TEXTS))
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{tmp_path / 'file' / 'cache'}: embeddings cannot be kept there (")
+    assert "`cache`" in message and "\n" not in message
+
+
+def test_a_file_that_cannot_be_read_is_computed_again(
+    sentence_encoder: SentenceEncoder, tmp_path: Path, caplog
+) -> None:
+    expected = CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS)
+    (block,) = tmp_path.iterdir()
+    block.unlink()
+    block.mkdir()  # neither read nor replaced
+    assert torch.equal(CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS), expected)
+    assert "cannot be read" in caplog.text and "cannot be kept" in caplog.text
+    assert list(tmp_path.iterdir()) == [block]

@@ -84,6 +84,11 @@ def _check_settings(adapter: str, file: Path, given: Any) -> None:
                 f"{_OPTION}: {file} sets {key}, which {reason} and is not supported; merge the adapter into its base "
                 "and give that as model.init_args.base"
             )
+    base, whole = given.get("base_model_name_or_path"), given.get("modules_to_save")
+    if not isinstance(base, str | None):
+        raise ValueError(f"{_OPTION}: {file}: base_model_name_or_path: {base!r} is no name of a model; write its name")
+    if whole is not None and not (isinstance(whole, list) and all(isinstance(name, str) for name in whole)):
+        raise ValueError(f"{_OPTION}: {file}: modules_to_save: {whole!r} is no list of names; write [name, …]")
 
 
 def read_weights(adapter: str) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,18 @@ class LoraSettings:
     alpha: int = 128
     dropout: float = 0.05
     target_modules: str | list[str] | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        """Refuse what trains nothing, and a pattern that is none."""
+        if self.alpha <= 0:
+            raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
+        try:
+            re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
+        except re.error as error:
+            raise ValueError(
+                f"model.init_args.lora.target_modules: {self.target_modules!r} is no regular expression ({error}); "
+                "correct it, or give a list of names"
+            ) from error
 
 
 def load_policy(
@@ -132,7 +145,12 @@ def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
     from peft import get_peft_model
 
     try:
-        return get_peft_model(model, lora_config(lora, model, ids))
+        made: Any = get_peft_model(model, lora_config(lora, model, ids))
+        names = [] if isinstance(lora.target_modules, str) else lora.target_modules
+        for name in names:  # PEFT complains only where it finds none of them
+            if not any(f".{found}".endswith(f".{name}") for found in made.base_model.targeted_module_names):
+                raise ValueError(f"it has no layer {name!r}")
+        return made
     except (ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(

@@ -40,7 +40,7 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
         odd = [*(set(loaded.unexpected_keys) - twice), *loaded.missing_keys]
         if odd:  # PEFT would silently skip the first and leave the others as initialised
             raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
-    except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, re.error) as error:
         raise ValueError(
             f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
             f"({(str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:200]}); give the base that the "
@@ -127,7 +127,9 @@ def check_base_weights(adapter: str, config: Any, state: Mapping[str, Tensor], m
     for key, tensor in state.items():
         name = key.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
         kept, untouched = parameters.get(name), ".base_layer." in key or ".original_module." in key
-        trained = not untouched and (tied or name.rpartition(".")[0].endswith(whole))
+        parts = name.split(".")
+        within_whole = any(".".join(parts[:end]).endswith(whole) for end in range(1, len(parts)))  # or in a child of it
+        trained = not untouched and (tied or within_whole)
         if kept is None or trained:
             continue
         # PEFT's copy of a whole trained embedding may have rows for tokens that the base lacks.

@@ -105,10 +105,18 @@ class FunctionReward(Reward):
         if self._trainer is not None:
             given |= {
                 "trainer_state": _state(self._trainer),
-                "log_metric": lambda name, value: self._metrics.setdefault(name, []).append(float(value)),
+                "log_metric": self._log_metric,
                 "log_extra": lambda column, values: self.extra_columns.update({column: list(values)}),
             }
         return given
+
+    def _log_metric(self, name: str, value: Any) -> None:
+        try:
+            self._metrics.setdefault(name, []).append(float(value))
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"{self._error_name} gave log_metric {value!r} ({type(value).__name__}) for {name!r}; give a number"
+            ) from None
 
     # -- scores ------------------------------------------------------------------------------------------------
 
@@ -136,8 +144,18 @@ class FunctionReward(Reward):
         return self._call(**given)
 
     def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
-        """Convert the scores; warn once about NaN, because ``None`` is the way to leave a completion out."""
+        """Convert the scores; warn once about NaN, because ``None`` is the way to leave a completion out.
+
+        Raises:
+            ValueError: As in ``read_scores``, or if a column of ``log_extra`` has not one value per completion.
+        """
         scores = super()._read_scores(given, completions)
+        for column, values in self.extra_columns.items():
+            if len(values) != len(completions):
+                raise ValueError(
+                    f"{self._error_name} gave log_extra {len(values)} values of {column!r} for {len(completions)} "
+                    "completions; give one per completion"
+                )
         place = first_nan(given)
         if place is not None and not self._warned:
             self._warned = True

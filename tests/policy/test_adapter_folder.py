@@ -80,6 +80,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config of a classifier": (lambda f: configure(f, task_type="SEQ_CLS"), "task_type SEQ_CLS"),
     "config of a newer PEFT": (lambda f: configure(f, use_new=True), r"does not know \(use_new\).*upgrade peft"),
     "config with a wrong value": (lambda f: configure(f, r=0), "does not fit .*`r` should be a positive"),
+    "config with a base that is no name": (
+        lambda f: configure(f, base_model_name_or_path=3),
+        "_or_path: 3 is",
+    ),
+    "config with whole modules that are no names": (lambda f: configure(f, modules_to_save=[3]), "modules_to_save: .3"),
+    "config with half a pattern": (lambda f: configure(f, target_modules="(q_proj"), "does not fit .*subpattern"),
     "tokenizer cut short": (half_a_tokenizer, "the tokenizer in .* cannot be read"),
     "prompt tuning": (lambda f: configure(f, peft_type="PROMPT_TUNING"), "of type PROMPT_TUNING"),
     "IA3": (lambda f: configure(f, peft_type="IA3"), "of type IA3"),
@@ -110,6 +116,19 @@ def test_settings_of_a_newer_peft_that_are_off_change_nothing(base, folder) -> N
 def test_target_modules_that_contradict_the_adapter_are_refused(targets, base, sft_adapter) -> None:
     with pytest.raises(ValueError, match=r"^model\.init_args\.lora\.target_modules: .*leave `lora` out"):
         load_policy(base, "fp32", LoraSettings(4, 8, 0.0, targets), sft_adapter, CPU)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_modules": "(q_proj"}, r"target_modules: '\(q_proj' is no regular expression"),
+        ({"target_modules": ["q_proj", "v_prj"]}, "PEFT cannot adapt .*no layer 'v_prj'.*change `target_modules`"),
+        ({"alpha": 0}, "alpha: 0 would leave the base as it is"),
+    ],
+)
+def test_settings_that_would_train_less_than_they_say_are_refused(settings, message, base) -> None:
+    with pytest.raises(ValueError, match=rf"^model\.init_args\.lora.*{message}"):
+        load_policy(base, "fp32", LoraSettings(**settings), None, CPU)
 
 
 def test_target_modules_said_another_way_are_the_same(base, sft_adapter) -> None:

@@ -87,6 +87,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "whole, tied": ("tied", {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}),
     "whole, gemma": ("gemma", {"modules_to_save": ["lm_head", "embed_tokens"]}),
     "whole norms": ("tied", {"modules_to_save": ["norm", "input_layernorm"]}),
+    "whole mlp": ("tied", {"modules_to_save": ["mlp"]}),
     "tokens": ("tied", {"trainable_token_indices": [5, 6, 7]}),
     "tokens apart": ("untied", {"trainable_token_indices": {"embed_tokens": [5, 9], "lm_head": [5, 9]}}),
 }

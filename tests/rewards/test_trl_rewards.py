@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from tiny import fit
 
 from semalign_pl.cli import run
@@ -105,6 +106,14 @@ def curious(prompts, completions, completion_ids, trainer_state, log_extra, log_
     log_extra("shouted", [text.upper() for text in completions])
     log_metric("longest", max(map(len, completions)))
     return [float(len(text)) for text in completions]
+
+def short_column(completions, log_extra, **kwargs):
+    log_extra("first", completions[0])
+    return [0.0 for _ in completions]
+
+def wordy_metric(completions, log_metric, **kwargs):
+    log_metric("longest", max(completions, key=len))
+    return [0.0 for _ in completions]
 
 def environmental(completions, environments):
     return [0.0 for _ in completions]
@@ -376,6 +385,21 @@ def test_in_a_run_functions_get_and_log_what_trl_gives(runs) -> None:
     assert all(len(ids) in range(1, 7) for ids in shown["ids"]) and len(shown["ids"]) == 4
     longest = [max(len(row["completion"]) for row in part) for part in (rows[:4], rows[4:])]
     assert [float(row["train/curious/longest"]) for row in runs.metrics()] == longest
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("short_column", r"gave log_extra \d+ values of 'first' for \d+ completions; give one per completion"),
+        ("wordy_metric", r"gave log_metric '.*' \(str\) for 'longest'; give a number"),
+    ],
+)
+def test_what_cannot_be_logged_is_refused_by_name(name: str, message: str) -> None:
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    logging = reward(name)
+    logging.setup(Trainer(accelerator="cpu", max_steps=1, **quiet), None, "fit")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=rf"^FunctionReward.function: rewards_of_mine.{name} {message}$"):
+        logging(EXAMPLES, COMPLETIONS)
 
 
 class Constant(Reward):
