@@ -32,6 +32,12 @@ class Examples(Sequence[Example]):
         self.seconds = 0.0  # spent on reading batches
         self.sizes = [stop - start for start, stop in zip([0, *places], places, strict=False)]
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns of all corpora."""
+        firsts = (_example(table[0], task) for table, task in self._corpora if len(table))
+        return frozenset(name for example in firsts for name in example.columns)
+
     def __len__(self) -> int:
         return len(self._chosen)
 

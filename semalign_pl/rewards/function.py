@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from statistics import fmean
 from typing import Any, Literal
@@ -14,7 +15,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.calibration import training_examples
 from semalign_pl.rewards.scores import first_nan
+from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +26,9 @@ class FunctionReward(Reward):
     """Any function with TRL's signature, ``fn(prompts, completions, **columns) -> list[float | None]``.
 
     It is called by keyword with what its signature asks for: prompts and completions, references as ``references``, the
-    corpus' columns by name, and in training what TRL gives: ``completion_ids``, ``trainer_state``, ``log_metric`` (logs
-    a number as ``train/NAME/METRIC``) and ``log_extra`` (adds a column to ``completions.jsonl``). ``async def``
-    functions run beside other rewards.
+    corpus' columns by name (``None`` for rows of a mix whose corpus lacks the column), and in training what TRL gives:
+    ``completion_ids``, ``trainer_state``, ``log_metric`` (logs a number as ``train/NAME/METRIC``) and ``log_extra``
+    (adds a column to ``completions.jsonl``). ``async def`` functions run beside other rewards.
 
     Args:
         function: Import path of a function, method or callable object, e.g. ``my_rewards.brevity`` or
@@ -49,6 +52,7 @@ class FunctionReward(Reward):
         self._wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self._needed = [p.name for p in parameters if p.name in self._wanted and p.default is p.empty]
         self._trainer: Trainer | None = None
+        self._columns: frozenset[str] = frozenset()
         self._metrics: dict[str, list[float]] = {}
         self._warned = False
 
@@ -95,6 +99,21 @@ class FunctionReward(Reward):
         for name, values in self._metrics.items():
             pl_module.log(f"train/{self.name}/{name}", fmean(values), batch_size=1, rank_zero_only=True)
         self._metrics = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Collect the columns of all corpora of a mix."""
+        self._columns = getattr(training_examples(trainer), "columns", frozenset())
+
+    def start_scoring(
+        self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
+    ) -> Callable[[], Tensor]:
+        """Start scoring; a column that a row's corpus lacks is ``None`` there, as in TRL.
+
+        Else whether a row's columns reach the function would depend on the other rows of its batch.
+        """
+        names = self._columns.union(*(example.columns for example in examples))
+        filled = [replace(example, columns={**dict.fromkeys(names), **example.columns}) for example in examples]
+        return super().start_scoring(filled, completions, completion_ids)
 
     def _extra_arguments(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
         """Return the arguments that TRL passes beside columns, as far as they are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -115,6 +116,10 @@ BOMBS = {
     "unit.tmx": Bomb(
         lambda: b"<tmx><body><tu>" + b"<tuv xml:lang='zh'><seg>%s</seg></tuv>" % MEGABYTE.encode() * 60, 61_000_000, 0,
         ": more than 8,000,000 bytes without the end of a unit, at unit 1; split the unit",
+    ),
+    "feeds.jsonl.gz": Bomb(
+        lambda: gzip.compress(b"\n" * 5_000_000), 5_000, 0,
+        ": decompresses to more than 10 lines, objects or tags per byte|decompress it first: gunzip feeds.jsonl.gz",
     ),
     "head.tmx": Bomb(
         lambda: b"<tmx><header>" + b"<prop/>" * 5_000_000, 36_000_000, 0, ": more than 8,000,000 bytes|at unit 0"

@@ -57,6 +57,9 @@ def picky(completions, zh, weight=2.0):
 def needy(completions, topic):
     return [0.0 for _ in completions]
 
+def sourced(completions, zh=None):
+    return [float(len(text)) if text else None for text in zh or [None] * len(completions)]
+
 number = 3
 """
 
@@ -73,6 +76,14 @@ def test_functions_are_called_as_trl_calls_them(mine) -> None:
     assert scores(reward, ["a"], zh="x") == [2.0]
     assert torch.tensor(scores(reward, ["a"], zh="skip")).isnan().all()
     assert (reward.name, reward.signature) == ("picky", "reward:picky|weight:0.5|function:functions_of_mine.picky")
+
+
+def test_columns_do_not_depend_on_the_other_rows_of_a_batch(mine) -> None:
+    reward = FunctionReward("functions_of_mine.sourced")
+    pair, chat = Example("1", "p", "r", columns={"zh": "abc"}), Example("2", "p", "r")
+    for batch, right in (([pair], [3.0]), ([pair, chat], [3.0, None]), ([chat, pair, chat], [None, 3.0, None])):
+        given = reward(batch, ["x"] * len(batch)).tolist()
+        assert [None if score != score else score for score in given] == right
 
 
 def test_what_a_function_cannot_have(mine) -> None:

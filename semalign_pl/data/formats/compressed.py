@@ -21,6 +21,11 @@ FREE = 100_000_000
 RATIO = 1_000
 """Beyond them, bytes per byte read from the disk: zeros have 1,030 (gzip) to 30,000 (zstd). Real rows that all begin
 with the same prompt of 100,000 characters have 510 (xz), with one of 20,000 characters 190."""
+FREE_RECORDS = 1_000_000
+"""Line feeds, braces and tags that any file may have."""
+RECORDS = 10
+"""Beyond them, such signs per byte read from the disk: each begins a row that takes a microsecond or more, be it blank,
+so that 100 MB of line feeds take minutes. A row of text takes ten bytes and more, and has up to fifteen such signs."""
 _XZ_MEMORY = 1 << 28
 """Bytes of dictionary that an xz file may ask for; ``xz -9`` asks for 65 MiB."""
 _CHUNK = 1 << 16
@@ -84,7 +89,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
 
     Raises:
         ValueError: The file is cut or damaged, is encrypted, or decompresses to more than `FREE` bytes and more than
-            `RATIO` times the bytes read of it so far.
+            `RATIO` times the bytes read of it so far, or in the same way to more than `RECORDS` lines per byte.
     """
     file, member = split_fragment(path)
     with contextlib.ExitStack() as stack:
@@ -110,7 +115,7 @@ class _BoundedStream(io.RawIOBase):
 
     def __init__(self, path: Path, kind: str, command: str, stream: Any, used: Callable[[], int]) -> None:
         self.path, self.kind, self.command, self.stream, self.used = path, kind, command, stream, used
-        self.total = 0
+        self.total = self.records = 0
 
     def readable(self) -> bool:
         return True
@@ -121,6 +126,13 @@ class _BoundedStream(io.RawIOBase):
             while filled < len(view) and (count := self.stream.readinto(view[filled:])):
                 filled += count
         self.total += filled
+        data = bytes(view[:filled])
+        self.records += sum(data.count(sign) for sign in (b"\n", b"{", b"<"))
+        if self.records > max(FREE_RECORDS, RECORDS * self.used()):
+            raise ValueError(
+                f"{shown(self.path)}: decompresses to more than {RECORDS:,} lines, objects or tags per byte (beyond "
+                f"the first {FREE_RECORDS:,}), as no text does; if it is right, decompress it first: {self.command}"
+            )
         if self.total > max(FREE, RATIO * self.used()):
             raise ValueError(
                 f"{shown(self.path)}: decompresses to more than {RATIO:,} times its size (beyond the first "
