@@ -134,30 +134,21 @@ class SentenceEncoder:
         return (vectors[: len(a)] * vectors[len(a) :]).sum(-1).clamp(-1.0, 1.0)
 
     def unread_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
-        """Count the tokens of each text that hide what the text says: the encoder's unknown token.
-
-        A tokenizer without an unknown token falls back to pieces of a character; these are counted instead.
+        """Count the encoder's unknown token in each text; it hides what the text says.
 
         Args:
             texts: The texts (n).
 
         Returns:
-            For each text unread tokens and all tokens, special tokens apart; ``None`` for an encoder whose tokenizer
-            cannot say so.
+            For each text unknown tokens and all tokens, special tokens apart; ``None`` for a tokenizer that has no
+            unknown token: it falls back to bytes, which an encoder can learn to read.
         """
         tokenizer = self._model.tokenizer
-        if not getattr(tokenizer, "is_fast", False):
-            return None
-        unknown, counts = tokenizer.unk_token_id, []
-        for text in texts:
-            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            ids, spans = encoded["input_ids"], encoded["offset_mapping"]
-            if unknown is None:
-                unread = _pieces_of_characters(spans)
-            else:
-                unread = ids.count(unknown)
-            counts.append((unread, len(ids)))
-        return counts
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        if unknown is None or not texts:
+            return None if unknown is None else []
+        encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return [(ids.count(unknown), len(ids)) for ids in encoded]
 
     def _too_long(self, texts: list[str]) -> set[str]:
         limit = self._model.max_seq_length
@@ -178,15 +169,6 @@ class SentenceEncoder:
                 digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
             self._weights_digest = digest.hexdigest()[:8]
         return self._weights_digest
-
-
-def _pieces_of_characters(spans: Sequence[tuple[int, int]]) -> int:
-    """Tokens whose characters a neighbouring token has, too: each is part of one character's bytes."""
-    shared = [False] * len(spans)
-    for i in range(1, len(spans)):
-        if spans[i][0] < spans[i - 1][1]:
-            shared[i - 1] = shared[i] = True
-    return sum(shared)
 
 
 def _load(name: str, device: str | torch.device) -> SentenceTransformer:
