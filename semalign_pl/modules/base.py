@@ -13,6 +13,7 @@ from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
 from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.causal_lm import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import sample
@@ -83,6 +84,8 @@ class AlignModule(StageModule):
             return
         with self.setting_up() as device:
             self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device, self.vocabulary)
+        config = self.policy.model.config.get_text_config()
+        check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
     def scored(self, rows: Rows) -> Iterator[Scored]:

@@ -138,3 +138,30 @@ def _refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
             f"{option}: {base} holds an adapter (adapter_config.json), not a whole model; {remedy}give the base "
             "that it was trained on here"
         )
+
+
+def check_rope_length(base: str, config: Any, tokens: int) -> None:
+    """Refuse sequences beyond the length at which rotary positions of a whole batch change with its longest row.
+
+    ``longrope`` and ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers,
+    ``modeling_rope_utils``), so beyond that length the log-probs of a row would depend on the rows beside it.
+
+    Args:
+        base: Hub id or folder, for the message.
+        config: Text config of the base.
+        tokens: Longest prompt and completion together.
+
+    Raises:
+        ValueError: If ``tokens`` is more; names the keys and the length.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per kind of layer
+        kind = rope.get("rope_type") if isinstance(rope, dict) else None
+        if kind in ("longrope", "dynamic"):
+            limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+            if tokens > limit:
+                raise ValueError(
+                    f"model.init_args: max_prompt_tokens and max_new_tokens are {tokens:,} together, and beyond "
+                    f"{limit:,} tokens {base} (rope_type {kind}) changes the positions of all rows with the longest "
+                    f"one of a batch; lower them to {limit:,} in all"
+                )

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from families import FAMILIES, make
 from tiny import Recorded, fit, relative, trained
 from torch import Tensor
 
@@ -119,3 +120,15 @@ def test_only_the_adapter_is_in_the_optimiser_and_the_state(module) -> None:
     assert len(ours.state_dict()) == 28 and all("lora_" in name for name in ours.state_dict())
     after = trained(ours.policy)
     assert all(not torch.equal(after[name], ours.weights[0][name]) for name in after)
+
+
+@pytest.mark.parametrize(("tokens", "refused"), [(4096, False), (4097, True)])
+def test_rows_whose_positions_depend_on_other_rows_are_refused(tmp_path, tokenizer, tokens, refused) -> None:
+    """Phi-4-mini's ``longrope`` changes the frequencies of a whole batch with its longest row."""
+    make(FAMILIES["Phi-4-mini"], tmp_path, tokenizer)
+    short = SFTModule(str(tmp_path), weights="fp32", max_prompt_tokens=tokens - 100, max_new_tokens=100)
+    if not refused:
+        assert fit(short, [BATCH[:2]]).global_step == 1
+        return
+    with pytest.raises(ValueError, match="are 4,097 together, and beyond 4,096 tokens .*longrope.*lower them to 4,096"):
+        fit(short, [BATCH[:2]])
