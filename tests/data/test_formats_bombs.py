@@ -108,6 +108,10 @@ BOMBS = {
     "context.parquet": Bomb(
         lambda: parquet(zh=[noise(64) for _ in range(50_000)], bo=[noise(3000)] * 50_000), 5_000_000, 50_000, ""
     ),
+    "rows.parquet": Bomb(
+        lambda: parquet(zh=repeated("", 5_000_000), bo=repeated("", 5_000_000)), 100_000, 0,
+        ": 5,000,000 rows in |over 10 per byte: they can hold no texts",
+    ),
     "deep.jsonl": Bomb(lambda: deep(1, 65, 980, 100_000), 300_000, 1, ":2: nested more than 64 deep"),
     "deep_where.jsonl": Bomb(lambda: deep(2, 980, 100_000), 300_000, 1, ":2: nested", {"more": "[[]]"}),
     "digits.jsonl": Bomb(

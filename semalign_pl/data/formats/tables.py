@@ -9,6 +9,8 @@ from typing import Any
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, Item, bad_row, one_line, shown, wanted_columns
 
+MAX_ROWS = 10
+"""Rows per byte of a Parquet file, beyond the first million: more are empty, and take minutes to read."""
 MAX_EXPANSION = 1000
 """Factor by which a Parquet file may expand: text compresses 3 to 20 times, and a text may come back in some rows more,
 but 900 bytes can hold 5 GB of one value."""
@@ -56,11 +58,12 @@ def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
 class _Bomb(Exception):
     """A file that would take too much memory or time."""
 
-    def __init__(self, path: Path, expanded: int, limit: int, part: str, size: int) -> None:
-        super().__init__(
-            f"{shown(path)}: expands to {expanded:,} bytes or more, over {limit:,} times the {size:,} of {part}; "
-            "text does not repeat so often: check where it comes from, or convert it to .jsonl"
-        )
+
+def _expanding(path: Path, expanded: int, limit: int, part: str, size: int) -> _Bomb:
+    return _Bomb(
+        f"{shown(path)}: expands to {expanded:,} bytes or more, over {limit:,} times the {size:,} of {part}; "
+        "text does not repeat so often: check where it comes from, or convert it to .jsonl"
+    )
 
 
 def _check_chunks(path: Path, metadata: Any) -> None:
@@ -71,12 +74,17 @@ def _check_chunks(path: Path, metadata: Any) -> None:
         for column in range(metadata.num_columns)
     ]
     size, expanded = path.stat().st_size, sum(chunk.total_uncompressed_size for chunk in chunks)
+    if metadata.num_rows > max(1_000_000, MAX_ROWS * size):
+        raise _Bomb(
+            f"{shown(path)}: {metadata.num_rows:,} rows in {size:,} bytes, over {MAX_ROWS} per byte: they can hold no "
+            "texts; check where it comes from"
+        )
     if expanded > max(HARMLESS, MAX_EXPANSION * size):
-        raise _Bomb(path, expanded, MAX_EXPANSION, "the file", size)
+        raise _expanding(path, expanded, MAX_EXPANSION, "the file", size)
     for chunk in chunks:
         size, expanded = chunk.total_compressed_size, chunk.total_uncompressed_size
         if chunk.has_dictionary_page and expanded > max(MAX_LINE, MAX_DICTIONARY * size):
-            raise _Bomb(path, expanded, MAX_DICTIONARY, f"column {shown(chunk.path_in_schema, 60)}", size)
+            raise _expanding(path, expanded, MAX_DICTIONARY, f"column {shown(chunk.path_in_schema, 60)}", size)
 
 
 def _bound_batches(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
@@ -85,7 +93,7 @@ def _bound_batches(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
     for batch in batches:
         expanded += batch.nbytes + batch.num_rows
         if expanded > max(HARMLESS, MAX_EXPANSION * size):
-            raise _Bomb(path, expanded, MAX_EXPANSION, "the file", size)
+            raise _expanding(path, expanded, MAX_EXPANSION, "the file", size)
         yield batch
 
 
