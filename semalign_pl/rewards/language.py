@@ -127,7 +127,7 @@ class LanguageReward(Reward):
         if missing := next((name for name in self.allow if name not in texts), None):
             raise ValueError(
                 f"LanguageReward.allow: no column of the corpus is called {missing!r}; take source or one of "
-                f"{', '.join(name for name in texts if name != 'prompts')}"
+                f"{', '.join(name for name in texts if name != 'prompts')} (in a mix, each corpus needs it)"
             )
         allowed = list(zip(*(texts[name] for name in self.allow), strict=True)) or [()] * len(completions)
         return [float(self._passes(text, others)) for text, others in zip(completions, allowed, strict=True)]

@@ -138,7 +138,7 @@ class PairReward(Reward):
         if self.anchor not in texts:
             raise ValueError(
                 f"{type(self).__name__}.anchor: no column of the corpus is called {self.anchor!r}; take one of "
-                f"{', '.join(texts)}"
+                f"{', '.join(texts)} (in a mix, each corpus needs it)"
             )
         if self.model is None:
             self.model = self.load(torch.device("cpu"))

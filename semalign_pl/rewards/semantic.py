@@ -188,7 +188,8 @@ class SemanticReward(Reward):
         missing = next((name for name in self.anchors if name not in texts), None)
         if missing is not None:
             raise ValueError(
-                f"SemanticReward.anchor: no column of the corpus is called {missing!r}; take one of {', '.join(texts)}"
+                f"SemanticReward.anchor: no column of the corpus is called {missing!r}; take one of {', '.join(texts)} "
+                "(in a mix, each corpus needs it)"
             )
         return [texts[name] for name in self.anchors]
 
