@@ -170,7 +170,7 @@ JSON = [
     Case("pretty.json", json.dumps(PAIR, indent=1), 0, FAULT, "a JSON object with the keys zh (text), bo|jq -c"),
     Case("squad_cut.json", questions(question(), question())[:-40], 0, FAULT, ":1: not JSON", SQUAD),
     Case("squad_odd.json", questions(question(), None, {"qas": 1}, {"qas": [None]}, question(answers=[])), 1, 4,
-         ":2: not as SQuAD", SQUAD),
+         ":2: no paragraph with questions in SQuAD's form", SQUAD),
     Case("squad_null.json", questions(question(question=None), question(answers={"text": ["a"]})), 0, 2,
          ":1: 'question'|NoneType", SQUAD),
 ]  # fmt: skip

@@ -222,7 +222,7 @@ def test_a_folder_of_save_to_disk(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'n', the field n, is not text but 7"):
         list(read(str(tmp_path / "one"), {"n": "n"}, "train"))
     (tmp_path / "two" / "dataset_dict.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="dataset_dict.json: not JSON"):
+    with pytest.raises(ValueError, match="dataset_dict.json: not valid JSON"):
         read(str(tmp_path / "two"), COLUMNS)
 
 
