@@ -25,8 +25,9 @@ runs/quickstart/world: | $(READY)
 quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRPO; table and report (SEEDS=3 for spread)
 	$(BIN)/semalign study --config configs/quickstart --out runs/quickstart --seeds $(SEEDS)
 
-test: $(READY)  ## run the tests
-	$(BIN)/pytest
+# Two processes of one thread each: two of two would stall each other at OpenMP's barriers.
+test: $(READY)  ## run the tests, on two cores
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .
