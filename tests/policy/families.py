@@ -168,6 +168,9 @@ Exact means, in float32 on tiny random models with a trained adapter: log-probab
 plain unpadded forward per row by less than 1e-5 (relative), and greedy rollouts have the tokens of transformers'
 `generate`. No dropout of the base acts in training, whatever its config says.
 
+`longrope` and `dynamic` rotary positions (Phi-4-mini) depend on the longest row of a forward pass beyond a length that
+the config states; prompts and completions that together may be longer are refused.
+
 Names are those of the families tested (`tests/policy/test_architectures.py`, which also compares this table). Other
 architectures go through the same trial.
 
