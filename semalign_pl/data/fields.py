@@ -12,6 +12,10 @@ class Fault(ValueError):
     """Fault of a row with its remedy, in one line without the row's place."""
 
 
+class Missing(Fault):
+    """Fault of a row in which a path ends before its last step: a key, a position or a value is not there."""
+
+
 def value_of(record: Mapping[str, Any], column: str) -> Any:
     """The value at a column or path.
 
@@ -24,7 +28,8 @@ def value_of(record: Mapping[str, Any], column: str) -> Any:
         column: Name or path.
 
     Raises:
-        Fault: The path leads nowhere, or to several values.
+        Missing: The path leads nowhere.
+        Fault: It leads to several values, or through one that has no parts.
     """
     top = top_column(record, column)
     assert top is not None, "the caller has looked whether the column is there"
@@ -36,19 +41,21 @@ def value_of(record: Mapping[str, Any], column: str) -> Any:
                 rest = ".".join(steps[place:])
                 raise Fault(f"{at!r} is a list of {len(value)}; say which one, e.g. {at}.0.{rest} for the first")
             if not value:
-                raise Fault(f"{at!r} is an empty list, so there is no {column!r}; fill it in or drop the row")
+                raise Missing(f"{at!r} is an empty list, so there is no {column!r}; fill it in or drop the row")
             value = value[0]
         if isinstance(value, list):
             if int(step) >= len(value):
-                raise Fault(f"{at!r} is a list of {len(value)}, so there is no {column!r} (positions start at 0)")
+                raise Missing(f"{at!r} is a list of {len(value)}, so there is no {column!r} (positions start at 0)")
             value = value[int(step)]
         elif isinstance(value, Mapping):
             if step not in value:
                 there = shown(", ".join(map(str, value)), 200)
-                raise Fault(f"{at!r} has no part {step!r}; its parts are {there}; name one of them, e.g. {at}.<part>")
+                raise Missing(f"{at!r} has no part {step!r}; its parts are {there}; name one of them, e.g. {at}.<part>")
             value = value[step]
         else:
-            kind = "null" if value is None else f"{quoted(value)} ({type(value).__name__})"
+            if value is None:
+                raise Missing(f"{at!r} is null, which has no part {step!r}; fill it in or drop the row")
+            kind = f"{quoted(value)} ({type(value).__name__})"
             raise Fault(f"{at!r} is {kind}, which has no part {step!r}; mend it or drop the row")
         at = f"{at}.{step}"
     return value

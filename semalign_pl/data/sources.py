@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from semalign_pl.data.fields import Fault, is_blank, nested_place, text_of, value_of
+from semalign_pl.data.fields import Fault, Missing, is_blank, nested_place, text_of, value_of
 from semalign_pl.data.formats import BadRow, Counts, Quoting, bad_row, fault_of, parts, quoted, shown, top_column
 
 if TYPE_CHECKING:
@@ -90,10 +90,13 @@ def stream(
             for number, record in part.read({*columns.values(), *chosen.values}, counts):
                 row = record
                 if not isinstance(record, BadRow):
-                    if not chosen(record):
-                        counts.skipped += 1
-                        continue
-                    row = _row(part.source, number, record, columns, optional, chat)
+                    try:
+                        if not chosen(record):
+                            counts.skipped += 1
+                            continue
+                        row = _row(record, columns, optional, chat)
+                    except Fault as fault:
+                        row = bad_row(part.source, number, str(fault), _raw(record))
                     if first and isinstance(row, BadRow) and _lacks_columns(record, needed, columns, chat):
                         # What the first row lacks, the whole file does.
                         raise ValueError(row.message + (_NO_HEADER if part.header else ""))
@@ -158,7 +161,7 @@ class _Where:
             return None
         try:
             return _written(value_of(record, column))
-        except Fault:  # a row without the part does not have the value
+        except Missing:  # a row without the part does not have the value
             return None
 
     def __str__(self) -> str:
@@ -185,38 +188,33 @@ def _lacks_columns(
 
 
 def _row(
-    source: str,
-    number: int,
-    record: Mapping[str, Any],
-    columns: Mapping[str, str],
-    optional: Collection[str],
-    chat: Chat | None,
-) -> Row:
+    record: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str], chat: Chat | None
+) -> dict[str, str]:
     """The wanted fields of a row, each a good text."""
-    try:
-        row = {} if chat is None else chat.row(record, columns)
-        for field, column in columns.items():
-            if field in optional and (chat is not None or _is_empty(record, column)):
-                continue
-            if isinstance(value := record.get(column), str) and fault_of(value) is None:  # nearly always
-                row[field] = value
-                continue
-            if top_column(record, column) is None:
-                raise Fault(_no_column(record, columns, field))
-            row[field] = text_of(record, column, field)
-    except Fault as fault:
-        raw = ", ".join(f"{name}: {quoted(value)}" for name, value in islice(record.items(), 20))
-        return bad_row(source, number, str(fault), raw)
+    row = {} if chat is None else chat.row(record, columns)
+    for field, column in columns.items():
+        if field in optional and (chat is not None or _is_empty(record, column)):
+            continue
+        if isinstance(value := record.get(column), str) and fault_of(value) is None:  # nearly always
+            row[field] = value
+            continue
+        if top_column(record, column) is None:
+            raise Fault(_no_column(record, columns, field))
+        row[field] = text_of(record, column, field)
     return row
 
 
+def _raw(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {quoted(value)}" for name, value in islice(record.items(), 20))
+
+
 def _is_empty(record: Mapping[str, Any], column: str) -> bool:
-    """A field that may be missing is, or holds nothing."""
+    """Tell whether a field that may be missing is, or holds nothing."""
     if top_column(record, column) is None:
         return True
     try:
         return is_blank(value_of(record, column))
-    except Fault:  # of a nested column only the part may be missing
+    except Missing:
         return True
 
 

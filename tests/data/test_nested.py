@@ -120,6 +120,21 @@ def test_a_missing_column_that_is_a_part_of_another_is_suggested(tmp_path: Path)
         read(str(path), {"bo": "translations.bo"})
 
 
+@pytest.mark.parametrize("value", [[{"b": "ཁ"}, {"b": "ག"}], "ཁ"], ids=["several", "no parts"])
+@pytest.mark.parametrize("use", [{"optional": ["note"]}, {"where": {"a.b": "ཁ"}}], ids=["optional", "where"])
+def test_a_path_to_what_cannot_be_told_is_a_bad_row(tmp_path: Path, value: Any, use: dict[str, Any]) -> None:
+    """Text that is there is neither left out nor passed over: only a missing part is missing."""
+    path = jsonl(
+        tmp_path / "c.jsonl", [{"zh": "一", "a": {"b": "ཁ"}}, {"zh": "二", "a": value}, {"zh": "三", "a": None}]
+    )
+    rows = [
+        row for _, row in stream(str(path), {"zh": "zh", "note": "a.b"} if "optional" in use else {"zh": "zh"}, **use)
+    ]
+    assert rows[0] == {"zh": "一", **({"note": "ཁ"} if "optional" in use else {})}
+    assert isinstance(rows[1], BadRow) and "c.jsonl:2: 'a' is " in rows[1].message
+    assert rows[2:] == ([{"zh": "三"}] if "optional" in use else [])
+
+
 def test_where_and_optional_fields_by_path(tmp_path: Path) -> None:
     rows = [{"m": {"lang": lang, "note": note}, "t": lang} for lang, note in (("bo", "x"), ("zh", "y"), ("bo", ""))]
     path = jsonl(tmp_path / "c.jsonl", [*rows, {"m": {}, "t": "?"}])
