@@ -108,7 +108,7 @@ def read_json(path: Path, remedy: str, where: str = "") -> Any:
 
     Args:
         path: The file.
-        remedy: What to do about a file that cannot be read, as the end of a message.
+        remedy: Remedy for a file that cannot be read, as the end of a message.
         where: Beginning of a message; the path without.
 
     Raises:

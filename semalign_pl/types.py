@@ -27,7 +27,7 @@ class Turn:
 
 
 Prompt = str | Sequence[Turn]
-"""What a policy completes: a user's message, or the turns of a conversation up to the one that is wanted."""
+"""Prompt of a policy: a user's message, or the turns of a conversation before the one that is wanted."""
 
 
 class CannotRender(ValueError):
@@ -69,7 +69,7 @@ class Example:
 
     @property
     def asked(self) -> Prompt:
-        """What the policy is given: all turns of a conversation, else the user's message."""
+        """Prompt that the policy gets: all turns of a conversation, else the user's message."""
         return self.turns or self.prompt
 
 

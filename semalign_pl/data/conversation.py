@@ -195,7 +195,7 @@ class Conversation(Task):
 
         Args:
             part: ``train``, ``validation`` or ``test``.
-            columns: What the user says of the corpus' columns.
+            columns: Columns that the user names.
 
         Raises:
             ValueError: If a field has the name of a column of prepared conversations.

@@ -167,7 +167,7 @@ class CorpusDataModule(LightningDataModule):
         return self._prepared[part]
 
     def request(self, part: str, corpus: Corpus) -> Request:
-        """What is read of a corpus, and how it is prepared.
+        """Describe how a corpus is read and prepared.
 
         Args:
             part: ``train``, ``validation`` or ``test``.

@@ -75,7 +75,7 @@ class Task:
         return wanted
 
     def chat(self, part: str) -> Chat | None:
-        """What makes text of a record that holds a conversation; ``None`` where fields are columns of text.
+        """Converter of records that hold a conversation to text; ``None`` where fields are columns of text.
 
         Args:
             part: ``train``, ``validation`` or ``test``.

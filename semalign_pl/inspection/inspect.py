@@ -97,7 +97,7 @@ def doubt(names: Iterable[str]) -> str | None:
 
 
 def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[str, Column], dict[str, float]]:
-    """What to read of a file, the columns to count, and of the columns left out the share that is text."""
+    """Request for a file, columns to count, and the share of text in each column left out."""
     records = peek(file)
     if not file.columns and holds_turns(records[0]):
         task = Conversation()

@@ -54,7 +54,7 @@ class Corpus:
 
 @dataclass
 class Account:
-    """What became of every line of a file; rows with an empty cell in a guessed column are ``empty``, not good.
+    """Counts of a file's lines by what became of them. Rows with an empty cell in a guessed column are ``empty``.
 
     Attributes:
         counts: Lines by what they are, where rows with an empty cell are among the good.

@@ -72,7 +72,7 @@ def properties(column: Numbers) -> list[tuple[str, str]]:
 
 
 def rows_read(file: Numbers) -> str:
-    """What became of a file's rows: read = good + empty + bad; how many good ones preparation drops as repeated."""
+    """Account of a file's rows: read = good + empty + bad, and how many good ones preparation drops as repeated."""
     bad = file["bad"]
     reasons = "; ".join(f"{count:,} {reason}" for reason, count in bad["reasons"].items())
     rows = [
@@ -84,7 +84,7 @@ def rows_read(file: Numbers) -> str:
 
 
 def lines_read(file: Numbers) -> str:
-    """What became of a file's lines: lines = good + bad + blank + …; what there is none of is left out, but for bad."""
+    """Account of a file's lines: lines = good + bad + blank + …; counts of 0 are left out, except bad."""
     parts = {name: file[name] for name in ("empty", "skipped", "blank", "header", "continued") if file[name]}
     counts = {"good": file["good"], "bad": file["bad"]["rows"], **parts}
     return f"{file['lines']:,} lines = {' + '.join(f'{count:,} {name}' for name, count in counts.items())}"

@@ -34,7 +34,7 @@ class Legacy:
 
     @property
     def remedy(self) -> str:
-        """What it is and how to convert it, for the end of a message."""
+        """Name of the encoding and command that converts it, for the end of a message."""
         return f"{self.name}, not Unicode; convert it first, with {self.converter}"
 
     @cached_property

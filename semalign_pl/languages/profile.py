@@ -79,7 +79,7 @@ class LanguageProfile:
         return own / (own + len(foreign)) if own else 0.0
 
     def count_units(self, text: str) -> tuple[int, list[str]]:
-        """How many units of ``text`` have a letter of the language, and the foreign words.
+        """Count the units of ``text`` with a letter of the language, and list the foreign words.
 
         A unit is what ``segment`` cuts. A foreign word is a run of letters and marks of other scripts or outside the
         alphabet; each ideograph, and of scripts without spaces each four letters, is a word. ``km`` after a number is

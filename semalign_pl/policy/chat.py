@@ -1,4 +1,4 @@
-"""How a tokenizer's chat template lays out prompts and answers, as text and as token ids."""
+"""Layout of prompts and answers by a tokenizer's chat template, as text and as token ids."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semalign_pl.policy.control import ControlTokens, encode_texts
-from semalign_pl.policy.turns import messages_of, plain
+from semalign_pl.policy.turns import format_plain, messages_of
 from semalign_pl.types import CannotRender, Prompt, Turn
 
 
 @dataclass(frozen=True)
 class Chat:
-    """How a tokenizer's chat template lays out a conversation, or how one without a template does.
+    """Layout of a conversation by a tokenizer's chat template, or by a tokenizer without one.
 
     Attributes:
-        tokenizer: The base's.
+        tokenizer: Tokenizer of the base.
         template: Jinja source that transformers is given; ``None`` where the tokenizer has no template.
         typed: Roles whose content the template wants as a list of typed parts, as those of vision models do.
         start: Token ids that begin a prompt without template: what the tokenizer itself puts before a text.
@@ -25,7 +25,7 @@ class Chat:
         trail: Text that the template writes between an answer and the token that ends it.
         end: Token that ends an answer; ``None`` where the template writes none.
         context: End of every prompt, where an answer's tokens depend on it; else empty.
-        shown: What decoding a completion shows before and after its answer: `lead` and `trail`, without tokens.
+        shown: Text before and after the answer in a decoded completion: `lead` and `trail`, without special tokens.
         control: Tokens that only the template may write.
         notes: Lines for the user, one fact each.
     """
@@ -74,7 +74,7 @@ class Chat:
         turns = [Turn("user", prompt)] if isinstance(prompt, str) else prompt
         turns = [replace(turn, content=self.control.guard(turn.content)) for turn in turns]
         if self.template is None:
-            return plain(turns, self.tokenizer.eos_token or "")
+            return format_plain(turns, self.tokenizer.eos_token or "")
         try:
             text = self.render(turns)
         except Exception as error:  # a template is a program of strangers
@@ -112,7 +112,7 @@ class Chat:
             return encode_texts(self.tokenizer, wanted)
         (before,) = encode_texts(self.tokenizer, [self.context])
         joined = encode_texts(self.tokenizer, [self.context + text for text in wanted])
-        # An answer that melts into the prompt's last token, a line break say, is encoded as generation would write it.
+        # An answer that merges with the prompt's last token (a line break, say) is encoded as generation writes it.
         return [
             ids[len(before) :] if ids[: len(before)] == before else encode_texts(self.tokenizer, [text])[0]
             for ids, text in zip(joined, wanted, strict=True)
@@ -127,6 +127,6 @@ def reason_of(error: Exception) -> str:
     """An error's message in one line.
 
     Args:
-        error: What a template raised.
+        error: Exception that a template raised.
     """
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,6 +1,6 @@
 """Encode texts so that a literal control token, such as ``<|im_end|>`` in a corpus, stays plain text.
 
-A text is cut behind the first character of every control token in it, and the pieces are encoded one by one: no piece
+A text is cut after the first character of every control token in it, and the pieces are encoded one by one: no piece
 holds a whole control token, and decoding gives the text back.
 """
 
@@ -48,7 +48,7 @@ def control_tokens(tokenizer: Any, rendered: str) -> ControlTokens:
     reasoning marks (``<think>``), which an assistant turn may hold.
 
     Args:
-        tokenizer: The base's.
+        tokenizer: Tokenizer of the base.
         rendered: A conversation in the template.
     """
     contents = set(tokenizer.all_special_tokens)
@@ -64,7 +64,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, no special tokens added.
 
     Args:
-        tokenizer: The base's.
+        tokenizer: Tokenizer of the base.
         texts: Texts, with a `CUT` in each control token that is to stay plain text.
     """
     whole = iter(_encode(tokenizer, [text for text in texts if CUT not in text]))
@@ -72,7 +72,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _encode_pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
-    """Each piece but the first is encoded behind a line break, or SentencePiece would put a space before it."""
+    """Each piece but the first is encoded after a line break, or SentencePiece would put a space before it."""
     first, line_break, *rest = _encode(tokenizer, [pieces[0], "\n", *("\n" + piece for piece in pieces[1:])])
     ids = list(first)
     for piece, encoded in zip(pieces[1:], rest, strict=True):

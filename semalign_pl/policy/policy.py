@@ -33,7 +33,7 @@ class Policy(nn.Module):
             beside it.
         tokenizer: The base model's.
         eos_ids: Token ids that end a completion; the first one is appended to training completions: what the chat
-            template writes behind an answer, or else the tokenizer's ``eos_token``.
+            template writes after an answer, or else the tokenizer's ``eos_token``.
 
     Attributes:
         cannot_share: Why completions cannot share their prompt's forward in this architecture; ``None`` if they can.
@@ -158,7 +158,7 @@ class Policy(nn.Module):
 
     @property
     def chat(self) -> Chat:
-        """What the tokenizer's chat template does with messages; found once per template and vocabulary."""
+        """Layout of the tokenizer's chat template, found once per template and vocabulary."""
         key = (self.tokenizer.chat_template, len(self.tokenizer))
         if self._chat is None or self._chat[0] != key:
             self._chat = key, find_chat(self.tokenizer)
@@ -221,7 +221,7 @@ class Policy(nn.Module):
         return encoded, cut
 
     def _encoder(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], list[int]]:
-        """What makes token ids of one of these prompts, or of a shortened one; all of them can be rendered.
+        """Function from one of these prompts, or a shortened one, to token ids; all of them can be rendered.
 
         Raises:
             CannotRender: If the chat template has no place for a turn.

@@ -181,14 +181,14 @@ def shared_logits(policy: Policy) -> Tensor:
     last = decode(policy, layout)[layout.last]
     assert layout.prefix is not None
     rows = Continuations(layout.prefix, list(map(len, prompts)), groups)
-    behind = decode(policy, rows)
+    rest = decode(policy, rows)
     if rows.biases.keys() != (declared := _windows(policy.decoder.config)):
         # A window that is only in transformers' masks would not be seen in a dozen tokens.
         raise NotImplementedError(f"its attention has windows {list(rows.biases)}, its config {list(declared)}")
     lengths = [len(row) for group in groups for row in group]
     firsts = [state for state, group in zip(last, groups, strict=True) for _ in group]
     hidden = [
-        torch.cat([first.unsqueeze(0), states]) for first, states in zip(firsts, behind.split(lengths), strict=True)
+        torch.cat([first.unsqueeze(0), states]) for first, states in zip(firsts, rest.split(lengths), strict=True)
     ]
     return policy.head(torch.cat(hidden))
 

@@ -1,4 +1,4 @@
-"""What a chat template does with messages, found by trying it once; the rest of the package need not know templates."""
+"""Find the layout of a chat template by trying it once; the rest of the package need not know templates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_chat(tokenizer: Any) -> Chat:
     """Try a tokenizer's chat template.
 
     Args:
-        tokenizer: The base's.
+        tokenizer: Tokenizer of the base.
 
     Raises:
         ValueError: If the template does not render a user's message.
@@ -65,7 +65,7 @@ def _with_typed_roles(chat: Chat) -> Chat:
 
 
 def _with_answer(chat: Chat, prompt: str, bare: str) -> Chat:
-    """What the template writes before an answer and behind it."""
+    """Find the text that the template writes before and after an answer."""
     notes, opening, lead = list(chat.notes), "", ""
     whole = _render_or_none(chat, _TALKS["assistant"])
     if whole is None or _ANSWER.content not in whole:
@@ -83,7 +83,7 @@ def _with_answer(chat: Chat, prompt: str, bare: str) -> Chat:
     else:
         notes.append(
             f"the chat template's generation prompt ends in {prompt[-40:]!r}, but its rendering of an answer begins "
-            f"behind {before[-40:]!r}: prompt and completion are not a prefix of that rendering"
+            f"after {before[-40:]!r}: prompt and completion are not a prefix of that rendering"
         )
     found = chat.control.pattern.search(rest) if chat.control.contents else None
     header = prompt[len(bare) :] if prompt.startswith(bare) else ""
@@ -91,7 +91,7 @@ def _with_answer(chat: Chat, prompt: str, bare: str) -> Chat:
     trail = rest[: found.start()] if found and end else ""
     if end is None and rest.strip():
         notes.append(
-            f"the chat template writes {rest[:40]!r} behind an answer, which is no token of its own: completions end "
+            f"the chat template writes {rest[:40]!r} after an answer, which is no token of its own: completions end "
             "in the tokenizer's eos_token"
         )
     chat = replace(chat, opening=opening, lead=lead, trail=trail, end=end, notes=tuple(notes))
@@ -100,9 +100,9 @@ def _with_answer(chat: Chat, prompt: str, bare: str) -> Chat:
 
 def _with_context(chat: Chat, context: str) -> Chat:
     """The prompt's end beside every answer, unless answers have the same tokens alone; and what decoding shows."""
-    behind = replace(chat, context=context)
-    if chat.encode_answers(_ANSWERS) != behind.encode_answers(_ANSWERS):
-        chat = behind
+    joined = replace(chat, context=context)
+    if chat.encode_answers(_ANSWERS) != joined.encode_answers(_ANSWERS):
+        chat = joined
     ids = chat.encode_answers([_ANSWER.content])
     before, found, after = chat.tokenizer.batch_decode(
         ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -137,7 +137,7 @@ def _without_clock(template: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _start(tokenizer: Any) -> tuple[int, ...]:
-    """What the tokenizer puts before a text (BOS); what it puts behind one (EOS, SEP) would end a prompt."""
+    """Token ids that the tokenizer puts before a text (BOS); those after it (EOS, SEP) would end a prompt."""
     alone, ids = encode_texts(tokenizer, ["x"])[0], tokenizer("x")["input_ids"]
     places = (n for n in range(len(ids) - len(alone) + 1) if ids[n : n + len(alone)] == alone)
     return tuple(ids[: next(places, 0)])

@@ -35,23 +35,23 @@ def messages_of(turns: Sequence[Turn], typed: Collection[str] = ()) -> list[dict
     ]
 
 
-def plain(turns: Sequence[Turn], end: str) -> str:
+def format_plain(turns: Sequence[Turn], end: str) -> str:
     """Turns for a tokenizer without a chat template: each followed by a line break, answers by the end-of-turn token.
 
     So what was said before is laid out as it was trained: a message, a line break, its answer, its end.
 
     Args:
-        turns: Any.
+        turns: Turns in any order.
         end: The end-of-turn token; a line break where the tokenizer has none.
     """
     return "".join(turn.content + ((end or "\n") if turn.role == "assistant" else "\n") for turn in turns)
 
 
 def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
-    """The roles that a chat template refuses or leaves out, and why; found by trying.
+    """Find the roles that a chat template refuses or leaves out, and the reasons.
 
     Args:
-        render: Makes text of turns by the template.
+        render: Function from turns to the template's text.
     """
     talk = [Turn("user", _PROBE["user"]), Turn("assistant", _PROBE["assistant"]), Turn("user", "?")]
     tries = {
@@ -75,7 +75,7 @@ def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
 
     Args:
         prompt: A message, which any template renders, or turns whose order was checked.
-        faults: What `unrendered_roles` found.
+        faults: Roles that the template does not render, with the reasons.
 
     Raises:
         CannotRender: If there is no way but to leave something out.
@@ -99,10 +99,10 @@ def shorten(chat: Chat, prompt: Prompt, encode: Callable[[Prompt], list[int]], m
     """Token ids of a prompt that is too long, cut to fit: first the oldest exchanges go, then the last message's end.
 
     Args:
-        chat: The base's.
+        chat: Layout of the base.
         prompt: A message, or turns.
-        encode: Token ids of a prompt.
-        max_tokens: How many there may be.
+        encode: Function from a prompt to token ids.
+        max_tokens: Largest number of tokens.
 
     Returns:
         ``None`` if not even an empty last message fits.
@@ -118,7 +118,7 @@ def without_oldest(turns: Sequence[Turn], exchanges: int) -> list[Turn]:
 
     Args:
         turns: A conversation.
-        exchanges: How many to leave out.
+        exchanges: Number of exchanges to leave out.
     """
     system, rest = _starts(turns)
     return [*turns[:system], *turns[rest[exchanges] :]]
@@ -134,8 +134,8 @@ def fit(turns: Sequence[Turn], encode: Callable[[Sequence[Turn]], list[int]], ma
 
     Args:
         turns: A conversation.
-        encode: Makes token ids of turns.
-        max_tokens: How many there may be.
+        encode: Function from turns to token ids.
+        max_tokens: Largest number of tokens.
     """
     most = len(_starts(turns)[1]) - 1
     dropped = bisect_left(range(most), True, key=lambda n: len(encode(without_oldest(turns, n))) <= max_tokens)
@@ -146,10 +146,10 @@ def cut_message(chat: Chat, message: str, encode: Callable[[str], list[int]], ma
     """Token ids with a message cut at its end so that they fit; ``None`` if not even an empty one does.
 
     Args:
-        chat: The base's.
+        chat: Layout of the base.
         message: The message.
-        encode: Token ids of all, given the message.
-        max_tokens: How many there may be.
+        encode: Function from the message to the token ids of the whole prompt.
+        max_tokens: Largest number of tokens.
     """
     ids = encode(message)
     (tokens,) = encode_texts(chat.tokenizer, [chat.control.guard(message)])

@@ -148,7 +148,7 @@ def _ceiling(parsed: Results, column: Column) -> Cell:
 
 
 def _note(rows: list[tuple[str, list[Cell], list[Cell]]]) -> str:
-    """What the plus-minus signs of this table mean, and the row of the references."""
+    """Explanation of this table's plus-minus signs and of the row of the references."""
     cells = [cell for _, left, right in rows for cell in left + right]
     over_seeds = any(cell.spread and cell.over_seeds for cell in cells)
     over_rows = any(cell.spread and not cell.over_seeds for cell in cells)
