@@ -29,6 +29,9 @@ quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRP
 test: $(READY)  ## run the tests, on two cores
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile
 
+docs: $(READY)  ## build the documentation site in runs/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +72,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test lint ablation tax-budget bench-grpo bench-embedder bench-sft bench-data bench-vocabulary bench-floor cards toy clean
+.PHONY: help setup quickstart test docs lint ablation tax-budget bench-grpo bench-embedder bench-sft bench-data bench-vocabulary bench-floor cards toy clean

@@ -1,0 +1,87 @@
+"""The documentation: the site builds, no link is dead, and the README's Python example trains."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import semalign_pl
+from semalign_pl.toy.write import write
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MkDocs both write them for plain headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_exist(page) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)]+)\)", prose)
+    for link in (link for link in links if "://" not in link):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def test_the_site_builds_without_a_warning(tmp_path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    pages = {page.stem for page in ROOT.glob("docs/*.md")} - {"index"}
+    assert pages <= {folder.name for folder in (tmp_path / "site").iterdir()}
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:")[1]
+    for page in ROOT.glob("docs/*.md"):
+        assert re.search(rf"\b{re.escape(page.name)}\b", navigation), page.name
+
+
+def test_every_recipe_has_a_line() -> None:
+    listed = (ROOT / "configs/README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "configs").iterdir():
+        if path.suffix != ".md":
+            assert f"| `{path.name}{'/' if path.is_dir() else ''}` |" in listed, path.name
+
+
+@pytest.mark.slow
+def test_the_readmes_python_example_trains(tmp_path) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Python")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    assert len(code.strip().splitlines()) <= 10
+    write(tmp_path / "runs" / "quickstart" / "world")
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "example.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "runs" / "python" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_public_names_are_those_of_their_modules() -> None:
+    from semalign_pl.modules import SFTModule
+
+    assert semalign_pl.SFTModule is SFTModule
+    assert {"CorpusDataModule", "GRPOModule", "Policy", "Probe", "Reward"} <= set(dir(semalign_pl))
+    with pytest.raises(AttributeError, match="no attribute 'SFT'"):
+        _ = semalign_pl.SFT
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, semalign_pl; print([m for m in ('torch', 'lightning', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"
