@@ -1,4 +1,4 @@
-"""Rewards to group-relative advantages."""
+"""Group-relative advantages from rewards."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from torch import Tensor
 
 Scale = Literal["group", "batch", "none"]
 EQUAL_REWARDS = 1e-4
-"""Groups whose rewards span less than this are equal: float noise of cosines is no signal."""
+"""Range of rewards below which a group counts as equal: the float noise of cosines is no signal."""
 
 
 def group_advantages(rewards: Tensor, num_generations: int, scale: Scale = "group", spread: float = 1.0) -> Tensor:
     """``(r - mean) / (std + 1e-4)`` with the mean of each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
-    The group's standard deviation is the sample's (n - 1), as in TRL. A group of one, a group of equal rewards, and a
-    rollout that was not scored get exactly 0. Rollouts that were not scored do not count in their group's mean.
+    The standard deviation is the sample's (n - 1), as in TRL. A group of one, a group of equal rewards, and a
+    completion without a reward get exactly 0. Completions without a reward do not count in their group's mean.
 
     Args:
-        rewards: ``(rollouts,)`` float; the rollouts of one prompt stand together. NaN means not scored.
-        num_generations: Rollouts a prompt.
-        scale: Whose standard deviation divides: the ``group``'s; the ``batch``'s (arXiv 2508.08221); or ``none``, as
+        rewards: ``(completions,)`` float; the completions of one prompt are adjacent. NaN means not scored.
+        num_generations: Number of completions per prompt.
+        scale: Standard deviation to divide by: the ``group``'s, the ``batch``'s (arXiv 2508.08221), or ``none``, as
             dividing favours easy and hard prompts (Dr. GRPO, arXiv 2503.20783).
-        spread: The batch's standard deviation.
+        spread: Standard deviation of the batch, for ``scale="batch"``.
 
     Returns:
-        ``(rollouts,)`` float32.
+        ``(completions,)`` float32.
 
     >>> group_advantages(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
     tensor([-0.7070,  0.7070,  0.0000,  0.0000])
@@ -48,11 +48,11 @@ def group_advantages(rewards: Tensor, num_generations: int, scale: Scale = "grou
 
 
 def signal(rewards: Tensor, num_generations: int) -> Tensor:
-    """Whether a group can teach anything: its scored rewards differ by more than ``EQUAL_REWARDS``.
+    """Mask of the groups whose rewards differ by more than ``EQUAL_REWARDS``; the others give no gradient.
 
     Args:
-        rewards: ``(rollouts,)`` float, NaN where not scored.
-        num_generations: Rollouts a prompt.
+        rewards: ``(completions,)`` float, NaN where not scored.
+        num_generations: Number of completions per prompt.
 
     Returns:
         ``(groups,)`` bool.

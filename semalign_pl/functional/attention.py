@@ -1,4 +1,4 @@
-"""Attention of several completions over a prompt that they share, without repeating the prompt's keys and values."""
+"""Attention of several completions over their shared prompt, without copies of the prompt's keys and values."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ def shared_prompt_attention(
     prompt_bias: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Softmax attention over the prompt's keys and a completion's own, as if they stood one after another.
+    """Softmax attention over the concatenation of the prompt's keys and a completion's own keys.
 
-    The softmax runs over both parts, but the parts are never joined: the prompt's keys meet the queries of all
-    completions of a group in one matrix product. Backward keeps inputs, output and log-sum-exp, and computes the
-    probabilities anew (FlashAttention, arXiv 2205.14135, section 3.1 and appendix B.4). Several query heads may share
-    a key-value head (grouped-query attention, arXiv 2305.13245).
+    The softmax runs over both, but they are never concatenated: one matrix product multiplies the prompt's keys with
+    the queries of all completions of a group. Backward keeps inputs, output and log-sum-exp, and recomputes the
+    probabilities (FlashAttention, arXiv 2205.14135, section 3.1 and appendix B.4). Several query heads may share a
+    key-value head (grouped-query attention, arXiv 2305.13245).
 
     Args:
-        query: ``(groups, rows, heads, tokens, dim)``; the rows of a group share its prompt.
-        prompt_key: ``(groups, kv_heads, prompt_tokens, dim)``.
-        prompt_value: Same shape.
-        key: ``(groups, rows, kv_heads, own_tokens, dim)``.
-        value: Same shape.
+        query: Queries of the completions, ``(groups, rows, heads, tokens, dim)``; the rows of a group share its prompt.
+        prompt_key: Keys of the prompts, ``(groups, kv_heads, prompt_tokens, dim)``.
+        prompt_value: Values of the prompts, same shape.
+        key: Keys of the completions, ``(groups, rows, kv_heads, own_tokens, dim)``.
+        value: Values of the completions, same shape.
         scale: Factor on the products of queries and keys.
-        prompt_bias: Added before the softmax, -inf where a query may not look: broadcasts to
+        prompt_bias: Additive mask from queries to prompt keys, -inf where masked; broadcasts to
             ``(groups, rows, tokens, prompt_tokens)``.
-        bias: Likewise for the own keys, ``(groups, rows, tokens, own_tokens)``. Every query must see some key.
+        bias: Additive mask from queries to own keys, ``(groups, rows, tokens, own_tokens)``. Every query needs at least
+            one key that is not masked.
 
     Returns:
-        ``(groups, rows, heads, tokens, dim)`` in the query's dtype; the softmax is taken in float32.
+        ``(groups, rows, heads, tokens, dim)`` in the query's dtype; the softmax is computed in float32.
     """
     output: Any = _SharedPromptAttention.apply(query, prompt_key, prompt_value, key, value, scale, prompt_bias, bias)
     return output
@@ -57,11 +58,14 @@ class _SharedPromptAttention(torch.autograd.Function):
         prompt_bias: Tensor | None,
         bias: Tensor | None,
     ) -> Tensor:
-        heads = _Heads(query.shape, prompt_key.shape[1])
+        heads = _HeadLayout(query.shape, prompt_key.shape[1])
+        # 1. Scores against both sets of keys, which are never concatenated.
         over_prompt = heads.prompt_scores(query, prompt_key, scale, prompt_bias)
         over_own = heads.own_scores(query, key, scale, bias)
+        # 2. One log-sum-exp over both: this is what makes it one softmax.
         lse = heads.from_prompt(over_prompt.logsumexp(-1, keepdim=True))
         lse = lse.logaddexp(heads.from_own(over_own.logsumexp(-1, keepdim=True)))  # (groups, rows, heads, tokens, 1)
+        # 3. Each part's probabilities times its values, added.
         output = heads.from_prompt(_probabilities(over_prompt, heads.by_prompt(lse)).to(query.dtype) @ prompt_value)
         output += heads.from_own(_probabilities(over_own, heads.by_own(lse)).to(query.dtype) @ value)
         ctx.save_for_backward(query, prompt_key, prompt_value, key, value, output, lse, prompt_bias, bias)
@@ -73,28 +77,31 @@ class _SharedPromptAttention(torch.autograd.Function):
         query, prompt_key, prompt_value, key, value, output, lse, prompt_bias, bias = ctx.saved_tensors
         (gradient,) = gradients
         scale: float = ctx.scale
-        heads = _Heads(query.shape, prompt_key.shape[1])
+        heads = _HeadLayout(query.shape, prompt_key.shape[1])
+        # The softmax's Jacobian needs the sum over keys of probability * gradient, which equals gradient . output.
         delta = (gradient.float() * output).sum(-1, keepdim=True)
 
+        # Prompt keys: the product sums the gradients of all completions of a group.
         scores = heads.prompt_scores(query, prompt_key, scale, prompt_bias)
-        behind = [heads.by_prompt(x) for x in (lse, query, gradient, delta)]
-        grad_query, grad_prompt_key, grad_prompt_value = _backward(scores, behind, prompt_key, prompt_value, scale)
+        by_prompt = [heads.by_prompt(x) for x in (lse, query, gradient, delta)]
+        grad_query, grad_prompt_key, grad_prompt_value = _backward(scores, by_prompt, prompt_key, prompt_value, scale)
         grad_query = heads.from_prompt(grad_query)
 
+        # Own keys: one product per completion.
         scores = heads.own_scores(query, key, scale, bias)
-        own = [heads.by_own(x) for x in (lse, query, gradient, delta)]
-        grad_own, grad_key, grad_value = _backward(scores, own, key, value, scale)
+        by_own = [heads.by_own(x) for x in (lse, query, gradient, delta)]
+        grad_own, grad_key, grad_value = _backward(scores, by_own, key, value, scale)
         grad_query += heads.from_own(grad_own)
         return grad_query, grad_prompt_key, grad_prompt_value, grad_key, grad_value, None, None, None
 
 
 @dataclass(frozen=True)
-class _Heads:
-    """Two orders of the queries: behind their prompt (all rows of a group together), and row by row.
+class _HeadLayout:
+    """Reshapes queries for the two products: per prompt (all rows of a group together), and per row.
 
     Attributes:
-        shape: The queries', ``(groups, rows, heads, tokens, dim)``.
-        kv_heads: Key-value heads.
+        shape: Shape of the queries, ``(groups, rows, heads, tokens, dim)``.
+        kv_heads: Number of key-value heads.
     """
 
     shape: torch.Size
@@ -137,14 +144,14 @@ class _Heads:
 
 
 def _probabilities(scores: Tensor, lse: Tensor) -> Tensor:
-    """Overwrites ``scores``."""
+    """Softmax probabilities, in the memory of ``scores``."""
     return scores.sub_(lse).exp_()
 
 
 def _backward(
     scores: Tensor, by_query: list[Tensor], key: Tensor, value: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients with respect to query, key and value of one part; ``by_query`` is (lse, query, gradient, delta)."""
+    """Gradients of query, key and value for one set of keys; ``by_query`` is (lse, query, gradient, delta)."""
     lse, query, gradient, delta = by_query
     probabilities = _probabilities(scores, lse)
     grad_value = probabilities.to(gradient.dtype).mT @ gradient

@@ -1,4 +1,4 @@
-"""Percentile bootstrap over rows (Efron, 1979): which spread would another test set of this kind show?"""
+"""Percentile bootstrap over rows (Efron, 1979): the spread of a statistic over test sets of this size."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Tensor]:
-    """How often each row is drawn when as many rows are drawn with replacement; the same for the same seed.
+    """Draw counts per row of bootstrap resamples; the same for the same seed.
 
     Args:
-        rows: Rows to draw from.
-        n_bootstrap: Resamples.
-        seed: Of a generator of its own; the global one is left alone.
+        rows: Number of rows; each resample draws as many, with replacement.
+        n_bootstrap: Number of resamples.
+        seed: Seed of a separate generator; the global one is not used.
 
     Yields:
         ``(rows,)`` float64 on the CPU, each summing to ``rows``.
@@ -34,10 +34,10 @@ def confidence_interval(
     """95 % percentile interval of a statistic under resampling of rows.
 
     Args:
-        statistic: From ``(rows,)`` float64 draw counts to the statistic's value on that resample.
-        rows: Rows to draw from.
-        n_bootstrap: Resamples.
-        seed: See ``resample_counts``; two systems scored with one seed meet the same resamples.
+        statistic: Function from ``(rows,)`` float64 draw counts to the statistic of that resample.
+        rows: Number of rows.
+        n_bootstrap: Number of resamples.
+        seed: Seed of the resampling; two systems with the same seed get the same resamples.
 
     Returns:
         The 2.5th and the 97.5th percentile, linearly interpolated.

@@ -1,4 +1,4 @@
-"""Several rewards to one."""
+"""Total reward from several rewards."""
 
 from __future__ import annotations
 
@@ -13,47 +13,48 @@ from semalign_pl.functional.advantages import group_advantages
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 
 
-def total_reward(parts: Tensor, weights: Sequence[float], gates: Sequence[bool] | None = None) -> Tensor:
+def total_reward(rewards_per_func: Tensor, weights: Sequence[float], gates: Sequence[bool] | None = None) -> Tensor:
     """``gate * max(sum of weight * reward, 0)``; without gates, the plain sum.
 
-    NaN means "not scored" and is left out, never counted as 0; a gate that was not scored stands open. With a gate the
-    sum is held at 0 or above, or a closed gate would be the way out of a negative one (SG-SRL, arXiv 2605.29502).
+    NaN means "not scored" and is left out, never counted as 0; a gate without a score is 1. With a gate the sum is
+    clamped at 0, because otherwise a closed gate would remove a negative sum (SG-SRL, arXiv 2605.29502).
 
     Args:
-        parts: ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
-        weights: One weight a reward; a gate's is not used.
-        gates: Which of the rewards multiply the sum instead of adding to it; ``None`` for none of them.
+        rewards_per_func: ``(rewards, completions)`` float32, NaN where a reward gave no score.
+        weights: Weight of each reward; the weights of gates are not used.
+        gates: Flags of the rewards that multiply the sum instead of adding to it; ``None`` for no gates.
 
     Returns:
-        ``(rollouts,)`` float32; NaN where no reward but gates gave a score.
+        ``(completions,)`` float32; NaN where no reward except gates gave a score.
 
     >>> total_reward(torch.tensor([[1.0, float("nan")], [1.0, 0.0]]), [1.5, 1.0])
     tensor([2.5000, 0.0000])
     >>> total_reward(torch.tensor([[1.0, 1.0, -1.0], [1.0, 0.0, 1.0]]), [1.5, 1.0], [False, True])
     tensor([1.5000, 0.0000, 0.0000])
     """
-    parts = parts.float()
-    gate = torch.tensor([False] * len(parts) if gates is None else list(gates), device=parts.device)
-    added = parts[~gate]
-    weight = torch.tensor(weights, dtype=torch.float32, device=parts.device)[~gate]
+    rewards = rewards_per_func.float()
+    gate = torch.tensor([False] * len(rewards) if gates is None else list(gates), device=rewards.device)
+    added = rewards[~gate]
+    weight = torch.tensor(weights, dtype=torch.float32, device=rewards.device)[~gate]
     total = (added * weight.unsqueeze(1)).nansum(0).masked_fill(added.isnan().all(0), float("nan"))
-    return total.clamp(min=0.0) * parts[gate].nan_to_num(1.0).prod(0) if gate.any() else total
+    return total.clamp(min=0.0) * rewards[gate].nan_to_num(1.0).prod(0) if gate.any() else total
 
 
-def normalised(parts: Tensor, num_generations: int) -> Tensor:
-    """Each reward alone as its group's advantages, so that no reward's scale drowns another's.
+def normalise_within_groups(rewards_per_func: Tensor, num_generations: int) -> Tensor:
+    """Group-relative advantages of each reward separately, so that the scale of one reward cannot hide another.
 
-    GDPO (arXiv 2601.05242). A reward that says nothing about a group adds nothing to it.
+    GDPO (arXiv 2601.05242). A reward that is equal within a group adds nothing to that group.
 
     Args:
-        parts: ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one prompt stand together.
-        num_generations: Rollouts a prompt.
+        rewards_per_func: ``(rewards, completions)`` float32, NaN where not scored; the completions of one prompt are
+            adjacent.
+        num_generations: Number of completions per prompt.
 
     Returns:
-        The same shape; NaN stays NaN.
+        ``(rewards, completions)`` float32; NaN stays NaN.
 
-    >>> normalised(torch.tensor([[0.0, 2.0, 1.0, 1.0]]), 2)
+    >>> normalise_within_groups(torch.tensor([[0.0, 2.0, 1.0, 1.0]]), 2)
     tensor([[-0.7071,  0.7071,  0.0000,  0.0000]])
     """
-    advantages = group_advantages(parts.flatten(), num_generations).view_as(parts)
-    return advantages.masked_fill(parts.isnan(), float("nan"))
+    advantages = group_advantages(rewards_per_func.flatten(), num_generations).view_as(rewards_per_func)
+    return advantages.masked_fill(rewards_per_func.isnan(), float("nan"))

@@ -1,7 +1,8 @@
-"""How far a policy moved from its base model on text it was not trained on.
+"""Drift of a policy from its base model on text that it was not trained on.
 
-Source: arXiv 2605.14366 reports the change of mean and 90th-percentile NLL, and the 90th percentile of the KL
-divergence. Each pools the tokens of all texts; intervals resample texts, because one text's tokens are not independent.
+Source: arXiv 2605.14366 reports the change of the mean and of the 90th percentile of per-token NLL, and the 90th
+percentile of per-token KL. Each pools the tokens of all texts; intervals resample texts, because the tokens of one text
+are not independent.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.types import Score
 
 Statistic = Callable[[Tensor], float]
-"""From ``(texts,)`` draw counts to a value, as ``confidence_interval`` wants it."""
+"""Function from ``(texts,)`` draw counts to a value, the argument of ``confidence_interval``."""
 
 
 def kl_from_logits(policy_logits: Tensor, base_logits: Tensor) -> Tensor:
-    """KL(policy || base) over the full vocabulary, in float32.
+    """Per-token KL(policy || base) over the full vocabulary, computed in float32.
 
     Args:
-        policy_logits: ``(tokens, vocabulary)`` float, any precision.
-        base_logits: ``(tokens, vocabulary)``.
+        policy_logits: Logits of the policy, ``(tokens, vocabulary)`` float of any precision.
+        base_logits: Logits of the base for the same tokens, same shape.
 
     Returns:
         ``(tokens,)`` float32, in nats, not below 0.
@@ -39,16 +40,16 @@ def kl_from_logits(policy_logits: Tensor, base_logits: Tensor) -> Tensor:
 def mean_nll_change(
     base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
 ) -> Score:
-    """Mean over tokens of policy NLL minus base NLL.
+    """Mean change of per-token NLL, policy minus base.
 
     Args:
-        base_nll: One ``(tokens,)`` float tensor a text: negative log-likelihood of each token, in nats.
-        policy_nll: The same texts and tokens under the policy.
-        n_bootstrap: Resamples of texts; 0 for no interval.
-        seed: Of the resampling.
+        base_nll: Per-token NLL under the base, one ``(tokens,)`` float tensor per text, in nats.
+        policy_nll: Per-token NLL under the policy, for the same texts and tokens.
+        n_bootstrap: Number of resamples of texts; 0 for no interval.
+        seed: Seed of the bootstrap resampling.
 
     Returns:
-        The change in nats a token; above 0 the policy finds the text less likely.
+        Change in nats per token; above 0 the text is less likely under the policy.
 
     Raises:
         ValueError: If the two do not have the same texts and tokens, or there is no token.
@@ -64,7 +65,7 @@ def mean_nll_change(
 def p90_nll_change(
     base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
 ) -> Score:
-    """90th percentile over tokens of policy NLL, minus the same of base NLL; arguments as in ``mean_nll_change``.
+    """Change of the 90th percentile of per-token NLL, policy minus base; arguments as in ``mean_nll_change``.
 
     >>> base = [torch.arange(11.0)]
     >>> p90_nll_change(base, [2 * base[0]], n_bootstrap=0).value
@@ -76,13 +77,13 @@ def p90_nll_change(
 
 
 def mean_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> Score:
-    """Mean over tokens of KL(policy || base), in nats; one ``(tokens,)`` tensor a text, from ``kl_from_logits``."""
+    """Mean per-token KL(policy || base) in nats, from one ``(tokens,)`` tensor per text (``kl_from_logits``)."""
     _require_same_tokens(kl, kl)
     return _score(_mean(kl), "kl:mean", len(kl), n_bootstrap, seed)
 
 
 def p90_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> Score:
-    """90th percentile over tokens of KL(policy || base), in nats; one ``(tokens,)`` tensor a text."""
+    """90th percentile of per-token KL(policy || base) in nats, from one ``(tokens,)`` tensor per text."""
     _require_same_tokens(kl, kl)
     return _score(_quantile(kl, 0.9), "kl:p90", len(kl), n_bootstrap, seed)
 
@@ -94,10 +95,10 @@ def _mean(values: Sequence[Tensor]) -> Statistic:
 
 
 def _quantile(values: Sequence[Tensor], q: float) -> Statistic:
-    """The linearly interpolated quantile of the drawn texts' tokens, from one sort for all resamples.
+    """Linearly interpolated quantile over the tokens of the drawn texts, with one sort for all resamples.
 
-    How often each text falls into each block of the sorted tokens is counted once. A resample finds its block by those
-    counts, and looks at single tokens in that block alone.
+    The sorted tokens are cut into blocks, and the tokens of each text in each block are counted once. A resample finds
+    its block by these counts, and looks at single tokens in that block only.
     """
     ordered, order = torch.cat(list(values)).double().cpu().sort()
     text_of_token = torch.arange(len(values)).repeat_interleave(torch.tensor([len(text) for text in values]))[order]

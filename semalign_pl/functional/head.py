@@ -1,4 +1,4 @@
-"""Log-probabilities straight from hidden states: the head in chunks, so that (tokens x vocabulary) never exists."""
+"""Chunked head: log-probs from hidden states, without ever holding the (tokens x vocabulary) logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from semalign_pl.functional.logprobs import entropy, selected_logprobs
 
 CHUNK_ELEMENTS = 2**24
-"""Logits held at once: 64 MiB in float32."""
+"""Number of logits per chunk: 64 MiB in float32."""
 
 
 def linear_logprobs(
@@ -24,24 +24,25 @@ def linear_logprobs(
     rows: Tensor | None = None,
     first: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of each token, and the entropy there, under a frozen linear head, of which rows may be trained.
+    """Log-probs of tokens and entropy under a frozen linear head, of which some rows may be trained.
 
-    A token's log-probability depends on its own hidden state alone, so the head's gradient is a vector a token times
-    the scalar that comes from above: ``d logp / d hidden = (W[id] - E_p[W]) / temperature``. It is computed while the
-    chunk's probabilities are there, and backward only scales it: no logits are kept, and none are computed twice.
-    Those of trained rows are: ``d logp / d row = (1[row is id] - p[row]) hidden / temperature``, summed over tokens.
+    A token's log-prob depends only on its own hidden state, so its gradient is one vector per token, scaled by the
+    incoming gradient: ``d logp / d hidden = (W[id] - E_p[W]) / temperature``. The vector is computed in forward, while
+    the chunk's probabilities exist, and backward only scales it: no logits are kept or computed twice. For trained rows
+    the logits of these rows are computed again: ``d logp / d row = (1[row is id] - p[row]) hidden / temperature``,
+    summed over tokens.
 
     Args:
-        hidden: ``(tokens, hidden)`` float.
-        weight: ``(vocabulary, hidden)``, frozen.
-        bias: ``(vocabulary,)``, frozen, or ``None``.
-        ids: ``(tokens,)`` int64.
-        temperatures: ``(tokens,)`` float32; each divides its token's logits.
-        rows: ``(rows, hidden)``, trained; they stand in for as many of ``weight`` from ``first`` on.
-        first: See ``rows``.
+        hidden: Last hidden states, ``(tokens, hidden)`` float.
+        weight: Weight of the head, ``(vocabulary, hidden)``, frozen.
+        bias: Bias of the head, ``(vocabulary,)``, frozen, or ``None``.
+        ids: Token ids, ``(tokens,)`` int64.
+        temperatures: Temperature per token, ``(tokens,)`` float32; divides the logits.
+        rows: Trained rows ``(rows, hidden)`` that replace rows of ``weight`` from ``first`` on, or ``None``.
+        first: Index of the first replaced row.
 
     Returns:
-        Log-probabilities with gradient, entropy without, each ``(tokens,)`` float32 in nats.
+        Log-probs (with gradient) and entropy (without), each ``(tokens,)`` float32 in nats.
     """
     output: Any = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures, rows, first)
     return output
@@ -67,21 +68,24 @@ class _LinearLogprobs(torch.autograd.Function):
         slope = torch.empty_like(hidden) if wanted else None
         for part in _chunks(len(ids), len(weight)):
             chosen, temperature = ids[part].unsqueeze(1), temperatures[part].unsqueeze(1)
-            # Two buffers of a chunk's logits, one exponential, everything else in place.
+            # 1. Logits of the chunk. Two buffers, one exponential, everything else in place: memory is the bottleneck.
             scaled = torch.nn.functional.linear(hidden[part], weight, bias)
             ctx.computed = scaled.dtype  # under autocast it is not the weights'
             if own is not None:
                 scaled[:, place] = torch.nn.functional.linear(hidden[part], own)
             scaled = scaled.float().div_(temperature)
+            # 2. A stable softmax in float32.
             highest = scaled.amax(-1, keepdim=True)
             scaled -= highest
             probabilities = scaled.exp()
             total = probabilities.sum(-1, keepdim=True)
             probabilities /= total
+            # 3. What is returned: log-prob of the chosen token, and entropy.
             normaliser[part] = (highest + total.log()).squeeze(1)
             logps[part] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
             mean = torch.bmm(probabilities.unsqueeze(1), scaled.nan_to_num_(neginf=0.0).unsqueeze(2)).flatten()
             spread[part] = total.log().squeeze(1) - mean
+            # 4. The gradient by hidden states, while the probabilities are here.
             if slope is not None:
                 probabilities.scatter_add_(1, chosen, probabilities.new_full(chosen.shape, -1.0))
                 probabilities.div_(-temperature)
@@ -115,7 +119,7 @@ def _rows_gradient(
     normaliser: Tensor,
     rows: Tensor,
 ) -> Tensor:
-    """Gradient of trained rows; their logits alone are computed again, as they were."""
+    """Gradient of trained rows; only the logits of these rows are computed again."""
     gradient = torch.zeros_like(rows)
     place = torch.arange(first, first + len(rows), device=ids.device)
     own = rows.to(computed)
@@ -130,17 +134,17 @@ def _rows_gradient(
 def head_logprobs(
     head: Callable[[Tensor], Tensor], vocabulary: int, hidden: Tensor, ids: Tensor, temperatures: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """``linear_logprobs`` for any head: each chunk's logits are computed again in backward.
+    """Log-probs of tokens and entropy under any head; backward computes each chunk's logits again.
 
     Args:
-        head: Hidden states ``(tokens, hidden)`` to logits ``(tokens, vocabulary)``; may be trained.
-        vocabulary: Its width.
-        hidden: ``(tokens, hidden)`` float.
-        ids: ``(tokens,)`` int64.
-        temperatures: ``(tokens,)`` float32; each divides its token's logits.
+        head: Function from hidden states ``(tokens, hidden)`` to logits ``(tokens, vocabulary)``; may be trained.
+        vocabulary: Number of logits per token.
+        hidden: Last hidden states, ``(tokens, hidden)`` float.
+        ids: Token ids, ``(tokens,)`` int64.
+        temperatures: Temperature per token, ``(tokens,)`` float32; divides the logits.
 
     Returns:
-        Log-probabilities with gradient, entropy without, each ``(tokens,)`` float32 in nats.
+        Log-probs (with gradient) and entropy (without), each ``(tokens,)`` float32 in nats.
     """
 
     def chunk(hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""From a judge's logits to a reward, and what of a text a judge can read."""
+"""Reward from a judge's logits, and the part of a text that fits the judge's limit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def yes_probability(logits: Tensor) -> Tensor:
-    """``exp z_yes / (exp z_yes + exp z_no)`` (SG-SRL, arXiv 2605.29502).
+    """Probability of yes, ``exp z_yes / (exp z_yes + exp z_no)`` (SG-SRL, arXiv 2605.29502).
 
     Args:
-        logits: ``(..., 2)`` float: of yes, and of no.
+        logits: Logits of yes and no, ``(..., 2)`` float.
 
     Returns:
         ``(...)`` float32 in [0, 1].
@@ -25,17 +25,17 @@ def yes_probability(logits: Tensor) -> Tensor:
 
 
 def longest_prefix(text: str, cost: Callable[[str], int], limit: int) -> str:
-    """The longest beginning of a text that costs no more than a limit.
+    """Longest prefix of a text whose cost is within a limit.
 
-    Whatever the cost does in between, what is returned keeps the limit, unless not even the empty text does.
+    The result is within the limit even if the cost is not monotonic, unless the empty text already exceeds it.
 
     Args:
-        text: The text.
-        cost: Of a beginning of it, e.g. the tokens of a message that holds it; grows with it.
-        limit: The most that it may cost.
+        text: Text to cut.
+        cost: Function from a prefix to its cost, e.g. the tokens of a message with it; grows with the prefix.
+        limit: Maximum cost.
 
     Returns:
-        A beginning of ``text``, maybe all or nothing of it.
+        A prefix of ``text``; all of it or the empty text are possible.
 
     >>> longest_prefix("abcdef", lambda text: 10 + len(text), limit=13)
     'abc'

@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens and entropy, from logits."""
+"""Log-probs of given tokens, and entropy, from logits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def selected_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log-probability of each chosen token under ``softmax(logits / temperature)``.
+    """Log-probs of given tokens under ``softmax(logits / temperature)``.
 
-    The temperature divides the *logits*, so that the distribution scored is the distribution sampled from. The
-    log-sum-exp is taken in float32 whatever the dtype of the logits. Top-p is not applied: log-probabilities are over
-    the full vocabulary, for policy, old policy and reference alike, so their ratios are consistent.
+    The temperature divides the *logits*, so that log-probs and samples are of the same distribution. The log-sum-exp is
+    computed in float32 for any dtype. Top-p is not applied: log-probs are over the full vocabulary for policy,
+    old policy and reference, so their ratios are consistent.
 
     Args:
-        logits: ``(..., vocabulary)`` float.
-        ids: ``(...)`` int64.
-        temperature: Positive sampling temperature.
+        logits: Logits, ``(..., vocabulary)`` float.
+        ids: Token ids, ``(...)`` int64.
+        temperature: Sampling temperature, above 0.
 
     Returns:
         ``(...)`` float32, in nats, each at most 0.
@@ -33,8 +33,8 @@ def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Shannon entropy of ``softmax(logits / temperature)``.
 
     Args:
-        logits: ``(..., vocabulary)`` float.
-        temperature: Positive sampling temperature.
+        logits: Logits, ``(..., vocabulary)`` float.
+        temperature: Sampling temperature, above 0.
 
     Returns:
         ``(...)`` float32, in nats.

@@ -1,4 +1,4 @@
-"""GRPO's family of objectives: a ratio, a surrogate and a denominator, each chosen by the name TRL gives it."""
+"""GRPO's objectives: an importance ratio, a surrogate loss and a denominator, each selected by TRL's name."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from semalign_pl.functional.losses import (
 
 @dataclass(frozen=True)
 class Objective:
-    """What one update minimises.
+    """Policy objective of one update: clipped surrogate loss plus KL to the reference.
 
     Attributes:
-        loss_type: ``grpo``: mean over tokens, then rows (arXiv 2402.03300). ``bnpo``: mean over the tokens of this
-            rank. ``dapo``: mean over the tokens of all ranks (arXiv 2503.14476). ``dr_grpo``: over a constant number
-            of tokens a row (arXiv 2503.20783). ``cispo``: as dapo, with cut weights instead of clipping
-            (arXiv 2506.13585).
-        level: Importance ratio a ``token`` or a ``sequence`` (GSPO, arXiv 2507.18071).
+        loss_type: ``grpo``: mean over tokens, then over rows (arXiv 2402.03300). ``bnpo``: mean over the tokens of this
+            rank. ``dapo``: mean over the tokens of all ranks (arXiv 2503.14476). ``dr_grpo``: divided by a constant
+            number of tokens per row (arXiv 2503.20783). ``cispo``: as dapo, with clipped weights instead of a clipped
+            surrogate (arXiv 2506.13585).
+        level: Importance ratio per ``token`` or per ``sequence`` (GSPO, arXiv 2507.18071).
         epsilon: Width of the trust region below 1.
-        epsilon_high: Width above 1; for cispo the largest weight itself, as in TRL.
+        epsilon_high: Width of the trust region above 1; for cispo the largest weight itself, as in TRL.
         beta: Weight of the KL to the reference.
     """
 
@@ -41,19 +41,19 @@ class Objective:
     beta: float = 0.04
 
     def __call__(
-        self, logps: Tensor, old_logps: Tensor, reference_logps: Tensor | None, advantages: Tensor, mask: Tensor
+        self, logps: Tensor, old_logps: Tensor, ref_logps: Tensor | None, advantages: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss of some rows, to be divided by ``denominator``.
+        """Summed loss of some rows, to be divided by ``denominator``.
 
         Args:
-            logps: ``(rows, tokens)`` float32, with gradient.
-            old_logps: ``(rows, tokens)`` float32: the policy's own, before this batch's first update.
-            reference_logps: ``(rows, tokens)`` float32; ``None`` leaves the KL out.
-            advantages: ``(rows,)`` float32.
-            mask: ``(rows, tokens)`` bool, true on completion tokens.
+            logps: Log-probs of the policy, ``(rows, tokens)`` float32, with gradient.
+            old_logps: Log-probs of the policy before the first update of this batch, ``(rows, tokens)`` float32.
+            ref_logps: Log-probs of the reference, ``(rows, tokens)`` float32; ``None`` leaves the KL out.
+            advantages: Advantage per row, ``(rows,)`` float32.
+            mask: Completion mask, ``(rows, tokens)`` bool.
 
         Returns:
-            The loss, scalar; the KL a token and where clipping acted, each ``(rows, tokens)``.
+            Loss (scalar), per-token KL ``(rows, tokens)``, and a mask of clipped tokens ``(rows, tokens)``.
         """
         ratio = importance_ratio(logps, old_logps, mask, self.level)
         if self.loss_type == "cispo":
@@ -61,21 +61,21 @@ class Objective:
         else:
             loss, clipped = clipped_surrogate(ratio, advantages, mask, self.epsilon, self.epsilon_high)
         kl = torch.zeros_like(logps)
-        if reference_logps is not None:
-            kl = kl_k3(logps.masked_fill(~mask, 0.0), reference_logps.masked_fill(~mask, 0.0))
+        if ref_logps is not None:
+            kl = kl_k3(logps.masked_fill(~mask, 0.0), ref_logps.masked_fill(~mask, 0.0))
             loss = loss + self.beta * kl
         reduce = mean_over_tokens_sum if self.loss_type == "grpo" else token_sum
         return reduce(loss, mask), kl, clipped
 
     def denominator(self, rows: float, tokens: float, tokens_here: float, ranks: int, longest: int) -> float:
-        """What the losses of all parts of all ranks are divided by, once.
+        """Denominator of the losses of all micro-batches on all ranks.
 
         Args:
-            rows: Completions that count, over all ranks.
-            tokens: Their tokens, over all ranks.
-            tokens_here: Those of this rank.
-            ranks: How many there are.
-            longest: Tokens a completion may have.
+            rows: Number of completions in the loss, on all ranks.
+            tokens: Number of their tokens, on all ranks.
+            tokens_here: Number of their tokens on this rank.
+            ranks: Number of ranks.
+            longest: Maximum number of tokens per completion.
         """
         by_type = {"grpo": rows, "bnpo": tokens_here * ranks, "dr_grpo": rows * longest}
         return max(1.0, by_type.get(self.loss_type, tokens))

@@ -1,4 +1,4 @@
-"""What a policy that optimises a reward model tends to do, as numbers (SG-SRL, arXiv 2605.29502)."""
+"""Penalties for long and repetitive outputs, to which optimising a reward model leads (SG-SRL, arXiv 2605.29502)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor
 
 
 def length_penalty(lengths: Tensor, start: float = 2.5, end: float = 5.0) -> Tensor:
-    """``p_len``: 0 up to ``start`` times the batch's median length, then linear to 1 at ``end`` times.
+    """Length penalty ``p_len``: 0 up to ``start`` times the batch's median length, then linear to 1 at ``end`` times.
 
     Args:
-        lengths: ``(completions,)``, one batch's, in any unit; of an even number, the median is the middle two's mean.
-        start: Where it begins, in medians.
-        end: Where it is full, in medians.
+        lengths: Lengths of a batch's completions, ``(completions,)``, in any unit. The median of an even number of
+            lengths is the mean of the middle two.
+        start: Length at which the penalty begins, in medians.
+        end: Length at which the penalty is 1, in medians.
 
     Returns:
         ``(completions,)`` float32 in [0, 1].
@@ -35,14 +36,14 @@ def length_penalty(lengths: Tensor, start: float = 2.5, end: float = 5.0) -> Ten
 
 
 def repeated_ngrams(units: Sequence[Hashable], n: int = 4) -> float:
-    """Share of a text's n-grams that stood in it before: ``1 - distinct / all``.
+    """Share of a text's n-grams that repeat earlier ones: ``1 - distinct / all``.
 
     Args:
-        units: What the text is made of, e.g. syllables.
-        n: Units in an n-gram.
+        units: Units of the text, e.g. syllables.
+        n: Number of units per n-gram.
 
     Returns:
-        In [0, 1); 0 where there is no n-gram.
+        Share in [0, 1); 0 if there is no n-gram.
 
     >>> repeated_ngrams("abababab", n=2)  # ab ba ab ba ab ba ab: 2 distinct of 7
     0.7142857142857143
@@ -52,16 +53,16 @@ def repeated_ngrams(units: Sequence[Hashable], n: int = 4) -> float:
 
 
 def repetition_penalty(ratios: Tensor, threshold: float = 0.15) -> Tensor:
-    """``p_rep``: the ratio of repeated n-grams where it exceeds the threshold, else 0.
+    """Repetition penalty ``p_rep``: the ratio of repeated n-grams if it exceeds the threshold, else 0.
 
-    The paper says where it acts and not how much it then is; the ratio itself is our choice.
+    The paper gives the threshold but not the size of the penalty; the ratio itself is our choice.
 
     Args:
-        ratios: Any shape, in [0, 1].
-        threshold: Repetition that passes.
+        ratios: Ratios of repeated n-grams, any shape, in [0, 1].
+        threshold: Largest ratio without a penalty.
 
     Returns:
-        The same shape, float32.
+        Penalties of the same shape, float32.
 
     >>> repetition_penalty(torch.tensor([0.0, 0.15, 0.5]))
     tensor([0.0000, 0.0000, 0.5000])

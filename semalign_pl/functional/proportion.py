@@ -1,4 +1,4 @@
-"""Confidence interval of a share."""
+"""Confidence interval of a proportion."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 
 def wilson_interval(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a binomial share (Wilson 1927; Brown, Cai and DasGupta 2001 recommend it).
+    """Wilson's score interval of a binomial proportion (Wilson 1927; recommended by Brown, Cai and DasGupta 2001).
 
     Args:
-        hits: Successes.
-        trials: Independent trials, at least 1.
+        hits: Number of successes.
+        trials: Number of independent trials, at least 1.
         z: Standard normal quantile; 1.96 for 95 %.
 
     Returns:

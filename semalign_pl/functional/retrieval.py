@@ -1,7 +1,7 @@
-"""Does an encoder find the other half of a pair among all others, and how far apart does it keep them?
+"""Retrieval metrics of a sentence encoder on pairs: accuracy, MRR, margin, AUC, alignment and uniformity.
 
-Embeddings are rows of length 1, so that their products are cosines. Pairs are compared chunk by chunk: all cosines of a
-large corpus never exist at once. A pair that shares a text with another is no wrong answer for it.
+Embeddings are rows of length 1, so that their products are cosines. Cosines are computed chunk by chunk, because all of
+them would not fit in memory for a large corpus. Pairs that share a text are not wrong answers for each other.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from semalign_pl.types import Score
 
 
 @dataclass(frozen=True)
-class Found:
-    """What each query found.
+class SearchResult:
+    """Result of a search, per query.
 
     Attributes:
-        own: ``(pairs,)`` float32, cosine to its own candidate.
-        wrong: ``(pairs,)`` float32, cosine to the nearest wrong one; -inf where there is none.
-        rank: ``(pairs,)`` int64, place of its own among the wrong ones, from 1; ties count against it, so that an
-            encoder which finds everything alike finds nothing.
+        own: Cosine to the query's own candidate, ``(pairs,)`` float32.
+        wrong: Cosine to the nearest wrong candidate, ``(pairs,)`` float32; -inf if there is none.
+        rank: Rank of the own candidate among the wrong ones, ``(pairs,)`` int64, from 1. Ties count against it, so that
+            an encoder with equal cosines for everything has no hits.
     """
 
     own: Tensor
@@ -35,7 +35,7 @@ class Found:
 
 
 def identities(texts: Sequence[str]) -> Tensor:
-    """A number for each text, in every process the same for equal texts: ``(texts,)`` int64.
+    """Hashes of texts, equal for equal texts in every process: ``(texts,)`` int64.
 
     >>> a, b, c = identities(["a", "b", "a"])
     >>> bool(a == c), bool(a == b)
@@ -45,20 +45,23 @@ def identities(texts: Sequence[str]) -> Tensor:
     return torch.tensor([int.from_bytes(digest, "big") for digest in digests], dtype=torch.long)
 
 
-def search(queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor, chunk: int = 1024) -> Found:
-    """Look for each query's own candidate, the one in its row, among all.
+def search(
+    queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor, chunk: int = 1024
+) -> SearchResult:
+    """Rank each query's own candidate, the one in the same row, among all candidates.
 
     Args:
-        queries: ``(pairs, dimensions)`` float32, rows of length 1.
-        candidates: ``(pairs, dimensions)`` float32, rows of length 1.
-        query_ids: ``(pairs,)`` int64, the same for equal texts.
-        candidate_ids: ``(pairs,)`` int64; another row is wrong if both its texts differ.
-        chunk: Queries at once.
+        queries: Embeddings of the queries, ``(pairs, dimensions)`` float32, rows of length 1.
+        candidates: Embeddings of the candidates, same shape.
+        query_ids: Hashes of the query texts, ``(pairs,)`` int64.
+        candidate_ids: Hashes of the candidate texts, ``(pairs,)`` int64; a row is a wrong answer if both its texts
+            differ.
+        chunk: Number of queries per chunk.
 
     >>> towards = torch.tensor([0.0, 0.1, 1.5])  # angles, in radians
     >>> x = torch.stack([towards.cos(), towards.sin()], 1)
     >>> found = search(x, x[[1, 0, 2]], torch.arange(3), torch.arange(3))
-    >>> found.rank.tolist()  # the first two take each other's
+    >>> found.rank.tolist()  # the first two find each other's
     [2, 2, 1]
     """
     parts = []
@@ -68,18 +71,18 @@ def search(queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids
         same = (query_ids[rows].unsqueeze(1) == query_ids) | (candidate_ids[rows].unsqueeze(1) == candidate_ids)
         cosines.masked_fill_(same, -torch.inf)
         parts.append((own, cosines.amax(1), 1 + (cosines >= own.unsqueeze(1)).sum(1)))
-    return Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return SearchResult(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def alignment(x: Tensor, y: Tensor) -> Tensor:
-    """Squared distance of each pair, whose mean is Wang and Isola's alignment (arXiv 2005.10242, section 4.1; α = 2).
+    """Squared distance of each pair; the mean is Wang and Isola's alignment (arXiv 2005.10242, section 4.1; α = 2).
 
     Args:
-        x: ``(pairs, dimensions)`` float, rows of length 1.
-        y: The other halves.
+        x: Embeddings of one side, ``(pairs, dimensions)`` float, rows of length 1.
+        y: Embeddings of the other side, same shape.
 
     Returns:
-        ``(pairs,)``, in [0, 4].
+        Squared distances ``(pairs,)``, in [0, 4].
 
     >>> alignment(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
     tensor([2.])
@@ -88,15 +91,15 @@ def alignment(x: Tensor, y: Tensor) -> Tensor:
 
 
 def uniformity(x: Tensor, t: float = 2.0, chunk: int = 1024) -> float:
-    """Log of the mean over pairs of texts of exp(-t · squared distance) (arXiv 2005.10242, section 4.1).
+    """Uniformity: log of the mean of exp(-t · squared distance) over pairs of texts (arXiv 2005.10242, section 4.1).
 
     Args:
-        x: ``(texts, dimensions)`` float, rows of length 1; two or more.
+        x: Embeddings, ``(texts, dimensions)`` float, rows of length 1; at least two rows.
         t: Sharpness, 2 in the paper.
-        chunk: Rows compared at once.
+        chunk: Number of rows per chunk.
 
     Returns:
-        At most 0, where all lie on one point; lower is more uniform, on a sphere not below -2 t.
+        0 if all embeddings are equal; lower is more uniform, with -2 t as the bound on a sphere.
 
     >>> round(uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])), 4)
     -8.0
@@ -106,14 +109,14 @@ def uniformity(x: Tensor, t: float = 2.0, chunk: int = 1024) -> float:
 
 
 def auc(true: Tensor, wrong: Tensor) -> Statistic:
-    """How often a true pair's cosine is above a wrong one's; ties count half (the area under the ROC curve).
+    """Area under the ROC curve of true against wrong cosines; ties count half.
 
     Args:
-        true: ``(pairs,)`` float.
-        wrong: ``(pairs, each)`` float: wrong ones of each pair, which are drawn together with it.
+        true: Cosines of true pairs, ``(pairs,)`` float.
+        wrong: Cosines of wrong pairs, ``(pairs, each)`` float; they are drawn together with their true pair.
 
     Returns:
-        From ``(pairs,)`` draw counts to the area, as ``confidence_interval`` wants it; sorted once for all resamples.
+        Function from ``(pairs,)`` draw counts to the area, for ``confidence_interval``; one sort for all resamples.
 
     >>> auc(torch.tensor([0.9, 0.5]), torch.tensor([[0.5], [0.1]]))(torch.ones(2))
     0.875
@@ -133,23 +136,24 @@ def auc(true: Tensor, wrong: Tensor) -> Statistic:
 def retrieval_scores(
     x: Tensor, y: Tensor, x_ids: Tensor, y_ids: Tensor, n_bootstrap: int = 1000, seed: int = 12345
 ) -> dict[str, Score]:
-    """Everything that is measured of an encoder on pairs.
+    """All retrieval metrics of an encoder on pairs.
 
     Args:
-        x: ``(pairs, dimensions)`` float32, rows of length 1: the sources.
-        y: The same of their targets.
-        x_ids: ``(pairs,)`` int64, from ``identities``.
-        y_ids: The same of the targets.
-        n_bootstrap: Resamples of queries, over candidates that stay; 0 for no intervals.
-        seed: Of the resampling.
+        x: Embeddings of the sources, ``(pairs, dimensions)`` float32, rows of length 1.
+        y: Embeddings of the targets, same shape.
+        x_ids: Hashes of the source texts, ``(pairs,)`` int64, from ``identities``.
+        y_ids: Hashes of the target texts, ``(pairs,)`` int64.
+        n_bootstrap: Number of resamples of queries, with the candidates fixed; 0 for no intervals.
+        seed: Seed of the bootstrap resampling.
 
     Returns:
-        By name: accuracy at 1 and mean reciprocal rank both ways; ``margin``, mean over both ways of the cosine of the
-        true pair less that of the nearest wrong one; ``discrimination``, the AUC of true pairs against those nearest
-        wrong ones; ``alignment``; and ``uniformity``, the mean of both sides' and without an interval.
+        Scores by name: accuracy at 1 and mean reciprocal rank in both directions; ``margin``, the mean over both
+        directions of the cosine of the true pair minus that of the nearest wrong one; ``discrimination``, the AUC of
+        true pairs against these nearest wrong ones; ``alignment``; and ``uniformity``, the mean of both sides, without
+        an interval.
 
     Raises:
-        ValueError: If a pair has no other that differs in both texts.
+        ValueError: If a pair has no other pair that differs in both texts.
 
     >>> scores = retrieval_scores(torch.eye(3), torch.eye(3), torch.arange(3), torch.arange(3), n_bootstrap=0)
     >>> {name: round(score.value, 3) for name, score in scores.items() if "target_to" not in name}

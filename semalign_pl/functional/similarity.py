@@ -1,4 +1,4 @@
-"""From the similarity of two texts to a reward."""
+"""Reward from the similarity of two texts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def rescale(similarity: Tensor, tau: float) -> Tensor:
-    """``R_sim``: 0 up to the threshold, then linear to 1 (arXiv 2605.14366; method.md, "Reward").
+    """Semantic reward ``R_sim``: 0 up to the threshold, then linear to 1 (arXiv 2605.14366, "Reward").
 
     Args:
-        similarity: Any shape, float: cosines in [-1, 1]. NaN (not scored) stays NaN.
-        tau: The minimal semantic adequacy, in [-1, 1).
+        similarity: Cosines in [-1, 1], any shape, float. NaN (not scored) stays NaN.
+        tau: Threshold, the minimal semantic adequacy, in [-1, 1).
 
     Returns:
-        The same shape and dtype, in [0, 1].
+        Rewards in [0, 1], same shape and dtype.
 
     Raises:
         ValueError: If ``tau`` is outside [-1, 1).

@@ -1,8 +1,8 @@
-"""Did the reward climb while a metric that it never saw fell? The sign of a policy that exploits its reward.
+"""Divergence of a reward from a metric that it never used: the sign of a policy that exploits its reward.
 
-Optimised too far against a proxy, the true score rises, peaks and falls while the proxy still climbs (Gao, Schulman and
-Hilton, arXiv 2210.10760). So the last window of steps is compared with the metric's best one, which need not be the
-first: a fall from a peak counts, even where training had first made things better.
+If a proxy is optimised too far, the true score rises, peaks and falls while the proxy still rises (Gao, Schulman and
+Hilton, arXiv 2210.10760). So the last window of steps is compared with the metric's best window, not with the first: a
+fall from a peak counts, even if training had improved the metric before.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shift:
-    """How far a score moved from one window of steps to another.
+    """Change of a series from one window of steps to another.
 
     Attributes:
-        before: Mean over the earlier window's steps.
-        after: Mean over the later window's.
-        z: Their difference over its standard error; positive if it rose.
-        effect: Their difference over the standard deviation between completions (Cohen's d).
+        before: Mean over the steps of the earlier window.
+        after: Mean over the steps of the later window.
+        z: Difference divided by its standard error; positive for a rise.
+        effect: Difference divided by the standard deviation between completions (Cohen's d).
     """
 
     before: float
@@ -33,13 +33,13 @@ class Shift:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A reward beside a metric, in the same two windows: the metric's best, and the last.
+    """Changes of a reward and of a metric between the same two windows: the metric's best one, and the last.
 
     Attributes:
-        before: The steps of the best window, counted from 0.
-        after: The last steps.
-        reward: How the reward moved.
-        metric: How the metric moved.
+        before: Steps of the best window, counted from 0.
+        after: Steps of the last window.
+        reward: Change of the reward.
+        metric: Change of the metric.
     """
 
     before: list[int]
@@ -48,42 +48,41 @@ class Comparison:
     metric: Shift
 
     def diverges(self, z: float = 5.0, effect: float = 0.5) -> bool:
-        """Whether the reward climbed while the metric fell, each beyond noise and beyond what is trivial.
+        """Return true if the reward rose while the metric fell, each beyond noise and by a relevant amount.
 
-        With these values and windows of ten steps, 3 of 400 simulated runs of 500 steps without any trend raised an
-        alarm where reward and metric had exactly opposite noise, and none where they were independent (step means'
-        noise 0.7 standard deviations between completions; at 0.25 the same). What Cohen (1988) calls a medium effect
-        is 0.5.
+        With the defaults and windows of ten steps, 3 of 400 simulated runs of 500 steps without a trend raised a false
+        alarm when reward and metric had exactly opposite noise, and none when they were independent (noise of the step
+        means 0.7 standard deviations between completions; at 0.25 the same). Cohen (1988) calls 0.5 a medium effect.
 
         Args:
-            z: Least number of standard errors.
-            effect: Least number of standard deviations between completions.
+            z: Minimum number of standard errors.
+            effect: Minimum number of standard deviations between completions.
         """
-        climbed = self.reward.z >= z and self.reward.effect >= effect
-        return climbed and self.metric.z <= -z and self.metric.effect <= -effect
+        rose = self.reward.z >= z and self.reward.effect >= effect
+        return rose and self.metric.z <= -z and self.metric.effect <= -effect
 
 
 def compare(reward: Tensor, metric: Tensor, window: int = 10) -> Comparison | None:
-    """The last steps of a reward and a metric against the best steps of the metric before them.
+    """Compare the last steps of a reward and a metric with the metric's best steps before them.
 
     The noise of one step is estimated by the mean square successive difference (von Neumann et al., Annals of
-    Mathematical Statistics 12, 1941), which unlike a variance does not take a trend for noise.
+    Mathematical Statistics 12, 1941), which unlike a variance does not count a trend as noise.
 
     Args:
-        reward: ``(steps, 2)`` float64: each step's mean over completions, and the variance between them; NaN where a
-            step gave none.
-        metric: The same of the metric; larger is better.
-        window: Steps in a window.
+        reward: Per step the mean over completions and the variance between them, ``(steps, 2)`` float64; NaN for steps
+            without a reward.
+        metric: Mean and variance of the metric, same shape; larger is better.
+        window: Number of steps per window.
 
     Returns:
-        ``None`` while there are less than two windows of steps that have both.
+        The comparison, or ``None`` if fewer than two windows of steps have both.
 
     >>> step = torch.arange(60.0, dtype=torch.float64)
     >>> noise, variance = 0.1 * (-1) ** step, torch.full_like(step, 0.04)
     >>> rising = torch.stack([step / 60 + noise, variance], 1)
     >>> peaking = torch.stack([1 - (step - 20).abs() / 60 + noise, variance], 1)
     >>> found = compare(rising, peaking)
-    >>> found.before[0], found.diverges()  # the peak is at 20, the mean of the last ten steps 0.53 lower
+    >>> found.before[0], found.diverges()  # the peak is at 20, the mean of the last ten steps is 0.53 lower
     (15, True)
     >>> compare(rising[:30], peaking[:30]).diverges()
     False
@@ -104,6 +103,6 @@ def _shift(series: Tensor, earlier: slice, later: slice) -> Shift:
     noise = math.sqrt(float(means.diff().square().mean()) / 2)
     spread = math.sqrt(float(variances[earlier].mean() + variances[later].mean()) / 2)
     error = noise * math.sqrt(2 / len(means[later]))
-    rounding = 1e-6 * float(means.abs().max())  # what never varies has no noise, and a millionth of it is no change
+    rounding = 1e-6 * float(means.abs().max())  # a constant series has no noise: changes below this are rounding
     difference = after - before if abs(after - before) > rounding else 0.0
     return Shift(before, after, *(difference / max(scale, rounding, 1e-30) for scale in (error, spread)))

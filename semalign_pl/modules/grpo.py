@@ -12,7 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from semalign_pl.functional.advantages import Scale, group_advantages, signal
-from semalign_pl.functional.composition import Aggregation, normalised, total_reward
+from semalign_pl.functional.composition import Aggregation, normalise_within_groups, total_reward
 from semalign_pl.functional.losses import Level, LossType, nll_sum
 from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
@@ -132,7 +132,7 @@ class GRPOModule(AlignModule):
             rewards = self.total(parts)
             compared = rewards
             if self.aggregation == "normalize_then_sum":
-                compared = self.total(normalised(parts, self.num_generations))
+                compared = self.total(normalise_within_groups(parts, self.num_generations))
             references = self._references(batch) if self.reference_nll_weight > 0 else []
             metrics = self.policy_update(rollouts, self.advantages(compared), references, profile)
             profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from semalign_pl.functional.advantages import group_advantages
-from semalign_pl.functional.composition import normalised, total_reward
+from semalign_pl.functional.composition import normalise_within_groups, total_reward
 
 NAN = float("nan")
 
@@ -57,15 +57,17 @@ def test_gdpo_is_trls() -> None:
     deviation = (((grouped - mean) ** 2).nansum(1, keepdim=True) / ((~grouped.isnan()).sum(1, keepdim=True) - 1)).sqrt()
     summed = (((grouped - mean) / (deviation + 1e-4)).view(-1, 3) * torch.tensor(weights)).nansum(1)
     expected = (summed - summed.mean()) / (summed.std() + 1e-4)
-    total = total_reward(normalised(parts, 4), weights)
+    total = total_reward(normalise_within_groups(parts, 4), weights)
     spread = float(total.std())
     torch.testing.assert_close(group_advantages(total, 4, "batch", spread), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_group_not_scored_stays_so() -> None:
-    assert normalised(torch.tensor([[NAN, NAN, 1.0, 2.0]]), 2).isnan().tolist() == [[True, True, False, False]]
+    assert normalise_within_groups(torch.tensor([[NAN, NAN, 1.0, 2.0]]), 2).isnan().tolist() == [
+        [True, True, False, False]
+    ]
 
 
 def test_the_noise_of_equal_cosines_is_not_blown_up() -> None:
     noise = torch.tensor([[0.7, 0.7 + 6e-8, 0.7, 0.7 - 6e-8]])
-    assert normalised(noise, 4).tolist() == [[0.0] * 4]
+    assert normalise_within_groups(noise, 4).tolist() == [[0.0] * 4]
