@@ -1,4 +1,4 @@
-"""A torchmetrics metric kept as one row of sufficient statistics a text, so that rows can be resampled."""
+"""Base of metrics that keep one row of sufficient statistics per text, so that texts can be resampled."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from semalign_pl.types import Score
 
 
 class RowMetric(Metric):
-    """A score that is a function of summed rows.
+    """Metric that is a function of the sum of per-text statistics.
 
-    A subclass gives ``rows``, ``from_total`` and ``signature``. Under several processes ``compute`` and ``score``
-    gather the rows of all of them.
+    A subclass implements ``rows``, ``from_total`` and ``signature``. With several processes, ``compute`` and ``score``
+    gather the statistics of all of them.
     """
 
     full_state_update = False
@@ -26,18 +26,18 @@ class RowMetric(Metric):
     statistics: list[Tensor] | Tensor
 
     def __init__(self) -> None:
-        """Start without rows."""
+        """Start without texts."""
         super().__init__()
         self.add_state("statistics", default=[], dist_reduce_fx="cat")
         self._last: tuple[list[str], list[str], Tensor] | None = None
 
     @abstractmethod
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
-        """Sufficient statistics: ``(texts, statistics)`` float64."""
+        """Sufficient statistics of each text, ``(texts, statistics)`` float64."""
 
     @abstractmethod
     def from_total(self, total: Tensor, n: int) -> float:
-        """The score of ``n`` texts whose rows sum to ``total``: ``(statistics,)`` float64."""
+        """Metric of ``n`` texts from the sum of their statistics, ``(statistics,)`` float64."""
 
     @property
     @abstractmethod
@@ -45,44 +45,44 @@ class RowMetric(Metric):
         """Every option that changes the score, as ``key:value`` joined by ``|``."""
 
     def from_row(self, row: Tensor) -> float:
-        """The score of one text, from its row: ``(statistics,)`` float64."""
+        """Metric of one text from its statistics, ``(statistics,)`` float64."""
         return self.from_total(row, 1)
 
     def update(self, predictions: list[str], references: list[str]) -> None:
         """Add texts.
 
         Args:
-            predictions: What the policy wrote (texts).
-            references: What was wanted (texts).
+            predictions: Outputs of the policy, one per text.
+            references: References, one per text.
 
         Raises:
-            ValueError: If there are not as many references as predictions.
+            ValueError: If the numbers of predictions and references differ.
         """
         assert isinstance(self.statistics, list)
         self.statistics.append(self._rows(predictions, references).to(self.device))
 
     def per_row(self, predictions: list[str], references: list[str]) -> list[float]:
-        """Each text's own score; adds nothing to the metric, and costs nothing after ``update`` with the same texts."""
+        """Metric of each text; adds nothing to the state, and is free after ``update`` with the same texts."""
         return [self.from_row(row) for row in self._rows(predictions, references)]
 
     def compute(self) -> Tensor:
-        """The score of all texts so far: ``()`` float64.
+        """Metric of all texts so far, ``()`` float64.
 
         Raises:
-            ValueError: If there was no text.
+            ValueError: If there is no text.
         """
         rows = self._all_rows()
         return torch.tensor(self.from_total(rows.sum(0), len(rows)), dtype=torch.float64, device=self.device)
 
     def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> Score:
-        """The score of all texts so far, with its 95 % percentile bootstrap interval over texts.
+        """Metric of all texts so far, with its 95 % percentile bootstrap interval over texts.
 
         Args:
-            n_bootstrap: Resamples; 0 for no interval.
-            seed: Of the resampling.
+            n_bootstrap: Number of resamples; 0 for no interval.
+            seed: Seed of the bootstrap resampling.
 
         Raises:
-            ValueError: If there was no text.
+            ValueError: If there is no text.
         """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             rows = self._all_rows()

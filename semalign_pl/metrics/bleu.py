@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Bleu4(RowMetric):
-    """Corpus BLEU-4 of sacrebleu (Papineni et al., 2002; Post, 2018), 0 to 100, on text cut by the language's profile.
+    """Corpus BLEU-4 by sacrebleu (Papineni et al., 2002; Post, 2018), 0 to 100, on the language's units.
 
     ``per_row`` is sentence BLEU with effective order, as sacrebleu recommends for single sentences.
 
     Attributes:
-        language: The profile that cuts text into units.
+        language: Language whose profile segments text into units.
     """
 
     def __init__(self, language: str | LanguageProfile) -> None:
-        """Take a language code or profile."""
+        """Create the metric for a language code or profile."""
         from sacrebleu.metrics.bleu import BLEU
 
         super().__init__()
@@ -33,7 +33,7 @@ class Bleu4(RowMetric):
         self._sentence_bleu = BLEU(tokenize="none", force=True, effective_order=True)
 
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
-        """``(texts, 10)`` float64: units in both texts, then matching and all 1- to 4-grams of the prediction."""
+        """Unit counts of both texts, then matching and all 1- to 4-grams of the prediction: ``(texts, 10)`` float64."""
         scores = [
             self._sentence_bleu.sentence_score(self._cut(prediction), [self._cut(reference)])
             for prediction, reference in zip(predictions, references, strict=True)
@@ -42,16 +42,16 @@ class Bleu4(RowMetric):
         return torch.tensor(rows, dtype=torch.float64).view(-1, 10)
 
     def from_total(self, total: Tensor, n: int) -> float:
-        """Corpus BLEU of the summed rows."""
+        """Corpus BLEU of the summed statistics."""
         return _score(total, self._bleu)
 
     def from_row(self, row: Tensor) -> float:
-        """Sentence BLEU with effective order."""
+        """Sentence BLEU, with effective order."""
         return _score(row, self._sentence_bleu)
 
     @property
     def signature(self) -> str:
-        """The signature of sacrebleu, and how text was cut."""
+        """Signature of sacrebleu, with the segmentation."""
         self._bleu.num_refs = 1
         return f"{self._bleu.get_signature()}|seg:{self.language.unit}|lang:{self.language.code}"
 

@@ -10,17 +10,17 @@ from semalign_pl.metrics.base import RowMetric
 
 
 class ChrF(RowMetric):
-    """Corpus chrF++ of sacrebleu (Popović, 2017), 0 to 100; its words are the units of the language's profile.
+    """Corpus chrF++ by sacrebleu (Popović, 2017), 0 to 100; its words are the language's units.
 
-    What lies between units (the tsheg, white space) is no part of the character n-grams.
+    Separators of units (the tsheg, white space) are not in the character n-grams.
 
     Attributes:
-        language: The profile that cuts text into units.
-        word_order: Longest n-gram of units; 2 is chrF++, 0 is chrF.
+        language: Language whose profile segments text into units.
+        word_order: Order of the longest n-gram of units; 2 is chrF++, 0 is chrF.
     """
 
     def __init__(self, language: str | LanguageProfile, word_order: int = 2) -> None:
-        """Take a language code or profile, and the longest n-gram of units."""
+        """Create the metric for a language code or profile."""
         from sacrebleu.metrics.chrf import CHRF
 
         super().__init__()
@@ -29,17 +29,17 @@ class ChrF(RowMetric):
         self._chrf = CHRF(word_order=word_order)
 
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
-        """``(texts, 3 * orders)`` float64: n-grams of the prediction, of the reference, and shared, for each order."""
+        """N-gram counts of prediction, reference and both, for each order: ``(texts, 3 * orders)`` float64."""
         cut = [[" ".join(self.language.segment(text)) for text in texts] for texts in (predictions, references)]
         rows = self._chrf._extract_corpus_statistics(cut[0], [cut[1]])
         return torch.tensor(rows, dtype=torch.float64).view(-1, 3 * self._chrf.order)
 
     def from_total(self, total: Tensor, n: int) -> float:
-        """Corpus chrF of the summed rows."""
+        """Corpus chrF of the summed statistics."""
         return self._chrf._compute_f_score(total.tolist())
 
     @property
     def signature(self) -> str:
-        """The signature of sacrebleu, and how text was cut."""
+        """Signature of sacrebleu, with the segmentation."""
         self._chrf.num_refs = 1
         return f"{self._chrf.get_signature()}|seg:{self.language.unit}|lang:{self.language.code}"

@@ -1,6 +1,6 @@
-"""CMRC 2018's own scoring of an extracted answer (Cui et al., EMNLP 2019).
+"""Exact match and F1 of CMRC 2018 answers, as the published script computes them (Cui et al., EMNLP 2019).
 
-Follows ``cmrc2018_evaluate.py`` v6 of github.com/ymcui/cmrc2018, quirks included: only the signs listed there are
+Follows ``cmrc2018_evaluate.py`` v6 of github.com/ymcui/cmrc2018 exactly: only the signs listed there are
 punctuation (not ASCII ``.`` and ``,``, not U+2018, not U+2026), and F1 counts the longest common *substring* of
 segments.
 
@@ -41,8 +41,8 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1 if the prediction is one of the answers, apart from case and punctuation; else 0.
 
     Args:
-        prediction: What the model answered.
-        answers: The accepted answers to this question, at least one.
+        prediction: Answer of the model.
+        answers: Accepted answers to this question, at least one.
 
     Raises:
         ValueError: If there is no answer.
@@ -54,7 +54,7 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
-    """F1 of the longest run of segments that prediction and answer share, 0 to 1; the best over the answers.
+    """F1 of the longest common substring of segments of prediction and answer, 0 to 1; the best over the answers.
 
     Arguments and errors as in ``exact_match``.
 
@@ -65,7 +65,7 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
 
 
 def segments(text: str) -> list[str]:
-    """Each Chinese character (U+4E00 to U+9FA5) by itself, what is between them in words; lower case, no punctuation.
+    """Single Chinese characters (U+4E00 to U+9FA5), and the words between them; lower case, no punctuation.
 
     >>> segments("《iPhone 4S》于2011年")
     ['iphone', '4s', '于', '2011', '年']

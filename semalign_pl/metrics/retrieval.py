@@ -1,4 +1,4 @@
-"""Retrieval of one half of a pair by the other, over all pairs of a corpus."""
+"""Retrieval of each pair's other side among all pairs of a corpus."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from semalign_pl.types import Score
 
 
 class Retrieval(Metric):
-    """Embeddings of pairs, kept until all are there: every pair is a wrong answer to every other.
+    """Retrieval metrics over all pairs: every pair is a wrong answer to every other, so embeddings are kept to the end.
 
-    Under several processes ``compute`` and ``score`` gather the pairs of all of them.
+    With several processes, ``compute`` and ``score`` gather the pairs of all of them.
     """
 
     full_state_update = False
@@ -34,32 +34,32 @@ class Retrieval(Metric):
         """Add pairs.
 
         Args:
-            sources: Texts (pairs).
-            targets: Their other halves.
-            source_vectors: ``(pairs, dimensions)`` float32, rows of length 1.
-            target_vectors: The same of the targets.
+            sources: Source texts, one per pair.
+            targets: Target texts, one per pair.
+            source_vectors: Embeddings of the sources, ``(pairs, dimensions)`` float32, rows of length 1.
+            target_vectors: Embeddings of the targets, same shape.
         """
         ids = (identities(texts).to(self.device) for texts in (sources, targets))
         for state, value in zip(self._states(), (source_vectors, target_vectors, *ids), strict=True):
             state.append(value.to(self.device))
 
     def compute(self) -> dict[str, float]:
-        """Every score's value.
+        """Value of each metric, by name.
 
         Raises:
-            ValueError: If there are not two pairs that differ.
+            ValueError: If no two pairs differ.
         """
         return {name: score.value for name, score in self._scores(n_bootstrap=0, seed=0).items()}
 
     def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> dict[str, Score]:
-        """Every score with its 95 % interval; see ``functional.retrieval.retrieval_scores``.
+        """Metrics with 95 % intervals, by name; see ``functional.retrieval.retrieval_scores``.
 
         Args:
-            n_bootstrap: Resamples; 0 for no interval.
-            seed: Of the resampling.
+            n_bootstrap: Number of resamples; 0 for no interval.
+            seed: Seed of the bootstrap resampling.
 
         Raises:
-            ValueError: If there are not two pairs that differ.
+            ValueError: If no two pairs differ.
         """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             return self._scores(n_bootstrap, seed)

@@ -12,14 +12,14 @@ from semalign_pl.metrics.base import RowMetric
 
 
 class RougeL(RowMetric):
-    """Mean ROUGE-L F1 of rouge_score (Lin, 2004), 0 to 1, on the longest common subsequence of units.
+    """Mean ROUGE-L F1 by rouge_score (Lin, 2004), 0 to 1, on the longest common subsequence of units.
 
     Attributes:
-        language: The profile that cuts text into units.
+        language: Language whose profile segments text into units.
     """
 
     def __init__(self, language: str | LanguageProfile) -> None:
-        """Take a language code or profile."""
+        """Create the metric for a language code or profile."""
         from rouge_score.rouge_scorer import RougeScorer
 
         super().__init__()
@@ -27,7 +27,7 @@ class RougeL(RowMetric):
         self._scorer = RougeScorer(["rougeL"], tokenizer=_Units(self.language))
 
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
-        """``(texts, 1)`` float64: F1; 0 where either text has no unit."""
+        """F1 of each text, ``(texts, 1)`` float64; 0 if either text has no unit."""
         scores = [
             self._scorer.score(target=reference, prediction=prediction)["rougeL"].fmeasure
             for prediction, reference in zip(predictions, references, strict=True)
@@ -35,18 +35,18 @@ class RougeL(RowMetric):
         return torch.tensor(scores, dtype=torch.float64).unsqueeze(1)
 
     def from_total(self, total: Tensor, n: int) -> float:
-        """The mean."""
+        """Mean F1."""
         return total.item() / n
 
     @property
     def signature(self) -> str:
-        """Measure, cut and library version."""
+        """Measure, segmentation and library version."""
         seg = f"seg:{self.language.unit}|lang:{self.language.code}"
         return f"rouge:L|measure:f1|{seg}|rouge_score:{version('rouge_score')}"
 
 
 class _Units:
-    """What rouge_score calls a tokenizer."""
+    """Tokenizer for rouge_score: the language's segmentation."""
 
     def __init__(self, language: LanguageProfile) -> None:
         self.language = language

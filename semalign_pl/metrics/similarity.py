@@ -11,21 +11,21 @@ from semalign_pl.metrics.base import RowMetric
 
 
 class SemanticSimilarity(RowMetric):
-    """Mean cosine of prediction and reference under a frozen sentence encoder, -1 to 1; an empty text counts 0.
+    """Mean cosine of prediction and reference under a frozen sentence encoder, -1 to 1; 0 for an empty text.
 
-    An encoder given by name is loaded when first needed and follows the metric's device; one given loaded stays where
-    its owner puts it. Neither is in a ``state_dict``.
+    An encoder given by name is loaded when first used and follows the metric's device. A loaded encoder stays on
+    its device. Neither is in a ``state_dict``.
 
     Attributes:
-        batch_size: Texts encoded at once.
+        batch_size: Number of texts encoded at once.
     """
 
     def __init__(self, encoder: str | Path | SentenceEncoder, batch_size: int = 64) -> None:
-        """Keep the encoder for later.
+        """Create the metric; nothing is loaded yet.
 
         Args:
-            encoder: Folder or hub name of a SentenceTransformer; or one already loaded, to share it with a reward.
-            batch_size: Texts encoded at once, by an encoder loaded here.
+            encoder: Folder or hub name of a SentenceTransformer, or a loaded encoder that a reward uses too.
+            batch_size: Number of texts encoded at once, for an encoder loaded here.
         """
         super().__init__()
         self.batch_size = batch_size
@@ -44,15 +44,15 @@ class SemanticSimilarity(RowMetric):
         return self._encoder
 
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
-        """``(texts, 1)`` float64: the cosine."""
+        """Cosine of each text, ``(texts, 1)`` float64."""
         encoder = self.encoder.to(self.device) if self._own else self.encoder
         return encoder.similarity(predictions, references).double().unsqueeze(1)
 
     def from_total(self, total: Tensor, n: int) -> float:
-        """The mean."""
+        """Mean cosine."""
         return total.item() / n
 
     @property
     def signature(self) -> str:
-        """The encoder's own signature."""
+        """Signature of the encoder."""
         return f"similarity:cosine|{self.encoder.signature}"
