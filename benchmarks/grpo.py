@@ -50,7 +50,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
     turn = harness.Turn()
     step = 0
-    drawn_by = sampling.chooser
+    drawn_by = sampling.make_sampler
 
     def forced(*options: Any) -> Any:
         """The module's own choice of tokens, with an EOS where the draw of lengths wants it and nowhere else."""
@@ -67,7 +67,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
         return ended
 
-    sampling.chooser = forced
+    sampling.make_sampler = forced
 
     class Score(Reward):
         def score(self, *, completions: list[str], **_: Any) -> list[float]:

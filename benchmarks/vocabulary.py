@@ -159,12 +159,12 @@ def policy_of(base: Path, adapter: Path) -> Any:
 def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
     """Prompts as the recipe asks, and references."""
     from semalign_pl.data import Translation
-    from semalign_pl.policy.batching import Rows
+    from semalign_pl.policy.batching import Completions
 
     task = Translation(source="zh", target="bo")
     examples = [task.example(row, str(i)) for i, row in enumerate(pairs)]
     prompts = [policy.encode_prompt(example.prompt, 256) for example in examples]
-    return Rows(prompts, [policy.encode_completion(example.reference) for example in examples])
+    return Completions(prompts, [policy.encode_completion(example.reference) for example in examples])
 
 
 def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: int) -> dict[str, dict[str, float]]:
@@ -172,12 +172,12 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
     from semalign_pl.functional.losses import nll_sum
     from semalign_pl.policy.batching import micro_batches
     from semalign_pl.policy.sample import sample
-    from semalign_pl.policy.score import Scorer
+    from semalign_pl.policy.score import LogprobScorer
 
     def step(policy: Any, rows: Any) -> None:
         for batch in micro_batches(rows, 4096):
-            scorer = Scorer(policy, rows, batch)
-            for part in batch.parts:
+            scorer = LogprobScorer(policy, rows, batch)
+            for part in batch.chunks:
                 scored = scorer(part)
                 nll_sum(scored.logps, scored.mask).backward()
             scorer.backward()
@@ -202,10 +202,10 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
 
 def nll_a_syllable(policy: Any, pairs: list[dict[str, str]]) -> float:
     """Nats of the references, their end included, over their syllables: the same whatever the tokens."""
-    from semalign_pl.policy.score import score_all
+    from semalign_pl.policy.score import compute_logprobs
 
     rows = rows_of(policy, pairs)
-    return -float(score_all(policy, rows, 8192).sum()) / syllables([pair["bo"] for pair in pairs])
+    return -float(compute_logprobs(policy, rows, 8192).sum()) / syllables([pair["bo"] for pair in pairs])
 
 
 def leak(policy: Any, texts: list[str]) -> float:

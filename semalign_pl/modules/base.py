@@ -12,12 +12,12 @@ from lightning.pytorch.cli import OptimizerCallable
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
-from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.causal_lm import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import Scored, Scorer
+from semalign_pl.policy.score import CompletionLogprobs, LogprobScorer
 from semalign_pl.policy.vocabulary import VocabularySettings, digest
 from semalign_pl.types import Example
 
@@ -88,18 +88,18 @@ class AlignModule(StageModule):
         check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
-    def scored(self, rows: Rows) -> Iterator[Scored]:
+    def scored(self, rows: Completions) -> Iterator[CompletionLogprobs]:
         """The step's rows scored with gradients, part by part; give a loss of each to ``accumulate`` before the next.
 
         Args:
             rows: The step's rows.
 
         Yields:
-            Rows that fit ``micro_batch_tokens``.
+            Log-probs of completions that fit ``micro_batch_tokens``.
         """
         for batch in micro_batches(rows, self.micro_batch_tokens):
-            scorer = Scorer(self.policy, rows, batch, self.recompute)
-            for part in batch.parts:
+            scorer = LogprobScorer(self.policy, rows, batch, self.recompute)
+            for part in batch.chunks:
                 yield scorer(part)
             with self._unsynced():
                 scorer.backward()

@@ -17,9 +17,9 @@ from semalign_pl.functional.losses import Level, LossType, nll_sum
 from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.profile import Profile
-from semalign_pl.policy.batching import Rows
+from semalign_pl.policy.batching import Completions
 from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import score_all
+from semalign_pl.policy.score import compute_logprobs
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.together import Silence, check_rewards, score_together, signal_shares
 from semalign_pl.types import Example, Rollouts
@@ -223,15 +223,15 @@ class GRPOModule(AlignModule):
         profile = Profile(self.device) if profile is None else profile
         count = len(advantages)
         rows = self._rows(rollouts, advantages, references)
-        policy_rows = Rows(rows.prompts[:count], rows.completions[:count], [self.temperature] * count)
+        policy_rows = Completions(rows.prompts[:count], rows.completions[:count], [self.temperature] * count)
         divisor, nll_divisor = self._divisors(rollouts, references)
         reference = old = None
         if self.objective.beta > 0:
             with profile.phase("reference"), self.policy.acting_as("reference"):
-                reference = score_all(self.policy, policy_rows, self.micro_batch_tokens)
+                reference = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
         with profile.phase("update"):
             if self.num_iterations > 1:
-                old = score_all(self.policy, policy_rows, self.micro_batch_tokens)
+                old = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
             share = 1 / max(1, policy_rows.tokens * self.num_iterations)
             totals = {name: torch.zeros((), device=self.device) for name in ("loss", "kl", "entropy", "clip_share")}
             norm = torch.zeros((), device=self.device)
@@ -253,7 +253,7 @@ class GRPOModule(AlignModule):
         profile.tokens |= {"reference": policy_rows.tokens, "update": rows.tokens * self.num_iterations}
         return {**totals, "grad_norm": norm}
 
-    def _rows(self, rollouts: Rollouts, advantages: Tensor, references: Sequence[list[int]]) -> Rows:
+    def _rows(self, rollouts: Rollouts, advantages: Tensor, references: Sequence[list[int]]) -> Completions:
         """The step's rows, references behind the rollouts; what cannot teach anything costs nothing."""
         counts = self._counts(rollouts)
         if self.objective.beta == 0:
@@ -262,7 +262,9 @@ class GRPOModule(AlignModule):
         repeated = [prompt for prompt in rollouts.prompt_ids for _ in range(rollouts.num_generations)]
         completions = [row[:length] for row, length in zip(ids, lengths, strict=True)]
         temperatures = [self.temperature] * len(completions) + [1.0] * len(references)
-        return Rows([*repeated, *rollouts.prompt_ids[: len(references)]], [*completions, *references], temperatures)
+        return Completions(
+            [*repeated, *rollouts.prompt_ids[: len(references)]], [*completions, *references], temperatures
+        )
 
     def _counts(self, rollouts: Rollouts) -> Tensor:
         """``(rollouts, tokens)`` bool: the tokens in the loss."""

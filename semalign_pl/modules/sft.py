@@ -10,7 +10,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.profile import Profile
-from semalign_pl.policy.batching import Rows
+from semalign_pl.policy.batching import Completions
 from semalign_pl.types import Example
 
 
@@ -80,7 +80,7 @@ class SFTModule(AlignModule):
                 "tokens, so nothing was trained; raise it (semalign fit logs train/rows_too_long)"
             )
 
-    def _rows(self, batch: list[Example]) -> Rows:
+    def _rows(self, batch: list[Example]) -> Completions:
         completions = self.encode_references(batch)
         kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
-        return Rows(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])
+        return Completions(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])

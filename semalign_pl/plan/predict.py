@@ -24,16 +24,16 @@ from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.plan.tracker import PeakBytes, flash_attention, grouped_matmul
 from semalign_pl.policy import layout
-from semalign_pl.policy.batching import Rows, micro_batches
-from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, Decoding
+from semalign_pl.policy.batching import Completions, micro_batches
+from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, DecodeState
 from semalign_pl.policy.load import Weights, check_folder, fresh_adapter, lora_config
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.sample import chooser
-from semalign_pl.policy.score import Scorer
-from semalign_pl.policy.sharing import layout_refusal
+from semalign_pl.policy.sample import make_sampler
+from semalign_pl.policy.score import LogprobScorer
+from semalign_pl.policy.sharing import packing_unsupported_reason
 from semalign_pl.policy.token_rows import rows_of
-from semalign_pl.policy.unshared import UnsharedDecoding
+from semalign_pl.policy.unshared import UnsharedDecodeState
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """A weight in 4 bits, its block's scale in 8, the scales' scale in 32 (arXiv 2305.14314, section 3)."""
@@ -147,7 +147,7 @@ def _meta_policy(settings: Settings) -> Policy:
     lighten(peft_model)
     policy = Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,)).train()
     with _on_meta():
-        policy.cannot_share = layout_refusal(policy)
+        policy.prefix_sharing_unsupported_reason = packing_unsupported_reason(policy)
     return policy
 
 
@@ -241,12 +241,12 @@ def _rollout(settings: Settings) -> tuple[int, int]:
     policy = _meta_policy(_asked_of_the_policy(settings))
     groups = max(1, min(settings.rollout_rows, settings.rows) // settings.num_generations)
     options: dict[str, Any] = dict(settings.sampling) or {"temperature": 1.0}
-    choose = chooser(**options)
+    choose = make_sampler(**options)
     prompts = [[1] * settings.prompt_tokens] * groups
-    if policy.cannot_share is not None:
+    if policy.prefix_sharing_unsupported_reason is not None:
         return _unshared_rollout(policy, prompts, settings, choose)
     with _counting(policy) as counted, policy.inference():
-        decoding = Decoding(policy, prompts, settings.num_generations)
+        decoding = DecodeState(policy, prompts, settings.num_generations)
         logits = decoding.prefill()
         uniforms = torch.empty(len(logits), device="meta")
         length = 0
@@ -256,7 +256,7 @@ def _rollout(settings: Settings) -> tuple[int, int]:
             decoding.length = length
             logits = decoding.step(chosen)
             length = max(FIRST_ROOM_TOKENS, 2 * length)
-        held = (decoding.prefix.keys, decoding.prefix.values, decoding.keys, decoding.values)
+        held = (decoding.prompt_cache.keys, decoding.prompt_cache.values, decoding.keys, decoding.values)
         return counted.peak, sum(tensor.nbytes for layers in held for tensor in layers.values())
 
 
@@ -267,11 +267,11 @@ def _unshared_rollout(
     uniforms = torch.empty(len(prompts) * settings.num_generations, device="meta")
     with _on_meta(), policy.inference():
         with _counting(policy) as counted:
-            choose(UnsharedDecoding(policy, prompts, settings.num_generations).prefill(), uniforms)
+            choose(UnsharedDecodeState(policy, prompts, settings.num_generations).prefill(), uniforms)
         first = counted.peak
         # Before the last step, each rollout has a cache of its own: the one that prefilling as many tokens makes.
         grown = [prompt + [1] * (settings.completion_tokens - 1) for prompt in prompts]
-        decoding = UnsharedDecoding(policy, [row for row in grown for _ in range(settings.num_generations)], 1)
+        decoding = UnsharedDecodeState(policy, [row for row in grown for _ in range(settings.num_generations)], 1)
         chosen = choose(decoding.prefill(), uniforms)
         held = [x for layer in decoding.cache.layers for x in tree_leaves(vars(layer)) if isinstance(x, torch.Tensor)]
         size = sum(tensor.nbytes for tensor in held)
@@ -290,13 +290,13 @@ def _update(settings: Settings) -> int:
     groups = min(max(1, settings.micro_batch_tokens // size), -(-settings.rows // settings.num_generations))
     prompts = [[1] * (settings.prompt_tokens - 1) + [group] for group in range(groups)]
     repeated = [prompt for prompt in prompts for _ in range(settings.num_generations)]
-    rows = Rows(repeated, [[1] * settings.completion_tokens] * len(repeated))
+    rows = Completions(repeated, [[1] * settings.completion_tokens] * len(repeated))
     for parameter in policy.parameters():
         parameter.grad = None
     with _counting(policy) as counted:
         batch = micro_batches(rows, settings.micro_batch_tokens)[0]
-        scorer = Scorer(policy, rows, batch, settings.recompute)
-        for part in batch.parts[:2]:
+        scorer = LogprobScorer(policy, rows, batch, settings.recompute)
+        for part in batch.chunks[:2]:
             scored = scorer(part)
             nll_sum(scored.logps, scored.mask).backward()
             del scored

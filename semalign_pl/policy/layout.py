@@ -1,9 +1,10 @@
-"""Tokens of many sequences in one flat row, and what attention makes of them.
+"""Packed batches: the tokens of many sequences in one row, and their attention.
 
-The decoder sees ``(1, tokens)``: no padding passes through its linear layers, norms and rotary embeddings. Only
-attention needs to know which token belongs to which sequence; a *layout* knows, and attends in the kernel's place while
-``decode`` runs. ``Sequences`` stand alone, ``Continuations`` stand behind sequences and share their keys and values,
-and so do the rollouts of decoding.py, one token each. Rollouts, scoring and SFT all run through these three.
+The decoder gets ``(1, tokens)``, so no padding passes through its linear layers, norms and rotary embeddings. Only
+attention needs to know which token belongs to which sequence: a *packed batch* replaces the attention kernel while
+``decode`` runs. There are three: ``PackedSequences`` (independent sequences), ``PackedCompletions`` (completions that
+attend to a shared prompt's KV cache), and ``DecodeState`` in decoding.py (one new token per completion). Rollouts,
+log-probs and SFT use no others.
 """
 
 from __future__ import annotations
@@ -24,27 +25,28 @@ if TYPE_CHECKING:
 ATTENTION = "semalign_flat"
 
 
-class Layout(Protocol):
-    """Where tokens stand, and how they attend.
+class PackedBatch(Protocol):
+    """A packed batch: token ids, positions, and its attention function.
 
     Attributes:
-        ids: ``(1, tokens)`` int64.
-        positions: ``(1, tokens)`` int64, each token's place in its own sequence.
+        ids: Token ids of all sequences, ``(1, tokens)`` int64.
+        positions: Position of each token in its own sequence, ``(1, tokens)`` int64.
     """
 
     ids: Tensor
     positions: Tensor
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        """Attention of one layer.
+        """Attention output of one layer.
 
         Args:
-            layer: Its number.
-            query: ``(tokens, heads, dim)``.
-            key: ``(tokens, kv_heads, dim)``.
-            value: Same shape.
+            layer: Index of the layer.
+            query: Queries, ``(tokens, heads, dim)``.
+            key: Keys, ``(tokens, kv_heads, dim)``.
+            value: Values, same shape as the keys.
             scale: Factor on the products of queries and keys.
-            window: A token sees itself and the ``window - 1`` before it; ``None`` sees all.
+            window: Size of the sliding window: a token attends to itself and the ``window - 1`` tokens before it.
+                ``None`` for full attention.
 
         Returns:
             ``(tokens, heads, dim)``.
@@ -52,12 +54,12 @@ class Layout(Protocol):
         ...
 
 
-def decode(policy: Policy, layout: Layout) -> Tensor:
-    """Run the decoder over a layout.
+def decode(policy: Policy, layout: PackedBatch) -> Tensor:
+    """Run the decoder on a packed batch.
 
     Args:
-        policy: In the mode and role the caller has set.
-        layout: What to run.
+        policy: Model to use; set train or eval mode and the active adapter first.
+        layout: Packed batch to run.
 
     Returns:
         Last hidden states ``(tokens, hidden)``.
@@ -69,7 +71,7 @@ def decode(policy: Policy, layout: Layout) -> Tensor:
 
 @contextlib.contextmanager
 def flat_attention(decoder: nn.Module) -> Iterator[None]:
-    """Let layouts attend inside; the decoder's own attention is back afterwards, also after an exception.
+    """Replace the decoder's attention by the packed batch's; restored on exit, also after an exception.
 
     Args:
         decoder: A transformers decoder.
@@ -87,7 +89,7 @@ def flat_attention(decoder: nn.Module) -> Iterator[None]:
 
 
 def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *, layout: Layout, **options: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *, layout: PackedBatch, **options: Any
 ) -> tuple[Tensor, None]:
     for name in ("softcap", "s_aux", "position_bias"):
         if options.get(name) is not None:
@@ -95,21 +97,21 @@ def _attention(
     if options.get("dropout"):
         raise NotImplementedError("its attention uses dropout")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast a norm in float32 may have raised them
+    q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast a float32 norm of queries and keys returns float32
     output = layout.attend(module.layer_idx, q, k, v, options["scaling"], options.get("sliding_window"))
     return output.unsqueeze(0), None
 
 
 class Padding:
-    """Between flat tokens and rows of equal length, padded on the right.
+    """Conversion between packed tokens and rows padded on the right.
 
     Args:
-        lengths: Tokens of each row.
-        device: Where the tokens are.
+        lengths: Number of tokens of each row.
+        device: Device of the tokens.
 
     Attributes:
         shape: ``(rows, longest)``.
-        mask: Of that shape, bool, true on tokens.
+        mask: Mask of tokens, ``(rows, longest)`` bool.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
@@ -119,28 +121,28 @@ class Padding:
         self.places = None if bool(grid.all()) else grid.flatten().nonzero().squeeze(1).to(device)
 
     def pad(self, x: Tensor) -> Tensor:
-        """``(tokens, ...)`` to ``(rows, longest, ...)``, zeros in the padding."""
+        """Pad packed tokens ``(tokens, ...)`` to ``(rows, longest, ...)`` with zeros."""
         if self.places is not None:
             x = x.new_zeros((self.shape[0] * self.shape[1], *x.shape[1:])).index_copy(0, self.places, x)
         return x.reshape(*self.shape, *x.shape[1:])
 
     def flatten(self, x: Tensor) -> Tensor:
-        """``(rows, longest, ...)`` to ``(tokens, ...)``."""
+        """Pack padded rows ``(rows, longest, ...)`` to ``(tokens, ...)``."""
         x = x.flatten(0, 1)
         return x if self.places is None else x.index_select(0, self.places)
 
 
-class Prefix:
-    """Keys and values of sequences, for what stands behind them.
+class PromptCache:
+    """KV cache of the prompts, shared by all completions of a prompt.
 
     Args:
-        lengths: Tokens of each.
-        device: Where they are.
+        lengths: Number of tokens of each prompt.
+        device: Device of the cache.
 
     Attributes:
-        lengths: ``(sequences,)`` int64.
-        keys: Layer to ``(sequences, kv_heads, longest, dim)``, padded on the right.
-        values: Likewise.
+        lengths: Number of tokens of each prompt, ``(prompts,)`` int64.
+        keys: Keys per layer, ``(prompts, kv_heads, longest, dim)``, padded on the right.
+        values: Values per layer, same shape.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
@@ -149,27 +151,27 @@ class Prefix:
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 
-    def select(self, rows: Tensor) -> Prefix:
-        """Some of the sequences.
+    def select(self, rows: Tensor) -> PromptCache:
+        """Return the cache of some prompts.
 
         Args:
-            rows: ``(rows,)`` int64.
+            rows: Indices of the prompts, ``(rows,)`` int64.
         """
-        chosen = Prefix(self.lengths[rows].tolist(), rows.device)
+        chosen = PromptCache(self.lengths[rows].tolist(), rows.device)
         chosen.keys = {layer: held[rows, :, : chosen.longest] for layer, held in self.keys.items()}
         chosen.values = {layer: held[rows, :, : chosen.longest] for layer, held in self.values.items()}
         return chosen
 
     def bias(self, start: int, tokens: int, window: int | None) -> Tensor | None:
-        """What tokens behind the sequences may not see of them: padding, and what lies outside the window.
+        """Additive attention mask from completion tokens to prompt keys: masks padding and keys outside the window.
 
         Args:
-            start: Place of the first of the tokens behind its sequence, from 0.
-            tokens: How many there are, a row.
-            window: See ``Layout.attend``.
+            start: Index of the first of the tokens in its completion.
+            tokens: Number of tokens per completion.
+            window: Size of the sliding window, as in ``PackedBatch.attend``.
 
         Returns:
-            ``(sequences, 1, 1 or tokens, longest)`` float32 of 0 and -inf; ``None`` where everything is seen.
+            ``(prompts, 1, 1 or tokens, longest)`` float32 of 0 and -inf; ``None`` if nothing is masked.
         """
         near = window is None or self.longest + start + tokens <= window
         if near and not self.ragged:
@@ -183,16 +185,17 @@ class Prefix:
         return bias_of(hidden)
 
 
-class Sequences:
-    """Sequences that each see themselves, causally.
+class PackedSequences:
+    """Independent sequences with causal attention.
 
     Args:
-        sequences: Token ids, at least one a sequence.
-        device: Where to run them.
+        sequences: Token ids, one list per sequence; none empty.
+        device: Device to run on.
+        keep: Keep the KV cache, for completions of these prompts.
 
     Attributes:
-        prefix: Keys and values, where something is to stand behind; else ``None``.
-        last: ``(sequences,)`` int64, the place of each sequence's last token in the flat row.
+        prompt_cache: The KV cache with ``keep``; else ``None``.
+        last: Index of each sequence's last token in the packed row, ``(sequences,)`` int64.
     """
 
     def __init__(self, sequences: list[list[int]], device: torch.device, keep: bool = False) -> None:
@@ -201,13 +204,15 @@ class Sequences:
         self.positions = torch.cat([torch.arange(n) for n in lengths]).to(device).unsqueeze(0)
         self.padding = Padding(lengths, device)
         self.last = torch.tensor(lengths, device=device).cumsum(0) - 1
-        self.prefix = Prefix(lengths, device) if keep else None
+        self.prompt_cache = PromptCache(lengths, device) if keep else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        """See ``Layout``. Padding stands behind every token and so is never seen."""
+        """Attention output of one layer. Padding follows every token, so causal attention never reaches it."""
         q, k, v = (self.padding.pad(x).transpose(1, 2) for x in (query, key, value))
-        if self.prefix is not None and layer not in self.prefix.keys:  # recomputation comes here a second time
-            self.prefix.keys[layer], self.prefix.values[layer] = k, v
+        if (
+            self.prompt_cache is not None and layer not in self.prompt_cache.keys
+        ):  # recomputation runs this a second time
+            self.prompt_cache.keys[layer], self.prompt_cache.values[layer] = k, v
         mask = None
         if window is not None and window < q.shape[2]:
             distance = _distance(q.shape[2], q.device)
@@ -216,49 +221,51 @@ class Sequences:
         return self.padding.flatten(output.transpose(1, 2))
 
 
-class Continuations:
-    """Tokens behind shared sequences: each row sees its sequence and itself, causally, and no sibling.
+class PackedCompletions:
+    """Completions that attend to their shared prompt's KV cache and to themselves, and to no other completion.
 
     Args:
-        prefix: The sequences.
-        behind: Tokens of each sequence.
-        rows: For each sequence its continuations, none of them empty; at least one in all.
+        prompt_cache: KV cache of the prompts.
+        offsets: Position of the first completion token, per prompt: the prompt's number of tokens.
+        completions: Token ids of each prompt's completions; none empty, and at least one in total.
     """
 
-    def __init__(self, prefix: Prefix, behind: list[int], rows: list[list[list[int]]]) -> None:
-        device = prefix.lengths.device
-        self.prefix, self.slots = prefix, max(map(len, rows))
-        # Every sequence gets as many slots; one that stays empty costs attention a little, and nothing else.
-        lengths = [len(ids) for group in rows for ids in [*group, *([[]] * (self.slots - len(group)))]]
-        starts = [start for start in behind for _ in range(self.slots)]
+    def __init__(self, prompt_cache: PromptCache, offsets: list[int], completions: list[list[list[int]]]) -> None:
+        device = prompt_cache.lengths.device
+        self.prompt_cache, self.slots = prompt_cache, max(map(len, completions))
+        # Every prompt has the same number of slots, so that attention is one product; an empty slot has no tokens
+        # in the linear layers and costs only a little in attention.
+        lengths = [len(ids) for group in completions for ids in [*group, *([[]] * (self.slots - len(group)))]]
+        starts = [start for start in offsets for _ in range(self.slots)]
         self.padding = Padding(lengths, device)
         self.biases: dict[int | None, tuple[Tensor | None, Tensor]] = {}
-        self.ids = torch.tensor([token for group in rows for ids in group for token in ids], device=device).unsqueeze(0)
+        tokens = [token for group in completions for ids in group for token in ids]
+        self.ids = torch.tensor(tokens, device=device).unsqueeze(0)
         positions = [torch.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)]
         self.positions = torch.cat(positions).to(device).unsqueeze(0)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        """See ``Layout``."""
-        # (sequences, slots, heads, longest, dim)
+        """Attention output of one layer."""
+        # (prompts, slots, heads, longest, dim)
         q, k, v = (self.padding.pad(x).unflatten(0, (-1, self.slots)).transpose(2, 3) for x in (query, key, value))
         if window not in self.biases:
             distance = _distance(q.shape[3], q.device)
             hidden = (distance < 0) if window is None else (distance < 0) | (distance >= window)
-            self.biases[window] = self.prefix.bias(0, q.shape[3], window), bias_of(hidden)[None, None]
-        keys, values = self.prefix.keys[layer], self.prefix.values[layer]
+            self.biases[window] = self.prompt_cache.bias(0, q.shape[3], window), bias_of(hidden)[None, None]
+        keys, values = self.prompt_cache.keys[layer], self.prompt_cache.values[layer]
         output = shared_prompt_attention(q, keys, values, k, v, scale, *self.biases[window])
         return self.padding.flatten(output.transpose(2, 3).flatten(0, 1))
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
-    """PyTorch's fused attention; causal where no ``mask`` (bool, true where a query may look) says otherwise.
+    """PyTorch's fused attention with a causal mask, or with a given one.
 
     Args:
-        query: ``(rows, heads, tokens, dim)``.
-        key: ``(rows, kv_heads, tokens, dim)``.
-        value: Same shape.
+        query: Queries, ``(rows, heads, tokens, dim)``.
+        key: Keys, ``(rows, kv_heads, tokens, dim)``.
+        value: Values, same shape as the keys.
         scale: Factor on the products of queries and keys.
-        mask: ``(tokens, tokens)``.
+        mask: Mask ``(tokens, tokens)`` bool, true where a query attends to a key; ``None`` for a causal mask.
     """
     grouped = query.shape[1] != key.shape[1]
     return scaled_dot_product_attention(
@@ -267,11 +274,11 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, ma
 
 
 def _distance(tokens: int, device: torch.device) -> Tensor:
-    """How far each token's place (rows) lies behind each other's (columns)."""
+    """Distance from each query position (rows) back to each key position (columns), ``(tokens, tokens)`` int64."""
     place = torch.arange(tokens, device=device)
     return place.unsqueeze(1) - place
 
 
 def bias_of(hidden: Tensor) -> Tensor:
-    """What to add to scores so that nobody sees what is ``hidden`` (bool, any shape): float32 of 0 and -inf."""
+    """Additive attention mask, float32 of 0 and -inf, from a mask of what is ``hidden`` (bool, any shape)."""
     return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))

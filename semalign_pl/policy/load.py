@@ -118,8 +118,10 @@ def load_policy(
     policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer)).train()
     check_finite(policy, base, weights, adapter)
     choose_forward(policy, base)
-    if policy.cannot_share is not None:
-        log.warning("%s: completions do not share their prompt's forward: %s", base, policy.cannot_share)
+    if policy.prefix_sharing_unsupported_reason is not None:
+        log.warning(
+            "%s: completions do not share their prompt's forward: %s", base, policy.prefix_sharing_unsupported_reason
+        )
     return policy
 
 

@@ -36,7 +36,8 @@ class Policy(nn.Module):
             template writes after an answer, or else the tokenizer's ``eos_token``.
 
     Attributes:
-        cannot_share: Why completions cannot share their prompt's forward in this architecture; ``None`` if they can.
+        prefix_sharing_unsupported_reason: Reason why completions cannot share their prompt's forward in this
+            architecture; ``None`` if they can.
         padding_leaks: Padding in front of a prompt changes what follows it, as in recurrent layers: only prompts of
             equal length are then prefilled together.
     """
@@ -50,7 +51,7 @@ class Policy(nn.Module):
         self.truncated_prompts = 0
         self._merges_system = False
         self._chat: tuple[object, Chat] | None = None
-        self.cannot_share: str | None = None
+        self.prefix_sharing_unsupported_reason: str | None = None
         self.padding_leaks = False
 
     def train(self, mode: bool = True) -> Policy:

@@ -1,4 +1,4 @@
-"""Activation recomputation that keeps what a layout stores: one more forward of each layer instead of its memory."""
+"""Activation recomputation (gradient checkpointing) that works with packed batches and shared prompts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from semalign_pl.policy.layout import flat_attention
 
 @contextlib.contextmanager
 def recomputation(decoder: nn.Module, on: bool, flat: bool = True) -> Iterator[None]:
-    """Each decoder layer keeps only its input, and is computed again in backward (arXiv 1604.06174).
+    """Let each decoder layer keep only its input, and compute it again in backward (arXiv 1604.06174).
 
-    Hugging Face's own gradient checkpointing drops the cache in train mode, and with it what completions share.
+    Hugging Face's gradient checkpointing drops the KV cache in train mode, and with it the shared prompt.
 
     Args:
         decoder: A transformers decoder.
-        on: Without it, or without gradients, nothing changes.
-        flat: The forward runs through a layout, so its recomputation must too.
+        on: Recompute; without it, or without gradients, nothing changes.
+        flat: The forward is of a packed batch, so the recomputation needs its attention, too.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -1,4 +1,4 @@
-"""Choose how an architecture is run by trying it once, at load: shared prompts, own forward, or not at all."""
+"""Self-check at load: try an architecture once, and choose shared prompts, its own forward, or refusal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semalign_pl.policy.layout import Continuations, Sequences, decode
+from semalign_pl.policy.layout import PackedCompletions, PackedSequences, decode
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.unshared import UnsharedDecoding, unshared_hidden
+from semalign_pl.policy.unshared import UnsharedDecodeState, unshared_hidden
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Relative difference of logits that rounding explains; wrong positions alone make it 1e-2 in a random model."""
@@ -63,7 +63,7 @@ def choose_forward(policy: Policy, base: str) -> None:
     """Let completions share their prompt's forward if that is exact, else run transformers' own forward, if that is.
 
     Each way is tried on a dozen tokens of ragged rows, and compared with one plain forward per row. Sets
-    ``policy.cannot_share`` and ``policy.padding_leaks``.
+    ``policy.prefix_sharing_unsupported_reason`` and ``policy.padding_leaks``.
 
     Args:
         policy: The policy.
@@ -76,8 +76,8 @@ def choose_forward(policy: Policy, base: str) -> None:
     allowed = TOLERANCE.get(lm.dtype, 1e-4)
     with policy.inference():
         expected = _plain_logits(policy)
-        policy.cannot_share = _unfit(policy) or _try(shared_logits, policy, expected, allowed)
-        if policy.cannot_share is None:
+        policy.prefix_sharing_unsupported_reason = _unfit(policy) or _try(shared_logits, policy, expected, allowed)
+        if policy.prefix_sharing_unsupported_reason is None:
             return
         if not _recurrent(policy) and _try(_padded_rollout, policy, expected, allowed) is None:
             ways = [_own_scores]
@@ -92,21 +92,21 @@ def choose_forward(policy: Policy, base: str) -> None:
         )
 
 
-def layout_refusal(policy: Policy) -> str | None:
-    """The reason why no layout can run this architecture, as far as it shows without weights.
+def packing_unsupported_reason(policy: Policy) -> str | None:
+    """Reason why packed batches cannot run this architecture, as far as it can be known without weights.
 
     Args:
         policy: The policy, on the meta device.
 
     Returns:
-        ``None`` if none shows.
+        The reason, or ``None``.
     """
     with policy.inference():
         return _unfit(policy) or _try(shared_logits, policy)
 
 
 def _unfit(policy: Policy) -> str | None:
-    """The reason why no layout can run this architecture, as far as its config tells."""
+    """Reason in its config why packed batches cannot run this architecture, or ``None``."""
     config = policy.decoder.config
     odd = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
     if odd:
@@ -128,7 +128,7 @@ def _recurrent(policy: Policy) -> bool:
 def _try(
     way: Callable[[Policy], Tensor], policy: Policy, expected: Tensor | None = None, allowed: float = 0.0
 ) -> str | None:
-    """Compare logits ``(tokens, vocabulary)``; the reason why they are not the expected ones, else ``None``."""
+    """Compare logits ``(tokens, vocabulary)``; returns why they are not the expected ones, or ``None``."""
     try:
         found = way(policy).float()
     except Exception as error:  # whatever an unknown architecture raises, it is the reason
@@ -168,19 +168,19 @@ def _plain_logits(policy: Policy) -> Tensor:
 
 
 def shared_logits(policy: Policy) -> Tensor:
-    """As ``_plain_logits``, through layouts.
+    """As ``_plain_logits``, through packed batches.
 
     Args:
         policy: Model to use; set eval mode first. It may be on the meta device.
 
     Raises:
-        NotImplementedError: If its attention does something that layouts do not.
+        NotImplementedError: If its attention does something that packed batches cannot.
     """
     prompts, groups = _probe(policy)
-    layout = Sequences(prompts, policy.device, keep=True)
+    layout = PackedSequences(prompts, policy.device, keep=True)
     last = decode(policy, layout)[layout.last]
-    assert layout.prefix is not None
-    rows = Continuations(layout.prefix, list(map(len, prompts)), groups)
+    assert layout.prompt_cache is not None
+    rows = PackedCompletions(layout.prompt_cache, list(map(len, prompts)), groups)
     rest = decode(policy, rows)
     if rows.biases.keys() != (declared := _windows(policy.decoder.config)):
         # A window that is only in transformers' masks would not be seen in a dozen tokens.
@@ -212,9 +212,9 @@ def _equal_rollout(policy: Policy) -> Tensor:
 
 
 def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[int]]]) -> Tensor:
-    """Decode with given completions, each of which leaves when it has ended."""
+    """Decode with given completions; each leaves the batch when it has ended."""
     rows = [row for group in groups for row in group]
-    decoding = UnsharedDecoding(policy, prompts, len(groups[0]))
+    decoding = UnsharedDecodeState(policy, prompts, len(groups[0]))
     logits = [[first] for first in decoding.prefill()]
     alive = list(range(len(rows)))
     for place in range(max(map(len, rows))):
@@ -228,6 +228,6 @@ def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[in
 
 
 def _own_scores(policy: Policy) -> Tensor:
-    """As ``_plain_logits``, as rows are scored without sharing: padded at their end."""
+    """As ``_plain_logits``, by the log-probs' way without sharing: rows padded on the right."""
     prompts, rows = _flat_probe(policy)
     return policy.head(unshared_hidden(policy, prompts, [[*row, policy.pad_id] for row in rows]))

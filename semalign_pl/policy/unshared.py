@@ -1,4 +1,4 @@
-"""For architectures whose prompts cannot be shared through a layout: transformers' own forward and cache."""
+"""Fallback for architectures whose prompts cannot be shared: transformers' own forward and KV cache."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from semalign_pl.policy.policy import Policy
 
 
-class UnsharedDecoding:
-    """Rollouts in progress, each with a cache of its own, copied from one prefill of its prompt.
+class UnsharedDecodeState:
+    """Completions in progress, each with its own KV cache, copied from one prefill of its prompt.
 
     Prompts of unequal length are padded in front. Prompts of equal length need no mask, so recurrent and convolutional
     layers see exactly the prompt (``Policy.padding_leaks``).
 
     Args:
-        policy: Model to use; set eval mode and the role first.
-        prompts: Token ids, one list per prompt.
-        num_generations: Rollouts per prompt.
+        policy: Model to use; set eval mode and the active adapter first.
+        prompts: Token ids of the prompts, one list per prompt.
+        num_generations: Number of completions per prompt.
     """
 
     def __init__(self, policy: Policy, prompts: list[list[int]], num_generations: int) -> None:
@@ -35,43 +35,43 @@ class UnsharedDecoding:
             lengths = torch.tensor([len(prompt) for prompt in prompts], device=policy.device)
             self.mask = torch.arange(longest, device=policy.device) >= longest - lengths.unsqueeze(1)
         self.length = longest
-        # Left to itself, Bamba places every new token at 0. BLOOM (ALiBi) takes its positions from the mask.
+        # Without position ids, Bamba puts every new token at position 0. BLOOM (ALiBi) reads positions from the mask.
         self.positioned = "position_ids" in inspect.signature(policy.decoder.forward).parameters
         self.cache: Any = DynamicCache(config=policy.decoder.config)
 
     def prefill(self) -> Tensor:
-        """Run the prompts; returns the first tokens' logits ``(rollouts, vocabulary)``."""
+        """Forward the prompts; returns the logits of each completion's first token, ``(completions, vocabulary)``."""
         logits = self._forward(self.ids)
         self.keep(torch.arange(len(logits), device=logits.device).repeat_interleave(self.num_generations))
         return logits.repeat_interleave(self.num_generations, 0)
 
     def step(self, chosen: Tensor) -> Tensor:
-        """Append a token to each live rollout.
+        """Append a token to each live completion.
 
         Args:
-            chosen: ``(rollouts,)`` int64.
+            chosen: Token ids, ``(completions,)`` int64.
 
         Returns:
-            Logits of the next one ``(rollouts, vocabulary)``.
+            Logits of the next token, ``(completions, vocabulary)``.
         """
         self.length += 1
         if self.mask is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones((len(self.mask), 1))], 1)
         return self._forward(chosen.unsqueeze(1))
 
-    def keep(self, rollouts: Tensor) -> None:
-        """Drop all rollouts but some.
+    def keep(self, completions: Tensor) -> None:
+        """Drop all completions but some.
 
         Args:
-            rollouts: Numbers of the rollouts to keep, ascending.
+            completions: Indices of the completions to keep, ascending.
         """
         # Every kind of cache layer can be reordered for beam search; recurrent ones cannot be repeated or selected.
-        self.cache.reorder_cache(rollouts)
+        self.cache.reorder_cache(completions)
         if self.mask is not None:
-            self.mask = self.mask[rollouts]
+            self.mask = self.mask[completions]
 
     def _forward(self, ids: Tensor) -> Tensor:
-        """Logits ``(rollouts, vocabulary)`` after the last of ``ids`` ``(rollouts, tokens)``."""
+        """Logits ``(completions, vocabulary)`` after the last of ``ids`` ``(completions, tokens)``."""
         tokens, options = ids.shape[1], {}
         if self.mask is not None:
             options["attention_mask"] = self.mask.long()
@@ -86,15 +86,15 @@ class UnsharedDecoding:
 
 
 def unshared_hidden(policy: Policy, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
-    """Last hidden states that predict each completion token, by one forward of whole rows.
+    """Last hidden states that predict each completion token, by one forward of prompt and completion together.
 
-    Rows are padded at their end: no causal model, recurrent or not, lets a token see what follows it. So no mask is
-    needed, and none can leak.
+    Rows are padded on the right: in a causal model, recurrent or not, no token depends on what follows it. So no mask
+    is needed, and padding cannot leak.
 
     Args:
-        policy: Model to use; set the mode and the role first.
-        prompts: Token ids, one list per row.
-        completions: Token ids, one list per row; none empty.
+        policy: Model to use; set train or eval mode and the active adapter first.
+        prompts: Token ids of the prompts, one list per row.
+        completions: Token ids of the completions, one list per row; none empty.
 
     Returns:
         ``(tokens of all completions, hidden)``, row after row.
@@ -103,7 +103,7 @@ def unshared_hidden(policy: Policy, prompts: list[list[int]], completions: list[
     longest = max(map(len, rows))
     ids = torch.tensor([row + [policy.pad_id] * (longest - len(row)) for row in rows], device=policy.device)
     hidden = policy.decoder(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
-    # Each token is predicted by the state of the one before it.
+    # The state of each token predicts the next one.
     places = [
         index * longest + place
         for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True))

@@ -9,8 +9,8 @@ from tiny import Recorded, fit, relative
 
 from semalign_pl.modules import Constant, GRPOModule, SFTModule
 from semalign_pl.policy.adapter import adapter_state
-from semalign_pl.policy.batching import Rows
-from semalign_pl.policy.score import score_all
+from semalign_pl.policy.batching import Completions
+from semalign_pl.policy.score import compute_logprobs
 from semalign_pl.rewards import Reward
 from semalign_pl.types import Example
 
@@ -64,11 +64,11 @@ def test_the_reference_is_the_sft_policy_and_not_the_base(module) -> None:
     assert abs(trainer.callback_metrics["train/kl"]) < 1e-6
     rollouts, policy = trained.out["rollouts"], trained.policy
     pairs = zip(rollouts.completion_ids, rollouts.completion_mask, strict=True)
-    rows = Rows([p for p in rollouts.prompt_ids for _ in range(4)], [ids[mask].tolist() for ids, mask in pairs])
+    rows = Completions([p for p in rollouts.prompt_ids for _ in range(4)], [ids[mask].tolist() for ids, mask in pairs])
     scored = {}
     for role in ("base", "reference"):
         with policy.acting_as(role):
-            scored[role] = score_all(policy, rows, 80)
+            scored[role] = compute_logprobs(policy, rows, 80)
     assert (scored["base"] - scored["reference"]).abs().max() > 0.1  # or the two could not be told apart
 
 

@@ -8,10 +8,10 @@ import torch
 
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Settings
-from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import Scorer, score_all
+from semalign_pl.policy.score import LogprobScorer, compute_logprobs
 
 CPU = torch.device("cpu")
 
@@ -33,12 +33,12 @@ def step(settings: Settings) -> None:
             k, rows = settings.num_generations, settings.rollout_rows
             sample(policy, prompts, max_new_tokens=settings.completion_tokens, num_generations=k, rows=rows, **options)
         repeated = [prompt for prompt in prompts for _ in range(settings.num_generations)]
-        scored = Rows(repeated, [[7] * settings.completion_tokens] * len(repeated))
+        scored = Completions(repeated, [[7] * settings.completion_tokens] * len(repeated))
         if settings.stage == "grpo":
-            score_all(policy, scored, settings.micro_batch_tokens)
+            compute_logprobs(policy, scored, settings.micro_batch_tokens)
         for batch in micro_batches(scored, settings.micro_batch_tokens):
-            scorer = Scorer(policy, scored, batch, settings.recompute)
-            for part in batch.parts:
+            scorer = LogprobScorer(policy, scored, batch, settings.recompute)
+            for part in batch.chunks:
                 out = scorer(part)
                 nll_sum(out.logps, out.mask).backward()
                 del out

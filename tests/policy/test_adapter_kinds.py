@@ -181,7 +181,7 @@ def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
     assert relative(saved, bare) > 0.1
 
     policy = load_policy(base, "fp32", None, adapter, CPU)
-    assert policy.cannot_share is None
+    assert policy.prefix_sharing_unsupported_reason is None
     frozen = {name for name, weight in policy.named_parameters() if not weight.requires_grad}
     expected = {"policy": saved, "reference": saved, "base": bare}
     found = {role: relative(out, expected[role]) for role, out in roles(policy).items()}

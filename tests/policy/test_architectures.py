@@ -16,7 +16,7 @@ from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import score_all
+from semalign_pl.policy.score import compute_logprobs
 from semalign_pl.types import Example
 
 QUICK = [name for name, family in FAMILIES.items() if not family.slow]
@@ -62,7 +62,9 @@ def test_every_family_is_exact_and_why_it_is_not_shared_is_logged_once(name: str
     policy, family = load(made(name)), FAMILIES[name]
     lines = [record.message for record in caplog.records if "do not share" in record.message]
     assert len(lines) == (family.own is not None) and all(family.own in line for line in lines)
-    assert (policy.cannot_share is None) == (family.own is None), policy.cannot_share
+    assert (policy.prefix_sharing_unsupported_reason is None) == (family.own is None), (
+        policy.prefix_sharing_unsupported_reason
+    )
     assert policy.padding_leaks == family.equal
     check_scores(policy, BUDGETS if name in NF4 else [30])
     check_greedy(policy)
@@ -87,7 +89,9 @@ def check_greedy(policy: Policy) -> None:
 @pytest.mark.parametrize("name", NF4)
 def test_in_4_bits_too(name: str, made) -> None:
     policy = load(made(name), "nf4")
-    assert (policy.cannot_share is None) == (FAMILIES[name].own is None), policy.cannot_share
+    assert (policy.prefix_sharing_unsupported_reason is None) == (FAMILIES[name].own is None), (
+        policy.prefix_sharing_unsupported_reason
+    )
     check_scores(policy, BUDGETS)
 
 
@@ -120,7 +124,7 @@ def test_no_dropout_of_the_base_is_ever_active(name: str, made) -> None:
     assert policy.training
     first, second = (score(policy.train(), ROWS, 30) for _ in range(2))
     with policy.acting_as("reference"):
-        reference = score_all(policy, ROWS, 30)
+        reference = compute_logprobs(policy, ROWS, 30)
     for row, (logps, _) in first.items():
         assert torch.equal(logps, second[row][0])
         assert torch.equal(logps.detach(), reference[row, : len(logps)])  # so the KL at step 0 is exactly 0

@@ -9,10 +9,10 @@ import torch
 from tiny import CPU, gradient, relative, stir, trained
 
 from semalign_pl.policy.adapter import adapter_state
-from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.score import Scorer
+from semalign_pl.policy.score import LogprobScorer
 
 LINEARS = {f"self_attn.{n}_proj" for n in "qkvo"} | {f"mlp.{n}_proj" for n in ("gate", "up", "down")}
 
@@ -127,14 +127,14 @@ def test_nf4_gradient_after_an_evaluation_is_that_of_its_dequantised_twin(base) 
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 assert module.support_avx512bf16_for_cpu is False
                 twins[name].weight.copy_(dequantize_4bit(module.weight.data, module.weight.quant_state))
-    rows = Rows([[5, 6, 7], [8]], [[9, 10, 11, 2], [12, 2]])
+    rows = Completions([[5, 6, 7], [8]], [[9, 10, 11, 2], [12, 2]])
     (batch,) = micro_batches(rows, 100)
     gradients = []
     for policy in (quantised, twin):
         with policy.inference():
-            Scorer(policy, rows, batch)(batch.parts[0])
-        scorer = Scorer(policy, rows, batch)
-        scorer(batch.parts[0]).logps.sum().backward()
+            LogprobScorer(policy, rows, batch)(batch.chunks[0])
+        scorer = LogprobScorer(policy, rows, batch)
+        scorer(batch.chunks[0]).logps.sum().backward()
         scorer.backward()
         gradients.append(gradient(policy))
     assert relative(*gradients) < 1e-4

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semalign_pl.policy import sample as sampling
 from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.sample import chooser, inverse_cdf, sample
+from semalign_pl.policy.sample import inverse_cdf, make_sampler, sample
 from semalign_pl.types import Rollouts
 
 HOT = {"max_new_tokens": 12, "temperature": 0.8, "top_p": 0.9, "seed": 7}
@@ -116,7 +116,7 @@ def test_frequencies_are_those_of_transformers_warped_distribution() -> None:
     logits = torch.randn(1, 30, generator=torch.Generator().manual_seed(0))
     warped = LogitsProcessorList([TemperatureLogitsWarper(0.8), TopPLogitsWarper(0.9)])(None, logits).softmax(-1)[0]
     grid = (torch.arange(20000) + 0.5) / 20000
-    chosen = chooser(0.8, 0.9)(logits.expand(20000, -1), grid)
+    chosen = make_sampler(0.8, 0.9)(logits.expand(20000, -1), grid)
     frequency = chosen.bincount(minlength=30) / 20000
     torch.testing.assert_close(frequency, warped, atol=1e-4, rtol=0)
     assert 3 < (warped > 0).sum() < 25

@@ -8,32 +8,32 @@ from tiny import CPU, gradient, plain_logps, relative, stir
 from torch import Tensor
 
 from semalign_pl.functional.logprobs import entropy
-from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.score import Scorer, score_all
+from semalign_pl.policy.score import LogprobScorer, compute_logprobs
 
 BUDGETS = [1, 30, 10**6]  # every row alone, groups split, all at once
 
 
-def draw_rows(vocabulary: int = 300) -> Rows:
+def draw_rows(vocabulary: int = 300) -> Completions:
     """Four groups of three; prompts of four lengths, completions of one to nine tokens and an empty one."""
     draw = random.Random(0)
     prompts = [[draw.randrange(3, vocabulary) for _ in range(n)] for n in (9, 4, 1, 17)]
     lengths = [5, 1, 3, 7, 2, 9, 4, 6, 0, 1, 1, 1]
     completions = [[draw.randrange(3, vocabulary) for _ in range(n)] for n in lengths]
-    return Rows([prompts[i // 3] for i in range(12)], completions, [0.8 + 0.1 * (i % 3) for i in range(12)])
+    return Completions([prompts[i // 3] for i in range(12)], completions, [0.8 + 0.1 * (i % 3) for i in range(12)])
 
 
 ROWS = draw_rows()
 
 
-def score(policy: Policy, rows: Rows, budget: int, recompute: bool = False) -> dict[int, tuple]:
+def score(policy: Policy, rows: Completions, budget: int, recompute: bool = False) -> dict[int, tuple]:
     """Log-probs and entropy of each row, and the gradient of a sum of them in which every token weighs another."""
     out = {}
     for batch in micro_batches(rows, budget):
-        scorer = Scorer(policy, rows, batch, recompute)
-        for part in batch.parts:
+        scorer = LogprobScorer(policy, rows, batch, recompute)
+        for part in batch.chunks:
             scored = scorer(part)
             assert scored.logps[~scored.mask].abs().sum() == scored.entropy[~scored.mask].abs().sum() == 0
             for row, logps, spread, mask in zip(scored.rows, scored.logps, scored.entropy, scored.mask, strict=True):
@@ -49,7 +49,7 @@ def weights(row: int, tokens: int) -> Tensor:
     return torch.arange(1.0, tokens + 1).sin() + row / 10
 
 
-def oracle(policy: Policy, rows: Rows) -> list[Tensor]:
+def oracle(policy: Policy, rows: Completions) -> list[Tensor]:
     """Row by row, unshared; backward of the same weighed sum."""
     out = []
     for row, (prompt, completion) in enumerate(zip(rows.prompts, rows.completions, strict=True)):
@@ -90,7 +90,7 @@ def test_nothing_leaks_between_siblings_nor_groups(policy) -> None:
     before = score(policy, ROWS, 10**6)
     for changed in (0, 5, 6):
         completions = [[350] * len(c) if row == changed else c for row, c in enumerate(ROWS.completions)]
-        after = score(policy, Rows(ROWS.prompts, completions, ROWS.temperatures), 10**6)
+        after = score(policy, Completions(ROWS.prompts, completions, ROWS.temperatures), 10**6)
         for row in before:
             if row == changed:
                 assert (after[row][0] - before[row][0]).abs().max() > 0.05
@@ -102,7 +102,7 @@ def test_nothing_leaks_between_siblings_nor_groups(policy) -> None:
 def test_score_all_is_without_gradient_and_restores_the_modes(policy, budget: int) -> None:
     policy.model.base_model.model.model.norm.eval()
     modes = [module.training for module in policy.modules()]
-    scored = score_all(policy, ROWS, budget)
+    scored = compute_logprobs(policy, ROWS, budget)
     assert scored.shape == (12, 9) and not scored.requires_grad
     for row, expected in enumerate(oracle(policy, ROWS)):
         torch.testing.assert_close(scored[row, : len(expected)], expected.detach(), atol=1e-5, rtol=0)
@@ -120,4 +120,4 @@ def test_entropy_is_at_the_rows_temperature_and_without_gradient(policy) -> None
 
 
 def test_nothing_to_score() -> None:
-    assert micro_batches(Rows([[5], [5]], [[], []]), 30) == []
+    assert micro_batches(Completions([[5], [5]], [[], []]), 30) == []

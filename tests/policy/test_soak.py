@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from tiny import CPU, stir
 from semalign_pl.functional.objective import Objective
-from semalign_pl.policy.batching import Rows, micro_batches
+from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import Scorer, score_all
+from semalign_pl.policy.score import LogprobScorer, compute_logprobs
 
 def mib():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -28,13 +28,13 @@ for step in range(300):
     prompts = [[5 + step % 50] * (4 + (step * 7 + i) % 20) for i in range(4)]
     rollouts = sample(policy, prompts, max_new_tokens=8, num_generations=4, temperature=1.0, seed=step, rows=8)
     completions = [i[m].tolist() for i, m in zip(rollouts.completion_ids, rollouts.completion_mask)]
-    rows = Rows([p for p in prompts for _ in range(4)], completions, [1.0] * 16)
+    rows = Completions([p for p in prompts for _ in range(4)], completions, [1.0] * 16)
     with policy.acting_as("reference"):
-        reference = score_all(policy, rows, 64)
+        reference = compute_logprobs(policy, rows, 64)
     advantages = torch.linspace(-1, 1, 16)
     for batch in micro_batches(rows, 64):
-        scorer = Scorer(policy, rows, batch, recompute=step % 2 == 0)
-        for part in batch.parts:
+        scorer = LogprobScorer(policy, rows, batch, recompute=step % 2 == 0)
+        for part in batch.chunks:
             out = scorer(part)
             behind = reference[out.rows, : out.logps.shape[1]]
             loss, _, _ = objective(out.logps, out.logps.detach(), behind, advantages[out.rows], out.mask)

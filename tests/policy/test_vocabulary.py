@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semalign_pl.languages import get_language
 from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.batching import Rows
+from semalign_pl.policy.batching import Completions
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.token_rows import rows_of
@@ -70,11 +70,11 @@ def moved(policy: Policy) -> Policy:
     return policy
 
 
-def encoded(policy: Policy) -> Rows:
+def encoded(policy: Policy) -> Completions:
     """Prompts and completions, in pairs of one prompt, full of the added tokens."""
     prompts = [policy.encode_prompt(text, 1000) for text in (TEXTS[0], CHINESE)]
     answers = [policy.encode_completion(text) for text in (TEXTS[1], TEXTS[2], UNSEEN, TEXTS[0])]
-    return Rows([prompts[i // 2] for i in range(4)], answers, [1.0, 0.8, 1.0, 1.2])
+    return Completions([prompts[i // 2] for i in range(4)], answers, [1.0, 0.8, 1.0, 1.2])
 
 
 def plain_twin(policy: Policy, start: str) -> torch.nn.Module:
@@ -219,7 +219,7 @@ def test_the_base_is_the_base(start: str, settings: VocabularySettings) -> None:
     ids = torch.tensor([prompt + answer])
     with torch.no_grad():
         with policy.acting_as("base"):
-            found = score(policy, Rows([prompt], [answer], [1.0]), 10**6)[0][0]
+            found = score(policy, Completions([prompt], [answer], [1.0]), 10**6)[0][0]
             logits = policy.model(input_ids=ids).logits[0]
         torch.testing.assert_close(logits, twin(input_ids=ids).logits[0], atol=1e-5, rtol=0)
         own = plain.model(input_ids=ids).logits[0]
