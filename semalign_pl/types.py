@@ -1,4 +1,4 @@
-"""The nouns that every folder shares."""
+"""Data classes that all rooms share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Turn:
     """One message of a conversation.
 
     Attributes:
-        role: Who speaks.
-        content: The text.
+        role: Role of the speaker.
+        content: Text of the message.
     """
 
     role: Role
@@ -27,14 +27,14 @@ class Turn:
 
 
 Prompt = str | Sequence[Turn]
-"""Prompt of a policy: a user's message, or the turns of a conversation before the one that is wanted."""
+"""Prompt of a policy: a user's message, or the turns of a conversation before the wanted one."""
 
 
 class CannotRender(ValueError):
-    """A conversation that the policy cannot be given.
+    """Error for a conversation that the chat template cannot render.
 
     Attributes:
-        place: Which one of those given.
+        place: Index of the conversation among those given.
     """
 
     def __init__(self, message: str, place: int = 0) -> None:
@@ -44,18 +44,19 @@ class CannotRender(ValueError):
 
 @dataclass(frozen=True)
 class Example:
-    """One row of a corpus, as the policy sees it.
+    """One row of a corpus as prompt and reference.
 
     Attributes:
-        id: Where the row came from, e.g. ``train.jsonl:17`` (1-based line or row).
-        prompt: The user's message, template applied; the chat template is not. Of a conversation of several turns, the
-            turns as readable text, ``role: content`` with a blank line between them, for rewards, logs and tables.
-        reference: The wanted completion; empty where the corpus has none (source-only text).
-        columns: All of the row's mapped columns; handed to rewards by name.
-        source: The text that the prompt asks about, without the template.
-        prompt_ids: The prompt as the policy reads it, chat template applied; ``None`` where it is not tokenised yet.
-        completion_ids: The reference as the policy should produce it, its end included; likewise.
-        turns: All turns before the wanted completion, where they are more than one user message; else none.
+        id: Source of the row, e.g. ``train.jsonl:17`` (1-based line or row).
+        prompt: User's message with the task's template applied, without the chat template. For a conversation of
+            several turns, the turns as readable text, ``role: content`` with blank lines between, for rewards, logs and
+            tables.
+        reference: Wanted completion; empty if the corpus has none (source-only text).
+        columns: All mapped columns of the row; rewards get them by name.
+        source: Text that the prompt is about, without the template.
+        prompt_ids: Token ids of the prompt with the chat template; ``None`` if not tokenised yet.
+        completion_ids: Token ids of the reference with the end-of-turn token; ``None`` if not tokenised yet.
+        turns: All turns before the wanted completion if there is more than one user message; else empty.
     """
 
     id: str
@@ -69,7 +70,7 @@ class Example:
 
     @property
     def asked(self) -> Prompt:
-        """Prompt that the policy gets: all turns of a conversation, else the user's message."""
+        """Prompt for the policy: all turns of a conversation, else the user's message."""
         return self.turns or self.prompt
 
 
@@ -78,12 +79,12 @@ class Rollouts:
     """Completions sampled from the policy; row ``i`` belongs to prompt ``i // num_generations``.
 
     Attributes:
-        prompt_ids: One list of token ids a prompt (prompts).
-        completion_ids: ``(rollouts, tokens)`` int64, padded on the right.
-        completion_mask: ``(rollouts, tokens)`` bool, true up to and including the first EOS.
-        finished: ``(rollouts,)`` bool, true where the completion ended in an EOS.
-        texts: The completions as text, special tokens removed (rollouts).
-        num_generations: Completions a prompt.
+        prompt_ids: Token ids of the prompts, one list per prompt.
+        completion_ids: Token ids of the completions, ``(completions, tokens)`` int64, padded on the right.
+        completion_mask: Completion mask, ``(completions, tokens)`` bool, true up to and including the first EOS.
+        finished: Mask of the completions that ended in an EOS, ``(completions,)`` bool.
+        texts: Completions as text, without special tokens, one per completion.
+        num_generations: Number of completions per prompt.
     """
 
     prompt_ids: list[list[int]]
@@ -96,11 +97,11 @@ class Rollouts:
 
 @dataclass(frozen=True)
 class Score:
-    """A number together with everything needed to reproduce it.
+    """Value of a metric with its confidence interval and signature.
 
     Attributes:
-        value: The number, in the unit its signature names.
-        ci: Bootstrap 95 % confidence interval (low, high), or ``None`` where none was computed.
+        value: Value of the metric, in the unit that the signature names.
+        ci: Bootstrap 95 % confidence interval (low, high), or ``None``.
         signature: Every option that changes the value, as ``key:value`` joined by ``|`` (sacrebleu's form).
     """
 
@@ -109,5 +110,5 @@ class Score:
     signature: str
 
     def as_dict(self) -> dict[str, object]:
-        """The score as written to ``results.json``."""
+        """Dictionary for ``results.json``."""
         return {"value": self.value, "ci": None if self.ci is None else list(self.ci), "signature": self.signature}

@@ -1,4 +1,4 @@
-"""Languages as data: script, consistency by Unicode rules, one spelling, segmentation."""
+"""Languages as data: script, language rule, normal form, segmentation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["LanguageProfile", "get_language"]
 
 
 def get_language(language: str | LanguageProfile) -> LanguageProfile:
-    """The profile of a code such as ``bo``, or of a user's own YAML file; a profile is returned as it is.
+    """Language profile of a code such as ``bo``, or of a YAML file; a profile is returned as it is.
 
     Args:
-        language: A code that ``profiles.yaml`` or ``han.yaml`` lists, a path that ends in ``.yaml``, or a profile.
+        language: Code from ``profiles.yaml`` or ``han.yaml``, path that ends in ``.yaml``, or profile.
 
     Raises:
         ValueError: If the code is not known, or the file does not hold a profile.

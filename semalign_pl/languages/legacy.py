@@ -1,4 +1,4 @@
-"""An encoding of a script's own code points that is not Unicode's, so that no test of scripts can see it."""
+"""Legacy encodings that use a script's own code points in another way, so that no test of scripts can see them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from semalign_pl.languages.normal import pattern
 
 @dataclass(frozen=True)
 class Legacy:
-    """A legacy encoding, as data; text in it must be converted before anything else is done with it.
+    """Legacy encoding, as data; text in it must be converted before anything else.
 
     Attributes:
         name: Name of the encoding.
-        signs: Regex of sequences that occur in it and that Unicode's order of a syllable excludes.
-        unicode: Regex of sequences that occur in Unicode text and not in it.
+        signs: Regex of sequences that occur in it and are impossible in Unicode's order of a syllable.
+        unicode: Regex of sequences that occur in Unicode text but not in it.
         converter: Program that converts it to Unicode, for messages.
     """
 
@@ -27,7 +27,7 @@ class Legacy:
     converter: str
 
     def is_used(self, text: str) -> bool:
-        """True if ``text`` has more signs of this encoding than of Unicode; a mistyped syllable is no proof."""
+        """Return true if ``text`` has more signs of this encoding than of Unicode; a typing error is not enough."""
         if self._signs.search(text) is None:
             return False
         return len(self._signs.findall(text)) > len(self._unicode.findall(text))

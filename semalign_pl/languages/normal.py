@@ -1,4 +1,4 @@
-"""One spelling for text that reads the same, by rules that are data."""
+"""Normal form: one spelling for texts that read the same, by rules that are data."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from dataclasses import dataclass
 import regex
 
 _BLANKS = regex.compile(r"[\p{Cc}\p{DI}\p{Zl}\p{Zp}]|[\p{Zs}--\x20]|\x20\x20", regex.V1)
-"""Without any of these, no rule for every language has anything to do; most text has none."""
+"""Characters that the rules for all languages change; most text has none, and skips them."""
 _LITERAL = regex.compile(r"(?:\\u[0-9A-F]{4}|\\x20)(?!\s*[?*{#])")
 _PASSES = 20
-"""Rules that do not settle in so many passes undo each other."""
+"""Number of passes after which rules that still change the text must be undoing each other."""
 
 
 @dataclass(frozen=True)
 class NormalForm:
-    """The rules of one language, compiled.
+    """Compiled rules of one language.
 
     Attributes:
-        language: Its code, for messages.
-        compatibility: Characters that their compatibility decomposition replaces; ``None`` for none.
-        replacements: Patterns and what replaces them, in order; each with text that a match begins with, which is
-            looked for first, as most rules have nothing to do in most texts.
-        everywhere: The same for every language; these come next.
-        order: Two signs in the wrong order; a run of signs that have one; and one sign, its place being the group that
-            matched.
+        language: Code of the language, for messages.
+        compatibility: Characters that are replaced by their compatibility decomposition; ``None`` for none.
+        replacements: Literal prefix of a match, pattern and replacement, in order. The prefix is searched first,
+            because most rules change nothing in most texts.
+        everywhere: Patterns and replacements for all languages, applied next.
+        order: Patterns of two signs in the wrong order, of a run of signs, and of one sign, whose group is its rank.
     """
 
     language: str
@@ -36,10 +35,10 @@ class NormalForm:
     everywhere: tuple[tuple[regex.Pattern[str], str], ...]
 
     def __call__(self, text: str) -> str:
-        """The rules, again and again until nothing changes: so what comes out is left alone.
+        """Apply the rules until nothing changes, so that the normal form is idempotent.
 
         Raises:
-            ValueError: If they never settle.
+            ValueError: If the rules undo each other.
         """
         for _ in range(_PASSES):
             before, text = text, self._once(text)
@@ -74,11 +73,11 @@ def _in_order(run: str, sign: regex.Pattern[str]) -> str:
 def compile_rules(
     language: str, keeps: str, compatibility: str, replacements: Iterable[tuple[str, str]], order: Iterable[str]
 ) -> NormalForm:
-    r"""A language's rules, followed by those for every language.
+    r"""Compile a language's rules, followed by those for all languages.
 
-    Those drop control characters and invisible format characters (Unicode's ``Default_Ignorable_Code_Point``: U+200B,
-    U+FEFF, U+00AD, direction marks, ...), write line ends as ``\n`` and other white space as single spaces, with none
-    beside a line end and no more than one empty line in a row.
+    The latter remove control characters and invisible format characters (Unicode's ``Default_Ignorable_Code_Point``:
+    U+200B, U+FEFF, U+00AD, direction marks, ...), write line ends as ``\n`` and other white space as single spaces,
+    without spaces at line ends and with at most one empty line in a row.
     """
     but = f"--[{keeps}]" if keeps else ""
     space = rf"[[\t\p{{Zs}}]{but}]"
@@ -102,7 +101,7 @@ def compile_rules(
 
 
 def _beginning(source: str) -> str:
-    r"""The characters, written as ``\uXXXX`` or ``\x20``, that every match of a pattern begins with; may be none.
+    r"""Literal prefix of every match of a pattern, from its leading ``\uXXXX`` and ``\x20``; may be empty.
 
     >>> _beginning(r"\u0041\u0042+(?=c)"), _beginning(r"\u0041|\u0042"), _beginning(r"\u0041\u0042?")
     ('AB', '', 'A')
@@ -116,5 +115,5 @@ def _beginning(source: str) -> str:
 
 
 def pattern(source: str) -> regex.Pattern[str]:
-    """Compiled as all patterns of a profile are: version 1, verbose."""
+    """Compile a profile's pattern: version 1, verbose."""
     return regex.compile(source, regex.V1 | regex.VERBOSE)

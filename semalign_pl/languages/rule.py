@@ -1,4 +1,4 @@
-"""Is a text wholly in one language? Unicode rules on characters, marks and padding."""
+"""Language rule: is a text wholly in one language, by Unicode's rules on characters, marks and padding?"""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ Source: the SI Brochure (9th edition, 2019), chapters 2 to 4; IEC 80000-13 for b
 after a number they are more often part of a name (``4A级``).
 """
 _SYMBOLS = UNITS | {"h", "s", "min", "C", "F"}
-"""The others only after a unit and a stroke, or after a degree sign."""
+"""Symbols including those that count only after a unit and a slash, or after a degree sign."""
 
 SIGNS_PER_LETTER = 5
-"""More signs than five for each letter, and one, are padding: ``-25°, 30℃, 1+1=2, $5 ¥3`` beside four letters is not,
-seven tshegs after one letter are. Digits, signs between digits and white space count a quarter: 20 digits are five."""
+"""Maximum number of signs per letter, plus one per text; more are padding. ``-25°, 30℃, 1+1=2, $5 ¥3`` with four
+letters is not padding, seven tshegs after one letter are. Digits, signs between digits and white space count a quarter
+each."""
 MOST_MARKS = 9
-"""Marks on one letter: the tallest Tibetan stack in use, of Kalachakra, has seven subjoined letters and a sign."""
+"""Maximum number of marks per letter: Tibetan's tallest stack in use (Kalachakra) has seven letters below."""
 MOST_VOWELS = 3
-"""Dependent vowel signs on one letter: a long vocalic r takes two; one more for a key pressed twice."""
+"""Maximum number of dependent vowel signs per letter: a long vocalic r takes two; one more for a key pressed twice."""
 
 _LIGHT = regex.compile(r"[\s\p{Nd}]|(?<=\p{Nd})\p{P}(?=\p{Nd})")
 _OTHER = regex.compile(r"[^\p{L}\p{M}]")
@@ -51,25 +52,25 @@ _VOWEL = regex.compile(r"\p{Indic_Syllabic_Category=Vowel_Dependent}")
 
 @dataclass(frozen=True)
 class Rule:
-    """Verdicts on text, for one language.
+    """Language rule of one language.
 
     A text passes if
 
-    1. every character, in NFC, is one of the language's or neutral (``NEUTRAL``), units of measurement aside;
-    2. at least one letter is the language's, and the letters do not drown in signs, digits and white space
+    1. every character, in NFC, is the language's or neutral (``NEUTRAL``), except in units of measurement;
+    2. at least one letter is the language's, and letters are not outnumbered by signs, digits and white space
        (``SIGNS_PER_LETTER``);
     3. every mark follows a letter, a mark, or a digit or symbol of the language's script; a joiner may be between;
-    4. no letter has more than ``MOST_MARKS`` marks or ``MOST_VOWELS`` dependent vowels, and none with four marks or
-       more has one of them three times.
+    4. no letter has more than ``MOST_MARKS`` marks or ``MOST_VOWELS`` dependent vowels, and no letter with four or more
+       marks has one of them three times.
 
-    Nearly all text passes three searches of explicit character ranges, which take a fraction of the time that Unicode
-    properties do; only where one of these fails is more asked.
+    Nearly all text passes three searches of explicit character ranges, which take a fraction of the time of Unicode
+    properties; the full rule runs only if one of them fails.
 
     Attributes:
-        characters: Whatever may occur.
-        letter: A letter of the language.
+        characters: Characters that may occur.
+        letter: Letters of the language.
         base: Digits and symbols that may bear a mark.
-        plain: Only characters that may occur, a letter before any mark.
+        plain: Text of allowed characters only, with a letter before any mark.
         stack: Four or more marks in a row.
         suspect: A sign before a mark, or four or more signs in a row.
         foreign: Characters that may not occur, and any beyond the Basic Multilingual Plane.
@@ -84,14 +85,14 @@ class Rule:
     foreign: re.Pattern[str]
 
     def __call__(self, text: str) -> bool:
-        """Return whether ``text`` passes."""
+        """Return true if ``text`` passes."""
         composed = unicodedata.normalize("NFC", text)
         if self.plain.fullmatch(composed) is None:
             return self._has_only_its_characters(composed) and self.is_well_formed(text)
         return self._has_sound_stacks(text) and (self.suspect.search(text) is None or self._has_sound_signs(text))
 
     def is_well_formed(self, text: str) -> bool:
-        """Return whether letters of the language predominate and marks have bases, whatever characters occur."""
+        """Return true if letters of the language predominate and marks have bases, whatever other characters occur."""
         return _MARK.match(text) is None and self._has_sound_stacks(text) and self._has_sound_signs(text)
 
     def _has_only_its_characters(self, text: str) -> bool:
@@ -110,8 +111,8 @@ class Rule:
             if _MARK.match(text, found.end()) and not self._bears_mark(text, found.end() - 1):
                 return False
             padding += len(found[0]) if len(found[0]) > 1 else 0
-        # Besides p signs in long runs there are at most 3 before, between and after n letters, and
-        # 3 (n + 1) + p <= 5 n + 1 if n >= p / 2 + 1: so a few letters settle most text.
+        # There are p signs in long runs, and at most 3 before, between and after n letters. As
+        # 3 (n + 1) + p <= 5 n + 1 if n >= p / 2 + 1, finding a few letters is enough for most text.
         needed = padding // 2 + 2
         if sum(1 for _ in islice(self.letter.finditer(text), needed)) == needed:
             return True
@@ -126,12 +127,12 @@ class Rule:
 
 
 def compile_rule(scripts: tuple[str, ...], letters: str, also: str) -> Rule:
-    """The rule of a language.
+    """Compile the rule of a language.
 
     Args:
         scripts: Values of the Unicode property ``Script``.
-        letters: Regex set of the letters and marks used, where that is less than all of the scripts'; or empty.
-        also: Members of a regex set: more characters that may occur.
+        letters: Regex set of the letters and marks in use, if not all of the scripts'; or empty.
+        also: Members of a regex set: further characters that may occur.
     """
     of_scripts = "".join(rf"\p{{Script={script}}}" for script in scripts)
     used_with = "".join(rf"\p{{Script_Extensions={script}}}" for script in scripts)
@@ -147,7 +148,7 @@ def compile_rule(scripts: tuple[str, ...], letters: str, also: str) -> Rule:
         letter=own,
         base=regex.compile(rf"[[\p{{N}}\p{{S}}]&&[{of_scripts}]]", regex.V1),
         plain=re.compile(f"{sign}*{letter}{every}*"),
-        # Two patterns: one of alternatives takes longer than both, as it cannot skip to a set of characters.
+        # Two patterns: one pattern with alternatives takes longer than both, as it cannot skip to a set of characters.
         stack=re.compile(f"{mark}{mark}{mark}{mark}+"),
         suspect=re.compile(f"{sign}(?!{letter})(?:(?={mark})|{sign}{sign}{sign}+)"),
         foreign=re.compile(f"[^{every[1:]}+"),
@@ -155,16 +156,16 @@ def compile_rule(scripts: tuple[str, ...], letters: str, also: str) -> Rule:
 
 
 def is_unit(text: str, start: int, stop: int) -> bool:
-    """Return whether ``text[start:stop]`` is the symbol of a unit of measurement.
+    """Return true if ``text[start:stop]`` is the symbol of a unit of measurement.
 
-    It is after a number (``5 km``, ``90 km/h``), with an exponent (``m²``), or C or F after ``°``.
+    That is after a number (``5 km``, ``90 km/h``), with an exponent (``m²``), or C or F after ``°``.
     """
     symbol = text[start:stop]
     if symbol not in _SYMBOLS:
         return False
     before, after = text[max(0, start - 2) : start], text[stop : stop + 1]
     if before.endswith("/"):
-        return symbol not in ("C", "F")  # whatever is before the stroke is judged itself
+        return symbol not in ("C", "F")  # the text before the slash is checked separately
     if before.endswith("°"):
         return symbol in ("C", "F")
     return symbol in UNITS and (after in ("²", "³") or before.rstrip(" \u00a0")[-1:].isdigit())
@@ -179,7 +180,7 @@ def _is_absurd(marks: str) -> bool:
 
 
 def _set(members: str) -> str:
-    """Characters in ascending order as a set of ``re``, or a pattern that matches nothing."""
+    """Character set of ``re`` from characters in ascending order; for none, a pattern that matches nothing."""
     ranges: list[list[int]] = []
     for point in map(ord, members):
         if ranges and point == ranges[-1][1] + 1:
@@ -190,4 +191,4 @@ def _set(members: str) -> str:
 
 
 _PLANE = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10000))))
-"""The Basic Multilingual Plane; characters beyond it take the slower way."""
+"""Characters of the Basic Multilingual Plane; those beyond it are checked more slowly."""

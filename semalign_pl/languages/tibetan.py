@@ -1,7 +1,6 @@
-"""Tibetan by libraries of its own: words (botok) and Wylie (pyewts), both from the extra ``tibetan``.
+"""Tibetan words (by botok) and Wylie (by pyewts), both from the extra ``tibetan``.
 
-Spelling and syllables are data, in ``profiles.yaml``: ``get_language("bo").normalise`` is the one spelling that corpora
-are prepared in, ``.segment`` cuts what was written into syllables with no more than NFC before.
+Normal form and syllables are data, in ``profiles.yaml``: see ``get_language("bo").normalise`` and ``.segment``.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import regex
 
 TSHEGS = "\u0f0b\u0f0c"
 DEFAULT_PACK = Path("Documents", "pybo", "dialect_packs", "general")
-"""Where botok keeps its dialect pack, in the home folder."""
+"""Folder of botok's dialect pack, in the home folder."""
 
 _HARMLESS = "No Tibetan characters found!"
 _APOSTROPHE = regex.compile(r"\[(?:\\.|[^\]\\])*\](*SKIP)(*FAIL)|[‘’ʼʾ]")
-"""What is typed for a-chung's ``'``, outside brackets."""
+"""Characters typed instead of a-chung's ``'``, outside brackets."""
 
 
 def words(text: str, pack: str | Path | None = None) -> list[str]:
-    """Words and punctuation of ``text`` as botok cuts them, affixed particles on their own; no final tsheg, no space.
+    """Words and punctuation of ``text`` by botok, with affixed particles separate; without final tshegs and spaces.
 
     Args:
-        text: Tibetan, in any spelling that botok knows.
-        pack: Folder of a dialect pack (``dictionary/`` and ``adjustments/``); by default where botok keeps its own.
-            Nothing is downloaded. Beside the folder botok keeps what it has read, as ``NAME_trie.pickled``; delete that
-            file when the pack changes.
+        text: Tibetan text, in any spelling that botok knows.
+        pack: Folder of a dialect pack (``dictionary/`` and ``adjustments/``); by default botok's own folder. Nothing is
+            downloaded. botok caches the pack next to its folder, as ``NAME_trie.pickled``; delete that file when the
+            pack changes.
 
     Raises:
         ValueError: If botok or the pack is missing; names the remedy.
@@ -41,7 +40,7 @@ def words(text: str, pack: str | Path | None = None) -> list[str]:
 
 
 def to_wylie(text: str) -> str:
-    r"""Extended Wylie (EWTS) of Tibetan; what is not stands in square brackets, a sign on its own as ``\u0f72``.
+    r"""Extended Wylie (EWTS) of Tibetan; other text is in square brackets, a sign on its own is ``\u0f72``.
 
     Raises:
         ValueError: If pyewts is missing.
@@ -50,10 +49,10 @@ def to_wylie(text: str) -> str:
 
 
 def from_wylie(text: str) -> str:
-    """Tibetan, in NFC, of Extended Wylie (EWTS) read strictly: a space is a tsheg, ``_`` a space, ``[...]`` is left.
+    """Tibetan, in NFC, from strict Extended Wylie (EWTS): a space is a tsheg, ``_`` a space, ``[...]`` is unchanged.
 
     Raises:
-        ValueError: If pyewts finds no Tibetan spelling in a part of it; names the part. Or if pyewts is missing.
+        ValueError: If pyewts finds no Tibetan spelling for a part, naming the part; or if pyewts is missing.
     """
     warnings: list[str] = []
     plain = _APOSTROPHE.sub("'", text)
