@@ -1,4 +1,4 @@
-# Everything a newcomer needs; `make help` lists it. Needs Python 3.10 or newer and make.
+# Everything a newcomer needs; `make help` lists it. Needs Python 3.10 to 3.13 and make.
 PYTHON ?= python3
 SEEDS ?= 1
 VENV := .venv
@@ -9,15 +9,23 @@ READY := $(VENV)/.ready
 help:  ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# torch goes first and pinned: unpinned, pip would fetch the newest build with several GB of CUDA.
+# torch goes first: what follows then keeps this build. On Linux pip's comes with 2.5 GB of CUDA, no use without a GPU:
+# `make setup TORCH_BACKEND=cpu` lets uv find the build for CPUs (auto: the one for the driver).
+ifdef TORCH_BACKEND
+INSTALL_TORCH := uv pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND)
+else
+INSTALL_TORCH := pip install --quiet
+endif
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'semalign-pl needs Python 3.10 or newer; set PYTHON=')"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/$(INSTALL_TORCH) --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-setup: $(READY)  ## make the virtual environment in .venv
+setup: $(READY)  ## make the virtual environment in .venv (without a GPU: TORCH_BACKEND=cpu)
 
 runs/quickstart/world: | $(READY)
 	$(BIN)/python -m semalign_pl.toy write $@

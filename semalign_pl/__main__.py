@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from semalign_pl import __version__
+from semalign_pl.recipes import FOLDER, locate_recipes
 
 STAGES = ("fit", "validate", "test", "predict")
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
@@ -29,7 +30,8 @@ options
   --help     print this; `semalign COMMAND --help` lists the keys of a command
 
 Every key of the YAML can be given as a flag, e.g. --model.init_args.micro_batch_tokens 4; the last one wins.
-Recipes stand in configs/. Results go to --trainer.default_root_dir.
+Results go to --trainer.default_root_dir. Recipes to copy, also read as --config configs/… from any folder, are in
+  {FOLDER.resolve()}
 """
 
 
@@ -49,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] in ("-V", "--version"):
         print(f"semalign {__version__}")
         return 0
+    args = locate_recipes(args)
     if argv is None:
+        sys.argv[1:] = args  # processes that a strategy starts run this command line again
         sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
     if args[0] in STAGES:
         from semalign_pl.cli import run
