@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from semalign_pl.run_folder import RunFolder, read_step
+from semalign_pl.run_folder import RunFolder, is_trial, read_step
 from semalign_pl.run_lock import hold
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
         ValueError: If there is no such checkpoint, or the folder is another run's; with the remedy.
     """
     folder = RunFolder.of(trainer)
-    if trainer.fast_dev_run:
+    if is_trial(trainer):
         trainer.print(f"trainer.fast_dev_run: a trial, of which nothing is written to {folder.path}")
         lock = contextlib.nullcontext()
     elif not trainer.is_global_zero:
@@ -70,7 +70,7 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
         elif resume:
             yield _resume(trainer, folder)
         else:
-            if not trainer.fast_dev_run:
+            if not is_trial(trainer):
                 _refuse_used(folder, checkpoint)
             yield Start(checkpoint)
 
@@ -128,7 +128,7 @@ def _resume(trainer: Trainer, folder: RunFolder) -> Start:
     unusable = folder.checkpoints()
     if unusable:
         raise ValueError(f"--resume: no checkpoint in {folder.path} can be gone on from ({unusable[0]}); {ANOTHER}")
-    if not trainer.fast_dev_run:
+    if not is_trial(trainer):
         _refuse_used(folder, None)
     trainer.print(f"--resume: there is no checkpoint in {folder.path} yet; starting afresh")
     return Start()

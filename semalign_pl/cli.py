@@ -140,7 +140,7 @@ class SemAlignCLI(LightningCLI):
         kwargs["default_root_dir"] = str(root)
         listed = given.get("callbacks") or []
         listed = listed if isinstance(listed, list) else [listed]
-        kwargs["callbacks"] = with_checkpoint(listed, given)
+        kwargs["callbacks"] = with_checkpoint(listed, given, Path(root))
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False

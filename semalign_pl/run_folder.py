@@ -15,13 +15,22 @@ RESULTS = ("adapter", "encoder")
 """Folders in which training leaves its result."""
 
 
-def may_write(trainer: Trainer) -> bool:
-    """True in the one process that writes into the run's folder; a ``fast_dev_run`` has none.
+def is_trial(trainer: Trainer) -> bool:
+    """True under ``trainer.fast_dev_run``, which leaves the run's folder as it is.
 
     Args:
         trainer: Of the run.
     """
-    return trainer.is_global_zero and not trainer.fast_dev_run
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def may_write(trainer: Trainer) -> bool:
+    """True in the one process that writes into the run's folder; a trial has none.
+
+    Args:
+        trainer: Of the run.
+    """
+    return trainer.is_global_zero and not is_trial(trainer)
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,8 @@ def test_every_run_is_saved_unless_its_recipe_says_otherwise(runs: Runs) -> None
     saving = {"class_path": "OnExceptionCheckpoint", "init_args": {"dirpath": str(runs.folder)}}
     assert ("TimedCheckpoint", 10.0) in chosen(callbacks=[saving]), "it saves only where a run ends badly"
 
-    runs("fit", "sft", "run", "trainer.max_steps=1")
+    logger = json.dumps({"class_path": "CSVLogger", "init_args": {"save_dir": str(runs.folder / "logs")}})
+    runs("fit", "sft", "run", "trainer.max_steps=1", f"trainer.logger={logger}")
     files = {path.name for path in (runs.folder / "run" / "checkpoints").iterdir()}
     assert files == {"epoch=0-step=1.ckpt", "last.ckpt"}
 

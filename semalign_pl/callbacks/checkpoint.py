@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -50,18 +51,29 @@ class TimedCheckpoint(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
 
 
-def with_checkpoint(callbacks: Sequence[Callback], trainer: Mapping[str, Any]) -> list[Callback]:
+def with_checkpoint(callbacks: Sequence[Callback], trainer: Mapping[str, Any], folder: Path) -> list[Callback]:
     """A run's callbacks, one that saves among them unless the recipe wants none.
+
+    They save into ``RUN/checkpoints``, where ``--resume`` looks, whichever logger the run has; Lightning would follow
+    the logger, and a new version of it per run.
 
     Args:
         callbacks: The recipe's.
         trainer: The recipe's ``trainer`` section.
+        folder: Of the run.
+
+    Returns:
+        All of them, ours last.
 
     Raises:
         ValueError: If a callback of the recipe would never save.
     """
-    for callback in callbacks:
+    named = any(isinstance(c, Checkpoint) and not isinstance(c, OnExceptionCheckpoint) for c in callbacks)
+    wanted = trainer.get("enable_checkpointing") is not False and not trainer.get("fast_dev_run")
+    chosen = [*callbacks, TimedCheckpoint()] if wanted and not named else list(callbacks)
+    for callback in chosen:
         if isinstance(callback, ModelCheckpoint):
+            callback.dirpath = callback.dirpath or str(folder / "checkpoints")
             if callback._train_time_interval is not None:
                 raise ValueError(
                     "trainer.callbacks: ModelCheckpoint.train_time_interval does nothing under manual optimisation, "
@@ -69,6 +81,4 @@ def with_checkpoint(callbacks: Sequence[Callback], trainer: Mapping[str, Any]) -
                 )
             if trainer.get("fast_dev_run"):
                 callback.save_last = False  # Lightning writes last.ckpt at the end of a trial too
-    named = any(isinstance(c, Checkpoint) and not isinstance(c, OnExceptionCheckpoint) for c in callbacks)
-    wanted = trainer.get("enable_checkpointing") is not False and not trainer.get("fast_dev_run")
-    return [*callbacks, TimedCheckpoint()] if wanted and not named else list(callbacks)
+    return chosen

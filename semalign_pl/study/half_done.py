@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.documents import read_json
+from semalign_pl.run_lock import hold
 
 
 def enter(folder: Path, command: str, fingerprint: Any) -> list[str]:
@@ -23,6 +24,9 @@ def enter(folder: Path, command: str, fingerprint: Any) -> list[str]:
 
     Returns:
         Further flags of the command.
+
+    Raises:
+        ValueError: If another training is running in the folder.
     """
     if command != "fit":
         return []
@@ -31,7 +35,8 @@ def enter(folder: Path, command: str, fingerprint: Any) -> list[str]:
         if note.is_file() and _read(note) == fingerprint:
             return ["--resume"]
         earlier = _free(folder)
-        folder.rename(earlier)
+        with hold(folder, "fit"):  # not from under a training that is running
+            folder.rename(earlier)
         print(f"  {folder} holds an earlier run; it was moved to {earlier}", flush=True)
     folder.mkdir(parents=True)
     note.write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")

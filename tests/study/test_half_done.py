@@ -12,6 +12,7 @@ import yaml
 from small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
+from semalign_pl.run_lock import hold
 
 
 @pytest.fixture
@@ -56,6 +57,12 @@ def test_a_changed_training_begins_anew_beside_the_old(
 ) -> None:
     """Half done first, then finished: the earlier folder is kept whole, and said."""
     folder: Path = study["folder"]
+    changed = yaml.safe_load(study["config"].read_text(encoding="utf-8"))
+    study["config"].write_text(yaml.safe_dump(changed | {"seed_everything": 4}), encoding="utf-8")
+    with hold(folder, "fit"):
+        assert main(study["args"](runs.folder / "out")) == 2, "it is not moved from under a running training"
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+
     for number, (key, value) in enumerate([("max_steps", 1), ("max_steps", 2)], 1):
         before = {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
         recipe = yaml.safe_load(study["config"].read_text(encoding="utf-8"))
