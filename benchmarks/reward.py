@@ -6,6 +6,7 @@ python benchmarks/reward.py   # writes results/reward.json
 from __future__ import annotations
 
 import csv
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def main() -> None:
         subprocess.run([*semalign, "fit", "--config", "configs/quickstart/cold_start.yaml", *quiet], check=True)
     command = ["fit", "--config", "configs/quickstart/semantic_grpo.yaml", "--trainer.max_steps", str(STEPS)]
     command += ["--trainer.default_root_dir", str(RUN), *quiet]
+    shutil.rmtree(RUN, ignore_errors=True)  # an earlier measurement; a fit keeps what it finds
     subprocess.run([*semalign, *command], check=True)
     with (RUN / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/time/reward_share"]][WARM_UP:]

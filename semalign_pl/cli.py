@@ -19,12 +19,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
+from semalign_pl.begin import begin
 from semalign_pl.callbacks import CorpusReport, Export, InterruptionCheckpoint
+from semalign_pl.callbacks.checkpoint import with_checkpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import StageModule
 from semalign_pl.quiet import quieten
+from semalign_pl.run_folder import may_write
 
 
 class Parser(LightningArgumentParser):
@@ -70,6 +73,9 @@ class SaveConfig(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save in the run's folder, which is known by now."""
         self.config_filename = f"{TrainerFn(stage).value}.yaml"
+        if stage == "fit":  # a recipe for later runs, which begin elsewhere
+            self.config = self.config.clone()
+            self.config.ckpt_path = None
         super().setup(trainer, pl_module, stage)
 
 
@@ -81,6 +87,13 @@ class SemAlignCLI(LightningCLI):
         parser = Parser(**kwargs)
         parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of the keys below.")
         return parser
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """``--resume`` for ``fit``."""
+        super().setup_parser(*args, **kwargs)
+        if fit := getattr(self, "_subcommand_parsers", {}).get("fit"):
+            meaning = "Go on from the run's newest checkpoint; start afresh if there is none yet."
+            fit.add_argument("--resume", action="store_true", help=meaning)
 
     def instantiate_classes(self) -> None:
         """Unwrap what a class said against its arguments; jsonargparse buries it among what it tried next."""
@@ -100,6 +113,10 @@ class SemAlignCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Translate what Lightning would refuse into our own options."""
         checkpoint = self._get(self.config, "ckpt_path")
+        command = self.config.get(str(self.subcommand), self.config)
+        self._resume = bool(command.pop("resume", False))  # out of fit.yaml, which other commands read too
+        if self._resume and checkpoint is not None:
+            raise ValueError(f"--resume: finds the checkpoint itself; leave out --ckpt_path {checkpoint}, or --resume")
         if checkpoint not in (None, "best", "last") and "://" not in checkpoint and not Path(checkpoint).is_file():
             raise ValueError(
                 f"--ckpt_path: there is no file {checkpoint}; give a checkpoint that an earlier run of this stage "
@@ -121,6 +138,9 @@ class SemAlignCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         root = given.get("default_root_dir") or f"runs/{self.model.stage}"
         kwargs["default_root_dir"] = str(root)
+        listed = given.get("callbacks") or []
+        listed = listed if isinstance(listed, list) else [listed]
+        kwargs["callbacks"] = with_checkpoint(listed, given, Path(root))
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
@@ -138,10 +158,18 @@ class SemAlignCLI(LightningCLI):
             path = self.config[self.config.subcommand].ckpt_path
             raise UsageError(f"--ckpt_path: {path} is not a checkpoint, or only half of one; give another") from error
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run from where the run's folder says, if anything is left to do."""
+        given = self.config_init[subcommand]
+        with begin(self.trainer, subcommand, given.get("ckpt_path"), self._resume) as start:
+            given["ckpt_path"] = start.checkpoint  # what is run, not what is saved as fit.yaml
+            if not start.done:
+                super()._run_subcommand(subcommand)
+
     def before_fit(self) -> None:
         """Keep an earlier run's metrics: CSVLogger would delete them."""
         metrics = Path(self.trainer.default_root_dir) / "metrics.csv"
-        if self.trainer.is_global_zero and metrics.exists():
+        if may_write(self.trainer) and metrics.exists():
             earlier = len(list(metrics.parent.glob("metrics.*.csv")))
             metrics.rename(metrics.with_name(f"metrics.{earlier}.csv"))
 

@@ -16,21 +16,23 @@ from semalign_pl.types import Score
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
 
-def write_results(folder: Path, scores: Mapping[str, Score], run: Mapping[str, Any]) -> None:
+def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping[str, Any]) -> None:
     """Write ``results.json`` and print its scores as a table.
 
     Args:
-        folder: The run's; made if absent.
+        folder: The run's; made if absent. ``None`` prints alone.
         scores: By name.
         run: What else is worth keeping of the run; the time and the versions are added.
     """
     from rich.console import Console
     from rich.table import Table
 
-    results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2), encoding="utf-8")
-    table = Table("score", "value", "95 % interval", title=f"{folder}/results.json")
+    if folder is not None:
+        results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2), encoding="utf-8")
+    title = "nothing is written" if folder is None else f"{folder}/results.json"
+    table = Table("score", "value", "95 % interval", title=title)
     for name, score in scores.items():
         interval = "" if score.ci is None else f"{score.ci[0]:.4g} to {score.ci[1]:.4g}"
         table.add_row(name, f"{score.value:.4f}", interval)

@@ -14,14 +14,22 @@ from semalign_pl.policy.adapter import adapter_state, fingerprint
 
 
 class Strike(Callback):
-    """Sends its own process a signal in step ``step`` (from 1), at a hook of Lightning's."""
+    """Sends its own process a signal in step ``step`` (from 1), at a hook of Lightning's.
 
-    def __init__(self, step: int, signal_name: str, hook: str) -> None:
+    Only once, if a file ``once`` is named, which then marks it.
+    """
+
+    def __init__(self, step: int, signal_name: str, hook: str, once: str | None = None) -> None:
         super().__init__()
+        self.once = once
         self.step, self.signal, self.hook = step, signal.Signals[signal_name], hook
 
     def _strike(self, hook: str, steps_done: int) -> None:
         if hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
+            if self.once is not None:
+                if Path(self.once).exists():
+                    return
+                Path(self.once).touch()
             os.kill(os.getpid(), self.signal)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:

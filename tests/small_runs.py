@@ -128,6 +128,17 @@ class Runs:
                 process.join()
         return [(p.exitcode or 0, log.read_text(encoding="utf-8")) for p, log in zip(started, logs, strict=True)]
 
+    def start(self, args: list[str]) -> Any:
+        """Run in a process of its own, and go on beside it.
+
+        Returns:
+            The process, a ``multiprocessing.Process``.
+        """
+        log = self.folder / "started.log"
+        process = _context().Process(target=_run, args=(args, {}, log, torch.get_num_threads()))
+        process.start()
+        return process
+
     def environment(self) -> dict[str, str]:
         """For a process of another kind: this one's, with as many threads, as bits depend on it."""
         return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}

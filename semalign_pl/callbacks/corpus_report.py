@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.data.cache import summary
+from semalign_pl.run_folder import may_write
 
 
 class CorpusReport(Callback):
@@ -52,7 +53,7 @@ class CorpusReport(Callback):
     def _report(self, trainer: Trainer, part: str) -> None:
         data: Any = getattr(trainer, "datamodule", None)
         prepared = getattr(data, "prepared", {}).get(part)
-        if part in self._done or not prepared or not trainer.is_global_zero:
+        if part in self._done or not prepared or not may_write(trainer):
             return
         self._done.add(part)
         folder = Path(trainer.default_root_dir) / "corpus"

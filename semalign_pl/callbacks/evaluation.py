@@ -19,6 +19,7 @@ from semalign_pl.metrics.base import RowMetric
 from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
 from semalign_pl.results import read_training, write_results
+from semalign_pl.run_folder import may_write
 
 
 class Evaluation(Callback):
@@ -105,7 +106,8 @@ class Evaluation(Callback):
             return
         folder = Path(trainer.default_root_dir)
         module: Any = pl_module
-        write_predictions(folder / "predictions.jsonl", rows)
+        if may_write(trainer):
+            write_predictions(folder / "predictions.jsonl", rows)
         run = {
             "rows": len(rows),
             "prompts_cut": policy_of(pl_module).truncated_prompts,
@@ -115,7 +117,7 @@ class Evaluation(Callback):
             "seconds": time.monotonic() - self._started,
             "trained": read_training(module.adapter),
         }
-        write_results(folder, scores, run)
+        write_results(folder if may_write(trainer) else None, scores, run)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget what was there."""
@@ -136,7 +138,7 @@ class Evaluation(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
         rows = _gather(self._rows, trainer)
-        if trainer.is_global_zero:
+        if may_write(trainer):
             write_predictions(Path(trainer.default_root_dir) / "predictions.jsonl", rows)
 
     def _texts_cut(self) -> int | None:

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.results import write_training
+from semalign_pl.run_folder import may_write
 
 
 class Export(Callback):
@@ -21,7 +22,7 @@ class Export(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export from rank 0."""
-        if not trainer.is_global_zero:
+        if not may_write(trainer):
             return
         module: Any = pl_module
         callbacks: list[Any] = getattr(trainer, "callbacks", [])

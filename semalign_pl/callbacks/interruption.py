@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.run_folder import may_write
+
 log = logging.getLogger(__name__)
 
 
@@ -52,8 +54,8 @@ class InterruptionCheckpoint(Callback):
         """Save what has been trained so far."""
         if not isinstance(exception, KeyboardInterrupt):  # after which Lightning ignores Ctrl-C and exits
             self._restore()
-        if not trainer.training or trainer.global_step == 0 or trainer.world_size > 1:
-            return  # nothing trained; or other ranks may be gone, and saving waits for all of them
+        if not trainer.training or trainer.global_step == 0 or trainer.world_size > 1 or not may_write(trainer):
+            return  # nothing trained, or a trial; or other ranks may be gone, and saving waits for all of them
         path = Path(trainer.default_root_dir) / "checkpoints" / "interrupted.ckpt"
         trainer.save_checkpoint(path)
         log.warning("interrupted at step %d; go on with --ckpt_path %s", trainer.global_step, path)

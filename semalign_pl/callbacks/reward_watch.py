@@ -13,6 +13,7 @@ from torch import Tensor
 from semalign_pl.callbacks.reward_alarm import Alarm, append, samples, show
 from semalign_pl.callbacks.unseen import METRICS, SEEN, Unseen
 from semalign_pl.functional.trend import Comparison, compare
+from semalign_pl.run_folder import may_write
 
 RECOVERED = 0.25
 """Standard deviations below its best at which a metric no longer counts as fallen: half of what raises an alarm."""
@@ -102,7 +103,8 @@ class RewardWatch(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
         if alarms and trainer.is_global_zero:
-            append(Path(trainer.default_root_dir) / "reward_watch.jsonl", alarms)
+            if may_write(trainer):
+                append(Path(trainer.default_root_dir) / "reward_watch.jsonl", alarms)
             show(alarms)
 
     def _row(self, outputs: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.run_folder import may_write
+
 
 class SampleTable(Callback):
     """Append completions and their rewards to ``RUN/completions.jsonl``.
@@ -26,7 +28,7 @@ class SampleTable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write this step's first groups, if it is their turn."""
-        if not trainer.is_global_zero or "rollouts" not in (outputs or {}):
+        if not may_write(trainer) or "rollouts" not in (outputs or {}):
             return
         if trainer.fit_loop.total_batch_idx % self.every_n_steps:  # batch_idx would count within the epoch
             return

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
+from semalign_pl.run_folder import may_write
 from semalign_pl.types import Score
 
 log = logging.getLogger(__name__)
@@ -140,8 +141,9 @@ class TaxBudget(Callback):
         settings = {"beta_min": self.beta_min, "beta_max": self.beta_max, "target": self.target, "rate": self.rate}
         record = {"budget": self.budget, "start": self.start, "kept": kept, **settings, "history": self.history}
         path = Path(trainer.default_root_dir) / "tax_budget.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        if may_write(trainer):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(record, indent=1), encoding="utf-8")
         _print(self, kept)
 
     # -- state -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from semalign_pl.policy.adapter import fingerprint
 from semalign_pl.policy.causal_lm import first_line
 from semalign_pl.policy.load import check_folder
 from semalign_pl.results import write_results
+from semalign_pl.run_folder import may_write
 from semalign_pl.types import Example
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class EncoderModule(StageModule):
         }
         if self.trainer.is_global_zero:
             run = {"seed": self.seed, "seconds": time.monotonic() - self._started}
-            write_results(Path(self.trainer.default_root_dir), scores, run)
+            folder = Path(self.trainer.default_root_dir) if may_write(self.trainer) else None
+            write_results(folder, scores, run)
 
     def predict_step(self, batch: list[Example], batch_idx: int) -> None:
         """Refuse.

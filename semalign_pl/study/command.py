@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.study.half_done import enter
 from semalign_pl.study.protocol import Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
 
@@ -111,10 +112,11 @@ def _run_step(step: Step) -> float:
             print(f"  done before in {done['seconds']:.0f} s", flush=True)
             return done["seconds"]
         record.unlink()  # before what it vouches for is overwritten
+    flags = enter(step.folder, step.command, fingerprint)
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-        main(list(step.args))
+        main([*step.args, *flags])
     gc.collect()
     seconds = time.monotonic() - started
     record.parent.mkdir(parents=True, exist_ok=True)

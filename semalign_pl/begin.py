@@ -1,0 +1,159 @@
+"""Where a command begins: afresh, from a checkpoint, or not at all, as what is in its folder demands."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch import Trainer
+
+from semalign_pl.run_folder import RunFolder, is_trial, read_step
+from semalign_pl.run_lock import hold
+
+log = logging.getLogger(__name__)
+
+ANOTHER = "give another --trainer.default_root_dir, or move or delete the folder"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The beginning of a command.
+
+    Attributes:
+        checkpoint: File to load, ``None`` to do without.
+        done: Nothing is left to do.
+    """
+
+    checkpoint: str | None = None
+    done: bool = False
+
+
+@contextlib.contextmanager
+def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) -> Iterator[Start]:
+    """Decide where a command begins, and keep other runs out of its folder while it lasts.
+
+    A folder holds one training. Testing beside it is allowed: a ``test`` writes other files, and its lock is another
+    one, shared by ``validate``, ``test`` and ``predict``. Under DDP the first rank holds the lock. Each rank looks at
+    the folder itself, so all must see the same files, as they must to load a checkpoint.
+
+    Args:
+        trainer: Of the run.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        checkpoint: ``--ckpt_path``, a file or a word of Lightning's.
+        resume: ``--resume``.
+
+    Yields:
+        The beginning.
+
+    Raises:
+        ValueError: If there is no such checkpoint, or the folder is another run's; with the remedy.
+    """
+    folder = RunFolder.of(trainer)
+    if is_trial(trainer):
+        trainer.print(f"trainer.fast_dev_run: a trial, of which nothing is written to {folder.path}")
+        lock = contextlib.nullcontext()
+    elif not trainer.is_global_zero:
+        lock = contextlib.nullcontext()
+    else:
+        lock = hold(folder.path, "fit" if command == "fit" else "test")
+    with lock:
+        if checkpoint is not None:
+            checkpoint = find(folder, command, checkpoint)
+        if command != "fit":
+            _refuse_automatic(folder, checkpoint)
+            yield Start(checkpoint)
+        elif resume:
+            yield _resume(trainer, folder)
+        else:
+            if not is_trial(trainer):
+                _refuse_used(folder, checkpoint)
+            yield Start(checkpoint)
+
+
+def find(folder: RunFolder, command: str, checkpoint: str) -> str:
+    """The file that ``--ckpt_path`` means.
+
+    Lightning knows four words beside paths, and does without a checkpoint, or stops in the middle, where the word leads
+    to none: ``last`` is found here, in the run's folders; ``best`` is known only to the process that trained; ``hpc``
+    was made inside a step; ``registry`` is a service.
+
+    Args:
+        folder: Of the run.
+        command: What the checkpoint is for.
+        checkpoint: As given.
+
+    Returns:
+        An absolute path, which no word can be mistaken for.
+
+    Raises:
+        ValueError: If it leads nowhere; names the newest checkpoint.
+    """
+    done_without = "start afresh" if command == "fit" else f"{command} what model.init_args names"
+    otherwise = f"leave --ckpt_path out to {done_without}"
+    if checkpoint == "last":
+        named = [file for file in folder.checkpoints() if re.match(r"last(-v?\d+)?\.ckpt$", file.name)]
+        if not named:
+            raise ValueError(
+                f"--ckpt_path last: there is no last.ckpt in {folder.path}/checkpoints; {folder.hint(otherwise)}"
+            )
+        file = named[0]
+    elif checkpoint in ("best", "hpc") or not Path(checkpoint).is_file():
+        raise ValueError(f"--ckpt_path {checkpoint}: a file is needed here; {folder.hint(otherwise)}")
+    else:
+        file = Path(checkpoint)
+    try:
+        read_step(file)
+    except ValueError as error:
+        raise ValueError(f"--ckpt_path {checkpoint}: {error}; {folder.hint(otherwise)}") from error
+    return str(file.absolute())
+
+
+def _resume(trainer: Trainer, folder: RunFolder) -> Start:
+    finished = folder.finished_step()
+    found, damaged = folder.newest()
+    for message in damaged:
+        log.warning("--resume: %s; %s", message, "an older one is taken" if found else "there is no older one")
+    if finished is not None and (found is None or found[1] <= finished):
+        more = f"; to train on, give --ckpt_path {found[0]} and a larger trainer.max_steps" if found else ""
+        trainer.print(f"--resume: {folder.path} holds a finished run of {finished} steps: nothing is left to do{more}")
+        return Start(done=True)
+    if found is not None:
+        trainer.print(f"--resume: going on from {found[0]} at step {found[1]}")
+        return Start(str(found[0].absolute()))
+    unusable = folder.checkpoints()
+    if unusable:
+        raise ValueError(f"--resume: no checkpoint in {folder.path} can be gone on from ({unusable[0]}); {ANOTHER}")
+    if not is_trial(trainer):
+        _refuse_used(folder, None)
+    trainer.print(f"--resume: there is no checkpoint in {folder.path} yet; starting afresh")
+    return Start()
+
+
+def _refuse_used(folder: RunFolder, checkpoint: str | None) -> None:
+    """A fit that begins elsewhere must not mix its files with those of the run that is there, nor overwrite them."""
+    if checkpoint is not None and folder.owns(Path(checkpoint)):
+        return
+    result = folder.result()
+    if result is not None:
+        raise ValueError(f"trainer.default_root_dir: {folder.path} holds an earlier run's {result.name}; {ANOTHER}")
+    found = folder.checkpoints()
+    if found:
+        raise ValueError(
+            f"trainer.default_root_dir: {folder.path} holds an unfinished run, whose newest checkpoint is {found[0]}; "
+            f"--resume goes on with it. For a new run {ANOTHER}"
+        )
+
+
+def _refuse_automatic(folder: RunFolder, checkpoint: str | None) -> None:
+    """Under SLURM, Lightning loads ``hpc_ckpt_N.ckpt`` of the folder, whatever is to be tested."""
+    found = sorted(folder.path.glob("hpc_ckpt_*.ckpt"))
+    if found and checkpoint is None and SLURMEnvironment.detect():
+        raise ValueError(
+            f"{found[-1]}: Lightning would load it under SLURM in place of what model.init_args names; give it as "
+            "--ckpt_path, or move it away"
+        )

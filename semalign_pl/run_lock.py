@@ -1,0 +1,95 @@
+"""One run at a time in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+ORPHANS_SECONDS = 20.0
+"""Longest wait for a lock whose holder is dead: its data loaders' processes inherit it, and notice after 5 seconds."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path, kind: str) -> Iterator[None]:
+    """Keep other runs of a kind out of a folder, until the block ends or the process does, however it ends.
+
+    An operating system's lock (``flock``) on ``.KIND.lock`` in the folder, which says who holds it. The file stays
+    behind and means nothing by itself. On NFS, Linux hands flock to the server (since 2.6.12), where all machines
+    share it; mounts with ``local_lock`` or ``nolock`` keep out runs of the same machine only.
+
+    Args:
+        folder: Of the run; made if absent, and removed again if nothing else was written.
+        kind: Of the run.
+
+    Raises:
+        ValueError: If another run holds the lock, or the folder cannot be written to.
+    """
+    file = folder.absolute() / f".{kind}.lock"
+    lock = FileLock(file)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, file, folder)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        file.write_text(json.dumps(holder), encoding="utf-8")
+    except OSError as error:
+        lock.release()
+        raise ValueError(
+            f"trainer.default_root_dir: {folder} cannot be written to ({error.strerror}); give another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if list(file.parent.iterdir()) == [file]:  # the run ended before it wrote anything
+                file.unlink()
+        lock.release()
+        with contextlib.suppress(OSError):
+            file.parent.rmdir()  # only if it is empty
+
+
+def _acquire(lock: FileLock, file: Path, folder: Path) -> None:
+    for seconds in (0.0, ORPHANS_SECONDS):
+        try:
+            lock.acquire(timeout=seconds, poll_interval=0.1)
+            return
+        except Timeout:
+            holder = _read_holder(file)
+            if not _is_dead(holder):
+                break
+    who = "process {pid} on {host}, since {since}".format(**holder) if holder else "another process"
+    raise ValueError(
+        f"trainer.default_root_dir: {folder} is in use by another run ({who}); wait for it to end, or give another "
+        "folder"
+    )
+
+
+def _read_holder(file: Path) -> dict[str, Any]:
+    try:
+        holder = json.loads(file.read_text(encoding="utf-8"))
+        return {"pid": int(holder["pid"]), "host": holder["host"], "since": holder["since"]}
+    except (OSError, ValueError, TypeError, KeyError):  # it is just being written
+        return {}
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
