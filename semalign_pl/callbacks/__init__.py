@@ -1,6 +1,7 @@
 """Callbacks around a run: evaluation and results, export, the table of samples, the budget of what may be lost."""
 
 from semalign_pl.callbacks.corpus_report import CorpusReport
+from semalign_pl.callbacks.divergence import Divergence
 from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.export import Export
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
@@ -8,4 +9,13 @@ from semalign_pl.callbacks.reward_watch import RewardWatch
 from semalign_pl.callbacks.sample_table import SampleTable
 from semalign_pl.callbacks.tax_budget import TaxBudget
 
-__all__ = ["CorpusReport", "Evaluation", "Export", "InterruptionCheckpoint", "RewardWatch", "SampleTable", "TaxBudget"]
+__all__ = [
+    "CorpusReport",
+    "Divergence",
+    "Evaluation",
+    "Export",
+    "InterruptionCheckpoint",
+    "RewardWatch",
+    "SampleTable",
+    "TaxBudget",
+]
