@@ -53,3 +53,15 @@ class Overflow(Callback):
         if batch_idx == self.batch and trainer.global_rank == self.rank:
             weight = next(p for name, p in pl_module.named_parameters() if p.requires_grad and "lora_B" in name)
             handle = weight.register_hook(lambda gradient: (handle.remove(), gradient * float("inf"))[1])
+
+
+class Poison(Callback):
+    """Puts a NaN into the trained weights after a step (from 1), as a diverged update would."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            next(p for name, p in pl_module.named_parameters() if p.requires_grad).data[0, 0] = float("nan")
