@@ -20,14 +20,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
 from semalign_pl.begin import begin
-from semalign_pl.callbacks import CorpusReport, Export, InterruptionCheckpoint
+from semalign_pl.callbacks import CorpusReport, Divergence, Export, InterruptionCheckpoint
 from semalign_pl.callbacks.checkpoint import with_checkpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import StageModule
+from semalign_pl.modules.supported import check_precision, check_trainer
 from semalign_pl.quiet import quieten
 from semalign_pl.run_folder import may_write
+from semalign_pl.schedule_arguments import check_schedule, step_count_names
 
 
 class Parser(LightningArgumentParser):
@@ -37,6 +39,23 @@ class Parser(LightningArgumentParser):
         """Parse a file, unless it is too large to be a config."""
         check_size(Path(path), f"--config: {path}")
         return super().parse_path(path, *args, **kwargs)
+
+    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Add a class's arguments; a schedule's number of steps may be left out."""
+        check_schedule(theclass)
+        names = step_count_names(theclass)
+        if not names:
+            return super().add_class_arguments(theclass, *args, **kwargs)
+        kwargs["skip"] = {*kwargs.get("skip", ()), *names}
+        added = super().add_class_arguments(theclass, *args, **kwargs)
+        for name in names:
+            self.add_argument(f"--{name}", type=int | None, help="Steps; the run's own where it is left out.")
+        return [*added, *names]
+
+    def add_function_arguments(self, function: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Add a function's arguments, unless it makes a schedule."""
+        check_schedule(function)
+        return super().add_function_arguments(function, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Raise what is wrong as ``UsageError``."""
@@ -144,11 +163,14 @@ class SemAlignCLI(LightningCLI):
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
+        check_precision(given.get("precision"))
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, MisconfigurationException) as error:
             asked = ", ".join(f"{key} {given.get(key)}" for key in ("accelerator", "devices", "strategy"))
             raise ValueError(f"trainer: {error} It was asked for {asked}; change one of them.") from error
+        check_trainer(trainer)
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Lightning opens the checkpoint for its hyperparameters, of which ours has none."""
@@ -192,7 +214,7 @@ def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -
         save_config_callback=SaveConfig,
         seed_everything_default=0,
         trainer_defaults={
-            "callbacks": [Export(), InterruptionCheckpoint(), CorpusReport()],
+            "callbacks": [Divergence(), Export(), InterruptionCheckpoint(), CorpusReport()],
             "num_sanity_val_steps": 0,
             "enable_model_summary": False,
             "log_every_n_steps": 1,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from semalign_pl.finite import check_finite
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -47,7 +49,7 @@ class SentenceEncoder:
             half: Hold and run the weights in bfloat16: half the memory, and faster on a GPU.
 
         Raises:
-            ValueError: If there is no SentenceTransformer of that name.
+            ValueError: If there is no SentenceTransformer of that name, or its weights are not finite.
         """
         self.name = str(name_or_path)
         self.batch_size = batch_size
@@ -182,4 +184,6 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
             f"encoder: {name!r} is not a SentenceTransformer but {what}; "
             "name a folder written by SentenceTransformer.save, or check the hub name and the network"
         )
-    return SentenceTransformer(name, device=str(device))
+    model = SentenceTransformer(name, device=str(device))
+    check_finite(model.state_dict(), f"encoder: {name!r} holds", "its run diverged; name another encoder")
+    return model

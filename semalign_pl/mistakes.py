@@ -73,6 +73,16 @@ def _unknown_class(found: re.Match[str], report: Report) -> str:
     return f"{path}: there is no class {name}; {near(name.split('.')[-1], known, advice)}"
 
 
+def _other_class(found: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: value == found[1], "class_path")
+    return f"{path}: {found[1]} is no {found[2]}; give the import path of a class derived from {found[2]}"
+
+
+def _ambiguous(found: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: value == found[1], "class_path")
+    return f"{path}: there are several classes {found[1]}; give one of {found[2]}"
+
+
 def _no_import(found: re.Match[str], report: Report) -> str:
     path, _ = report.path(lambda _, value: value == found[1], "class_path")
     advice = "check its spelling, and that its module is on PYTHONPATH"
@@ -152,6 +162,7 @@ def _no_value(found: re.Match[str], report: Report) -> str:
 
 
 _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
+    (r"(model\.init_args\.lr_scheduler: [^\n]*)", lambda found, _: found[1]),  # check_schedule's own words
     (r"Option '([^']+)' is not accepted", _unknown_option),
     (r"does not accept option '([^']+)'", _unknown_key),
     (r"unrecognized arguments: (.+)", _unknown_key),
@@ -162,6 +173,8 @@ _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
     (r"argument (--?[\w.]+): expected one argument", _no_value),
     (r"the following arguments are required: ([^\n]+)", _required),
     (r"Expected a ([^\n]+?)\. Got value: ([^\n]*)", _wrong_type),
+    (r"Expected '([^']+)' to be a (?:subclass of|function that returns) <class '(?:[\w.]+\.)?(\w+)'>", _other_class),
+    (r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: ([^\n]*)\.", _ambiguous),
     (r"Problem with given class_path '([^']+)':\s*([^\n]*)", _no_import),
     (r"Expected a dot import path string: ([^\n]*)", _unknown_class),
     (r"Subtypes: \[(.*)\]", _wrong_union),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.documents import read_json
+from semalign_pl.json_text import to_json
 from semalign_pl.types import Score
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
@@ -30,7 +30,8 @@ def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping
     if folder is not None:
         results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2), encoding="utf-8")
+        file = folder / "results.json"
+        file.write_text(to_json(results, file, indent=2), encoding="utf-8")
     title = "nothing is written" if folder is None else f"{folder}/results.json"
     table = Table("score", "value", "95 % interval", title=title)
     for name, score in scores.items():
@@ -46,7 +47,7 @@ def write_training(folder: Path, **facts: Any) -> None:
         folder: Of the trained weights.
         **facts: Of the training; the time and the versions are added.
     """
-    text = json.dumps({**facts, **_finished()}, ensure_ascii=False, indent=2)
+    text = to_json({**facts, **_finished()}, folder / "training.json", indent=2)
     (folder / "training.json").write_text(text, encoding="utf-8")
 
 

@@ -48,3 +48,28 @@ class Fingerprint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         text = fingerprint(adapter_state(pl_module.policy))
         Path(trainer.default_root_dir, f"fingerprint-{trainer.global_rank}").write_text(text, encoding="utf-8")
+
+
+class Overflow(Callback):
+    """Makes the gradient of one rank infinite in one batch (from 0), as float16 does where values are too large."""
+
+    def __init__(self, batch: int = 0, rank: int = 0) -> None:
+        super().__init__()
+        self.batch, self.rank = batch, rank
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch and trainer.global_rank == self.rank:
+            weight = next(p for name, p in pl_module.named_parameters() if p.requires_grad and "lora_B" in name)
+            handle = weight.register_hook(lambda gradient: (handle.remove(), gradient * float("inf"))[1])
+
+
+class Poison(Callback):
+    """Puts a NaN into the trained weights after a step (from 1), as a diverged update would."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            next(p for name, p in pl_module.named_parameters() if p.requires_grad).data[0, 0] = float("nan")

@@ -2,6 +2,7 @@
 
 from semalign_pl.callbacks.checkpoint import TimedCheckpoint
 from semalign_pl.callbacks.corpus_report import CorpusReport
+from semalign_pl.callbacks.divergence import Divergence
 from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.export import Export
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
@@ -11,6 +12,7 @@ from semalign_pl.callbacks.tax_budget import TaxBudget
 
 __all__ = [
     "CorpusReport",
+    "Divergence",
     "Evaluation",
     "Export",
     "InterruptionCheckpoint",

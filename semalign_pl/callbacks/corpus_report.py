@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.data.cache import summary
+from semalign_pl.json_text import to_json
 from semalign_pl.run_folder import may_write
 
 
@@ -60,7 +60,7 @@ class CorpusReport(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         reports = [corpus.report for corpus in prepared]
         content = {"used": len(data.examples[part]), "corpora": reports}
-        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        text = to_json(content, folder / f"{part}.json", indent=1) + "\n"
         (folder / f"{part}.json").write_text(text, encoding="utf-8")
         with (folder / f"{part}_dropped.jsonl").open("wb") as file:
             for corpus in prepared:

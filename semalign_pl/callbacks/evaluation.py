@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.json_text import to_json
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
@@ -191,4 +191,4 @@ def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
         rows: Objects.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(to_json(row, path) + "\n" for row in rows), encoding="utf-8")

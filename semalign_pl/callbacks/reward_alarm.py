@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from semalign_pl.json_text import to_json
 
 Alarm = dict[str, Any]
 """``step``, ``reward`` and ``metric`` by name, ``reward_z`` and ``metric_z``, and under ``before`` and ``now``:
@@ -48,7 +49,7 @@ def append(path: Path, alarms: Sequence[Alarm]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(alarm, ensure_ascii=False) + "\n" for alarm in alarms)
+        file.writelines(to_json(alarm, path) + "\n" for alarm in alarms)
 
 
 def show(alarms: Sequence[Alarm]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.json_text import to_json
 from semalign_pl.run_folder import may_write
 
 
@@ -47,7 +47,7 @@ class SampleTable(Callback):
                     "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
                 }
                 row |= {"extra": {name: values[i] for name, values in extra.items()}} if extra else {}
-                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                file.write(to_json(row, file.name, default=str) + "\n")
 
 
 def _number(value: Any) -> float | None:

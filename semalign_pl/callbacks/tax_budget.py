@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
+from semalign_pl.json_text import to_json
 from semalign_pl.probes.base import Probe
 from semalign_pl.run_folder import may_write
 from semalign_pl.types import Score
@@ -143,7 +143,7 @@ class TaxBudget(Callback):
         path = Path(trainer.default_root_dir) / "tax_budget.json"
         if may_write(trainer):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            path.write_text(to_json(record, path, indent=1), encoding="utf-8")
         _print(self, kept)
 
     # -- state -------------------------------------------------------------------------------------------------

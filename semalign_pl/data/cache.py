@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.data.table import Table
+from semalign_pl.json_text import to_json
 
 CACHE = Path(".semalign_cache/corpora")
 
@@ -57,7 +58,7 @@ def cached(folder: Path, make: Callable[[Path], dict[str, Any]]) -> Path:
         made = Path(name) / "made"
         made.mkdir()
         report = make(made)
-        (made / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        (made / "report.json").write_text(to_json(report, folder / "report.json", indent=1) + "\n", encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was quicker
             os.rename(made, folder)
     return folder

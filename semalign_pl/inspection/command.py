@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.json_text import to_json
 
 LIMITS = [256, 512, 1024]
 
@@ -157,6 +157,6 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         console.print(prepared(report), markup=False, highlight=False, soft_wrap=True)
     options.out.mkdir(parents=True, exist_ok=True)
     page, numbers_file = options.out / "corpus.html", options.out / "corpus.json"
-    numbers_file.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    numbers_file.write_text(to_json(result, numbers_file, indent=2) + "\n", encoding="utf-8")
     write_page(page, result, counted)
     console.print(f"page: {page}, numbers: {numbers_file}", highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.finite import check_to_write
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
@@ -32,7 +33,7 @@ class AlignModule(StageModule):
         lora: Settings of a fresh adapter; leave out to take the method's, or those of `adapter`.
         vocabulary: The language's frequent syllables as tokens of their own, for a fresh adapter; it keeps them.
         optimizer: Optimiser of the adapter weights (float32).
-        lr_scheduler: Schedule; told the run's number of optimiser steps.
+        lr_scheduler: Schedule, stepped once per optimiser step; it is told their number where it asks (total_steps, …).
         max_grad_norm: Gradients are clipped to this norm.
         micro_batch_tokens: Tokens in one forward and backward, those of prompts and completions together; lower it to
             save memory, results stay the same.
@@ -199,5 +200,6 @@ class AlignModule(StageModule):
         Returns:
             The folder written.
         """
+        check_to_write(self.state_dict(), str(root / "adapter"))
         export_adapter(self.policy, root / "adapter")
         return root / "adapter"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.finite import check_finite, check_to_write
 from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
@@ -38,7 +39,7 @@ class EncoderModule(StageModule):
         max_seq_length: Longer texts are cut after so many tokens; what `base` can read if left out.
         micro_batch: Texts embedded at once; lower it to save memory, results stay the same.
         optimizer: Optimiser of all weights (float32).
-        lr_scheduler: Schedule; told the run's number of optimiser steps.
+        lr_scheduler: Schedule, stepped once per optimiser step; it is told their number where it asks (total_steps, …).
         max_grad_norm: Gradients are clipped to this norm.
         seed: Source of fresh weights and dropout; linked to seed_everything by the CLI.
     """
@@ -158,6 +159,7 @@ class EncoderModule(StageModule):
         Returns:
             The folder written.
         """
+        check_to_write(self.state_dict(), str(root / "encoder"))
         self.encoder.save(str(root / "encoder"), create_model_card=False)
         return root / "encoder"
 
@@ -173,7 +175,7 @@ def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
         The encoder on the CPU; mean pooling and normalisation are added to an encoder that is no SentenceTransformer.
 
     Raises:
-        ValueError: If it cannot be loaded, or cannot read so many tokens.
+        ValueError: If it cannot be loaded, holds weights that are not finite, or cannot read so many tokens.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -193,6 +195,7 @@ def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
             "holds a SentenceTransformer, or config.json, tokenizer and weights, or a hub id that this machine can "
             "reach."
         ) from error
+    check_finite(encoder.state_dict(), f"model.init_args.base: {base} holds", "its run diverged; give another encoder")
     if max_seq_length is not None:
         longest = encoder.max_seq_length
         if longest is None or math.isinf(longest):

@@ -2,13 +2,74 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-ScheduleCallable = Callable[[Optimizer, int], LRScheduler]
+ScheduleCallable = Callable[..., LRScheduler]
+"""Takes the optimiser, and the run's number of steps under one of ``STEP_NAMES`` if it has such a parameter."""
+
+STEP_NAMES = ("total_steps", "T_max", "total_iters", "num_training_steps")
+"""Parameters that are the run's number of optimiser steps, unless the user gives them: in our own and torch's
+schedules, and in transformers' functions."""
+
+
+def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Build a schedule, and tell it the run's length by name if it asks for that.
+
+    Args:
+        factory: Class or function that takes the optimiser, or a ``partial`` of one with the user's arguments.
+        optimizer: Optimiser whose learning rate is steered.
+        steps: Optimiser steps of the run.
+
+    Returns:
+        The schedule; it is stepped once per optimiser step.
+
+    Raises:
+        ValueError: If it cannot be built, needs a metric, or ends before the run does.
+    """
+    target, given = _unwrap(factory)
+    name = getattr(target, "__name__", type(target).__name__)
+    if target is ReduceLROnPlateau or (inspect.isclass(target) and issubclass(target, ReduceLROnPlateau)):
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} follows a metric of validation, and a schedule is stepped here once "
+            "per optimiser step; use e.g. Cosine, or an EarlyStopping callback beside it"
+        )
+    parameters = inspect.signature(target).parameters
+    told = {} if given.get("epochs") else {n: steps for n in STEP_NAMES if n in parameters and given.get(n) is None}
+    try:
+        schedule = factory(optimizer, **told)
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} cannot be built ({type(error).__name__}: {error}); a schedule gets "
+            f"the optimiser, and the number of steps where it has a parameter {' or '.join(STEP_NAMES)}: give the "
+            "others in init_args, or use Cosine or Constant"
+        ) from error
+    if not isinstance(schedule, LRScheduler):
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} made a {type(schedule).__name__}, which is no schedule of torch; "
+            "use a class of torch.optim.lr_scheduler or one derived from it, or Cosine or Constant"
+        )
+    if isinstance(schedule, OneCycleLR) and schedule.total_steps < steps:  # it raises once it is over
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} is over after {schedule.total_steps} steps, and the run has "
+            f"{steps}; leave total_steps, epochs and steps_per_epoch out, or set trainer.max_steps"
+        )
+    return schedule
+
+
+def _unwrap(factory: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What a ``partial`` calls, and the arguments it has; jsonargparse's has the class among its own."""
+    given: dict[str, Any] = {}
+    while isinstance(factory, functools.partial):
+        given = {**factory.keywords, **given}
+        factory = next((arg for arg in factory.args if inspect.isclass(arg)), factory.func)
+    return factory, given
 
 
 class Cosine(LambdaLR):
@@ -16,7 +77,7 @@ class Cosine(LambdaLR):
 
     Args:
         optimizer: Whose learning rate to steer.
-        total_steps: Optimiser steps of the run; filled in by the module.
+        total_steps: Optimiser steps of the run; filled in by the module where it is not given.
         warmup_steps: Steps from zero to the full rate.
     """
 
@@ -35,9 +96,8 @@ class Constant(LambdaLR):
 
     Args:
         optimizer: Whose learning rate to steer.
-        total_steps: Unused; every schedule is told.
         warmup_steps: Steps from zero to the full rate.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0) -> None:
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
         super().__init__(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup_steps)))

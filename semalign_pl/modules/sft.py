@@ -66,7 +66,7 @@ class SFTModule(AlignModule):
 
     def on_train_epoch_start(self) -> None:
         """Note where the epoch starts."""
-        self._epoch_began_at = self.global_step
+        self._epoch_began_at = self.updates_tried
 
     def on_train_epoch_end(self) -> None:
         """Refuse to go on for ever without a step.
@@ -74,7 +74,7 @@ class SFTModule(AlignModule):
         Raises:
             ValueError: If every reference of the epoch was too long.
         """
-        if self.global_step == self._epoch_began_at:
+        if self.updates_tried == self._epoch_began_at:
             raise ValueError(
                 f"model.init_args.max_new_tokens: every reference of the epoch is longer than {self.max_new_tokens} "
                 "tokens, so nothing was trained; raise it (semalign fit logs train/rows_too_long)"

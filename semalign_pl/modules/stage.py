@@ -14,7 +14,10 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from semalign_pl.modules.schedule import Cosine, ScheduleCallable
+from semalign_pl.finite import check_finite, check_to_write, check_weights, diverged
+from semalign_pl.modules.loss_scale import LossScale
+from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
+from semalign_pl.modules.supported import check_trainer
 
 
 class StageModule(LightningModule):
@@ -26,12 +29,13 @@ class StageModule(LightningModule):
 
     Args:
         optimizer: Optimiser of what is trained (float32).
-        lr_scheduler: Schedule; told the run's number of optimiser steps.
+        lr_scheduler: Schedule, stepped once per optimiser step; it is told their number where it asks (total_steps, …).
         max_grad_norm: Gradients are clipped to this norm.
         seed: Source of fresh weights, dropout and sampling; linked to seed_everything by the CLI.
 
     Attributes:
         stage: Name of the stage, in checkpoints and as default folder of a run.
+        updates_tried: Calls of ``update`` in this process, those that float16 skipped included.
         handover: How another stage's result is taken up; said to whom resumes from its checkpoint instead.
     """
 
@@ -50,6 +54,8 @@ class StageModule(LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.max_grad_norm = max_grad_norm
         self.seed = seed
+        self.updates_tried = 0
+        self._loss_scale = LossScale()
 
     def export(self, root: Path) -> Path:
         """Write what was trained, as a plain folder inside the run's.
@@ -72,7 +78,8 @@ class StageModule(LightningModule):
             The device they belong on.
 
         Raises:
-            ValueError: If the strategy shards the model.
+            ValueError: If the strategy shards the model, or the trainer has a precision or callback that cannot be
+                honoured.
         """
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
@@ -80,6 +87,7 @@ class StageModule(LightningModule):
                 f"trainer.strategy: {type(strategy).__name__} shards the model, which no stage is built for; "
                 "use `ddp`, which keeps one (quantised) replica a GPU"
             )
+        check_trainer(self.trainer)
         with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):
             torch.manual_seed(self.seed)
             yield strategy.root_device
@@ -87,7 +95,10 @@ class StageModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser over what is trained, and its schedule sized by the run's own count of steps."""
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer, self._total_steps())}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": build_schedule(self.lr_scheduler, optimizer, self._total_steps()),
+        }
 
     def updates_per_batch(self) -> int:
         """Optimiser steps a batch."""
@@ -142,27 +153,46 @@ class StageModule(LightningModule):
     def update(self) -> Tensor:
         """Sum gradients over ranks, clip, step optimiser and schedule.
 
+        Where float16 overflows (``precision: 16-mixed``) the step is skipped on all ranks: neither weights, schedule
+        nor ``global_step`` move, so ``max_steps`` counts the steps that were made.
+
         Returns:
-            Gradient norm before clipping, scalar.
+            Gradient norm before clipping, scalar, without the loss scale; not finite where the step was skipped.
 
         Raises:
-            RuntimeError: If the norm is not finite; the weights are then unchanged.
+            ValueError: If the norm is not finite (the weights are then unchanged), or the weights are not after the
+                step.
         """
+        self.updates_tried += 1
         parameters = [p for p in self.parameters() if p.requires_grad]
         for p in parameters:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if self.trainer.world_size > 1:
-            gradients = [p.grad for p in parameters if p.grad is not None]
             flat = torch.cat([gradient.view(-1) for gradient in gradients])
             torch.distributed.all_reduce(flat)
             for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view_as(gradient))
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm, error_if_nonfinite=True)
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
-        optimizer.step()
+        plugin = self.trainer.precision_plugin
+        scale = self._loss_scale.value(plugin, self.device)
+        norm = torch.nn.utils.get_total_norm(gradients) / scale
+        finite = bool(norm.isfinite())
+        if finite:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
+            rate = optimizer.param_groups[0]["lr"]
+            optimizer.step()
+            check_weights(parameters, self.global_step, rate)
+            schedule.step()
+            self._loss_scale.skipped_in_a_row = 0
+        elif getattr(plugin, "scaler", None) is None:
+            raise diverged("the gradient norm", norm, self.global_step + 1, optimizer.param_groups[0]["lr"])
+        else:
+            self._loss_scale.skip(plugin, optimizer.optimizer, self.global_step + 1, norm)
         optimizer.zero_grad()
-        schedule.step()
+        if getattr(plugin, "scaler", None) is not None:
+            self.log_dict({"train/loss_scale": scale, "train/step_skipped": float(not finite)}, batch_size=1)
         return norm
 
     def sum_over_ranks(self, value: float) -> float:
@@ -187,11 +217,16 @@ class StageModule(LightningModule):
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which stage this is."""
+        """Record which stage this is.
+
+        Raises:
+            ValueError: If the weights are not finite: an earlier checkpoint is worth more than this one.
+        """
+        check_to_write(checkpoint["state_dict"], "the checkpoint")
         checkpoint["semalign"] = {"stage": self.stage}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another stage.
+        """Refuse a checkpoint of another stage, or one whose weights are not finite.
 
         Raises:
             ValueError: With the remedy.
@@ -202,6 +237,10 @@ class StageModule(LightningModule):
                 f"--ckpt_path: this is a checkpoint of stage {saved!r}, and the run is stage {self.stage!r}; "
                 f"--ckpt_path resumes the same stage. {self.handover}"
             )
+        path = self.trainer.ckpt_path or "the checkpoint"
+        check_finite(
+            checkpoint["state_dict"], f"--ckpt_path: {path} holds", "its run had diverged; give an earlier checkpoint"
+        )
 
     @staticmethod
     def _cuda_devices(device: torch.device) -> list[torch.device]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.json_text import to_json
 from semalign_pl.plan.predict import fitted, predict
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.load import LoraSettings
@@ -189,7 +189,7 @@ def show(
         if overlay is not None:
             write_overlay(overlay, options, f"For {_gib(available)}: predicted peak {_gib(fits.peak)} (semalign plan).")
     if file is not None:
-        file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        file.write_text(to_json(written, file, indent=2) + "\n", encoding="utf-8")
 
 
 def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:

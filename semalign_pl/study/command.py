@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.json_text import to_json
 from semalign_pl.study.half_done import enter
 from semalign_pl.study.protocol import Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
@@ -94,7 +95,8 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
             "versions": results[0, BASE]["run"]["versions"],
         },
     }
-    (out / "results.json").write_text(json.dumps(study, ensure_ascii=False, indent=2), encoding="utf-8")
+    file = out / "results.json"
+    file.write_text(to_json(study, file, indent=2), encoding="utf-8")
 
 
 def _run_step(step: Step) -> float:

@@ -1,0 +1,50 @@
+"""The keys of a schedule on the command line: its length may be left out, as the run's own is filled in."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
+
+from semalign_pl.modules.schedule import STEP_NAMES
+
+
+def step_count_names(kind: Any) -> list[str]:
+    """Parameters of a schedule's class that are the run's number of steps; none of any other class.
+
+    jsonargparse fills defaults in, such as PolynomialLR's ``total_iters: 5``, and a value that the user gave could no
+    longer be told from them. So the parser has these parameters with null as default, required or not.
+
+    Args:
+        kind: The class.
+
+    >>> from torch.optim.lr_scheduler import CosineAnnealingLR
+    >>> step_count_names(CosineAnnealingLR)
+    ['T_max']
+    """
+    if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
+        return []
+    return [name for name in STEP_NAMES if name in inspect.signature(kind).parameters]
+
+
+def check_schedule(kind: Any) -> None:
+    """Refuse a schedule that no YAML can describe.
+
+    Args:
+        kind: Class or function that a YAML names, for a schedule or anything else.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    name = f"{kind.__module__}.{kind.__name__}"
+    if isinstance(kind, type) and issubclass(kind, ChainedScheduler | SequentialLR):
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} joins schedules that were built on the optimiser before, which no "
+            "YAML can give; use Cosine or Constant with warmup_steps, or derive a class from it that builds them"
+        )
+    if not isinstance(kind, type) and next(iter(inspect.signature(kind).parameters), None) == "optimizer":
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} is a function, and keys can only be given to a class derived from "
+            "torch.optim.lr_scheduler.LRScheduler; use Cosine or Constant with warmup_steps, or one of torch's"
+        )
