@@ -175,6 +175,8 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
+    from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
+
     # Asked first, because SentenceTransformer would go on with mean pooling of any model: numbers without meaning.
     if not is_sentence_transformer_model(name):
         what = "a folder without modules.json" if Path(name).is_dir() else "neither a folder nor found on the hub"
@@ -182,4 +184,10 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
             f"encoder: {name!r} is not a SentenceTransformer but {what}; "
             "name a folder written by SentenceTransformer.save, or check the hub name and the network"
         )
-    return SentenceTransformer(name, device=str(device))
+    try:
+        return SentenceTransformer(name, device=str(device), trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise ValueError(
+            f"encoder: cannot load {name!r}: {load_reason(error)} Give a folder written by SentenceTransformer.save, "
+            "or a hub id that this machine can reach."
+        ) from error

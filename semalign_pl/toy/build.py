@@ -42,7 +42,7 @@ def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
 
 
 def _load(out: Path, device: torch.device) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, trust_remote_code=False)
     optim.place(model, device)
     return model
 
@@ -56,7 +56,7 @@ def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch
     figures |= encoder.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
     figures["train_seconds"] = round(time.monotonic() - began)
     encoder.save(model, words, out)
-    return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device)), seed)
+    return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device), trust_remote_code=False), seed)
 
 
 def build(
