@@ -36,7 +36,9 @@ class Parser(LightningArgumentParser):
     """A parser that raises instead of printing a page of usage."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Parse a file, unless it is too large to be a config."""
+        """Parse a local file, unless it is too large to be a config."""
+        if "://" in str(path):
+            raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
         check_size(Path(path), f"--config: {path}")
         return super().parse_path(path, *args, **kwargs)
 

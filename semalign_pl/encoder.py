@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from semalign_pl.documents import read_json
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -185,9 +187,32 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
             "name a folder written by SentenceTransformer.save, or check the hub name and the network"
         )
     try:
+        _check_activations(name)
         return SentenceTransformer(name, device=str(device), trust_remote_code=False)
     except LOAD_ERRORS as error:
         raise ValueError(
             f"encoder: cannot load {name!r}: {load_reason(error)} Give a folder written by SentenceTransformer.save, "
             "or a hub id that this machine can reach."
         ) from error
+
+
+def _check_activations(name: str) -> None:
+    """Refuse a layer whose activation is code of others: sentence-transformers would put Tanh in its place.
+
+    Args:
+        name: Folder or hub id of a SentenceTransformer.
+
+    Raises:
+        ValueError: Names the file and the activation.
+    """
+    from sentence_transformers.util import load_file_path
+
+    for module in read_json(Path(load_file_path(name, "modules.json") or ""), "save the encoder again"):
+        path = Path(module["path"]) / "config.json"
+        if module["type"].endswith(".Dense") and (file := load_file_path(name, path.as_posix())):
+            activation = str(read_json(Path(file), "save the encoder again").get("activation_function", "torch."))
+            if not activation.startswith("torch."):
+                raise ValueError(
+                    f"{path} in it names {activation} as activation_function, which is code of others and is never "
+                    "run; save the encoder with a function of torch."
+                )
