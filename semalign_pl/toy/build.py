@@ -32,7 +32,9 @@ def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.de
     _save(model, words, out)
     figures["train_seconds"] = round(time.monotonic() - began)
     squad = reading.reading_comprehension(seed, generator.SPLITS["dev"], 400)
-    return figures | evaluate.base(_load(out, device).eval(), AutoTokenizer.from_pretrained(out, trust_remote_code=False), squad, seed)
+    return figures | evaluate.base(
+        _load(out, device).eval(), AutoTokenizer.from_pretrained(out, trust_remote_code=False), squad, seed
+    )
 
 
 def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
