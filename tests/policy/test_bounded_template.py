@@ -103,7 +103,7 @@ HARMLESS = [
     "{% generation %}{{ messages[-1]['content'] }}{% endgeneration %}{% if add_generation_prompt %}!{% endif %}",
     "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.content.split('x')[0].strip() }}"
     "{% break %}{% endfor %}",
-    "{{ 'a'.center(9) }}{{ 'b'|indent(4) }}{{ 'x,y'.replace(',', ';') }}{{ '{}{:>4}'.format(1, 2) }}{{ tools is none }}",
+    "{{ 'a'.center(9) }}{{ 'b'|indent(4) }}{{ 'x,y'.replace(',', ';') }}{{ '{}{:>4}'.format(1, 2) }}{{ tools }}",
     "{{ messages[1:][::-1][0].content }}{{ enable_thinking|default('unset') }}{{ 1 ~ none ~ 2.5 ~ [1, 'a'] }}",
 ]
 
