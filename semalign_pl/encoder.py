@@ -187,7 +187,7 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
             "name a folder written by SentenceTransformer.save, or check the hub name and the network"
         )
     try:
-        _check_activations(name)
+        check_activations(name)
         return SentenceTransformer(name, device=str(device), trust_remote_code=False)
     except LOAD_ERRORS as error:
         raise ValueError(
@@ -196,7 +196,7 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
         ) from error
 
 
-def _check_activations(name: str) -> None:
+def check_activations(name: str) -> None:
     """Refuse a layer whose activation is code of others: sentence-transformers would put Tanh in its place.
 
     Args:

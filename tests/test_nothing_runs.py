@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 import tarfile
@@ -209,12 +210,11 @@ COMMANDS = ("fit", "test", "validate", "predict")
 )
 @pytest.mark.usefixtures("server")
 def test_no_checkpoint(place: str, command: str, planted: Planted, runs: Runs, capfd: Any, monkeypatch: Any) -> None:
-    import re
-
     monkeypatch.setenv("TORCH_HOME", str(planted.folder / "torch"))  # where torch.hub downloads to
     plant, message = CHECKPOINTS[place]
     said = refusal(capfd, runs.args(command, "sft", "run", f"ckpt_path={plant(planted)}"))
-    assert re.search(message, said) and not planted.marker.exists(), said
+    assert not planted.marker.exists(), f"executed; {said}"
+    assert re.search(message, said), said
 
 
 # -- whatever a Python function loads ----------------------------------------------------------------------------------
@@ -551,6 +551,16 @@ def test_no_model(place: str, planted: Planted, request: pytest.FixtureRequest, 
     else:
         plant(planted, folder)
     try_to_load(planted, lambda: load(folder))
+
+
+@pytest.mark.parametrize("load", [sentence_encoder, trained_encoder])
+def test_an_activation_that_is_not_run_is_not_replaced(load: Any, planted: Planted, encoder: str) -> None:
+    """sentence-transformers takes Tanh in its place, and goes on."""
+    folder = dense(planted, planted.copy(encoder), activation_function=f"{planted.module}.Module")
+    with pytest.raises(ValueError, match=r"9_Dense/config.json in it names planted_\d+.Module as activation_function"):
+        load(folder)
+    edit(folder / "9_Dense" / "config.json", activation_function="torch.nn.modules.activation.ReLU")
+    assert load(folder) is not None
 
 
 ADAPTERS: dict[str, Callable[[Planted, Path], Path]] = {

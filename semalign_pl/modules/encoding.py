@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.encoder import check_activations
 from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
@@ -180,6 +181,7 @@ def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
     check_folder("model.init_args.base", base)
     try:
         if is_sentence_transformer_model(base):
+            check_activations(base)
             encoder = SentenceTransformer(base, device="cpu", trust_remote_code=False)
         else:
             trust = {"trust_remote_code": False}
