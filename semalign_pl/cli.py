@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, get_loader, set_loader  # pyright: ignore[reportPrivateImportUsage]
+from jsonargparse import (
+    ActionConfigFile,
+    get_loader,  # pyright: ignore[reportPrivateImportUsage]
+    set_loader,  # pyright: ignore[reportPrivateImportUsage]
+    set_parsing_settings,
+)
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -22,6 +26,7 @@ import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML
 from semalign_pl.begin import begin
 from semalign_pl.callbacks import CorpusReport, Divergence, Export, InterruptionCheckpoint
 from semalign_pl.callbacks.checkpoint import with_checkpoint
+from semalign_pl.checkpoint_file import local_checkpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
@@ -36,7 +41,9 @@ class Parser(LightningArgumentParser):
     """A parser that raises instead of printing a page of usage."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Parse a file, unless it is too large to be a config."""
+        """Parse a local file, unless it is too large to be a config."""
+        if "://" in str(path):
+            raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
         check_size(Path(path), f"--config: {path}")
         return super().parse_path(path, *args, **kwargs)
 
@@ -76,6 +83,8 @@ def _load_checked_yaml(text: str) -> Any:
 
 
 set_loader("yaml", _load_checked_yaml, (yaml.YAMLError,))
+# Lightning lets --config be a URL: a recipe names the code that a run imports, so it is read from local files only.
+set_parsing_settings(config_read_mode_fsspec_enabled=False, config_read_mode_urls_enabled=False)
 
 
 def _subparsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
@@ -136,10 +145,12 @@ class SemAlignCLI(LightningCLI):
         self._resume = bool(command.pop("resume", False))  # out of fit.yaml, which other commands read too
         if self._resume and checkpoint is not None:
             raise ValueError(f"--resume: finds the checkpoint itself; leave out --ckpt_path {checkpoint}, or --resume")
-        if checkpoint not in (None, "best", "last") and "://" not in checkpoint and not Path(checkpoint).is_file():
+        if checkpoint not in (None, "best", "last"):
+            self.config[str(self.subcommand)].ckpt_path = local_checkpoint(checkpoint)
+        if self._get(self.config, "weights_only") is False:
             raise ValueError(
-                f"--ckpt_path: there is no file {checkpoint}; give a checkpoint that an earlier run of this stage "
-                "wrote, RUN/checkpoints/….ckpt, or leave it out to start afresh"
+                "--weights_only: false would run any code that a checkpoint holds; leave it out, as the checkpoints "
+                "of this program hold tensors and plain values only"
             )
         trainer = self._get(self.config, "trainer")
         if trainer.accumulate_grad_batches != 1:
@@ -173,12 +184,15 @@ class SemAlignCLI(LightningCLI):
         return trainer
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning opens the checkpoint for its hyperparameters, of which ours has none."""
-        try:
-            super()._parse_ckpt_path()
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            path = self.config[self.config.subcommand].ckpt_path
-            raise UsageError(f"--ckpt_path: {path} is not a checkpoint, or only half of one; give another") from error
+        """Ignore the hyperparameters of a checkpoint, which Lightning would merge over the YAML and the flags.
+
+        They name a class (``_class_path``), whose module would be imported. Ours have none; `local_checkpoint` checks
+        the file.
+        """
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Have Lightning read tensors and plain values only from whatever checkpoint it finds."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run from where the run's folder says, if anything is left to do."""

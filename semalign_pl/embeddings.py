@@ -131,9 +131,10 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
         return None
     body, checksum = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if _checksum(body) == checksum:
-        vectors = np.load(io.BytesIO(body))
-        if vectors.shape == shape:
-            return vectors
+        with contextlib.suppress(ValueError, OSError):  # no array, or one of objects, which are a pickle
+            vectors = np.load(io.BytesIO(body), allow_pickle=False)
+            if vectors.shape == shape:
+                return vectors
     log.warning("%s: the cached embeddings are damaged (checksum or length is wrong); they are computed again", path)
     return None
 

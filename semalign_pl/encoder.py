@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from semalign_pl.documents import read_json
 from semalign_pl.finite import check_finite
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
+    from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
+
     # Asked first, because SentenceTransformer would go on with mean pooling of any model: numbers without meaning.
     if not is_sentence_transformer_model(name):
         what = "a folder without modules.json" if Path(name).is_dir() else "neither a folder nor found on the hub"
@@ -184,6 +187,35 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
             f"encoder: {name!r} is not a SentenceTransformer but {what}; "
             "name a folder written by SentenceTransformer.save, or check the hub name and the network"
         )
-    model = SentenceTransformer(name, device=str(device))
+    try:
+        check_activations(name)
+        model = SentenceTransformer(name, device=str(device), trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise ValueError(
+            f"encoder: cannot load {name!r}: {load_reason(error)} Give a folder written by SentenceTransformer.save, "
+            "or a hub id that this machine can reach."
+        ) from error
     check_finite(model.state_dict(), f"encoder: {name!r} holds", "its run diverged; name another encoder")
     return model
+
+
+def check_activations(name: str) -> None:
+    """Refuse a layer whose activation is code of others: sentence-transformers would put Tanh in its place.
+
+    Args:
+        name: Folder or hub id of a SentenceTransformer.
+
+    Raises:
+        ValueError: Names the file and the activation.
+    """
+    from sentence_transformers.util import load_file_path
+
+    for module in read_json(Path(load_file_path(name, "modules.json") or ""), "save the encoder again"):
+        path = Path(module["path"]) / "config.json"
+        if module["type"].endswith(".Dense") and (file := load_file_path(name, path.as_posix())):
+            activation = str(read_json(Path(file), "save the encoder again").get("activation_function", "torch."))
+            if not activation.startswith("torch."):
+                raise ValueError(
+                    f"{path} in it names {activation} as activation_function, which is code of others and is never "
+                    "run; save the encoder with a function of torch."
+                )

@@ -295,7 +295,11 @@ class CorpusDataModule(LightningDataModule):
 def _left(rows: Sequence[int], prepared: Sequence[Prepared]) -> Sequence[int]:
     """Those of the rows that tokenising did not drop."""
     offsets = np.cumsum([0, *(len(p.table) for p in prepared)])[:-1]
-    dropped = [offset + np.load(p.folder / UNUSED) for offset, p in zip(offsets, prepared, strict=True) if p.unused]
+    dropped = [
+        offset + np.load(p.folder / UNUSED, allow_pickle=False)
+        for offset, p in zip(offsets, prepared, strict=True)
+        if p.unused
+    ]
     if not dropped:
         return rows
     left = np.setdiff1d(np.asarray(rows, np.int64), np.concatenate(dropped), assume_unique=True)

@@ -20,14 +20,14 @@ class TokenCounter:
     def __init__(self, model: str) -> None:
         from transformers import AutoTokenizer
 
-        from semalign_pl.policy.causal_lm import check_folder, first_line
+        from semalign_pl.policy.causal_lm import check_folder, load_reason
 
         check_folder("--model", model)
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         except Exception as error:  # transformers and tokenizers raise many kinds here, bare Exception among them
             raise ValueError(
-                f"--model: no tokenizer can be loaded from {model!r} ({first_line(error)[:200]}); give a folder that "
+                f"--model: no tokenizer can be loaded from {model!r} ({load_reason(error)[:200]}); give a folder that "
                 "holds tokenizer.json, or a hub id that this machine can reach, or leave --model out"
             ) from error
         self.model = model

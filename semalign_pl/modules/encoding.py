@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.encoder import check_activations
 from semalign_pl.finite import check_finite, check_to_write
 from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
-from semalign_pl.policy.causal_lm import first_line
+from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
 from semalign_pl.policy.load import check_folder
 from semalign_pl.results import write_results
 from semalign_pl.run_folder import may_write
@@ -184,14 +185,16 @@ def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
     check_folder("model.init_args.base", base)
     try:
         if is_sentence_transformer_model(base):
-            encoder = SentenceTransformer(base, device="cpu")
+            check_activations(base)
+            encoder = SentenceTransformer(base, device="cpu", trust_remote_code=False)
         else:
-            body = Transformer(base)
+            trust = {"trust_remote_code": False}
+            body = Transformer(base, model_kwargs=trust, processor_kwargs=trust, config_kwargs=trust)
             pooling = Pooling(body.get_embedding_dimension(), pooling_mode="mean")
             encoder = SentenceTransformer(modules=[body, pooling, Normalize()], device="cpu")
-    except (OSError, KeyError, ValueError) as error:
+    except LOAD_ERRORS as error:
         raise ValueError(
-            f"model.init_args.base: cannot load {base!r} as an encoder: {first_line(error)} Give a folder that "
+            f"model.init_args.base: cannot load {base!r} as an encoder: {load_reason(error)} Give a folder that "
             "holds a SentenceTransformer, or config.json, tokenizer and weights, or a hub id that this machine can "
             "reach."
         ) from error

@@ -25,6 +25,7 @@ from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.plan.tracker import PeakBytes, flash_attention, grouped_matmul
 from semalign_pl.policy import layout
 from semalign_pl.policy.batching import Completions, micro_batches
+from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
 from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, DecodeState
 from semalign_pl.policy.load import Weights, check_folder, fresh_adapter, lora_config
 from semalign_pl.policy.lora import lighten
@@ -132,7 +133,9 @@ def _meta_policy(settings: Settings) -> Policy:
     config.get_text_config().vocab_size += settings.new_tokens
     ids = list(range(old, old + settings.new_tokens))
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=_dtype(settings)).requires_grad_(False)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=_dtype(settings), trust_remote_code=False
+        ).requires_grad_(False)
     with torch.device("meta"):
         peft_model: Any = fresh_adapter(model, settings.lora, ids)
         if settings.with_reference:
@@ -176,7 +179,8 @@ def _encoder_bytes(name: str, bytes_each: int) -> int:
     inner = Path(name) / "0_Transformer"
     config = _config("SemanticReward.encoder", str(inner) if inner.is_dir() else name)
     with torch.device("meta"):
-        return sum(p.numel() for p in AutoModel.from_config(config).parameters()) * bytes_each
+        model = AutoModel.from_config(config, trust_remote_code=False)
+        return sum(p.numel() for p in model.parameters()) * bytes_each
 
 
 def _judge_bytes(name: str, weights: Weights, cuda: bool) -> int:
@@ -184,7 +188,8 @@ def _judge_bytes(name: str, weights: Weights, cuda: bool) -> int:
 
     dtype = _dtype(Settings(base=name, stage="grpo", weights=weights, cuda=cuda))
     with torch.device("meta"):
-        lm = AutoModelForCausalLM.from_config(_config("RerankerReward.judge", name), dtype=dtype).requires_grad_(False)
+        config = _config("RerankerReward.judge", name)
+        lm = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False).requires_grad_(False)
     return _weight_bytes(lm, weights)
 
 
@@ -193,10 +198,10 @@ def _config(option: str, name: str) -> Any:
 
     check_folder(option, name)
     try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except LOAD_ERRORS as error:
         raise ValueError(
-            f"{option}: no config of {name!r} can be read: {str(error).splitlines()[0]} Give a folder that holds "
+            f"{option}: no config of {name!r} can be read: {load_reason(error)} Give a folder that holds "
             "config.json (nothing else is needed to plan), or a hub id that this machine can reach."
         ) from error
 

@@ -12,6 +12,8 @@ from semalign_pl.documents import read_json
 from semalign_pl.policy.causal_lm import first_line
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+MAX_CONFIG_BYTES = 2**22
+"""Size of an adapter's config; with a rank for each of a thousand layers it has 100 KB."""
 _OPTION = "model.init_args.adapter"
 _UNSUPPORTED = {
     "bias": "trains biases of the base, so that reference and base would move with them",
@@ -45,7 +47,7 @@ def read_config(adapter: str) -> Any:
             "finished run wrote"
         )
     again = "it was not written whole: export or download the adapter again"
-    given = read_json(file, again, f"{_OPTION}: {file}")
+    given = read_json(file, again, f"{_OPTION}: {file}", MAX_CONFIG_BYTES)
     _check_settings(adapter, file, given)
     try:
         return LoraConfig.from_pretrained(adapter)

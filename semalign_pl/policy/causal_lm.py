@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ import torch
 
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
+LOAD_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ImportError, pickle.UnpicklingError)
+"""Errors by which Hugging Face's libraries refuse a folder: one that is incomplete, damaged or hostile."""
 
 
 def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> tuple[Any, Any]:
@@ -35,16 +38,20 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
     compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype = {"nf4": compute_dtype, "bf16": torch.bfloat16, "fp32": torch.float32}[weights]
     try:
-        quantised = _own_quantisation(option, base, AutoConfig.from_pretrained(base))
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        _refuse_kernels(option, base, config)
+        quantised = _own_quantisation(option, base, config)
         # `quantization_config=None` would make transformers drop the checkpoint's own, and read its codes as weights.
         ours = {"quantization_config": _nf4(compute_dtype)} if weights == "nf4" and quantised is None else {}
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map={"": device}, **ours)
-    except (OSError, KeyError, ValueError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=dtype, device_map={"": device}, trust_remote_code=False, **ours
+        )
+    except LOAD_ERRORS as error:
         if str(error).startswith(option):
             raise
         raise ValueError(
-            f"{option}: cannot load {base!r}: {first_line(error)} Give a folder that holds config.json, tokenizer "
+            f"{option}: cannot load {base!r}: {load_reason(error)} Give a folder that holds config.json, tokenizer "
             "and weights of a causal LM, or a hub id that this machine can reach."
         ) from error
     _refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
@@ -96,6 +103,33 @@ def first_line(error: Exception) -> str:
         error: Exception of another library.
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def load_reason(error: Exception) -> str:
+    """Reason, as a sentence, why a model, tokenizer or encoder cannot be loaded.
+
+    Args:
+        error: One of `LOAD_ERRORS`.
+    """
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "its weights are a pickle that holds more than tensors, which could run any code and is never read; save "
+            "them as .safetensors."
+        )
+    if "trust_remote_code" in str(error):
+        return "it needs Python code beside its weights, or of a package that it names, which is never run."
+    return first_line(error)
+
+
+def _refuse_kernels(option: str, base: str, config: Any) -> None:
+    """Refuse attention that transformers would download as compiled code (``attn_implementation: owner/name``)."""
+    for part in (config, config.get_text_config()):
+        named = getattr(part, "_attn_implementation", None)
+        if isinstance(named, str) and "/" in named:
+            raise ValueError(
+                f"{option}: {base} names code on the hub as its attention ({named}, attn_implementation in its "
+                "config.json), which is never run; remove that line from config.json"
+            )
 
 
 def _nf4(compute_dtype: torch.dtype) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from semalign_pl.policy.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.policy.control import ControlTokens, encode_texts
 from semalign_pl.policy.turns import format_plain, messages_of
 from semalign_pl.types import CannotRender, Prompt, Turn
@@ -54,13 +55,9 @@ class Chat:
             turns: A conversation.
             generation: End where the answer begins.
         """
-        return self.tokenizer.apply_chat_template(
-            messages_of(turns, self.typed),
-            chat_template=self.template,
-            add_generation_prompt=generation,
-            enable_thinking=False,
-            tokenize=False,
-        )
+        messages = messages_of(turns, self.typed)
+        options = {"add_generation_prompt": generation, "enable_thinking": False}
+        return render_chat(self.tokenizer, messages, self.template, **options)
 
     def text(self, prompt: Prompt) -> str:
         """A prompt as text, up to where the answer begins; control tokens in messages are cut (`control.CUT`).
@@ -77,6 +74,8 @@ class Chat:
             return format_plain(turns, self.tokenizer.eos_token or "")
         try:
             text = self.render(turns)
+        except TemplateLimitError as error:  # no fault of the row: the run ends
+            raise ValueError(f"model.init_args.base: the chat template is out of bounds: {error}") from error
         except Exception as error:  # a template is a program of strangers
             raise CannotRender(
                 f"the chat template of model.init_args.base refuses it ({reason_of(error)}); drop the row, or use a "

@@ -1,4 +1,4 @@
-"""Decoding: one token at a time for many completions; prompts share their KV cache, finished completions leave."""
+"""Token-by-token decoding of many completions; prompts share their KV cache, finished completions leave the batch."""
 
 from __future__ import annotations
 

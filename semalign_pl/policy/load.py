@@ -13,6 +13,7 @@ from semalign_pl.policy.adapter_folder import read_config, read_weights
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
 from semalign_pl.policy.lora import lighten
+from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.same_base import check_same_base
@@ -104,11 +105,14 @@ def load_policy(
                 f"model.init_args.vocabulary: {adapter} was trained without new tokens and cannot be given any; leave "
                 "`vocabulary` out, or `adapter` to start afresh"
             )
+        check_patterns(f"model.init_args.adapter: {adapter}/adapter_config.json", config, model)
         check_base_weights(adapter, config, state, model)
         add_tokens(model, tokenizer, tokens)
         grow_to_saved_rows(model, state)
         if lora is not None:
-            check_targets(adapter, config, lora_config(lora, model), model)
+            wanted = lora_config(lora, model)
+            check_patterns("model.init_args.lora", wanted, model)
+            check_targets(adapter, config, wanted, model)
         with as_plain_lora(adapter, config, state, model) as folder:
             peft_model = adapt_from_folder(model, adapter, folder, base)
     for own in peft_model.peft_config.values():
@@ -146,8 +150,10 @@ def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
     """
     from peft import get_peft_model
 
+    config = lora_config(lora, model, ids)
+    check_patterns("model.init_args.lora", config, model)
     try:
-        made: Any = get_peft_model(model, lora_config(lora, model, ids))
+        made: Any = get_peft_model(model, config)
         names = [] if isinstance(lora.target_modules, str) else lora.target_modules
         for name in names:  # PEFT complains only where it finds none of them
             if not any(f".{found}".endswith(f".{name}") for found in made.base_model.targeted_module_names):

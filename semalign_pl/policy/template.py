@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from semalign_pl.policy.bounded_template import TemplateLimitError
 from semalign_pl.policy.chat import Chat, reason_of
 from semalign_pl.policy.control import control_tokens, encode_texts
 from semalign_pl.types import Turn
@@ -152,5 +153,7 @@ def _renders(chat: Chat, turns: Sequence[Turn]) -> bool:
 def _render_or_none(chat: Chat, turns: Sequence[Turn]) -> str | None:
     try:
         return chat.render(turns, generation=False)
+    except TemplateLimitError:
+        raise
     except Exception:  # a template is a program of strangers
         return None

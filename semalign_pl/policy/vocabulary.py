@@ -157,7 +157,7 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
     if not (Path(adapter) / "tokenizer_config.json").is_file():
         return []
     try:
-        there = AutoTokenizer.from_pretrained(adapter).added_tokens_decoder
+        there = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False).added_tokens_decoder
     except Exception as error:  # tokenizers raises bare exceptions on damaged files
         raise ValueError(
             f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({first_line(error)}); it was not "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from semalign_pl.policy.causal_lm import check_folder, first_line
+from semalign_pl.policy.causal_lm import LOAD_ERRORS, check_folder, load_reason
 from semalign_pl.rewards.pair import PairReward
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class CrossEncoderReward(PairReward):
         check_folder("CrossEncoderReward.encoder", self.encoder)
         try:
             # Asked first, because CrossEncoder would put a random head on any other model: numbers without meaning.
-            kinds = AutoConfig.from_pretrained(self.encoder).architectures or ["nothing known"]
+            kinds = AutoConfig.from_pretrained(self.encoder, trust_remote_code=False).architectures or ["nothing known"]
             if not kinds[0].endswith("ForSequenceClassification"):
                 raise ValueError(f"it is no cross-encoder but {kinds[0]}.")
-            model = CrossEncoder(self.encoder, device=str(device))
-        except (OSError, KeyError, ValueError) as error:
+            model = CrossEncoder(self.encoder, device=str(device), trust_remote_code=False)
+        except LOAD_ERRORS as error:
             raise ValueError(
-                f"CrossEncoderReward.encoder: cannot load {self.encoder!r}: {first_line(error)} Give "
+                f"CrossEncoderReward.encoder: cannot load {self.encoder!r}: {load_reason(error)} Give "
                 "a folder written by CrossEncoder.save, or a hub id that this machine can reach; a causal LM that "
                 "answers yes or no is for RerankerReward."
             ) from error

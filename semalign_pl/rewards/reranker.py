@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from semalign_pl.functional.judgement import yes_probability
+from semalign_pl.policy.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.policy.load import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.policy import finished_logits
 from semalign_pl.rewards.pair import PairReward
@@ -176,12 +177,13 @@ class RerankerReward(PairReward):
             text = "".join(message["content"] + "\n" for message in [*spoken, {"content": _MESSAGE}])
         else:
             try:
-                text = self.tokenizer.apply_chat_template(
-                    [*spoken, {"role": "user", "content": _MESSAGE}],
-                    add_generation_prompt=True,
-                    enable_thinking=False,
-                    tokenize=False,
-                )
+                messages = [*spoken, {"role": "user", "content": _MESSAGE}]
+                text = render_chat(self.tokenizer, messages, add_generation_prompt=True, enable_thinking=False)
+            except TemplateLimitError as error:
+                raise ValueError(
+                    f"RerankerReward.judge: the chat template of {self.judge} is out of bounds: {error}; mend its "
+                    "chat_template.jinja, or take another judge"
+                ) from error
             except TemplateError as error:
                 raise ValueError(
                     f"RerankerReward.system: the chat template of {self.judge} refuses it ({error}); set system: '' "

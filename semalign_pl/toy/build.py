@@ -32,7 +32,9 @@ def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.de
     _save(model, words, out)
     figures["train_seconds"] = round(time.monotonic() - began)
     squad = reading.reading_comprehension(seed, generator.SPLITS["dev"], 400)
-    return figures | evaluate.base(_load(out, device).eval(), AutoTokenizer.from_pretrained(out), squad, seed)
+    return figures | evaluate.base(
+        _load(out, device).eval(), AutoTokenizer.from_pretrained(out, trust_remote_code=False), squad, seed
+    )
 
 
 def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
@@ -42,7 +44,7 @@ def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
 
 
 def _load(out: Path, device: torch.device) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, trust_remote_code=False)
     optim.place(model, device)
     return model
 
@@ -56,7 +58,7 @@ def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch
     figures |= encoder.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
     figures["train_seconds"] = round(time.monotonic() - began)
     encoder.save(model, words, out)
-    return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device)), seed)
+    return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device), trust_remote_code=False), seed)
 
 
 def build(
