@@ -14,7 +14,6 @@ from jsonargparse import ActionConfigFile, get_loader, set_loader  # pyright: ig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
@@ -23,7 +22,9 @@ from semalign_pl.callbacks import CorpusReport, Export, InterruptionCheckpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.history import RunLogger, set_aside
 from semalign_pl.modules import StageModule
+from semalign_pl.modules.settings import run_settings
 from semalign_pl.quiet import quieten
 
 
@@ -123,7 +124,7 @@ class SemAlignCLI(LightningCLI):
         kwargs["default_root_dir"] = str(root)
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
-            kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
+            kwargs["logger"] = RunLogger(root) if training else False
         try:
             return super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, MisconfigurationException) as error:
@@ -138,12 +139,25 @@ class SemAlignCLI(LightningCLI):
             path = self.config[self.config.subcommand].ckpt_path
             raise UsageError(f"--ckpt_path: {path} is not a checkpoint, or only half of one; give another") from error
 
+    def _set_seed(self) -> None:
+        """Refuse what is no number: Lightning takes ``true`` for 0, and 1 would be the model's and the data's.
+
+        Raises:
+            ValueError: With the remedy.
+        """
+        seed = self._get(self.config, "seed_everything")
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise ValueError(
+                f"seed_everything: {str(seed).lower()} is no seed; give a whole number from 0 to {2**32 - 1}, so that "
+                "every process and a resumed run have the same"
+            )
+        super()._set_seed()
+
     def before_fit(self) -> None:
-        """Keep an earlier run's metrics: CSVLogger would delete them."""
-        metrics = Path(self.trainer.default_root_dir) / "metrics.csv"
-        if self.trainer.is_global_zero and metrics.exists():
-            earlier = len(list(metrics.parent.glob("metrics.*.csv")))
-            metrics.rename(metrics.with_name(f"metrics.{earlier}.csv"))
+        """Give the module its settings, for the checkpoints; unless the run is resumed, begin a new history."""
+        self.model.settings = run_settings(self.config[str(self.subcommand)].as_dict())
+        if self.trainer.is_global_zero and self._get(self.config_init, "ckpt_path") is None:
+            set_aside(Path(self.trainer.default_root_dir))
 
 
 def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -> SemAlignCLI:

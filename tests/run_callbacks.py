@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,16 @@ class Fingerprint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         text = fingerprint(adapter_state(pl_module.policy))
         Path(trainer.default_root_dir, f"fingerprint-{trainer.global_rank}").write_text(text, encoding="utf-8")
+
+
+class SaveAt(Callback):
+    """Saves ``folder/HOOK-STEP.ckpt`` each time one of the hooks comes."""
+
+    def __init__(self, folder: str, hooks: list[str]) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        for hook in hooks:
+            setattr(self, hook, partial(self._save, hook))
+
+    def _save(self, hook: str, trainer: Trainer, *_: Any, **__: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{hook}-{trainer.global_step}.ckpt")
