@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import (
-    ActionConfigFile,
+    ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage]
     get_loader,  # pyright: ignore[reportPrivateImportUsage]
     set_loader,  # pyright: ignore[reportPrivateImportUsage]
     set_parsing_settings,
@@ -18,7 +18,6 @@ from jsonargparse import (
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
@@ -30,7 +29,9 @@ from semalign_pl.checkpoint_file import local_checkpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.history import RunLogger, set_aside
 from semalign_pl.modules import StageModule
+from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
 from semalign_pl.quiet import quieten
 from semalign_pl.run_folder import may_write
@@ -173,7 +174,7 @@ class SemAlignCLI(LightningCLI):
         kwargs["callbacks"] = with_checkpoint(listed, given, Path(root))
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
-            kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
+            kwargs["logger"] = RunLogger(root) if training else False
         check_precision(given.get("precision"))
         try:
             trainer = super().instantiate_trainer(**kwargs)
@@ -202,12 +203,25 @@ class SemAlignCLI(LightningCLI):
             if not start.done:
                 super()._run_subcommand(subcommand)
 
+    def _set_seed(self) -> None:
+        """Refuse what is no number: Lightning takes ``true`` for 0, and 1 would be the model's and the data's.
+
+        Raises:
+            ValueError: With the remedy.
+        """
+        seed = self._get(self.config, "seed_everything")
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise ValueError(
+                f"seed_everything: {str(seed).lower()} is no seed; give a whole number from 0 to {2**32 - 1}, so that "
+                "every process and a resumed run have the same"
+            )
+        super()._set_seed()
+
     def before_fit(self) -> None:
-        """Keep an earlier run's metrics: CSVLogger would delete them."""
-        metrics = Path(self.trainer.default_root_dir) / "metrics.csv"
-        if may_write(self.trainer) and metrics.exists():
-            earlier = len(list(metrics.parent.glob("metrics.*.csv")))
-            metrics.rename(metrics.with_name(f"metrics.{earlier}.csv"))
+        """Give the module its settings, for the checkpoints; unless the run is resumed, begin a new history."""
+        self.model.settings = run_settings(self.config[str(self.subcommand)].as_dict())
+        if may_write(self.trainer) and self._get(self.config_init, "ckpt_path") is None:
+            set_aside(Path(self.trainer.default_root_dir))
 
 
 def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -> SemAlignCLI:

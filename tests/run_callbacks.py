@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,16 @@ class Poison(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self.step:
             next(p for name, p in pl_module.named_parameters() if p.requires_grad).data[0, 0] = float("nan")
+
+
+class SaveAt(Callback):
+    """Saves ``folder/HOOK-STEP.ckpt`` each time one of the hooks comes."""
+
+    def __init__(self, folder: str, hooks: list[str]) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        for hook in hooks:
+            setattr(self, hook, partial(self._save, hook))
+
+    def _save(self, hook: str, trainer: Trainer, *_: Any, **__: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{hook}-{trainer.global_step}.ckpt")

@@ -20,8 +20,22 @@ class Export(Callback):
     into its ``results.json``.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Expect the end of a training."""
+        self._ended = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make up for ``on_train_end``, which Lightning leaves out where a resumed run has nothing left to train."""
+        if not self._ended and trainer.global_step > 0:
+            trainer.fit_loop.on_run_end()
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export from rank 0."""
+        self._ended = True
         if not may_write(trainer):
             return
         module: Any = pl_module

@@ -20,6 +20,7 @@ from semalign_pl.data.examples import Examples
 from semalign_pl.data.order import EvalOrder, TrainOrder, by_temperature, subset
 from semalign_pl.data.preparation import Preparation
 from semalign_pl.data.prepare import BadRows, Request, prepare
+from semalign_pl.data.sources import content_key
 from semalign_pl.data.tasks import Task, Translation
 from semalign_pl.data.tokens import UNUSED, Limits, TooLong, tokenise
 from semalign_pl.types import Example
@@ -130,6 +131,7 @@ class CorpusDataModule(LightningDataModule):
         self._prepared: dict[str, list[Prepared]] = {}
         self._order: TrainOrder | None = None
         self._state: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}  # what a place in the rows depends on beside their number, as plain values
         # A shard may be empty where there are more processes than validation rows.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -143,7 +145,7 @@ class CorpusDataModule(LightningDataModule):
         """Reads what the stage needs and is not read yet."""
         for message in _NOT_YOURS:
             warnings.filterwarnings("ignore", message=f".*{message}")
-        self._order, self._state = None, {}
+        self._order, self._state, self._kept = None, {}, {}
         for part in self._parts(stage):
             if part not in self.examples:
                 self._use(part, self._prepare(part))
@@ -237,9 +239,15 @@ class CorpusDataModule(LightningDataModule):
         if self.trainer:  # count an epoch's rows as the trainer does
             batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
             order.stop = min(len(order), self.batch_size * (limit if isinstance(limit, int) else int(batches * limit)))
+        if self._order is not None and not self._order.resumed:
+            self._state = {}  # the place was taken up
+        if not self._kept:
+            paths = [(corpus.path, corpus.split or "train") for corpus in self.corpora["train"]]
+            self._kept = {"batch_size": self.batch_size, "corpora": [content_key(*path) for path in paths]}
         if self._state:
+            self._check_same(self._state)
             order.load_state_dict(self._state)
-        self._order, self._state = order, {}
+        self._order = order
         return StatefulDataLoader(
             cast(Dataset[Example], examples),
             batch_size=self.batch_size,
@@ -254,7 +262,25 @@ class CorpusDataModule(LightningDataModule):
         The loader saves the same, but Lightning does not restore loaders where ``configure_optimizers`` has read
         ``trainer.estimated_stepping_batches``.
         """
-        return self._order.state_dict() if self._order else {}
+        return {**self._order.state_dict(), **self._kept} if self._order else {}
+
+    def _check_same(self, state: dict[str, Any]) -> None:
+        """Refuse a place in other rows.
+
+        Raises:
+            ValueError: If the corpora's content or the batch size has changed since the checkpoint was written.
+        """
+        if state.get("batch_size", self.batch_size) != self.batch_size:
+            raise ValueError(
+                f"--ckpt_path: data.init_args.batch_size was {state['batch_size']} and is {self.batch_size}; set it "
+                "back, or begin a new run from what was trained"
+            )
+        if state.get("corpora", self._kept["corpora"]) != self._kept["corpora"]:
+            paths = ", ".join(corpus.path for corpus in self.corpora["train"])
+            raise ValueError(
+                f"--ckpt_path: data.init_args.train: the content of {paths} is not what the checkpoint was trained on; "
+                "restore it, or begin a new run from what was trained"
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Kept for the training loader."""

@@ -211,6 +211,8 @@ class GRPOModule(AlignModule):
     ) -> dict[str, Tensor]:
         """``num_iterations`` optimiser steps of the objective (DeepSeekMath, equation 3, by default).
 
+        The run's last batch makes fewer where ``max_steps`` comes first.
+
         Args:
             rollouts: Completions.
             advantages: ``(rollouts,)`` float32.
@@ -232,10 +234,11 @@ class GRPOModule(AlignModule):
         with profile.phase("update"):
             if self.num_iterations > 1:
                 old = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
-            share = 1 / max(1, policy_rows.tokens * self.num_iterations)
+            iterations = self._iterations()
+            share = 1 / max(1, policy_rows.tokens * iterations)
             totals = {name: torch.zeros((), device=self.device) for name in ("loss", "kl", "entropy", "clip_share")}
             norm = torch.zeros((), device=self.device)
-            for _ in range(self.num_iterations):
+            for _ in range(iterations):
                 for part in self.scored(rows):
                     nll = nll_sum(part.logps[part.rows >= count], part.mask[part.rows >= count])
                     part = part.select(part.rows < count)
@@ -246,12 +249,17 @@ class GRPOModule(AlignModule):
                     loss, kl, clipped = self.objective(part.logps, before, behind, advantages[index], part.mask)
                     loss = loss / divisor + self.reference_nll_weight * nll / nll_divisor
                     self.accumulate(loss)
-                    totals["loss"] += loss.detach() * self.trainer.world_size / self.num_iterations
+                    totals["loss"] += loss.detach() * self.trainer.world_size / iterations
                     for name, value in (("kl", kl), ("entropy", part.entropy), ("clip_share", clipped)):
                         totals[name] += (value.detach() * part.mask).sum() * share
                 norm = self.update()
-        profile.tokens |= {"reference": policy_rows.tokens, "update": rows.tokens * self.num_iterations}
+        profile.tokens |= {"reference": policy_rows.tokens, "update": rows.tokens * iterations}
         return {**totals, "grad_norm": norm}
+
+    def _iterations(self) -> int:
+        """Number of optimiser steps of this batch: fewer than ``num_iterations`` where ``max_steps`` ends the run."""
+        left = self.trainer.max_steps - self.global_step
+        return min(self.num_iterations, left) if self.trainer.max_steps > 0 and left > 0 else self.num_iterations
 
     def _rows(self, rollouts: Rollouts, advantages: Tensor, references: Sequence[list[int]]) -> Completions:
         """The step's rows, references behind the rollouts; what cannot teach anything costs nothing."""

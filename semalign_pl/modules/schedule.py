@@ -88,6 +88,7 @@ class Cosine(LambdaLR):
             progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
             return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
+        self.warmup_steps = warmup_steps  # in the state, where a resumed run finds it changed
         super().__init__(optimizer, factor)
 
 
@@ -100,4 +101,5 @@ class Constant(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        self.warmup_steps = warmup_steps
         super().__init__(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup_steps)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,12 +13,19 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from semalign_pl.finite import check_finite, check_to_write, check_weights, diverged
+from semalign_pl.history import cut_history
 from semalign_pl.modules.loss_scale import LossScale
+from semalign_pl.modules.progress import Place, finish_batch, read_place, set_place, set_rows
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
+from semalign_pl.modules.settings import Settings, built_settings, compare_settings
 from semalign_pl.modules.supported import check_trainer
+from semalign_pl.run_folder import may_write
+
+log = logging.getLogger(__name__)
 
 
 class StageModule(LightningModule):
@@ -37,6 +45,7 @@ class StageModule(LightningModule):
         stage: Name of the stage, in checkpoints and as default folder of a run.
         updates_tried: Calls of ``update`` in this process, those that float16 skipped included.
         handover: How another stage's result is taken up; said to whom resumes from its checkpoint instead.
+        settings: Settings of the run, kept in its checkpoints; the command line fills them in.
     """
 
     stage: ClassVar[str] = ""
@@ -56,6 +65,11 @@ class StageModule(LightningModule):
         self.seed = seed
         self.updates_tried = 0
         self._loss_scale = LossScale()
+        self.settings: Settings = {}
+        self._built: Settings = {}  # of optimiser and schedule
+        self._built_before: Settings = {}  # in the checkpoint that the run goes on from
+        self._place: Place | None = None  # where the run goes on
+        self._steps_at_batch_end = 0
 
     def export(self, root: Path) -> Path:
         """Write what was trained, as a plain folder inside the run's.
@@ -95,10 +109,11 @@ class StageModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser over what is trained, and its schedule sized by the run's own count of steps."""
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": build_schedule(self.lr_scheduler, optimizer, self._total_steps()),
-        }
+        schedule = build_schedule(self.lr_scheduler, optimizer, self._total_steps())
+        self._built = built_settings(optimizer, schedule)
+        compare_settings(self._built_before, self._built, self.handover)
+        self._built_before = {}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def updates_per_batch(self) -> int:
         """Optimiser steps a batch."""
@@ -118,6 +133,25 @@ class StageModule(LightningModule):
         if steps is None:
             raise ValueError("trainer.max_steps: set it or trainer.max_epochs, so that the schedule knows its length")
         return max(1, steps)
+
+    def setup(self, stage: str) -> None:
+        """Forget the checkpoint of an earlier run of this object."""
+        self._place, self._built_before = None, {}
+
+    def on_train_start(self) -> None:
+        """Go on where the checkpoint was written."""
+        self._steps_at_batch_end = self.global_step
+        if self._place is None:
+            return
+        if may_write(self.trainer):
+            folder, finished = Path(self.trainer.default_root_dir), self._place.validated or not self._place.batches
+            cut_history(folder, self._place.total, self.global_step, finished)
+        finish_batch(self.trainer, self._place)
+        self._place = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Note the steps made, so that a checkpoint says whether it was written within a batch's."""
+        self._steps_at_batch_end = self.global_step
 
     # -- one optimiser step ------------------------------------------------------------------------------------
 
@@ -217,30 +251,57 @@ class StageModule(LightningModule):
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which stage this is.
+        """Record which stage this is, its settings, and whether the optimiser is between two batches.
 
         Raises:
             ValueError: If the weights are not finite: an earlier checkpoint is worth more than this one.
         """
         check_to_write(checkpoint["state_dict"], "the checkpoint")
-        checkpoint["semalign"] = {"stage": self.stage}
+        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        within = steps.ready != steps.completed  # broken off inside the optimiser
+        checkpoint["semalign"] = {
+            "stage": self.stage,
+            "settings": dict(self.settings),
+            "built": dict(self._built),
+            "steps_in_batch": self.global_step - self._steps_at_batch_end + within,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another stage, or one whose weights are not finite.
+        """Refuse a checkpoint of another stage, of other settings, written within a step, or with NaN weights.
 
         Raises:
             ValueError: With the remedy.
         """
-        saved = checkpoint.get("semalign", {"stage": "unknown"})["stage"]
-        if saved != self.stage:
+        saved = checkpoint.get("semalign", {"stage": "unknown"})
+        if saved["stage"] != self.stage:
             raise ValueError(
-                f"--ckpt_path: this is a checkpoint of stage {saved!r}, and the run is stage {self.stage!r}; "
+                f"--ckpt_path: this is a checkpoint of stage {saved['stage']!r}, and the run is stage {self.stage!r}; "
                 f"--ckpt_path resumes the same stage. {self.handover}"
             )
         path = self.trainer.ckpt_path or "the checkpoint"
         check_finite(
             checkpoint["state_dict"], f"--ckpt_path: {path} holds", "its run had diverged; give an earlier checkpoint"
         )
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        if "settings" not in saved:
+            log.warning(
+                "--ckpt_path: an earlier version wrote this checkpoint; its settings cannot be compared with these"
+            )
+        for change in compare_settings(saved.get("settings", {}), self.settings, self.handover):
+            log.warning("--ckpt_path: %s; the learning-rate schedule is that of the new length from here on", change)
+        self._built_before = saved.get("built", {})
+        fit_loop = checkpoint["loops"]["fit_loop"]
+        self._place = read_place(fit_loop)
+        if self._place.broken_off and saved.get("steps_in_batch"):
+            raise ValueError(
+                "--ckpt_path: this checkpoint was written within a batch, after some of its optimiser steps, so the "
+                "run cannot go on from it exactly; give an earlier one"
+            )
+        set_place(fit_loop, self._place)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if hasattr(data, "batch_size"):
+            set_rows(checkpoint.get(type(data).__qualname__, {}), self._place, data.batch_size)
 
     @staticmethod
     def _cuda_devices(device: torch.device) -> list[torch.device]:

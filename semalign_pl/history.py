@@ -1,0 +1,123 @@
+"""One history of a run: what it logs step by step goes on in the same files when it is resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+METRICS = "metrics.csv"
+BY_STEP = ("completions.jsonl", "reward_watch.jsonl")
+"""Files of one JSON object per line, each with the optimiser ``step`` after which it was written."""
+
+
+class _Writer(ExperimentWriter):
+    """Goes on in the file that is there, whose columns it takes over."""
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                self.metrics_keys = sorted(next(csv.reader(file), []))
+
+
+class RunLogger(CSVLogger):
+    """Lightning's ``CSVLogger``, which would delete an earlier ``metrics.csv`` of the folder.
+
+    Args:
+        folder: Folder of the run, which ``metrics.csv`` is written into.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=10)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:  # type: ignore[override]
+        """The writer; made when something is first logged."""
+        if self._experiment is None:
+            os.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _Writer(log_dir=self.log_dir)
+        return self._experiment  # type: ignore[return-value]
+
+
+def set_aside(folder: Path) -> None:
+    """Rename what an earlier run logged, ``metrics.csv`` to ``metrics.0.csv`` and so on, so that a new one begins.
+
+    Args:
+        folder: Folder of the run.
+    """
+    for path in (folder / name for name in (METRICS, *BY_STEP)):
+        if path.exists():
+            earlier = len(list(folder.glob(f"{path.stem}.*{path.suffix}")))
+            path.rename(path.with_name(f"{path.stem}.{earlier}{path.suffix}"))
+
+
+def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
+    """Drop what an earlier attempt logged after the checkpoint that the run is resumed from.
+
+    Args:
+        folder: Folder of the run.
+        batches: Batches done at the checkpoint.
+        steps: Optimiser steps made by then.
+        finished: Nothing is left of the last batch: its validation, and the end of its epoch, are over.
+    """
+    metrics = folder / METRICS
+    if metrics.is_file():
+        with metrics.open(newline="", encoding="utf-8") as file:
+            whole = (line for line in file if line.endswith("\n"))  # not the one that a kill cut off
+            reader = csv.DictReader(whole)
+            rows, columns = list(_until(reader, batches, finished)), reader.fieldnames or []
+        _replace(metrics, _as_csv(rows, columns))
+    for name in BY_STEP:
+        path = folder / name
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                lines = [line for line in file if _step(line) <= steps]
+            _replace(path, lines)
+
+
+def _until(rows: Iterator[Mapping[str, Any]], batches: int, finished: bool) -> Iterator[Mapping[str, Any]]:
+    """Rows of the first batches. ``step`` counts batches from 0; a batch's own row comes before its validation's."""
+    done = False
+    for row in rows:
+        step = int(row["step"])
+        if step >= batches or (done and step == batches - 1 and not finished):
+            continue
+        yield row
+        done = step == batches - 1 and any(value for name, value in row.items() if name.startswith("train/"))
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    class Lines(list[str]):
+        write = list.append
+
+    lines = Lines()
+    writer = csv.DictWriter(lines, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return iter(lines)
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # the line that a kill cut off
+        return float("inf")
+
+
+def _replace(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
+    """Write a file anew, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("w", newline="", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)

@@ -1,0 +1,122 @@
+"""The place in a run at which a checkpoint was written, told to Lightning so that the run goes on exactly there.
+
+Lightning (2.6.6, ``loops/fit_loop.py`` and ``loops/training_epoch_loop.py``) guesses that place from differences
+between the counters ``ready``, ``started``, ``processed`` and ``completed`` of its loops. It guesses wrong where the
+last batch of an epoch is done: the epoch's start and end, and the validation in between, are then skipped, and the
+counters of the next checkpoint say something else than those of an uninterrupted run. So all counters are set to one
+form on loading, and what an uninterrupted run does after that batch is done before the first new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+_FORMS = ("ready", "started", "processed", "completed")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint was written, between two batches.
+
+    Attributes:
+        epochs: Finished epochs, their end included.
+        batches: Batches done in the epoch that has begun; ``None`` if the next epoch has not begun.
+        total: Batches done in all epochs.
+        last: The batches done are all of the epoch, whose end is still to come.
+        validated: The validation after the last batch, where one was due, is over.
+        broken_off: A batch was under way; it is not counted, and comes again.
+    """
+
+    epochs: int
+    batches: int | None
+    total: int
+    last: bool = False
+    validated: bool = True
+    broken_off: bool = False
+
+
+def read_place(fit_loop: Mapping[str, Any]) -> Place:
+    """Read the place from the counters of a checkpoint.
+
+    Args:
+        fit_loop: ``checkpoint["loops"]["fit_loop"]``, written at any hook.
+    """
+    epoch = fit_loop["epoch_progress"]["current"]
+    progress = fit_loop["epoch_loop.batch_progress"]
+    batch, total = progress["current"], progress["total"]["processed"]
+    if epoch["ready"] > epoch["started"]:  # the epoch is about to begin
+        return Place(epoch["processed"], None, total)
+    if epoch["processed"] == epoch["ready"]:  # the epoch is over, or max_steps or a callback ended the run within it
+        whole = progress["is_last_batch"] or not epoch["ready"]
+        return (
+            Place(epoch["processed"], None, total)
+            if whole
+            else Place(epoch["processed"] - 1, batch["processed"], total)
+        )
+    if batch["ready"] > batch["processed"]:
+        return Place(epoch["processed"], batch["processed"], total, broken_off=True)
+    validation = fit_loop["epoch_loop.val_loop.batch_progress"]
+    whole = validation["is_last_batch"] and validation["current"]["completed"] == validation["current"]["ready"]
+    validated = whole and batch["completed"] == batch["processed"]
+    return Place(epoch["processed"], batch["processed"], total, progress["is_last_batch"], validated)
+
+
+def set_place(fit_loop: dict[str, Any], place: Place) -> None:
+    """Write a place into the counters of a checkpoint, in the form that Lightning reads without guessing.
+
+    Args:
+        fit_loop: ``checkpoint["loops"]["fit_loop"]``; changed.
+        place: Where the run is to go on.
+    """
+    epoch, batch = fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]
+    begun = place.epochs + (place.batches is not None)
+    for counts in (epoch["total"], epoch["current"]):
+        counts.update(ready=begun, started=begun, processed=place.epochs, completed=place.epochs)
+    batch["total"].update(dict.fromkeys(_FORMS, place.total))
+    batch["current"].update(dict.fromkeys(_FORMS, place.batches or 0))
+    batch["is_last_batch"] = place.last
+    # The step that loggers are given; within an epoch Lightning adds the last batch's on restarting.
+    fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] = place.total - (place.batches is not None)
+    fit_loop["state_dict"].pop("combined_loader", None)  # the data module keeps the place in the rows
+
+
+def set_rows(data: dict[str, Any], place: Place, batch_size: int) -> None:
+    """Write a place into the state of a ``CorpusDataModule``: rows that were read and not trained on come again.
+
+    Args:
+        data: Its state; changed.
+        place: Where the run is to go on.
+        batch_size: Rows per batch and process.
+    """
+    if place.batches is not None and not place.last and data:
+        data.update(epoch=place.epochs, taken=place.batches * batch_size)
+
+
+def finish_batch(trainer: Trainer, place: Place) -> None:
+    """Do what an uninterrupted run does between the last batch done and the next: validation, and the epoch's end.
+
+    Args:
+        trainer: Trainer that has restored the place; called at the end of ``on_train_start``.
+        place: Where the run goes on.
+    """
+    fit_loop, none = trainer.fit_loop, "none"
+    loop = fit_loop.epoch_loop
+    loop._restart_stage = loop.val_loop._restart_stage = none
+    loop.val_loop.restarting = False  # a validation that was broken off begins anew
+    if not place.batches:
+        loop.restarting = False
+        loop._batches_that_stepped = place.total
+        return
+    if not place.validated:
+        assert fit_loop._data_fetcher is not None, "set up before the hooks of the run's start"
+        loop.on_advance_end(fit_loop._data_fetcher)
+        loop._batches_that_stepped -= 1  # counted again on restarting
+    if place.last or trainer.should_stop:
+        loop._batches_that_stepped += 1
+        fit_loop.on_advance_end()
+        loop.restarting = False
+        fit_loop._restart_stage = none

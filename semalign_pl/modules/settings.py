@@ -1,0 +1,139 @@
+"""The settings that a run was begun with, kept in its checkpoints: a resumed run has the same ones, or is refused."""
+
+from __future__ import annotations
+
+import pydoc
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+Settings = dict[str, Any]
+"""Plain values (``None``, bool, int, float, str, lists of them) by the YAML's dotted key."""
+
+LENGTH = ("trainer.max_steps", "trainer.max_epochs")
+"""A resumed run may be made longer or shorter; the schedule is then that of the new length."""
+
+_KEPT = re.compile(
+    r"seed_everything|model\.|data\.|trainer\.(max_steps|max_epochs|limit_train_batches|overfit_batches|callbacks)\b"
+)
+# What says how or where something is computed or measured, not what is trained; and what is compared by content:
+# corpora by the data module, adapter and new tokens by their fingerprints.
+_FREE = re.compile(
+    r"(model|data)\.init_args\.(seed|adapter|vocabulary|micro_batch|micro_batch_tokens|recompute|rollout_rows|workers"
+    r"|validation|test|eval_batch_size|eval_limit)\b"
+    r"|data\.init_args\.train$|data\.init_args\.train\b.*\.path$"
+    r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"
+)
+_FOLDERS = re.compile(r"\.(base|encoder|judge)$")  # moved folders are the same by their last name
+_HOW = ("foreach", "fused", "capturable", "differentiable")  # of an optimiser: how it computes
+
+
+def run_settings(config: Mapping[str, Any]) -> Settings:
+    """List the settings that say what is trained.
+
+    Args:
+        config: Parsed config of ``fit``, as nested dicts and lists.
+    """
+    trainer = dict(config.get("trainer") or {})
+    trainer["callbacks"] = _training_callbacks(trainer.get("callbacks"))
+    flat = _flatten({**config, "trainer": trainer}, "")
+    kept = {key: value for key, value in flat if _KEPT.match(key) and not _FREE.search(key)}
+    return {key: Path(value).name if _FOLDERS.search(key) and value else value for key, value in kept.items()}
+
+
+def built_settings(optimizer: Optimizer, schedule: LRScheduler) -> Settings:
+    """List the settings of an optimiser and a schedule as they are built, before any step.
+
+    A checkpoint's states would put the earlier values over those of now, without a word.
+
+    Args:
+        optimizer: The run's.
+        schedule: The run's, not yet stepped.
+    """
+    state = {name: value for name, value in schedule.state_dict().items() if name[0] != "_" and name != "last_epoch"}
+    built = {
+        "optimizer": {
+            "class": type(optimizer).__name__,
+            **{k: v for k, v in optimizer.defaults.items() if k not in _HOW},
+        },
+        "lr_scheduler": {"class": type(schedule).__name__, **state},
+    }
+    return dict(_flatten(built, "model.init_args."))
+
+
+def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]:
+    """Compare a checkpoint's settings with those of the run that resumes from it.
+
+    A key that only one of them has is that of another version's option, and is passed over.
+
+    Args:
+        saved: The checkpoint's.
+        now: The run's.
+        handover: How a new run takes up what was trained; ends the message.
+
+    Returns:
+        The changes of the run's length, in words.
+
+    Raises:
+        ValueError: If another setting differs; names each with both values.
+    """
+    changed = [
+        (key, f"{key} was {_words(saved[key])} and is {_words(now[key])}")
+        for key in sorted(saved.keys() & now.keys())
+        if saved[key] != now[key]
+    ]
+    # Where a class differs, what it was given is not worth a word.
+    classes = [key.rsplit(".", 1)[0] for key, _ in changed if key.endswith(("class_path", ".class"))]
+    refused = [
+        words
+        for key, words in changed
+        if key not in LENGTH and not any(key.startswith(f"{of}.init_args.") for of in classes)
+    ]
+    if refused:
+        raise ValueError(
+            f"--ckpt_path: a resumed run goes on with the settings that it was begun with, but {'; '.join(refused)}; "
+            f"set {'it' if len(refused) == 1 else 'them'} back, or begin a new run in another folder. {handover}"
+        )
+    return [words for key, words in changed if key in LENGTH]
+
+
+def _training_callbacks(listed: Any) -> dict[str, Any]:
+    """Callbacks that take part in training, by class, as a mapping; a second one of a class is numbered."""
+    from semalign_pl.callbacks.tax_budget import TaxBudget
+    from semalign_pl.rewards.base import Reward
+
+    found: dict[str, Any] = {}
+    for entry in listed if isinstance(listed, Sequence) else [listed]:
+        kind = pydoc.locate(entry.get("class_path", "")) if isinstance(entry, Mapping) else None
+        if not (isinstance(kind, type) and issubclass(kind, Reward | TaxBudget)):
+            continue
+        same = sum(name.split("#")[0] == kind.__name__ for name in found)
+        found[kind.__name__ + (f"#{same + 1}" if same else "")] = entry.get("init_args") or {}
+    return {"listed": sorted(found), **found}
+
+
+def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{prefix}{key}.")
+    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+        for place, inner in enumerate(value):
+            yield from _flatten(inner, f"{prefix}{place}.")
+    else:
+        yield prefix[:-1], _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value)
+
+
+def _words(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,132 @@
+"""Two epochs, resumed from every step, and resumed again: bit for bit what an uninterrupted run is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import Runs, assert_same
+
+from semalign_pl.cli import main
+
+BATCHES = 3  # per epoch
+STEPS = 2 * BATCHES
+HOOKS = [
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_batch_end",
+    "on_validation_end",
+    "on_train_epoch_end",
+    "on_train_epoch_start",
+    "on_before_optimizer_step",
+]
+NEGATIVES = {"hard_negatives": 1, "hard_negative_margin": 0.0}
+
+
+def recipe(runs: Runs, stage: str, by: str, callbacks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Two epochs of three batches, with a validation at each epoch's end."""
+    made = runs.recipe("grpo" if stage == "grpo" else "sft", callbacks)
+    data, model = made["data"]["init_args"], made["model"]["init_args"]
+    data |= {"limit": 6, "batch_size": 2, "validation": data["test"], "eval_limit": 2}
+    model["max_new_tokens"] = {"grpo": 4}.get(stage, 40)
+    if stage == "embedder":
+        made["model"] = {
+            "class_path": "EmbedderModule",
+            "init_args": {"base": runs.encoder, "optimizer": model["optimizer"], **NEGATIVES},
+        }
+        data |= {"limit": 12, "batch_size": 4}
+    made["trainer"] |= {"max_steps": STEPS} if by == "steps" else {"max_steps": -1, "max_epochs": 2}
+    return made
+
+
+def fit(runs: Runs, stage: str, by: str, name: str, *flags: str, callbacks: Sequence[dict[str, Any]] = ()) -> Any:
+    """A run that keeps a checkpoint of every step, as soon as it is made."""
+    made = recipe(runs, stage, by, [*callbacks, runs.checkpoints(name, 1)])
+    path = runs.write(made, name)
+    return main(["fit", "--config", str(path), f"--trainer.default_root_dir={runs.folder / name}", *flags])
+
+
+def state(path: Path) -> dict[str, Any]:
+    """All that training depends on in a checkpoint."""
+    saved = torch.load(path, weights_only=True)
+    del saved["callbacks"]  # paths of checkpoints
+    del saved["loops"]["fit_loop"]["state_dict"]["combined_loader"]  # the data module's place is the one that is read
+    return saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["epochs", "steps"])
+@pytest.mark.parametrize("stage", ["sft", "grpo", "embedder"])
+def test_every_chain_of_two_resumes_equals_the_straight_run(runs: Runs, stage: str, by: str) -> None:
+    """What a resumed run saves is compared whole, so that longer chains are the same ones again."""
+    straight = fit(runs, stage, by, "straight")
+    assert straight.trainer.global_step == STEPS
+    for step in range(1, STEPS + 1):
+        check_chain(runs, stage, by, step, straight.model)
+
+
+@pytest.mark.parametrize("by", ["epochs", "steps"])
+def test_the_end_of_an_epoch_is_resumed_twice(runs: Runs, by: str) -> None:
+    check_chain(runs, "sft", by, BATCHES, fit(runs, "sft", by, "straight").model)
+
+
+def check_chain(runs: Runs, stage: str, by: str, step: int, straight: Any) -> None:
+    """Resume at ``step``, and from the next step of the resumed run again."""
+    names = ["straight", f"from{step}", f"from{step}again"]
+    for place, name in enumerate(names[1:]):
+        if step + place > STEPS:
+            return
+        saved = runs.folder / names[place] / f"step={step + place}.ckpt"
+        resumed = fit(runs, stage, by, name, f"--ckpt_path={saved}")
+        assert resumed.trainer.global_step == STEPS
+        assert_same(dict(resumed.model.state_dict()), dict(straight.state_dict()), name)
+        for later in range(step + place + 1, STEPS + 1):
+            here, there = (state(runs.folder / folder / f"step={later}.ckpt") for folder in (name, "straight"))
+            assert_same(here, there, f"{name}, step {later}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["epochs", "steps"])
+def test_what_is_saved_at_any_hook_around_an_epochs_end(runs: Runs, by: str) -> None:
+    """The state there, and what is still to come of the epoch, are those of the straight run; or it is refused."""
+    saved = runs.folder / "saved"
+    init = {"folder": str(saved), "hooks": HOOKS}
+    straight = fit(
+        runs, "embedder", by, "straight", callbacks=[{"class_path": "run_callbacks.SaveAt", "init_args": init}]
+    )
+    logged = [row["val/margin"] for row in runs.metrics("straight") if row["val/margin"]]
+    assert len(logged) == 2
+    for hook in HOOKS:
+        name, path = f"from-{hook}", f"--ckpt_path={saved / f'{hook}-{BATCHES}.ckpt'}"
+        if hook == "on_before_optimizer_step":
+            with pytest.raises(ValueError, match="within a batch, after some of its optimiser steps.*an earlier one"):
+                fit(runs, "embedder", by, name, path)
+            continue
+        resumed = fit(runs, "embedder", by, name, path)
+        assert resumed.trainer.global_step == STEPS and resumed.trainer.current_epoch == straight.trainer.current_epoch
+        assert_same(dict(resumed.model.state_dict()), dict(straight.model.state_dict()), hook)
+        over = hook not in HOOKS[1:4]  # the first validation is
+        assert [row["val/margin"] for row in runs.metrics(name) if row["val/margin"]] == logged[over:], hook
+        for later in range(BATCHES + 1, STEPS + 1):
+            here, there = (state(runs.folder / run / f"step={later}.ckpt") for run in (name, "straight"))
+            assert_same(here, there, hook)
+
+
+def test_a_checkpoint_from_between_two_updates_on_a_batch_is_refused(runs: Runs) -> None:
+    """Its rollouts are gone. One from before the first update is taken: the batch comes again."""
+    flags = ["trainer.max_steps=4", "model.init_args.num_iterations=2"]
+    init = {"folder": str(runs.folder / "saved"), "hooks": ["on_before_optimizer_step", "on_train_batch_start"]}
+    straight = runs(
+        "fit", "grpo", "straight", *flags, callbacks=[{"class_path": "run_callbacks.SaveAt", "init_args": init}]
+    )
+    with pytest.raises(ValueError, match="within a batch, after some of its optimiser steps"):
+        runs("fit", "grpo", "resumed", *flags, f"ckpt_path={runs.folder / 'saved' / 'on_before_optimizer_step-3.ckpt'}")
+    resumed = runs(
+        "fit", "grpo", "resumed", *flags, f"ckpt_path={runs.folder / 'saved' / 'on_train_batch_start-2.ckpt'}"
+    )
+    assert resumed.trainer.global_step == 4
+    assert_same(dict(resumed.model.state_dict()), dict(straight.model.state_dict()))

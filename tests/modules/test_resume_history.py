@@ -1,0 +1,80 @@
+"""One history: a resumed run's files have each step once, those of both attempts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import Runs
+
+TABLE = {"class_path": "SampleTable", "init_args": {"every_n_steps": 1, "groups": 1}}
+# Three batches per epoch, validated after each second batch; a probe measures at each second step.
+FLAGS = ["trainer.max_steps=6", "data.init_args.limit=6", "trainer.val_check_interval=2", "data.init_args.eval_limit=2"]
+
+
+def fit(runs: Runs, name: str, *flags: str) -> None:
+    probe = {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt"), "every_n_steps": 2}}
+    kept = {**runs.checkpoints("kept", 1)}
+    kept["init_args"] = {**kept["init_args"], "dirpath": str(runs.folder / name / "kept")}
+    callbacks = [TABLE, {"class_path": "Evaluation"}, probe, kept]
+    validation = f"data.init_args.validation={runs.corpus / 'dev.jsonl'}"
+    runs("fit", "grpo", name, validation, *FLAGS, *flags, callbacks=callbacks)
+
+
+def rows(runs: Runs, name: str) -> list[dict[str, str]]:
+    """What was logged, by step and column, without times."""
+    return [
+        {
+            column: value
+            for column, value in row.items()
+            if value and "time/" not in column and "per_second" not in column
+        }
+        for row in runs.metrics(name)
+    ]
+
+
+def completions(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "completions.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_an_attempt_that_is_resumed_leaves_one_history(runs: Runs) -> None:
+    """The second attempt goes back behind what the first one logged, whose last line a kill cut off."""
+    fit(runs, "straight")
+    straight = rows(runs, "straight")
+    assert sorted(int(row["step"]) for row in straight if "train/loss" in row) == list(range(6))
+    assert {int(row["step"]) for row in straight if "val/chrf" in row} == {1, 4}
+    for step in (2, 3, 5):  # before a validation, at an epoch's end, before another validation
+        folder = runs.folder / f"again{step}"
+        shutil.copytree(runs.folder / "straight", folder)
+        for name, half in (("metrics.csv", "1,2"), ("completions.jsonl", '{"step": 7, "id')):
+            with (folder / name).open("a", encoding="utf-8") as file:
+                file.write(half)
+        fit(runs, folder.name, f"ckpt_path={runs.folder / 'straight' / 'kept' / f'step={step}.ckpt'}")
+        assert rows(runs, folder.name) == straight
+        assert completions(folder) == completions(runs.folder / "straight")
+        assert not list(folder.glob("*.0.*"))
+
+
+def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs) -> None:
+    for _ in range(2):
+        runs("fit", "grpo", "run", "trainer.max_steps=1", callbacks=[TABLE])
+    folder = runs.folder / "run"
+    assert [row["step"] for row in completions(folder)] == [1, 1]
+    assert (folder / "completions.0.jsonl").read_text(encoding="utf-8").count("\n") == 2
+    assert len(runs.metrics()) == 1 and (folder / "metrics.0.csv").is_file()
+
+
+@pytest.mark.parametrize(("finished", "left"), [(True, "0123"), (False, "012")])
+def test_rows_of_the_last_batch_that_come_again_are_dropped(tmp_path, finished: bool, left: str) -> None:
+    """Two batches done: the probe's row, the batch's own, and then its validation's, which may be still to come."""
+    from semalign_pl.history import cut_history
+
+    lines = ["step,train/loss,val/chrf,probe/nll", "0,0.5,,", "1,,,3", "1,0.4,,", "1,,7,", "2,0.3,,", "2,,"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines), encoding="utf-8")
+    cut_history(tmp_path, batches=2, steps=2, finished=finished)
+    expected = [lines[0], *(lines[1 + int(place)] for place in left)]
+    assert (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines() == expected
