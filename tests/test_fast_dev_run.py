@@ -51,8 +51,8 @@ def test_a_trial_writes_nothing(runs: Runs, case: str, capfd: pytest.CaptureFixt
     capfd.readouterr()
     assert main([*given, "--trainer.fast_dev_run=2"]) == 0
     folder = runs.folder / "run"
-    assert f"trainer.fast_dev_run: a trial, of which nothing is written to {folder}" in capfd.readouterr().out
     assert not folder.exists()
+    assert f"trainer.fast_dev_run: a trial, of which nothing is written to {folder}" in capfd.readouterr().out
 
 
 def test_a_trial_leaves_a_run_as_it_was(runs: Runs) -> None:
