@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import (
-    ActionConfigFile,
+    ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage]
     get_loader,  # pyright: ignore[reportPrivateImportUsage]
     set_loader,  # pyright: ignore[reportPrivateImportUsage]
     set_parsing_settings,
@@ -110,7 +110,7 @@ class SemAlignCLI(LightningCLI):
         """Translate what Lightning would refuse into our own options."""
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint not in (None, "best", "last"):
-            self.config[self.subcommand].ckpt_path = local_checkpoint(checkpoint)
+            self.config[str(self.subcommand)].ckpt_path = local_checkpoint(checkpoint)
         if self._get(self.config, "weights_only") is False:
             raise ValueError(
                 "--weights_only: false would run any code that a checkpoint holds; leave it out, as the checkpoints "
