@@ -229,4 +229,5 @@ class _Joins(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         join = nodes.EnvironmentAttribute("join_bounded", lineno=node.lineno)
-        return nodes.Call(join, node.nodes, [], None, None, lineno=node.lineno).set_environment(node.environment)  # type: ignore[arg-type]
+        assert node.environment is not None
+        return nodes.Call(join, node.nodes, [], None, None, lineno=node.lineno).set_environment(node.environment)

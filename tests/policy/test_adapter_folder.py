@@ -85,7 +85,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "_or_path: 3 is",
     ),
     "config with whole modules that are no names": (lambda f: configure(f, modules_to_save=[3]), "modules_to_save: .3"),
-    "config with half a pattern": (lambda f: configure(f, target_modules="(q_proj"), "does not fit .*subpattern"),
+    "config with half a pattern": (
+        lambda f: configure(f, target_modules="(q_proj"),
+        "is no regular expression .*subpattern",
+    ),
     "tokenizer cut short": (half_a_tokenizer, "the tokenizer in .* cannot be read"),
     "prompt tuning": (lambda f: configure(f, peft_type="PROMPT_TUNING"), "of type PROMPT_TUNING"),
     "IA3": (lambda f: configure(f, peft_type="IA3"), "of type IA3"),
