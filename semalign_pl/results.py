@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import write_text
 from semalign_pl.documents import read_json
 from semalign_pl.types import Score
 
@@ -28,8 +29,7 @@ def write_results(folder: Path, scores: Mapping[str, Score], run: Mapping[str, A
     from rich.table import Table
 
     results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2), encoding="utf-8")
+    write_text(folder / "results.json", json.dumps(results, ensure_ascii=False, indent=2))
     table = Table("score", "value", "95 % interval", title=f"{folder}/results.json")
     for name, score in scores.items():
         interval = "" if score.ci is None else f"{score.ci[0]:.4g} to {score.ci[1]:.4g}"
@@ -45,7 +45,7 @@ def write_training(folder: Path, **facts: Any) -> None:
         **facts: Of the training; the time and the versions are added.
     """
     text = json.dumps({**facts, **_finished()}, ensure_ascii=False, indent=2)
-    (folder / "training.json").write_text(text, encoding="utf-8")
+    write_text(folder / "training.json", text)
 
 
 def read_training(folder: str | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import replace_file, write_text
 from semalign_pl.data.cache import summary
 
 
@@ -56,12 +57,11 @@ class CorpusReport(Callback):
             return
         self._done.add(part)
         folder = Path(trainer.default_root_dir) / "corpus"
-        folder.mkdir(parents=True, exist_ok=True)
         reports = [corpus.report for corpus in prepared]
         content = {"used": len(data.examples[part]), "corpora": reports}
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        (folder / f"{part}.json").write_text(text, encoding="utf-8")
-        with (folder / f"{part}_dropped.jsonl").open("wb") as file:
+        write_text(folder / f"{part}.json", text)
+        with replace_file(folder / f"{part}_dropped.jsonl") as file:
             for corpus in prepared:
                 with (corpus.folder / "dropped.jsonl").open("rb") as listed:
                     shutil.copyfileobj(listed, file)

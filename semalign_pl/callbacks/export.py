@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import move_folder, temporary_folder
 from semalign_pl.results import write_training
 
 
@@ -27,6 +28,9 @@ class Export(Callback):
         callbacks: list[Any] = getattr(trainer, "callbacks", [])
         signatures = [callback.signature for callback in callbacks if hasattr(callback, "signature")]
         trials = {callback.name: callback.trial for callback in callbacks if getattr(callback, "trial", None)}
-        folder = module.export(Path(trainer.default_root_dir))
         facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
-        write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
+        root = Path(trainer.default_root_dir)
+        with temporary_folder(root) as beside:  # weights and training.json take their place together
+            folder = module.export(beside)
+            write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
+            move_folder(folder, root / folder.name)

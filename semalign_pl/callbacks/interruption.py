@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.disk import WriteError
+
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +57,12 @@ class InterruptionCheckpoint(Callback):
         if not trainer.training or trainer.global_step == 0 or trainer.world_size > 1:
             return  # nothing trained; or other ranks may be gone, and saving waits for all of them
         path = Path(trainer.default_root_dir) / "checkpoints" / "interrupted.ckpt"
-        trainer.save_checkpoint(path)
+        try:
+            trainer.save_checkpoint(path)
+        except WriteError as error:  # must not hide why training ended, nor keep the loggers from ending
+            if not isinstance(exception, WriteError):
+                log.warning("%s", error)
+            return
         log.warning("interrupted at step %d; go on with --ckpt_path %s", trainer.global_step, path)
 
     def _restore(self) -> None:

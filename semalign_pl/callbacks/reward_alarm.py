@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import append_text
+
 Alarm = dict[str, Any]
 """``step``, ``reward`` and ``metric`` by name, ``reward_z`` and ``metric_z``, and under ``before`` and ``now``:
 ``steps`` (first and last of the window), the means ``reward`` and ``metric``, and ``samples``."""
@@ -46,9 +48,7 @@ def append(path: Path, alarms: Sequence[Alarm]) -> None:
         path: Made if it is not there.
         alarms: Of one step.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(alarm, ensure_ascii=False) + "\n" for alarm in alarms)
+    append_text(path, "".join(json.dumps(alarm, ensure_ascii=False) + "\n" for alarm in alarms))
 
 
 def show(alarms: Sequence[Alarm]) -> None:

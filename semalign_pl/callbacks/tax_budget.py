@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import write_text
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
 from semalign_pl.types import Score
@@ -139,9 +140,7 @@ class TaxBudget(Callback):
         kept = max(self.used.values()) <= 1
         settings = {"beta_min": self.beta_min, "beta_max": self.beta_max, "target": self.target, "rate": self.rate}
         record = {"budget": self.budget, "start": self.start, "kept": kept, **settings, "history": self.history}
-        path = Path(trainer.default_root_dir) / "tax_budget.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_text(Path(trainer.default_root_dir) / "tax_budget.json", json.dumps(record, indent=1))
         _print(self, kept)
 
     # -- state -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.atomic import replace_folder
 from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
@@ -155,8 +156,12 @@ class EncoderModule(StageModule):
 
         Returns:
             The folder written.
+
+        Raises:
+            WriteError: If it cannot be written; the old folder is unchanged.
         """
-        self.encoder.save(str(root / "encoder"), create_model_card=False)
+        with replace_folder(root / "encoder") as folder:
+            self.encoder.save(str(folder), create_model_card=False)
         return root / "encoder"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from semalign_pl.atomic import write_text
 from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.study.protocol import Step, join, steps
@@ -93,7 +94,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
             "versions": results[0, BASE]["run"]["versions"],
         },
     }
-    (out / "results.json").write_text(json.dumps(study, ensure_ascii=False, indent=2), encoding="utf-8")
+    write_text(out / "results.json", json.dumps(study, ensure_ascii=False, indent=2))
 
 
 def _run_step(step: Step) -> float:
@@ -117,8 +118,7 @@ def _run_step(step: Step) -> float:
         main(list(step.args))
     gc.collect()
     seconds = time.monotonic() - started
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"fingerprint": fingerprint, "seconds": seconds}), encoding="utf-8")
+    write_text(record, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
     return seconds
 
 
