@@ -13,7 +13,7 @@ import xxhash
 
 from semalign_pl.atomic import move_folder, temporary_folder
 from semalign_pl.data.table import Table
-from semalign_pl.unfinished import remove_dead
+from semalign_pl.unfinished import PREFIX, remove_dead
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def cached(folder: Path, make: Callable[[Path], dict[str, Any]]) -> Path:
     Raises:
         WriteError: If there is no room for it.
     """
-    for pattern in (".semalign-*", _UNFINISHED_BEFORE):
+    for pattern in (f"{PREFIX}*", _UNFINISHED_BEFORE):
         remove_dead(folder.parent, pattern)
     if (damage := find_damage(folder)) is None:
         return folder
@@ -87,15 +87,13 @@ def find_damage(folder: Path) -> str | None:
     """Name the file of a cache entry that is not as it was written, and what is wrong with it; None if none is."""
     try:
         recorded = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        name, files = (
-            recorded["entry"],
-            {name: (size, checksum) for name, (size, checksum) in recorded["files"].items()},
-        )
+        entry = recorded["entry"]
+        files = [(name, size, checksum) for name, (size, checksum) in recorded["files"].items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{CHECKSUMS}: {'it is missing' if isinstance(error, FileNotFoundError) else 'it cannot be read'}"
-    if name != folder.name:
-        return f"{CHECKSUMS}: it is that of {name}"
-    for name, (size, checksum) in files.items():
+    if entry != folder.name:
+        return f"{CHECKSUMS}: it is that of {entry}"
+    for name, size, checksum in files:
         try:
             if (now := (folder / name).stat().st_size) != size:
                 return f"{name}: {now} bytes instead of {size}"
