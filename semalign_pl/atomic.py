@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from semalign_pl.disk import explained
+from semalign_pl.disk import WriteError, explained
 from semalign_pl.unfinished import OLD, create, new_file, new_folder, remove_dead
 
 _clean_once = functools.cache(remove_dead)
@@ -115,12 +115,15 @@ def temporary_folder(parent: Path, path: Path | None = None) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         remove_dead(parent)
         made, descriptor = create(parent, new_folder)
-    with explained(path, only_full=True):
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-            os.close(descriptor)
+    try:
+        with explained(path, only_full=True):
+            try:
+                yield made
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+                os.close(descriptor)
+    except WriteError as error:  # of a file or folder within: the user knows it by its later name
+        raise WriteError(str(error).replace(str(made), str(parent)), error.strerror) from error
 
 
 @contextlib.contextmanager

@@ -16,6 +16,10 @@ from semalign_pl.atomic import replace_file
 from semalign_pl.disk import WriteError
 
 
+class CheckpointError(WriteError):
+    """A checkpoint cannot be written; says from which one the run can go on."""
+
+
 class CheckpointFiles(TorchCheckpointIO):
     """Writes local checkpoints beside their target and renames them.
 
@@ -33,7 +37,7 @@ class CheckpointFiles(TorchCheckpointIO):
             storage_options: Refused, as by Lightning.
 
         Raises:
-            WriteError: If it cannot be written; names the newest checkpoint there is.
+            CheckpointError: If it cannot be written; names the newest checkpoint there is.
         """
         disk, local = url_to_fs(str(path))
         if storage_options is not None or not isinstance(disk, LocalFileSystem):
@@ -43,7 +47,7 @@ class CheckpointFiles(TorchCheckpointIO):
             with replace_file(Path(local)) as file:
                 torch.save(checkpoint, file)
         except WriteError as error:
-            raise WriteError(f"{error}. {_newest(Path(local).parent)}", error.strerror) from error
+            raise CheckpointError(f"{error}. {_newest(Path(local).parent)}", error.strerror) from error
 
 
 def _newest(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.disk import WriteError
+from semalign_pl.callbacks.checkpoint_files import CheckpointError
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class InterruptionCheckpoint(Callback):
         path = Path(trainer.default_root_dir) / "checkpoints" / "interrupted.ckpt"
         try:
             trainer.save_checkpoint(path)
-        except WriteError as error:  # must not hide why training ended, nor keep the loggers from ending
-            if not isinstance(exception, WriteError):
+        except CheckpointError as error:  # must not hide why training ended, nor keep the loggers from ending
+            if not isinstance(exception, CheckpointError):
                 log.warning("%s", error)
             return
         log.warning("interrupted at step %d; go on with --ckpt_path %s", trainer.global_step, path)
