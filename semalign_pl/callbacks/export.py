@@ -17,7 +17,7 @@ class Export(Callback):
 
     Beside the weights stands ``training.json``: what they were trained for, rewards with their signatures (a calibrated
     tau among them), and what their models made of a sample of the corpus. A test of the adapter puts it
-    into its ``results.json``.
+    into its ``results.json``. Both replace an earlier result together, and only when they are whole.
     """
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
