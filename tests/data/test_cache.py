@@ -140,7 +140,7 @@ def slowly(folder: Path, started: Path, go: Path) -> None:
 
 
 def start(folder: Path, started: Path, go: Path) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=slowly, args=(folder, started, go))
+    process = multiprocessing.get_context("fork").Process(target=slowly, args=(folder, started, go), daemon=True)
     process.start()
     while not started.exists():
         time.sleep(0.01)
