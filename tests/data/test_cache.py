@@ -142,7 +142,7 @@ def slowly(folder: Path, started: Path, go: Path) -> None:
 def start(folder: Path, started: Path, go: Path) -> multiprocessing.Process:
     process = multiprocessing.get_context("fork").Process(target=slowly, args=(folder, started, go), daemon=True)
     process.start()
-    while not started.exists():
+    while not started.exists() and process.is_alive():
         time.sleep(0.01)
     return process
 
