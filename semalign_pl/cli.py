@@ -22,9 +22,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
+from semalign_pl.atomic import write_text
 from semalign_pl.begin import begin
 from semalign_pl.callbacks import CorpusReport, Divergence, Export, InterruptionCheckpoint
 from semalign_pl.callbacks.checkpoint import with_checkpoint
+from semalign_pl.callbacks.checkpoint_files import use_checkpoint_files
 from semalign_pl.checkpoint_file import local_checkpoint
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
@@ -97,15 +99,22 @@ class SaveConfig(SaveConfigCallback):
     """Save the parsed config as ``RUN/<command>.yaml``; running again into a folder overwrites it on purpose."""
 
     def __init__(self, parser: LightningArgumentParser, config: Any, **_: Any) -> None:
-        super().__init__(parser, config, overwrite=True)
+        super().__init__(parser, config, save_to_log_dir=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save in the run's folder, which is known by now."""
-        self.config_filename = f"{TrainerFn(stage).value}.yaml"
+        """Find the folder on every rank, since Lightning broadcasts it."""
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
         if stage == "fit":  # a recipe for later runs, which begin elsewhere
             self.config = self.config.clone()
             self.config.ckpt_path = None
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save in the run's folder, which is known by now."""
+        if not may_write(trainer):
+            return
+        text = self.parser.dump(self.config, skip_none=False)
+        write_text(self._folder / f"{TrainerFn(stage).value}.yaml", text)
 
 
 class SemAlignCLI(LightningCLI):
@@ -182,6 +191,7 @@ class SemAlignCLI(LightningCLI):
             asked = ", ".join(f"{key} {given.get(key)}" for key in ("accelerator", "devices", "strategy"))
             raise ValueError(f"trainer: {error} It was asked for {asked}; change one of them.") from error
         check_trainer(trainer)
+        use_checkpoint_files(trainer)
         return trainer
 
     def _parse_ckpt_path(self) -> None:

@@ -7,8 +7,6 @@ import functools
 import hashlib
 import io
 import logging
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semalign_pl.atomic import replace_file
 from semalign_pl.encoder import SentenceEncoder
 
 log = logging.getLogger(__name__)
@@ -110,14 +109,15 @@ def _warn_unwritable(folder: Path, reason: str) -> None:
 
 
 def _digest(signature: str, texts: Sequence[str]) -> str:
-    digest = hashlib.sha256(signature.encode())
+    digest = hashlib.sha256(b"checksum of name and content\0" + signature.encode())
     for text in texts:
         digest.update(b"\0" + text.encode())
     return digest.hexdigest()[:32]
 
 
-def _checksum(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+def _checksum(path: Path, content: bytes) -> bytes:
+    """Checksum of a file's name and content, so that another block's file under this name is not believed."""
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=path.stem.encode()).digest()
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
@@ -130,7 +130,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
         log.warning("%s: the cached embeddings cannot be read (%s); they are computed again", path, error.strerror)
         return None
     body, checksum = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-    if _checksum(body) == checksum:
+    if _checksum(path, body) == checksum:
         with contextlib.suppress(ValueError, OSError):  # no array, or one of objects, which are a pickle
             vectors = np.load(io.BytesIO(body), allow_pickle=False)
             if vectors.shape == shape:
@@ -143,14 +143,5 @@ def _write(path: Path, vectors: np.ndarray) -> None:
     """Write a file whole or not at all, also where several processes write it at once."""
     body = io.BytesIO()
     np.save(body, vectors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body.getvalue() + _checksum(body.getvalue()))
-        os.chmod(temporary, 0o644)  # mkstemp's file is for its owner alone, and a cache may be shared
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replace_file(path, durable=False) as file:  # where a power cut loses it, its checksum tells
+        file.write(body.getvalue() + _checksum(path, body.getvalue()))

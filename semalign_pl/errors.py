@@ -34,7 +34,8 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     """Print a user's mistake as one line on stderr and set the status to 2.
 
     A mistake is what the parser refuses, what Lightning calls a misconfiguration, or a ``ValueError`` that this
-    package itself raised. An error from anywhere else is a fault and propagates.
+    package itself raised. A full disk is said in one line, whoever wrote to it. An error from anywhere else is a fault
+    and propagates.
 
     Args:
         args: The command line, to name the file that a mistake is in.
@@ -53,10 +54,13 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
         message = summarise(str(error), error.keys, args)
     except MisconfigurationException as error:
         message = str(error)
-    except ValueError as error:
-        if not _raised_here(error.__traceback__):
+    except Exception as error:
+        from semalign_pl.disk import explain_full_disk
+
+        full = explain_full_disk(error)
+        if full is None and not (isinstance(error, ValueError) and _raised_here(error.__traceback__)):
             raise
-        message = str(error)
+        message = full or str(error)
     else:
         return
     print(f"semalign: error: {' '.join(message.split())}", file=sys.stderr)

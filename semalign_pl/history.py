@@ -13,6 +13,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from semalign_pl.atomic import write_text
+
 METRICS = "metrics.csv"
 BY_STEP = ("completions.jsonl", "reward_watch.jsonl")
 """Files of one JSON object per line, each with the optimiser ``step`` after which it was written."""
@@ -75,13 +77,13 @@ def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
             whole = (line for line in file if line.endswith("\n"))  # not the one that a kill cut off
             reader = csv.DictReader(whole)
             rows, columns = list(_until(reader, batches, finished)), reader.fieldnames or []
-        _replace(metrics, _as_csv(rows, columns))
+        write_text(metrics, "".join(_as_csv(rows, columns)))
     for name in BY_STEP:
         path = folder / name
         if path.is_file():
             with path.open(encoding="utf-8") as file:
                 lines = [line for line in file if _step(line) <= steps]
-            _replace(path, lines)
+            write_text(path, "".join(lines))
 
 
 def _until(rows: Iterator[Mapping[str, Any]], batches: int, finished: bool) -> Iterator[Mapping[str, Any]]:
@@ -111,13 +113,3 @@ def _step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):  # the line that a kill cut off
         return float("inf")
-
-
-def _replace(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
-    """Write a file anew, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import write_text
 from semalign_pl.documents import read_json
 from semalign_pl.json_text import to_json
 from semalign_pl.types import Score
@@ -29,9 +30,8 @@ def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping
 
     if folder is not None:
         results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
-        folder.mkdir(parents=True, exist_ok=True)
         file = folder / "results.json"
-        file.write_text(to_json(results, file, indent=2), encoding="utf-8")
+        write_text(file, to_json(results, file, indent=2))
     title = "nothing is written" if folder is None else f"{folder}/results.json"
     table = Table("score", "value", "95 % interval", title=title)
     for name, score in scores.items():
@@ -47,8 +47,8 @@ def write_training(folder: Path, **facts: Any) -> None:
         folder: Of the trained weights.
         **facts: Of the training; the time and the versions are added.
     """
-    text = to_json({**facts, **_finished()}, folder / "training.json", indent=2)
-    (folder / "training.json").write_text(text, encoding="utf-8")
+    file = folder / "training.json"
+    write_text(file, to_json({**facts, **_finished()}, file, indent=2))
 
 
 def read_training(folder: str | None) -> dict[str, Any] | None:

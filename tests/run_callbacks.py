@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filling import fill
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -41,6 +43,22 @@ class Strike(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._strike("on_train_batch_end", trainer.global_step)
+
+
+class FillDisk(Callback):
+    """Fills the disk of ``folder`` before step ``step`` (from 1) but for so many bytes, or limits the size of files."""
+
+    def __init__(self, folder: str, step: int, free: int, mounted: bool) -> None:
+        super().__init__()
+        self.folder, self.step, self.free, self.mounted = folder, step, free, mounted
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step != self.step - 1 or not trainer.is_global_zero:
+            return
+        if self.mounted:
+            fill(Path(self.folder), self.free)
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.free, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 class Fingerprint(Callback):

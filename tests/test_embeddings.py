@@ -129,6 +129,17 @@ def test_damaged_entries_are_not_believed(
     assert not caplog.records  # it was mended
 
 
+def test_another_block_s_file_is_not_believed(encoder: str, tmp_path: Path, monkeypatch, caplog) -> None:
+    """It has the right length, and a checksum of its own."""
+    monkeypatch.setattr("semalign_pl.embeddings.SMALL_ENCODER", 0)
+    texts, whole = sorted(set(CORPUS)), SentenceEncoder(encoder)
+    right = CorpusEmbeddings(whole, texts, tmp_path)(texts)
+    one, other = [path for path in sorted(tmp_path.iterdir()) if len(np.load(path)) == 8][:2]
+    one.write_bytes(other.read_bytes())
+    assert torch.equal(CorpusEmbeddings(whole, texts, tmp_path)(texts), right)
+    assert [record.message.split(":")[0] for record in caplog.records] == [str(one)]
+
+
 def embed(encoder: str, folder: str) -> None:
     texts = sorted(set(CORPUS))
     CorpusEmbeddings(SentenceEncoder(encoder), texts, Path(folder))(texts)

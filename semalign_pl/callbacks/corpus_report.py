@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import replace_file, write_text
 from semalign_pl.data.cache import summary
 from semalign_pl.json_text import to_json
 from semalign_pl.run_folder import may_write
@@ -57,12 +58,11 @@ class CorpusReport(Callback):
             return
         self._done.add(part)
         folder = Path(trainer.default_root_dir) / "corpus"
-        folder.mkdir(parents=True, exist_ok=True)
         reports = [corpus.report for corpus in prepared]
         content = {"used": len(data.examples[part]), "corpora": reports}
-        text = to_json(content, folder / f"{part}.json", indent=1) + "\n"
-        (folder / f"{part}.json").write_text(text, encoding="utf-8")
-        with (folder / f"{part}_dropped.jsonl").open("wb") as file:
+        file = folder / f"{part}.json"
+        write_text(file, to_json(content, file, indent=1) + "\n")
+        with replace_file(folder / f"{part}_dropped.jsonl") as file:
             for corpus in prepared:
                 with (corpus.folder / "dropped.jsonl").open("rb") as listed:
                     shutil.copyfileobj(listed, file)

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import write_text
 from semalign_pl.json_text import to_json
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
@@ -190,5 +191,4 @@ def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
         path: Overwritten if present.
         rows: Objects.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(to_json(row, path) + "\n" for row in rows), encoding="utf-8")
+    write_text(path, "".join(to_json(row, path) + "\n" for row in rows))

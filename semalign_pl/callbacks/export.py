@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import move_folder, temporary_folder
 from semalign_pl.results import write_training
 from semalign_pl.run_folder import may_write
 
@@ -17,7 +18,7 @@ class Export(Callback):
 
     Beside the weights stands ``training.json``: what they were trained for, rewards with their signatures (a calibrated
     tau among them), and what their models made of a sample of the corpus. A test of the adapter puts it
-    into its ``results.json``.
+    into its ``results.json``. Both replace an earlier result together, and only when they are whole.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,9 @@ class Export(Callback):
         callbacks: list[Any] = getattr(trainer, "callbacks", [])
         signatures = [callback.signature for callback in callbacks if hasattr(callback, "signature")]
         trials = {callback.name: callback.trial for callback in callbacks if getattr(callback, "trial", None)}
-        folder = module.export(Path(trainer.default_root_dir))
         facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
-        write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
+        root = Path(trainer.default_root_dir)
+        with temporary_folder(root) as beside:  # weights and training.json take their place together
+            folder = module.export(beside)
+            write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
+            move_folder(folder, root / folder.name)

@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.callbacks.checkpoint_files import CheckpointError
 from semalign_pl.run_folder import may_write
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,12 @@ class InterruptionCheckpoint(Callback):
         if not trainer.training or trainer.global_step == 0 or trainer.world_size > 1 or not may_write(trainer):
             return  # nothing trained, or a trial; or other ranks may be gone, and saving waits for all of them
         path = Path(trainer.default_root_dir) / "checkpoints" / "interrupted.ckpt"
-        trainer.save_checkpoint(path)
+        try:
+            trainer.save_checkpoint(path)
+        except CheckpointError as error:  # must not hide why training ended, nor keep the loggers from ending
+            if not isinstance(exception, CheckpointError):
+                log.warning("%s", error)
+            return
         log.warning("interrupted at step %d; go on with --ckpt_path %s", trainer.global_step, path)
 
     def _restore(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import append_text
 from semalign_pl.json_text import to_json
 
 Alarm = dict[str, Any]
@@ -47,9 +48,7 @@ def append(path: Path, alarms: Sequence[Alarm]) -> None:
         path: Made if it is not there.
         alarms: Of one step.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(to_json(alarm, path) + "\n" for alarm in alarms)
+    append_text(path, "".join(to_json(alarm, path) + "\n" for alarm in alarms))
 
 
 def show(alarms: Sequence[Alarm]) -> None:

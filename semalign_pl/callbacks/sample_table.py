@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import append_text
 from semalign_pl.json_text import to_json
 from semalign_pl.run_folder import may_write
 
@@ -33,21 +34,22 @@ class SampleTable(Callback):
         if trainer.fit_loop.total_batch_idx % self.every_n_steps:  # batch_idx would count within the epoch
             return
         rollouts, extra = outputs["rollouts"], outputs.get("extra", {})
-        with (Path(trainer.default_root_dir) / "completions.jsonl").open("a", encoding="utf-8") as file:
-            for i, text in enumerate(rollouts.texts[: self.groups * rollouts.num_generations]):
-                example = outputs["examples"][i // rollouts.num_generations]
-                row = {
-                    "step": trainer.global_step,
-                    "id": example.id,
-                    "prompt": example.prompt,
-                    "reference": example.reference,
-                    "completion": text,
-                    "ended_by_eos": bool(rollouts.finished[i]),
-                    "reward": _number(outputs["rewards"][i]),
-                    "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
-                }
-                row |= {"extra": {name: values[i] for name, values in extra.items()}} if extra else {}
-                file.write(to_json(row, file.name, default=str) + "\n")
+        path, lines = Path(trainer.default_root_dir) / "completions.jsonl", []
+        for i, text in enumerate(rollouts.texts[: self.groups * rollouts.num_generations]):
+            example = outputs["examples"][i // rollouts.num_generations]
+            row = {
+                "step": trainer.global_step,
+                "id": example.id,
+                "prompt": example.prompt,
+                "reference": example.reference,
+                "completion": text,
+                "ended_by_eos": bool(rollouts.finished[i]),
+                "reward": _number(outputs["rewards"][i]),
+                "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
+            }
+            row |= {"extra": {name: values[i] for name, values in extra.items()}} if extra else {}
+            lines.append(to_json(row, path, default=str) + "\n")
+        append_text(path, "".join(lines))
 
 
 def _number(value: Any) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.atomic import write_text
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.json_text import to_json
 from semalign_pl.probes.base import Probe
@@ -142,8 +143,7 @@ class TaxBudget(Callback):
         record = {"budget": self.budget, "start": self.start, "kept": kept, **settings, "history": self.history}
         path = Path(trainer.default_root_dir) / "tax_budget.json"
         if may_write(trainer):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_json(record, path, indent=1), encoding="utf-8")
+            write_text(path, to_json(record, path, indent=1))
         _print(self, kept)
 
     # -- state -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from semalign_pl.atomic import write_text
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.json_text import to_json
 
@@ -155,8 +156,7 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
             console.print(message, markup=False, highlight=False, soft_wrap=True)
     for report in result["preparation"] or []:
         console.print(prepared(report), markup=False, highlight=False, soft_wrap=True)
-    options.out.mkdir(parents=True, exist_ok=True)
     page, numbers_file = options.out / "corpus.html", options.out / "corpus.json"
-    numbers_file.write_text(to_json(result, numbers_file, indent=2) + "\n", encoding="utf-8")
+    write_text(numbers_file, to_json(result, numbers_file, indent=2) + "\n")
     write_page(page, result, counted)
     console.print(f"page: {page}, numbers: {numbers_file}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import write_text
 from semalign_pl.inspection import table
 from semalign_pl.inspection.histogram import FOOT, HEIGHT, WIDTH, Histogram, histogram
 from semalign_pl.inspection.leaks import Counted
@@ -51,7 +52,7 @@ def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]
         percent=table.percent,
         amount=table.amount,
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _histograms(column: Column, numbers: Mapping[str, Any], limits: Sequence[int]) -> dict[str, Histogram]:

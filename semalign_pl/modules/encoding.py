@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.atomic import replace_folder
 from semalign_pl.encoder import check_activations
 from semalign_pl.finite import check_finite, check_to_write
 from semalign_pl.metrics.retrieval import Retrieval
@@ -159,9 +160,13 @@ class EncoderModule(StageModule):
 
         Returns:
             The folder written.
+
+        Raises:
+            WriteError: If it cannot be written; the old folder is unchanged.
         """
         check_to_write(self.state_dict(), str(root / "encoder"))
-        self.encoder.save(str(root / "encoder"), create_model_card=False)
+        with replace_folder(root / "encoder") as folder:
+            self.encoder.save(str(folder), create_model_card=False)
         return root / "encoder"
 
 

@@ -75,10 +75,11 @@ class StageModule(LightningModule):
         """Write what was trained, as a plain folder inside the run's.
 
         Args:
-            root: The run's folder.
+            root: Folder to write it in. ``Export`` gives a temporary one, from which the folder written moves into the
+                run's when it is whole.
 
         Returns:
-            The folder written.
+            The folder written, directly in ``root``.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what it leaves for the next stage")
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from semalign_pl.atomic import write_text
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
@@ -189,7 +190,7 @@ def show(
         if overlay is not None:
             write_overlay(overlay, options, f"For {_gib(available)}: predicted peak {_gib(fits.peak)} (semalign plan).")
     if file is not None:
-        file.write_text(to_json(written, file, indent=2) + "\n", encoding="utf-8")
+        write_text(file, to_json(written, file, indent=2) + "\n")
 
 
 def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
@@ -235,9 +236,8 @@ def write_overlay(file: Path, options: Mapping[str, Any], comment: str) -> None:
     """
     import yaml
 
-    file.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump({"model": {"init_args": dict(options)}}, sort_keys=False)
-    file.write_text(f"# {comment}\n{text}", encoding="utf-8")
+    write_text(file, f"# {comment}\n{text}")
 
 
 def _table(settings: Settings, plan: Plan) -> Any:

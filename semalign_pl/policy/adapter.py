@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semalign_pl.atomic import replace_folder
 from semalign_pl.policy.policy import Policy
 
 
@@ -75,12 +76,16 @@ def export_adapter(policy: Policy, folder: Path) -> None:
 
     Args:
         policy: The policy.
-        folder: Where to; made if absent, overwritten if present.
+        folder: Where to; made if absent, replaced if present.
+
+    Raises:
+        WriteError: If it cannot be written; the old folder is unchanged.
     """
     config: Any = policy.model.peft_config["default"]
     base = config.base_model_name_or_path
     if base is not None and Path(base).is_dir():
         config.base_model_name_or_path = str(Path(base).resolve())
-    policy.model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
-    if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:
-        policy.tokenizer.save_pretrained(str(folder))
+    with replace_folder(folder) as made:
+        policy.model.save_pretrained(str(made), selected_adapters=["default"], save_embedding_layers=False)
+        if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:
+            policy.tokenizer.save_pretrained(str(made))

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semalign_pl.disk import explained
 from semalign_pl.policy.adapter_folder import WEIGHTS
 from semalign_pl.policy.causal_lm import first_line
 
@@ -72,8 +73,9 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
         2 * config.r,
     )
     with tempfile.TemporaryDirectory() as folder:
-        _widen_config(config).save_pretrained(folder)
-        save_file(plain, Path(folder) / WEIGHTS)
+        with explained(Path(folder)):
+            _widen_config(config).save_pretrained(folder)
+            save_file(plain, Path(folder) / WEIGHTS)
         yield folder
 
 

@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import write_text
+
 from .curves import REWARD, reward_curves
 from .files import read_logs, read_samples
 from .picture import quality_against_tax
@@ -52,7 +54,7 @@ def write_report(folder: Path) -> Path:
         title_of=parsed.title_of,
     )
     path = folder / PAGE
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

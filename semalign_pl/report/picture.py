@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semalign_pl.atomic import replace_file
+
 from .curves import reward_curves
 from .figure import INK, QUIET, clean, new_figure, place_labels, say, to_png
 from .results import BASE, QUALITY, Column, Metric, Results, column_of, parse
@@ -61,7 +63,8 @@ def quality_against_tax(
     figure.draw_without_rendering()
     for axes, drawn in zip(panels, points, strict=True):
         _label(axes, drawn, parsed)
-    path_png.write_bytes(to_png(figure))
+    with replace_file(path_png) as file:
+        file.write(to_png(figure))
     return path_png
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from semalign_pl.atomic import write_text
 from semalign_pl.documents import read_json
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.json_text import to_json
@@ -96,7 +97,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
         },
     }
     file = out / "results.json"
-    file.write_text(to_json(study, file, indent=2), encoding="utf-8")
+    write_text(file, to_json(study, file, indent=2))
 
 
 def _run_step(step: Step) -> float:
@@ -121,8 +122,7 @@ def _run_step(step: Step) -> float:
         main([*step.args, *flags])
     gc.collect()
     seconds = time.monotonic() - started
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"fingerprint": fingerprint, "seconds": seconds}), encoding="utf-8")
+    write_text(record, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
     return seconds
 
 

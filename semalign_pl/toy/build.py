@@ -13,6 +13,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from semalign_pl.atomic import replace_folder, write_text
 from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -39,8 +40,9 @@ def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.de
 
 def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
     optim.halve(model)
-    model.save_pretrained(out)
-    words.save_pretrained(out)
+    with replace_folder(out) as folder:
+        model.save_pretrained(folder)
+        words.save_pretrained(folder)
 
 
 def _load(out: Path, device: torch.device) -> Any:
@@ -96,6 +98,6 @@ def build(
         # Read again now: the other part may have been built in another process meanwhile.
         figures = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         figures[part] = made
-        record.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_text(record, json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
         print(json.dumps({part: made}, ensure_ascii=False, indent=1))
     return figures

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from semalign_pl.atomic import move_folder, temporary_folder
 from semalign_pl.toy import generator, grammar, optim
 from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
 from semalign_pl.toy.grammar import Meaning
@@ -150,13 +150,15 @@ def train(
 
 def save(model: BertModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a SentenceTransformer folder: weights in bfloat16, to be computed with in float32."""
-    with tempfile.TemporaryDirectory() as name:
+    with temporary_folder(folder.parent) as beside:
+        name, made = str(beside / "bert"), beside / folder.name
         optim.halve(model)
         model.save_pretrained(name)
         for_encoder(tokenizer, MAX_TOKENS).save_pretrained(name)
         body = Transformer(name, max_seq_length=MAX_TOKENS)
         pooling = Pooling(model.config.hidden_size, pooling_mode="mean")
-        SentenceTransformer(modules=[body, pooling, Normalize()], device="cpu").save(str(folder))
-    (folder / "README.md").unlink(missing_ok=True)
-    config = folder / "config.json"
-    config.write_text(config.read_text().replace('"dtype": "bfloat16"', '"dtype": "float32"'))
+        SentenceTransformer(modules=[body, pooling, Normalize()], device="cpu").save(str(made))
+        (made / "README.md").unlink(missing_ok=True)
+        config = made / "config.json"
+        config.write_text(config.read_text().replace('"dtype": "bfloat16"', '"dtype": "float32"'))
+        move_folder(made, folder)

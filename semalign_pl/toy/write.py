@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from semalign_pl.atomic import replace_folder
 from semalign_pl.toy import generator, grammar, reading
 from semalign_pl.toy.speech import Speech, speech
 
@@ -76,9 +76,5 @@ def write(folder: Path, seed: int = 0, language: str = "bo") -> None:
         raise ValueError(f"{folder} is not empty; name a new folder for the toy world")
     if not all((WEIGHTS / part / "model.safetensors").exists() for part in ("base", "encoder")):
         raise ValueError(f"{WEIGHTS} holds no weights; run `python -m semalign_pl.toy build` first")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
-        made = Path(name) / "world"
-        made.mkdir()
+    with replace_folder(folder) as made:
         _fill(made, seed, second)
-        made.replace(folder)

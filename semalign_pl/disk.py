@@ -1,0 +1,122 @@
+"""What cannot be written is said in one line: the file, the reason, the free space and the remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SAID = re.compile(
+    rf"No space left on device|Disk quota exceeded|File too large|os error ({'|'.join(map(str, sorted(_FULL)))})\b"
+    r"|\d+ requested and \d+ written|No usable temporary directory"
+)
+"""Rust, Arrow, NumPy and tempfile name the reason in the text alone."""
+
+
+class WriteError(OSError, ValueError):
+    """A file or folder cannot be written. Its old content, if there was any, is unchanged.
+
+    It is a ``ValueError``, so that the command line prints its one line, and an ``OSError``, so that code that can do
+    without the file catches it as any other error of the disk.
+
+    Args:
+        message: One line with file, reason and remedy.
+        reason: The reason alone; it is the error's ``strerror``.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.strerror = reason
+
+
+def find_full_disk(error: BaseException) -> str | None:
+    """Reason in the words of the operating system if a full disk caused an error; None for any other error.
+
+    Args:
+        error: The error; those that led to it are looked at, too. torch.save, for instance, raises a ``RuntimeError``
+            while it handles the ``OSError`` of the file.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return os.strerror(cause.errno or 0)
+        if found := _SAID.search(str(cause)):
+            return found[0]
+    return None
+
+
+def explain_full_disk(error: BaseException) -> str | None:
+    """One line about an error that a full disk caused, wherever it was raised; None for any other error."""
+    if (known := next((cause for cause in _chain(error) if isinstance(cause, WriteError)), None)) is not None:
+        return str(known)
+    if (reason := find_full_disk(error)) is None:
+        return None
+    named = next((c.filename for c in _chain(error) if isinstance(c, OSError) and c.filename), None)
+    if named is not None:
+        return describe(Path(os.fsdecode(named)), reason)
+    return (
+        f"a file could not be written, because a disk is full ({reason}); free are {_free(Path.cwd())} and "
+        f"{_free(Path(tempfile.gettempdir()))} (TMPDIR); free some space, or set TMPDIR to another folder"
+    )
+
+
+def describe(path: Path, reason: str) -> str:
+    """One line that says why a file or folder was not written for want of space, and what to do."""
+    return (
+        f"{path}: not written, because the disk is full ({reason}; free is {_free(path.parent)}); what was there "
+        "before is unchanged; free some space there, or write to another disk"
+    )
+
+
+@contextlib.contextmanager
+def explained(path: Path, only_full: bool = False) -> Iterator[None]:
+    """Turn an error of the disk into a ``WriteError`` that names the file or folder to be written.
+
+    Args:
+        path: The file or folder.
+        only_full: Leave all errors but those of a full disk as they are: the block also reads files.
+
+    Raises:
+        WriteError: With file, reason, free space and remedy.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except Exception as error:
+        if (reason := find_full_disk(error)) is not None:
+            raise WriteError(describe(path, reason), reason) from error
+        if only_full or not isinstance(error, OSError):
+            raise
+        reason = error.strerror or str(error)
+        raise WriteError(
+            f"{path}: cannot be written ({reason}); what was there before is unchanged; give a folder that can be "
+            "written to",
+            reason,
+        ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _free(folder: Path) -> str:
+    """Free space of a folder's disk in words."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    size = float(shutil.disk_usage(folder).free)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, "TB"
+    return f"{size:.3g} {unit} in {folder}"
