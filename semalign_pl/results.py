@@ -24,8 +24,9 @@ def write_results(folder: Path, scores: Mapping[str, Score], run: Mapping[str, A
         scores: By name.
         run: What else is worth keeping of the run; the time and the versions are added.
     """
-    from rich.console import Console
     from rich.table import Table
+
+    from semalign_pl.console import Console
 
     results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
     folder.mkdir(parents=True, exist_ok=True)

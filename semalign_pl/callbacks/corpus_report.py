@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.data.cache import summary
+from semalign_pl.terminal import visible
 
 
 class CorpusReport(Callback):
@@ -67,4 +68,4 @@ class CorpusReport(Callback):
                     shutil.copyfileobj(listed, file)
         for report in reports:
             if report["dropped"] or report.get("prompts_cut"):
-                trainer.print(f"{part}: {summary(report)} (see {folder / part}_dropped.jsonl)")
+                trainer.print(visible(f"{part}: {summary(report)} (see {folder / part}_dropped.jsonl)"))

@@ -114,8 +114,7 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         options: From the command line.
         recipe: ``--config`` and what follows it, as ``fit`` takes it.
     """
-    from rich.console import Console
-
+    from semalign_pl.console import Console
     from semalign_pl.data.prepare import Request
     from semalign_pl.inspection.inspect import inspect
     from semalign_pl.inspection.page import write_page
@@ -152,11 +151,11 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
     for file in result["files"]:
         encodings = [f"{file['name']}: {c['encoding']}" for c in file["columns"].values() if c["encoding"]]
         for message in [*file["bad"]["first"], *encodings]:
-            console.print(message, markup=False, highlight=False, soft_wrap=True)
+            console.print(message, soft_wrap=True)
     for report in result["preparation"] or []:
-        console.print(prepared(report), markup=False, highlight=False, soft_wrap=True)
+        console.print(prepared(report), soft_wrap=True)
     options.out.mkdir(parents=True, exist_ok=True)
     page, numbers_file = options.out / "corpus.html", options.out / "corpus.json"
     numbers_file.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     write_page(page, result, counted)
-    console.print(f"page: {page}, numbers: {numbers_file}", highlight=False, soft_wrap=True)
+    console.print(f"page: {page}, numbers: {numbers_file}", soft_wrap=True)
