@@ -21,8 +21,9 @@ import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
 from semalign_pl.callbacks import CorpusReport, Export, InterruptionCheckpoint
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.documents import check_size, check_yaml
+from semalign_pl.documents import check_text, check_yaml
 from semalign_pl.errors import UsageError, one_line
+from semalign_pl.missing_packages import explain_missing
 from semalign_pl.modules import StageModule
 from semalign_pl.quiet import quieten
 
@@ -31,8 +32,8 @@ class Parser(LightningArgumentParser):
     """A parser that raises instead of printing a page of usage."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Parse a file, unless it is too large to be a config."""
-        check_size(Path(path), f"--config: {path}")
+        """Parse a file, unless it is too large to be a config, or no text."""
+        check_text(Path(path), f"--config: {path}")
         return super().parse_path(path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
@@ -87,7 +88,9 @@ class SemAlignCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            reasons = re.findall(r"^ *- (?!Does not validate)(.*)", str(error), re.M)
+            if missing := explain_missing(str(error)):
+                raise ValueError(missing) from error
+            reasons = re.findall(r"^ *- (?!Does not validate)(.*(?:\n {6}\w.*)?)", str(error), re.M)
             if not str(error).lstrip().startswith("Does not validate") or not reasons:
                 raise
             raise ValueError(reasons[0]) from error
@@ -126,7 +129,7 @@ class SemAlignCLI(LightningCLI):
             kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
         try:
             return super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError, MisconfigurationException) as error:
+        except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
             asked = ", ".join(f"{key} {given.get(key)}" for key in ("accelerator", "devices", "strategy"))
             raise ValueError(f"trainer: {error} It was asked for {asked}; change one of them.") from error
 

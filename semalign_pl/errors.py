@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from semalign_pl.file_errors import describe
+from semalign_pl.missing_packages import explain_missing
+from semalign_pl.terminal import visible
+
 
 class UsageError(Exception):
     """The command line or YAML cannot be parsed.
@@ -33,8 +37,9 @@ class Status:
 def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     """Print a user's mistake as one line on stderr and set the status to 2.
 
-    A mistake is what the parser refuses, what Lightning calls a misconfiguration, or a ``ValueError`` that this
-    package itself raised. An error from anywhere else is a fault and propagates.
+    A mistake is what the parser refuses, what Lightning calls a misconfiguration, a ``ValueError`` that this package
+    itself raised, a path that cannot be used (`describe`), or a package that is not installed (`explain_missing`). An
+    error from anywhere else is a fault and propagates.
 
     Args:
         args: The command line, to name the file that a mistake is in.
@@ -57,9 +62,14 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
         if not _raised_here(error.__traceback__):
             raise
         message = str(error)
+    except (OSError, ModuleNotFoundError) as error:
+        described = describe(error) if isinstance(error, OSError) else explain_missing(str(error))
+        if described is None:
+            raise
+        message = described
     else:
         return
-    print(f"semalign: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"semalign: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     status.code = 2
 
 
