@@ -23,7 +23,7 @@ OVERHEAD_BYTES = 2**29
 """Of a card's memory, what CUDA's context takes."""
 MARGIN = 0.92
 """Share of a card that is planned with: allocators leave gaps."""
-UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 ABOUT = {
     "weights": "the frozen base",
     "adapters": "float32, trained and reference",
@@ -153,11 +153,11 @@ def memory_bytes(text: str) -> int:
     Raises:
         ValueError: If it is no amount of memory, or has no unit.
     """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMGT])(?:i?B)?)?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMG])(?:i?B)?)?\s*", text, re.IGNORECASE)
     if found is None or not 0 < float(found[1]) < 2**40:
         raise ValueError(f"--memory: {text!r} is no amount of memory; write e.g. 12GiB")
     if found[2] is None:
-        raise ValueError(f"--memory: {text!r} has no unit; write {found[1]}GiB, or another of KiB, MiB, GiB and TiB")
+        raise ValueError(f"--memory: {text!r} has no unit; write {found[1]}GiB, or another of KiB, MiB and GiB")
     return round(float(found[1]) * UNITS[found[2].upper()])
 
 
