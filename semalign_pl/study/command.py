@@ -113,10 +113,11 @@ def _run_step(step: Step, digests: Digests) -> float:
         Seconds it took, now or then.
     """
     from semalign_pl.cli import main
-    from semalign_pl.study.grounds import collect, complete
+    from semalign_pl.study.grounds import collect, complete, parse
     from semalign_pl.study.record import is_old, record_file, reuse, write
 
-    record, grounds = record_file(step), collect(step, digests)
+    record, settings = record_file(step), parse(step.args)
+    grounds = collect(step, settings, digests)
     if record.is_file():
         done, reason = reuse(step, grounds, digests)
         if done is not None:
@@ -131,7 +132,7 @@ def _run_step(step: Step, digests: Digests) -> float:
         main(list(step.args))
     gc.collect()
     seconds = time.monotonic() - started
-    write(step, complete(grounds, collect(step, digests)), seconds, digests)
+    write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
     return seconds
 
 

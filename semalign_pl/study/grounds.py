@@ -34,7 +34,7 @@ class _Parsed(SemAlignCLI):
         """Nothing."""
 
 
-def collect(step: Step, digests: Digests) -> Grounds:
+def collect(step: Step, settings: Mapping[str, Any], digests: Digests) -> Grounds:
     """Return what a step depends on, as it is now.
 
     These are the settings after parsing, with their defaults and flags (a comment in the YAML changes nothing); the
@@ -46,14 +46,14 @@ def collect(step: Step, digests: Digests) -> Grounds:
 
     Args:
         step: The step; the adapter it starts from exists by now.
+        settings: From `parse`.
         digests: Digests of the files.
 
     Raises:
-        UsageError: If the config cannot be parsed.
         ValueError: If a file cannot be read.
     """
     grounds = {f"version {name}": version(name) for name in PACKAGES}
-    for key, value in flatten(_relevant(_parse(step.args), step.command)):
+    for key, value in flatten(_relevant(settings, step.command)):
         if key.split(".")[-1] in OUTPUT_KEYS or key == "model.init_args.adapter":
             continue
         grounds[f"setting {key}"] = json.dumps(value, ensure_ascii=False, default=str)
@@ -102,8 +102,15 @@ def _short(value: str | None) -> str:
     return "not set" if value is None else visible(value if len(value) <= 40 else f"{value[:40]}…")
 
 
-def _parse(args: Sequence[str]) -> Mapping[str, Any]:
-    """The settings of a command, defaults included."""
+def parse(args: Sequence[str]) -> Mapping[str, Any]:
+    """Return the settings of a command, defaults included.
+
+    Args:
+        args: Command and flags.
+
+    Raises:
+        UsageError: If they, or the config they name, cannot be parsed.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         config = make_cli(_Parsed, list(args)).config

@@ -105,7 +105,9 @@ def _source(value: str) -> list[Path]:
         places = list(spec.submodule_search_locations or [])
         if not places:
             break
-    return [Path(file)] if file is not None and Path(file).is_file() and not _is_installed(Path(file)) else []
+    if file is None or not Path(file).is_file() or _is_installed(Path(file)):
+        return []
+    return [Path(file).relative_to(Path.cwd()) if Path.cwd() in Path(file).parents else Path(file)]
 
 
 def _is_installed(file: Path) -> bool:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 
 from semalign_pl.errors import UsageError
 from semalign_pl.study.digests import REMEMBERED_BYTES, SETTLED_SECONDS, Digests
-from semalign_pl.study.grounds import Grounds, changes, collect
+from semalign_pl.study.grounds import Grounds, changes, collect, parse
 from semalign_pl.study.named_files import find_files
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.record import is_old, record_file, reuse, write
@@ -85,9 +86,16 @@ def step(command: str, system: str = "cold") -> Step:
 STEPS = [step("test", "base"), step("fit"), step("test"), step("fit", "next")]
 
 
-def grounds() -> list[Grounds]:
-    digests = Digests(Path("out/digests.json"))
-    return [collect(one, digests) for one in STEPS]
+@cache
+def settings(args: tuple[str, ...], recipe: str) -> Mapping[str, Any]:
+    """What `parse` makes of a recipe; it takes a second, and depends on nothing else."""
+    assert Path("recipe.yaml").read_text(encoding="utf-8") == recipe
+    return parse(args)
+
+
+def grounds(steps: Sequence[Step] = STEPS) -> list[Grounds]:
+    digests, recipe = Digests(Path("out/digests.json")), Path("recipe.yaml").read_text(encoding="utf-8")
+    return [collect(one, settings(one.args, recipe), digests) for one in steps]
 
 
 def add_byte(path: Path) -> None:
@@ -138,16 +146,19 @@ def test_every_file_of_the_recipe_is_in_the_test_above() -> None:
         (lambda recipe: recipe["trainer"].update(max_steps=2), "trainer.max_steps is 2 and was 1"),
         (lambda recipe: recipe["trainer"].update(precision="bf16-mixed"), 'trainer.precision is "bf16-mixed" and was'),
         (lambda recipe: recipe["model"]["init_args"].update(beta=0.5), "model.init_args.beta is 0.5 and was 0.0"),
-        (lambda recipe: recipe["model"]["init_args"].update(base="other"), "other/config.json is new"),
+        (
+            lambda recipe: recipe["model"]["init_args"].update(base="other"),
+            'model.init_args.base is "other" and was "base"',
+        ),
     ],
 )
 def test_a_setting_is_named_with_both_values(folder, change, said) -> None:
     shutil.copytree("base", "other")
-    before = grounds()[1]
+    [before] = grounds(STEPS[1:2])
     recipe = yaml.safe_load(Path("recipe.yaml").read_text())
     change(recipe)
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    assert said in changes(before, grounds()[1])
+    assert said in changes(before, grounds(STEPS[1:2])[0])
 
 
 def unchanged_comment() -> None:
@@ -171,9 +182,9 @@ def unchanged_run() -> None:
 
 @pytest.mark.parametrize("change", [unchanged_comment, unchanged_default, unchanged_time, unchanged_run])
 def test_what_changes_no_result_is_no_change(folder, change: Callable[[], None]) -> None:
-    before = grounds()
+    before = grounds(STEPS[1:3])
     change()
-    assert grounds() == before
+    assert grounds(STEPS[1:3]) == before
 
 
 def test_training_rows_that_are_kept_apart_from_the_test_depend_on_it(folder) -> None:
@@ -193,14 +204,14 @@ def test_versions_and_revisions_of_the_hub(folder, monkeypatch) -> None:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
     Path("recipe.yaml").write_text(Path("recipe.yaml").read_text().replace("base: base", "base: Qwen/Qwen3-4B"))
-    none = grounds()[0]
+    [none] = grounds(STEPS[:1])
     ref = folder / "hub/models--Qwen--Qwen3-4B/refs/main"
     ref.parent.mkdir(parents=True)
     ref.write_text("abc")
-    first = grounds()[0]
+    [first] = grounds(STEPS[:1])
     assert module.complete(none, first) == first, "downloaded by the step itself"
     ref.write_text("def")
-    assert changes(first, grounds()[0]) == "Qwen/Qwen3-4B (models) is def and was abc"
+    assert changes(first, grounds(STEPS[:1])[0]) == "Qwen/Qwen3-4B (models) is def and was abc"
     assert first["version torch"] and first["version semalign-pl"]
 
 
