@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch  # noqa: F401  (its log handler keeps the stream of the time of import, which a test would close)
 import pytest
 from small_runs import Runs
 
