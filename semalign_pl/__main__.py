@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from semalign_pl import __version__
 from semalign_pl.recipes import FOLDER, locate_recipes
+from semalign_pl.terminal import prepare_process, visible
 
 STAGES = ("fit", "validate", "test", "predict")
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 2 after a message about what the user can mend.
     """
+    if argv is None:
+        prepare_process()
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_corpus(args)
     near = difflib.get_close_matches(args[0], [*STAGES, "study", "report", "plan", "corpus"], n=1)
     hint = f"did you mean {near[0]}?" if near else "see semalign --help"
-    print(f"semalign: error: there is no command {args[0]!r}; {hint}", file=sys.stderr)
+    print(visible(f"semalign: error: there is no command {args[0]!r}; {hint}"), file=sys.stderr)
     return 2
 
 

@@ -29,9 +29,10 @@ from semalign_pl.callbacks.checkpoint import with_checkpoint
 from semalign_pl.callbacks.checkpoint_files import use_checkpoint_files
 from semalign_pl.checkpoint_file import local_checkpoint
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.documents import check_size, check_yaml
+from semalign_pl.documents import check_text, check_yaml
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.history import RunLogger, set_aside
+from semalign_pl.missing_packages import explain_missing
 from semalign_pl.modules import StageModule
 from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
@@ -44,10 +45,10 @@ class Parser(LightningArgumentParser):
     """A parser that raises instead of printing a page of usage."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Parse a local file, unless it is too large to be a config."""
+        """Parse a local file, unless it is too large to be a config, or no text."""
         if "://" in str(path):
             raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
-        check_size(Path(path), f"--config: {path}")
+        check_text(Path(path), f"--config: {path}")
         return super().parse_path(path, *args, **kwargs)
 
     def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -138,7 +139,9 @@ class SemAlignCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            reasons = re.findall(r"^ *- (?!Does not validate)(.*)", str(error), re.M)
+            if missing := explain_missing(str(error)):
+                raise ValueError(missing) from error
+            reasons = re.findall(r"^ *- (?!Does not validate)(.*(?:\n {6}\w.*)?)", str(error), re.M)
             if not str(error).lstrip().startswith("Does not validate") or not reasons:
                 raise
             raise ValueError(reasons[0]) from error
@@ -187,7 +190,7 @@ class SemAlignCLI(LightningCLI):
         check_precision(given.get("precision"))
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError, MisconfigurationException) as error:
+        except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
             asked = ", ".join(f"{key} {given.get(key)}" for key in ("accelerator", "devices", "strategy"))
             raise ValueError(f"trainer: {error} It was asked for {asked}; change one of them.") from error
         check_trainer(trainer)

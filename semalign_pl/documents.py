@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from semalign_pl.yaml_keys import DuplicateKeyError, check_keys
+
 MAX_YAML_BYTES = 2**18
 """Size of a YAML file. Recipes, studies and language profiles have some kilobytes; so much is read in two seconds."""
 MAX_VALUES = 100_000
@@ -23,7 +25,7 @@ class TooLargeError(yaml.YAMLError):
 
 
 def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
-    """Refuse a YAML text beyond the limits, before anything is made of it.
+    """Refuse a YAML text beyond the limits, or with a key twice, before anything is made of it.
 
     Counts the parser's events, in which an alias is one event whatever it stands for: memory and time grow with the
     text alone.
@@ -34,6 +36,7 @@ def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
 
     Raises:
         TooLargeError: Names the limit and the remedy.
+        DuplicateKeyError: Names the key and both lines.
         yaml.YAMLError: If it is not YAML.
     """
     if len(text) > MAX_YAML_BYTES:
@@ -74,6 +77,7 @@ def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
             )
         if len(open_) + levels > MAX_DEPTH:
             raise TooLargeError(f"lists and mappings nested in more than {MAX_DEPTH} levels; nest them less")
+    check_keys(text, parser)
 
 
 def load_yaml(text: str) -> Any:
@@ -97,7 +101,7 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         return load_yaml(_text(path, str(path), MAX_YAML_BYTES, "check the path"))
-    except TooLargeError as error:
+    except (TooLargeError, DuplicateKeyError) as error:
         raise ValueError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
@@ -135,14 +139,41 @@ def check_size(path: Path, where: str, limit: int = MAX_YAML_BYTES) -> None:
         raise ValueError(f"{where}: {_too_long(size, limit)}")
 
 
+def check_text(path: Path, where: str) -> None:
+    """Refuse a YAML file that is no text, or text in another encoding than UTF-8.
+
+    Args:
+        path: The file.
+        where: Beginning of a message.
+
+    Raises:
+        ValueError: If it is too large, cannot be read or is not UTF-8; names the remedy.
+    """
+    _text(path, where, MAX_YAML_BYTES, "check the path")
+
+
 def _text(path: Path, where: str, limit: int, remedy: str) -> str:
     try:
         check_size(path, where, limit)
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+        content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{where}: cannot be read ({error.strerror}); {remedy}") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+        there = f"line {line}" if encoding is None else f"it is {encoding}: iconv -f {encoding} -t UTF-8"
+        raise ValueError(
+            f"{where}: byte {error.start} is not UTF-8; save the file as UTF-8 ({there}), or give another file"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{where}: is not text (it has zero bytes); check that it is the right file")
+    return text
+
+
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+"""Byte order marks, the longer before their beginnings."""
 
 
 def _too_long(size: int, limit: int) -> str:

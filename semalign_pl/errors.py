@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from semalign_pl.file_errors import describe
+from semalign_pl.missing_packages import explain_missing
+from semalign_pl.terminal import visible
+
 
 class UsageError(Exception):
     """The command line or YAML cannot be parsed.
@@ -33,9 +37,9 @@ class Status:
 def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     """Print a user's mistake as one line on stderr and set the status to 2.
 
-    A mistake is what the parser refuses, what Lightning calls a misconfiguration, or a ``ValueError`` that this
-    package itself raised. A full disk is said in one line, whoever wrote to it. An error from anywhere else is a fault
-    and propagates.
+    A mistake is what the parser refuses, what Lightning calls a misconfiguration, a ``ValueError`` that this package
+    itself raised, a path that cannot be used (`describe`), a package that is not installed (`explain_missing`), or a
+    full disk, whoever wrote to it. An error from anywhere else is a fault and propagates.
 
     Args:
         args: The command line, to name the file that a mistake is in.
@@ -57,14 +61,23 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     except Exception as error:
         from semalign_pl.disk import explain_full_disk
 
-        full = explain_full_disk(error)
-        if full is None and not (isinstance(error, ValueError) and _raised_here(error.__traceback__)):
+        explained = explain_full_disk(error) or _explain(error)
+        if explained is None:
             raise
-        message = full or str(error)
+        message = explained
     else:
         return
-    print(f"semalign: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"semalign: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     status.code = 2
+
+
+def _explain(error: Exception) -> str | None:
+    """One line for a user's mistake; ``None`` for a fault."""
+    if isinstance(error, ValueError) and _raised_here(error.__traceback__):
+        return str(error)
+    if isinstance(error, OSError):
+        return describe(error)
+    return explain_missing(str(error)) if isinstance(error, ModuleNotFoundError) else None
 
 
 def _raised_here(traceback: TracebackType | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import yaml
 
 from semalign_pl.documents import TooLargeError, load_yaml
+from semalign_pl.missing_packages import explain_missing
 from semalign_pl.parser_report import Report, classes, near, options
+from semalign_pl.yaml_keys import DuplicateKeyError
 
 _SEE = "see `semalign {command} --help`"
 
@@ -53,16 +56,20 @@ def _unknown_option(found: re.Match[str], report: Report) -> str:
     return f"{path}: there is no such key; {near(name, known, listed)}"
 
 
+_FLAGS_ONLY = ("help", "config", "print_config", "print_shtab", "subcommand")
+
+
 def _unknown_key(found: re.Match[str], report: Report) -> str:
     key = found[1].split()[0].split("=")[0]
     if not key.startswith("-") and "unrecognized" in found[0]:
         return f"{key}: this argument belongs to no flag; write it as --KEY {key}, or leave it out"
     bare = key.lstrip("-")
     head = bare.split(".")[0]
-    tops = list(dict.fromkeys(k.split(".")[0] for k in report.keys))
+    tops = [k for k in dict.fromkeys(k.split(".")[0] for k in report.keys) if k not in _FLAGS_ONLY]
     if "." in bare and head not in tops and (close := difflib.get_close_matches(head, tops, n=1)):
-        return f"{head}: there is no such key; did you mean {close[0]}?"
-    return f"{key}: there is no such key; {near(bare, report.keys, report.see)}"
+        return f"{head}: there is no such key; did you mean {close[0]}?{report.place(head)}"
+    listed = report.see if key.startswith("-") else f"there are {', '.join(tops)}"
+    return f"{key}: there is no such key; {near(bare, report.keys, listed)}{report.place(head)}"
 
 
 def _unknown_class(found: re.Match[str], report: Report) -> str:
@@ -93,6 +100,20 @@ _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 _WORDS["CorpusKeys"] = "{path: …} with columns, task, weight, where or split"
 
 
+def _not_callable(found: re.Match[str], report: Report) -> str:
+    """An optimiser or a scheduler that cannot be had, or is none."""
+    kind, reason = found[1].rpartition(".")[2], found[2].strip().rstrip(".")
+    path, name = report.inner_path(), (re.search(r"class_path='([^']+)'", found[3]) or ["", found[3].strip()])[1]
+    if missing := explain_missing(reason):
+        return f"{path}: {name}: {missing}"
+    if absent := re.fullmatch(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
+        there = vars(importlib.import_module(absent[1])).items()
+        names = [key for key, one in there if isinstance(one, type) and kind in [base.__name__ for base in one.__mro__]]
+        return f"{path}: there is no class {name}; {near(absent[2], names, 'check its spelling')}"
+    example = {"LRScheduler": "Cosine or torch.optim.lr_scheduler.StepLR", "Optimizer": "torch.optim.AdamW"}.get(kind)
+    return f"{path}: {name} is no {kind}" + (f"; give one, e.g. {example}" if example else f" ({reason})")
+
+
 def _wrong_type(found: re.Match[str], report: Report) -> str:
     kind, value = found[1], found[2].strip()
     path = report.inner_path()
@@ -118,6 +139,9 @@ def _required(found: re.Match[str], report: Report) -> str:
         what = f"{key}.class_path, e.g. {example}" if example else key
         return f"{key}: it is required but not set; set {what}, in the YAML or as a flag"
     path, _ = report.path(lambda key, value: key == name and value is None, name)
+    if name == "optimizer" and ".lr_scheduler." in path:  # a function, whose other arguments are no scheduler's
+        where = path.partition(".init_args.optimizer")[0]
+        return f"{where}: it is no class of schedulers; give one, e.g. Cosine or torch.optim.lr_scheduler.StepLR"
     if report.given is None or not path.startswith(report.outer):
         path = f"{report.outer}.init_args.{name}"
     elif isinstance(report.given, list) and "[" not in path:
@@ -130,12 +154,13 @@ def _no_yaml(found: re.Match[str], report: Report) -> str:
     for file in report.files():
         try:
             load_yaml(Path(file).read_text(encoding="utf-8"))
-        except TooLargeError as error:
+        except (TooLargeError, DuplicateKeyError) as error:
             return f"--config: {file}: {error}"
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "some line"
-            return f"--config: {file} is not YAML: {where}: {error.problem}; mend that line"
+            remedy = "indent with spaces there" if "'\\t'" in str(error.problem) else "mend that line"
+            return f"--config: {file} is not YAML: {where}: {error.problem}; {remedy}"
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             return f"--config: {file} cannot be read: {error}; give a UTF-8 YAML file"
     return f"--config: not YAML: {found[1]}; mend it"
@@ -177,5 +202,6 @@ _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
     (r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: ([^\n]*)\.", _ambiguous),
     (r"Problem with given class_path '([^']+)':\s*([^\n]*)", _no_import),
     (r"Expected a dot import path string: ([^\n]*)", _unknown_class),
+    (r"Type ([^\n]+?)\]? expects a function or a callable class: ([^\n]*) Got value: ([^\n]*)", _not_callable),
     (r"Subtypes: \[(.*)\]", _wrong_union),
 )

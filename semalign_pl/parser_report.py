@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -35,6 +37,16 @@ class Report:
         flags = ("-c", "--config")
         after = [b for a, b in zip(self.args, self.args[1:], strict=False) if a in flags]
         return after + [a.split("=", 1)[1] for a in self.args if a.startswith("--config=")]
+
+    def place(self, key: str) -> str:
+        """The file and line of a top-level key, in brackets; empty where no file has it."""
+        for file in self.files():
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                lines = Path(file).read_text(encoding="utf-8").splitlines()
+                pattern = re.compile(rf"""['"]?{re.escape(key)}['"]?\s*:""")
+                if found := [number for number, line in enumerate(lines, 1) if pattern.match(line)]:
+                    return f" ({file}, line {found[0]})"
+        return ""
 
     def path(self, wanted: Callable[[str, Any], bool], otherwise: str) -> tuple[str, Any]:
         """Dotted path of the first entry that is wanted, and the class around it if there is one."""

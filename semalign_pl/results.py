@@ -25,8 +25,9 @@ def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping
         scores: By name.
         run: What else is worth keeping of the run; the time and the versions are added.
     """
-    from rich.console import Console
     from rich.table import Table
+
+    from semalign_pl.console import Console
 
     if folder is not None:
         results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch  # noqa: F401  (its log handler keeps the stream of the time of import, which a test would close)
 import pytest
 from small_runs import Runs
 
 from semalign_pl.__main__ import main
+from semalign_pl.documents import load_yaml
 from semalign_pl.errors import one_line
 
 MODEL, DATA, CALLBACKS = "model.init_args", "data.init_args", "trainer.callbacks[0]"
@@ -153,3 +157,85 @@ def test_a_fault_keeps_its_traceback() -> None:
         int("x")
     with pytest.raises(AssertionError), one_line():
         raise AssertionError
+
+
+ENCODED = "model:\n  class_path: SFTModule\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (
+            b"model: {a: 1}\ndata: {}\nmodel: {b: 2}\n",
+            ": line 3: the key 'model' is there already, on line 1; only one",
+        ),
+        (b"model:\n  x: {a: 1, b: 2, a: 3}\n", ": line 2: the key 'a' is there already, on line 2; only one of them"),
+        (ENCODED.encode("utf-16"), ": byte 0 is not UTF-8; save the file as UTF-8 (it is UTF-16: iconv -f UTF-16"),
+        ("# für\nmodel: 1\n".encode("latin-1"), ": byte 3 is not UTF-8; save the file as UTF-8 (line 1)"),
+        (bytes(range(1, 256)), ": byte 127 is not UTF-8"),
+        (b"model: a\0b\n", ": is not text (it has zero bytes); check that it is the right file"),
+    ],
+)
+def test_a_config_that_would_be_misread(runs: Runs, capfd: Any, content: bytes, answer: str) -> None:
+    path = runs.folder / "recipe.yaml"
+    path.write_bytes(content)
+    assert said(capfd, ["fit", "--config", str(path)]).startswith(f"--config: {path}{answer}")
+
+
+def test_utf8_with_a_byte_order_mark_is_read(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
+    path = runs.folder / "recipe.yaml"
+    path.write_bytes(b"\xef\xbb\xbfseed_everything: 1\nlearning_rate: 3\n")
+    answer = said(capfd, ["fit", "--config", str(path)])
+    assert answer.startswith("learning_rate: there is no such key; there are seed_everything, trainer, model, data, ")
+    assert answer.endswith(f"({path}, line 2)")
+
+
+@pytest.mark.parametrize("text", ["a: {from: base}\nb: {from: a}\na: {from: b}\n"])
+def test_a_key_twice_in_a_study(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    answer = said(capfd, ["study", "--config", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert answer.startswith(f"{tmp_path / 'study.yaml'}: line 3: the key 'a' is there already, on line 1")
+
+
+@pytest.mark.parametrize("text", ["a: &x {p: 1}\nb: {<<: *x, p: 2}\n", "a: {p: 1}\nb: {p: 1}\n", "[{a: 1}, {a: 1}]"])
+def test_a_key_that_is_no_second_one(text: str) -> None:
+    assert load_yaml(text)
+
+
+SAVED = {"save_dir": "x"}
+FOREIGN = [
+    (put("trainer.logger", {"class_path": "TensorBoardLogger", "init_args": SAVED}), "tensorboard"),
+    (put("trainer.logger", {"class_path": "MLFlowLogger", "init_args": SAVED}), "mlflow"),
+    (put("trainer.logger", {"class_path": "WandbLogger"}), "wandb"),
+    (put("trainer.logger", [{"class_path": "CometLogger"}]), "comet-ml"),
+    (put(f"{MODEL}.optimizer", {"class_path": "torch_optimizer.Lamb"}), "torch_optimizer"),
+    (put(f"{MODEL}.lr_scheduler", {"class_path": "timm.scheduler.CosineLRScheduler"}), "timm"),
+]
+
+
+@pytest.mark.parametrize(("change", "package"), FOREIGN)
+def test_a_package_that_is_not_installed(runs: Runs, capfd: Any, change: Callable, package: str) -> None:
+    if importlib.util.find_spec(package.replace("-", "_")) is not None:
+        pytest.skip(f"{package} is installed here")
+    recipe = runs.recipe("sft")
+    change(recipe)
+    answer = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
+    assert f"{package} is not installed; pip install {package}" in answer
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "answer"),
+    [
+        ("torch.nn.Linear", "torch.nn.Linear is no LRScheduler; give one, e.g. Cosine"),
+        (
+            "torch.optim.lr_scheduler.CosineLR",
+            "there is no class torch.optim.lr_scheduler.CosineLR; did you mean Cosine",
+        ),
+        ("transformers.get_cosine_schedule_with_warmup", "it is no class of schedulers; give one, e.g. Cosine"),
+    ],
+)
+def test_what_is_no_scheduler(runs: Runs, capfd: pytest.CaptureFixture[str], scheduler: str, answer: str) -> None:
+    recipe = runs.recipe("sft")
+    recipe["model"]["init_args"]["lr_scheduler"] = {"class_path": scheduler}
+    line = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
+    assert line.startswith(f"{MODEL}.lr_scheduler: {answer}")

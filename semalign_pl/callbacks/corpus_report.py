@@ -13,6 +13,7 @@ from semalign_pl.atomic import replace_file, write_text
 from semalign_pl.data.cache import summary
 from semalign_pl.json_text import to_json
 from semalign_pl.run_folder import may_write
+from semalign_pl.terminal import visible
 
 
 class CorpusReport(Callback):
@@ -68,4 +69,4 @@ class CorpusReport(Callback):
                     shutil.copyfileobj(listed, file)
         for report in reports:
             if report["dropped"] or report.get("prompts_cut"):
-                trainer.print(f"{part}: {summary(report)} (see {folder / part}_dropped.jsonl)")
+                trainer.print(visible(f"{part}: {summary(report)} (see {folder / part}_dropped.jsonl)"))

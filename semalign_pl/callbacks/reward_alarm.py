@@ -57,10 +57,11 @@ def show(alarms: Sequence[Alarm]) -> None:
     Args:
         alarms: Of one step, at least one.
     """
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
-    from rich.text import Text
+
+    from semalign_pl.console import Console, Text
 
     figures = Table("climbs", "from", "to", "while this falls away", "from", "to", "since steps", box=None)
     for alarm in alarms:

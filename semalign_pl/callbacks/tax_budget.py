@@ -188,8 +188,9 @@ def _probes(trainer: Trainer) -> list[Probe]:
 
 
 def _print(budget: TaxBudget, kept: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from semalign_pl.console import Console, Text
 
     table = Table("score", "start", "end", "change", "allowed", "used", title="tax budget")
     for name, allowed in budget.budget.items():
@@ -202,6 +203,8 @@ def _print(budget: TaxBudget, kept: bool) -> None:
         console.print(f"The budget was kept; beta ended at {budget.beta:.3g}.")
     else:
         console.print(
-            f"[bold red]The budget was not kept[/]: beta ended at {budget.beta:.3g} (greatest {budget.beta_max:g}). "
-            "Raise beta_max or rate, measure more often (every_n_steps), lower the learning rate, or allow more."
+            Text("The budget was not kept", "bold red"),
+            f": beta ended at {budget.beta:.3g} (greatest {budget.beta_max:g}). "
+            "Raise beta_max or rate, measure more often (every_n_steps), lower the learning rate, or allow more.",
+            sep="",
         )

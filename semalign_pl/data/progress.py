@@ -17,7 +17,7 @@ def counted(items: Iterable[T], title: str) -> Iterator[T]:
         items: Of unknown number.
         title: What is being done.
     """
-    from rich.console import Console
+    from semalign_pl.console import Console, Text
 
     console = Console(stderr=True)
     begun = shown = time.monotonic()
@@ -26,10 +26,10 @@ def counted(items: Iterable[T], title: str) -> Iterator[T]:
         for done, item in enumerate(items):
             if done % 256 == 0 and console.is_terminal and (now := time.monotonic()) - begun > _PATIENCE_SECONDS:
                 if status is None:
-                    status = console.status(title)
+                    status = console.status(Text(title))
                     status.start()
                 if now - shown > 0.5:
-                    status.update(f"{title}: {done:,} rows, {done / (now - begun):,.0f} a second")
+                    status.update(Text(f"{title}: {done:,} rows, {done / (now - begun):,.0f} per second"))
                     shown = now
             yield item
     finally:

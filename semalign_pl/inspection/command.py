@@ -115,8 +115,7 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         options: From the command line.
         recipe: ``--config`` and what follows it, as ``fit`` takes it.
     """
-    from rich.console import Console
-
+    from semalign_pl.console import Console
     from semalign_pl.data.prepare import Request
     from semalign_pl.inspection.inspect import inspect
     from semalign_pl.inspection.page import write_page
@@ -153,10 +152,10 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
     for file in result["files"]:
         encodings = [f"{file['name']}: {c['encoding']}" for c in file["columns"].values() if c["encoding"]]
         for message in [*file["bad"]["first"], *encodings]:
-            console.print(message, markup=False, highlight=False, soft_wrap=True)
+            console.print(message, soft_wrap=True)
     for report in result["preparation"] or []:
-        console.print(prepared(report), markup=False, highlight=False, soft_wrap=True)
+        console.print(prepared(report), soft_wrap=True)
     page, numbers_file = options.out / "corpus.html", options.out / "corpus.json"
     write_text(numbers_file, to_json(result, numbers_file, indent=2) + "\n")
     write_page(page, result, counted)
-    console.print(f"page: {page}, numbers: {numbers_file}", highlight=False, soft_wrap=True)
+    console.print(f"page: {page}, numbers: {numbers_file}", soft_wrap=True)

@@ -24,7 +24,7 @@ OVERHEAD_BYTES = 2**29
 """Of a card's memory, what CUDA's context takes."""
 MARGIN = 0.92
 """Share of a card that is planned with: allocators leave gaps."""
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 ABOUT = {
     "weights": "the frozen base",
     "adapters": "float32, trained and reference",
@@ -146,17 +146,19 @@ def _lora(model: Any) -> LoraSettings:
 
 
 def memory_bytes(text: str) -> int:
-    """``12GiB``, ``12GB``, ``12G`` or ``800MiB`` in bytes; G is 2^30.
+    """Bytes of ``12GiB``, ``12GB``, ``12g`` or ``800MiB``; G is 2^30, whichever way it is written.
 
     Args:
         text: What the user wrote.
 
     Raises:
-        ValueError: If it is no amount of memory.
+        ValueError: If it is no amount of memory, or has no unit.
     """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]?)(i?B)?\s*", text, re.IGNORECASE)
-    if found is None or not float(found[1]) > 0:
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMG])(?:i?B)?)?\s*", text, re.IGNORECASE)
+    if found is None or not 0 < float(found[1]) < 2**40:
         raise ValueError(f"--memory: {text!r} is no amount of memory; write e.g. 12GiB")
+    if found[2] is None:
+        raise ValueError(f"--memory: {text!r} has no unit; write {found[1]}GiB, or another of KiB, MiB and GiB")
     return round(float(found[1]) * UNITS[found[2].upper()])
 
 
@@ -174,7 +176,7 @@ def show(
     Raises:
         ValueError: If nothing fits the card.
     """
-    from rich.console import Console
+    from semalign_pl.console import Console
 
     console = Console()
     plan = predict(settings)
@@ -185,7 +187,7 @@ def show(
         console.print(f"For a card of {_gib(available)} (peak {_gib(fits.peak)}), under model.init_args:")
         options = changes(proposed)
         for name, value in options.items():
-            console.print(f"    {name}: {str(value).lower()}", highlight=False)
+            console.print(f"    {name}: {str(value).lower()}")
         written["proposal"] = {"available": available, **options, "peak": fits.peak}
         if overlay is not None:
             write_overlay(overlay, options, f"For {_gib(available)}: predicted peak {_gib(fits.peak)} (semalign plan).")

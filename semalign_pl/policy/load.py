@@ -12,6 +12,7 @@ import torch
 from semalign_pl.policy.adapter_folder import read_config, read_weights
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
+from semalign_pl.policy.layer_names import check_layer_names
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.plain_lora import as_plain_lora
@@ -153,11 +154,12 @@ def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
     config = lora_config(lora, model, ids)
     check_patterns("model.init_args.lora", config, model)
     try:
+        check_layer_names(lora.target_modules, model)
         made: Any = get_peft_model(model, config)
         names = [] if isinstance(lora.target_modules, str) else lora.target_modules
-        for name in names:  # PEFT complains only where it finds none of them
+        for name in names:  # PEFT complains only where it adapts none of them
             if not any(f".{found}".endswith(f".{name}") for found in made.base_model.targeted_module_names):
-                raise ValueError(f"it has no layer {name!r}")
+                raise ValueError(f"it does not adapt the layer {name!r}")
         return made
     except (ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from semalign_pl.terminal import visible
+
 from .figure import COLOURS, INK, QUIET, clean, new_figure, say, to_png
 
 if TYPE_CHECKING:
@@ -92,12 +94,14 @@ def _draw(axes: Axes, runs: Sequence[Sequence[Row]], names: Sequence[str], title
         for points in found:
             axes.plot(*_xy(points), color=colour, linewidth=0.7, alpha=0.3)
         mean = running_mean(found)
-        label = "total" if name == REWARD else name.removeprefix(f"{REWARD}/")
+        label = "total" if name == REWARD else visible(name.removeprefix(f"{REWARD}/"))
         marker = "o" if len(mean) == 1 else None
         axes.plot(*_xy(mean), color=colour, linewidth=1.9, marker=marker, markersize=4, label=label)
     axes.set_title(title, loc="left", fontsize=9, color=INK)
     if len(drawn) > 1:
-        axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+        legend = axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+        for text in legend.get_texts():  # a reward's name may have a $, which starts a formula
+            text.set_parse_math(False)
 
 
 def _xy(points: Curve) -> tuple[list[int], list[float]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.documents import read_json
+from semalign_pl.terminal import visible
 
 BASE = "base"
 REFERENCES = "language_consistency_references"
@@ -93,7 +94,7 @@ COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
 
 def column_of(name: str) -> Column:
     """How a metric is shown; an unknown one under its own name."""
-    return COLUMNS.get(name) or Column(name, name.replace("_", " "))
+    return COLUMNS.get(name) or Column(name, visible(name.replace("_", " ")))
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Results:
 
     def title_of(self, system: str) -> str:
         """How a system is called in tables and pictures."""
-        return self.labels.get(system) or SYSTEM_TITLES.get(system) or system.replace("_", " ")
+        return visible(self.labels.get(system) or SYSTEM_TITLES.get(system) or system.replace("_", " "))
 
     def measured(self, name: str, systems: list[str] | None = None) -> dict[str, Metric]:
         """The systems (all, or those named) that have this metric."""

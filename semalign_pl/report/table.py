@@ -76,7 +76,8 @@ def comparison(results: Mapping[str, Any]) -> Table:
     """
     from rich import box
     from rich.table import Table
-    from rich.text import Text
+
+    from semalign_pl.console import Text
 
     def draw(cell: Cell) -> Text:
         text = Text(cell.value, style="bold" if cell.best else "")

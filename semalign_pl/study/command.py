@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import platform
 import resource
@@ -13,7 +12,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from semalign_pl.atomic import write_text
 from semalign_pl.documents import read_json
@@ -22,6 +21,10 @@ from semalign_pl.json_text import to_json
 from semalign_pl.study.half_done import enter
 from semalign_pl.study.protocol import Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
+from semalign_pl.terminal import visible
+
+if TYPE_CHECKING:
+    from semalign_pl.study.digests import Digests
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,13 +77,19 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     """
     if seeds < 1:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
+    from semalign_pl.study.digests import Digests
+    from semalign_pl.study.record import is_old
+
     systems = read_systems(configs)
     plan = list(steps(systems, out, seeds))
+    digests = Digests(out / "digests.json")
+    if old := sum(map(is_old, plan)):
+        print(f"{old} finished steps are of an earlier version, which did not record what they depend on; run again")
     seconds: dict[str, list[float]] = {}
     results: dict[tuple[int, str], dict[str, Any]] = {}
     for number, step in enumerate(plan, 1):
-        print(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}", flush=True)
-        seconds.setdefault(step.name, []).append(_run_step(step))
+        print(visible(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}"), flush=True)
+        seconds.setdefault(step.name, []).append(_run_step(step, digests))
         if step.command == "test":
             results[step.seed, step.system] = read_json(step.folder / "results.json", "delete its folder to test again")
     study = {
@@ -100,29 +109,34 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     write_text(file, to_json(study, file, indent=2))
 
 
-def _run_step(step: Step) -> float:
-    """Run one command in this process, unless it was run before on the same grounds.
+def _run_step(step: Step, digests: Digests) -> float:
+    """Run one command in this process, unless it was run before and nothing it depends on has changed since.
 
     Returns:
         Seconds it took, now or then.
     """
     from semalign_pl.cli import main
+    from semalign_pl.study.grounds import collect, complete, parse
+    from semalign_pl.study.record import is_old, record_file, reuse, write
 
-    record, fingerprint = step.folder / f"{step.command}.done.json", step.fingerprint
+    record, settings = record_file(step), parse(step.args)
+    grounds = collect(step, settings, digests)
     if record.is_file():
-        done = read_json(record, "delete the file to run this step again")
-        if done["fingerprint"] == fingerprint:
-            print(f"  done before in {done['seconds']:.0f} s", flush=True)
-            return done["seconds"]
+        done, reason = reuse(step, grounds, digests)
+        if done is not None:
+            print(f"  done before in {done.seconds:.0f} s", flush=True)
+            return done.seconds
+        if not is_old(step):
+            print(f"  {reason}; {step.name} is run again", flush=True)
         record.unlink()  # before what it vouches for is overwritten
-    flags = enter(step.folder, step.command, fingerprint)
+    flags = enter(step.folder, step.command, {k: v for k, v in grounds.items() if not k.startswith("hub ")})
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         main([*step.args, *flags])
     gc.collect()
     seconds = time.monotonic() - started
-    write_text(record, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
+    write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
     return seconds
 
 
@@ -132,8 +146,7 @@ def show(folder: Path) -> None:
     Args:
         folder: Of a study.
     """
-    from rich.console import Console
-
+    from semalign_pl.console import Console
     from semalign_pl.report import comparison, load_results, verdict, write_report
 
     console = Console()

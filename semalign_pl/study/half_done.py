@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.atomic import write_text
 from semalign_pl.documents import read_json
 from semalign_pl.run_lock import hold
 
 
-def enter(folder: Path, command: str, fingerprint: Any) -> list[str]:
+def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     """Make a training's folder ready, and note on what grounds it begins.
 
     A training that was broken off on the same grounds goes on from its newest checkpoint. Whatever else is in the
@@ -20,7 +22,7 @@ def enter(folder: Path, command: str, fingerprint: Any) -> list[str]:
     Args:
         folder: Of the step.
         command: Of the step.
-        fingerprint: What the step's result depends on, as JSON holds it.
+        grounds: What the step's result depends on, by name; revisions that the step itself may download left out.
 
     Returns:
         Further flags of the command.
@@ -32,20 +34,20 @@ def enter(folder: Path, command: str, fingerprint: Any) -> list[str]:
         return []
     note = folder / "fit.started.json"
     if folder.exists():
-        if note.is_file() and _read(note) == fingerprint:
+        if note.is_file() and _read(note) == grounds:
             return ["--resume"]
         earlier = _free(folder)
         with hold(folder, "fit"):  # not from under a training that is running
             folder.rename(earlier)
         print(f"  {folder} holds an earlier run; it was moved to {earlier}", flush=True)
     folder.mkdir(parents=True)
-    note.write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
+    write_text(note, json.dumps({"grounds": dict(grounds)}, ensure_ascii=False, indent=1))
     return []
 
 
 def _read(note: Path) -> Any:
     try:
-        return read_json(note, "")["fingerprint"]
+        return read_json(note, "")["grounds"]
     except (ValueError, TypeError, KeyError):  # damaged: then nothing vouches for the folder
         return None
 

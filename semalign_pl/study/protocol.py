@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,14 +44,6 @@ class Step:
             *("--trainer.default_root_dir", str(self.folder)),
             *("--model.init_args.adapter", "null" if self.adapter is None else str(self.adapter)),
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """What its result depends on: flags, and the content of the config and of the adapter it starts from."""
-        digest = hashlib.sha256(repr(self.args).encode())
-        for file in (self.config, *(sorted(self.adapter.iterdir()) if self.adapter else ())):
-            digest.update(file.read_bytes())
-        return digest.hexdigest()
 
 
 def steps(systems: Sequence[System], out: Path, seeds: int) -> Iterator[Step]:

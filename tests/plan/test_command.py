@@ -49,6 +49,7 @@ def test_table_json_and_overlay(recipe, tmp_path, monkeypatch, capsys) -> None:
     ("flags", "answer"),
     [
         (["--memory", "lots"], "--memory: 'lots' is no amount of memory"),
+        (["--memory", "12"], "--memory: '12' has no unit; write 12GiB"),
         (["--memory", "513MiB"], "do not hold this run"),
         (["--overlay", "x.yaml"], "--overlay: nothing is proposed without --memory"),
         (["--memory"], "--memory: the flag needs a value"),
@@ -92,8 +93,8 @@ def test_an_encoder_is_not_planned(capsys) -> None:
 
 def test_amounts_of_memory() -> None:
     assert memory_bytes("12GiB") == memory_bytes("12 GB") == memory_bytes("12g") == 12 * 2**30
-    assert memory_bytes("800MiB") == 800 * 2**20 and memory_bytes("1000") == 1000
-    for wrong in ("", "GiB", "0GiB", "-1GiB", "12TiB", "1.2.3G"):
+    assert memory_bytes("800MiB") == 800 * 2**20 and memory_bytes("1.5gib") == 3 * 2**29
+    for wrong in ("", "GiB", "0GiB", "-1GiB", "12TiB", "1.2.3G", ".GiB", "1000", "12.5", "12B", "9" * 400 + "G"):
         with pytest.raises(ValueError):
             memory_bytes(wrong)
 

@@ -126,6 +126,14 @@ def test_target_modules_that_contradict_the_adapter_are_refused(targets, base, s
     [
         ({"target_modules": "(q_proj"}, r"target_modules: '\(q_proj' is no regular expression"),
         ({"target_modules": ["q_proj", "v_prj"]}, "PEFT cannot adapt .*no layer 'v_prj'.*change `target_modules`"),
+        (
+            {"target_modules": ["q_proj", "v_prj"]},
+            "no layer 'v_prj'; did you mean v_proj. it has embed_tokens, q_proj, k_proj, v_proj, o_proj, ",
+        ),
+        ({"target_modules": ["q_porj"]}, "no layer 'q_porj'; did you mean q_proj. it has embed_tokens, q_proj"),
+        ({"target_modules": ["mlp.up_prj"]}, "no layer 'mlp.up_prj'; did you mean up_proj. it has "),
+        ({"target_modules": "q_porj"}, "no layer 'q_porj'; did you mean q_proj. it has "),
+        ({"target_modules": "q_proj"}, r"'q_proj' is a pattern for whole paths, which none has; write \[q_proj\]"),
         ({"alpha": 0}, "alpha: 0 would leave the base as it is"),
     ],
 )

@@ -123,11 +123,20 @@ def test_a_whole_study(configs, tmp_path, capsys):
 
     capsys.readouterr()
     run_study(configs, out, 2)
-    assert capsys.readouterr().out.count("done before") == 13, "finished steps are not run again"
+    said = capsys.readouterr().out
+    assert said.count("done before") == 13, f"finished steps are not run again:\n{said}"
     config = configs / "semantic_grpo.yaml"
     config.write_text(config.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
     run_study(configs, out, 1)
-    assert capsys.readouterr().out.count("done before") == 5, "a changed config is run again"
+    assert capsys.readouterr().out.count("done before") == 7, "a comment changes no result"
+    config.write_text(config.read_text(encoding="utf-8") + "\nseed_everything: 7\n", encoding="utf-8")
+    run_study(configs, out, 1)
+    assert capsys.readouterr().out.count("done before") == 7, "nor does a setting that the study's own flag overrides"
+    config.write_text(config.read_text(encoding="utf-8").replace("max_new_tokens: 48", "max_new_tokens: 47"))
+    run_study(configs, out, 1)
+    said = capsys.readouterr().out
+    assert said.count("done before") == 5, "a changed config is run again"
+    assert said.count("  model.init_args.max_new_tokens is 47 and was 48") == 2
     config = configs / "cold_start.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("r: 4", "r: 2"), encoding="utf-8")
     run_study(configs, out, 1)

@@ -1,0 +1,36 @@
+"""What the operating system says of a file or folder that a user named, in one line with the remedy."""
+
+from __future__ import annotations
+
+import errno
+
+_FOLDER = "give a folder that you may write to (--trainer.default_root_dir, or --out)"
+_REMEDIES = {
+    errno.EACCES: f"change its permissions, or {_FOLDER}",
+    errno.EPERM: f"change its permissions, or {_FOLDER}",
+    errno.EROFS: _FOLDER,
+    errno.ENAMETOOLONG: "shorten that name; a file system takes 255 bytes per name, and a Tibetan letter has 3",
+    errno.ENOTDIR: "a part of this path is a file and no folder; give another path, or move the file away",
+    errno.EEXIST: "there is a file of this name where a folder is needed; give another path, or move the file away",
+    errno.EISDIR: "there is a folder of this name where a file is needed; give another path, or move the folder away",
+    errno.ELOOP: "its symbolic links form a loop; give another path",
+    errno.EMFILE: "raise the limit of open files, e.g. ulimit -n 4096",
+}
+
+
+def describe(error: OSError) -> str | None:
+    """Return a line on what can be mended, or ``None`` for any other error.
+
+    Args:
+        error: An error that names a file; whichever library met it, the path is the user's.
+
+    Returns:
+        Path, reason and remedy.
+    """
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None or error.filename is None:
+        return None
+    path = error.filename if isinstance(error.filename, str) else repr(error.filename)
+    if len(path) > 120:
+        path = f"{path[:60]}…{path[-50:]}"
+    return f"{path}: {error.strerror}; {remedy}"

@@ -1,0 +1,162 @@
+"""Everything that a step's result depends on, by name, so that a study can say what changed since the step was run."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.results import PACKAGES
+from semalign_pl.study.digests import Digests
+from semalign_pl.study.named_files import OUTPUT_KEYS, find_files, flatten, holds_results
+from semalign_pl.study.protocol import Step
+from semalign_pl.terminal import visible
+
+Grounds = dict[str, str]
+"""Name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``, to digest or value."""
+NAMED = 3
+"""Changes that are named; the others are counted."""
+
+
+class _Parsed(SemAlignCLI):
+    """Parses a command and runs nothing."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing."""
+
+
+def collect(step: Step, settings: Mapping[str, Any], digests: Digests) -> Grounds:
+    """Return what a step depends on, as it is now.
+
+    These are the settings after parsing, with their defaults and flags (a comment in the YAML changes nothing); the
+    content of every file they name, folders, patterns and the user's own classes included; the adapter it starts from;
+    the revision of models and datasets of the hub that are in the local cache; and the versions of the packages.
+
+    A fit does not depend on the test corpus, unless its training rows are kept apart from it, nor on probes that only
+    measure in a test. A test depends on the training corpus by its adapter alone.
+
+    Args:
+        step: The step; the adapter it starts from exists by now.
+        settings: From `parse`.
+        digests: Digests of the files.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    grounds = {f"version {name}": version(name) for name in PACKAGES}
+    for key, value in flatten(_relevant(settings, step.command)):
+        if key.split(".")[-1] in OUTPUT_KEYS or key == "model.init_args.adapter":
+            continue
+        grounds[f"setting {key}"] = json.dumps(value, ensure_ascii=False, default=str)
+        if isinstance(value, str) and not holds_results(value, step.folder):
+            grounds |= {f"file {file}": digests.of(file) for file in find_files(value)}
+            grounds |= _hub_revisions(value)
+    return grounds | adapter_grounds(step.adapter, digests)
+
+
+def adapter_grounds(adapter: Path | None, digests: Digests) -> Grounds:
+    """Return the content of an adapter's folder, by names within it: a study's folder may be moved."""
+    files = [] if adapter is None else find_files(str(adapter))
+    return {f"adapter {file.relative_to(adapter)}": digests.of(file) for file in files if adapter is not None}
+
+
+def complete(before: Grounds, after: Grounds) -> Grounds:
+    """Add the revisions of what a step itself downloaded to what it depended on when it started."""
+    return {name: digest for name, digest in after.items() if name.startswith("hub ")} | before
+
+
+def changes(then: Mapping[str, str], now: Grounds) -> str:
+    """Say what a step depends on that is not as it was.
+
+    Args:
+        then: What it depended on when it was run.
+        now: What it depends on.
+
+    Returns:
+        E.g. ``data/train.jsonl changed, trainer.max_steps is 2 and was 1``; empty if nothing changed.
+    """
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    found = [_describe(name, then.get(name), now.get(name)) for name in names if name in now or "hub" != name[:3]]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return ", ".join(found[:NAMED]) + more
+
+
+def _describe(name: str, then: str | None, now: str | None) -> str:
+    kind, _, name = name.partition(" ")
+    shown = visible(f"{kind} {name}" if kind == "adapter" else name)
+    if kind in ("file", "adapter"):
+        return f"{shown} is new" if then is None else f"{shown} is gone" if now is None else f"{shown} changed"
+    return f"{shown} is {_short(now)} and was {_short(then)}"
+
+
+def _short(value: str | None) -> str:
+    return "not set" if value is None else visible(value if len(value) <= 40 else f"{value[:40]}…")
+
+
+def parse(args: Sequence[str]) -> Mapping[str, Any]:
+    """Return the settings of a command, defaults included.
+
+    Args:
+        args: Command and flags.
+
+    Raises:
+        UsageError: If they, or the config they name, cannot be parsed.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        config = make_cli(_Parsed, list(args)).config
+    return config[config["subcommand"]].as_dict()
+
+
+def _relevant(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """The settings that a command's result depends on."""
+    data = config["data"]["init_args"]
+    prepare = data.get("prepare")
+    apart = prepare is not None and prepare.get("decontaminate", True)
+    unread = ("train",) if command == "test" else () if apart else ("test",)
+    callbacks = config["trainer"].get("callbacks") or []
+    if command == "fit":
+        callbacks = [one for one in callbacks if not _measures_only_in_a_test(one)]
+    return {
+        **{key: value for key, value in config.items() if key != "config"},
+        "trainer": {**config["trainer"], "callbacks": callbacks},
+        "data": {**config["data"], "init_args": {key: value for key, value in data.items() if key not in unread}},
+    }
+
+
+def _measures_only_in_a_test(callback: Mapping[str, Any]) -> bool:
+    from semalign_pl.probes.base import Probe
+
+    module, _, name = callback["class_path"].rpartition(".")
+    kind = getattr(import_module(module), name)
+    given = callback.get("init_args", {})
+    return issubclass(kind, Probe) and "every_n_steps" in given and given["every_n_steps"] is None
+
+
+def _hub_revisions(value: str) -> Grounds:
+    """The commits of a hub repository in the local cache; nothing where none of this name is there."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    found = re.match(r"[\w.-]+(/[\w.-]+)?", value)
+    name = found[0] if found else ""
+    places = {kind: Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}/refs/main" for kind in _KINDS if name}
+    return {f"hub {name} ({kind})": _read_commit(place) for kind, place in places.items() if place.is_file()}
+
+
+_KINDS = ("models", "datasets")
+
+
+def _read_commit(place: Path) -> str:
+    try:
+        return place.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,117 @@
+"""The files that a recipe names: found by value, whatever the key, so that a user's own classes are covered too."""
+
+from __future__ import annotations
+
+import glob
+import importlib.machinery
+import itertools
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir")
+"""Last keys of settings that name where a run writes."""
+
+
+def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value that is no mapping and no list, with its dotted key, e.g. ``trainer.callbacks[0].tau``."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from flatten(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple) and value:
+        for at, inner in enumerate(value):
+            yield from flatten(inner, f"{key}[{at}]")
+    else:
+        yield key, value
+
+
+def find_files(value: str) -> list[Path]:
+    """Return the files that a setting names, sorted.
+
+    Args:
+        value: A file, a folder, a pattern such as ``dev/*.csv``, paired files ``train.{zh,bo}``, any of them followed
+            by ``#member`` or ``:config@split`` (see ``semalign_pl.data.sources.stream``), or a class or function of the
+            user's own, ``my_rewards.Brevity``.
+
+    Returns:
+        Nothing for text that names no file.
+    """
+    if not value or len(value) > 4096 or "\0" in value or "\n" in value:
+        return []
+    # From the whole to its beginning: a file may well have # or : in its name.
+    for name in dict.fromkeys([value, value.split("#")[0], re.sub(r"[:@][^/]*$", "", value)]):
+        if found := sorted(itertools.chain.from_iterable(map(_existing, _expand(name)))):
+            return found
+    return _source(value)
+
+
+def holds_results(value: str, folder: Path) -> bool:
+    """Tell whether a setting names the folder of a run, something in it, or a folder around it or around us.
+
+    Such a setting says where to write; what is there changes with every run.
+
+    Args:
+        value: The setting.
+        folder: Folder of the run.
+    """
+    try:
+        path, run, here = Path(value).resolve(), folder.resolve(), Path.cwd()
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return path in (run, *run.parents, here, *here.parents) or run in path.parents
+
+
+def _expand(name: str) -> list[str]:
+    """The names that braces stand for."""
+    found = re.fullmatch(r"([^{}]*)\{([^{}]*)\}([^{}]*)", name)
+    return [f"{found[1]}{item.strip()}{found[3]}" for item in found[2].split(",")] if found else [name]
+
+
+def _existing(name: str) -> list[Path]:
+    try:
+        if os.path.lexists(name):
+            return _inside(Path(name))
+        return [file for match in glob.glob(name) for file in _inside(Path(match))] if glob.has_magic(name) else []
+    except (OSError, ValueError, re.error):
+        return []
+
+
+def _inside(path: Path) -> list[Path]:
+    """A file, or every file below a folder; pipes and devices have no content to compare."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    below = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return [file for file in below if file.is_file()]
+
+
+def _source(value: str) -> list[Path]:
+    """The source file of a class or function, unless it belongs to an installed package.
+
+    Modules are looked for without importing them, in the working folder and on the path of imports.
+    """
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", value):
+        return []
+    names, places, file = value.split("."), [os.getcwd(), *sys.path], None
+    for name in names[:-1]:
+        spec = importlib.machinery.PathFinder.find_spec(name, places)
+        if spec is None:
+            break
+        file = spec.origin or file
+        places = list(spec.submodule_search_locations or [])
+        if not places:
+            break
+    if file is None or not Path(file).is_file() or _is_installed(Path(file)):
+        return []
+    return [Path(file).relative_to(Path.cwd()) if Path.cwd() in Path(file).parents else Path(file)]
+
+
+def _is_installed(file: Path) -> bool:
+    standard = sysconfig.get_paths()
+    paths = [standard[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths += [*site.getsitepackages(), str(Path(__file__).parents[1])]
+    return any(Path(path).resolve() in file.resolve().parents for path in paths)
