@@ -64,6 +64,8 @@ def test_test_takes_a_checkpoint_of_the_same_stage(runs: Runs, capfd: pytest.Cap
     assert now.keys() == trained.keys() and all(now[key].equal(trained[key]) for key in now)
 
     said = one_line(capfd, runs.args("fit", "sft", "more", "model.init_args.lora.r=8", f"ckpt_path={saved}"))
+    assert "model.init_args.lora.r was 4 and is 8" in said
+    said = one_line(capfd, runs.args("test", "sft", "more", "model.init_args.lora.r=8", f"ckpt_path={saved}"))
     assert "do not fit this model" in said and "lora" in said
 
 
