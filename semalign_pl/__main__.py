@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from semalign_pl import __version__
+from semalign_pl.signals import ending_by_signals
 
 STAGES = ("fit", "validate", "test", "predict")
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
@@ -41,16 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0, or 2 after a message about what the user can mend.
+
+    Raises:
+        Stopped: If a signal ended the process's own command; a ``SystemExit`` with status 128 + signal.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _run(list(argv))
+    sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
+    with ending_by_signals():
+        return _run(sys.argv[1:])
+
+
+def _run(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0
     if args[0] in ("-V", "--version"):
         print(f"semalign {__version__}")
         return 0
-    if argv is None:
-        sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
     if args[0] in STAGES:
         from semalign_pl.cli import run
 

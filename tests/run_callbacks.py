@@ -14,14 +14,25 @@ from semalign_pl.policy.adapter import adapter_state, fingerprint
 
 
 class Strike(Callback):
-    """Sends its own process a signal in step ``step`` (from 1), at a hook of Lightning's."""
+    """Sends its own process a signal in step ``step`` (from 1), at a hook of Lightning's.
 
-    def __init__(self, step: int, signal_name: str, hook: str) -> None:
+    Hooks that do not belong to a step take the number of steps done, and fire once.
+    """
+
+    def __init__(self, step: int, signal_name: str, hook: str, rank: int = 0) -> None:
         super().__init__()
-        self.step, self.signal, self.hook = step, signal.Signals[signal_name], hook
+        self.step, self.signal, self.hook, self.rank = step, signal.Signals[signal_name], hook, rank
+        if hook not in ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end"):
+            setattr(self, hook, self._elsewhere)
 
     def _strike(self, hook: str, steps_done: int) -> None:
-        if hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
+        mine = int(os.environ.get("RANK", 0)) == self.rank
+        if mine and hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
+            os.kill(os.getpid(), self.signal)
+
+    def _elsewhere(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        mine, self.rank = int(os.environ.get("RANK", 0)) == self.rank, -1
+        if mine and trainer.global_step == self.step:
             os.kill(os.getpid(), self.signal)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
