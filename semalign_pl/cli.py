@@ -24,6 +24,7 @@ from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import StageModule
+from semalign_pl.preflight import check_output, check_slurm_checkpoint
 from semalign_pl.quiet import quieten
 
 
@@ -121,6 +122,7 @@ class SemAlignCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         root = given.get("default_root_dir") or f"runs/{self.model.stage}"
         kwargs["default_root_dir"] = str(root)
+        check_slurm_checkpoint(Path(root), self._get(self.config_init, "ckpt_path"))
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = CSVLogger(root, name="", version="", flush_logs_every_n_steps=10) if training else False
@@ -137,6 +139,18 @@ class SemAlignCLI(LightningCLI):
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             path = self.config[self.config.subcommand].ckpt_path
             raise UsageError(f"--ckpt_path: {path} is not a checkpoint, or only half of one; give another") from error
+
+    def before_validate(self) -> None:
+        """Refuse to compute for nothing."""
+        check_output("validate", self.trainer, self.model)
+
+    def before_test(self) -> None:
+        """Refuse to compute for nothing."""
+        check_output("test", self.trainer, self.model)
+
+    def before_predict(self) -> None:
+        """Refuse to compute for nothing."""
+        check_output("predict", self.trainer, self.model)
 
     def before_fit(self) -> None:
         """Keep an earlier run's metrics: CSVLogger would delete them."""

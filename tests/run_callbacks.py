@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,12 @@ class Strike(Callback):
             setattr(self, hook, self._elsewhere)
 
     def _strike(self, hook: str, steps_done: int) -> None:
-        mine = int(os.environ.get("RANK", 0)) == self.rank
+        mine = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == self.rank
         if mine and hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
             os.kill(os.getpid(), self.signal)
 
     def _elsewhere(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        mine, self.rank = int(os.environ.get("RANK", 0)) == self.rank, -1
+        mine, self.rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == self.rank, -1
         if mine and trainer.global_step == self.step:
             os.kill(os.getpid(), self.signal)
 
@@ -43,6 +44,17 @@ class Strike(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._strike("on_train_batch_end", trainer.global_step)
+
+
+class Insist(Callback):
+    """Sends its own process SIGTERM in the second step, and again, from within the step, after a while."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1.5)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
 
 
 class Fingerprint(Callback):

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,6 @@ class InterruptionCheckpoint(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on there is nothing to go on with; a signal is answered when all is written."""
         self._done = True
-        self._agree(trainer)
 
     # -- validation, test and predict --------------------------------------------------------------------------
 
@@ -70,27 +68,22 @@ class InterruptionCheckpoint(Callback):
         self._stop_if_saved()
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._take_over(trainer, waits=trainer.world_size > 1)
-        self._common = _fewest(trainer, trainer.num_val_batches)
+        self._common = _common_batches(trainer, trainer.val_dataloaders)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals."""
         self._take_over(trainer, waits=trainer.world_size > 1)
-        self._common = _fewest(trainer, trainer.num_test_batches)
+        self._common = _common_batches(trainer, trainer.test_dataloaders)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals."""
         self._take_over(trainer, waits=trainer.world_size > 1)
-        self._common = _fewest(trainer, trainer.num_predict_batches)
+        self._common = _common_batches(trainer, trainer.predict_dataloaders)
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop here if asked to; in training, save first."""
         if not trainer.sanity_checking:
             self._stop_between_batches(trainer, args[3])
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a signal to one rank stop all; in training the end of the next step is soon enough."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._agree(trainer)
 
     def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop here if asked to."""
@@ -108,20 +101,12 @@ class InterruptionCheckpoint(Callback):
         """From here on predictions are written, and a signal waits for them."""
         self._request.waits = self._done = True
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a signal to one rank stop all."""
-        self._agree(trainer)
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a signal to one rank stop all."""
-        self._agree(trainer)
-
     # -- the end -----------------------------------------------------------------------------------------------
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Answer a signal that came while the last was written; Lightning has given the signals back by now."""
-        if self._request.number:
-            raise Stopped(self._request.number)
+        if number := self._agree(trainer):
+            raise Stopped(number)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save what has been trained so far, and leave no process behind.
@@ -152,7 +137,7 @@ class InterruptionCheckpoint(Callback):
 
     def _stop_between_batches(self, trainer: Trainer, batch_idx: int) -> None:
         # A rank may have a batch more than another; only those that all have can be agreed upon.
-        if batch_idx < self._common and (number := self._agree(trainer)):
+        if (trainer.world_size == 1 or batch_idx < self._common) and (number := self._agree(trainer)):
             if trainer.state.fn == TrainerFn.FITTING:
                 self._save(trainer)
             raise Stopped(number)
@@ -188,13 +173,13 @@ def resume_hint(trainer: Trainer, checkpoint: Path) -> str:
     return hint
 
 
-def _fewest(trainer: Trainer, batches: Sequence[float] | float) -> float:
-    """Batches that every rank has; 0 where a loader does not know."""
-    count = float(batches if isinstance(batches, int | float) else sum(batches))
-    if trainer.world_size > 1:
-        here = torch.tensor(count if math.isfinite(count) else 0.0, device=trainer.strategy.root_device)
-        count = float(trainer.strategy.reduce(here, reduce_op="min"))
-    return count
+def _common_batches(trainer: Trainer, loaders: Any) -> int:
+    """Evaluation batches that every rank has, since no rank has fewer rows than the whole part of its share."""
+    loader = loaders[0] if isinstance(loaders, list) and loaders else loaders
+    try:
+        return math.ceil(len(loader.dataset) // trainer.world_size / loader.batch_size)
+    except (AttributeError, TypeError):  # not a loader that knows its length
+        return 0
 
 
 def _validate_anew(trainer: Trainer) -> None:
