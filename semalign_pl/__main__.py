@@ -20,6 +20,7 @@ commands
   validate   score a policy on the validation corpus
   test       score a policy on the test corpus, probes included; writes results.json and predictions.jsonl
   predict    write predictions.jsonl without scoring
+  export     a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt
   study      systems side by side, the paper's or those of a study.yaml: the table, the picture, the report
   corpus     what files are made of: lengths, tokens a syllable, scripts, duplicates, leaks; table, JSON, one page
   plan       will it fit? a recipe's peak memory by part, and settings that fit a card (--memory 12GiB)
@@ -64,6 +65,10 @@ def _run(args: list[str]) -> int:
         from semalign_pl.cli import run
 
         return run(args)
+    if args[0] == "export":
+        from semalign_pl.export import run as run_export
+
+        return run_export(args)
     if args[0] in ("study", "report"):
         from semalign_pl.study.command import run as run_study
 
@@ -76,7 +81,7 @@ def _run(args: list[str]) -> int:
         from semalign_pl.inspection.command import run as run_corpus
 
         return run_corpus(args)
-    near = difflib.get_close_matches(args[0], [*STAGES, "study", "report", "plan", "corpus"], n=1)
+    near = difflib.get_close_matches(args[0], [*STAGES, "export", "study", "report", "plan", "corpus"], n=1)
     hint = f"did you mean {near[0]}?" if near else "see semalign --help"
     print(f"semalign: error: there is no command {args[0]!r}; {hint}", file=sys.stderr)
     return 2

@@ -24,6 +24,7 @@ from semalign_pl.data import CorpusDataModule
 from semalign_pl.documents import check_size, check_yaml
 from semalign_pl.errors import UsageError, one_line
 from semalign_pl.modules import StageModule
+from semalign_pl.monitors import check_monitors
 from semalign_pl.preflight import check_output, check_slurm_checkpoint
 from semalign_pl.quiet import quieten
 
@@ -153,7 +154,8 @@ class SemAlignCLI(LightningCLI):
         check_output("predict", self.trainer, self.model)
 
     def before_fit(self) -> None:
-        """Keep an earlier run's metrics: CSVLogger would delete them."""
+        """Refuse to monitor what nothing logs. Keep an earlier run's metrics: CSVLogger would delete them."""
+        check_monitors(self.trainer, self.model, self.datamodule)
         metrics = Path(self.trainer.default_root_dir) / "metrics.csv"
         if self.trainer.is_global_zero and metrics.exists():
             earlier = len(list(metrics.parent.glob("metrics.*.csv")))

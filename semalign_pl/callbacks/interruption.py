@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
@@ -175,7 +175,7 @@ def resume_hint(trainer: Trainer, checkpoint: Path) -> str:
 
 def _common_batches(trainer: Trainer, loaders: Any) -> int:
     """Evaluation batches that every rank has, since no rank has fewer rows than the whole part of its share."""
-    loader = loaders[0] if isinstance(loaders, list) and loaders else loaders
+    loader: Any = loaders[0] if isinstance(loaders, list) and loaders else loaders
     try:
         return math.ceil(len(loader.dataset) // trainer.world_size / loader.batch_size)
     except (AttributeError, TypeError):  # not a loader that knows its length
@@ -188,7 +188,7 @@ def _validate_anew(trainer: Trainer) -> None:
     Lightning resumes a validation that was saved within a step; it counts the batches done and yet reads from the
     first one, so that the last ones would be left out. It is told that the first batch was begun.
     """
-    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.total.completed = progress.total.processed = progress.total.completed - progress.current.completed
     progress.current.completed = progress.current.processed = 0
     progress.total.ready = progress.total.started = progress.total.completed + 1
