@@ -210,3 +210,4 @@ def _end_children(trainer: Trainer, wait: bool) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_SECONDS / 2 if wait else 0)
         child.kill()
+        child.wait()
