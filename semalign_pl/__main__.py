@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from semalign_pl import __version__
 from semalign_pl.recipes import FOLDER, locate_recipes
+from semalign_pl.signals import ending_by_signals
 from semalign_pl.terminal import prepare_process, visible
 
 STAGES = ("fit", "validate", "test", "predict")
@@ -21,6 +22,7 @@ commands
   validate   score a policy on the validation corpus
   test       score a policy on the test corpus, probes included; writes results.json and predictions.jsonl
   predict    write predictions.jsonl without scoring
+  export     a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt
   study      systems side by side, the paper's or those of a study.yaml: the table, the picture, the report
   corpus     what files are made of: lengths, tokens a syllable, scripts, duplicates, leaks; table, JSON, one page
   plan       will it fit? a recipe's peak memory by part, and settings that fit a card (--memory 12GiB)
@@ -44,10 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0, or 2 after a message about what the user can mend.
+
+    Raises:
+        Stopped: If a signal ended the process's own command; a ``SystemExit`` with status 128 + signal.
     """
-    if argv is None:
-        prepare_process()
-    args = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _run(list(argv))
+    prepare_process()
+    sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
+    with ending_by_signals():
+        sys.argv[1:] = locate_recipes(sys.argv[1:])  # processes that a strategy starts run this command line again
+        return _run(sys.argv[1:])
+
+
+def _run(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0
@@ -55,13 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"semalign {__version__}")
         return 0
     args = locate_recipes(args)
-    if argv is None:
-        sys.argv[1:] = args  # processes that a strategy starts run this command line again
-        sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
     if args[0] in STAGES:
         from semalign_pl.cli import run
 
         return run(args)
+    if args[0] == "export":
+        from semalign_pl.export import run as run_export
+
+        return run_export(args)
     if args[0] in ("study", "report"):
         from semalign_pl.study.command import run as run_study
 
@@ -74,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from semalign_pl.inspection.command import run as run_corpus
 
         return run_corpus(args)
-    near = difflib.get_close_matches(args[0], [*STAGES, "study", "report", "plan", "corpus"], n=1)
+    near = difflib.get_close_matches(args[0], [*STAGES, "export", "study", "report", "plan", "corpus"], n=1)
     hint = f"did you mean {near[0]}?" if near else "see semalign --help"
     print(visible(f"semalign: error: there is no command {args[0]!r}; {hint}"), file=sys.stderr)
     return 2

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
 
 from semalign_pl.run_folder import RunFolder, is_trial, read_step
@@ -65,7 +64,6 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
         if checkpoint is not None:
             checkpoint = find(folder, command, checkpoint)
         if command != "fit":
-            _refuse_automatic(folder, checkpoint)
             yield Start(checkpoint)
         elif resume:
             yield _resume(trainer, folder)
@@ -146,14 +144,4 @@ def _refuse_used(folder: RunFolder, checkpoint: str | None) -> None:
         raise ValueError(
             f"trainer.default_root_dir: {folder.path} holds an unfinished run, whose newest checkpoint is {found[0]}; "
             f"--resume goes on with it. For a new run {ANOTHER}"
-        )
-
-
-def _refuse_automatic(folder: RunFolder, checkpoint: str | None) -> None:
-    """Under SLURM, Lightning loads ``hpc_ckpt_N.ckpt`` of the folder, whatever is to be tested."""
-    found = sorted(folder.path.glob("hpc_ckpt_*.ckpt"))
-    if found and checkpoint is None and SLURMEnvironment.detect():
-        raise ValueError(
-            f"{found[-1]}: Lightning would load it under SLURM in place of what model.init_args names; give it as "
-            "--ckpt_path, or move it away"
         )

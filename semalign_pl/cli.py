@@ -36,6 +36,8 @@ from semalign_pl.missing_packages import explain_missing
 from semalign_pl.modules import StageModule
 from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
+from semalign_pl.monitors import check_monitors
+from semalign_pl.preflight import check_output, check_slurm_checkpoint
 from semalign_pl.quiet import quieten
 from semalign_pl.run_folder import may_write
 from semalign_pl.schedule_arguments import check_schedule, step_count_names
@@ -184,6 +186,8 @@ class SemAlignCLI(LightningCLI):
         listed = given.get("callbacks") or []
         listed = listed if isinstance(listed, list) else [listed]
         kwargs["callbacks"] = with_checkpoint(listed, given, Path(root))
+        if not self._resume:
+            check_slurm_checkpoint(Path(root), self._get(self.config_init, "ckpt_path"))
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = RunLogger(root) if training else False
@@ -230,10 +234,23 @@ class SemAlignCLI(LightningCLI):
             )
         super()._set_seed()
 
+    def before_validate(self) -> None:
+        """Refuse to compute for nothing."""
+        check_output("validate", self.trainer, self.model)
+
+    def before_test(self) -> None:
+        """Refuse to compute for nothing."""
+        check_output("test", self.trainer, self.model)
+
+    def before_predict(self) -> None:
+        """Refuse to compute for nothing."""
+        check_output("predict", self.trainer, self.model)
+
     def before_fit(self) -> None:
-        """Give the module its settings, for the checkpoints; unless the run is resumed, begin a new history."""
+        """Refuse to monitor what nothing logs; give the module its settings, for the checkpoints; begin a history."""
+        check_monitors(self.trainer, self.model, self.datamodule)
         self.model.settings = run_settings(self.config[str(self.subcommand)].as_dict())
-        if may_write(self.trainer) and self._get(self.config_init, "ckpt_path") is None:
+        if may_write(self.trainer) and self._get(self.config_init, "ckpt_path") is None:  # not a resumed run
             set_aside(Path(self.trainer.default_root_dir))
 
 

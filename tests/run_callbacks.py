@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,29 @@ from semalign_pl.policy.adapter import adapter_state, fingerprint
 class Strike(Callback):
     """Sends its own process a signal in step ``step`` (from 1), at a hook of Lightning's.
 
-    Only once, if a file ``once`` is named, which then marks it.
+    Hooks that do not belong to a step take the number of steps done, and fire once. With a file ``once``, no hook
+    fires a second time, in no later process either: the file marks it.
     """
 
-    def __init__(self, step: int, signal_name: str, hook: str, once: str | None = None) -> None:
+    def __init__(self, step: int, signal_name: str, hook: str, rank: int = 0, once: str | None = None) -> None:
         super().__init__()
+        self.step, self.signal, self.hook, self.rank = step, signal.Signals[signal_name], hook, rank
         self.once = once
-        self.step, self.signal, self.hook = step, signal.Signals[signal_name], hook
+        if hook not in ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end"):
+            setattr(self, hook, self._elsewhere)
 
     def _strike(self, hook: str, steps_done: int) -> None:
-        if hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
+        mine = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == self.rank
+        if mine and hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
             if self.once is not None:
                 if Path(self.once).exists():
                     return
                 Path(self.once).touch()
+            os.kill(os.getpid(), self.signal)
+
+    def _elsewhere(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        mine, self.rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == self.rank, -1
+        if mine and trainer.global_step == self.step:
             os.kill(os.getpid(), self.signal)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -59,6 +69,17 @@ class FillDisk(Callback):
             fill(Path(self.folder), self.free)
         else:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.free, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+class Insist(Callback):
+    """Sends its own process SIGTERM in the second step, and again, from within the step, after a while."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1.5)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
 
 
 class Fingerprint(Callback):

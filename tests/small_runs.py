@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -104,11 +105,19 @@ class Runs:
         init = {"dirpath": str(self.folder / name), "filename": "{step}", "every_n_train_steps": every}
         return {"class_path": "ModelCheckpoint", "init_args": {**init, "save_top_k": -1}}
 
-    def processes(self, args: list[str], ranks: int = 1, timeout_seconds: float = 300) -> list[tuple[int, str]]:
+    def processes(
+        self, args: list[str], ranks: int = 1, timeout_seconds: float = 300, before: list[list[str]] | None = None
+    ) -> list[tuple[int, str]]:
         """Run in ``ranks`` processes of their own, set up as torchrun would where there are several.
 
+        Args:
+            args: Command line.
+            ranks: Number of processes.
+            timeout_seconds: Time after which they are killed.
+            before: Command lines to run first in the same processes; each adds its status to the output.
+
         Returns:
-            Exit status and output (stdout and stderr) a process.
+            Exit status and output (stdout and stderr) per process.
         """
         port = _free_port()
         logs = [self.folder / f"rank{rank}.log" for rank in range(ranks)]
@@ -118,7 +127,7 @@ class Runs:
             torchrun |= {"LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             torchrun |= {"TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo"}
             settings = {name: str(value) for name, value in torchrun.items()} if ranks > 1 else {}
-            process = _context().Process(target=_run, args=(args, settings, log, torch.get_num_threads()))
+            process = _context().Process(target=_run, args=(args, settings, log, torch.get_num_threads(), before or []))
             process.start()
             started.append(process)
         for process in started:
@@ -171,15 +180,23 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _run(args: list[str], settings: dict[str, str], log: Path, threads: int) -> None:
+def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, before: list[list[str]]) -> None:
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.update(settings)
-    sys.argv = ["semalign", *args]
+    sys.argv = ["semalign"]  # LightningCLI warns of what else stands there
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been started without
     torch.set_num_threads(threads)  # bits depend on it
     from semalign_pl.__main__ import main
 
+    for earlier in before:
+        try:
+            status = main(earlier)
+        except SystemExit as stopped:
+            status = stopped.code
+        print(f"status {status}", flush=True)
+    sys.argv = ["semalign", *args]
     sys.exit(main())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.atomic import move_folder, temporary_folder
 from semalign_pl.results import write_training
@@ -36,6 +37,14 @@ class Export(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export from rank 0."""
+        self._export(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Export what is trained to its end, whatever fails after the last step."""
+        if not self._ended and trained_to_the_end(trainer):
+            self._export(trainer, pl_module)
+
+    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._ended = True
         if not may_write(trainer):
             return
@@ -49,3 +58,19 @@ class Export(Callback):
             folder = module.export(beside)
             write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
             move_folder(folder, root / folder.name)
+
+
+def trained_to_the_end(trainer: Trainer) -> bool:
+    """Return whether the last step of a fit is done.
+
+    Lightning counts an epoch as done after its validation and the hooks that follow, any of which may fail.
+
+    Args:
+        trainer: Trainer of the run.
+    """
+    loop = trainer.fit_loop
+    progress: Any = loop.epoch_loop.batch_progress
+    if trainer.state.fn != TrainerFn.FITTING or progress.current.processed < max(1, progress.current.ready):
+        return False  # within a step, or before the first one
+    last_of_epoch = progress.is_last_batch and 0 < (trainer.max_epochs or 0) <= trainer.current_epoch + 1
+    return trainer.should_stop or last_of_epoch or 0 < trainer.max_steps <= trainer.global_step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,7 @@ def judged(judge: Judge, chunks: Iterable[Rows], workers: int) -> Iterator[list[
 
 def _appoint(judge: Judge) -> None:
     global _judge
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the first process ends the others
     _judge = judge
 
 

@@ -28,6 +28,8 @@ from semalign_pl.types import Example
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+NO_TEXT = "predict: an encoder writes no text; use `semalign test` for its scores"
+
 
 class EncoderModule(StageModule):
     """A sentence encoder under training; subclasses give ``training_step``.
@@ -121,7 +123,7 @@ class EncoderModule(StageModule):
         Raises:
             ValueError: Always.
         """
-        raise ValueError("predict: an encoder writes no text; use `semalign test` for its scores")
+        raise ValueError(NO_TEXT)
 
     def _look_at(self, batch: list[Example]) -> None:
         sources, references = [e.source for e in batch], [e.reference for e in batch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.profile import Profile
+from semalign_pl.modules.reference_loss import ReferenceLoss
 from semalign_pl.policy.batching import Completions
 from semalign_pl.types import Example
 
@@ -19,7 +21,7 @@ class SFTModule(AlignModule):
 
     The prompt goes through the model's chat template, the reference follows it and ends in the end-of-turn token,
     which is trained. A reference longer than ``max_new_tokens`` is left out and counted, never cut: a cut one would
-    teach the policy not to stop.
+    teach the policy not to stop. Validation logs the same loss of its corpus as ``val/loss``.
 
     Args:
         base: Causal LM: hub id or folder.
@@ -34,6 +36,7 @@ class SFTModule(AlignModule):
         self, base: str, optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5), **kwargs: Any
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
+        self._heldout = ReferenceLoss()
         self._epoch_began_at = -1  # stays so where a run resumes in mid-epoch: it has made steps
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
@@ -63,6 +66,24 @@ class SFTModule(AlignModule):
             len(batch),
         )
         return {"examples": batch}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._heldout = ReferenceLoss()
+
+    def validation_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+        """Greedy completions, for the callbacks that score them; the loss of the references is added up."""
+        prompts = self.encode(batch)
+        batch = [replace(example, prompt_ids=ids) for example, ids in zip(batch, prompts, strict=True)]
+        given = [example for example in batch if example.reference]
+        rows = self._rows(given)
+        self._heldout.update(self.policy, rows, len(given) - len(rows.prompts), self.micro_batch_tokens)
+        return super().validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss per reference token, over all rows and ranks."""
+        for name, value in self._heldout.compute(self.trainer).items():
+            self.log(f"val/{name}", value, batch_size=1, prog_bar=name == "loss")
 
     def on_train_epoch_start(self) -> None:
         """Note where the epoch starts."""

@@ -41,7 +41,7 @@ def test_the_adapter_is_exported_and_the_recipe_saved(runs: Runs) -> None:
     saved = yaml.safe_load((folder / "fit.yaml").read_text(encoding="utf-8"))
     assert saved["model"]["init_args"]["base"] == runs.base and saved["seed_everything"] == 3
 
-    runs("test", "sft", "run", "seed_everything=4")
+    runs("test", "sft", "run", "seed_everything=4", callbacks=[{"class_path": "Evaluation"}])
     assert yaml.safe_load((folder / "fit.yaml").read_text(encoding="utf-8")) == saved
     assert yaml.safe_load((folder / "test.yaml").read_text(encoding="utf-8"))["seed_everything"] == 4
 

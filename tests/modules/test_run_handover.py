@@ -58,7 +58,7 @@ def test_resume_from_another_start_is_refused(runs: Runs, capfd: pytest.CaptureF
 
 def test_test_takes_a_checkpoint_of_the_same_stage(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
     saved = checkpoint(runs, "sft", "cold")
-    tested = runs("test", "sft", "tested", f"ckpt_path={saved}")
+    tested = runs("test", "sft", "tested", f"ckpt_path={saved}", callbacks=[{"class_path": "Evaluation"}])
     trained = weights(runs.folder / "cold")
     now = tested.model.state_dict()
     assert now.keys() == trained.keys() and all(now[key].equal(trained[key]) for key in now)

@@ -38,7 +38,7 @@ def test_nf4_run(runs: Runs, stage: str) -> None:
     import bitsandbytes as bnb
 
     options = ["model.init_args.weights=nf4", "trainer.max_steps=2"]
-    untouched = base_weights(runs("test", stage, "before", *options).model)
+    untouched = base_weights(runs("test", stage, "before", *options, callbacks=[{"class_path": "Evaluation"}]).model)
     cli = runs("fit", stage, "run", *options, callbacks=[runs.checkpoints("run", 1)])
 
     quantised = [m for m in cli.model.modules() if isinstance(m, bnb.nn.Linear4bit)]

@@ -271,7 +271,8 @@ def test_stages_hand_the_tokens_on(runs: Runs, settings: VocabularySettings, wei
     grpo = runs("fit", "grpo", "rl", adapter, lora_of_adapter, held, "trainer.max_steps=2")
     (after,) = rows_of_policy(grpo.model.policy).values()
     assert not torch.equal(after, rows)
-    runs("test", "sft", "rl", f"model.init_args.adapter={runs.folder / 'rl/adapter'}", lora_of_adapter, held)
+    started = f"model.init_args.adapter={runs.folder / 'rl/adapter'}"
+    runs("test", "sft", "rl", started, lora_of_adapter, held, callbacks=[{"class_path": "Evaluation"}])
 
 
 def mixed(runs: Runs) -> Path:

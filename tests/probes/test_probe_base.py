@@ -37,7 +37,8 @@ def test_every_n_steps_and_the_test(runs: Runs) -> None:
     logged = [row["step"] for row in runs.metrics() if row["probe/cmrc_f1"]]
     assert logged == ["1", "3"]
     assert all(not c.scores for c in fitted.trainer.callbacks if isinstance(c, Probe))
-    tested = runs("test", "sft", "run", callbacks=probes(runs, every_n_steps=None))
+    written = {"class_path": "Evaluation"}
+    tested = runs("test", "sft", "run", callbacks=[*probes(runs, every_n_steps=None), written])
     scores = [c.scores for c in tested.trainer.callbacks if isinstance(c, Probe)]
     assert scores[0]["kl_mean"].value == 0 and "cmrc_avg" in scores[1]
 

@@ -161,3 +161,20 @@ def test_any_systems_and_what_they_start_from(configs, tmp_path, capsys):
     assert "RL at once" in capsys.readouterr().out
     handed = [yaml.safe_load((out / f"seed-0/{name}/fit.yaml").read_text()) for name in ("first", "second")]
     assert [fit["model"]["init_args"]["adapter"] for fit in handed] == [None, str(out / "seed-0/first/adapter")]
+
+
+def test_a_signal_in_a_step_ends_the_study(configs, tmp_path):
+    """With its status, and without the steps that follow."""
+    path = configs / "cold_start.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    strike = {"step": 1, "signal_name": "SIGTERM", "hook": "on_before_optimizer_step"}
+    config["trainer"] |= {"max_steps": 2}
+    config["trainer"]["callbacks"] += [{"class_path": "run_callbacks.Strike", "init_args": strike}]
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "--config", str(configs), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 143
+    folder = tmp_path / "out" / "seed-0"
+    assert (folder / "cold_start" / "checkpoints" / "interrupted.ckpt").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["base", "cold_start"]
+    assert not list((folder / "cold_start").glob("*.done.json"))

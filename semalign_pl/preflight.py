@@ -1,0 +1,77 @@
+"""Checks of a run that is set up, before its model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch import LightningModule, Trainer
+
+from semalign_pl.callbacks import Evaluation
+from semalign_pl.modules.encoding import NO_TEXT, EncoderModule
+
+_STAGES = {"validate": "validation", "test": "test", "predict": "predict"}
+_WRITES = {
+    "validate": "logs under val/",
+    "test": "writes results.json and predictions.jsonl",
+    "predict": "writes predictions.jsonl",
+}
+
+
+def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
+    """Refuse to take up a checkpoint that nobody named.
+
+    Under SLURM, Lightning goes on from ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
+
+    Args:
+        root: The run's folder.
+        checkpoint: Value of ``--ckpt_path``.
+
+    Raises:
+        ValueError: If there is one, and no checkpoint is given.
+    """
+    found = sorted(root.glob("hpc_ckpt_*.ckpt"))
+    if checkpoint is None and found and SLURMEnvironment.detect():
+        raise ValueError(
+            f"trainer.default_root_dir: {found[-1]} is the checkpoint of an earlier SLURM job, and Lightning would go "
+            f"on from it; give --ckpt_path {found[-1]} to do so, or move it away to start afresh"
+        )
+
+
+def check_output(command: str, trainer: Trainer, module: LightningModule) -> None:
+    """Refuse a ``validate``, ``test`` or ``predict`` of which nothing would be left.
+
+    A callback or module leaves something if it has a hook for the end of a batch or of the whole, probes and rewards
+    apart: their scores are written by ``Evaluation``.
+
+    Args:
+        command: ``validate``, ``test`` or ``predict``.
+        trainer: Trainer with the run's callbacks.
+        module: Module of the run.
+
+    Raises:
+        ValueError: If nothing is scored or written, or an encoder is to write text.
+    """
+    if command == "predict" and isinstance(module, EncoderModule):
+        raise ValueError(NO_TEXT)
+    stage = _STAGES[command]
+    hooks = [f"on_{stage}_{end}" for end in ("batch_end", "epoch_end", "end")]
+    callbacks: list[Any] = getattr(trainer, "callbacks", [])
+    if any(isinstance(c, Evaluation) or any(_is_users(c, hook) for hook in hooks) for c in callbacks):
+        return
+    if any(_package(module, hook) != "lightning" for hook in hooks) or _is_users(module, f"{stage}_step"):
+        return
+    raise ValueError(
+        f"trainer.callbacks: {command} would leave nothing, since no callback scores or writes what the model says; "
+        f"add {{class_path: Evaluation, init_args: {{language: bo}}}}, which {_WRITES[command]}"
+    )
+
+
+def _is_users(owner: Any, name: str) -> bool:
+    return _package(owner, name) not in ("lightning", "semalign_pl")
+
+
+def _package(owner: Any, name: str) -> str:
+    """Package of the class that defines a method."""
+    return next((c.__module__.split(".")[0] for c in type(owner).__mro__ if name in vars(c)), "lightning")

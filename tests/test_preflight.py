@@ -1,0 +1,127 @@
+"""A run of which nothing would be left, or that monitors what nothing logs, ends before its model is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lightning.pytorch.callbacks import Callback
+from small_runs import Runs, weights
+
+from semalign_pl.modules import AlignModule
+
+EVALUATION = {"class_path": "Evaluation"}
+
+
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was loaded; loading ends the run."""
+    loaded: list[str] = []
+
+    def load(module: AlignModule) -> None:
+        loaded.append(module.base)
+        raise InterruptedError
+
+    monkeypatch.setattr(AlignModule, "configure_model", load)
+    return loaded
+
+
+class Reader(Callback):
+    """A user's callback that does something with the completions."""
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any, **__: Any) -> None:
+        """Read them."""
+
+
+class Watcher(Callback):
+    """A user's callback that logs what only it knows."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        pl_module.log("mine/number", float(trainer.global_step))
+
+
+PROBE = {"class_path": "ReadingComprehensionProbe"}
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("command", ["test", "predict", "validate"])
+def test_nothing_would_be_left(runs: Runs, unloaded: list[str], command: str, stage: str) -> None:
+    probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json")}}
+    validation = f"data.init_args.validation={runs.corpus / 'dev.jsonl'}"
+    if (command, stage) == ("validate", "sft"):  # whose module logs val/loss
+        with pytest.raises(InterruptedError):
+            runs(command, stage, "run", validation)
+        return
+    with pytest.raises(ValueError, match=rf"trainer.callbacks: {command} would leave nothing.*add .class_path: Eval"):
+        runs(command, stage, "run", validation, callbacks=[probe])
+    assert not unloaded and not (runs.folder / "run").exists()
+
+
+@pytest.mark.parametrize("callback", ["Evaluation", "test_preflight.Reader"])
+def test_something_would_be_left(runs: Runs, unloaded: list[str], callback: str) -> None:
+    with pytest.raises(InterruptedError):
+        runs("test", "sft", "run", callbacks=[{"class_path": callback}])
+    assert unloaded
+
+
+def monitors(kind: str, name: str, **options: Any) -> dict[str, Any]:
+    return {"class_path": kind, "init_args": {"monitor": name, **options}}
+
+
+@pytest.mark.parametrize(
+    ("callback", "validated", "reason"),
+    [
+        (monitors("EarlyStopping", "val/los"), True, "EarlyStopping.monitor: nothing logs 'val/los'.*mean val/loss"),
+        (monitors("EarlyStopping", "val/chr"), True, "EarlyStopping.monitor: nothing logs 'val/chr'.*mean val/chrf"),
+        (monitors("EarlyStopping", "nothing"), True, "nothing logs 'nothing' .*; there is .*train/loss.*val/loss"),
+        (monitors("EarlyStopping", "val/loss"), False, "'val/loss' is logged in validation.*data.init_args.validation"),
+        (monitors("ModelCheckpoint", "train/los"), True, "ModelCheckpoint.monitor: nothing logs.*train/loss"),
+        (monitors("ModelCheckpoint", "val/loss", filename="{step}-{val/lss:.2f}"), True, "filename: nothing.*val/loss"),
+    ],
+    ids=lambda value: value["init_args"]["monitor"] if isinstance(value, dict) else None,
+)  # fmt: skip
+def test_a_metric_that_nothing_logs(
+    runs: Runs, unloaded: list[str], callback: dict[str, Any], validated: bool, reason: str
+) -> None:
+    flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}"] if validated else []
+    with pytest.raises(ValueError, match=f"trainer.callbacks: .*{reason}"):
+        runs("fit", "sft", "run", *flags, callbacks=[callback, EVALUATION])
+    assert not unloaded and not (runs.folder / "run").exists()
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) -> None:
+    """The names that are known before a run are those that it logs."""
+    from semalign_pl.monitors import check_monitors
+
+    probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
+    grpo = [{"class_path": "RewardWatch"}, {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}}}]
+    validated = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "trainer.val_check_interval=1"]
+    callbacks = [EVALUATION, probe, *(grpo if stage == "grpo" else [])]
+    cli = runs("fit", stage, "run", *validated, "trainer.max_steps=2", callbacks=callbacks)
+    logged = set(cli.trainer.callback_metrics)
+    assert len(logged) > 10 and {"val/chrf", "train/loss"} < logged
+    for name in logged:
+        cli.trainer.callbacks[0].monitor = name
+        check_monitors(cli.trainer, cli.model, cli.datamodule)
+    cli.trainer.callbacks[0].monitor = "train/none"
+    with pytest.raises(ValueError, match="nothing logs 'train/none'"):
+        check_monitors(cli.trainer, cli.model, cli.datamodule)
+
+
+@pytest.mark.parametrize("by", ["max_steps=2", "max_epochs=1"])
+def test_an_error_after_the_last_step_leaves_the_adapter(runs: Runs, by: str) -> None:
+    """A callback of the user's may log anything, so that a wrong name shows only when it is wanted."""
+    callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "test_preflight.Watcher"}]
+    flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "data.init_args.limit=12", f"trainer.{by}"]
+    with pytest.raises(RuntimeError, match="mine/numbr"):
+        runs("fit", "sft", "run", *flags, callbacks=callbacks)
+    assert any(weight.any() for name, weight in weights(runs.folder / "run").items() if "lora_B" in name)
+
+
+def test_an_error_before_the_last_step_leaves_none(runs: Runs) -> None:
+    callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "test_preflight.Watcher"}]
+    flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "data.init_args.limit=12", "trainer.max_steps=5"]
+    with pytest.raises(RuntimeError, match="mine/numbr"):
+        runs("fit", "sft", "run", *flags, callbacks=callbacks)
+    assert not (runs.folder / "run" / "adapter").exists()
