@@ -188,7 +188,9 @@ class FunctionReward(Reward):
         """Name the format where the function expects the other one."""
         if self.format == "plain" and isinstance(error, TypeError) and "string ind" in str(error):
             return "; if it is written for conversational data, set FunctionReward.format: conversational"
-        if self.format == "conversational" and isinstance(error, TypeError | AttributeError) and "list" in str(error):
+        # Python 3.10's `re` says that it expected a "string or bytes-like object", but not that it got a list.
+        a_list = any(words in str(error) for words in ("list", "expected string or bytes-like object"))
+        if self.format == "conversational" and isinstance(error, TypeError | AttributeError) and a_list:
             return "; if it is written for plain text, set FunctionReward.format: plain"
         return ""
 
