@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from semalign_pl import __version__
-from semalign_pl.recipes import FOLDER, locate_recipes
-from semalign_pl.signals import ending_by_signals
-from semalign_pl.terminal import prepare_process, visible
+from semalign_pl.files.recipes import FOLDER, locate_recipes
+from semalign_pl.messages.terminal import prepare_process, visible
+from semalign_pl.run.signals import ending_by_signals
 
 STAGES = ("fit", "validate", "test", "predict")
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
@@ -72,7 +72,7 @@ def _run(args: list[str]) -> int:
 
         return run(args)
     if args[0] == "export":
-        from semalign_pl.export import run as run_export
+        from semalign_pl.cli.export import run as run_export
 
         return run_export(args)
     if args[0] in ("study", "report"):

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semalign_pl.atomic import replace_file
 from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.files.atomic import replace_file
 
 log = logging.getLogger(__name__)
 

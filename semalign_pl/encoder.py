@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from semalign_pl.documents import read_json
+from semalign_pl.files.documents import read_json
 from semalign_pl.finite import check_finite
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from filling import file_limit, in_process, killed_at, killed_at_event, room, small_disk, tree, unfinished
 
-from semalign_pl import atomic
-from semalign_pl.atomic import append_text, replace_file, replace_folder, temporary_folder, write_text
-from semalign_pl.disk import WriteError, explain_full_disk
-from semalign_pl.unfinished import PREFIX, remove_dead
+from semalign_pl.files import atomic
+from semalign_pl.files.atomic import append_text, replace_file, replace_folder, temporary_folder, write_text
+from semalign_pl.files.disk import WriteError, explain_full_disk
+from semalign_pl.files.unfinished import PREFIX, remove_dead
 
 SIZE = 100_000
 
@@ -176,7 +176,7 @@ def test_names_of_the_longest_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to_file", [True, False], ids=["file", "pipe"])
 def test_streams_stay_what_they_are(stream: str, to_file: bool, tmp_path: Path) -> None:
     """Not renamed over: the shell's file and the pipe's reader would get nothing."""
-    code = f"import pathlib, semalign_pl.atomic as a; a.write_text(pathlib.Path({stream!r}), 'text')"
+    code = f"import pathlib, semalign_pl.files.atomic as a; a.write_text(pathlib.Path({stream!r}), 'text')"
     with (tmp_path / "out").open("wb") as out:
         done = subprocess.run([sys.executable, "-c", code], stdout=out if to_file else subprocess.PIPE, check=True)
     assert ((tmp_path / "out").read_bytes() if to_file else done.stdout) == b"text"
@@ -297,5 +297,7 @@ def test_a_full_disk_is_one_line_whoever_wrote(tmp_path: Path) -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, semalign_pl.atomic; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
+    code = (
+        "import sys, semalign_pl.files.atomic; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

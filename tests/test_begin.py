@@ -19,7 +19,7 @@ from small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
 from semalign_pl.cli import SemAlignCLI, make_cli
-from semalign_pl.run_lock import hold
+from semalign_pl.run.lock import hold
 
 EVERY_STEP = {"class_path": "semalign_pl.callbacks.TimedCheckpoint", "init_args": {"minutes": 0}}
 SIX = ["trainer.max_steps=6", "data.init_args.batch_size=10"]  # four steps an epoch
@@ -297,7 +297,7 @@ def test_a_checkpoint_that_slurm_left_is_loaded_by_nobody(
 ) -> None:
     """Lightning loads it wherever it finds it in a job, in place of the adapter to test."""
     (killed / "checkpoints" / "last.ckpt").rename(killed / "hpc_ckpt_1.ckpt")
-    monkeypatch.setattr("semalign_pl.begin.SLURMEnvironment.detect", lambda: True)
+    monkeypatch.setattr("semalign_pl.run.begin.SLURMEnvironment.detect", lambda: True)
     assert "hpc_ckpt_1.ckpt: Lightning would load it" in one_line(capfd, runs.args("test", "sft", "run"))
     assert "unfinished run" in one_line(capfd, runs.args("fit", "sft", "run", *SIX))
 
@@ -340,7 +340,7 @@ def test_two_tests_in_a_folder(runs: Runs, capfd: pytest.CaptureFixture[str]) ->
 def test_the_lock_of_a_killed_run_whose_workers_live_on(tmp_path: Path) -> None:
     """A child of the dead process keeps its file open for two more seconds."""
     script = (
-        "import os, pathlib, signal, sys, time; from semalign_pl.run_lock import hold\n"
+        "import os, pathlib, signal, sys, time; from semalign_pl.run.lock import hold\n"
         "with hold(pathlib.Path(sys.argv[1]), 'fit'):\n"
         "    if os.fork() == 0: time.sleep(2); os._exit(0)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

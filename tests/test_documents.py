@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from semalign_pl import documents
-from semalign_pl.documents import MAX_DEPTH, MAX_VALUES, check_yaml, load_yaml, read_json, read_yaml
+from semalign_pl.files import documents
+from semalign_pl.files.documents import MAX_DEPTH, MAX_VALUES, check_yaml, load_yaml, read_json, read_yaml
 from semalign_pl.languages import get_language
 from semalign_pl.policy.adapter_folder import read_config
 from semalign_pl.probes.reading_comprehension import read_questions
 from semalign_pl.report.results import load_results
-from semalign_pl.results import read_training
+from semalign_pl.run.results import read_training
 from semalign_pl.study.systems import read_systems
 from semalign_pl.toy.speech import speech
 
@@ -71,7 +71,7 @@ def test_yaml_bombs_get_one_line_wherever_yaml_is_read(text, answer, reader, tmp
 def seconds_of_fit(path: Path) -> tuple[float, str]:
     """CPU seconds that the command takes after its imports, in a process of its own, and what it says."""
     script = (
-        "import sys, time, semalign_pl.cli, semalign_pl.mistakes; from semalign_pl.__main__ import main; "
+        "import sys, time, semalign_pl.cli, semalign_pl.messages.mistakes; from semalign_pl.__main__ import main; "
         "begun = time.process_time(); code = main(['fit', '--config', sys.argv[1]]); "
         "print(code, time.process_time() - begun)"
     )

@@ -12,8 +12,8 @@ import pytest
 from small_runs import Runs
 
 from semalign_pl.__main__ import main
-from semalign_pl.documents import load_yaml
-from semalign_pl.errors import one_line
+from semalign_pl.files.documents import load_yaml
+from semalign_pl.messages.errors import one_line
 
 MODEL, DATA, CALLBACKS = "model.init_args", "data.init_args", "trainer.callbacks[0]"
 

@@ -23,7 +23,7 @@ from semalign_pl.modules.embedder import EmbedderModule
 from semalign_pl.modules.encoding import load_encoder
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.results import write_results, write_training
+from semalign_pl.run.results import write_results, write_training
 from semalign_pl.types import Score
 
 Writer = Callable[[Path, int], object]

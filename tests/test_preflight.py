@@ -92,7 +92,7 @@ def test_a_metric_that_nothing_logs(
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) -> None:
     """The names that are known before a run are those that it logs."""
-    from semalign_pl.monitors import check_monitors
+    from semalign_pl.cli.monitors import check_monitors
 
     probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
     grpo = [{"class_path": "RewardWatch"}, {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}}}]

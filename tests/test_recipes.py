@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.recipes import FOLDER, locate_recipes
+from semalign_pl.files.recipes import FOLDER, locate_recipes
 
 
 @pytest.mark.parametrize("path", ["configs/none.yaml", "my/configs/paper/cold_start.yaml", "paper/cold_start.yaml"])

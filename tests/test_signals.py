@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from small_runs import Runs
 
-from semalign_pl.signals import ASKING, SAME_REQUEST_SECONDS, Request, Stopped
+from semalign_pl.run.signals import ASKING, SAME_REQUEST_SECONDS, Request, Stopped
 
 COMMAND = """
 import ctypes, os, signal, sys, threading, time
-from semalign_pl import signals
+from semalign_pl.run import signals
 signals.GRACE_SECONDS = 1
 threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.{name})).start()
 with signals.ending_by_signals():

@@ -14,8 +14,8 @@ import pytest
 from rich.table import Table
 
 from semalign_pl.__main__ import main
-from semalign_pl.console import Console, Text
-from semalign_pl.terminal import visible
+from semalign_pl.messages.console import Console, Text
+from semalign_pl.messages.terminal import visible
 
 HOSTILE = "[/] [bold]x[/bold] :smile: \x1b[2J\x1b]0;title\x07 \u202egnp.exe $\\frac{$"
 """Markup, an emoji code, escape sequences, a turn of the direction of writing, and half a formula."""

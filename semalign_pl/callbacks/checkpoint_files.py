@@ -12,8 +12,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io.wrapper import _WrappingCheckpointIO
 
-from semalign_pl.atomic import replace_file
-from semalign_pl.disk import WriteError
+from semalign_pl.files.atomic import replace_file
+from semalign_pl.files.disk import WriteError
 
 
 class CheckpointError(WriteError):

@@ -9,11 +9,11 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.atomic import replace_file, write_text
 from semalign_pl.data.cache import summary
-from semalign_pl.json_text import to_json
-from semalign_pl.run_folder import may_write
-from semalign_pl.terminal import visible
+from semalign_pl.files.atomic import replace_file, write_text
+from semalign_pl.files.json_text import to_json
+from semalign_pl.messages.terminal import visible
+from semalign_pl.run.folder import may_write
 
 
 class CorpusReport(Callback):

@@ -12,15 +12,15 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.atomic import write_text
-from semalign_pl.json_text import to_json
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.json_text import to_json
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
-from semalign_pl.results import read_training, write_results
-from semalign_pl.run_folder import may_write
+from semalign_pl.run.folder import may_write
+from semalign_pl.run.results import read_training, write_results
 
 
 class Evaluation(Callback):

@@ -9,9 +9,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from semalign_pl.atomic import move_folder, temporary_folder
-from semalign_pl.results import write_training
-from semalign_pl.run_folder import may_write
+from semalign_pl.files.atomic import move_folder, temporary_folder
+from semalign_pl.run.folder import may_write
+from semalign_pl.run.results import write_training
 
 
 class Export(Callback):

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.callbacks.checkpoint_files import CheckpointError
-from semalign_pl.run_folder import may_write
-from semalign_pl.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
+from semalign_pl.run.folder import may_write
+from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
 
 log = logging.getLogger(__name__)
 

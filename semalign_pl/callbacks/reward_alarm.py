@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.atomic import append_text
-from semalign_pl.json_text import to_json
+from semalign_pl.files.atomic import append_text
+from semalign_pl.files.json_text import to_json
 
 Alarm = dict[str, Any]
 """``step``, ``reward`` and ``metric`` by name, ``reward_z`` and ``metric_z``, and under ``before`` and ``now``:
@@ -61,7 +61,7 @@ def show(alarms: Sequence[Alarm]) -> None:
     from rich.panel import Panel
     from rich.table import Table
 
-    from semalign_pl.console import Console, Text
+    from semalign_pl.messages.console import Console, Text
 
     figures = Table("climbs", "from", "to", "while this falls away", "from", "to", "since steps", box=None)
     for alarm in alarms:

@@ -8,9 +8,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.atomic import append_text
-from semalign_pl.json_text import to_json
-from semalign_pl.run_folder import may_write
+from semalign_pl.files.atomic import append_text
+from semalign_pl.files.json_text import to_json
+from semalign_pl.run.folder import may_write
 
 
 class SampleTable(Callback):

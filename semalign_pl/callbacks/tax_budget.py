@@ -9,11 +9,11 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.atomic import write_text
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.json_text import to_json
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
-from semalign_pl.json_text import to_json
 from semalign_pl.probes.base import Probe
-from semalign_pl.run_folder import may_write
+from semalign_pl.run.folder import may_write
 from semalign_pl.types import Score
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ def _probes(trainer: Trainer) -> list[Probe]:
 def _print(budget: TaxBudget, kept: bool) -> None:
     from rich.table import Table
 
-    from semalign_pl.console import Console, Text
+    from semalign_pl.messages.console import Console, Text
 
     table = Table("score", "start", "end", "change", "allowed", "used", title="tax budget")
     for name, allowed in budget.budget.items():

@@ -11,10 +11,10 @@ from typing import Any
 
 import xxhash
 
-from semalign_pl.atomic import move_folder, temporary_folder
 from semalign_pl.data.table import Table
-from semalign_pl.json_text import to_json
-from semalign_pl.unfinished import PREFIX, remove_dead
+from semalign_pl.files.atomic import move_folder, temporary_folder
+from semalign_pl.files.json_text import to_json
+from semalign_pl.files.unfinished import PREFIX, remove_dead
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ def counted(items: Iterable[T], title: str) -> Iterator[T]:
         items: Of unknown number.
         title: What is being done.
     """
-    from semalign_pl.console import Console, Text
+    from semalign_pl.messages.console import Console, Text
 
     console = Console(stderr=True)
     begun = shown = time.monotonic()

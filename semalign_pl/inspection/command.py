@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from semalign_pl.atomic import write_text
-from semalign_pl.errors import UsageError, one_line
-from semalign_pl.json_text import to_json
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.json_text import to_json
+from semalign_pl.messages.errors import UsageError, one_line
 
 LIMITS = [256, 512, 1024]
 
@@ -115,13 +115,13 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         options: From the command line.
         recipe: ``--config`` and what follows it, as ``fit`` takes it.
     """
-    from semalign_pl.console import Console
     from semalign_pl.data.prepare import Request
     from semalign_pl.inspection.inspect import inspect
     from semalign_pl.inspection.page import write_page
     from semalign_pl.inspection.table import prepared, tables
     from semalign_pl.inspection.tokens import TokenCounter
-    from semalign_pl.quiet import quieten
+    from semalign_pl.messages.console import Console
+    from semalign_pl.messages.quiet import quieten
 
     quieten()
     limits, data = None if options.limits is None else numbers(options.limits), None

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.atomic import write_text
+from semalign_pl.files.atomic import write_text
 from semalign_pl.inspection import table
 from semalign_pl.inspection.histogram import FOOT, HEIGHT, WIDTH, Histogram, histogram
 from semalign_pl.inspection.leaks import Counted

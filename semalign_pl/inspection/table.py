@@ -110,7 +110,7 @@ def _table(title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    from semalign_pl.console import Text
+    from semalign_pl.messages.console import Text
 
     return Table(
         title=Text(title, style="bold"),
@@ -124,7 +124,7 @@ def _table(title: str) -> Table:
 
 def _of_file(file: Numbers) -> list[Table]:
     """Lengths of each column, then what else is known of it."""
-    from semalign_pl.console import Text
+    from semalign_pl.messages.console import Text
 
     table = _table(file["name"])
     for name in ("column", "language", "length in"):
@@ -161,7 +161,7 @@ def prepared(report: Numbers) -> str:
 
 
 def _properties(file: Numbers) -> list[Table]:
-    from semalign_pl.console import Text
+    from semalign_pl.messages.console import Text
 
     shown, columns = [], list(file["columns"].items())
     for start in range(0, len(columns), COLUMNS_A_TABLE):
@@ -179,7 +179,7 @@ def _properties(file: Numbers) -> list[Table]:
 
 def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
     """One line a file, and their sum."""
-    from semalign_pl.console import Text
+    from semalign_pl.messages.console import Text
 
     table = _table("files")
     table.add_column("file")
@@ -206,7 +206,7 @@ def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
 
 def common(leakage: Sequence[Numbers]) -> Table:
     """Which files have rows in common; pairs without are only counted."""
-    from semalign_pl.console import Text
+    from semalign_pl.messages.console import Text
 
     table = _table("rows in common")
     for name in ("of", "in"):

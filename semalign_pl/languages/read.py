@@ -13,7 +13,7 @@ from typing import Any
 import regex
 import yaml
 
-from semalign_pl.documents import read_yaml
+from semalign_pl.files.documents import read_yaml
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import pattern
 from semalign_pl.languages.profile import LanguageProfile

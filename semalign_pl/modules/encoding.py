@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from semalign_pl.atomic import replace_folder
 from semalign_pl.encoder import check_activations
+from semalign_pl.files.atomic import replace_folder
 from semalign_pl.finite import check_finite, check_to_write
 from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
@@ -21,8 +21,8 @@ from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
 from semalign_pl.policy.load import check_folder
-from semalign_pl.results import write_results
-from semalign_pl.run_folder import may_write
+from semalign_pl.run.folder import may_write
+from semalign_pl.run.results import write_results
 from semalign_pl.types import Example
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from semalign_pl.finite import check_finite, check_to_write, check_weights, diverged
-from semalign_pl.history import cut_history
 from semalign_pl.modules.loss_scale import LossScale
 from semalign_pl.modules.progress import Place, finish_batch, read_place, set_place, set_rows
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
 from semalign_pl.modules.settings import Settings, built_settings, compare_settings
 from semalign_pl.modules.supported import check_trainer
-from semalign_pl.run_folder import may_write
+from semalign_pl.run.folder import may_write
+from semalign_pl.run.history import cut_history
 
 log = logging.getLogger(__name__)
 

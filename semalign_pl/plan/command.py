@@ -10,15 +10,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from semalign_pl.atomic import write_text
 from semalign_pl.cli import SemAlignCLI, make_cli
-from semalign_pl.documents import read_json
-from semalign_pl.errors import UsageError, one_line
-from semalign_pl.json_text import to_json
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.documents import read_json
+from semalign_pl.files.json_text import to_json
+from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.quiet import quieten
 from semalign_pl.plan.predict import fitted, predict
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.load import LoraSettings
-from semalign_pl.quiet import quieten
 
 OVERHEAD_BYTES = 2**29
 """Of a card's memory, what CUDA's context takes."""
@@ -176,7 +176,7 @@ def show(
     Raises:
         ValueError: If nothing fits the card.
     """
-    from semalign_pl.console import Console
+    from semalign_pl.messages.console import Console
 
     console = Console()
     plan = predict(settings)

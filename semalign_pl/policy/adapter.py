@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semalign_pl.atomic import replace_folder
+from semalign_pl.files.atomic import replace_folder
 from semalign_pl.policy.policy import Policy
 
 

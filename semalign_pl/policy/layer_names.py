@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from semalign_pl.parser_report import near
+from semalign_pl.messages.parser_report import near
 
 
 def check_layer_names(names: str | Sequence[str], model: nn.Module) -> None:

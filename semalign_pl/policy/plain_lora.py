@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semalign_pl.disk import explained
+from semalign_pl.files.disk import explained
 from semalign_pl.policy.adapter_folder import WEIGHTS
 from semalign_pl.policy.causal_lm import first_line
 

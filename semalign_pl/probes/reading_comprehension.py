@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semalign_pl.documents import read_json
+from semalign_pl.files.documents import read_json
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.metrics.cmrc import exact_match, f1
 from semalign_pl.policy.policy import Policy

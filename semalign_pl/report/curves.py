@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from semalign_pl.terminal import visible
+from semalign_pl.messages.terminal import visible
 
 from .figure import COLOURS, INK, QUIET, clean, new_figure, say, to_png
 

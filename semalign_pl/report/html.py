@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.atomic import write_text
+from semalign_pl.files.atomic import write_text
 
 from .curves import REWARD, reward_curves
 from .files import read_logs, read_samples

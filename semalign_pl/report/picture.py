@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semalign_pl.atomic import replace_file
+from semalign_pl.files.atomic import replace_file
 
 from .curves import reward_curves
 from .figure import INK, QUIET, clean, new_figure, place_labels, say, to_png

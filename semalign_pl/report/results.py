@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.documents import read_json
-from semalign_pl.terminal import visible
+from semalign_pl.files.documents import read_json
+from semalign_pl.messages.terminal import visible
 
 BASE = "base"
 REFERENCES = "language_consistency_references"

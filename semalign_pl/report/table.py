@@ -77,7 +77,7 @@ def comparison(results: Mapping[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from semalign_pl.console import Text
+    from semalign_pl.messages.console import Text
 
     def draw(cell: Cell) -> Text:
         text = Text(cell.value, style="bold" if cell.best else "")

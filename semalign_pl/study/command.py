@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from semalign_pl.atomic import write_text
-from semalign_pl.documents import read_json
-from semalign_pl.errors import UsageError, one_line
-from semalign_pl.json_text import to_json
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.documents import read_json
+from semalign_pl.files.json_text import to_json
+from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.terminal import visible
 from semalign_pl.study.half_done import enter
 from semalign_pl.study.protocol import Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
-from semalign_pl.terminal import visible
 
 if TYPE_CHECKING:
     from semalign_pl.study.digests import Digests
@@ -146,7 +146,7 @@ def show(folder: Path) -> None:
     Args:
         folder: Of a study.
     """
-    from semalign_pl.console import Console
+    from semalign_pl.messages.console import Console
     from semalign_pl.report import comparison, load_results, verdict, write_report
 
     console = Console()

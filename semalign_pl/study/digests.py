@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.terminal import visible
+from semalign_pl.messages.terminal import visible
 
 REMEMBERED_BYTES = 2**20
 """Size from which a digest is kept. Smaller files are read each time, which takes about a millisecond."""

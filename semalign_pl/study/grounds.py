@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.cli import SemAlignCLI, make_cli
-from semalign_pl.results import PACKAGES
+from semalign_pl.messages.terminal import visible
+from semalign_pl.run.results import PACKAGES
 from semalign_pl.study.digests import Digests
 from semalign_pl.study.named_files import OUTPUT_KEYS, find_files, flatten, holds_results
 from semalign_pl.study.protocol import Step
-from semalign_pl.terminal import visible
 
 Grounds = dict[str, str]
 """Name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``, to digest or value."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.atomic import write_text
-from semalign_pl.documents import read_json
-from semalign_pl.run_lock import hold
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.documents import read_json
+from semalign_pl.run.lock import hold
 
 
 def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.atomic import write_text
+from semalign_pl.files.atomic import write_text
+from semalign_pl.messages.terminal import visible
 from semalign_pl.study.digests import Digests
 from semalign_pl.study.grounds import Grounds, adapter_grounds, changes
 from semalign_pl.study.protocol import Step
-from semalign_pl.terminal import visible
 
 
 @dataclass(frozen=True)

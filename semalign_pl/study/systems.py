@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.documents import read_yaml
+from semalign_pl.files.documents import read_yaml
 
 BASE = "base"
 PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}

@@ -13,7 +13,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from semalign_pl.atomic import replace_folder, write_text
+from semalign_pl.files.atomic import replace_folder, write_text
 from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"

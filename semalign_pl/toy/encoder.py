@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from semalign_pl.atomic import move_folder, temporary_folder
+from semalign_pl.files.atomic import move_folder, temporary_folder
 from semalign_pl.toy import generator, grammar, optim
 from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
 from semalign_pl.toy.grammar import Meaning

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.documents import read_yaml
+from semalign_pl.files.documents import read_yaml
 from semalign_pl.toy import grammar
 from semalign_pl.toy.grammar import Meaning
 from semalign_pl.toy.lexicon import words

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from semalign_pl.atomic import replace_folder
+from semalign_pl.files.atomic import replace_folder
 from semalign_pl.toy import generator, grammar, reading
 from semalign_pl.toy.speech import Speech, speech
 

@@ -222,7 +222,7 @@ def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogC
     from semalign_pl.callbacks.evaluation import write_predictions
     from semalign_pl.callbacks.reward_alarm import append
     from semalign_pl.data.cache import cached
-    from semalign_pl.results import write_results, write_training
+    from semalign_pl.run.results import write_results, write_training
     from semalign_pl.types import Score
 
     nan, inf = float("nan"), float("inf")
@@ -243,7 +243,7 @@ def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogC
         read, key = strict((tmp_path / "reward_watch.jsonl").read_text()), "now.reward"
         assert read == {"step": 3, "now": {"reward": None}}
     elif kind == "completions":
-        from semalign_pl.json_text import to_json
+        from semalign_pl.files.json_text import to_json
 
         read, key = (
             strict(to_json({"extra": {"length": (nan, 1)}}, "completions.jsonl", default=str)),

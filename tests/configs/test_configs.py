@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from jsonargparse import ActionConfigFile
+from lightning.pytorch import Trainer
 
-import semalign_pl.cli as cli
+from semalign_pl.cli import Parser
 from semalign_pl.data import CorpusDataModule
+from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
 from semalign_pl.study.systems import read_systems
 
@@ -19,10 +22,10 @@ GRPO = [path for path in CONFIGS if "grpo" in path.stem or path.parent.name == "
 
 def parse(path: Path):
     """The config as ``semalign fit`` understands it, without making anything of it."""
-    parser = cli.Parser()
-    parser.add_argument("--config", action=cli.ActionConfigFile)
+    parser = Parser()
+    parser.add_argument("--config", action=ActionConfigFile)
     parser.add_argument("--seed_everything", type=int)
-    parser.add_lightning_class_args(cli.Trainer, "trainer")
+    parser.add_lightning_class_args(Trainer, "trainer")
     parser.add_lightning_class_args(StageModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(CorpusDataModule, "data", subclass_mode=True)
     return parser.parse_args(["--config", str(path)])
@@ -112,5 +115,5 @@ def test_studies_list_systems_that_are_there(folder):
 def test_a_wrong_key_is_refused(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text((ROOT / "paper" / "cold_start.yaml").read_text().replace("micro_batch_tokens", "micro_batch"))
-    with pytest.raises(cli.UsageError):
+    with pytest.raises(UsageError):
         parse(bad)

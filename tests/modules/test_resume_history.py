@@ -71,7 +71,7 @@ def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs) -> None
 @pytest.mark.parametrize(("finished", "left"), [(True, "0123"), (False, "012")])
 def test_rows_of_the_last_batch_that_come_again_are_dropped(tmp_path, finished: bool, left: str) -> None:
     """Two batches done: the probe's row, the batch's own, and then its validation's, which may be still to come."""
-    from semalign_pl.history import cut_history
+    from semalign_pl.run.history import cut_history
 
     lines = ["step,train/loss,val/chrf,probe/nll", "0,0.5,,", "1,,,3", "1,0.4,,", "1,,7,", "2,0.3,,", "2,,"]
     (tmp_path / "metrics.csv").write_text("\n".join(lines), encoding="utf-8")

@@ -12,7 +12,7 @@ import yaml
 from small_runs import Runs, assert_same, weights
 
 from semalign_pl.cli import main
-from semalign_pl.errors import one_line
+from semalign_pl.messages.errors import one_line
 
 REWARD = {"class_path": "LanguageReward", "init_args": {"weight": 0.5, "gate": False}}
 

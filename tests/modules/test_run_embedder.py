@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from semalign_pl.cli import main
 from semalign_pl.encoder import SentenceEncoder
-from semalign_pl.errors import one_line
+from semalign_pl.messages.errors import one_line
 
 
 def args(runs: Runs, command: str, name: str, *flags: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from semalign_pl.errors import UsageError
+from semalign_pl.messages.errors import UsageError
 from semalign_pl.study.digests import REMEMBERED_BYTES, SETTLED_SECONDS, Digests
 from semalign_pl.study.grounds import Grounds, changes, collect, parse
 from semalign_pl.study.named_files import find_files

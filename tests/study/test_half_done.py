@@ -12,7 +12,7 @@ import yaml
 from small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
-from semalign_pl.run_lock import hold
+from semalign_pl.run.lock import hold
 
 
 @pytest.fixture

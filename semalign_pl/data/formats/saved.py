@@ -8,7 +8,7 @@ from pathlib import Path
 from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.record import Item, one_line, shown
 from semalign_pl.data.formats.tables import dataset_rows
-from semalign_pl.documents import read_json
+from semalign_pl.files.documents import read_json
 
 _REMEDY = "call save_to_disk again"
 

@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import (
     ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage]
-    get_loader,  # pyright: ignore[reportPrivateImportUsage]
-    set_loader,  # pyright: ignore[reportPrivateImportUsage]
-    set_parsing_settings,
 )
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
@@ -22,80 +18,24 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
 import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
-from semalign_pl.atomic import write_text
-from semalign_pl.begin import begin
 from semalign_pl.callbacks import CorpusReport, Divergence, Export, InterruptionCheckpoint
 from semalign_pl.callbacks.checkpoint import with_checkpoint
 from semalign_pl.callbacks.checkpoint_files import use_checkpoint_files
-from semalign_pl.checkpoint_file import local_checkpoint
+from semalign_pl.cli.monitors import check_monitors
+from semalign_pl.cli.parser import Parser
+from semalign_pl.cli.preflight import check_output, check_slurm_checkpoint
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.documents import check_text, check_yaml
-from semalign_pl.errors import UsageError, one_line
-from semalign_pl.history import RunLogger, set_aside
-from semalign_pl.missing_packages import explain_missing
+from semalign_pl.files.atomic import write_text
+from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.missing_packages import explain_missing
+from semalign_pl.messages.quiet import quieten
 from semalign_pl.modules import StageModule
 from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
-from semalign_pl.monitors import check_monitors
-from semalign_pl.preflight import check_output, check_slurm_checkpoint
-from semalign_pl.quiet import quieten
-from semalign_pl.run_folder import may_write
-from semalign_pl.schedule_arguments import check_schedule, step_count_names
-
-
-class Parser(LightningArgumentParser):
-    """A parser that raises instead of printing a page of usage."""
-
-    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Parse a local file, unless it is too large to be a config, or no text."""
-        if "://" in str(path):
-            raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
-        check_text(Path(path), f"--config: {path}")
-        return super().parse_path(path, *args, **kwargs)
-
-    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Add a class's arguments; a schedule's number of steps may be left out."""
-        check_schedule(theclass)
-        names = step_count_names(theclass)
-        if not names:
-            return super().add_class_arguments(theclass, *args, **kwargs)
-        kwargs["skip"] = {*kwargs.get("skip", ()), *names}
-        added = super().add_class_arguments(theclass, *args, **kwargs)
-        for name in names:
-            self.add_argument(f"--{name}", type=int | None, help="Steps; the run's own where it is left out.")
-        return [*added, *names]
-
-    def add_function_arguments(self, function: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Add a function's arguments, unless it makes a schedule."""
-        check_schedule(function)
-        return super().add_function_arguments(function, *args, **kwargs)
-
-    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """Raise what is wrong as ``UsageError``."""
-        keys = [action.dest for parser in (self, *_subparsers(self)) for action in parser._actions]
-        raise UsageError(message, dict.fromkeys(keys)) from ex
-
-
-_load_yaml = get_loader("yaml")
-
-
-def _load_checked_yaml(text: str) -> Any:
-    """All that jsonargparse parses, files and flags: by its own rules, but within our limits."""
-    check_yaml(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    try:
-        return _load_yaml(text)
-    except ValueError as error:  # a number of 5,000 digits
-        raise yaml.YAMLError(str(error)) from error
-
-
-set_loader("yaml", _load_checked_yaml, (yaml.YAMLError,))
-# Lightning lets --config be a URL: a recipe names the code that a run imports, so it is read from local files only.
-set_parsing_settings(config_read_mode_fsspec_enabled=False, config_read_mode_urls_enabled=False)
-
-
-def _subparsers(parser: LightningArgumentParser) -> list[LightningArgumentParser]:
-    choices = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    return [sub for named in choices for sub in named.values()]
+from semalign_pl.run.begin import begin
+from semalign_pl.run.checkpoint import local_checkpoint
+from semalign_pl.run.folder import may_write
+from semalign_pl.run.history import RunLogger, set_aside
 
 
 class SaveConfig(SaveConfigCallback):

@@ -15,7 +15,7 @@ from pathlib import Path
 PREFIX = ".semalign-"
 """Names of what is being written begin so."""
 OLD = "old"
-"""Folder, in a folder that is being written, of the one that it takes the place of; see ``semalign_pl.atomic``."""
+"""Folder, in a folder that is being written, of the one that it takes the place of; see ``atomic.py``."""
 
 
 def remove_dead(folder: Path, pattern: str = f"{PREFIX}*") -> None:

@@ -13,7 +13,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from semalign_pl.atomic import write_text
+from semalign_pl.files.atomic import write_text
 
 METRICS = "metrics.csv"
 BY_STEP = ("completions.jsonl", "reward_watch.jsonl")

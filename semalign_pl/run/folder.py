@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
-from semalign_pl.results import read_training
+from semalign_pl.run.results import read_training
 
 RESULTS = ("adapter", "encoder")
 """Folders in which training leaves its result."""

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.atomic import write_text
-from semalign_pl.documents import read_json
-from semalign_pl.json_text import to_json
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.documents import read_json
+from semalign_pl.files.json_text import to_json
 from semalign_pl.types import Score
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
@@ -27,7 +27,7 @@ def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping
     """
     from rich.table import Table
 
-    from semalign_pl.console import Console
+    from semalign_pl.messages.console import Console
 
     if folder is not None:
         results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from semalign_pl.run_folder import RunFolder, is_trial, read_step
-from semalign_pl.run_lock import hold
+from semalign_pl.run.folder import RunFolder, is_trial, read_step
+from semalign_pl.run.lock import hold
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from semalign_pl.disk import WriteError, explained
-from semalign_pl.unfinished import OLD, create, new_file, new_folder, remove_dead
+from semalign_pl.files.disk import WriteError, explained
+from semalign_pl.files.unfinished import OLD, create, new_file, new_folder, remove_dead
 
 _clean_once = functools.cache(remove_dead)
 """Once per process and folder: a folder may hold many files."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from semalign_pl.documents import TooLargeError, load_yaml
-from semalign_pl.missing_packages import explain_missing
-from semalign_pl.parser_report import Report, classes, near, options
-from semalign_pl.yaml_keys import DuplicateKeyError
+from semalign_pl.files.documents import TooLargeError, load_yaml
+from semalign_pl.files.yaml_keys import DuplicateKeyError
+from semalign_pl.messages.missing_packages import explain_missing
+from semalign_pl.messages.parser_report import Report, classes, near, options
 
 _SEE = "see `semalign {command} --help`"
 

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import torch
 
 from semalign_pl.cli import SemAlignCLI, make_cli
-from semalign_pl.errors import UsageError, one_line
-from semalign_pl.results import write_training
+from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.run.results import write_training
 
 # Exporting needs one process and logs nothing, whatever the recipe says of training.
 _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false")

@@ -10,7 +10,7 @@ import rich.text
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from semalign_pl.terminal import visible
+from semalign_pl.messages.terminal import visible
 
 
 class Text(rich.text.Text):

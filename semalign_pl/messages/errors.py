@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from semalign_pl.file_errors import describe
-from semalign_pl.missing_packages import explain_missing
-from semalign_pl.terminal import visible
+from semalign_pl.files.file_errors import describe
+from semalign_pl.messages.missing_packages import explain_missing
+from semalign_pl.messages.terminal import visible
 
 
 class UsageError(Exception):
@@ -53,13 +53,13 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     try:
         yield status
     except UsageError as error:
-        from semalign_pl.mistakes import summarise
+        from semalign_pl.messages.mistakes import summarise
 
         message = summarise(str(error), error.keys, args)
     except MisconfigurationException as error:
         message = str(error)
     except Exception as error:
-        from semalign_pl.disk import explain_full_disk
+        from semalign_pl.files.disk import explain_full_disk
 
         explained = explain_full_disk(error) or _explain(error)
         if explained is None:
@@ -85,4 +85,4 @@ def _raised_here(traceback: TracebackType | None) -> bool:
     while traceback is not None:
         module = traceback.tb_frame.f_globals.get("__name__", "")
         traceback = traceback.tb_next
-    return module.split(".")[0] == __package__
+    return module.split(".")[0] == __name__.split(".")[0]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "configs"
+FOLDER = Path(__file__).parents[1] / "configs"
 """In an installed package a folder, in a checkout a link to its top-level ``configs``."""
 FLAGS = ("-c", "--config")
 

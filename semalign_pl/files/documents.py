@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from semalign_pl.yaml_keys import DuplicateKeyError, check_keys
+from semalign_pl.files.yaml_keys import DuplicateKeyError, check_keys
 
 MAX_YAML_BYTES = 2**18
 """Size of a YAML file. Recipes, studies and language profiles have some kilobytes; so much is read in two seconds."""

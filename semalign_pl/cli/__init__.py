@@ -1,0 +1,6 @@
+"""The command line: LightningCLI's four commands, and what is checked before one of them starts."""
+
+from semalign_pl.cli.lightning_cli import SemAlignCLI, main, make_cli, run
+from semalign_pl.cli.parser import Parser
+
+__all__ = ["Parser", "SemAlignCLI", "main", "make_cli", "run"]

@@ -1,0 +1,1 @@
+"""Files: whole or not at all, within limits, and what their errors mean."""

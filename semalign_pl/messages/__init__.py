@@ -1,0 +1,1 @@
+"""Messages to the user: one line per mistake, safe on every terminal."""
