@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from families import FAMILIES, REFUSED, make, table
+from packaging.version import Version
 from test_score import BUDGETS, ROWS, oracle, score
 from tiny import CPU, Recorded, fit, gradient, relative, stir
 
@@ -185,6 +187,10 @@ def test_memory_is_planned_for_every_family(name: str, made) -> None:
         160,
         sampling=(("temperature", 0.9),),
     )
+    if name == "Phi-4-mini" and Version(transformers.__version__) < Version("5.23"):  # the last that Python 3.10 has
+        with pytest.raises(ValueError, match="cannot be run without its weights .*measure its memory by a run"):
+            predict(moderate)
+        return
     plan, longer = predict(moderate), predict(replace(moderate, prompt_tokens=48, micro_batch_tokens=320))
     assert 0 < plan.cache < longer.cache
     assert 0 < plan.activations + plan.head < longer.activations + longer.head
