@@ -24,7 +24,7 @@ HOSTILE = "[/] [bold]x[/bold] :smile: \x1b[2J\x1b]0;title\x07 \u202egnp.exe $\\f
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run a shell command in which ``semalign`` is this package."""
     semalign = f"{shlex.quote(sys.executable)} -m semalign_pl"
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         ["bash", "-c", command.replace("semalign ", f"{semalign} ")],
         cwd=folder,
