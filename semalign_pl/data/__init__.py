@@ -1,4 +1,4 @@
-"""From corpora to batches of examples: sources, tasks, order, and the data module."""
+"""Corpora as batches of examples: sources, tasks, row order, and the data module."""
 
 from semalign_pl.data.conversation import Conversation
 from semalign_pl.data.corpus import CorpusDataModule

@@ -1,4 +1,4 @@
-"""Prepared corpora on disk: each a folder of the cache, named by all that its content depends on."""
+"""Prepared corpora on disk. Each is a folder of the cache, named by a hash of everything its content depends on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 CACHE = Path(".semalign_cache/corpora")
 CHECKSUMS = "checksums.json"
-"""Length and checksum of each file of an entry, and the entry's name."""
+"""Name of the file with the entry's name, and with the size and checksum of each file of the entry."""
 _UNFINISHED_BEFORE = "." + 24 * "[0-9a-f]" + "-????????"
-"""Names of what version 0.1.0 was still writing."""
+"""Glob pattern of the unfinished folders that version 0.1.0 could leave."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Prepared:
     """A prepared corpus on disk.
 
     Attributes:
-        table: Its rows: ``id`` and the fields.
+        table: Rows of the corpus: ``id`` and the fields.
         report: ``source``, ``lines`` (= ``read`` + ``blank`` + ``header`` + ``continued`` + ``skipped``, see `Counts`),
-            ``read``, ``kept``, ``dropped`` (reason to number) and the settings.
-        folder: Where they lie; ``dropped.jsonl`` in it lists what was dropped.
+            ``read``, ``kept``, ``dropped`` (number of rows per reason) and the settings.
+        folder: Folder of the table and the report; ``dropped.jsonl`` in it lists the dropped rows.
     """
 
     table: Table
@@ -42,29 +42,38 @@ class Prepared:
 
     @property
     def unused(self) -> int:
-        """Rows of the table that are not kept: they were dropped when their tokens were counted."""
+        """Number of rows in the table that are not used, because tokenising dropped them."""
         return len(self.table) - self.report["kept"]
 
 
 def opened(folder: Path) -> Prepared:
-    """A prepared corpus in its folder."""
+    """Open a prepared corpus.
+
+    Args:
+        folder: Folder of the cache entry.
+    """
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return Prepared(Table(folder / "rows.arrow"), report, folder)
 
 
 def cached(folder: Path, make: Callable[[Path], dict[str, Any]]) -> Path:
-    """A folder of the cache; made whole or not at all, also where several processes come to it at once.
+    """Return a folder of the cache; make it first if it is missing or damaged.
 
-    Every file is read and compared with its checksum each time: a table takes less time to read than the corpus that it
-    was made of, which is read for its key each time, too. A damaged folder is made anew; a process that has its files
-    open keeps what it opened.
+    The folder is made completely or not at all, even if several processes make it at the same time.
+
+    Every file is compared with its checksum each time. This is cheap: the corpus itself is also read each time, for its
+    key, and its table takes less time to read. If a damaged folder is made anew, a process with open files keeps the
+    old files.
 
     Args:
         folder: Folder of the entry, which may not exist yet.
-        make: Fills the folder that it is given, and returns the report.
+        make: Function that fills the folder it is given, and returns the report.
+
+    Returns:
+        ``folder``.
 
     Raises:
-        WriteError: If there is no room for it.
+        WriteError: If the disk has no room for the entry.
     """
     for pattern in (f"{PREFIX}*", _UNFINISHED_BEFORE):
         remove_dead(folder.parent, pattern)
@@ -80,13 +89,20 @@ def cached(folder: Path, make: Callable[[Path], dict[str, Any]]) -> Path:
         (made / "report.json").write_text(to_json(report, report_file, indent=1) + "\n", encoding="utf-8")
         files = {path.name: [path.stat().st_size, _checksum(path)] for path in sorted(made.iterdir())}
         (made / CHECKSUMS).write_text(json.dumps({"entry": folder.name, "files": files}), encoding="utf-8")
-        if find_damage(folder) is not None:  # else another process was quicker
+        if find_damage(folder) is not None:  # false if another process was faster
             move_folder(made, folder)
     return folder
 
 
 def find_damage(folder: Path) -> str | None:
-    """Name the file of a cache entry that is not as it was written, and what is wrong with it; None if none is."""
+    """Find the first file of a cache entry that differs from what was written.
+
+    Args:
+        folder: Folder of the entry.
+
+    Returns:
+        Name of the file and its fault, for messages; ``None`` if the entry is intact.
+    """
     try:
         recorded = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
         entry = recorded["entry"]
@@ -115,12 +131,20 @@ def _checksum(path: Path) -> str:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """A report in words: how many rows were read and kept, and why the others were not."""
+    """One line of text from a report: numbers of rows read, kept, and dropped per reason.
+
+    Args:
+        report: Report of a prepared corpus.
+    """
     text = f"{report['source']}: {report['read']:,} rows read, {report['kept']:,} kept"
     text += f"; dropped {counts(report['dropped'])}" if report["dropped"] else ""
     return text + (f"; {cut:,} prompts cut" if (cut := report.get("prompts_cut")) else "")
 
 
 def counts(dropped: Mapping[str, int]) -> str:
-    """Rows by reason, in words."""
+    """Number of dropped rows per reason, as text.
+
+    Args:
+        dropped: Number of rows per reason.
+    """
     return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.items())

@@ -1,4 +1,4 @@
-"""Conversations as a task: turns become the prompt, the last assistant turn the completion wanted."""
+"""Conversations as a task: the last assistant turn is the wanted completion, the turns before it are the prompt."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from semalign_pl.data.turns import (
 from semalign_pl.types import Example, Turn
 
 PROMPT, TURNS, COMPLETION = "prompt", "turns", "completion"
-"""The columns of a prepared conversation. `prompt` is the text of its turns alone, without roles, so that rows are
-compared by what they say; `turns` holds them with their roles, where they are more than one user message."""
+"""Columns of a prepared conversation. `prompt` is the text of its turns without roles, so that rows are compared by
+their text alone. `turns` is the turns with roles as JSON, present only if the prompt has more than one turn."""
 
 _SHAPES = {
     "messages": ("messages",),
@@ -32,38 +32,45 @@ _SHAPES = {
     "prompt": ("prompt", "completion"),
     "instruction": ("instruction", "input", "output", "history"),
 }
-"""Columns of each shape by its first one; where a row has several shapes, the first of them is read."""
+"""Columns of each shape of conversation, by the shape's first column; if a row has several, the first is read."""
 _BESIDE = ("system", "tools")
 _ALL = tuple(column for shape in _SHAPES.values() for column in shape) + _BESIDE
 _ANSWERS = ("completion", "output")
 
 
 def holds_turns(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record has a list of turns under one of the usual names."""
+    """Return true if a record has a list of turns in a column with one of the usual names.
+
+    Args:
+        record: Record of the reader.
+    """
     return any(isinstance(record.get(head), list) for head in ("messages", "conversations", "conversation"))
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Convert a record that holds a conversation to one row of text.
+    """Converter from a record with a conversation to a row of text fields.
 
     Attributes:
-        prompts_only: True if the completion is neither needed nor read.
+        prompts_only: True if the completion is not needed and not read.
     """
 
     prompts_only: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of a row."""
+        """Names of the columns of a row."""
         return (PROMPT, TURNS) if self.prompts_only else (PROMPT, TURNS, COMPLETION)
 
     def missing(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
-        """Fault of a record without the columns of any shape, or ``None``.
+        """Message for a record that has the columns of no shape of conversation.
 
         Args:
             record: Record of the reader.
-            columns: The record's column of each field.
+            columns: Name of the record's column for each field.
+
+        Returns:
+            The message; ``None`` if the record has such columns.
         """
         if any(head in columns and top_column(record, columns[head]) is not None for head in _SHAPES):
             return None
@@ -79,10 +86,10 @@ class Chat:
 
         Args:
             record: Record of the reader.
-            columns: The record's column of each field; those of other fields are passed over.
+            columns: Name of the record's column for each field; fields that are not of a conversation are ignored.
 
         Raises:
-            Fault: The record holds no conversation, or one that cannot be trained on as it is.
+            Fault: If the record has no conversation, or one that cannot be trained on as it is.
         """
         if fault := self.missing(record, columns):
             raise Fault(fault)
@@ -136,6 +143,7 @@ class Chat:
         return turns
 
     def _split(self, turns: list[Turn]) -> dict[str, str]:
+        """Row of the turns: the last assistant turn is the completion, the turns before it are the prompt."""
         last = turns[-1].role if turns else None
         if not any(turn.role == "assistant" for turn in turns) and not (self.prompts_only and last == "user"):
             raise Fault(
@@ -157,23 +165,27 @@ class Chat:
 
 
 class Conversation(Task):
-    """Chat data as it is: the last assistant turn is the completion, all turns before it are the prompt.
+    """Chat data: the last assistant turn is the wanted completion, all turns before it are the prompt.
 
-    Of each row the first of these is read that it has: ``messages``, ``conversations`` or ``conversation`` (a list of
-    turns with role and content, or from and value), ``prompt`` with ``completion`` (texts or lists of turns), or
-    ``instruction`` with ``output`` and, where there are any, ``input`` and ``history``; a column ``system`` beside them
-    is the first turn. ``data.init_args.columns`` names other columns, such as ``{messages: chosen}``.
+    Each row is read from the first of these columns that it has:
 
-    Only the last turn is trained. The chat template gets all turns; rewards and tables show one user message as it is,
-    and several turns as ``role: content`` with a blank line between them.
+    - ``messages``, ``conversations`` or ``conversation``: a list of turns with role and content, or from and value;
+    - ``prompt`` with ``completion``: each a text or a list of turns;
+    - ``instruction`` with ``output``, and with ``input`` and ``history`` if the row has them.
+
+    A column ``system`` of the same row becomes the first turn. ``data.init_args.columns`` names other columns, such as
+    ``{messages: chosen}``.
+
+    Only the last turn is trained. The chat template gets all turns. Rewards and tables show a single user message as it
+    is, and several turns as ``role: content`` with a blank line between them.
     """
 
     def __init__(self, language: str | None = None, source_only: bool = False) -> None:
-        """Describes the task.
+        """Describe the task.
 
         Args:
             language: Code of the language of the completions, for its normal form and script; left out for any.
-            source_only: Train on the prompts alone, for rewards that need no reference.
+            source_only: True to train on the prompts alone, for rewards that need no reference.
         """
         self.fields: tuple[str, ...] = (PROMPT, COMPLETION)
         self.optional = frozenset(_ALL)
@@ -186,16 +198,18 @@ class Conversation(Task):
         """Converter of the records of a split.
 
         Args:
-            part: ``train``, ``validation`` or ``test``.
+            part: Split: ``train``, ``validation`` or ``test``.
         """
         return Chat(prompts_only=self.source_only and part == "train")
 
     def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
-        """The corpus' column of each field to read; a shape that the user names a column of is read and no other.
+        """Name of the corpus' column for each field to read.
+
+        If the user names a column of a shape of conversation, only the shapes with named columns are read.
 
         Args:
-            part: ``train``, ``validation`` or ``test``.
-            columns: Columns that the user names.
+            part: Split: ``train``, ``validation`` or ``test``.
+            columns: Columns that the user names, by field.
 
         Raises:
             ValueError: If a field has the name of a column of prepared conversations.
@@ -210,7 +224,12 @@ class Conversation(Task):
         return wanted
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
-        """The example of one prepared row."""
+        """Example of one prepared row.
+
+        Args:
+            row: Text of each field of the row.
+            id: Id of the row.
+        """
         turns = turns_from_json(row[TURNS]) if row.get(TURNS) else ()
         return Example(
             id=id,

@@ -1,4 +1,4 @@
-"""A corpus as a recipe names it, alone or in a mix."""
+"""Settings of a corpus in a recipe, alone or in a mix."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from semalign_pl.data.tasks import Task
 
 @dataclass(frozen=True)
 class Corpus:
-    """One of several corpora that are trained on together.
+    """Settings of one corpus, alone or in a mix.
 
     Attributes:
-        path: A file or hub dataset, as for `train`.
-        columns: Its column of each field, or path into a nested one; the data module's if left out.
-        task: What is asked of its rows; the data module's if left out.
-        weight: How often its rows come, relative to the others'; all corpora have one, or none has.
-        where: Use only the rows in which each of these columns has the value, or one of the values, given.
-        split: The split of a hub dataset, where `path` names none.
-        quoting: `none` if quotes around a cell of a .csv or .tsv file are text, `excel` if they are not; if left out,
-            CSV has Excel's quoting, and TSV none unless the whole file shows otherwise.
+        path: File or hub dataset, as for `train`.
+        columns: Name of the corpus' column for each field, or path into a nested column; the data module's if left out.
+        task: Task of the corpus' rows; the data module's if left out.
+        weight: Sampling weight of the corpus' rows, relative to the other corpora. Give all corpora a weight, or none.
+        where: Filter on rows: each of these columns must have the given value, or one of the given values.
+        split: Split of a hub dataset, if `path` names none.
+        quoting: Quoting of a .csv or .tsv file: `none` if quotes around a cell are text, `excel` if they are not. If
+            left out, CSV has Excel's quoting, and TSV has none unless the whole file shows otherwise.
     """
 
     path: str
@@ -39,7 +39,10 @@ class _Named(TypedDict):
 
 
 class CorpusKeys(_Named, total=False):
-    """`Corpus` as YAML writes it: of a dataclass jsonargparse would take a path for a config, and read the corpus."""
+    """Keys of `Corpus` in YAML.
+
+    A typed dict, because jsonargparse would read a path given for a dataclass as a config file.
+    """
 
     columns: dict[str, str]
     task: Task
@@ -53,20 +56,24 @@ Corpora = str | CorpusKeys | list[str | CorpusKeys]
 
 
 def listed(corpora: Corpora | None) -> list[Corpus]:
-    """What a recipe names, as a list."""
+    """Convert a recipe's setting to a list of corpora.
+
+    Args:
+        corpora: Path, settings, or list of both; ``None`` gives an empty list.
+    """
     several = [] if corpora is None else corpora if isinstance(corpora, list) else [corpora]
     return [Corpus(corpus) if isinstance(corpus, str) else Corpus(**corpus) for corpus in several]
 
 
 def weights_of(corpora: Sequence[Corpus], temperature: float | None) -> list[float] | None:
-    """The weights of a mix, or ``None`` where its corpora have none.
+    """Sampling weights of a mix, one per corpus; ``None`` if its corpora have none.
 
     Args:
-        corpora: The training corpora.
-        temperature: Of the data module; it goes without weights.
+        corpora: Training corpora.
+        temperature: Temperature of the data module; it excludes weights.
 
     Raises:
-        ValueError: If some have a weight and others none, one is not positive, or there is a temperature as well.
+        ValueError: If only some corpora have a weight, a weight is not positive, or there is a temperature as well.
     """
     weights = [corpus.weight for corpus in corpora]
     if all(weight is None for weight in weights):

@@ -1,4 +1,4 @@
-"""The data module: corpora of one task or several, as batches of examples."""
+"""Data module: corpora of one task or several, as batches of examples."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _STAGES = {
     "predict": ("test",),
 }
 _HELD_OUT = ("validation", "test")
-# So that a saved config spells the default out; outside the command line it stands for Translation().
+# A lazy instance, so that a saved config spells out the default. Outside the command line it means Translation().
 _DEFAULT_TASK: Any = lazy_instance(Translation)
 
 
-# Warnings that a user can do nothing about.
+# Warnings that a user cannot act on.
 _NOT_YOURS = (
-    "does not have many workers",  # rows are in memory: worker processes would only cost
+    "does not have many workers",  # reading rows is cheap: worker processes would cost more
     "Total length of `list` across ranks is zero",  # no validation corpus
     "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
 )
@@ -47,9 +47,9 @@ _NOT_YOURS = (
 class CorpusDataModule(LightningDataModule):
     """Training, validation and test corpora of one task, or of a mix of tasks.
 
-    A batch is a list of `Example`. Rows are read, cleaned and tokenised once and then lie on disk, by content and
-    settings, so that memory stays flat and a second run starts at once. Training goes on after a checkpoint with the
-    very next row, also in the middle of an epoch.
+    A batch is a list of `Example`. Rows are read, cleaned and tokenised once and then cached on disk, keyed by content
+    and settings. So memory use is constant, and a second run starts at once. Training resumes from a checkpoint with
+    the next row, also in the middle of an epoch.
     """
 
     def __init__(
@@ -71,37 +71,41 @@ class CorpusDataModule(LightningDataModule):
         skip: int = 0,
         seed: int = 0,
     ) -> None:
-        """Names the corpora; nothing is read before a stage needs it.
+        """Set the corpora; a corpus is read only when a stage needs it.
 
         Args:
             train: File to train on (.jsonl, .json, .csv, .tsv, .parquet, .tmx, .xlsx; train.{zh,bo} for paired text;
-                .txt for source-only text; text also .gz, .bz2, .xz, .zst, .zip; file.json#key, file.xlsx#Sheet and
-                file.zip#member choose), hub dataset or folder (owner/name:config@split), or a list of such, each
-                with what is its own:
+                .txt for source-only text; text also compressed as .gz, .bz2, .xz, .zst, .zip; file.json#key,
+                file.xlsx#Sheet and file.zip#member to select from a file), hub dataset or folder
+                (owner/name:config@split), or a list of these. An item of the list may have settings of its own:
                 {path, columns, task, weight, where, split, quoting}.
-            validation: The same for validation; no validation without it.
-            test: The same for testing and predicting.
-            task: What is asked of the model: Translation, Headline, Summarisation, Instruction, Conversation (chat
-                data), or a Task of your own.
-            columns: The corpus' column of a field, e.g. {zh: chinese, bo: tibetan}; a field not named here has a
-                column of its own name. Into a nested column a path leads: {bo: translation.bo, answer: answers.text.0}.
-                Fields the task does not need are read too and handed to the rewards.
-            prepare: How training rows are cleaned and kept apart from evaluation; {} for the defaults, left out for
-                rows as they are.
-            bad_rows: A row that cannot be read is an error, or is listed with the dropped rows (quarantine).
-            too_long: What becomes of training rows beyond the model's max_prompt_tokens and max_new_tokens. cut_prompt
-                cuts the message and, where references are trained on, drops rows with too long ones; drop drops both;
-                error refuses both. An answer is never cut.
-            temperature: Mix several corpora in proportion to size ** (1 / temperature): 1 as they are, 5 favours the
-                small; by default as they are, or by their weights.
-            workers: Processes that clean the corpus beside this one; worth their start from some 100,000 rows on.
-            batch_size: Training prompts a batch and process.
-            eval_batch_size: Validation and test prompts a batch and process.
-            limit: Use at most this many training rows, drawn by seed; a smaller limit lies within a larger one.
-            eval_limit: The same for validation and test rows.
-            skip: Leave out the first rows of the order that limit draws from: skip 5000 trains on just what
-                limit 5000 does not, given the same train and seed.
-            seed: Draws the rows of limit, eval_limit and skip, and shuffles each epoch.
+            validation: Corpora to validate on, given as for train; no validation if left out.
+            test: Corpora for testing and predicting, given as for train.
+            task: Task that makes prompts and references of rows: Translation, Headline, Summarisation, Instruction,
+                Conversation (chat data), or a Task of your own.
+            columns: Name of the corpus' column for each field, e.g. {zh: chinese, bo: tibetan}; by default the field's
+                own name. A path selects from a nested column: {bo: translation.bo, answer: answers.text.0}. Fields that
+                the task does not need are read too and passed to the rewards.
+            prepare: Settings for cleaning training rows and keeping them apart from evaluation rows; {} for the
+                defaults, left out to use rows as they are.
+            bad_rows: Treatment of rows that cannot be read. error stops at the first; quarantine lists them with the
+                dropped rows.
+            too_long: Treatment of training rows longer than the model's max_prompt_tokens or max_new_tokens. cut_prompt
+                cuts the user's message, and drops rows with too long references if references are trained on. drop
+                drops rows with either. error refuses both. A reference is never cut.
+            temperature: Temperature of a mix, which draws from corpora in proportion to size ** (1 / temperature). 1
+                keeps the sizes, 5 favours small corpora; by default the sizes, or the weights if given.
+            workers: Number of processes that clean the corpus besides this one; worth it from some 100,000 rows.
+            batch_size: Number of training prompts per batch and process.
+            eval_batch_size: Number of validation or test prompts per batch and process.
+            limit: Maximum number of training rows, drawn by seed. A larger limit includes the rows of a smaller one.
+            eval_limit: Maximum number of rows for validation and for test, drawn by seed.
+            skip: Number of training rows to leave out. Leave out the first rows of the order that limit draws from:
+                skip 5000 trains on exactly the rows that limit 5000 does not use, with the same train and seed.
+            seed: Seed of the order of rows. Draws the rows of limit, eval_limit and skip, and shuffles each epoch.
+
+        Raises:
+            ValueError: If a number is out of range, or the weights of the training corpora are wrong.
         """
         super().__init__()
         for name, value, least in (
@@ -131,18 +135,22 @@ class CorpusDataModule(LightningDataModule):
         self._prepared: dict[str, list[Prepared]] = {}
         self._order: TrainOrder | None = None
         self._state: dict[str, Any] = {}
-        self._kept: dict[str, Any] = {}  # what a place in the rows depends on beside their number, as plain values
-        # A shard may be empty where there are more processes than validation rows.
+        self._kept: dict[str, Any] = {}  # batch size and content keys that a saved position depends on, plain values
+        # A shard is empty if there are more processes than validation rows.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def prepare_data(self) -> None:
-        """Reads and cleans what the stage needs, in one process; the others find it on disk."""
+        """Read and clean the corpora of the stage, in one process; the other processes find them on disk."""
         if self.trainer is not None and self.trainer.state.fn is not None:
             for part in self._parts(str(self.trainer.state.fn.value)):
                 self._prepare(part)
 
     def setup(self, stage: str) -> None:
-        """Reads what the stage needs and is not read yet."""
+        """Read the corpora of the stage that are not read yet.
+
+        Args:
+            stage: Stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        """
         for message in _NOT_YOURS:
             warnings.filterwarnings("ignore", message=f".*{message}")
         self._order, self._state, self._kept = None, {}, {}
@@ -154,7 +162,7 @@ class CorpusDataModule(LightningDataModule):
         return [part for part in _STAGES[stage] if stage != "fit" or part == "train" or self.corpora[part]]
 
     def _prepare(self, part: str) -> list[Prepared]:
-        """The part's corpora on disk; training's after those that it must not repeat."""
+        """Prepare the split's corpora; for training, prepare the corpora that it must not repeat first."""
         if part not in self._prepared:
             if not self.corpora[part]:
                 raise ValueError(
@@ -172,8 +180,8 @@ class CorpusDataModule(LightningDataModule):
         """Describe how a corpus is read and prepared.
 
         Args:
-            part: ``train``, ``validation`` or ``test``.
-            corpus: One of ``corpora[part]``.
+            part: Split: ``train``, ``validation`` or ``test``.
+            corpus: Corpus of ``corpora[part]``.
         """
         task = corpus.task or self.task
         return Request(
@@ -193,7 +201,7 @@ class CorpusDataModule(LightningDataModule):
         )
 
     def _use(self, part: str, prepared: Sequence[Prepared]) -> None:
-        """Chooses the part's rows by seed; the choice is one among all prepared rows, those with too long ones too."""
+        """Choose the split's rows by seed, among all prepared rows; too long rows are removed after the choice."""
         pairs = [(p.table, c.task or self.task) for p, c in zip(prepared, self.corpora[part], strict=True)]
         rows = sum(len(table) for table, _ in pairs)
         skip, limit = (self.skip, self.limit) if part == "train" else (0, self.eval_limit)
@@ -204,7 +212,7 @@ class CorpusDataModule(LightningDataModule):
         self.prepared[part] = list(prepared)
 
     def _tokenised(self, part: str) -> Examples:
-        """The part's examples with token ids, where the trainer's module has a policy to make them."""
+        """Examples of the split, with token ids if the trainer's module has a policy."""
         module: Any = self.trainer.lightning_module if self.trainer else None
         policy = getattr(module, "_policy", None)
         bounds = self.prepare or Preparation()
@@ -230,17 +238,17 @@ class CorpusDataModule(LightningDataModule):
         return self.examples[part]
 
     def train_dataloader(self) -> StatefulDataLoader[Example]:
-        """Batches of each epoch's order, from the place of the checkpoint if there is one."""
+        """Batches in the order of each epoch, starting at the checkpoint's position if there is one."""
         examples = self._tokenised("train")
         sizes, weights = examples.sizes, self.weights
         if self.temperature is not None:
             weights = by_temperature(sizes, self.temperature)
         order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, **self._process())
-        if self.trainer:  # count an epoch's rows as the trainer does
+        if self.trainer:  # count the rows of an epoch as the trainer does
             batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
             order.stop = min(len(order), self.batch_size * (limit if isinstance(limit, int) else int(batches * limit)))
         if self._order is not None and not self._order.resumed:
-            self._state = {}  # the place was taken up
+            self._state = {}  # the checkpoint's position was used
         if not self._kept:
             paths = [(corpus.path, corpus.split or "train") for corpus in self.corpora["train"]]
             self._kept = {"batch_size": self.batch_size, "corpora": [content_key(*path) for path in paths]}
@@ -257,15 +265,15 @@ class CorpusDataModule(LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the training rows.
+        """Position in the training rows, and the identity of those rows.
 
-        The loader saves the same, but Lightning does not restore loaders where ``configure_optimizers`` has read
+        The loader saves the position too, but Lightning does not restore loaders if ``configure_optimizers`` has read
         ``trainer.estimated_stepping_batches``.
         """
         return {**self._order.state_dict(), **self._kept} if self._order else {}
 
     def _check_same(self, state: dict[str, Any]) -> None:
-        """Refuse a place in other rows.
+        """Refuse a position in other rows.
 
         Raises:
             ValueError: If the corpora's content or the batch size has changed since the checkpoint was written.
@@ -283,24 +291,28 @@ class CorpusDataModule(LightningDataModule):
             )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Kept for the training loader."""
+        """Keep a saved position for the training loader.
+
+        Args:
+            state_dict: State from ``state_dict``.
+        """
         self._state = state_dict
 
     def _process(self) -> dict[str, int]:
-        """This process among all; alone where no trainer is attached."""
+        """Rank and number of processes; a single process if no trainer is attached."""
         trainer = self.trainer
         return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
 
     def val_dataloader(self) -> DataLoader[Example] | list[Any]:
-        """Batches in file order, or nothing where no validation corpus is set."""
+        """Validation batches in file order; an empty list if no validation corpus is set."""
         return self._eval_dataloader("validation") if "validation" in self.examples else []
 
     def test_dataloader(self) -> DataLoader[Example]:
-        """Batches in file order."""
+        """Test batches in file order."""
         return self._eval_dataloader("test")
 
     def predict_dataloader(self) -> DataLoader[Example]:
-        """The test corpus."""
+        """Test batches in file order, for predicting."""
         return self._eval_dataloader("test")
 
     def _eval_dataloader(self, part: str) -> DataLoader[Example]:
@@ -310,16 +322,16 @@ class CorpusDataModule(LightningDataModule):
             batch_size=self.eval_batch_size,
             sampler=EvalOrder(examples, **self._process()),
             collate_fn=list,
-            generator=torch.Generator(),  # the loader would draw a seed from the global one
+            generator=torch.Generator(),  # else the loader draws a seed from the global generator
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves text where it is."""
+        """Return the batch unchanged: it is text and lists of token ids."""
         return batch
 
 
 def _left(rows: Sequence[int], prepared: Sequence[Prepared]) -> Sequence[int]:
-    """Those of the rows that tokenising did not drop."""
+    """Remove the rows that tokenising dropped from ``rows``, indices through all corpora."""
     offsets = np.cumsum([0, *(len(p.table) for p in prepared)])[:-1]
     dropped = [
         offset + np.load(p.folder / UNUSED, allow_pickle=False)

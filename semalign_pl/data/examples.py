@@ -1,4 +1,4 @@
-"""Prepared corpora as one sequence of examples, made when they are asked for."""
+"""Prepared corpora as one sequence of examples, each made when it is accessed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ _OURS = ("id", "prompt_ids", "completion_ids")
 
 
 class Examples(Sequence[Example]):
-    """Rows of one or several corpora, one corpus behind the other; only the row that is read is in memory.
+    """Examples of one or several corpora, one corpus after the other; rows are read from disk when accessed.
 
     Args:
-        corpora: Table and task of each.
-        chosen: Rows to use, ascending, counted through all corpora; all if left out.
+        corpora: Table and task of each corpus.
+        chosen: Rows to use, as ascending indices counted through all corpora; all rows if left out.
+
+    Attributes:
+        sizes: Number of rows used of each corpus.
+        seconds: Time spent on reading batches, in seconds.
     """
 
     def __init__(self, corpora: Sequence[tuple[Table, Task]], chosen: Sequence[int] | None = None) -> None:
@@ -29,12 +33,12 @@ class Examples(Sequence[Example]):
         self._ends = list(accumulate(len(table) for table, _ in corpora))
         self._chosen = range(self._ends[-1]) if chosen is None else chosen
         places = [bisect_right(self._chosen, end - 1) for end in self._ends]
-        self.seconds = 0.0  # spent on reading batches
+        self.seconds = 0.0
         self.sizes = [stop - start for start, stop in zip([0, *places], places, strict=False)]
 
     @property
     def columns(self) -> frozenset[str]:
-        """Names of the columns of all corpora."""
+        """Names of the columns that the corpora have."""
         firsts = (_example(table[0], task) for table, task in self._corpora if len(table))
         return frozenset(name for example in firsts for name in example.columns)
 
@@ -54,7 +58,7 @@ class Examples(Sequence[Example]):
         return _example(table[row - (self._ends[corpus - 1] if corpus else 0)], task)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        """A batch, as a loader asks for it."""
+        """Examples of one batch; PyTorch's fetcher calls this instead of one ``__getitem__`` per row."""
         begun = time.perf_counter()
         batch = [self[index] for index in indices]
         self.seconds += time.perf_counter() - begun
@@ -64,7 +68,7 @@ class Examples(Sequence[Example]):
         if len(self) < self._ends[-1]:
             yield from (self[i] for i in range(len(self)))
             return
-        for table, task in self._corpora:  # a batch of the file is read once
+        for table, task in self._corpora:  # iterating a table reads each record batch of its file once
             yield from (_example(row, task) for row in table)
 
 

@@ -1,4 +1,4 @@
-"""Values of a record by the name of their column, or by a path into a nested one."""
+"""Values of a record, by the name of a column or by a path into a nested column."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from semalign_pl.data.formats import fault_of, quoted, shown, top_column
 
 
 class Fault(ValueError):
-    """Fault of a row with its remedy, in one line without the row's place."""
+    """Error for a row: its fault and the remedy, in one line without the row's position."""
 
 
 class Missing(Fault):
-    """Fault of a row in which a path ends before its last step: a key, a position or a value is not there."""
+    """Error for a row that lacks a key, a position or a value on a path."""
 
 
 def value_of(record: Mapping[str, Any], column: str) -> Any:
-    """The value at a column or path.
+    """Value at a column or path.
 
-    A step of a path is a key of an object, a position in a list (from 0), or goes through a list of one by itself:
-    ``answers.text`` leads to ``["Rome"]`` in ``{"answers": {"text": ["Rome"]}}``, and to ``"Rome"`` in ``{"answers":
-    [{"text": "Rome"}]}``.
+    A step of a path is a key of an object or a position in a list (from 0). The position may be left out for a list of
+    one item: ``answers.text`` gives ``["Rome"]`` for ``{"answers": {"text": ["Rome"]}}``, and ``"Rome"`` for
+    ``{"answers": [{"text": "Rome"}]}``.
 
     Args:
-        record: A row that has the path's first column (`top_column`).
-        column: Name or path.
+        record: Row that has the path's first column (`top_column`).
+        column: Name of a column, or path.
 
     Raises:
-        Missing: The path leads nowhere.
-        Fault: It leads to several values, or through one that has no parts.
+        Missing: If the row has no value at the path.
+        Fault: If the path has several values, or goes through a value that has no parts.
     """
     top = top_column(record, column)
     assert top is not None, "the caller has looked whether the column is there"
@@ -62,15 +62,15 @@ def value_of(record: Mapping[str, Any], column: str) -> Any:
 
 
 def text_of(record: Mapping[str, Any], column: str, field: str) -> str:
-    """The text at a column or path, checked; a list of one text at a path is that text.
+    """Text at a column or path, checked; for a list of one text at a path, that text.
 
     Args:
-        record: A row that has the path's first column.
-        column: Name or path.
+        record: Row that has the path's first column.
+        column: Name of a column, or path.
         field: Name of the task's field, for messages.
 
     Raises:
-        Fault: There is no good text there.
+        Fault: If the value is not a good text.
     """
     value = value_of(record, column)
     nested = column not in record
@@ -96,12 +96,12 @@ def text_of(record: Mapping[str, Any], column: str, field: str) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Tell whether a value is null, blank text, or an empty list or object."""
+    """Return true if a value is null, blank text, or an empty list or object."""
     return value is None or (not value.strip() if isinstance(value, str) else value in ([], {}))
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text of a value, those of nested columns too; not the names of a conversation's roles.
+    """Yield every text of a value, including nested columns, but not the names of a conversation's roles.
 
     Args:
         value: Value of a column, or a whole record.
@@ -118,10 +118,10 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def nested_place(record: Mapping[str, Any], name: str) -> str | None:
-    """The path of a part that has this name inside a nested column, or ``None``; for suggestions.
+    """Path to a part with this name inside a nested column, for suggestions; ``None`` if there is none.
 
     Args:
-        record: A row.
+        record: Row to search.
         name: Name of a field or column that the row itself lacks.
     """
     for column, value in record.items():

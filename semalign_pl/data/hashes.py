@@ -1,4 +1,4 @@
-"""Have we seen this text before? Eight bytes a text, however long it is."""
+"""Hashes that tell which texts occurred before: eight bytes per text of any length."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from numpy.typing import NDArray
 
 
 def hash64(text: str) -> int:
-    """A hash of 64 bits, the same in every process; two of five million texts collide with probability 1e-6."""
+    """64-bit hash of a text, equal in every process; of five million texts two collide with probability 1e-6.
+
+    Args:
+        text: Text to hash, which may have lone surrogates.
+    """
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def row_hashes(texts: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One hash per row, of the hashes of its texts in their order: ``(rows, texts)`` to ``(rows,)``."""
+    """Hash of each row from the hashes of its texts; their order matters.
+
+    Args:
+        texts: Hashes of the texts, ``(rows, texts)`` uint64.
+
+    Returns:
+        ``(rows,)`` uint64.
+    """
     mixed = np.zeros(len(texts), np.uint64)
     for column in texts.T:
         mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
@@ -24,18 +35,29 @@ def row_hashes(texts: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class HashSet:
-    """A set of 64-bit hashes as few sorted arrays, the larger ones twice the smaller: 5 million take 40 MB, not 400."""
+    """Set of 64-bit hashes that takes 40 MB for 5 million of them, where a Python set takes 400 MB.
+
+    The hashes are kept in a few sorted arrays, each more than twice as long as the next.
+    """
 
     def __init__(self) -> None:
         self._runs: list[NDArray[np.uint64]] = []
 
     def add(self, hashes: Iterable[int]) -> list[bool]:
-        """Adds hashes in order, and says of each whether it was there before; of equal ones the first was not."""
+        """Add hashes in order.
+
+        Args:
+            hashes: Hashes to add.
+
+        Returns:
+            One bool per hash: true if it was in the set, or is equal to an earlier one of ``hashes``.
+        """
         new = np.fromiter(hashes, np.uint64)
         unique, first = np.unique(new, return_index=True)
         seen = np.ones(len(new), bool)
         seen[first] = self._contains(unique)
         run = np.sort(new[~seen])
+        # Merging arrays of similar size keeps their number, and so the number of searches, logarithmic.
         while self._runs and len(self._runs[-1]) <= 2 * len(run):
             run = np.sort(np.concatenate([self._runs.pop(), run]))
         if len(run):

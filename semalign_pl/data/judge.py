@@ -1,4 +1,4 @@
-"""Verdicts on many rows at once, in this process or in several."""
+"""Row filter: normal form, filters and leak search for many rows at once, in one process or in several."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from semalign_pl.data.preparation import Cleaner
 
 Rows = list[tuple[str, dict[str, str]]]
 HEAD = 10_000
-"""Rows at the beginning of a corpus that tell what is usual in it."""
+"""Number of rows at the beginning of a corpus from which its median length ratio and common phrases are measured."""
 _CHUNK = 2_000
-_CHARACTERS = 32_000_000  # of the rows held at a time: 10,000 rows of the longest texts allowed would be 10 GB and more
+_CHARACTERS = 32_000_000  # limit on the rows in memory: 10,000 rows of the longest texts allowed are 10 GB or more
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A row in normal form, and what is known of it but for the rows before it.
+    """Filter result of one row, from the row alone: duplicates of earlier rows are found later.
 
     Attributes:
-        id: The row's.
-        row: Its fields in normal form.
-        verdict: Reason and measure if it is dropped.
-        key: A hash of its letters, by which duplicates are known; ``None`` if a filter drops it.
-        leak: The evaluation row that it repeats, if it is dropped for that.
+        id: Id of the row.
+        row: Fields of the row in normal form.
+        verdict: Reason and measure for dropping the row; ``None`` if it passes.
+        key: Hash of the row's letters, equal for duplicates; ``None`` if a filter drops the row, or if neither
+            duplicates nor leaks are looked for.
+        leak: Evaluation row that the row repeats, if it is dropped for that.
     """
 
     id: str
@@ -43,12 +44,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """Normal form, filters and leaks.
+    """Row filter of one corpus: normal form, filters and leak search.
 
     Attributes:
         cleaner: Normal form and filters.
-        fields: Those that are compared, with earlier rows and with evaluation rows.
-        leaks: Evaluation rows, if there are any.
+        fields: Names of the fields that are compared with earlier rows and with evaluation rows.
+        leaks: Index of the evaluation rows; ``None`` if there are none.
     """
 
     cleaner: Cleaner
@@ -59,13 +60,13 @@ class Judge:
     def of(
         cls, cleaner: Cleaner, fields: Sequence[str], head: Rows, evaluation: Iterable[tuple[str, Texts]] | None = None
     ) -> Judge:
-        """A judge of one corpus, which knows what is usual in it.
+        """Row filter of one corpus, with the corpus' median length ratio and common phrases.
 
         Args:
             cleaner: Normal form and filters.
-            fields: Those that are compared.
-            head: The first `HEAD` rows of the corpus.
-            evaluation: Id and texts of the rows that it must not repeat, see `shared_fields`.
+            fields: Names of the fields that are compared.
+            head: First `HEAD` rows of the corpus.
+            evaluation: Id and texts of the rows that the corpus must not repeat (fields of `shared_fields`).
         """
         normal = [cleaner.normal(row) for _, row in head]
         background = (tuple(row.get(name, "") for name in fields) for row in normal)
@@ -73,12 +74,20 @@ class Judge:
         return cls(cleaner.measured(normal), fields, leaks)
 
     def __call__(self, rows: Rows) -> list[Judged]:
-        """Judges rows, in their order."""
+        """Filter rows.
+
+        Args:
+            rows: Id and fields of each row.
+
+        Returns:
+            One result per row, in the same order.
+        """
         normal = [(id, self.cleaner.normal(row)) for id, row in rows]
         verdicts = [self.cleaner.verdict(row) for _, row in normal]
         good = [i for i, verdict in enumerate(verdicts) if verdict is None]
         if self.leaks is None and not self.cleaner.settings.duplicates:
             return [Judged(id, row, verdicts[i], None) for i, (id, row) in enumerate(normal)]
+        # Only rows that pass the filters are compared with other rows.
         texts = [tuple(letters(normal[i][1].get(name, "")) for name in self.fields) for i in good]
         hashes = np.array([[hash64(text) for text in row] for row in texts], np.uint64).reshape(-1, len(self.fields))
         keys = dict(zip(good, row_hashes(hashes).tolist(), strict=True))
@@ -90,21 +99,26 @@ class Judge:
 
 
 def shared_fields(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
-    """The fields of an evaluation corpus that a training corpus is compared with.
+    """Fields of an evaluation corpus that a training corpus is compared with.
 
     Args:
-        fields: Those of the training corpus.
-        columns: Those of the evaluation corpus.
+        fields: Names of the fields of the training corpus.
+        columns: Names of the fields of the evaluation corpus.
 
     Returns:
-        The ones they share, in the order of ``fields``; all of the evaluation's, if they share none.
+        Names of the shared fields, in the order of ``fields``; all fields of the evaluation corpus if none is shared.
     """
     columns = list(columns)
     return [name for name in fields if name in columns] or columns
 
 
 def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
-    """The next rows: so many, or as many as have `_CHARACTERS` characters."""
+    """Take the next rows from an iterator, until they have more than `_CHARACTERS` characters.
+
+    Args:
+        rows: Id and fields of each row.
+        most: Maximum number of rows.
+    """
     taken, characters = [], 0
     for row in itertools.islice(rows, most):
         taken.append(row)
@@ -115,7 +129,11 @@ def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
 
 
 def chunks(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
-    """Rows in chunks that are judged at once."""
+    """Split rows into chunks that are filtered at once.
+
+    Args:
+        rows: Id and fields of each row.
+    """
     rows = iter(rows)
     while chunk := take(rows, _CHUNK):
         yield chunk
@@ -125,17 +143,17 @@ _judge: Judge | None = None
 
 
 def judged(judge: Judge, chunks: Iterable[Rows], workers: int) -> Iterator[list[Judged]]:
-    """Judges chunk by chunk, in order.
+    """Filter rows chunk by chunk, in order.
 
     Args:
-        judge: The judge; each process gets one.
-        chunks: Rows; not more than two a worker are read ahead.
-        workers: Processes; 0 for this one alone.
+        judge: Row filter; each worker process gets a copy.
+        chunks: Chunks of rows; about two per worker are read ahead.
+        workers: Number of worker processes; 0 to filter in this process.
     """
     if workers == 0:
         yield from map(judge, chunks)
         return
-    # Forked from a process with threads (torch's, the tokenizer's) a worker could hang.
+    # Spawned, because a worker forked from a process with threads (torch's, the tokenizer's) could hang.
     with multiprocessing.get_context("spawn").Pool(workers, _appoint, (judge,)) as pool:
         waiting = deque()
         for chunk in chunks:

@@ -1,6 +1,6 @@
-"""Which rows are used, and in which order: pure functions of seeds, and a sampler that remembers its place.
+"""Choice and order of rows: pure functions of seeds, and a sampler that saves and restores its position.
 
-One element is one prompt, so a GRPO group is never split between batches or processes.
+Each sample is one prompt, so a GRPO group is never split between batches or processes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,29 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 def shuffled(rows: int, name: str) -> array[int]:
-    """All rows in an order that is a function of ``name``; eight bytes a row."""
+    """All row indices in an order that is a function of ``name``; eight bytes per row.
+
+    Args:
+        rows: Number of rows.
+        name: Seed of the order, as text.
+    """
     order = array("q", range(rows))
     random.Random(name).shuffle(order)
-    order.reverse()  # so that it is what ``random.sample`` of all rows gives
+    order.reverse()  # so that the order equals ``random.sample`` of all rows
     return order
 
 
 def subset(rows: int, seed: int, skip: int = 0, limit: int | None = None) -> Sequence[int]:
     """Rows ``skip`` to ``skip + limit`` of one seeded order, ascending.
 
-    For one seed, a smaller ``limit`` lies within a larger one, and ``limit=n`` and ``skip=n`` never meet.
+    With the same seed, the rows of a smaller ``limit`` are among those of a larger one, and ``limit=n`` and ``skip=n``
+    have no row in common.
+
+    Args:
+        rows: Number of rows.
+        seed: Seed of the order.
+        skip: Number of rows to leave out.
+        limit: Maximum number of rows; ``None`` for all.
     """
     if skip == 0 and (limit is None or limit >= rows):
         return range(rows)
@@ -34,11 +46,11 @@ def subset(rows: int, seed: int, skip: int = 0, limit: int | None = None) -> Seq
 
 
 def shares(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
-    """How many of an epoch's rows come from each corpus; as many as there are rows in all.
+    """Number of an epoch's rows from each corpus; their sum is the number of rows of all corpora.
 
     Args:
-        sizes: Rows of each corpus.
-        weights: Relative frequency of each, or ``None`` for its size.
+        sizes: Number of rows of each corpus.
+        weights: Sampling weight of each corpus; ``None`` to use each row once.
     """
     if weights is None:
         return list(sizes)
@@ -51,18 +63,33 @@ def shares(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
 
 
 def by_temperature(sizes: Sequence[int], temperature: float) -> list[float]:
-    """Weights in proportion to size ** (1 / temperature): 1 keeps the sizes, more favours the small (1907.05019)."""
+    """Sampling weights in proportion to ``size ** (1 / temperature)`` (arXiv 1907.05019).
+
+    Args:
+        sizes: Number of rows of each corpus.
+        temperature: Temperature of the mix: 1 keeps the sizes, a larger value favours small corpora.
+    """
     return [size ** (1 / temperature) for size in sizes]
 
 
 def mixed(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> array[int]:
-    """The rows of one epoch of a mix, in no order; corpora lie one behind the other.
+    """Rows of one epoch of a mix, not yet shuffled across corpora.
 
-    Each corpus is gone through from end to end, in a new order each time, before one of its rows comes again; an epoch
-    goes on where the last one stopped.
+    Every row of a corpus is used once before one of them is used again, in a new order each time. An epoch continues
+    where the last one stopped.
+
+    Args:
+        sizes: Number of rows of each corpus.
+        weights: Sampling weight of each corpus.
+        seed: Seed of the orders.
+        epoch: Index of the epoch.
+
+    Returns:
+        Row indices, counted through all corpora.
     """
     rows, offset = array("q"), 0
     for corpus, (size, share) in enumerate(zip(sizes, shares(sizes, weights), strict=True)):
+        # Positions of this epoch in the endless sequence of the corpus' passes.
         at, stop = epoch * share, (epoch + 1) * share
         while at < stop:
             again, start = divmod(at, size)
@@ -76,25 +103,41 @@ def mixed(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int)
 def epoch_order(
     sizes: Sequence[int], seed: int, epoch: int, rank: int, world_size: int, weights: Sequence[float] | None = None
 ) -> array[int]:
-    """The rows that one process trains on in one epoch.
+    """Rows that one process trains on in one epoch, in order.
 
-    All processes get equally many, as DDP needs: the last ``rows % world_size`` rows of the epoch's order are left
-    out, other ones each epoch, so that no row counts twice in a step.
+    DDP needs the same number of rows in every process. So the last ``rows % world_size`` rows of the epoch's order are
+    left out, different ones each epoch. Repeating rows instead would count a row twice in a step.
+
+    Args:
+        sizes: Number of rows of each corpus.
+        seed: Seed of the order.
+        epoch: Index of the epoch.
+        rank: Rank of the process.
+        world_size: Number of processes.
+        weights: Sampling weight of each corpus; ``None`` to use each row once.
     """
     rows = sum(sizes)
     order = shuffled(rows, f"epoch {seed} {epoch}")
     if weights is not None:
+        # ``mixed`` returns as many rows as there are in all, so a shuffle of its positions mixes the corpora.
         chosen = mixed(sizes, weights, seed, epoch)
         order = array("q", (chosen[place] for place in order))
     return order[: rows - rows % world_size][rank::world_size]
 
 
 class TrainOrder(DistributedSampler[int]):
-    """Shuffled afresh each epoch, and able to go on in the middle of one.
+    """Sampler that shuffles the rows anew each epoch, and can resume in the middle of an epoch.
 
-    A ``DistributedSampler`` so that Lightning leaves it in place; it works the same in a single process. A pass that is
-    broken off is finished by the next one. The place lives here, not in the iterator, because Lightning drops its
-    iterators before a checkpoint that follows ``fit``.
+    It is a ``DistributedSampler`` so that Lightning does not replace it; it works the same in a single process. If a
+    pass over the rows is interrupted, the next pass finishes it. The position is kept in the sampler, not in its
+    iterator, because Lightning drops iterators before it saves a checkpoint after ``fit``.
+
+    Attributes:
+        shape: Numbers that a position depends on: rows, seed, processes, and a checksum of the mix.
+        stop: Number of rows per epoch and process; fewer than ``len(self)`` under ``trainer.limit_train_batches``.
+        place: Position: the epoch and the number of its rows taken.
+        resumed: True after a position was loaded, until the next pass starts.
+        lead: Number of epochs that the sampler is ahead of the trainer's count.
     """
 
     def __init__(
@@ -106,15 +149,18 @@ class TrainOrder(DistributedSampler[int]):
         sizes: Sequence[int] | None = None,
         weights: Sequence[float] | None = None,
     ) -> None:
-        """Orders the rows of ``dataset`` for process ``rank`` of ``world_size``.
+        """Order the rows of ``dataset`` for process ``rank`` of ``world_size``.
 
         Args:
-            dataset: Whose length counts.
-            rank: This process.
-            world_size: All processes.
-            seed: Of the order.
-            sizes: Rows of each corpus in the dataset, one behind the other; by default there is one.
-            weights: How often rows of each corpus come, relative to one another; by default as its size is.
+            dataset: Dataset to sample from; only its length is used.
+            rank: Rank of this process.
+            world_size: Number of processes.
+            seed: Seed of the order.
+            sizes: Number of rows of each corpus, in the order of the dataset; by default it is one corpus.
+            weights: Sampling weight of each corpus; by default each row is used once per epoch.
+
+        Raises:
+            ValueError: If there are fewer rows than processes.
         """
         if len(dataset) < world_size:
             raise ValueError(
@@ -125,26 +171,30 @@ class TrainOrder(DistributedSampler[int]):
         self.shape = {"rows": len(dataset), "seed": seed, "processes": world_size}
         if weights is not None:
             self.shape["mix"] = zlib.crc32(repr((self.sizes, [round(w / sum(weights), 9) for w in weights])).encode())
-        self.stop = len(self)  # rows after which an epoch is over; fewer under trainer.limit_train_batches
-        self.place = (0, 0)  # an epoch, and how many of its rows are taken
+        self.stop = len(self)
+        self.place = (0, 0)
         self.resumed = False
-        self.lead = 0  # epochs that our count is ahead of the trainer's
+        self.lead = 0
 
     def __iter__(self) -> Iterator[int]:
-        """What is left of the epoch. Which one that is, is asked at the first row: Lightning sets it after ``iter``."""
+        """Yield the remaining rows of the epoch.
+
+        The epoch is read at the first row, because Lightning sets it after it calls ``iter``.
+        """
         for row in self._begin():
             epoch, taken = self.place
             self.place = (epoch, taken + 1)
             yield row
 
     def __len__(self) -> int:
-        """Rows an epoch, the same in every process."""
+        """Number of rows per epoch and process."""
         return self.shape["rows"] // self.num_replicas
 
     def _begin(self) -> Sequence[int]:
-        """What is left of the epoch that begins or goes on now.
+        """Remaining rows of the epoch that now starts or continues.
 
-        A trainer that stopped at ``max_steps`` counts the epoch as done and resumes in the next one; we finish it.
+        A trainer that stopped at ``max_steps`` counts its epoch as done and resumes in the next one. The sampler
+        finishes the interrupted epoch instead.
         """
         broken_off = 0 < self.place[1] < self.stop
         epoch, taken = self.place if self.resumed or broken_off else (self.epoch + self.lead, 0)
@@ -153,11 +203,18 @@ class TrainOrder(DistributedSampler[int]):
         return epoch_order(self.sizes, seed, epoch, self.rank, processes, self.weights)[taken:]
 
     def state_dict(self) -> dict[str, int]:
-        """The place, and what it is a place in."""
+        """Position, and the numbers it depends on (``shape``)."""
         return {"epoch": self.place[0], "taken": self.place[1], **self.shape}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on at a place; after the last row of an epoch that is the start of the next one."""
+        """Resume at a saved position; after the last row of an epoch, at the start of the next one.
+
+        Args:
+            state: State from ``state_dict``.
+
+        Raises:
+            ValueError: If rows, seed, processes or mix differ from those of the saved position.
+        """
         for name, now in self.shape.items():
             if state.get(name) != now:
                 raise ValueError(
@@ -170,17 +227,23 @@ class TrainOrder(DistributedSampler[int]):
 
 
 class EvalOrder(DistributedSampler[int]):
-    """File order, every row exactly once over all processes; some of them may get one row fewer."""
+    """Sampler in file order: every row exactly once over all processes; some of them may get one row fewer."""
 
     def __init__(self, dataset: Sized, rank: int, world_size: int) -> None:
-        """Shards the rows of ``dataset`` for process ``rank`` of ``world_size``."""
+        """Assign rows of ``dataset`` to process ``rank`` of ``world_size``.
+
+        Args:
+            dataset: Dataset to sample from; only its length is used.
+            rank: Rank of this process.
+            world_size: Number of processes.
+        """
         super().__init__(cast(Dataset[Any], dataset), num_replicas=world_size, rank=rank, shuffle=False)
         self.rows = range(rank, len(dataset), world_size)
 
     def __iter__(self) -> Iterator[int]:
-        """This process's rows."""
+        """Iterate over the row indices of this process."""
         return iter(self.rows)
 
     def __len__(self) -> int:
-        """How many rows this process has."""
+        """Number of rows of this process."""
         return len(self.rows)

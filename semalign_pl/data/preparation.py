@@ -1,4 +1,4 @@
-"""What is done to a corpus before training, as settings; and the verdict on one row, as a pure function."""
+"""Settings for preparing a corpus, and the row filter that decides from one row alone, as a pure function."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Preparation:
-    """How training rows are cleaned; evaluation rows are brought into normal form, and otherwise left as they are.
+    """Settings for cleaning training rows. Evaluation rows are only converted to normal form.
 
-    A text in a legacy encoding that a language knows of (Zawgyi, in Burmese) is never brought into normal form: such a
-    training row is dropped, and a corpus with a field that is mostly in one is refused.
+    A text in a legacy encoding that its language detects (Zawgyi, in Burmese) is never converted to normal form. A
+    training row with such a text is dropped. A corpus is refused if a field is mostly in a legacy encoding.
 
     Attributes:
-        normalise: Bring each field into its language's normal form (Unicode and, in Tibetan, tsheg and shad).
-        script: Least share of a field's words that must be in its language's script, words being its units (syllables,
-            characters or words) and foreign words; null for any. A field without letters, such as 1905, passes.
-        length_ratio: Drop a translation whose ratio of characters is so many times larger or smaller than the corpus'
-            median (of its first 10,000 rows); null for any.
-        min_tokens: Fewest tokens of a field, by the model's tokenizer; null for any.
-        max_tokens: Most tokens of a field; null for any.
-        duplicates: Drop rows that say the same as an earlier one but for case, spaces and punctuation.
-        near_duplicates: Drop rows whose letters are at least so similar to an earlier row's (1 - edits / length), such
-            as 0.9; null for none. Takes some 500 bytes of memory a row.
+        normalise: Convert each field to its language's normal form (Unicode and, in Tibetan, tsheg and shad).
+        script: Minimum share of a field's words in its language's script, 0 to 1. Words are the language's units
+            (syllables, characters or words) and foreign words. A field without letters, such as 1905, passes. Null for
+            no filter.
+        length_ratio: Maximum factor between a translation's ratio of characters and the corpus' median ratio (of its
+            first 10,000 rows), in both directions; null for no filter.
+        min_tokens: Minimum number of tokens of a field, by the model's tokenizer; null for no minimum.
+        max_tokens: Maximum number of tokens of a field, by the model's tokenizer; null for no maximum.
+        duplicates: Drop rows that equal an earlier row up to case, spaces and punctuation.
+        near_duplicates: Minimum similarity to an earlier row's letters (1 - edits / length) at which a row is dropped,
+            such as 0.9; null for no filter. Takes some 500 bytes of memory per row.
         decontaminate: Drop rows that repeat, or nearly repeat, a row of the validation or test corpus.
-        against: More files that training must not have seen, such as a probe's; every text in them counts.
+        against: Further files that training rows must not repeat, such as a probe's; every text in them counts.
     """
 
     normalise: bool = True
@@ -50,7 +51,11 @@ class Preparation:
     against: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Check the numbers.
+
+        Raises:
+            ValueError: If a number is out of range.
+        """
         for name, low, high in (
             ("script", 0, 1),
             ("length_ratio", 1, math.inf),
@@ -66,13 +71,13 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Cleaner:
-    """Normal form and filters of one corpus' rows, as far as one row alone decides.
+    """Normal form and filters of one corpus' rows, each decided from one row alone.
 
     Attributes:
-        settings: What the user wants.
-        languages: The language of each field that has one.
-        pair: Two fields that say the same.
-        ratio: The corpus' median ratio of their characters, second to first; ``None`` where it does not matter.
+        settings: Settings of the user.
+        languages: Language of each field that has one.
+        pair: Names of two fields with the same content in two languages; ``None`` if there are none.
+        ratio: Median ratio of their numbers of characters in the corpus, second to first; ``None`` for no filter.
     """
 
     settings: Preparation
@@ -82,17 +87,21 @@ class Cleaner:
 
     @classmethod
     def of(cls, settings: Preparation, languages: Mapping[str, str], pair: tuple[str, str] | None = None) -> Cleaner:
-        """For a task's fields.
+        """Cleaner for a task's fields, without a median ratio yet.
 
         Args:
-            settings: What the user wants.
-            languages: The language code of each field that has one.
-            pair: Two fields that say the same.
+            settings: Settings of the user.
+            languages: Code of the language of each field that has one.
+            pair: Names of two fields with the same content in two languages.
         """
         return cls(settings, {name: get_language(code) for name, code in languages.items()}, pair)
 
     def measured(self, rows: Iterable[Mapping[str, str]]) -> Cleaner:
-        """The same with the median ratio of these rows."""
+        """Copy of this cleaner with the median length ratio of some rows.
+
+        Args:
+            rows: Rows in normal form.
+        """
         if self.pair is None or self.settings.length_ratio is None:
             return self
         one, two = self.pair
@@ -103,11 +112,11 @@ class Cleaner:
         """Refuse a corpus that is not in Unicode.
 
         Args:
-            rows: Its first rows.
+            rows: First rows of the corpus.
             source: Name of the corpus, for the message.
 
         Raises:
-            ValueError: If more than half of a field's texts are in a legacy encoding; names the converter.
+            ValueError: If more than half of a field's texts are in a legacy encoding; the message names the converter.
         """
         for name, profile in self.languages.items():
             texts = [row[name] for row in rows if row.get(name)]
@@ -115,7 +124,11 @@ class Cleaner:
                 raise ValueError(f"{source}: {name}: {found:,} of {len(texts):,} texts are {legacy.remedy}")
 
     def normal(self, row: Mapping[str, str]) -> dict[str, str]:
-        """The row in normal form."""
+        """Convert a row to normal form, if the settings ask for it.
+
+        Args:
+            row: Text of each field.
+        """
         if not self.settings.normalise:
             return dict(row)
         return {
@@ -123,7 +136,14 @@ class Cleaner:
         }
 
     def verdict(self, row: Mapping[str, str]) -> tuple[Reason, str] | None:
-        """Why a row in normal form is dropped, and by what measure; ``None`` if it is kept."""
+        """Apply the filters to a row.
+
+        Args:
+            row: Text of each field, in normal form.
+
+        Returns:
+            Reason and measure if the row is dropped; ``None`` if it is kept.
+        """
         for name, profile in self.languages.items():
             if name not in row:
                 continue
@@ -145,7 +165,7 @@ class Cleaner:
 
 
 def _other_script(profile: LanguageProfile, text: str, least: float) -> str:
-    """The code of the same language in the script of ``text``, as the end of a message; empty if there is none."""
+    """End of a message that names the code of the same language in the script of ``text``; empty if there is none."""
     language = profile.code.split("-")[0]
     others = (code for code in known() if code != profile.code and code.split("-")[0] == language)
     code = next((code for code in others if get_language(code).share(text) >= least), None)

@@ -1,4 +1,4 @@
-"""From a corpus' files to a table of prepared rows on disk: once for the same content and settings."""
+"""Preparation of a corpus: from files to a table of prepared rows on disk, once for the same content and settings."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ BadRows = Literal["error", "quarantine"]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be read and how.
+    """Description of a corpus and of its preparation.
 
     Attributes:
         source: File or hub dataset.
-        columns: The corpus' column of each field.
-        optional: Fields that may be empty or missing.
-        split: Of a hub dataset.
-        where: Values that a column must have.
+        columns: Name of the corpus' column for each field.
+        optional: Names of fields that may be empty or missing.
+        split: Split of a hub dataset.
+        where: Filter on rows: value, or values, that each of these columns must have.
         quoting: Quoting of .csv and .tsv files.
-        fields: The task's fields, in its order.
-        languages: The language of each field that has one.
-        pair: Two fields that say the same.
-        prepare: Settings; ``None`` takes the rows as they are.
-        filters: Rows may be dropped (training); else they are only brought into normal form.
-        bad_rows: What happens to rows that cannot be read.
-        chat: Makes the fields of a row that holds a conversation.
+        fields: Names of the task's fields, in its order.
+        languages: Code of the language of each field that has one.
+        pair: Names of two fields with the same content in two languages.
+        prepare: Settings of the preparation; ``None`` to take the rows as they are.
+        filters: True if rows may be dropped (training); else they are only converted to normal form.
+        bad_rows: Treatment of rows that cannot be read: ``error``, or ``quarantine`` to list them with dropped rows.
+        chat: Converter of rows that hold a conversation.
     """
 
     source: str
@@ -66,16 +66,17 @@ class Request:
 
 
 def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path = CACHE, workers: int = 0) -> Prepared:
-    """Read, clean and keep a corpus, or take it from the cache.
+    """Read and clean a corpus and write it to the cache, or take it from the cache.
 
     Args:
-        request: What, and how.
-        evaluation: Prepared corpora that the rows must not repeat.
+        request: Description of the corpus and of its preparation.
+        evaluation: Prepared corpora whose rows the corpus must not repeat.
         cache: Folder of all prepared corpora.
-        workers: Processes that clean and compare; 0 for this one alone. The result is the same.
+        workers: Number of worker processes that clean and compare; 0 for this process alone. The result does not depend
+            on it.
 
     Raises:
-        ValueError: If it cannot be read, a row is bad and ``bad_rows`` is ``error``, or no row is left.
+        ValueError: If the corpus cannot be read, a row is bad and ``bad_rows`` is ``error``, or no row is left.
     """
     settings = request.prepare if request.filters else None
     against = settings.against if settings else []
@@ -100,7 +101,7 @@ def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path =
 
 @functools.cache
 def _code() -> str:
-    """A hash of this package's code and data that say what becomes of a row: another version prepares anew."""
+    """Hash of this package's code and data that a prepared row depends on, so that another version prepares anew."""
     digest = hashlib.sha256()
     for folder in (Path(__file__).parent, Path(languages.__file__).parent):
         for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
@@ -109,7 +110,7 @@ def _code() -> str:
 
 
 class _Run:
-    """One pass over a corpus."""
+    """Preparation of one corpus in one pass."""
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class _Run:
         self.counts, self.dropped = Counts(), Counter[str]()
 
     def into(self, folder: Path) -> dict[str, Any]:
+        """Write the table of rows and the list of dropped rows to a folder, and return the report."""
         with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
             with TableWriter(folder / "rows.arrow", columns=self.columns) as writer:
                 for row in counted(self._kept(), f"preparing {self.request.source}"):
@@ -184,6 +186,7 @@ class _Run:
                 self._drop(id, "bad_row", row.message, row.raw)
 
     def _chunk(self, chunk: list[Judged], seen: HashSet) -> Iterator[dict[str, str]]:
+        """Yield the kept rows of a chunk; ``seen`` has the keys of all rows before it."""
         assert self.settings is not None
         alike = seen.add(row.key for row in chunk if row.key is not None) if self.settings.duplicates else []
         repeated = iter(alike)
@@ -197,7 +200,7 @@ class _Run:
                 self._drop(row.id, *verdict, row.row)
 
     def _evaluated(self) -> Iterator[tuple[str, Texts]] | None:
-        """The rows that this corpus must not repeat, if there are any."""
+        """Id and texts of the rows that this corpus must not repeat; ``None`` if there are none."""
         if not (self.evaluation or self.against):
             return None
         rows = (
@@ -209,6 +212,7 @@ class _Run:
         return itertools.chain(rows, (text for file in self.against for text in all_texts(file)))
 
     def _drop_near(self, path: Path, similarity: float) -> None:
+        """Rewrite a table without near-duplicates."""
         table, kept = Table(path), path.with_suffix(".kept")
         near = {late: (early, alike) for late, early, alike in near_duplicates(table, self.fields, similarity)}
         with TableWriter(kept) as writer:
@@ -227,10 +231,16 @@ class _Run:
 
 
 def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
-    """Every text of a file, in whatever column and however deep inside it, each as a row of its own.
+    """Yield every text of a file, from all columns and all levels of nesting, each as a row of its own.
+
+    Args:
+        file: Path of the file.
+
+    Yields:
+        Id of the text's row, and a tuple of the text.
 
     Raises:
-        ValueError: A row cannot be read, so that nobody could say whether training has seen it.
+        ValueError: If a row cannot be read, so that leaks of it could not be found.
     """
     for part in parts(file, "test"):
         for number, record in part.read(set()):

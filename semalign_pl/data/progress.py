@@ -1,4 +1,4 @@
-"""A line that counts rows while something takes its time."""
+"""Progress line for loops over rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _PATIENCE_SECONDS = 2.0
 
 
 def counted(items: Iterable[T], title: str) -> Iterator[T]:
-    """The same items; from the third second on, a line on the terminal says how many there were.
+    """Iterate with a progress line, shown on a terminal after 2 seconds.
 
     Args:
-        items: Of unknown number.
-        title: What is being done.
+        items: Items to iterate over; their number need not be known.
+        title: Text of the progress line.
     """
     from semalign_pl.messages.console import Console, Text
 

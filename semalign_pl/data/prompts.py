@@ -1,4 +1,4 @@
-"""Prompts as data: the shipped wordings of ``prompts.yaml``, and templates that any row can fill."""
+"""Prompts: the default wordings of ``prompts.yaml``, and templates that are filled with the fields of a row."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ def _wordings() -> dict[str, dict[str, Any]]:
 
 
 def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> str:
-    """The shipped prompt of a task, with the names of languages filled in.
+    """Default prompt of a task, with the names of languages filled in.
 
     Args:
-        task: ``Translation``, ``Headline`` or ``Summarisation``.
-        prompt_language: The language to ask in.
-        languages: The language to name in place of each of ``{from}``, ``{to}``, ``{language}``.
+        task: Name of the task: ``Translation``, ``Headline`` or ``Summarisation``.
+        prompt_language: Code of the language that the prompt is written in.
+        languages: Language whose name replaces each of ``{from}``, ``{to}``, ``{language}``.
+
+    Raises:
+        ValueError: If there is no default prompt in ``prompt_language``.
     """
     if prompt_language not in _wordings():
         raise ValueError(
@@ -44,7 +47,11 @@ def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> st
 
 
 def code(language: str) -> str:
-    """The code of a language named by code or by the .yaml file of its profile."""
+    """Code of a language.
+
+    Args:
+        language: Code of the language, or its .yaml file.
+    """
     profile = _profile(language) if _is_file(language) else None
     return profile.code if profile else language
 
@@ -54,7 +61,7 @@ def _is_file(language: str) -> bool:
 
 
 def _profile(language: str) -> LanguageProfile | None:
-    """The profile, or ``None`` for a code that has none: a corpus may be in a language we know nothing of."""
+    """Settings of a language; ``None`` for an unknown code, because a corpus may be in any language."""
     try:
         return get_language(language)
     except ValueError:
@@ -64,10 +71,14 @@ def _profile(language: str) -> LanguageProfile | None:
 
 
 def fields(template: str, option: str) -> list[str]:
-    """The fields of a template in their order, each once.
+    """Names of the fields of a template in order, each once.
+
+    Args:
+        template: Template with ``{field}`` for each field; ``{{`` and ``}}`` are braces.
+        option: Option that holds the template, for messages.
 
     Raises:
-        ValueError: There are none, or a brace stands alone; names the ``option`` that holds the template.
+        ValueError: If the template has no field, or a single brace.
     """
     found: dict[str, None] = {}
     where = f"data.init_args.task.init_args.{option}: {template!r}"
@@ -84,7 +95,12 @@ def fields(template: str, option: str) -> list[str]:
 
 
 def fill(template: str, row: Mapping[str, str]) -> str:
-    """The template with a row's text; a line whose fields are all blank is left out."""
+    """Fill a template with the fields of a row; a line whose fields are all blank is left out.
+
+    Args:
+        template: Template, as for ``fields``.
+        row: Text of each field.
+    """
     kept = []
     for line in template.split("\n"):
         names = [piece[1] for piece in _PIECE.finditer(line) if piece[1]]

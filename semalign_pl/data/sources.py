@@ -1,4 +1,4 @@
-"""Corpora as rows of text: files of every usual format, or a dataset of the Hugging Face hub."""
+"""Readers of corpora as rows of text: files of the usual formats, and datasets of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _NO_HEADER = '; its first line must name them, or name them by number, e.g. {zh:
 
 
 def read(source: str, columns: Mapping[str, str], split: str = "train") -> dict[str, dict[str, str]]:
-    """Reads a corpus and checks every field of every row; the first that is wrong is an error.
+    """Read a corpus and check every field of every row; the first bad row is an error.
 
-    The text is handed on as it stands in the file: no normalisation, no stripping.
+    Text is returned exactly as it is in the file: it is not normalised, and not stripped.
 
     Args:
-        source: See `stream`.
-        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
-        split: The split of a hub dataset or folder, where ``source`` names none.
+        source: Corpus to read: a file, a hub dataset or a folder, as for `stream`.
+        columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
+        split: Split of a hub dataset or folder, if ``source`` names none.
 
     Returns:
-        Field to text of each row, under the row's id.
+        Rows by id; each is a dict from field to text.
 
     Raises:
-        ValueError: The corpus cannot be used; says where, why, and what to change.
+        ValueError: If the corpus cannot be used; the message says where, why, and what to change.
     """
     rows: dict[str, dict[str, str]] = {}
     for id, row in stream(source, columns, split):
@@ -54,32 +54,36 @@ def stream(
     counts: Counts | None = None,
     chat: Chat | None = None,
 ) -> Iterator[tuple[str, Row]]:
-    """Reads a corpus row by row, however long it is.
+    """Read a corpus of any length row by row.
 
     Args:
-        source: A file (``.jsonl``, ``.json`` with an object per line, an array of objects, an object with such an
-            array (``file.json#data``) or SQuAD's questions, ``.csv``, ``.tsv``, ``.txt`` with one text per line under
-            whatever column is wanted, ``.tmx``, each also ``.gz``, ``.bz2``, ``.xz`` or ``.zst``, or in a ``.zip``
-            (``file.zip#member.tsv``); ``.parquet``; ``.xlsx`` (``file.xlsx#Sheet``)), a pattern of files such as
-            ``dev/*.csv``, plain text files paired line by line such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``, a hub
-            dataset ``owner/name:config@split``, or a folder laid out like one or written by ``save_to_disk``,
-            ``folder:config@split``.
-        columns: The corpus' column of each field wanted, e.g. ``{"zh": "chinese", "bo": "tibetan"}``; a nested column
-            is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
-        split: The split of a hub dataset, folder or .json file with several, where ``source`` names none.
-        where: Read only rows in which each of these columns has the value, or one of the values, given.
-        optional: Fields that a row may lack, or have empty; it then has no such field.
-        quoting: ``none`` or ``excel``: whether quotes around a cell of ``.csv`` and ``.tsv`` are text. If left out, CSV
-            has Excel's quoting, and TSV none unless the whole file shows otherwise.
-        counts: Filled while reading: lines, and what became of them.
-        chat: Makes fields of text of a row that holds a conversation.
+        source: Corpus to read, one of:
+
+            - a file: ``.jsonl``; ``.json`` with an object per line, an array of objects, an object with such an array
+              (``file.json#data``) or SQuAD's questions; ``.csv``; ``.tsv``; ``.txt`` with one text per line, which is
+              the wanted column whatever its name; ``.tmx``. Each of these may be compressed (``.gz``, ``.bz2``,
+              ``.xz``, ``.zst``) or in a ``.zip`` (``file.zip#member.tsv``). Also ``.parquet``, and ``.xlsx``
+              (``file.xlsx#Sheet``);
+            - a pattern of files such as ``dev/*.csv``;
+            - plain text files paired line by line, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``;
+            - a hub dataset, ``owner/name:config@split``;
+            - a folder with the layout of a hub dataset, or written by ``save_to_disk``: ``folder:config@split``.
+        columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``. A nested
+            column is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
+        split: Split of a hub dataset, a folder, or a .json file with several, if ``source`` names none.
+        where: Filter on rows: each of these columns must have the given value, or one of the given values.
+        optional: Names of fields that may be empty or missing; the row then lacks the field.
+        quoting: Quoting of ``.csv`` and ``.tsv``: ``none`` if quotes around a cell are text, ``excel`` if they are not.
+            If left out, CSV has Excel's quoting, and TSV has none unless the whole file shows otherwise.
+        counts: Counts of lines by kind, updated while reading.
+        chat: Converter of rows that hold a conversation.
 
     Yields:
-        A row's id, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
-        text, else the 1-based row), and field to text or what is wrong with the row.
+        Id of a row, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
+        text, else the 1-based row), and a dict from field to text, or a `BadRow` with the row's fault.
 
     Raises:
-        ValueError: The file cannot be used, or no row has been read at its end.
+        ValueError: If the file cannot be used, or no row was read by its end.
     """
     chosen, empty = _Where(where or {}), True
     counts = Counts() if counts is None else counts
@@ -98,7 +102,7 @@ def stream(
                     except Fault as fault:
                         row = bad_row(part.source, number, str(fault), _raw(record))
                     if first and isinstance(row, BadRow) and _lacks_columns(record, needed, columns, chat):
-                        # What the first row lacks, the whole file does.
+                        # A column that the first row lacks is missing in the whole file.
                         raise ValueError(row.message + (_NO_HEADER if part.header else ""))
                     first = False
                 empty = False
@@ -115,7 +119,15 @@ def stream(
 
 
 def content_key(source: str, split: str = "train") -> str:
-    """A hash of all that `stream` would read, for caches: of the content of files, of a hub dataset's revision."""
+    """Hash of everything that `stream` would read, for caches: content of files, revision of a hub dataset.
+
+    Args:
+        source: Corpus, as for `stream`.
+        split: Split, as for `stream`.
+
+    Raises:
+        ValueError: If the corpus cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=16)
     with _readable(source):
         for part in parts(source, split):
@@ -124,13 +136,13 @@ def content_key(source: str, split: str = "train") -> str:
                 with path.open("rb") as file:
                     while chunk := file.read(1 << 20):
                         digest.update(chunk)
-                    digest.update(f"/{file.tell()}/".encode())  # so that no bytes can move from file to file
+                    digest.update(f"/{file.tell()}/".encode())  # so that moving bytes between files changes the hash
     return digest.hexdigest()
 
 
 @contextlib.contextmanager
 def _readable(source: str) -> Iterator[None]:
-    """What the system says of a file, in one line."""
+    """Turn an error of the file system into a ``ValueError`` of one line."""
     try:
         yield
     except OSError as error:
@@ -139,7 +151,7 @@ def _readable(source: str) -> Iterator[None]:
 
 
 class _Where:
-    """Which rows are read. Values are compared as JSON writes them, so that 7 and false are found in text, too."""
+    """Filter on the values of columns. Values are compared as JSON text, so 7 also matches "7", and false "false"."""
 
     def __init__(self, where: Mapping[str, Any]) -> None:
         self.values = {
@@ -170,7 +182,14 @@ class _Where:
         )
 
     def check(self, source: str) -> None:
-        """Refuses a column that no row had."""
+        """Refuse a column that no row had.
+
+        Args:
+            source: Corpus, for the message.
+
+        Raises:
+            ValueError: If no row had one of the columns.
+        """
         for column in self.unseen:
             there = f"the columns are {shown(', '.join(self.seen), 300)}" if self.seen else "it has no good row"
             raise ValueError(f"{shown(source)}: no column {column!r} for where; {there}; name one of them")
@@ -190,7 +209,7 @@ def _lacks_columns(
 def _row(
     record: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str], chat: Chat | None
 ) -> dict[str, str]:
-    """The wanted fields of a row, each a good text."""
+    """Wanted fields of a row, each checked to be a good text."""
     row = {} if chat is None else chat.row(record, columns)
     for field, column in columns.items():
         if field in optional and (chat is not None or _is_empty(record, column)):
@@ -209,7 +228,7 @@ def _raw(record: Mapping[str, Any]) -> str:
 
 
 def _is_empty(record: Mapping[str, Any], column: str) -> bool:
-    """Tell whether a field that may be missing is, or holds nothing."""
+    """Return true if an optional field of a record is missing or empty."""
     if top_column(record, column) is None:
         return True
     try:

@@ -1,4 +1,4 @@
-"""Rows on disk: written once, read one at a time at flat memory, however many there are."""
+"""Rows on disk: written once, read one at a time, so that memory use does not grow with their number."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any, overload
 import pyarrow as pa
 
 BATCH = 128
-"""Rows that are read together: enough to make reading on quick, few enough to make a single one cheap (some 50 us)."""
+"""Rows per record batch: enough for fast reading in sequence, few enough for a cheap single row (some 50 us)."""
 
 
 class TableWriter:
-    """Writes rows to an Arrow file, as a context manager.
+    """Writer of rows to an Arrow file; a context manager.
 
     Args:
-        path: Where to.
-        types: Arrow types of columns that are not text; every row has them.
-        columns: Columns beside ``id`` that a row may have; those of the first rows if left out.
+        path: Path of the file to write.
+        types: Arrow types of the columns that are not text; every row has these columns.
+        columns: Names of columns, besides ``id``, that a row may have. The columns of the first `BATCH` rows are added.
+
+    Attributes:
+        rows: Number of rows written.
     """
 
     def __init__(self, path: Path, types: Mapping[str, pa.DataType] | None = None, columns: Iterable[str] = ()) -> None:
@@ -37,7 +40,11 @@ class TableWriter:
             self._writer.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Adds a row."""
+        """Add a row.
+
+        Args:
+            row: Value of each column.
+        """
         self._rows.append(row)
         self.rows += 1
         if len(self._rows) == BATCH:
@@ -47,7 +54,7 @@ class TableWriter:
         if not self._rows and self._writer is not None:
             return
         if self._writer is None:
-            # Arrow passes over what a row has beyond the schema, so a column that comes late must be known before.
+            # Arrow drops columns outside the schema, so a column that only later rows have must be given in advance.
             names = dict.fromkeys(["id", *self._columns, *(name for row in self._rows for name in row)])
             self._schema = pa.schema([(name, self._types.get(name, pa.string())) for name in names])
             self._writer = pa.ipc.new_file(str(self._path), self._schema)
@@ -57,12 +64,13 @@ class TableWriter:
 
 
 class Table(Sequence[dict[str, Any]]):
-    """The rows of an Arrow file that ``TableWriter`` wrote.
+    """Rows of an Arrow file that ``TableWriter`` wrote.
 
-    Read, not mapped: pages of a mapped file would count as this process's memory. It can be sent to other processes.
+    The file is read, not memory-mapped, because mapped pages would count as this process's memory. The table can be
+    pickled: another process opens the file again.
 
     Args:
-        path: The file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path) -> None:

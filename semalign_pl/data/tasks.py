@@ -1,4 +1,4 @@
-"""Tasks: how a row of a corpus becomes a prompt and the completion wanted for it."""
+"""Tasks: conversion of a corpus row to a prompt and its wanted completion."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Task:
-    """A row's input field put into a template; its reference field is the wanted completion.
+    """Task that puts a row's input field into a template; the row's reference field is the wanted completion.
 
     Attributes:
-        fields: What a row must have, by the tasks' own names.
-        optional: Which of them may be empty or missing.
-        target_language: The language the completion is in: a code, or whatever else `get_language` takes.
-        template: The user's message, before a row fills it.
-        source_only: Training rows need no reference, and one that is there is not read.
-        languages: The language of each field that has one, for its normal form and script in preparation.
-        parallel: The two fields say the same, so that their lengths can be compared.
+        fields: Names of the fields of a row.
+        optional: Names of fields that may be empty or missing.
+        target_language: Language of the completion: a code, or a .yaml file (see `get_language`).
+        template: Template of the user's message.
+        source_only: True if training rows need no reference; references in the corpus are then not read for training.
+        languages: Language of each field that has one, for its normal form and script in preparation.
+        parallel: True if the two fields have the same content, so that their lengths can be compared.
     """
 
     optional: frozenset[str] = frozenset()
@@ -37,15 +37,18 @@ class Task:
         placeholder: str,
         source_only: bool = False,
     ) -> None:
-        """Describes the task; the subclasses are what a recipe names.
+        """Describe the task. A recipe names one of the subclasses.
 
         Args:
-            input: The field that goes into the prompt.
-            reference: The field that holds the wanted completion.
-            target_language: The code of the language the completion is in.
-            template: The user's message, with ``placeholder`` where the input goes.
-            placeholder: Such as ``{source}``; all other braces are plain text.
-            source_only: Training rows need no reference, and one that is there is not read.
+            input: Name of the field that goes into the prompt.
+            reference: Name of the field with the wanted completion.
+            target_language: Code of the language of the completion.
+            template: Template of the user's message, with ``placeholder`` in place of the input.
+            placeholder: Placeholder such as ``{source}``; all other braces are plain text.
+            source_only: True if training rows need no reference; references are then not read for training.
+
+        Raises:
+            ValueError: If input and reference are the same field, or the template lacks the placeholder.
         """
         if input == reference:
             raise ValueError(f"data.init_args.task: {input!r} is both what is read and what is wanted; name two fields")
@@ -62,11 +65,11 @@ class Task:
         self._answer: tuple[str, ...] = (reference,)
 
     def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
-        """The corpus' column of each field to read.
+        """Name of the corpus' column for each field to read.
 
         Args:
-            part: ``train``, ``validation`` or ``test``; only training can do without references.
-            columns: What the user says of the corpus' columns.
+            part: Split: ``train``, ``validation`` or ``test``; only training can do without references.
+            columns: Columns that the user names, by field.
         """
         wanted = {field: field for field in self.fields} | dict(columns)
         if self.source_only and part == "train":
@@ -75,15 +78,20 @@ class Task:
         return wanted
 
     def chat(self, part: str) -> Chat | None:
-        """Converter of records that hold a conversation to text; ``None`` where fields are columns of text.
+        """Converter of records that hold a conversation; ``None`` if each field is a column of text.
 
         Args:
-            part: ``train``, ``validation`` or ``test``.
+            part: Split: ``train``, ``validation`` or ``test``.
         """
         return None
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
-        """The example of one row; all of the row's fields stay on it as ``columns``."""
+        """Example of one row, with all of the row's fields as ``columns``.
+
+        Args:
+            row: Text of each field of the row.
+            id: Id of the row.
+        """
         input, reference = self.fields
         return Example(
             id=id,
@@ -95,9 +103,9 @@ class Task:
 
 
 class Translation(Task):
-    """Translation between two languages whose codes are also the corpus' fields.
+    """Translation between two languages; their codes are also the names of the fields.
 
-    Both ways at once is a mix of two corpora: the same file with a task each, ``source`` and ``target`` exchanged.
+    To train both directions, list the file twice, each with its own task, and exchange ``source`` and ``target``.
     """
 
     parallel = True
@@ -110,15 +118,15 @@ class Translation(Task):
         source_only: bool = False,
         prompt_language: str = "zh",
     ) -> None:
-        """Describes one direction.
+        """Describe one direction.
 
         Args:
-            source: Code of the language to translate from, and the field that holds it. A profile of your own is named
-                by its .yaml file; the field is then the profile's code.
-            target: The same of the language to translate into.
-            prompt: The user's message, with {source} where the text goes; by default "translate the <source> below into
+            source: Code of the language to translate from, and name of its field. Name a language of your own by its
+                .yaml file; the field is then its code.
+            target: Code of the language to translate into, and name of its field, given as for source.
+            prompt: User's message, with {source} in place of the text; by default "translate the <source> below into
                 <target>" in the language of prompt_language.
-            source_only: Train on source text alone, for rewards that compare with the source (SG-SRL).
+            source_only: True to train on source text alone, for rewards that compare with the source (SG-SRL).
             prompt_language: Language of the default prompt: zh, en, bo or th.
         """
         if prompt is None:
@@ -128,7 +136,7 @@ class Translation(Task):
 
 
 class Headline(Task):
-    """Writing the headline of an article."""
+    """Headline generation: write the headline of an article."""
 
     def __init__(
         self,
@@ -139,15 +147,15 @@ class Headline(Task):
         source_only: bool = False,
         prompt_language: str = "zh",
     ) -> None:
-        """Describes the task.
+        """Describe the task.
 
         Args:
-            article: The field that holds the article.
-            headline: The field that holds its headline.
+            article: Name of the field with the article.
+            headline: Name of the field with its headline.
             language: Code of the language of the headline.
-            prompt: The user's message, with {article} where the text goes; by default "write a <language> headline for
+            prompt: User's message, with {article} in place of the text; by default "write a <language> headline for
                 the article below" in the language of prompt_language.
-            source_only: Train on articles alone, for rewards that compare with the article.
+            source_only: True to train on articles alone, for rewards that compare with the article.
             prompt_language: Language of the default prompt: zh, en, bo or th.
         """
         if prompt is None:
@@ -157,7 +165,7 @@ class Headline(Task):
 
 
 class Summarisation(Task):
-    """Summing up an article."""
+    """Summarisation: write the summary of an article."""
 
     def __init__(
         self,
@@ -168,15 +176,15 @@ class Summarisation(Task):
         source_only: bool = False,
         prompt_language: str = "zh",
     ) -> None:
-        """Describes the task.
+        """Describe the task.
 
         Args:
-            article: The field that holds the article.
-            summary: The field that holds its summary.
+            article: Name of the field with the article.
+            summary: Name of the field with its summary.
             language: Code of the language of the summary.
-            prompt: The user's message, with {article} where the text goes; by default "write a <language> summary of
+            prompt: User's message, with {article} in place of the text; by default "write a <language> summary of
                 the article below" in the language of prompt_language.
-            source_only: Train on articles alone, for rewards that compare with the article.
+            source_only: True to train on articles alone, for rewards that compare with the article.
             prompt_language: Language of the default prompt: zh, en, bo or th.
         """
         if prompt is None:
@@ -186,9 +194,9 @@ class Summarisation(Task):
 
 
 class Instruction(Task):
-    """Anything asked in words over any number of fields: instructions, questions about a text, multiple choice.
+    """Task with a prompt template over any number of fields: instructions, questions about a text, multiple choice.
 
-    The example's ``source`` is the text of the prompt's fields, one below the other, without the template's words.
+    The example's ``source`` is the text of the prompt's fields without the template, one field per line.
     """
 
     def __init__(
@@ -199,14 +207,18 @@ class Instruction(Task):
         language: str = "bo",
         source_only: bool = False,
     ) -> None:
-        """Describes the task.
+        """Describe the task.
 
         Args:
-            prompt: The user's message; every {field} is read from the corpus, {{ and }} are braces.
-            completion: The wanted completion, written the same way.
+            prompt: Template of the user's message; every {field} is read from the corpus, {{ and }} are braces.
+            completion: Template of the wanted completion, with the same syntax.
             optional: Fields of the prompt that may be empty or missing; a line whose fields are all empty is left out.
             language: Code of the language of the completion.
-            source_only: Train on the prompt's fields alone, for rewards that need no reference.
+            source_only: True to train on the prompt's fields alone, for rewards that need no reference.
+
+        Raises:
+            ValueError: If a template has no field or a single brace, or ``optional`` names a field that is not in the
+                prompt, a field of the completion, or all fields of the prompt.
         """
         asked, said = prompts.fields(prompt, "prompt"), prompts.fields(completion, "completion")
         where = "data.init_args.task.init_args.optional"
@@ -229,7 +241,12 @@ class Instruction(Task):
         self._answer = tuple(field for field in said if field not in asked)
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
-        """The example of one row; an optional field that the row lacks is an empty column."""
+        """Example of one row; an optional field that the row lacks becomes an empty column.
+
+        Args:
+            row: Text of each field of the row.
+            id: Id of the row.
+        """
         row = dict.fromkeys(self.optional, "") | dict(row)
         return Example(
             id=id,

@@ -1,4 +1,4 @@
-"""Prepared rows tokenised once: by the policy's own tokenizer and template, kept on disk beside the text."""
+"""Tokenisation of prepared rows with the policy's tokenizer and chat template, once; token ids are cached on disk."""
 
 from __future__ import annotations
 
@@ -28,32 +28,47 @@ _LISTS = {"prompt_ids": pa.list_(pa.int32()), "completion_ids": pa.list_(pa.int3
 
 
 class Encoder(Protocol):
-    """What a policy does to text."""
+    """Tokenizer and chat template of a policy."""
 
     def encode_prompts(self, prompts: Sequence[Prompt], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
-        """Token ids of each prompt, none where it cannot be cut to fit, and whether it was cut."""
+        """Encode prompts with the chat template, and cut those that are too long.
+
+        Args:
+            prompts: User's messages, or turns of conversations.
+            max_tokens: Maximum number of tokens per prompt.
+
+        Returns:
+            Token ids of each prompt, empty if it cannot be cut to fit; and true for each prompt that was too long.
+        """
         ...
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each reference, its end included."""
+        """Encode references.
+
+        Args:
+            texts: References, one per prompt.
+
+        Returns:
+            Token ids of each reference, with the end-of-turn token.
+        """
         ...
 
     def text_signature(self) -> str:
-        """A hash of all that the two depend on."""
+        """Hash of everything that the token ids depend on."""
         ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long texts may be, in tokens, and what becomes of longer ones.
+    """Limits on the length of texts in tokens, and the treatment of longer ones.
 
     Attributes:
-        prompt: Longest prompt, chat template included.
-        completion: Longest reference, its end included.
-        too_long: ``cut_prompt``, ``drop`` or ``error``.
-        trains_references: The references are trained on; if not, a long one does no harm.
-        min_tokens: Fewest tokens of the source and of the reference.
-        max_tokens: Most tokens of either.
+        prompt: Maximum number of tokens of a prompt, with the chat template.
+        completion: Maximum number of tokens of a reference, with the end-of-turn token.
+        too_long: Treatment of longer texts: ``cut_prompt``, ``drop`` or ``error``.
+        trains_references: True if references are trained on; else ``cut_prompt`` accepts long references.
+        min_tokens: Minimum number of tokens of the source and of a non-empty reference, without the end-of-turn token.
+        max_tokens: Maximum number of tokens of the source and of the reference, without the end-of-turn token.
     """
 
     prompt: int
@@ -67,22 +82,24 @@ class Limits:
 def tokenise(
     prepared: Prepared, task: Task, policy: Encoder, limits: Limits, drop: bool, cache: Path = CACHE
 ) -> Prepared:
-    """Adds ``prompt_ids`` and ``completion_ids`` to the rows of a prepared corpus, or takes them from the cache.
+    """Add ``prompt_ids`` and ``completion_ids`` to the rows of a prepared corpus, or take them from the cache.
 
-    The table keeps every row, so that a seed draws the same rows whatever the limits; ``UNUSED`` lists the places of
-    those that are dropped. An answer is never cut: a row whose answer is too long is dropped, or refused where
+    The table keeps every row, so that a seed draws the same rows with any limits. The file ``UNUSED`` lists the indices
+    of the dropped rows. A reference is never cut: a row with a too long reference is dropped, or refused if
     ``too_long`` is ``error``.
 
     Args:
-        prepared: The rows.
-        task: Makes the prompts.
-        policy: Encodes them.
-        limits: See there.
-        drop: Rows may be dropped (training); evaluation rows are kept, their prompts cut.
+        prepared: Prepared corpus.
+        task: Task that makes prompts and references of the rows.
+        policy: Tokenizer and chat template.
+        limits: Limits on lengths, and the treatment of longer texts.
+        drop: True for training rows, which may be dropped. Evaluation rows are kept and their prompts cut,
+            or refused if ``too_long`` is ``error``.
         cache: Folder of all prepared corpora.
 
     Raises:
-        ValueError: If ``too_long`` is ``error`` and a row is, or if no row is left.
+        ValueError: If ``too_long`` is ``error`` and a row is too long, if no row is left, or if the chat template
+            cannot render a conversation.
     """
     identity = [prepared.folder.name, _task(task), policy.text_signature(), dataclasses.asdict(limits), drop]
     key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
@@ -90,6 +107,7 @@ def tokenise(
 
 
 def _task(task: Task) -> str:
+    """Text that identifies a task by its prompt and reference for placeholder fields, for the cache key."""
     shown = task.example({field: f"<{field}>" for field in task.fields}, "")
     return repr((type(task).__name__, shown.asked, shown.reference, sorted(task.optional)))
 
@@ -120,6 +138,7 @@ def _tokenise(
                     cut += was_cut
                     writer.write({**row, "prompt_ids": prompt, "completion_ids": answer})
                     continue
+                # A dropped row is kept in the table without token ids, so that row indices do not depend on limits.
                 unused.append(writer.rows)
                 writer.write({**row, "prompt_ids": [], "completion_ids": []})
                 reason, detail = verdict
@@ -156,6 +175,16 @@ def _tokenise(
 
 
 def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits, drop: bool) -> tuple[str, str] | None:
+    """Reason and measure for dropping or refusing a row; ``None`` if it is kept.
+
+    Args:
+        answer: Number of tokens of the reference, with the end-of-turn token.
+        source: Number of tokens of the source, with the end-of-turn token.
+        was_cut: True if the prompt was too long.
+        fits: True if the prompt fits, cut or not.
+        limits: Limits on lengths.
+        drop: True for training rows.
+    """
     refuse = limits.too_long == "error"
     if was_cut and not fits:
         limit = f"model.init_args.max_prompt_tokens: {limits.prompt}"

@@ -1,4 +1,4 @@
-"""Conversations in every shape that public data has, as checked turns.
+"""Parsers of conversations in the shapes of public data, to checked turns.
 
 Sources of the shapes: OpenAI's chat fine-tuning format (``messages`` of role and content, ``weight``, ``name``,
 ``tool_calls``, typed content), ShareGPT (``conversations`` of from and value, ``system`` as a column), TRL's dataset
@@ -21,7 +21,7 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation"), "tool"),
 }
-"""Our name of each role that data uses."""
+"""Role in this package for each name of a role in public data."""
 
 _AFTER: dict[Role | None, tuple[Role, ...]] = {
     None: ("system", "user"),
@@ -41,12 +41,12 @@ def turns_of(value: Any, name: str) -> list[Turn]:
     """Parse the turns of a conversation; their order is not checked.
 
     Args:
-        value: A list of turns, each an object with role (or from) and content (or value); the same as JSON text, as CSV
-            has it; or an object of two lists, as `datasets` makes of a sequence of objects.
-        name: The column, for messages.
+        value: List of turns, each an object with role (or from) and content (or value). Also such a list as JSON text,
+            as in CSV files, or an object of lists, which `datasets` makes of a sequence of objects.
+        name: Name of the column, for messages.
 
     Raises:
-        Fault: It is no conversation, or a turn holds what cannot be honoured.
+        Fault: If the value is not a conversation, or a turn has a role, key or content that is not supported.
     """
     if isinstance(value, str):
         value = _parse_json(value, name)
@@ -63,7 +63,11 @@ _WANTED = 'write it as [{"role": "user", "content": "…"}, {"role": "assistant"
 
 
 def looks_like_turns(text: str) -> bool:
-    """Tell whether a text is JSON of a list of objects with a role and a content each."""
+    """Return true if a text is a JSON list of objects, each with a role and a content.
+
+    Args:
+        text: Text of a column.
+    """
     if not text.lstrip().startswith("["):
         return False
     try:
@@ -124,7 +128,7 @@ def _check_keys(turn: Mapping[str, Any], at: str, last: bool) -> None:
 
 
 def _join_texts(content: Any, at: str) -> Any:
-    """Join the text of typed parts as chat templates do: without anything between."""
+    """Join the text of typed parts without a separator, as chat templates do."""
     if not isinstance(content, list):
         return content
     texts = []
@@ -137,10 +141,14 @@ def _join_texts(content: Any, at: str) -> Any:
 
 
 def check_text(content: Any, at: str) -> str:
-    """Return a turn's text, or refuse it.
+    """Return the text of a turn if it is a good text.
+
+    Args:
+        content: Content of the turn.
+        at: Path of the turn, for messages.
 
     Raises:
-        Fault: It is empty, no text, or holds control characters.
+        Fault: If the content is empty, is not text, or has control characters.
     """
     if wrong := fault_of(content):
         raise Fault(f"{at!r} is {wrong}, take the turn out, or drop the row")
@@ -151,11 +159,11 @@ def exchanges_of(value: Any, name: str) -> list[Turn]:
     """Parse the turns of Alpaca's ``history``: pairs of a user's message and its answer.
 
     Args:
-        value: A list of pairs, or the same as JSON text.
-        name: The column, for messages.
+        value: List of pairs, or such a list as JSON text.
+        name: Name of the column, for messages.
 
     Raises:
-        Fault: It is no list of pairs.
+        Fault: If the value is not a list of pairs.
     """
     if isinstance(value, str):
         value = _parse_json(value, name)
@@ -170,10 +178,13 @@ def exchanges_of(value: Any, name: str) -> list[Turn]:
 
 
 def check_order(turns: Sequence[Turn]) -> None:
-    """Refuse an order of turns that chat templates are not made for.
+    """Refuse an order of turns that chat templates do not support.
+
+    Args:
+        turns: Turns of a conversation.
 
     Raises:
-        Fault: There is such a turn; names it and the remedy.
+        Fault: If a turn may not follow the one before it; the message names the turn and the remedy.
     """
     before: Role | None = None
     for place, turn in enumerate(turns, 1):
@@ -203,15 +214,27 @@ def _remedy(before: Role | None, role: Role) -> str:
 
 
 def turns_to_json(turns: Sequence[Turn]) -> str:
-    """JSON text of turns; `turns_from_json` reads it."""
+    """JSON text of turns, for `turns_from_json`.
+
+    Args:
+        turns: Turns of a conversation.
+    """
     return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns], ensure_ascii=False)
 
 
 def turns_from_json(text: str) -> tuple[Turn, ...]:
-    """The turns that `turns_to_json` wrote."""
+    """Parse turns from JSON text.
+
+    Args:
+        text: JSON text from `turns_to_json`.
+    """
     return tuple(Turn(cast(Role, turn["role"]), turn["content"]) for turn in json.loads(text))
 
 
 def format_turns(turns: Sequence[Turn]) -> str:
-    """Turns as text: ``role: content``, with a blank line between."""
+    """Text of turns: ``role: content`` per turn, with blank lines between.
+
+    Args:
+        turns: Turns of a conversation.
+    """
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
