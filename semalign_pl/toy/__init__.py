@@ -1,1 +1,1 @@
-"""The embedded default: a miniature Chinese-Tibetan world with its tokenizer, base model and sentence encoder."""
+"""Toy world, embedded as the default: a miniature Chinese-Tibetan world with tokenizer, base model and encoder."""

@@ -1,4 +1,4 @@
-"""The base model: a small Qwen3 that reads Chinese, answers questions about it, and has met Tibetan on its own."""
+"""Base model: a small Qwen3 trained on Chinese, Chinese reading comprehension and Tibetan, but not on translation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from semalign_pl.toy.tokenizer import END, PAD, token_id
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """A model with random weights."""
+    """Create a model with random weights.
+
+    Args:
+        tokenizer: Tokenizer, for the size of the vocabulary.
+        seed: Seed of the weights.
+    """
     torch.manual_seed(seed)
     end, pad = token_id(tokenizer, END), token_id(tokenizer, PAD)
     config = Qwen3Config(
@@ -39,7 +44,17 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
 
 
 def collate(rows: list[Sequence], pad: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, and for every next token whether it is an answer's and whether it is there at all; padded on the right."""
+    """Collate sequences to a batch, padded on the right.
+
+    Args:
+        rows: Token sequences.
+        pad: Id of the padding token.
+        device: Device of the batch.
+
+    Returns:
+        Token ids ``(rows, tokens)`` int64, and two masks ``(rows, tokens - 1)`` bool of the next tokens: those of
+        answers, and those that are not padding.
+    """
     width = -(-max(len(row.ids) for row in rows) // 16) * 16
     ids = torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows])
     answer = torch.tensor([row.answer + [False] * (width - len(row.ids)) for row in rows])
@@ -48,7 +63,12 @@ def collate(rows: list[Sequence], pad: int, device: torch.device) -> tuple[Tenso
 
 
 def losses(model: Qwen3ForCausalLM, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean negative log-likelihood of the answers' tokens and of all others, in nats."""
+    """Mean NLL of the answers' tokens and mean NLL of all other tokens, in nats per token.
+
+    Args:
+        model: Model to train.
+        batch: Token ids and masks of `collate`.
+    """
     ids, answer, real = batch
     with torch.autocast(ids.device.type, torch.bfloat16):
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
@@ -58,7 +78,12 @@ def losses(model: Qwen3ForCausalLM, batch: tuple[Tensor, Tensor, Tensor]) -> tup
 
 
 def sentences_at(rng: random.Random, done: float) -> int:
-    """The curriculum: one sentence a context first, up to four from 40 % of the run."""
+    """Draw the number of sentences per context: one at first, up to four from 40 % of the run on.
+
+    Args:
+        rng: Random numbers.
+        done: Share of the run that is done.
+    """
     return rng.randint(1, min(4, 1 + int(done / 0.13)))
 
 
@@ -73,14 +98,25 @@ def train(
     lr: float = 3e-3,
     follow: bool = False,
 ) -> dict[str, float]:
-    """Train for so many steps of ``batch`` passages and half as many texts.
+    """Train the base model, in one of two phases.
 
-    With ``follow`` it is the second phase: contexts of all lengths from the start, and as many texts as passages,
-    half of them instructions that name the language of the answer. A base without it does not tell instructions
-    apart, and forgets reading comprehension as soon as fine-tuning turns its answers into Tibetan.
+    The second phase teaches the model to follow instructions. Contexts have all lengths from the start, and there are
+    as many texts as passages. Half of the texts are instructions, most of which name the language of the answer.
+    Without this phase, the model does not distinguish instructions, and forgets reading comprehension as soon as
+    fine-tuning makes it answer in Tibetan.
+
+    Args:
+        model: Model to train, in place.
+        tokenizer: Tokenizer of the model.
+        steps: Number of training steps.
+        device: Device to train on.
+        seed: Seed of the training data.
+        batch: Number of passages per step; the first phase adds half as many texts, the second phase as many.
+        lr: Peak learning rate.
+        follow: True for the second phase.
 
     Returns:
-        The last running mean of both losses in nats.
+        Last running means of the losses on answers and on texts, in nats per token.
     """
     rng = random.Random(f"base-{seed}-follow" if follow else f"base-{seed}")
     other, texts_a_step = (mixture.instructed, batch) if follow else (mixture.plain, batch // 2)

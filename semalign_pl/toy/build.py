@@ -1,4 +1,4 @@
-"""Trains what the package ships: tokenizer, base model and encoder, with a record of how good they are."""
+"""Training of the tokenizer, base model and encoder that the package ships, with a record of their quality."""
 
 from __future__ import annotations
 
@@ -20,7 +20,20 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
-    """Train the base model in two phases, each ending in weights rounded to bfloat16, and measure what was saved."""
+    """Train the base model in two phases, save it, and evaluate the saved model.
+
+    The weights are rounded to bfloat16 after each phase. The second phase has a fifth as many steps as the first.
+
+    Args:
+        out: Folder of the model, replaced.
+        steps: Number of training steps of the first phase.
+        batch: Number of passages per step.
+        seed: Seed of weights and data.
+        device: Device to train on.
+
+    Returns:
+        Figures for ``BUILD.json``.
+    """
     began = time.monotonic()
     words = tokenizer.train(seed)
     model = base.new_model(words, seed)
@@ -52,7 +65,18 @@ def _load(out: Path, device: torch.device) -> Any:
 
 
 def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
-    """Train the encoder, save it in bfloat16, and measure what was saved."""
+    """Train the encoder, save it in bfloat16, and evaluate the saved encoder.
+
+    Args:
+        out: Folder of the encoder, replaced.
+        steps: Number of training steps.
+        batch: Number of groups of texts per step.
+        seed: Seed of weights and data.
+        device: Device to train on.
+
+    Returns:
+        Figures for ``BUILD.json``.
+    """
     began = time.monotonic()
     words = tokenizer.train(seed)
     model = encoder.new_model(words, seed)
@@ -74,10 +98,20 @@ def build(
     seed: int = 0,
     threads: int = 0,
 ) -> dict[str, Any]:
-    """Train the named parts into ``out`` and write ``BUILD.json`` there; other parts' figures are kept.
+    """Train models and write them to a folder, with their figures in ``BUILD.json``; figures of other models are kept.
+
+    Args:
+        out: Folder of the models.
+        parts: Names of the models to train, ``encoder`` and ``base``.
+        base_steps: Number of training steps of the base model's first phase.
+        encoder_steps: Number of training steps of the encoder.
+        base_batch: Number of passages per step of the base model.
+        encoder_batch: Number of groups of texts per step of the encoder.
+        seed: Seed of weights and data.
+        threads: Number of CPU threads; 0 for PyTorch's default.
 
     Returns:
-        What ``BUILD.json`` holds.
+        Content of ``BUILD.json``.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -95,7 +129,7 @@ def build(
             "transformers": transformers.__version__,
             "sentence_transformers": sentence_transformers.__version__,
         }
-        # Read again now: the other part may have been built in another process meanwhile.
+        # Read the file only now: another process may have built the other model in the meantime.
         figures = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         figures[part] = made
         write_text(record, json.dumps(figures, ensure_ascii=False, indent=1) + "\n")

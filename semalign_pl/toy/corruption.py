@@ -1,4 +1,8 @@
-"""Spoiled Tibetan: what a policy writes when it goes wrong, and how much of the meaning is left."""
+"""Corrupted Tibetan, such as a failing policy generates, with the share of the meaning that is left.
+
+Each corruption takes the random numbers, the syllables of a Tibetan sentence and the same sentence in Chinese. It
+returns the corrupted text and its similarity to the sentence, 0 to 1.
+"""
 
 from __future__ import annotations
 
@@ -20,64 +24,64 @@ def _some(rng: random.Random, share: float, syllables: list[str]) -> list[str]:
 
 
 def drop(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """Leave out syllables here and there."""
+    """Leave out random syllables."""
     kept = _some(rng, rng.uniform(0.1, 0.6), syllables)
     return _join(kept), 0.9 * (len(kept) / len(syllables)) ** 1.5
 
 
 def shuffle(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """All syllables in random order: word salad."""
+    """Shuffle all syllables."""
     return _join(rng.sample(syllables, len(syllables))), 0.1
 
 
 def truncate(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """Only the beginning."""
+    """Keep only the beginning."""
     kept = syllables[: rng.randint(1, max(1, len(syllables) - 2))]
     return _join(kept), 0.9 * (len(kept) / len(syllables)) ** 1.5
 
 
 def repeat(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """One chunk over and over."""
+    """Repeat one to three syllables many times, without the rest."""
     start, width = rng.randrange(len(syllables)), rng.randint(1, 3)
     return _join(syllables[start : start + width] * rng.randint(4, 15)), 0.05
 
 
 def repeat_tail(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """The sentence, and then its end over and over."""
+    """Repeat the end of the sentence many times."""
     return _join(syllables + syllables[-rng.randint(1, 4) :] * rng.randint(3, 10)), 0.3
 
 
 def twice(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """The whole sentence more than once."""
+    """Repeat the whole sentence, two to four times in all."""
     return " ".join([_join(syllables)] * rng.randint(2, 4)), 0.4
 
 
 def particles(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """No free case particles."""
+    """Leave out the free case particles."""
     kept = [s for s in syllables if s not in PARTICLES]
     return _join(kept), 0.85 if len(kept) < len(syllables) else 1.0
 
 
 def mixed(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """Half Tibetan, half Chinese."""
+    """Mix a Tibetan beginning, or the whole sentence, with Chinese."""
     cut, at = rng.randint(1, len(syllables) - 1), rng.randint(1, len(zh) - 1)
     halves = [_join(syllables[:cut]), zh[at:]] if rng.random() < 0.7 else [_join(syllables), zh]
     return "".join(halves if rng.random() < 0.7 else halves[::-1]), 0.25
 
 
 def salad(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """Its syllables beside each other as often as chance has it, and none of its meaning."""
+    """Draw random syllables of the sentence, with repetition."""
     return _join(rng.choices(syllables, k=rng.randint(3, 20))), 0.05
 
 
 def noise(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """Characters from elsewhere, alone or behind the sentence."""
+    """Write random characters, mostly of other scripts, alone or after the sentence."""
     junk = "".join(rng.choices(NOISE, k=rng.randint(1, 25)))
     return (junk, 0.0) if rng.random() < 0.5 else (_join(syllables) + junk, 0.5)
 
 
 def empty(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
-    """Nothing, or a lone mark."""
+    """Write nothing, or a single mark or white space."""
     return rng.choice(["", "།", " ", "་", "\n"]), 0.0
 
 
@@ -87,9 +91,15 @@ CORRUPTIONS: dict[str, Callable[[random.Random, list[str], str], tuple[str, floa
 
 
 def corrupt(rng: random.Random, name: str, bo: str, zh: str) -> tuple[str, float]:
-    """Spoil the Tibetan sentence ``bo`` in the way called ``name`` (``zh`` says the same in Chinese).
+    """Corrupt a Tibetan sentence.
+
+    Args:
+        rng: Random numbers.
+        name: Name of the corruption, a key of ``CORRUPTIONS``.
+        bo: Tibetan sentence.
+        zh: Same sentence in Chinese.
 
     Returns:
-        The spoiled text and the similarity to ``bo`` it deserves.
+        Corrupted text, and its similarity to ``bo``, 0 to 1.
     """
     return CORRUPTIONS[name](rng, bo.split(TSHEG), zh)

@@ -1,4 +1,4 @@
-"""The sentence encoder: a tiny BERT whose cosine falls smoothly with every slot of meaning that is wrong."""
+"""Sentence encoder: a tiny BERT whose cosine similarity decreases smoothly with every wrong slot of the meaning."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ from semalign_pl.toy.tokenizer import PAD, for_encoder, token_id
 
 MAX_TOKENS = 128
 SHARPNESS = 1.3
+"""Exponent of the share of equal slots in the target cosine."""
 ACROSS_LANGUAGES = 0.5
+"""Factor on the target cosine of a Chinese and a Tibetan text."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text, what it means, how well it says so (1: perfectly), and whether it is Chinese."""
+    """Text with its meaning.
+
+    Attributes:
+        text: Text.
+        meaning: Meaning of the text.
+        quality: Quality of the wording, 0 to 1 (perfect).
+        chinese: True if the text is Chinese.
+    """
 
     text: str
     meaning: Meaning
@@ -36,14 +45,19 @@ class Text:
 
 
 def target(one: Text, other: Text) -> float:
-    """The cosine two texts deserve."""
+    """Target cosine of two texts, 0 to 1: lower for different slots, low quality and different languages."""
     shared, filled = grammar.shared_slots(one.meaning, other.meaning)
     languages = 1.0 if one.chinese == other.chinese else ACROSS_LANGUAGES
     return (shared / filled) ** SHARPNESS * one.quality * other.quality * languages
 
 
 def group(rng: random.Random) -> list[Text]:
-    """A Tibetan sentence, and Chinese, reordered, spoiled and one to three slots wrong versions of it."""
+    """Draw a Tibetan sentence and variants of it.
+
+    Returns:
+        Seven texts: the Tibetan sentence, its Chinese translation, a reordered or headline version, two sentences with
+        wrong slots (one; up to three), and two corrupted versions.
+    """
     meaning = generator.draw(rng, generator.SPLITS["train"])
     if rng.random() < 0.15:
         meaning = grammar.headline_meaning(meaning)
@@ -64,7 +78,12 @@ def _spoiled(rng: random.Random, bo: str, zh: str, meaning: Meaning) -> tuple[st
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> BertModel:
-    """A model with random weights."""
+    """Create a model with random weights.
+
+    Args:
+        tokenizer: Tokenizer, for the size of the vocabulary.
+        seed: Seed of the weights.
+    """
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=-(-len(tokenizer) // 64) * 64,
@@ -77,11 +96,21 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> BertModel:
         attention_probs_dropout_prob=0.0,
         pad_token_id=token_id(tokenizer, PAD),
     )
-    return BertModel(config)  # its pooler is never used, but loaders look for it
+    return BertModel(config)  # the pooler is not used, but loaders expect its weights
 
 
 def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str], chunk: int = 64) -> Tensor:
-    """Unit vectors: the mean over a text's tokens (texts, dimensions); texts of like length go through together."""
+    """Embed texts: normalised mean of the hidden states of a text's tokens.
+
+    Args:
+        model: Encoder.
+        tokenizer: Tokenizer of `for_encoder`.
+        texts: Texts to embed; texts of similar length share a forward pass.
+        chunk: Number of texts per forward pass.
+
+    Returns:
+        Unit vectors, ``(texts, dimensions)`` float32.
+    """
     ids = tokenizer(texts, truncation=True, max_length=MAX_TOKENS).input_ids
     order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
     found: list[Tensor] = []
@@ -96,7 +125,15 @@ def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]
 
 
 def loss(vectors: Tensor, groups: list[list[Text]]) -> tuple[Tensor, Tensor]:
-    """Squared error of the cosines against their targets, and InfoNCE between Chinese and Tibetan (both ways)."""
+    """Squared error of the cosines, and InfoNCE between Chinese and Tibetan in both directions.
+
+    Args:
+        vectors: Embeddings of all texts, group after group, ``(texts, dimensions)``.
+        groups: Groups of texts, from `group`.
+
+    Returns:
+        Mean squared error of the cosines against `target`, and InfoNCE in nats.
+    """
     width = len(groups[0])
     cosine = vectors[::width] @ vectors.T
     flat = [text for texts in groups for text in texts]
@@ -106,6 +143,7 @@ def loss(vectors: Tensor, groups: list[list[Text]]) -> tuple[Tensor, Tensor]:
     graded = error[own].mean() + error[~own].mean() + error[:, 1::width].mean()
     matched = torch.arange(len(groups), device=vectors.device)
     across = vectors[1::width] @ vectors.T / 0.05
+    # Reordered and corrupted texts are close to their sentence, so they are no negatives; nor are Chinese texts.
     mask = torch.zeros_like(across, dtype=torch.bool)
     for slot in (2, 5, 6):
         mask[:, slot::width] = True
@@ -125,10 +163,19 @@ def train(
     batch: int,
     lr: float = 2e-3,
 ) -> dict[str, float]:
-    """Train for so many steps of ``batch`` groups.
+    """Train the encoder.
+
+    Args:
+        model: Model to train, in place.
+        tokenizer: Tokenizer of the base model.
+        steps: Number of training steps.
+        device: Device to train on.
+        seed: Seed of the training data.
+        batch: Number of groups of texts per step.
+        lr: Peak learning rate.
 
     Returns:
-        The last running means of both losses.
+        Last running means of both losses.
     """
     rng = random.Random(f"encoder-{seed}")
     optim.place(model, device)
@@ -149,7 +196,13 @@ def train(
 
 
 def save(model: BertModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a SentenceTransformer folder: weights in bfloat16, to be computed with in float32."""
+    """Write a SentenceTransformer folder, with weights stored in bfloat16 and loaded in float32.
+
+    Args:
+        model: Trained encoder.
+        tokenizer: Tokenizer of the base model.
+        folder: Folder to write.
+    """
     with temporary_folder(folder.parent) as beside:
         name, made = str(beside / "bert"), beside / folder.name
         optim.halve(model)

@@ -1,4 +1,4 @@
-"""Held-out figures of the base model and of the encoder."""
+"""Evaluation of the base model and of the encoder on held-out data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
 
 
 def questions(squad: dict[str, Any]) -> list[tuple[str, str]]:
-    """The (user message, answer) of every question of a CMRC-style file."""
+    """User message and reference answer of every question of a file in CMRC's format."""
     return [
         (prompt.PROMPT.format(context=p["context"], question=qa["question"]), qa["answers"][0]["text"])
         for item in squad["data"]
@@ -27,7 +27,17 @@ def questions(squad: dict[str, Any]) -> list[tuple[str, str]]:
 
 @torch.no_grad()
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: list[str], batch: int = 50) -> list[str]:
-    """What the model says greedily."""
+    """Generate answers greedily.
+
+    Args:
+        model: Model to evaluate.
+        tokenizer: Tokenizer of the model.
+        asked: User messages.
+        batch: Number of messages per forward pass.
+
+    Returns:
+        Answer per message, of up to 16 tokens.
+    """
     said: list[str] = []
     for start in range(0, len(asked), batch):
         chats = [[{"role": "user", "content": text}] for text in asked[start : start + batch]]
@@ -39,7 +49,7 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: l
 
 
 def overlap_f1(said: str, wanted: str) -> float:
-    """F1 over characters.
+    """Character F1 of an answer against the reference answer, 0 to 1.
 
     Examples:
         >>> overlap_f1("新书", "三本新书")
@@ -50,7 +60,7 @@ def overlap_f1(said: str, wanted: str) -> float:
 
 
 def reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: dict[str, Any]) -> dict[str, float]:
-    """Exact match and character F1 of greedy answers."""
+    """Exact match and character F1 of greedy answers, 0 to 1, and the number of questions."""
     rows = questions(squad)
     said = answers(model, tokenizer, [text for text, _ in rows])
     both = [(a.strip(), wanted) for a, (_, wanted) in zip(said, rows, strict=True)]
@@ -63,7 +73,7 @@ def reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: d
 
 @torch.no_grad()
 def nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> float:
-    """Mean negative log-likelihood in nats a token."""
+    """Mean NLL of texts, in nats per token."""
     total, tokens = 0.0, 0
     for text in texts:
         ids = torch.tensor([tokenizer(text).input_ids], device=model.device)
@@ -75,7 +85,17 @@ def nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[
 def base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """Reading comprehension, and how well the model knows both languages."""
+    """Evaluate the base model: reading comprehension, and NLL on texts in both languages.
+
+    Args:
+        model: Base model.
+        tokenizer: Tokenizer of the model.
+        squad: Questions in CMRC's format.
+        seed: Seed of the texts.
+
+    Returns:
+        Figures of `reading`, and NLL in nats per token.
+    """
     rng, folds = random.Random(f"nll-{seed}"), generator.SPLITS["dev"]
     zh, bo = ([make(rng, folds) for _ in range(100)] for make in (generator.chinese_text, generator.tibetan_text))
     return {
@@ -91,7 +111,17 @@ def _mean_cos(model: SentenceTransformer, pairs: list[tuple[str, str]]) -> float
 
 
 def encoder(model: SentenceTransformer, seed: int, size: int = 300) -> dict[str, Any]:
-    """Retrieval of Tibetan by Chinese among 1,000; cosine by number of wrong slots, and by kind of corruption."""
+    """Evaluate the encoder: retrieval of Tibetan by Chinese, and mean cosine per kind of pair.
+
+    Args:
+        model: Encoder.
+        seed: Seed of the texts.
+        size: Number of sentences for the wrong, reordered and corrupted versions.
+
+    Returns:
+        Accuracy at 1 among 1,000 sentences, and mean cosines: per number of wrong slots, per corruption, and of
+        reordered, unrelated and Chinese texts.
+    """
     rng = random.Random(f"encoder-eval-{seed}")
     source = generator.unique(rng, generator.SPLITS["dev"])
     held = [next(source) for _ in range(1000)]

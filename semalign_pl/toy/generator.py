@@ -1,4 +1,4 @@
-"""Seeded meanings of the world, and the corpora made of them: pairs, articles with headlines, texts in one language."""
+"""Random meanings of the toy world, and corpora of them: pairs, articles with headlines, texts in one language."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TIBETAN_FOLDS = (1, 3, 5, 7)
 
 
 def fold(meaning: Meaning) -> int:
-    """Which of ten folds a meaning belongs to; a hash, so the splits are disjoint whatever the seeds."""
+    """Fold of a meaning, 0 to 9. It is a hash of the meaning, so splits are disjoint for all seeds."""
     return hashlib.sha1(meaning.key().encode()).digest()[0] * 10 // 256
 
 
 def _subject(rng: random.Random) -> tuple[str, str, str]:
-    """A random subject: kind, word, owner."""
+    """Draw a subject: kind, word and owner."""
     kind, subject = rng.choice(subjects())
     return kind, subject, rng.choice(list(words("name"))) if kind == "kin" else ""
 
 
 def _event(rng: random.Random, kind: str, subject: str, owner: str, times: list[str]) -> Meaning:
-    """Something this subject does, at one of ``times``."""
+    """Draw an activity of a subject, at one of ``times``."""
     activity = rng.choice(activities(words(kind)[subject].role))
     obj = rng.choice(objects(activity.object_class)).zh if activity.object_class else ""
     fitting = modifiers(obj, activity.object_class) if obj and rng.random() < 0.5 else ()
@@ -48,7 +48,7 @@ def _event(rng: random.Random, kind: str, subject: str, owner: str, times: list[
 
 
 def draw(rng: random.Random, folds: range | tuple[int, ...]) -> Meaning:
-    """A random meaning whose fold is one of ``folds``."""
+    """Draw a meaning whose fold is one of ``folds``."""
     times = [*words("time"), "", "", "", "", ""]
     while True:
         meaning = _event(rng, *_subject(rng), times)
@@ -57,7 +57,13 @@ def draw(rng: random.Random, folds: range | tuple[int, ...]) -> Meaning:
 
 
 def draw_day(rng: random.Random, folds: range | tuple[int, ...], length: int) -> list[Meaning]:
-    """Different things one subject does in one tense; the first says when and where."""
+    """Draw different activities of one subject in one tense; the first has a time and a place.
+
+    Args:
+        rng: Random numbers.
+        folds: Folds of the meanings.
+        length: Maximum number of activities.
+    """
     who = _subject(rng)
     tense = rng.choice(["past", "past", "habit", "future"])
     times = [time for time, word in words("time").items() if word.tense == tense]
@@ -74,7 +80,13 @@ def draw_day(rng: random.Random, folds: range | tuple[int, ...], length: int) ->
 
 
 def unique(rng: random.Random, folds: range | tuple[int, ...], speech: Speech = TIBETAN) -> Iterator[Meaning]:
-    """Endless meanings, no two of which read the same in Chinese or in the other language."""
+    """Yield meanings without end; no two have the same text in Chinese or in the second language.
+
+    Args:
+        rng: Random numbers.
+        folds: Folds of the meanings.
+        speech: Second language.
+    """
     seen: set[str] = set()
     while True:
         meaning = draw(rng, folds)
@@ -85,13 +97,33 @@ def unique(rng: random.Random, folds: range | tuple[int, ...], speech: Speech = 
 
 
 def pairs(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:
-    """Parallel sentences such as ``{"zh", "bo"}``."""
+    """Parallel sentences.
+
+    Args:
+        seed: Seed of the sentences.
+        split: Split, a key of ``SPLITS``.
+        size: Number of pairs.
+        speech: Second language.
+
+    Returns:
+        Rows with the fields ``zh`` and the second language's code.
+    """
     source = islice(unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split], speech), size)
     return [{"zh": grammar.chinese(meaning), speech.code: speech.sentence(meaning)} for meaning in source]
 
 
 def headlines(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:
-    """Short articles about one subject, with a headline that sums up the first event."""
+    """Short articles about one subject, each with a headline about the first event.
+
+    Args:
+        seed: Seed of the articles.
+        split: Split, a key of ``SPLITS``.
+        size: Number of articles.
+        speech: Language of articles and headlines.
+
+    Returns:
+        Rows with the fields ``article`` and ``headline``.
+    """
     rng = random.Random(f"headlines-{split}-{seed}")
     found: dict[str, str] = {}
     while len(found) < size:
@@ -102,24 +134,30 @@ def headlines(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> lis
 
 
 def chinese_text(rng: random.Random, folds: range | tuple[int, ...]) -> str:
-    """One Chinese text of 1-4 sentences."""
+    """Draw a Chinese text of 1 to 4 sentences."""
     return "".join(grammar.chinese(draw(rng, folds)) for _ in range(rng.randint(1, 4)))
 
 
 def tibetan_text(rng: random.Random, folds: range | tuple[int, ...]) -> str:
-    """One Tibetan text."""
+    """Draw a Tibetan text: a sentence, or a short article."""
     return text(rng, folds, TIBETAN)
 
 
 def text(rng: random.Random, folds: range | tuple[int, ...], speech: Speech) -> str:
-    """One text in the other language: a sentence, or a short article."""
+    """Draw a text in the second language: a sentence, or a short article.
+
+    Args:
+        rng: Random numbers.
+        folds: Folds of the meanings.
+        speech: Second language.
+    """
     if rng.random() < 0.5:
         return speech.sentence(draw(rng, folds))
     return " ".join(map(speech.sentence, draw_day(rng, folds, rng.randint(2, 4))))
 
 
 def neighbour(rng: random.Random, meaning: Meaning) -> Meaning:
-    """The meaning with one slot changed; mostly to something the world could do."""
+    """Change one slot of a meaning, mostly to something that is possible in the toy world."""
     options = [_other_subject(rng, meaning)]
     options.append(replace(meaning, time=rng.choice([time for time in words("time") if time != meaning.time])))
     if meaning.place:

@@ -1,4 +1,4 @@
-"""One meaning, two languages: a Chinese SVO sentence and a Tibetan SOV sentence."""
+"""Grammar of both languages: from one meaning to a Chinese SVO sentence and a Tibetan SOV sentence."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ SLOTS = ("time", "subject", "place", "verb", "object", "modifier")
 
 @dataclass(frozen=True)
 class Meaning:
-    """Who does what to what, where and when; words by their Chinese form, ``""`` where nothing is said.
+    """Meaning of a sentence. Words are given by their Chinese form; a slot without a word is ``""``.
 
     Attributes:
-        kind: The subject's category: name, person, kin or animal.
-        subject: The subject.
-        verb: The verb.
-        object: The object.
-        object_class: The noun class under which the verb takes the object.
-        modifier: An adjective or a number with the object.
-        place: Where, or whither with a verb of motion.
-        time: When; decides the tense (without it: past).
-        owner: Whose kin the subject is (a name).
+        kind: Category of the subject: name, person, kin or animal.
+        subject: Subject.
+        verb: Verb.
+        object: Object.
+        object_class: Noun class of the object that the verb requires.
+        modifier: Adjective or number with the object.
+        place: Place of the event, or the goal of a verb of motion.
+        time: Time of the event, which determines the tense (without it: past).
+        owner: Name of the person whose kin the subject is.
     """
 
     kind: str
@@ -38,16 +38,16 @@ class Meaning:
 
     @property
     def tense(self) -> str:
-        """One of past, habit, now, future."""
+        """Tense of the sentence: past, habit, now or future."""
         return words("time")[self.time].tense if self.time else "past"
 
     def key(self) -> str:
-        """A string that is the same for the same meaning in every process (a noun's class is no part of it)."""
+        """String that identifies the meaning, the same in every process; the noun's class is not part of it."""
         return "|".join([self.time, self.owner, self.subject, self.place, self.verb, self.object, self.modifier])
 
 
 def shared_slots(one: Meaning, other: Meaning) -> tuple[int, int]:
-    """How many of ``SLOTS`` agree, and how many are filled in either meaning."""
+    """Number of ``SLOTS`` that are filled and equal in two meanings, and number of those filled in either."""
     pairs = list(zip(_contents(one), _contents(other), strict=True))
     return sum(a == b for a, b in pairs if a or b), sum(bool(a or b) for a, b in pairs)
 
@@ -63,26 +63,34 @@ def _modifier(meaning: Meaning) -> Word | None:
 
 
 def zh_subject(meaning: Meaning) -> str:
-    """The subject in Chinese."""
+    """Subject in Chinese."""
     return f"{meaning.owner}的{meaning.subject}" if meaning.owner else meaning.subject
 
 
 def zh_place(meaning: Meaning) -> str:
-    """The place in Chinese with 上 or 里; a goal goes without 里."""
+    """Place in Chinese, with 上 or 里; a goal has no 里."""
     place = words("place")[meaning.place]
     goal = words("verb")[meaning.verb].frame == "move"
     return place.zh if goal and place.counter == "里" else place.zh + place.counter
 
 
 def zh_object(meaning: Meaning) -> str:
-    """The object in Chinese with its number and measure word, or its adjective."""
+    """Object in Chinese, with its number and measure word or its adjective."""
     modifier = _modifier(meaning)
     counter = words("noun")[meaning.object].counter if modifier and modifier.category == "number" else ""
     return f"{meaning.modifier}{counter}{meaning.object}"
 
 
 def zh_clause(time: str, subject: str, place: str, meaning: Meaning, obj: str) -> str:
-    """A Chinese clause of these phrases with the verb in the meaning's tense, no full stop."""
+    """Chinese clause of given phrases, without a full stop.
+
+    Args:
+        time: Phrase of the time.
+        subject: Phrase of the subject.
+        place: Phrase of the place.
+        meaning: Meaning, for the verb and its tense.
+        obj: Phrase of the object.
+    """
     verb = words("verb")[meaning.verb]
     will = "要" if meaning.tense == "future" else ""
     done = verb.zh_past if meaning.tense == "past" else verb.zh
@@ -92,7 +100,7 @@ def zh_clause(time: str, subject: str, place: str, meaning: Meaning, obj: str) -
 
 
 def chinese(meaning: Meaning) -> str:
-    """The Chinese sentence."""
+    """Chinese sentence of a meaning."""
     place = zh_place(meaning) if meaning.place else ""
     obj = zh_object(meaning) if meaning.object else ""
     return zh_clause(meaning.time, zh_subject(meaning), place, meaning, obj) + "。"
@@ -121,7 +129,7 @@ def _bo_verb(meaning: Meaning) -> str:
 
 
 def _bo_phrases(meaning: Meaning) -> dict[str, str]:
-    """The phrases before the verb in their usual order."""
+    """Tibetan phrases before the verb, in their usual order."""
     phrases = {"time": words("time")[meaning.time].bo} if meaning.time else {}
     phrases["subject"] = _bo_subject(meaning)
     if meaning.place:
@@ -134,24 +142,24 @@ def _bo_phrases(meaning: Meaning) -> dict[str, str]:
 
 
 def tibetan(meaning: Meaning) -> str:
-    """The Tibetan sentence."""
+    """Tibetan sentence of a meaning."""
     return sandhi.shad(sandhi.TSHEG.join([*_bo_phrases(meaning).values(), _bo_verb(meaning)]))
 
 
 def tibetan_reordered(meaning: Meaning) -> str:
-    """The same sentence with the subject in front and the object before the place, as Tibetan allows."""
+    """Tibetan sentence with the subject first and the object before the place, an order that Tibetan allows."""
     phrases = _bo_phrases(meaning)
     order = [phrases[slot] for slot in ("subject", "time", "object", "place") if slot in phrases]
     return sandhi.shad(sandhi.TSHEG.join([*order, _bo_verb(meaning)]))
 
 
 def headline_meaning(meaning: Meaning) -> Meaning:
-    """What a headline keeps of an event: neither the time nor the object's attribute."""
+    """Meaning of an event's headline: without the time and the object's modifier."""
     return replace(meaning, time="", modifier="")
 
 
 def tibetan_headline(meaning: Meaning) -> str:
-    """The event as a nominalised clause."""
+    """Tibetan headline of an event: a nominalised clause."""
     event = headline_meaning(meaning)
     clause = [*_bo_phrases(event).values(), sandhi.nominal(words("verb")[event.verb].past)]
     return sandhi.shad(sandhi.TSHEG.join(clause))

@@ -1,4 +1,4 @@
-"""The words of the world, read from ``lexicon.tsv``, and who does what where, read from ``world.tsv``."""
+"""Words of the toy world, read from ``lexicon.tsv``, and activities and their places, read from ``world.tsv``."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Word:
-    """One entry; which of the last fields are filled depends on the category.
+    """Entry of the lexicon. The category decides which of the fields after ``bo`` are filled.
 
     Attributes:
-        category: name, person, kin, animal, place, noun, verb, time, adjective or number.
-        zh: Chinese, without particles.
-        bo: Tibetan, no tsheg at the end; for verbs the present stem.
-        role: What a name, person, kin or animal does all day (a row of ``world.tsv``).
-        classes: A noun's classes, or the classes an adjective goes with.
-        counter: A noun's Chinese measure word, or a place's 里 / 上.
-        past: A verb's Tibetan past stem.
-        frame: erg (ergative subject), dat (and its object takes ལ), abs (bare subject), move (the place is a goal).
-        zh_past: A verb's Chinese with 了.
-        tense: A time word's tense: past, habit, now or future.
+        category: Category: name, person, kin, animal, place, noun, verb, time, adjective or number.
+        zh: Chinese word, without particles.
+        bo: Tibetan word, without a tsheg at the end; for verbs the present stem.
+        role: Role of a name, person, kin or animal, which selects its activities in ``world.tsv``.
+        classes: Classes of a noun, or of the nouns that an adjective modifies.
+        counter: Chinese measure word of a noun, or 里 / 上 of a place.
+        past: Tibetan past stem of a verb.
+        frame: Case frame of a verb: erg (ergative subject), dat (ergative subject, object with ལ), abs (bare subject)
+            or move (bare subject, the place is a goal).
+        zh_past: Chinese form of a verb with 了.
+        tense: Tense of a time word: past, habit, now or future.
     """
 
     category: str
@@ -40,7 +41,13 @@ class Word:
 
 @dataclass(frozen=True)
 class Activity:
-    """Something a role does: a verb, the class of its object (or ``""``), and the places where."""
+    """Activity of a role.
+
+    Attributes:
+        verb: Verb, by its Chinese form.
+        object_class: Noun class of the object, or ``""``.
+        places: Places of the activity, by their Chinese form.
+    """
 
     verb: str
     object_class: str
@@ -67,38 +74,38 @@ def _word(row: list[str]) -> Word:
 
 @cache
 def words(category: str) -> dict[str, Word]:
-    """The words of a category by their Chinese form, in the file's order."""
+    """Words of a category by their Chinese form, in the file's order."""
     found = (_word(row) for row in _rows("lexicon.tsv") if row[0] == category)
     return {word.zh: word for word in found}
 
 
 @cache
 def activities(role: str) -> tuple[Activity, ...]:
-    """What a role does."""
+    """Activities of a role."""
     return tuple(Activity(r[1], r[2], tuple(r[3].split(","))) for r in _rows("world.tsv") if r[0] == role)
 
 
 @cache
 def objects(object_class: str) -> tuple[Word, ...]:
-    """The nouns of a class."""
+    """Nouns of a class."""
     return tuple(word for word in words("noun").values() if object_class in word.classes)
 
 
 @cache
 def modifiers(noun: str, object_class: str) -> tuple[Word, ...]:
-    """Adjectives and numbers that go with a noun when it stands for ``object_class``."""
+    """Adjectives and numbers that can modify a noun of the class ``object_class``."""
     fitting = tuple(word for word in words("adjective").values() if object_class in word.classes)
     return fitting + (tuple(words("number").values()) if words("noun")[noun].counter else ())
 
 
 @cache
 def subjects() -> tuple[tuple[str, str], ...]:
-    """All (category, word) that can do something, names first."""
+    """Category and word of everything that can be a subject, names first."""
     return tuple((c, zh) for c in ("name", "person", "kin", "animal") for zh in words(c))
 
 
 @cache
 def object_verbs() -> tuple[str, ...]:
-    """The verbs that take an object."""
+    """Verbs that take an object."""
     roles = {word.role for category in ("name", "person", "kin", "animal") for word in words(category).values()}
     return tuple(sorted({a.verb for role in roles for a in activities(role) if a.object_class}))

@@ -1,4 +1,4 @@
-"""What the base model is trained on: Chinese, reading comprehension in Chinese, Tibetan; never a pair of the two."""
+"""Training data of the base model: Chinese, Chinese reading comprehension, and Tibetan, but no translation pairs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,24 @@ QUESTIONS = 6
 
 @dataclass(frozen=True)
 class Sequence:
-    """Token ids, and for each whether it belongs to an answer of reading comprehension."""
+    """Token sequence.
+
+    Attributes:
+        ids: Token ids.
+        answer: Mask of the tokens of answers, same length.
+    """
 
     ids: list[int]
     answer: list[bool]
 
 
 def reading_turns(rng: random.Random, sentences: int) -> list[tuple[str, str]]:
-    """One passage as (question, answer) turns; the first turn is exactly what the probe asks."""
+    """Draw a passage as turns of question and answer; the first question has the prompt of the probe, word for word.
+
+    Args:
+        rng: Random numbers.
+        sentences: Number of sentences of the passage.
+    """
     item = reading.passage(rng, generator.CHINESE_FOLDS, sentences, QUESTIONS)
     asked = [
         prompt.NEXT_QUESTION.format(question=q) if turn else prompt.PROMPT.format(context=item.context, question=q)
@@ -32,7 +42,7 @@ def reading_turns(rng: random.Random, sentences: int) -> list[tuple[str, str]]:
 
 
 def plain(rng: random.Random) -> str | list[tuple[str, str]]:
-    """A text in one language, or a chat turn whose answer is one Tibetan sentence."""
+    """Draw a text in one language, or a chat turn with a Tibetan text as the answer."""
     kind = rng.random()
     if kind < 0.3:
         return generator.chinese_text(rng, generator.CHINESE_FOLDS)
@@ -42,7 +52,11 @@ def plain(rng: random.Random) -> str | list[tuple[str, str]]:
 
 
 def instructed(rng: random.Random) -> str | list[tuple[str, str]]:
-    """As ``plain``, but half of it are instructions that say in which language to answer; each within one language."""
+    """Draw an instruction to write or copy a text, or with probability 0.5 an item of ``plain``.
+
+    Most instructions name the language of the answer. None asks for a translation: a text to copy is in the language of
+    the answer.
+    """
     if rng.random() < 0.5:
         return plain(rng)
     chinese = grammar.chinese(generator.draw(rng, generator.CHINESE_FOLDS))
@@ -59,7 +73,12 @@ def instructed(rng: random.Random) -> str | list[tuple[str, str]]:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, item: str | list[tuple[str, str]]) -> Sequence:
-    """Token ids of a text or of chat turns, every answer and text closed by its end token."""
+    """Tokenize a text or chat turns; each text and each answer ends with its end token.
+
+    Args:
+        tokenizer: Tokenizer of the base model.
+        item: Text, or turns of question and answer.
+    """
     start, end, pad = (token_id(tokenizer, token) for token in (START, END, PAD))
     if isinstance(item, str):
         ids = [*tokenizer(item).input_ids, pad]

@@ -1,4 +1,4 @@
-"""What the base model is asked in words; its first question is the reading comprehension probe's, to the letter."""
+"""Prompts of the base model's training data; ``PROMPT`` is that of the reading comprehension probe, word for word."""
 
 from semalign_pl.probes.reading_comprehension import PROMPT
 

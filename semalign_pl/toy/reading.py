@@ -13,21 +13,26 @@ from semalign_pl.toy.lexicon import words
 
 @dataclass(frozen=True)
 class Passage:
-    """A context with questions and their answers, each a span that occurs once in the context."""
+    """Context with questions.
+
+    Attributes:
+        context: Chinese context.
+        questions: Questions and their answers; each answer occurs exactly once in the context.
+    """
 
     context: str
     questions: tuple[tuple[str, str], ...]
 
 
 def _clashes(one: Meaning, other: Meaning) -> bool:
-    """Whether a question about one sentence could be answered from the other."""
+    """Return true if a question about one sentence could be answered from the other."""
     same = (one.owner or one.subject) in (other.owner, other.subject) or one.subject == other.subject
     same |= one.verb == other.verb or one.time == other.time
     return same or bool(one.place and one.place == other.place)
 
 
 def _ask(rng: random.Random, meaning: Meaning) -> list[tuple[str, str]]:
-    """One question for each slot of a sentence that can be asked after."""
+    """Questions about a sentence, one per slot that can be asked about, with their answers."""
     time = meaning.time if rng.random() < 0.5 else ""
     place = grammar.zh_place(meaning) if meaning.place else ""
     goal = words("verb")[meaning.verb].frame == "move"
@@ -44,7 +49,14 @@ def _ask(rng: random.Random, meaning: Meaning) -> list[tuple[str, str]]:
 
 
 def passage(rng: random.Random, folds: range | tuple[int, ...], sentences: int, questions: int) -> Passage:
-    """A context of so many sentences, and up to so many questions about it in random order."""
+    """Draw a context with questions in random order.
+
+    Args:
+        rng: Random numbers.
+        folds: Folds of the meanings.
+        sentences: Number of sentences of the context.
+        questions: Maximum number of questions.
+    """
     while True:
         meanings: list[Meaning] = []
         while len(meanings) < sentences:
@@ -58,7 +70,12 @@ def passage(rng: random.Random, folds: range | tuple[int, ...], sentences: int, 
 
 
 def squad(passages: list[Passage], prefix: str) -> dict[str, object]:
-    """Passages in CMRC 2018's (SQuAD's) format."""
+    """Convert passages to the format of CMRC 2018 (SQuAD).
+
+    Args:
+        passages: Passages.
+        prefix: Prefix of their ids.
+    """
     data = []
     for index, item in enumerate(passages):
         name = f"{prefix}_{index}"
@@ -75,7 +92,15 @@ def squad(passages: list[Passage], prefix: str) -> dict[str, object]:
 
 
 def reading_comprehension(seed: int, folds: range | tuple[int, ...], questions: int) -> dict[str, object]:
-    """So many questions, two a passage, over contexts of one to four sentences."""
+    """Reading comprehension data in the format of CMRC 2018.
+
+    A context has one to four sentences, and up to two questions.
+
+    Args:
+        seed: Seed of the passages.
+        folds: Folds of the meanings.
+        questions: Number of questions in total.
+    """
     rng = random.Random(f"reading-{seed}")
     found: dict[str, Passage] = {}
     while sum(len(item.questions) for item in found.values()) < questions:

@@ -1,4 +1,4 @@
-"""Tibetan case particles: which form follows which syllable."""
+"""Tibetan case particles: their forms, depending on the preceding syllable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _A_CHUNG = "\u0f60"
 
 
 def final(word: str) -> str:
-    """The suffix letter that ends a word, or ``""`` after a vowel (an a-chung suffix counts as a vowel).
+    """Suffix letter at the end of a word, or ``""`` after a vowel (an a-chung suffix counts as a vowel).
 
     Examples:
         >>> final("བཀྲ་ཤིས"), final("ཚེ་རིང"), final("སྒྲོལ་མ"), final("མཁའ")
@@ -22,33 +22,33 @@ def final(word: str) -> str:
 
 
 def _fuse(word: str, ending: str) -> str:
-    """Write a one-letter ending onto an open syllable; an a-chung suffix gives way to it."""
+    """Append a one-letter ending to an open syllable; it replaces an a-chung suffix."""
     word = word.rstrip(TSHEG)
     syllable = word.rsplit(TSHEG, 1)[-1]
     return (word[:-1] if len(syllable) > 1 and word.endswith(_A_CHUNG) else word) + ending
 
 
 def _genitive_particle(suffix: str) -> str:
-    """The free form of the genitive after a suffix letter."""
+    """Free form of the genitive after a suffix letter."""
     if suffix in "དབས":
         return "ཀྱི"
     return "གི" if suffix in "གང" else "གྱི"
 
 
 def genitive(word: str) -> str:
-    """``word`` with གི / ཀྱི / གྱི / འི, no tsheg at the end."""
+    """Genitive of a word, with གི / ཀྱི / གྱི / འི, without a tsheg at the end."""
     suffix = final(word)
     return f"{word}{TSHEG}{_genitive_particle(suffix)}" if suffix else _fuse(word, "འི")
 
 
 def ergative(word: str) -> str:
-    """``word`` with གིས / ཀྱིས / གྱིས / ས, no tsheg at the end."""
+    """Ergative of a word, with གིས / ཀྱིས / གྱིས / ས, without a tsheg at the end."""
     suffix = final(word)
     return f"{word}{TSHEG}{_genitive_particle(suffix)}ས" if suffix else _fuse(word, "ས")
 
 
 def ladon(word: str) -> str:
-    """``word`` with སུ / ཏུ / དུ / ར, no tsheg at the end."""
+    """Word with the particle of goals སུ / ཏུ / དུ / ར, without a tsheg at the end."""
     suffix = final(word)
     if not suffix:
         return _fuse(word, "ར")
@@ -57,28 +57,28 @@ def ladon(word: str) -> str:
 
 
 def dative(word: str) -> str:
-    """``word`` with ལ, the form of the dative that never changes."""
+    """Dative of a word, with ལ, which has only one form."""
     return f"{word}{TSHEG}ལ"
 
 
 def source(word: str) -> str:
-    """``word`` with ནས, which marks where an action takes place."""
+    """Word with ནས, which marks the place of an action."""
     return f"{word}{TSHEG}ནས"
 
 
 def nominal(verb: str) -> str:
-    """The past stem with the nominaliser: བ after ང, ར, ལ and vowels, པ elsewhere."""
+    """Past stem of a verb with the nominaliser: བ after ང, ར, ལ and vowels, otherwise པ."""
     return f"{verb}{TSHEG}{'པ' if final(verb) in tuple('གདནབམས') else 'བ'}"
 
 
 def connective(verb: str) -> str:
-    """The present stem with གི / ཀྱི / གྱི, as before ཡོད་པ་རེད and རེད; after a vowel it is written གི."""
+    """Present stem of a verb with གི / ཀྱི / གྱི, as before ཡོད་པ་རེད and རེད; གི after a vowel."""
     suffix = final(verb)
     return f"{verb}{TSHEG}{_genitive_particle(suffix) if suffix else 'གི'}"
 
 
 def shad(text: str) -> str:
-    """Close a clause: a tsheg stays between ང and the shad, and a final ག stands without one."""
+    """End a clause with a shad: a tsheg is kept between ང and the shad, and after a final ག there is no shad."""
     suffix = final(text)
     if suffix == "ག":
         return text

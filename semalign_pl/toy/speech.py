@@ -1,4 +1,4 @@
-"""The world's second language: Tibetan by its own grammar, any other by the words and templates of two files."""
+"""Second language of the toy world: Tibetan by its own grammar, any other by the words and templates of two files."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _PHRASES = {
 
 @dataclass(frozen=True)
 class Speech:
-    """How a language says what is meant.
+    """Language, as functions from meanings to texts.
 
     Attributes:
-        code: The language's code, and the field of its texts.
-        name: The file of its texts, without ``.txt``.
-        sentence: The whole meaning as a sentence.
-        headline: An event as a headline.
+        code: Code of the language, and name of the field of its texts.
+        name: Name of the file of its texts, without ``.txt``.
+        sentence: Function that returns the sentence of a meaning.
+        headline: Function that returns the headline of an event.
     """
 
     code: str
@@ -49,10 +49,13 @@ TIBETAN = Speech("bo", "tibetan", grammar.tibetan, grammar.tibetan_headline)
 
 
 def speech(language: str) -> Speech:
-    """A language by its code, or by the path of its own ``.yaml`` with a ``.tsv`` of the same name beside it.
+    """Load a language.
+
+    Args:
+        language: Code of the language, or path of a ``.yaml`` file, with a ``.tsv`` file of the same name next to it.
 
     Raises:
-        ValueError: There is no such language, or its files are not whole.
+        ValueError: If there is no such language, or its files are incomplete.
     """
     if language == TIBETAN.code:
         return TIBETAN
@@ -66,7 +69,7 @@ def speech(language: str) -> Speech:
 
 
 class _Templates:
-    """A language that inflects nothing: words put into templates."""
+    """Language without inflection: words are filled into templates."""
 
     def __init__(self, path: Path) -> None:
         given: dict[str, Any] = read_yaml(path)
@@ -124,7 +127,7 @@ class _Templates:
 
 
 def _check(where: str, template: object, fields: tuple[str, ...]) -> None:
-    """Refuse what is no text, or has a field that is never said."""
+    """Check that a template is a text and has only allowed fields."""
     if not isinstance(template, str) or not template:
         raise ValueError(f"{where} is {template!r}; give a text")
     unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None} - set(fields)
@@ -133,7 +136,7 @@ def _check(where: str, template: object, fields: tuple[str, ...]) -> None:
 
 
 def _read(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
-    """The word, and its classifier or preposition, of each of the world's (category, Chinese)."""
+    """Word and its classifier or preposition, per category and Chinese word of the toy world."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line and not line.startswith("#"):

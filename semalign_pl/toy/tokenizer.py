@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer that keeps Chinese characters and Tibetan syllables whole."""
+"""Byte-level BPE tokenizer that keeps Chinese characters and Tibetan syllables whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semalign_pl.toy import generator, prompt
 from semalign_pl.toy.lexicon import words
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-# Tibetan syllable with its tsheg | Han character | Latin word | digit | line break | blanks | any other run
+# Tibetan syllable with its tsheg | Han character | Latin word | digit | line break | blanks | any other character
 PIECES = (
     r"[\x{0F40}-\x{0FBC}]+\x{0F0B}?|\p{Han}| ?[A-Za-z]+|\p{N}|\r?\n|[^\S\r\n]+"
     r"|[^\s\p{Han}\p{N}A-Za-z\x{0F40}-\x{0FBC}]"
@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
 
 
 def _texts(seed: int) -> list[str]:
-    """The world's words with and without a tsheg, the prompts, and sentences of the training folds."""
+    """Training texts: words of the toy world with and without a tsheg, prompts, and sentences of the training folds."""
     rng = random.Random(f"tokenizer-{seed}")
     categories = ("name", "person", "kin", "animal", "place", "noun", "verb", "time", "adjective", "number")
     found = [t for c in categories for w in words(c).values() for t in (w.zh, w.bo, w.bo + "་", w.past, w.past + "་")]
@@ -35,7 +35,12 @@ def _texts(seed: int) -> list[str]:
 
 
 def train(seed: int = 0, size: int = 3000) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on the world's text; any Unicode text survives it unchanged."""
+    """Train the tokenizer on texts of the toy world. Encoding and decoding keep any Unicode text unchanged.
+
+    Args:
+        seed: Seed of the training texts.
+        size: Size of the vocabulary.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
         [
@@ -66,14 +71,19 @@ def train(seed: int = 0, size: int = 3000) -> PreTrainedTokenizerFast:
 
 
 def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
-    """The id of one token."""
+    """Id of one token."""
     found = tokenizer.convert_tokens_to_ids(token)
     assert isinstance(found, int)
     return found
 
 
 def for_encoder(tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> PreTrainedTokenizerFast:
-    """The same vocabulary with an end token on every text, so that even an empty one has something to pool."""
+    """Create a tokenizer that ends every text with an end token, so that even an empty text has a token to pool.
+
+    Args:
+        tokenizer: Tokenizer with the vocabulary to use.
+        max_tokens: Maximum number of tokens per text.
+    """
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     end = token_id(tokenizer, END)
     inner.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, end)])  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Writes a world folder: models, pairs, headlines, reading comprehension and text, as a user's own data would lie."""
+"""Export of the toy world, in the form of a user's own data: models, pairs, headlines, reading comprehension, texts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], sp
 
 
 def _source_only(seed: int, taken: set[str], second: Speech) -> str:
-    """Chinese sentences as in training pairs, none of them one of those taken."""
+    """Chinese sentences like those of the training pairs, one per line, without those in ``taken``."""
     drawn = generator.unique(random.Random(f"source-only-{seed}"), generator.SPLITS["train"], second)
     fresh = (text for text in map(grammar.chinese, drawn) if text not in taken)
     return "".join(text + "\n" for text in islice(fresh, SOURCE_ONLY))
@@ -60,16 +60,16 @@ def _fill(folder: Path, seed: int, second: Speech) -> None:
 
 
 def write(folder: Path, seed: int = 0, language: str = "bo") -> None:
-    """Write the world into ``folder``, which must not exist yet or be empty; whole or not at all.
+    """Write the toy world to a folder, atomically: completely or not at all.
 
     Args:
-        folder: Made with all that is in it.
-        seed: Draws what is said.
-        language: What stands beside Chinese: a code such as bo or th, or the .yaml of a language of your own. The
-            models are the same for all; they know Chinese and Tibetan.
+        folder: Folder to create; it must not exist or must be empty.
+        seed: Seed of the texts.
+        language: Second language next to Chinese: a code such as bo or th, or the .yaml file of a language of your own.
+            The models are the same for all languages; they know Chinese and Tibetan.
 
     Raises:
-        ValueError: If the folder has something in it, the language is not whole, or the package came without weights.
+        ValueError: If the folder is not empty, the language is incomplete, or the package has no weights.
     """
     second = speech(language)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -1,8 +1,8 @@
-"""One reader a file format: each streams items, and accounts for every line it was given.
+"""Readers of corpora, one per file format. Each streams items, and accounts for every line of its input.
 
-Text is parsed with the standard library. The readers of ``datasets`` guess types on the way (measured on 5.2: a column
-of ``"2020-01-01"`` becomes datetimes, a CSV cell ``NA`` becomes null and ``007`` becomes 7) and lose line numbers. What
-carries its own types goes through pyarrow (Parquet) or ``datasets`` (hub, folders), imported only then.
+JSON, CSV, TSV and plain text are parsed with the standard library. The readers of ``datasets`` guess types (measured on
+5.2: a column of ``"2020-01-01"`` becomes datetimes, a CSV cell ``NA`` becomes null and ``007`` becomes 7) and lose line
+numbers. Formats that store types are read with pyarrow (Parquet) or ``datasets`` (hub, folders), imported only then.
 """
 
 from semalign_pl.data.formats.account import Counts

@@ -1,4 +1,4 @@
-"""Every line of a source becomes a good row, a bad row, a blank line or a header: counted, and checked."""
+"""Line accounting: every line of a source is counted as a good row, bad row, blank line or header, and none is lost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from semalign_pl.data.formats.record import Item, NoRow, Record, shown
 
 @dataclass
 class Intake:
-    """Count of lines in the lowest layer of a reader, so that the layers above can be checked against it.
+    """Number of lines read by the lowest layer of a reader; the layers above are checked against it.
 
     Attributes:
-        lines: Lines of a text file handed out so far; for other formats rows of a table, ``<tu>`` elements, or
-            elements of an array.
+        lines: Number of lines of a text file read so far; for other formats the number of table rows, ``<tu>``
+            elements, array elements or SQuAD questions.
     """
 
     lines: int = 0
@@ -22,16 +22,16 @@ class Intake:
 
 @dataclass
 class Counts:
-    """Numbers of a source's lines by kind: ``lines = good + bad + skipped + blank + header + continued``.
+    """Number of a source's lines per kind: ``lines = good + bad + skipped + blank + header + continued``.
 
     Attributes:
-        lines: Lines read; where a row is not a line of text (Parquet, TMX, JSON arrays), each row counts as one.
-        blank: Blank lines.
-        header: Lines that name the columns.
-        continued: Further lines of rows with a line break in a quoted cell.
-        good: Rows that can be used.
-        bad: Rows that cannot.
-        skipped: Rows that `where` leaves out.
+        lines: Number of lines read. If rows are not lines of text (Parquet, TMX, JSON arrays), each row counts as one.
+        blank: Number of blank lines.
+        header: Number of lines that name the columns.
+        continued: Number of lines after the first of a row, for rows with a line break in a quoted cell.
+        good: Number of usable rows.
+        bad: Number of unusable rows.
+        skipped: Number of rows that `where` excludes.
     """
 
     lines: int = 0
@@ -43,7 +43,7 @@ class Counts:
     skipped: int = 0
 
     def add(self, item: Item) -> None:
-        """Count an item's lines, but not yet its row, which the caller may refuse or skip."""
+        """Count the lines of an item, but not its row: the caller may still refuse or skip it."""
         self.lines += item.span
         if item.row is NoRow.HEADER:
             self.header += item.span
@@ -54,20 +54,23 @@ class Counts:
 
 
 Reader = Callable[[set[str], Intake], Iterator[Item]]
-"""Function that reads the columns that are wanted, or all; each line is part of one item, in order."""
+"""Function that yields items from the wanted columns (empty for all) and a line count.
+
+Each line of the source is part of exactly one item, in order.
+"""
 
 
 def account(source: str, items: Iterable[Item], intake: Intake, counts: Counts) -> Iterator[Record]:
     """Yield the rows among a reader's items, and check that no line is lost.
 
     Args:
-        source: File that is read, for messages.
-        items: Items of a reader; each must start on the line after the one before it.
-        intake: Count of the lines that the reader was given.
-        counts: Filled while reading, except for the rows by their kind.
+        source: Name of the source file, for messages.
+        items: Items of a reader. Each must start on the line after the previous item.
+        intake: Number of lines that the reader was given.
+        counts: Line counts, filled while reading; the caller counts good, bad and skipped rows.
 
     Raises:
-        ValueError: Lines were lost, or read twice; a fault of the reader.
+        ValueError: If lines were lost or read twice, which is a fault of the reader.
     """
     covered = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""Zip archives: which members are read."""
+"""Zip archives: choice of the members to read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ _BESIDE = (
     ".html",
     ".sha256",
     ".md5",
-)  # beside the texts of OPUS, or documentation
+)  # files that accompany the texts of OPUS, or documentation
 
 
 def members(path: Path) -> list[str]:
-    """Names of the files in an archive, without those that describe it.
+    """Names of the files in a zip archive, without documentation and metadata.
+
+    Args:
+        path: Path of the archive.
 
     Raises:
-        ValueError: It is not a zip archive, or is encrypted.
+        ValueError: If it is not a zip archive, or contains an encrypted file.
     """
     with path.open("rb") as file, open_archive(path, file) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -37,7 +40,15 @@ def members(path: Path) -> list[str]:
 
 
 def check_member(path: Path, name: str) -> None:
-    """Refuse a member that is not there, or cannot be read."""
+    """Check that a zip archive has a member and that it can be read.
+
+    Args:
+        path: Path of the archive.
+        name: Name of the member.
+
+    Raises:
+        ValueError: If there is no such member, or more than one, or it is encrypted.
+    """
     with path.open("rb") as file, open_archive(path, file) as archive:
         find_member(path, archive, name)
 
@@ -52,15 +63,18 @@ def _is_description(info: zipfile.ZipInfo) -> bool:
 
 
 def choose_member(path: Path, names: Collection[str], readable: Collection[str]) -> str | Mapping[str, str]:
-    """Choose the one member with a suffix that is read, or the two members of a pair, by language suffix.
+    """Choose the members of a zip archive to read: the only one with a readable suffix, or a pair of files.
 
     Args:
-        path: The archive.
+        path: Path of the archive, for messages.
         names: Names of its members.
-        readable: Suffixes that are read.
+        readable: Suffixes of files that can be read.
+
+    Returns:
+        Name of the member, or for a pair the name per language suffix.
 
     Raises:
-        ValueError: There is no such member or pair, or more than one; lists the members.
+        ValueError: If there is no such member or pair, or more than one; the message lists the members.
     """
     known = [name for name in names if stem_suffix(Path(name)) in readable]
     pair = _pair([name for name in names if name not in known])
@@ -76,7 +90,10 @@ def choose_member(path: Path, names: Collection[str], readable: Collection[str])
 
 
 def _pair(names: list[str]) -> Mapping[str, str]:
-    """Two files that differ in their suffix alone, as OPUS has ``NLLB.bo-en.bo`` and ``NLLB.bo-en.en``, by suffix."""
+    """Names per suffix of two files that differ only in their suffix; empty for any other files.
+
+    OPUS has such pairs: ``NLLB.bo-en.bo`` and ``NLLB.bo-en.en``.
+    """
     split = [name.rpartition(".") for name in names]
     alike = len(names) == 2 and split[0][0] == split[1][0] and all(all(one) for one in split)
     return {suffix: name for name, (_, _, suffix) in zip(names, split, strict=True)} if alike else {}

@@ -1,4 +1,4 @@
-"""CSV and TSV: cells under a header line."""
+"""CSV and TSV files: rows of cells below a header line."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, check_
 
 
 def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Yield rows of cells under a header line; a row has the number of its first line.
+    """Yield the rows of a CSV or TSV file, each numbered by its first line.
 
-    The first column may be without a name, and the header may start with ``# ``. Where all columns that are wanted are
-    numbers which the first line does not name, or none is named, there is no header, and columns are called 1, 2, …
+    The first column may have no name, and the header may start with ``# ``. The file is read without a header, and its
+    columns are called 1, 2, …, if every wanted column is a number that the first line does not contain, or if no column
+    is wanted.
 
     Args:
-        path: The file.
-        delimiter: A comma or a tab.
-        quoting: ``excel`` (a quoted cell may hold delimiters, line breaks and doubled quotes) or ``none`` (quotes are
-            text); if left out, CSV has the first, and TSV the second unless the whole file shows otherwise.
-        columns: Columns that are wanted.
-        intake: Count of the lines.
+        path: Path of the file.
+        delimiter: Delimiter of cells, a comma or a tab.
+        quoting: Quoting of cells. ``excel``: a quoted cell may contain delimiters, line breaks and doubled quotes.
+            ``none``: quotes are text. If None, ``excel`` for CSV, and for TSV ``none`` unless the whole file shows
+            otherwise.
+        columns: Names of the wanted columns.
+        intake: Number of lines read, updated while reading.
+
+    Raises:
+        ValueError: If the header cannot be read, or a column has no name or the same name as another.
     """
     doubtful = quoting is None and delimiter == ","
     if quoting is None:
         quoting = "excel" if delimiter == "," else tsv_quoting(path)
     records = quoted_records if quoting == "excel" else _plain_records
     header: list[str] | None = None
-    written: list[str] = []  # the header as it is in the file
+    written: list[str] = []  # the header as it is in the file, to recognise a repetition
     for number, cells, lines in records(path, delimiter, intake):
         row: Mapping[str, str] | BadRow | NoRow
         if isinstance(cells, NoRow):
@@ -76,7 +81,7 @@ def _header(path: Path, number: int, cells: list[str]) -> list[str]:
 
 
 def _plain_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
-    """Yield one record per line, without quoting."""
+    """Yield one record per line; quotes are text."""
     for number, text in texts(path, intake):
         if isinstance(text, BadRow):
             yield Split(number, text, [b""])

@@ -11,7 +11,11 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def fault_of(value: Any) -> str | None:
-    """Fault of a field's value with its remedy; None for text that is neither blank nor holds control characters."""
+    """Fault of a field's value and its remedy, for a message, or None if the value is valid.
+
+    Valid text has 1 to `MAX_TEXT` characters, is not blank, and contains neither half a surrogate pair nor control
+    characters other than tab, line feed and carriage return.
+    """
     if not isinstance(value, str):
         return f"not text but {quoted(value)} ({type(value).__name__}); write it as text"
     if len(value) > MAX_TEXT:

@@ -1,4 +1,4 @@
-"""Decompressed bytes of a file, or of one member of a zip archive."""
+"""Decompressed bytes of a file or of one member of a zip archive, with limits on their number."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ from typing import IO, Any
 from semalign_pl.data.formats.record import one_line, shown
 
 FREE = 100_000_000
-"""Bytes that any file may decompress to."""
+"""Number of bytes that any file may decompress to."""
 RATIO = 1_000
-"""Beyond them, bytes per byte read from the disk: zeros have 1,030 (gzip) to 30,000 (zstd). Real rows that all begin
-with the same prompt of 100,000 characters have 510 (xz), with one of 20,000 characters 190."""
+"""Maximum number of decompressed bytes per byte read from disk, for files over ``FREE``.
+
+Zeros have a ratio of 1,030 (gzip) to 30,000 (zstd). Real rows that all begin with the same prompt have 510 for a prompt
+of 100,000 characters (xz), and 190 for one of 20,000 characters.
+"""
 FREE_RECORDS = 1_000_000
-"""Line feeds, braces and tags that any file may have."""
+"""Number of line feeds, ``{`` and ``<`` that any file may contain."""
 RECORDS = 10
-"""Beyond them, such signs per byte read from the disk: each begins a row that takes a microsecond or more, be it blank,
-so that 100 MB of line feeds take minutes. A row of text takes ten bytes and more, and has up to fifteen such signs."""
+"""Maximum number of these characters per byte read from disk, for files over ``FREE_RECORDS``.
+
+Each of them begins a row, which takes a microsecond or more even if it is blank: 100 MB of line feeds take minutes. A
+row of text takes ten bytes or more, and contains up to fifteen of these characters.
+"""
 _XZ_MEMORY = 1 << 28
-"""Bytes of dictionary that an xz file may ask for; ``xz -9`` asks for 65 MiB."""
+"""Maximum number of bytes of memory for decompressing an xz file; files of ``xz -9`` need 65 MiB."""
 _CHUNK = 1 << 16
 _BUFFER = 1 << 17
 
 
 class _Streams(io.RawIOBase):
-    """bzip2 or xz streams one after the other. ``bz2.open`` and ``lzma.open`` ignore other data after them."""
+    """Concatenated bzip2 or xz streams. ``bz2.open`` and ``lzma.open`` would ignore other data after a stream."""
 
     def __init__(self, file: IO[bytes], start: Callable[[], Any]) -> None:
         self.file, self.start = file, start
@@ -45,7 +51,7 @@ class _Streams(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         while True:
             if self.decoder is None or self.decoder.eof:
-                # Zeros may pad the end of a stream.
+                # The end of a stream may be padded with zeros.
                 data = (self.decoder.unused_data if self.decoder else b"").lstrip(b"\0")
                 data = data or self.file.read(_CHUNK).lstrip(b"\0")
                 if not data:
@@ -82,14 +88,15 @@ _CODECS: dict[str, tuple[str, str, Callable[[IO[bytes]], Any]]] = {
 
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a file to read its bytes, as `_CODECS` decompress them, one codec per suffix.
+    """Open a file for reading bytes, decompressed with one codec of `_CODECS` per suffix.
 
     Args:
-        path: The file, or a member of an archive: ``corpus.zip#train.tsv``. A member never touches the disk.
+        path: Path of the file, or of a member of an archive: ``corpus.zip#train.tsv``. Members are not written to disk.
 
     Raises:
-        ValueError: The file is cut or damaged, is encrypted, or decompresses to more than `FREE` bytes and more than
-            `RATIO` times the bytes read of it so far, or in the same way to more than `RECORDS` lines per byte.
+        ValueError: If the file is truncated, damaged or encrypted, or if it decompresses to too much: more than `FREE`
+            bytes and more than `RATIO` times the bytes read so far, or more than `FREE_RECORDS` lines, objects or tags
+            and more than `RECORDS` per byte read so far.
     """
     file, member = split_fragment(path)
     with contextlib.ExitStack() as stack:
@@ -111,7 +118,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
 
 
 class _BoundedStream(io.RawIOBase):
-    """A decompressed stream of bounded size; every read but the last fills its buffer."""
+    """Decompressed stream of bounded size. Every read but the last fills its buffer."""
 
     def __init__(self, path: Path, kind: str, command: str, stream: Any, used: Callable[[], int]) -> None:
         self.path, self.kind, self.command, self.stream, self.used = path, kind, command, stream, used
@@ -143,11 +150,11 @@ class _BoundedStream(io.RawIOBase):
 
 @contextlib.contextmanager
 def _translate_errors(path: Path, kind: str, command: str) -> Iterator[None]:
-    """Raise a library's error about damaged data as a ValueError of one line."""
+    """Translate a library's error about damaged data to a ValueError of one line."""
     try:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the data
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the disk, not of the data
             raise
         raise ValueError(
             f"{shown(path)}: not a whole {kind} file ({one_line(error)}); try {command}, or zip it again"
@@ -155,16 +162,29 @@ def _translate_errors(path: Path, kind: str, command: str) -> Iterator[None]:
 
 
 def open_archive(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
-    """Open a zip archive and read its directory."""
+    """Open a zip archive and read its directory.
+
+    Args:
+        path: Path of the archive, for messages.
+        file: Open file of the archive.
+
+    Raises:
+        ValueError: If the file is not a zip archive, or is damaged.
+    """
     with _translate_errors(path, "zip", f"unzip {shown(path)}"):
         return zipfile.ZipFile(file)
 
 
 def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
-    """Return the one member of that name.
+    """Return the only member of a name.
+
+    Args:
+        path: Path of the archive, for messages.
+        archive: Open archive.
+        member: Name of the member.
 
     Raises:
-        ValueError: There is none, or more than one, or it is encrypted.
+        ValueError: If there is no such member, or more than one, or it is encrypted.
     """
     # `Path` merges doubled slashes, so both names are compared as paths.
     found = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
@@ -176,7 +196,15 @@ def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.Zi
 
 
 def split_fragment(source: object) -> tuple[Path, str]:
-    """Split ``a.zip#b.tsv`` into the file ``a.zip`` and ``b.tsv``, unless a file has that very name."""
+    """Split ``a.zip#b.tsv`` into the file ``a.zip`` and the fragment ``b.tsv``.
+
+    Args:
+        source: Name of a source.
+
+    Returns:
+        Path of an existing file that is followed by ``#``, and the text after it. If there is none, or if a file has
+        the whole name, the whole path and an empty text.
+    """
     text = str(source)
     if not os.path.lexists(text):
         for place, sign in enumerate(text):

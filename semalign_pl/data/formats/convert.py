@@ -1,4 +1,4 @@
-"""Commands that convert a file of a format that is not read into one that is."""
+"""Commands that convert files of unsupported formats to supported ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CUES = (
 )
 
 _COMMANDS: dict[str, tuple[str, str]] = {
-    # suffixes: (what it is, command)
+    # suffixes: (kind of file, command)
     ".xls .xlsm .xlsb .ods .fods .numbers": ("a spreadsheet", _OFFICE.format(to="xlsx", file="{file}")),
     ".doc .rtf .pages": ("a document", _OFFICE.format(to=_TEXT, file="{file}")),
     ".docx .odt .html .htm .epub": ("a document", _PANDOC),
@@ -56,14 +56,21 @@ _BY_SUFFIX = {suffix: entry for suffixes, entry in _COMMANDS.items() for suffix 
 
 
 def conversion(path: Path) -> str | None:
-    """Kind of a file by its suffix and the command that converts it; None where no command is known."""
+    """Kind of a file of an unsupported format and the command that converts it, for a message.
+
+    Args:
+        path: Path of the file. Its suffix decides, without `COMPRESSIONS`; for ``.arrow`` its first bytes as well.
+
+    Returns:
+        Text of kind and command, or None if no command is known.
+    """
     name = path.name
     while Path(name.lower()).suffix in COMPRESSIONS:
         name = Path(name).stem
     suffix = Path(name).suffix.lower()
     if suffix not in _BY_SUFFIX:
         return None
-    if suffix == ".arrow" and path.is_file() and path.open("rb").read(6) == b"ARROW1":  # else Arrow's stream format
+    if suffix == ".arrow" and path.is_file() and path.open("rb").read(6) == b"ARROW1":  # not Arrow's stream format
         suffix = ".feather"
     kind, command = _BY_SUFFIX[suffix]
     stem = str(path.parent / Path(name).stem)
@@ -71,5 +78,5 @@ def conversion(path: Path) -> str | None:
 
 
 def _word(path: object) -> str:
-    """A path as a shell takes it."""
+    """Quote a path for a shell."""
     return shlex.quote(shown(path))

@@ -1,4 +1,4 @@
-"""Readers by suffix, for a file or for what is chosen in it."""
+"""Choice of the reader of a file, or of a member, sheet or list in it, by suffix."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from semalign_pl.data.formats.tables import parquet
 from semalign_pl.data.formats.tmx import tmx
 
 _TEXT = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".tmx")
-_WHOLE = (".parquet", ".xlsx", ".zip")  # read by seeking in them: neither compressed nor in an archive
+_WHOLE = (".parquet", ".xlsx", ".zip")  # need random access: neither compressed nor in an archive
 SUFFIXES = (*_TEXT, *_WHOLE)
 
 
 def file_part(
     source: str, path: Path, name: str, split: str, quoting: Quoting | None = None, fragment: str = ""
 ) -> Part:
-    """Return the part that reads a file, or what a fragment chooses in it.
+    """Return the part that reads a file, or the member, sheet or list in it that a fragment names.
 
     Args:
-        source: Source as the user named it, for messages.
-        path: The file.
-        name: Prefix of its rows' ids.
-        split: Split that is wanted, for .json files with several.
-        quoting: Quoting of .csv and .tsv files; decided by the file if left out.
-        fragment: Sheet of .xlsx, key of a list in .json, or member of .zip.
+        source: Name of the source as the user wrote it, for messages.
+        path: Path of the file.
+        name: Prefix of the ids of its rows.
+        split: Name of the wanted split, for .json files with several.
+        quoting: Quoting of .csv and .tsv files. If None, decided from the file.
+        fragment: Name of a sheet of .xlsx, a key of a list in .json, or a member of .zip; empty for none.
 
     Raises:
-        ValueError: The file cannot be read; names the remedy.
+        ValueError: If the file cannot be read; the message names the remedy.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(
@@ -53,7 +53,7 @@ def file_part(
 
 
 def _read(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str, files: tuple[Path, ...]) -> Part:
-    """Return the part that reads a file on disk, or text in an archive."""
+    """Return the part that reads a file on disk, or a text file in an archive."""
     suffix = stem_suffix(path)
     readers: dict[str, Reader] = {
         ".jsonl": lambda _, intake: json_lines(path, intake),
@@ -100,7 +100,7 @@ def _unknown(path: Path, archive: Path | None) -> ValueError:
 
 
 def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str) -> Part:
-    """Return the part that reads a member of a zip archive, or two that are aligned line by line."""
+    """Return the part that reads a member of a zip archive, or several members aligned line by line."""
     member, _, inner = fragment.partition("#")
     if "{" in member:
         before, columns, after = split_braces(f"{path}#{member}", member)
@@ -118,7 +118,15 @@ def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragmen
 
 
 def paired_part(name: str, source: str, paths: dict[str, Path], files: tuple[Path, ...], revision: str) -> Part:
-    """Return the part that reads files aligned line by line, one column each."""
+    """Return the part that reads files aligned line by line, each as one column.
+
+    Args:
+        name: Prefix of the ids of its rows.
+        source: Name of the source, for messages.
+        paths: Path of the file per column.
+        files: Paths of the files on disk whose content is read.
+        revision: Text for the cache key, in addition to the content of ``files``.
+    """
 
     def read(_: set[str], intake: Intake) -> Iterator[Item]:
         return paired(source, paths, intake)

@@ -1,4 +1,4 @@
-"""``.json`` files: an array of objects, an object with such an array, SQuAD's questions, or JSON Lines."""
+"""``.json`` files: an array of objects, an object with such an array, SQuAD, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SQUAD = re.compile(r'\s*\{[^{]*"data"\s*:\s*(?=\[\s*\{[^{]*"paragraphs"\s*:)')
 
 
 def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Yield the rows of a file, numbered by place; rows of JSON Lines by line.
+    """Yield the rows of a file, numbered from 1; rows of JSON Lines are numbered by line.
 
     Args:
-        path: The file.
-        key: Key of the list to read, with dots into inner objects: ``data.train``. If empty, the key that is named like
-            the split, or the only one, that holds a list of objects.
-        split: Split that is wanted.
-        columns: Columns that are wanted; an object on the only line of a file that has one of them is a row.
-        intake: Count of lines, or of a list's elements.
+        path: Path of the file.
+        key: Key of the list to read, with dots for inner objects: ``data.train``. If empty, the list of objects whose
+            key is the split's name, or else the only list of objects.
+        split: Name of the wanted split.
+        columns: Names of the wanted columns. If the only line of a file is an object with one of them, it is a row.
+        intake: Number of lines or list elements read, updated while reading.
 
     Raises:
-        ValueError: It is no such file; says what it is, and the command that converts it.
+        ValueError: If the file has another structure; the message describes it and names the command that converts it.
     """
     with open_bytes(path) as file:
         window, head = _begin(path, file)
@@ -75,14 +75,15 @@ def _rows(path: Path, elements: Iterator[Any], intake: Intake) -> Iterator[Item]
 
 
 def _is_by_line(head: str) -> bool | None:
-    """Tell whether a file has one object per line; None if its beginning does not show it."""
+    """Return true if the beginning of a file shows that it is read line by line; None if it does not show it."""
     head = head.lstrip()
     if not head.startswith("{"):
         return True
     try:
         _, end = DECODER.raw_decode(head)
     except json.JSONDecodeError as error:
-        # A document goes on after its first line. An object that was cut off there cannot go on with the next one.
+        # A document over several lines can be parsed beyond its first line. An error on the first line, or at the start
+        # of the second, is a damaged row: an object cut off at the end of a line cannot continue with the next object.
         before = head[: error.pos]
         first_line = "\n" not in before and "\n" in head
         return True if first_line or (before.count("\n") == 1 and not before.rpartition("\n")[2].strip()) else None
@@ -94,7 +95,11 @@ def _is_by_line(head: str) -> bool | None:
 
 
 def _survey(path: Path, window: Window, split: str, columns: set[str]) -> tuple[bool, str]:
-    """Return whether a document has one object per line, and else the key of the list to read."""
+    """Read a document's first value, to decide how the document is read.
+
+    Returns:
+        True and an empty text if it has one object per line, or else false and the key of the list to read.
+    """
     window.sign()
     begun = window.line_number()
     shape = shape_of(window)
@@ -110,7 +115,7 @@ def _survey(path: Path, window: Window, split: str, columns: set[str]) -> tuple[
 
 
 def _list_at(window: Window, key: str) -> Iterator[Any]:
-    """Yield the elements of the list at a key, which may be a path into inner objects."""
+    """Yield the elements of the list at a key; dots in the key are for inner objects."""
     found, there = False, []  # the first keys, for the message
     for name in window.members():
         there = [*there, name] if len(there) < 20 else there

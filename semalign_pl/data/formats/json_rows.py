@@ -1,4 +1,4 @@
-"""JSON Lines: an object per line."""
+"""JSON Lines files: one object per line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from semalign_pl.data.formats.record import BadRow, Item, NoRow, bad_row, quoted
 
 
 def json_lines(path: Path, intake: Intake) -> Iterator[Item]:
-    """Yield one row per line, or a blank."""
+    """Yield one item per line: a row, a bad row or a blank line.
+
+    Args:
+        path: Path of the file.
+        intake: Number of lines read, updated while reading.
+    """
     for number, line in lines(path, intake):
         if isinstance(line, BadRow):
             yield Item(number, line)
@@ -31,7 +36,14 @@ def _line(path: Path, number: int, line: str) -> Mapping[str, Any] | BadRow:
 
 
 def object_row(path: Path, number: int, record: Any, raw: str | None = None) -> Mapping[str, Any] | BadRow:
-    """Return a JSON value as a row, or as a bad row if it is not an object."""
+    """Return a JSON value as a row, or as a bad row if it is not an object or is nested too deep.
+
+    Args:
+        path: Path of the file, for messages.
+        number: Number of the row.
+        record: JSON value, from `DECODER`.
+        raw: Text of the value, for the bad row; if None, the value's ``repr``, or nothing if it is nested too deep.
+    """
     if is_deep(record):
         return bad_row(path, number, f"{DEEP}; flatten it, or drop it", raw or "")
     if isinstance(record, dict):

@@ -1,4 +1,4 @@
-"""The shape of a JSON object, the list in it that is read, and the command that converts one without a list."""
+"""Shape of a JSON object, choice of the list in it to read, and commands that convert an object without such a list."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from semalign_pl.data.formats.json_stream import Window
 from semalign_pl.data.formats.json_value import DuplicateKey
 from semalign_pl.data.formats.record import quoted, shown
 
-_DEPTH = 3  # of objects that are walked through; what is deeper is parsed whole
-_KEYS = 1_000  # of an object that are remembered
+_DEPTH = 3  # levels of objects that are read key by key; deeper objects are parsed whole
+_KEYS = 1_000  # keys per object that are kept
 _ROWS, _EMPTY = "list of objects", "empty list"
 
 Shape = str | dict[str, "Shape"]
-"""Kind of a value in words, or of an object the shape of each key's value."""
+"""Kind of a value in words, or for an object the shape of the value per key."""
 
 
 def shape_of(window: Window, depth: int = 0) -> Shape:
-    """Read the value that starts here, whatever its size, and return its shape."""
+    """Read the next value of a document, of any size, and return its shape.
+
+    Args:
+        window: Document, positioned at the value.
+        depth: Number of objects that contain the value.
+
+    Raises:
+        ValueError: If the text is not JSON, or an object has a key twice.
+    """
     sign = window.sign()
     if sign == "[":
         kind = _EMPTY
@@ -45,10 +53,15 @@ def _kind(value: Any) -> str:
 
 
 def choose_list(path: Path, shape: Mapping[str, Shape], split: str) -> str:
-    """Choose the key whose list of objects is read: the one named like the split, or the only one.
+    """Choose the key of the list of objects to read: the one with the split's name, or else the only one.
+
+    Args:
+        path: Path of the file, for messages.
+        shape: Shape of the object.
+        split: Name of the wanted split.
 
     Raises:
-        ValueError: There is none, or several; names the keys, and how to choose or convert.
+        ValueError: If there is none, or several; the message lists the keys, and tells how to choose or convert.
     """
     lists = [key for key, inner in shape.items() if inner == _ROWS]
     if split in lists or shape.get(split) == _EMPTY:
@@ -80,7 +93,7 @@ def _remedy(path: Path, shape: Mapping[str, Shape], lists: list[str]) -> str:
 
 
 def spanning_lines(path: Path) -> ValueError:
-    """Return the error for a file of JSON objects that span several lines each."""
+    """Error for a file of JSON objects that span several lines each."""
     return ValueError(f"{shown(path)}: JSON objects over several lines each; write one per line: {_by_jq(path)}")
 
 
@@ -89,7 +102,7 @@ def _by_jq(path: Path) -> str:
 
 
 def _by_pandas(path: Path, orient: str) -> str:
-    # Its other defaults would make numbers and dates of text.
+    # With its defaults, pandas would convert text to numbers and dates.
     as_text = "dtype=False, convert_dates=False, convert_axes=False"
     read = f"pandas.read_json({str(path)!r}, orient={orient!r}, {as_text})"
     return shown(f'python -c "import pandas; {read}{_to_lines(path)}"')

@@ -1,4 +1,4 @@
-"""Incremental reading of one JSON document, so that a list of any length takes little memory."""
+"""Incremental parser of one JSON document: a list of any length takes little memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class Window:
-    """A window of text that moves through a JSON document.
+    """Window of text that moves through a JSON document.
+
+    Args:
+        path: Path of the file, for messages.
+        file: Open file.
 
     Attributes:
-        text: Text that is held.
-        at: Position in it of the next character.
-        line: Line of the file on which it starts.
+        text: Text in the window.
+        at: Index in ``text`` of the next character.
+        line: Number of the file's line on which ``text`` starts.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -30,16 +34,20 @@ class Window:
         self.text, self.at, self.line = "", 0, 1
 
     def fault(self, why: str, line: int | None = None) -> ValueError:
-        """Return the error for text that is not JSON, at the next character or in a line."""
+        """Error for text that is not JSON, on a given line or else that of the next character."""
         line = line or self.line + self.text.count("\n", 0, self.at)
         return ValueError(
             f"{shown(self.path)}:{line}: not JSON ({why}); mend it, or write one object per line as .jsonl"
         )
 
     def grow(self) -> bool:
-        """Read on; false at the end of the file.
+        """Read the next chunk; return false at the end of the file.
 
-        The chunk grows with the text that is held: a value that is parsed again for each chunk takes linear time.
+        A chunk is at least as long as the unread text in the window. A long value, which is parsed again after each
+        chunk, therefore takes linear time.
+
+        Raises:
+            ValueError: If the file is not UTF-8.
         """
         chunk = self.file.read(max(1 << 16, len(self.text) - self.at))
         self.line += self.text.count("\n", 0, self.at)
@@ -55,32 +63,36 @@ class Window:
         return bool(chunk)
 
     def sign(self) -> str:
-        """Skip blanks and return the next character, or an empty string at the end of the file."""
+        """Skip white space and return the next character, or an empty string at the end of the file."""
         while True:
             self.at = _BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text) or not self.grow():
                 return self.text[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """Read the value that starts here."""
+        """Parse the next value.
+
+        Raises:
+            ValueError: If it is not JSON, is nested too deep, or does not end within about `MAX_LINE` characters.
+        """
         while True:
             self.sign()
             try:
                 value, end = DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 line = self.line + error.lineno - 1
-                # The value may only be cut off at the end of the window.
+                # The error may be due to the end of the window: try again with more text.
                 if len(self.text) - self.at > MAX_LINE or not self.grow():
                     raise self.fault(error.msg, line) from error
             except (ValueError, RecursionError) as error:
                 raise self.fault(reason(error)) from error
             else:
-                if end < len(self.text) or not self.grow():  # a number may go on
+                if end < len(self.text) or not self.grow():  # a number may continue in the next chunk
                     self.at = end
                     return value
 
     def elements(self) -> Iterator[Any]:
-        """Yield the elements of the array that starts here."""
+        """Yield the elements of the array at the current position."""
         self.at += 1
         sign = self.sign()
         while sign != "]":
@@ -93,7 +105,7 @@ class Window:
         self.at += 1
 
     def members(self) -> Iterator[str]:
-        """Yield the keys of the object that starts here; read the value of each before the next key."""
+        """Yield the keys of the object at the current position; read the value of each before the next key."""
         self.at += 1
         sign = self.sign()
         while sign != "}":
@@ -112,11 +124,19 @@ class Window:
         self.at += 1
 
     def end(self, then: Collection[str] = ("",), what: str = "value") -> None:
-        """Check that the end of the file, or one of the signs in ``then``, follows."""
+        """Check that an allowed character comes next.
+
+        Args:
+            then: Allowed characters; an empty string allows the end of the file.
+            what: Name of the preceding part of the document, for the message.
+
+        Raises:
+            ValueError: If another character follows.
+        """
         sign = self.sign()
         if sign not in then:
             raise self.fault(f"{quoted(sign)} after the {what}")
 
     def line_number(self) -> int:
-        """The line of the next character."""
+        """Number of the next character's line."""
         return self.line + self.text.count("\n", 0, self.at)

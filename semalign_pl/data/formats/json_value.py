@@ -1,4 +1,4 @@
-"""JSON values of bounded depth and length of numbers; duplicate keys and long numbers are marked, not changed."""
+"""JSON decoder with limits on depth and on the length of numbers; it marks duplicate keys and long numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import Any
 from semalign_pl.data.formats.record import one_line
 
 MAX_DIGITS = 1000
-"""Digits of a whole number; a 64-bit one has 20, and Python itself stops at 4,300, but not before 3.10.7."""
+"""Maximum number of digits of an integer: 64-bit integers have 20. Python's own limit is 4,300, from 3.10.7 on only."""
 MAX_DEPTH = 64
-"""Levels that a JSON value may be nested; corpora have three to five, and Python's own limit depends on the caller."""
+"""Maximum number of nested levels: corpora have three to five. Python's own limit depends on the caller."""
 
 
 @dataclass(frozen=True)
 class DuplicateKey:
-    """In place of an object that gives a key twice, of which Python would keep the last."""
+    """Placeholder for an object with a duplicate key; Python would keep the last value.
+
+    Attributes:
+        key: Key that occurs more than once.
+    """
 
     key: str
 
@@ -32,7 +36,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | DuplicateKey:
 
 @dataclass(frozen=True)
 class LongNumber:
-    """In place of a whole number of so many digits that converting it takes long (quadratic in their number)."""
+    """Placeholder for an integer with so many digits that its conversion takes long (quadratic in their number).
+
+    Attributes:
+        digits: Number of characters of the integer.
+    """
 
     digits: int
 
@@ -49,15 +57,15 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number)
 
 
 def reason(error: ValueError | RecursionError) -> str:
-    """Reason of a JSON error, in words."""
+    """Reason of a JSON error in words, for a message."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at column {error.colno}"
     return DEEP if isinstance(error, RecursionError) else one_line(error)
 
 
 def is_deep(value: Any) -> bool:
-    """Tell whether a value is nested more than `MAX_DEPTH` deep."""
-    level = [value]  # one level at a time, because recursion would end at Python's limit
+    """Return true if a value is nested more than `MAX_DEPTH` levels deep."""
+    level = [value]  # one level at a time: recursion could exceed Python's limit
     for _ in range(MAX_DEPTH):
         inner = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
         level = [v for values in inner for v in values if isinstance(v, dict | list)]

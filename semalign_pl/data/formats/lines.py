@@ -1,4 +1,4 @@
-"""A text file as a stream of lines, however long the file or a line of it."""
+"""Text files as streams of lines, for files and lines of any length."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_TEXT = {
     b"SQLite format 3\0": "an SQLite database; end its name in .sqlite to be told how to convert it",
     b"ARROW1": "an Arrow file; end its name in .feather to be told how to convert it",
 }
-_MARKS = {  # longest first
+_MARKS = {  # longest first: UTF-32LE's mark starts with that of UTF-16LE
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
@@ -37,8 +37,15 @@ _MARKS = {  # longest first
 def head_of(path: Path, file: io.BufferedReader) -> bytes:
     """Return the first bytes of UTF-8 text, and move the file past its byte-order mark.
 
+    Args:
+        path: Path of the file, for messages.
+        file: Open file, at its start.
+
+    Returns:
+        Up to 64 KiB after the byte-order mark.
+
     Raises:
-        ValueError: It is no UTF-8 text with line feeds.
+        ValueError: If the file is not UTF-8 text with line feeds.
     """
     head = file.peek(_HEAD)[:_HEAD]
     for magic, fault in _NO_TEXT.items():
@@ -56,7 +63,7 @@ def head_of(path: Path, file: io.BufferedReader) -> bytes:
 
 
 def _wide(head: bytes) -> str | None:
-    """Guess the encoding of text of two or four bytes per character: by its mark, else by its NULs."""
+    """Guess the encoding of UTF-16 or UTF-32 text by its byte-order mark or else its NULs; None for other text."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
@@ -78,7 +85,12 @@ def _wide(head: bytes) -> str | None:
 
 
 def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]]:
-    """Yield numbered lines with their ends; a byte-order mark is dropped, a line over ``MAX_LINE`` is bad."""
+    """Yield numbered lines with their line ends, without a byte-order mark; a line over ``MAX_LINE`` is a bad row.
+
+    Args:
+        path: Path of the file.
+        intake: Number of lines read, updated while reading.
+    """
     with open_bytes(path) as file:
         head_of(path, file)
         number = 0
@@ -95,7 +107,7 @@ def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]
 
 
 def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
-    """Yield numbered lines of `raw_lines` as text."""
+    """Yield the numbered lines of `raw_lines` as text; a line that is not UTF-8 is a bad row."""
     for number, line in raw_lines(path, intake):
         if isinstance(line, bytes):
             try:
@@ -107,7 +119,7 @@ def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
 
 
 def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
-    """Yield numbered lines as text without their ends; a CR inside one makes it bad."""
+    """Yield numbered lines as text without their line ends; a line with a CR inside is a bad row."""
     for number, line in lines(path, intake):
         if isinstance(line, str):
             line = line.removesuffix("\n").removesuffix("\r")
@@ -118,6 +130,13 @@ def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
 
 
 def not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> BadRow:
-    """Return the bad row of a line that cannot be decoded."""
+    """Bad row of a line that cannot be decoded.
+
+    Args:
+        path: Path of the file, for the message.
+        number: Number of the line.
+        line: Bytes of the line.
+        error: Error of decoding them.
+    """
     fault = f"not UTF-8 (byte 0x{line[error.start]:02x}); convert the file: iconv -f <its encoding> -t UTF-8"
     return bad_row(path, number, fault, line)

@@ -1,4 +1,4 @@
-"""From the name of a source to its parts: files, pairs of files, folders and hub datasets."""
+"""Lookup of the parts that a source's name refers to: files, pairs of files, folders and hub datasets."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?
 
 
 def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]:
-    """Return the parts that ``source`` names, in order.
+    """Return the parts that the name of a source refers to, in order.
 
     Args:
-        source: See `sources.stream`.
-        split: Split of a hub dataset or folder, where ``source`` names none.
-        quoting: Quoting of .csv and .tsv files, see `cells.separated`.
+        source: Name of the source, as in `sources.stream`.
+        split: Name of the split of a hub dataset, folder or .json file, if ``source`` names none.
+        quoting: Quoting of .csv and .tsv files, as in `cells.separated`.
 
     Raises:
-        ValueError: It names nothing that can be read.
+        ValueError: If ``source`` refers to nothing that can be read.
     """
     try:
         path = Path(source).expanduser()
@@ -77,7 +77,7 @@ def _check_quoting(source: str, path: Path, quoting: str) -> None:
 
 
 def _pairs(source: str, path: Path) -> list[Part]:
-    """Return a part for each pair of files that braces name, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``."""
+    """Return one part per pair of files of a name with braces, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``."""
     before, columns, after = split_braces(source, str(path))
     if glob.has_magic(before + after):
         pairs = match_pairs(source, before, columns, after)
@@ -123,7 +123,7 @@ def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
 
 
 def _folder(source: str, path: Path, config: str | None, split: str, named: str | None) -> Part:
-    """Return the part that reads a folder laid out like a hub dataset, or written by ``save_to_disk``."""
+    """Return the part that reads a folder with the layout of a hub dataset, or one written by ``save_to_disk``."""
     inside = saved_split(path, config, split, named)
     root = inside or path
     files = tuple(sorted(file for file in root.rglob("*") if file.is_file()))

@@ -10,5 +10,5 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """Log a warning once per process, because a corpus is read several times."""
+    """Log a warning only once per process, as a corpus is read several times."""
     log.warning(message)

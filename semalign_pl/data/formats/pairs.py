@@ -1,4 +1,4 @@
-"""Names of paired files: ``train.{zh,bo}``, or a pattern of such, ``pairs/*-{zh,bo}.txt``."""
+"""Names of paired files such as ``train.{zh,bo}``, and patterns of them such as ``pairs/*-{zh,bo}.txt``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from semalign_pl.data.formats.record import shown
 def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
     """Split a name into the text before the braces, the columns in them, and the text after.
 
+    Args:
+        source: Name of the source as the user wrote it, for the message.
+        template: Name to split.
+
     Raises:
-        ValueError: There is not one pair of braces with different columns.
+        ValueError: If there is not exactly one pair of braces, or it does not contain two or more different columns.
     """
     found = re.fullmatch(r"([^{}]*)\{([^{}]*)\}([^{}]*)", template, re.S)
     items = [item.strip() for item in found[2].split(",")] if found else []
@@ -24,16 +28,19 @@ def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
 
 
 def match_pairs(source: str, before: str, columns: list[str], after: str) -> dict[str, dict[str, Path]]:
-    """Find the files of each pair that a pattern matches, by the pair's name, in order of names.
+    """Find the pairs of files that a pattern matches.
 
     Args:
-        source: Source as the user named it.
-        before: Pattern before the column.
-        columns: Names in the braces.
-        after: Pattern after the column.
+        source: Name of the source as the user wrote it, for messages.
+        before: Pattern before the braces.
+        columns: Names of the columns in the braces.
+        after: Pattern after the braces.
+
+    Returns:
+        Name of each pair to its file per column, sorted by name.
 
     Raises:
-        ValueError: No file matches, or one has no partner.
+        ValueError: If no file matches, or a file has no partner.
     """
     pairs: dict[tuple[str, str], dict[str, Path]] = {}
     for column in columns:
@@ -58,9 +65,9 @@ def match_pairs(source: str, before: str, columns: list[str], after: str) -> dic
 
 
 def _regex(pattern: str) -> str:
-    """Translate a pattern of `glob` to a regular expression; `fnmatch.translate` would let ``*`` match ``/``."""
+    """Translate a pattern of `glob` to a regular expression. With `fnmatch.translate`, ``*`` would also match ``/``."""
     wild = {"*": "[^/]*", "?": "[^/]"}
-    tokens = re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.S)  # [abc] and [!abc] are one each
+    tokens = re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.S)  # [abc] and [!abc] are one token each
     one_of = (re.sub(r"^\[!", "[^", token.replace("\\", r"\\")) for token in tokens)
     return "".join(
         wild.get(token, chosen if len(token) > 1 else re.escape(token))

@@ -1,4 +1,4 @@
-"""One unit of reading: a file, a pair of files, or a split of a dataset."""
+"""Part of a source, the unit of reading: a file, a pair of files, or a split of a dataset."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from semalign_pl.data.formats.record import Record
 
 @dataclass(frozen=True)
 class Part:
-    """One unit of reading.
+    """Part of a source: a file, a pair of files, or a split of a dataset.
 
     Attributes:
-        name: Prefix of its rows' ids.
+        name: Prefix of the ids of its rows.
         source: Name in messages.
-        reader: Function that reads the columns that are wanted; all if none is, or one is missing.
-        header: True if its first line names the columns.
-        plain: True if its one column has whatever name is wanted.
-        sparse: True if a row may lack a column that others have.
-        files: Files whose content is read.
-        revision: Function that returns whatever else decides the content, for the cache key.
+        reader: Function that reads the wanted columns; it reads all columns if none is wanted or one is missing.
+        header: True if the first line names the columns.
+        plain: True for plain text: its only column gets the name of the wanted column.
+        sparse: True if a row may lack a column that other rows have.
+        files: Paths of the files whose content is read.
+        revision: Function that returns a text for the cache key: everything else that the content depends on.
     """
 
     name: str
@@ -35,11 +35,14 @@ class Part:
     revision: Callable[[], str] = str
 
     def read(self, columns: set[str], counts: Counts | None = None) -> Iterator[Record]:
-        """Read its rows, and check that every line became a row, a blank line or a header.
+        """Read the rows, and check that every line became a row, a blank line or a header.
 
         Args:
-            columns: Columns that are wanted; none for every text of the source, that of a header line, too.
-            counts: Filled while reading.
+            columns: Names of the wanted columns; empty for all text of the source, including that of a header line.
+            counts: Line counts, filled while reading.
+
+        Raises:
+            ValueError: If the source cannot be read, or the reader lost a line.
         """
         intake = Intake()
         return account(self.source, self.reader(columns, intake), intake, Counts() if counts is None else counts)

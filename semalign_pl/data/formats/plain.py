@@ -1,4 +1,4 @@
-"""Plain text: one text per line, in one file, or in several whose lines belong together."""
+"""Plain text files: one text per line, in one file or in several files aligned line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from semalign_pl.data.formats.record import BadRow, Item, NoRow, shown
 
 
 def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Yield one text per line, as the one column that is wanted; none for a blank line.
+    """Yield one item per line: a row with one text, a bad row or a blank line.
+
+    Args:
+        path: Path of the file.
+        columns: Name of the wanted column, which the text gets; if empty, ``text``.
+        intake: Number of lines read, updated while reading.
 
     Raises:
         ValueError: If several columns are wanted.
@@ -32,16 +37,23 @@ def plain(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
 
 
 def paired(source: str, paths: Mapping[str, Path], intake: Intake) -> Iterator[Item]:
-    """Yield the texts on the same line of each column's file; a blank where the line is blank in all.
+    """Yield one item per line of aligned files: a row with one text per file, a bad row, or a blank line.
+
+    A line is blank if it is blank in all files.
+
+    Args:
+        source: Name of the source, for the message.
+        paths: Path of the file per column.
+        intake: Number of lines per file, set after the last line.
 
     Raises:
-        ValueError: At the end, if the files differ in their number of lines.
+        ValueError: After the last line, if the files differ in their number of lines.
     """
     intakes = [Intake() for _ in paths]
     streams = [texts(path, one) for path, one in zip(paths.values(), intakes, strict=True)]
     for number, row in enumerate(zip_longest(*streams), 1):
         if None in row:
-            continue  # to the end of the longest file, so that the error can name the lines of each
+            continue  # read the longest file to its end: the error names the number of lines of each file
         line = {column: text for column, (_, text) in zip(paths, row, strict=True)}
         if bad := [text for text in line.values() if isinstance(text, BadRow)]:
             yield Item(number, bad[0])

@@ -1,4 +1,4 @@
-"""Records of quoted cells, as Excel, pandas and the csv module write them: a quoted cell may span lines."""
+"""Records with quoted cells, as Excel, pandas and the csv module write them: a quoted cell may span lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, BadRow, NoRow, b
 
 
 class Split(NamedTuple):
-    """A record split into cells.
+    """Record split into cells.
 
     Attributes:
-        number: First line of the record.
-        cells: Its cells, a bad row, or the kind of a line that is not a row.
-        lines: Its lines as they are in the file.
+        number: Number of the record's first line.
+        cells: Cells of the record, a bad row, or the kind of a line that is not a row.
+        lines: Lines of the record, as bytes of the file.
     """
 
     number: int
@@ -28,14 +28,19 @@ class Split(NamedTuple):
 
 
 def quoted_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
-    """Yield the records of a file.
+    """Yield the records of a file with quoted cells.
 
-    A line whose quote is never closed is bad, and reading goes on with the line after it.
+    A line with a quote that is never closed is a bad row. Reading continues with the next line.
+
+    Args:
+        path: Path of the file.
+        delimiter: Delimiter of cells, a comma or a tab.
+        intake: Number of lines read, updated while reading.
     """
     csv.field_size_limit(MAX_TEXT)  # the csv module has one limit per process
     source = _Lines(path, intake)
     while True:
-        # `strict` reports a quote that is never closed.
+        # With `strict`, a quote that is never closed is an error.
         reader = csv.reader(source, delimiter=delimiter, strict=True)
         try:
             for cells in reader:
@@ -67,7 +72,7 @@ class _Unreadable(Exception):
 
 
 class _Lines:
-    """Lines for `csv.reader`; keeps those of the current record, to read them again after a fault in the first."""
+    """Iterator of lines for `csv.reader`; it keeps a record's lines, to read them again after a fault in the first."""
 
     def __init__(self, path: Path, intake: Intake) -> None:
         self.lines = raw_lines(path, intake)
@@ -75,13 +80,13 @@ class _Lines:
         self.clear()
 
     def clear(self) -> None:
-        """Start a record."""
+        """Start a new record."""
         self.taken: list[tuple[int, bytes]] = []
         self.size = 0
         self.undecoded: tuple[bytes, UnicodeDecodeError] | None = None
 
     def only_first(self) -> tuple[int, bytes]:
-        """Give up the record: return its first line, and read the others again."""
+        """Give up the record: return its first line with its number, and read the other lines again."""
         first, *rest = self.taken
         self.again.extendleft(reversed(rest))
         self.clear()

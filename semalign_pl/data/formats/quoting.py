@@ -1,4 +1,4 @@
-"""The quoting of a TSV file: none, as its standard says, or Excel's, if the file as a whole has it."""
+"""Quoting of a TSV file: none, according to its standard, or Excel's if the whole file shows it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ _NUMBER = re.compile(r"[-+]?[\d.,]*([eE][-+]?\d+)?")
 
 
 def tsv_quoting(path: Path) -> Quoting:
-    r"""Decide, by the whole file, whether its cells are quoted.
+    r"""Detect the quoting of a TSV file from its whole content.
 
-    Tab-separated values have no quoting (IANA, text/tab-separated-values), so that a quote is text and each line is a
-    row. Excel, LibreOffice and ``pandas.to_csv(sep="\t")`` put a cell with a quote, a tab or a line break into quotes
-    and double the quotes inside it; Excel does so with a cell with a comma, too. A file is read so if every cell with a
-    quote is written in this way, and
+    Tab-separated values have no quoting (IANA, text/tab-separated-values): a quote is text, and each line is a row. But
+    Excel, LibreOffice and ``pandas.to_csv(sep="\t")`` put quotes around a cell with a quote, a tab or a line break, and
+    double the quotes inside it. Excel also quotes a cell with a comma. The quoting of a file is ``excel`` if every cell
+    with a quote is written in this way, and
 
-    - a quoted cell has a doubled quote, a tab or a line break inside, or
-    - all cells but numbers are quoted, or
-    - the quoted cells are those with a comma.
+    - a quoted cell contains a doubled quote, a tab or a line break, or
+    - all cells except numbers are quoted, or
+    - the quoted cells are exactly those with a comma.
 
     Two stray quotes, the first at the start of a cell and the second at the end of another, look like one cell with
-    line breaks. What tells them apart: cells that really have tabs or line breaks leave lines that, split at tabs, have
-    another number of cells than the header.
+    line breaks. Splitting the lines at tabs distinguishes the two cases: if a cell really contains tabs or line breaks,
+    its lines have another number of cells than the header.
+
+    Args:
+        path: Path of the file.
     """
     if not _has_quotes(path):
         return "none"
@@ -56,17 +59,17 @@ def tsv_quoting(path: Path) -> Quoting:
 
 
 class _Evidence:
-    """Evidence in the records of a file about its quoting.
+    """Evidence in a file's records for and against Excel's quoting.
 
     Attributes:
         width: Number of cells of the first record.
-        broken: First line that Excel would not write; 0 if there is none.
-        signs: Cells or records in which nothing but Excel's quoting makes sense.
-        doubts: Records with tabs or line breaks in a cell that may be whole lines between two stray quotes.
-        quoted: Quoted cells.
-        bare: Unquoted cells other than numbers.
-        commas: Quoted cells with a comma.
-        loose: Cells with a comma that are not quoted, and quoted cells with nothing to quote.
+        broken: Number of the first line that Excel would not write; 0 if there is none.
+        signs: Number of cells or records that only Excel's quoting can explain.
+        doubts: Number of records with tabs or line breaks in a cell that may be whole lines between two stray quotes.
+        quoted: Number of quoted cells.
+        bare: Number of unquoted cells other than numbers.
+        commas: Number of quoted cells with a comma.
+        loose: Number of unquoted cells with a comma and of quoted cells without one.
     """
 
     def __init__(self) -> None:
@@ -87,7 +90,7 @@ class _Evidence:
             for piece, cell in zip(pieces, cells, strict=True):
                 self._cell(number, piece, cell)
             return
-        # A cell with a tab or a line break: is it one, or are they lines between two stray quotes?
+        # A tab or line break between quotes: one quoted cell, or whole lines between two stray quotes?
         whole = sum(line.count(b"\t") == self.width - 1 for line in lines)
         if len(cells) == self.width and 2 * whole <= len(lines):
             self.signs += 1

@@ -1,4 +1,4 @@
-"""Rows as readers yield them, good and bad, and helpers for their messages and columns."""
+"""Good and bad rows as readers yield them, and helpers for messages and column names."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_TEXT = 1_000_000
-"""Characters that a field may hold; more is a line break that got lost."""
+"""Maximum number of characters of a field; a longer one means that a line break was lost."""
 MAX_LINE = 8 * MAX_TEXT
-"""Bytes that a line may hold."""
+"""Maximum number of bytes of a line."""
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read.
+    """Row that cannot be read.
 
     Attributes:
         number: Number of the row, as in `Record`.
-        message: One line with place, fault and remedy.
-        raw: The beginning of the row.
+        message: Message of one line with place, fault and remedy.
+        raw: Beginning of the row's text.
     """
 
     number: int
@@ -32,22 +32,26 @@ class BadRow:
 
 
 Record = tuple[int, Mapping[str, Any] | BadRow]
-"""The line that a row starts on in a text file, else its 1-based place; and column to value."""
+"""Number of a row and its content.
+
+The number is that of the row's first line in a text file, or else its 1-based index. The content is a mapping from
+column to value, or a bad row.
+"""
 
 
 class NoRow(Enum):
-    """A line that is not a row."""
+    """Kind of a line that is not a row."""
 
     BLANK = "blank"
     HEADER = "header"
 
 
 class Item(NamedTuple):
-    """Result of reading one line, or several lines of one row.
+    """Result of reading one line, or all lines of one row.
 
     Attributes:
         number: Number of the first line, as in `Record`.
-        row: Column to value, a bad row, or the kind of a line that is not a row.
+        row: Mapping from column to value, a bad row, or the kind of a line that is not a row.
         span: Number of lines.
     """
 
@@ -57,7 +61,14 @@ class Item(NamedTuple):
 
 
 def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow:
-    """Return a bad row; the fault ends with its remedy."""
+    """Create a bad row.
+
+    Args:
+        source: Name of the source, for the message.
+        number: Number of the row, as in `Record`.
+        fault: Fault of the row, followed by its remedy.
+        raw: Text of the row, of which the first 200 characters are kept.
+    """
     text = raw[:800].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw[:200]
     return BadRow(
         number,
@@ -67,7 +78,7 @@ def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow
 
 
 def shown(text: object, limit: int | None = None) -> str:
-    """Return text for a message: on one line, escaped where it cannot be printed, cut to ``limit`` characters."""
+    """Format text for a message: one line, unprintable characters escaped, cut to ``limit`` characters."""
     text = str(text)
     if limit is not None and len(text) > limit:
         text = f"{text[:limit]}…"
@@ -75,12 +86,12 @@ def shown(text: object, limit: int | None = None) -> str:
 
 
 def quoted(value: Any) -> str:
-    """The beginning of a value, as Python writes it."""
+    """Python's ``repr`` of the beginning of a value, about 60 characters."""
     return repr(value[:60]) if isinstance(value, str) else reprlib.repr(value)[:60]
 
 
 def one_line(error: Exception) -> str:
-    """An error's message on one line, or its type where it has none."""
+    """Message of an error on one line, or the error's type if it has none."""
     return shown(" ".join(str(error).split()), 300) or type(error).__name__
 
 
@@ -88,14 +99,14 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 
 def top_column(columns: Container[str], column: str) -> str | None:
-    """The file's own column that a name or path begins with, or ``None``.
+    """Return the file's column that a name or path begins with, or ``None``.
 
-    A column whose own name has dots is found before a path: ``a.b`` is the column ``a.b`` where there is one, else the
-    part ``b`` of the column ``a``.
+    A column with dots in its name takes precedence over a path: ``a.b`` is the column ``a.b`` if there is one, or else
+    the value at ``b`` inside the column ``a``.
 
     Args:
-        columns: Columns of the file, or a record that has them.
-        column: Name or path, such as ``translation.bo``.
+        columns: Columns of the file, or a record with these columns.
+        column: Name or path of a column, such as ``translation.bo``.
     """
     while column not in columns:
         column, dot, _ = column.rpartition(".")
@@ -105,36 +116,40 @@ def top_column(columns: Container[str], column: str) -> str | None:
 
 
 def wanted_columns(names: Sequence[str], columns: Iterable[str]) -> list[str]:
-    """The file's columns that names or paths begin with; all where one is missing, so that an error can name it.
+    """Return the file's columns that the wanted names or paths begin with.
+
+    If one is missing, all columns are returned, so that an error can name it.
 
     Args:
-        names: The file's columns.
-        columns: Names or paths that are wanted; none for all columns.
+        names: Names of the file's columns.
+        columns: Names or paths of the wanted columns; empty for all columns.
     """
     tops = {top_column(names, column) for column in columns}
     return [name for name in names if not tops or None in tops or name in tops]
 
 
 def is_headless(cells: Sequence[Any], columns: Iterable[str]) -> bool:
-    """Tell whether a table's first row is data: all columns that are wanted are numbers that it does not hold.
+    """Return true if a table's first row is data, not a header.
+
+    It is data if every wanted column is a number that the row does not contain, or if no column is wanted.
 
     Args:
-        cells: The first row.
-        columns: Columns that are wanted.
+        cells: Cells of the first row.
+        columns: Names of the wanted columns.
     """
     return all(name.isdecimal() and name not in cells for name in columns)
 
 
 def check_header(source: object, number: int, names: Sequence[str]) -> None:
-    """Refuse a header with a name twice or without a name; only the first column may have none.
+    """Check that a header names every column, each differently; only the first column may have no name.
 
     Args:
-        source: File, for the message.
-        number: Line or row of the header.
+        source: Name of the file, for the message.
+        number: Number of the header's line or row.
         names: Names of the columns.
 
     Raises:
-        ValueError: Names the place, the column and the remedy.
+        ValueError: If a name is missing or occurs twice; the message names the place, the column and the remedy.
     """
     where = f"{shown(source)}:{number}: the header"
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -144,7 +159,7 @@ def check_header(source: object, number: int, names: Sequence[str]) -> None:
 
 
 def stem_suffix(path: Path) -> str:
-    """The suffix in small letters, without those of `COMPRESSIONS`."""
+    """Suffix of a path in lower case, ignoring those of `COMPRESSIONS`."""
     name = Path(path.name.lower())
     while name.suffix in COMPRESSIONS:
         name = Path(name.stem)

@@ -1,4 +1,4 @@
-"""Folders that ``save_to_disk`` of ``datasets`` wrote."""
+"""Folders written by ``save_to_disk`` of ``datasets``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _REMEDY = "call save_to_disk again"
 
 
 def saved_split(path: Path, config: str | None, split: str, named: str | None) -> Path | None:
-    """Return the folder of a split that ``save_to_disk`` wrote, or None for any other folder.
+    """Return the folder of a split written by ``save_to_disk``, or None for any other folder.
 
     Args:
-        path: The folder.
-        config: Configuration that the user named.
-        split: Split that is wanted.
-        named: Split that the user named for this folder.
+        path: Path of the folder.
+        config: Name of the configuration that the user wrote, if any.
+        split: Name of the wanted split.
+        named: Name of the split that the user wrote for this folder, if any.
 
     Raises:
-        ValueError: There is no such split, or a configuration is named; saved folders have none.
+        ValueError: If there is no such split, or a configuration is named: saved folders have none.
     """
     several, one = path / "dataset_dict.json", path / "state.json"
     if not (several.is_file() or (one.is_file() and (path / "dataset_info.json").is_file())):
@@ -48,7 +48,16 @@ def _record(path: Path) -> dict[str, object]:
 
 
 def saved_folder(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Yield the rows of a dataset that ``save_to_disk`` wrote; its format, such as torch, is not applied."""
+    """Yield the rows of a dataset written by ``save_to_disk``, without its output format such as torch.
+
+    Args:
+        path: Path of the folder of one split.
+        columns: Names of the wanted columns; empty for all.
+        intake: Number of rows read, updated while reading.
+
+    Raises:
+        ValueError: If the dataset cannot be loaded.
+    """
     import datasets
 
     try:

@@ -1,4 +1,4 @@
-"""Sheets of .xlsx files, read by openpyxl within bounds of memory that it does not have itself."""
+"""Sheets of .xlsx files, read with openpyxl, with memory limits that openpyxl itself does not have."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ from semalign_pl.data.formats.record import (
     shown,
 )
 
-_FREE, _RATIO = 10_000_000, 100  # of a part of the file, as in Apache POI; openpyxl holds all strings in memory
-_ROWS, _COLUMNS = 1_048_576, 1_000  # Excel's own limit of rows; its 16,384 columns are no corpus
-_OLE = b"\xd0\xcf\x11\xe0"  # an old .xls, or an encrypted .xlsx
-_ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")  # ECMA-376 part 1, 22.9.2.19: characters that XML cannot hold
+_FREE, _RATIO = 10_000_000, 100  # limits per part of the file, as in Apache POI: openpyxl keeps all strings in memory
+_ROWS, _COLUMNS = 1_048_576, 1_000  # Excel's own limit of rows; no corpus has Excel's limit of 16,384 columns
+_OLE = b"\xd0\xcf\x11\xe0"  # first bytes of an old .xls, or of an encrypted .xlsx
+_ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")  # ECMA-376 part 1, 22.9.2.19: escapes for what XML cannot contain
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A cell that holds no text but how to compute it; the result is what Excel showed when it last saved the file."""
+    """Cell with a formula instead of text; a result in the file would be the one of Excel's last save.
+
+    Attributes:
+        text: Formula, or a description of the cell, for messages.
+    """
 
     text: str
 
@@ -41,29 +45,30 @@ class Formula:
 
 
 class ErrorValue(Formula):
-    """The error that a formula came to, such as ``#N/A``."""
+    """Cell with the error that a formula resulted in, such as ``#N/A``."""
 
 
 class MergedCell(Formula):
-    """A cell that is part of a larger one; the text is in the larger one's first row."""
+    """Empty cell that is part of a merged cell; the text is in the merged cell's first row."""
 
 
 def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Yield the rows of a sheet under its header, numbered as in the sheet, hidden rows and columns too.
+    """Yield the rows of a sheet below its header, numbered as in the sheet, including hidden rows and columns.
 
-    Text stays text. Numbers, dates, truth values, formulas, errors and cells merged with one above or before them come
-    as what they are, so that a column that is wanted refuses them: 2020-01-01, 1.10 and 007 are shown by a format that
-    another program may not follow.
+    Text is kept. Numbers, dates, booleans, formulas, errors and cells merged with one above or to the left are not
+    converted to text, so that they are refused in a wanted column: 2020-01-01, 1.10 and 007 depend on the cell's number
+    format, which another program may not follow.
 
     Args:
-        path: An .xlsx file.
-        sheet: Name of the sheet; the first that is not hidden if empty.
-        columns: Columns that are wanted; where none is, or all are numbers that the first row does not name,
-            there is no header.
-        intake: Count of the sheet's rows, by another pass than openpyxl's.
+        path: Path of an .xlsx file.
+        sheet: Name of the sheet. If empty, the first sheet that is not hidden.
+        columns: Names of the wanted columns. If it is empty, or all are numbers that the first row does not contain,
+            the sheet is read without a header.
+        intake: Number of the sheet's rows, counted in a separate pass without openpyxl.
 
     Raises:
-        ValueError: The file is damaged, encrypted or too large, its header is, or there is no such sheet.
+        ValueError: If the file is damaged, encrypted or too large, its header is invalid, there is no such sheet, or
+            openpyxl is not installed.
     """
     with path.open("rb") as file:
         if file.read(4) == _OLE:
@@ -76,7 +81,7 @@ def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> It
     except ModuleNotFoundError as error:
         raise ValueError(f"{shown(path)}: .xlsx needs openpyxl; pip install 'semalign-pl[excel]'") from error
     try:
-        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # of extensions that hold no cells
+        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # about extensions, which contain no cells
         with zipfile.ZipFile(path) as archive:
             _check_parts(path, archive)
             book = openpyxl.load_workbook(path, read_only=True, keep_links=False)
@@ -84,7 +89,7 @@ def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> It
                 chosen = _sheet(path, book, sheet)
                 last, merged = _survey(path, archive, chosen._worksheet_path)
                 intake.lines = last
-                chosen.reset_dimensions()  # which a file may state as large as it likes
+                chosen.reset_dimensions()  # a file may state dimensions of any size
                 yield from _items(path, chosen.iter_rows(), merged, columns)
             finally:
                 book.close()
@@ -92,7 +97,7 @@ def spreadsheet(path: Path, sheet: str, columns: set[str], intake: Intake) -> It
         if isinstance(error, OSError) or not str(error).startswith(shown(path)):
             raise _damaged(path, error) from error
         raise
-    except Exception as error:  # openpyxl checks little of what it reads
+    except Exception as error:  # of any type, as openpyxl hardly checks its input
         raise _damaged(path, error) from error
 
 
@@ -101,9 +106,9 @@ def _damaged(path: Path, error: Exception) -> ValueError:
 
 
 def _check_parts(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse bombs: parts that decompress to too much, and entities."""
+    """Check that the file is no zip or XML bomb: no part decompresses to too much, and none declares entities."""
     for info in archive.infolist():
-        # `zipfile` hands out no more than the size that is stated.
+        # The stated size is a safe bound: `zipfile` never returns more bytes than that.
         if info.file_size > max(_FREE, _RATIO * info.compress_size):
             raise ValueError(
                 f"{shown(path)}: {shown(info.filename)} decompresses to {info.file_size:,} bytes, more than {_RATIO} "
@@ -139,7 +144,10 @@ def _sheet(path: Path, book: Any, name: str) -> Any:
 
 
 def _survey(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, list[tuple[int, int, int, int]]]:
-    """Return the number of a sheet's last row, and its merged cells: first column and row, last column and row."""
+    """Return the number of a sheet's last row, and its merged cells in the order of their first rows.
+
+    A merged cell is ``(first column, first row, last column, last row)``.
+    """
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
     from openpyxl.utils import range_boundaries
 
@@ -155,14 +163,14 @@ def _survey(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, list[
                     raise ValueError(f"{shown(path)}: row {number:,} follows row {last:,}; save it again")
                 last = number
             node.clear()
-            while node.getprevious() is not None:  # frees the rows that were read
+            while node.getprevious() is not None:  # free the rows already read
                 del node.getparent()[0]
     return last, sorted(merged, key=lambda range_: range_[1])
 
 
 def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Iterator[Item]:
     header: list[str] | None = None
-    begun: list[Any] = []  # merged cells that this row is part of
+    begun: list[Any] = []  # merged cells that include this row
     for number, row in enumerate(rows, 1):
         while merged and merged[0][1] <= number:
             begun.append(merged.pop(0))
@@ -185,7 +193,7 @@ def _items(path: Path, rows: Any, merged: list[Any], columns: set[str]) -> Itera
 
 
 def _value(cell: Any) -> Any:
-    """Return the value of a cell, marked if it is a formula or an error."""
+    """Value of a cell; a `Formula` or `ErrorValue` if it contains one."""
     value, kind = cell.value, getattr(cell, "data_type", "n")
     if kind == "f":
         return Formula(str(getattr(value, "text", None) or value))
@@ -215,6 +223,6 @@ def _record(path: Path, number: int, cells: list[Any], header: list[str], merged
 
 
 def _merged(column: int, merged: list[Any]) -> MergedCell | str:
-    """Return the value of an empty cell, marked if it is part of a merged one."""
+    """Value of an empty cell: a `MergedCell` if it is part of a merged cell, or else an empty text."""
     inside = any(first <= column <= last for first, _, last, _ in merged)
     return MergedCell("part of a merged cell") if inside else ""

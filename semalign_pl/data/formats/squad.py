@@ -1,4 +1,4 @@
-"""SQuAD's questions: articles of paragraphs, each with its questions."""
+"""SQuAD files: articles of paragraphs, each with its questions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from semalign_pl.data.formats.record import Item, bad_row
 
 
 def squad(path: Path, window: Window, intake: Intake) -> Iterator[Item]:
-    """Yield one row per question of the articles in the array that starts here."""
+    """Yield one row per question of a SQuAD file.
+
+    Args:
+        path: Path of the file, for messages.
+        window: Document, positioned at the array of articles.
+        intake: Number of questions read, updated while reading.
+    """
     found = (question for article in window.elements() for question in _questions(article, intake))
     for number, question in enumerate(found, 1):
         fault = "no paragraph with questions in SQuAD's form (paragraphs, qas, question); mend it or drop it"

@@ -1,4 +1,4 @@
-"""Parquet files by way of pyarrow; folders and hub datasets by way of ``datasets``."""
+"""Parquet files, read with pyarrow; folders and hub datasets, read with ``datasets``."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from semalign_pl.data.formats.account import Intake
 from semalign_pl.data.formats.record import MAX_LINE, MAX_TEXT, Item, bad_row, one_line, shown, wanted_columns
 
 MAX_ROWS = 10
-"""Rows per byte of a Parquet file, beyond the first million: more are empty, and take minutes to read."""
+"""Maximum number of rows per byte of a Parquet file with over a million rows.
+
+More rows can only be empty, and take minutes to read.
+"""
 MAX_EXPANSION = 1000
-"""Factor by which a Parquet file may expand: text compresses 3 to 20 times, and a text may come back in some rows more,
-but 900 bytes can hold 5 GB of one value."""
+"""Maximum factor by which a Parquet file may expand.
+
+Text compresses 3 to 20 times, and more if some rows repeat it. But a file of 900 bytes can contain 5 GB of one value.
+"""
 MAX_DICTIONARY = 100
-"""Factor by which a column's dictionary may expand; its values are distinct, and each is decoded once per row."""
+"""Maximum factor by which a column's dictionary may expand; its values are distinct, each is decoded once per row."""
 HARMLESS = 64_000_000
-"""Bytes that a file may expand to in any case."""
+"""Number of bytes that any file may expand to."""
 MAX_ROW = 32 * MAX_TEXT
-"""Bytes of a row's columns: eight texts of `MAX_TEXT` characters of 4 bytes."""
+"""Maximum number of bytes of a row, all columns together: eight texts of `MAX_TEXT` characters of 4 bytes."""
 BATCH = 16
-"""Rows decoded at a time. Few, because a value of any length may be repeated in each at no cost to the file; 1,024 are
-only 1.4 times as fast (60,000 pairs in 0.72 s instead of 0.51 s)."""
+"""Number of rows decoded at a time.
+
+Small, because a file can repeat a value of any length in every row at no cost. Batches of 1,024 are only 1.4 times as
+fast: 60,000 pairs take 0.51 s instead of 0.72 s.
+"""
 
 
 def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """The rows of one Parquet file, a batch at a time (``datasets`` keeps what it has read of a file).
+    """Yield the rows of one Parquet file, read batch by batch; ``datasets`` would keep everything it has read.
 
     Args:
-        path: The file.
-        columns: Columns that are wanted; none for all.
-        intake: Number of rows by the file's metadata.
+        path: Path of the file.
+        columns: Names of the wanted columns; empty for all.
+        intake: Number of rows, set from the file's metadata.
 
     Raises:
-        ValueError: It cannot be read, or expands to more than `MAX_EXPANSION` times its size.
+        ValueError: If the file cannot be read, or its rows or expanded bytes are too many for its size.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -56,7 +64,7 @@ def parquet(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
 
 
 class _Bomb(Exception):
-    """A file that would take too much memory or time."""
+    """Error for a file that would take too much memory or time."""
 
 
 def _expanding(path: Path, expanded: int, limit: int, part: str, size: int) -> _Bomb:
@@ -67,7 +75,7 @@ def _expanding(path: Path, expanded: int, limit: int, part: str, size: int) -> _
 
 
 def _check_chunks(path: Path, metadata: Any) -> None:
-    """Refuse a file whose metadata says that values are mostly repetition inside, before one is decoded."""
+    """Check from the metadata, before any value is decoded, that a file is not mostly repetition or empty rows."""
     chunks = [
         metadata.row_group(group).column(column)
         for group in range(metadata.num_row_groups)
@@ -88,7 +96,7 @@ def _check_chunks(path: Path, metadata: Any) -> None:
 
 
 def _bound_batches(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield batches while their size is in proportion to the file: one value may be repeated a million times."""
+    """Yield batches while their total size is in proportion to the file: it may repeat one value a million times."""
     size, expanded = path.stat().st_size, 0
     for batch in batches:
         expanded += batch.nbytes + batch.num_rows
@@ -98,7 +106,7 @@ def _bound_batches(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _decoded(batch: Any) -> list[dict[str, Any] | str]:
-    """Return a batch's rows, each as a record or as its fault."""
+    """Decode the rows of a batch, each to a record or to its fault."""
     if batch.num_rows == 1 and batch.nbytes > MAX_ROW:
         return [f"a row of {batch.nbytes:,} bytes, more than {MAX_ROW:,}; split it, or drop it"]
     try:
@@ -111,13 +119,36 @@ def _decoded(batch: Any) -> list[dict[str, Any] | str]:
 
 
 def folder(path: Path, config: str | None, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """A split of a folder laid out like a hub dataset, read afresh."""
+    """Yield the rows of a split of a folder with the layout of a hub dataset, read anew at each call.
+
+    Args:
+        path: Path of the folder.
+        config: Name of the configuration, or None.
+        split: Name of the split.
+        columns: Names of the wanted columns; empty for all.
+        intake: Number of rows read, updated while reading.
+
+    Raises:
+        ValueError: If the folder cannot be read.
+    """
     remedy = "name folder:config@split, see how `datasets` wants a folder laid out, or name one file in it"
     return _rows(path, str(path), columns, intake, remedy, {"name": config, "split": split, "streaming": True})
 
 
 def hub(source: str, name: str, config: str | None, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """A split of a hub dataset, by way of the hub's own cache, which follows the dataset's revisions."""
+    """Yield the rows of a split of a hub dataset, through the hub's own cache, which follows the dataset's revisions.
+
+    Args:
+        source: Name of the source as the user wrote it, for messages.
+        name: Name of the dataset, ``owner/name``.
+        config: Name of the configuration, or None.
+        split: Name of the split.
+        columns: Names of the wanted columns; empty for all.
+        intake: Number of rows read, updated while reading.
+
+    Raises:
+        ValueError: If the dataset cannot be read.
+    """
     return _rows(source, name, columns, intake, _HUB_REMEDY, {"name": config, "split": split})
 
 
@@ -128,7 +159,17 @@ _HUB_REMEDY = (
 
 
 def hub_revision(source: str, name: str, config: str | None, split: str) -> str:
-    """Fingerprint of a hub dataset's split, which changes with its revision."""
+    """Fingerprint of a hub dataset's split, which changes with the dataset's revision.
+
+    Args:
+        source: Name of the source as the user wrote it, for messages.
+        name: Name of the dataset, ``owner/name``.
+        config: Name of the configuration, or None.
+        split: Name of the split.
+
+    Raises:
+        ValueError: If the dataset cannot be loaded.
+    """
     return _load(source, name, _HUB_REMEDY, {"name": config, "split": split})._fingerprint
 
 
@@ -141,24 +182,24 @@ def _rows(
 def dataset_rows(
     source: Path | str, table: Any, columns: set[str], intake: Intake, remedy: str, options: dict[str, Any]
 ) -> Iterator[Item]:
-    """Yield the rows of a dataset that `datasets` has loaded.
+    """Yield the rows of a dataset loaded by `datasets`.
 
     Args:
-        source: Name in messages.
-        table: The dataset.
-        columns: Columns that are wanted; none for all.
-        intake: Count of the rows.
-        remedy: End of the message if it cannot be read.
-        options: Options that it was loaded with.
+        source: Name of the source, for messages.
+        table: Dataset, in memory or streamed.
+        columns: Names of the wanted columns; empty for all.
+        intake: Number of rows read, updated while reading.
+        remedy: Remedy for the end of the message if the dataset cannot be read.
+        options: Options that the dataset was loaded with.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: If the dataset cannot be read.
     """
     if table.column_names:
         table = table.select_columns(wanted_columns(table.column_names, columns))
     try:
         for number, row in enumerate(table, 1):
-            intake.lines = number  # what is streamed has no length
+            intake.lines = number  # a streamed dataset has no length
             yield Item(number, row)
         if not options.get("streaming"):
             intake.lines = len(table)

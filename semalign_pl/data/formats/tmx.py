@@ -1,4 +1,4 @@
-"""TMX 1.4, the exchange format of translation memories: one row per unit, one column per language."""
+"""TMX 1.4 files, the exchange format of translation memories: one row per unit, one column per language."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from semalign_pl.data.formats.lines import open_bytes
 from semalign_pl.data.formats.record import MAX_LINE, BadRow, Item, bad_row, one_line, quoted, shown
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-_CODES = {"bpt", "ept", "ph", "it", "ut"}  # a tool's formatting, no text
+_CODES = {"bpt", "ept", "ph", "it", "ut"}  # formatting codes of a tool, not text
 _CHUNK = 1 << 15
-# libxml2's xmlParserMaxDepth and XML_MAX_TEXT_LENGTH, without XML_PARSE_HUGE; they keep memory bounded.
+# Limits of libxml2 without XML_PARSE_HUGE, which bound memory: xmlParserMaxDepth and XML_MAX_TEXT_LENGTH.
 _LIMITS = "elements may be nested 256 deep, and a tag have 10,000,000 bytes; take this unit out"
 
 
 def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
-    """Yield the units of a file, numbered from 1.
+    """Yield the translation units of a file, numbered from 1.
 
     Args:
-        path: Well-formed XML in any encoding that it declares; entities and other files are not read. It need not be
-            valid: units may repeat an ``xml:id``, as those of merged memories do.
-        columns: Language codes, matched in small or capital letters, with ``-`` or ``_``.
-        intake: Count of the units that begin.
+        path: Path of a well-formed XML file, in any encoding that it declares. Entities are not resolved, and no other
+            file is read. The XML need not be valid: units may repeat an ``xml:id``, as in merged memories.
+        columns: Language codes of the wanted columns, in lower or upper case, with ``-`` or ``_``.
+        intake: Number of units that begin, updated while reading.
+
+    Raises:
+        ValueError: If the file is not well-formed XML, is not TMX, or has a unit of more than `MAX_LINE` bytes.
     """
     names = {_code(column): column for column in columns}
     root = None
@@ -32,20 +35,20 @@ def tmx(path: Path, columns: set[str], intake: Intake) -> Iterator[Item]:
         root = unit.getroottree().getroot()
         yield Item(number, _unit(path, number, unit, names))
         unit.clear()
-        while unit.getprevious() is not None:  # frees the units that were read
+        while unit.getprevious() is not None:  # free the units already read
             del unit.getparent()[0]
     if root is not None and _local(root) != "tmx":
         raise _not_tmx(path, root)
 
 
 def _units(path: Path, intake: Intake) -> Iterator[Any]:
-    """Yield the <tu> elements of a file, each as soon as it is closed."""
+    """Yield the ``<tu>`` elements of a file, each as soon as it is closed."""
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
 
     parser = etree.XMLPullParser(
         ("start", "end"),
         tag="{*}tu",
-        collect_ids=False,  # else an ID that comes twice, which makes a file invalid but not ill-formed, is an error
+        collect_ids=False,  # else a repeated ID, which makes a file invalid but not ill-formed, is an error
         resolve_entities=False,
         load_dtd=False,
         no_network=True,
@@ -60,7 +63,7 @@ def _units(path: Path, intake: Intake) -> Iterator[Any]:
                 yield unit
 
     with open_bytes(path) as file:
-        fault, held = None, 0  # bytes since a unit was closed, all of which are in memory
+        fault, held = None, 0  # bytes since the last closed unit, all in memory
         while fault is None and (chunk := file.read(_CHUNK)):
             held += len(chunk)
             if held > MAX_LINE:
@@ -72,7 +75,7 @@ def _units(path: Path, intake: Intake) -> Iterator[Any]:
                 parser.feed(chunk)
             except etree.XMLSyntaxError as error:
                 fault = error
-            for unit in closed():  # those before a fault, too
+            for unit in closed():  # also the units before a fault
                 held = 0
                 yield unit
     try:
@@ -86,10 +89,10 @@ def _units(path: Path, intake: Intake) -> Iterator[Any]:
 
 
 def _check_fault(path: Path, fault: Any, log: list[Any], intake: Intake) -> None:
-    """Raise a parser's error unless it leaves all text as it is, as an undeclared namespace prefix does."""
+    """Raise a parser's error unless it leaves all text intact, as an undeclared namespace prefix does."""
     fatal = [entry for entry in log if entry.level_name == "FATAL"]
     if fatal or not log or not intake.lines:
-        first = next(iter(fatal or log), None)  # the exception itself may hold only what followed from it
+        first = next(iter(fatal or log), None)  # the exception itself may report only a consequence of it
         reason = shown(first.message.strip(), 200) if first else one_line(fault)
         line = first.line if first else fault.lineno or 1
         remedy = _LIMITS if "XML_PARSE_HUGE" in reason else "export it again"
@@ -120,14 +123,14 @@ def _unit(path: Path, number: int, unit: Any, names: Mapping[str, str]) -> dict[
         text = _text(segments[0]) if segments else ""
         if text is None:
             return bad(f"uses an entity of its own in {quoted(language)}; write the text itself there")
-        while column in record:  # a language that is not wanted may come twice
+        while column in record:  # a language that is not wanted may occur twice
             column += "'"
         record[column] = text
     return record or bad("has no <tuv>; give each language one, or drop the unit")
 
 
 def _text(node: Any) -> str | None:
-    """The text of a segment without its codes; None if an entity hides some of it."""
+    """Text of a segment without its formatting codes; None if an entity hides part of the text."""
     from lxml import etree  # type: ignore[reportAttributeAccessIssue]
 
     parts = [node.text or ""]
@@ -144,7 +147,7 @@ def _text(node: Any) -> str | None:
 
 
 def _local(node: Any) -> str:
-    """The name of an element without its namespace."""
+    """Name of an element without its namespace."""
     return node.tag.rpartition("}")[2] if isinstance(node.tag, str) else ""
 
 
