@@ -1,4 +1,4 @@
-"""What a corpus is made of, before anything is trained on it: ``semalign corpus``.
+"""Statistics of a corpus, to read before training on it: ``semalign corpus``.
 
-Every number is counted exactly in one pass, and no text is held but a few examples.
+Every number is exact and counted in one pass. Only a few example texts are kept in memory.
 """

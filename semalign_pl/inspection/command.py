@@ -1,4 +1,4 @@
-"""``semalign corpus``: what a corpus is made of, as a table, JSON and one page."""
+"""``semalign corpus``: statistics of a corpus as a table, a JSON file and an HTML page."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def _parser(with_files: bool) -> _Parser:
 
 
 def run(args: Sequence[str]) -> int:
-    """Run ``corpus``.
+    """Run ``semalign corpus``.
 
     Args:
-        args: Command and flags.
+        args: Name of the command, then its flags.
 
     Returns:
         Exit status: 0, or 2 after a user's mistake.
@@ -66,10 +66,13 @@ def run(args: Sequence[str]) -> int:
 
 
 def numbers(text: str) -> list[int]:
-    """``256,512`` as numbers, ascending.
+    """Numbers of ``--limits``, such as ``256,512``, ascending and each once.
+
+    Args:
+        text: Value of the flag.
 
     Raises:
-        ValueError: If they are no lengths.
+        ValueError: If a number is missing, is not a whole number, or is 0.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
@@ -78,15 +81,18 @@ def numbers(text: str) -> list[int]:
 
 
 def mapping(option: str, text: str, names: Sequence[str] | None = None) -> dict[str, str]:
-    """``a=b,c=d`` as a dictionary; ``b,d`` is by the names given, or by its own.
+    """Parse ``a=b,c=d`` to a dictionary.
+
+    In a list without keys, ``b,d``, the keys are ``names``; if there are no ``names``, each value is its own key.
 
     Args:
-        option: For the message.
-        text: What the user wrote.
-        names: Keys of values without one.
+        option: Flag to name in error messages.
+        text: Value of the flag.
+        names: Keys for a list without keys, one per value.
 
     Raises:
-        ValueError: If it cannot be one.
+        ValueError: If a key or value is empty, a key occurs twice, values without keys do not match ``names``, or
+            ``--languages`` names no columns.
     """
     parts = [part.strip() for part in text.split(",")]
     pairs = [part.partition("=")[::2] if "=" in part else (None, part) for part in parts]
@@ -109,11 +115,14 @@ def mapping(option: str, text: str, names: Sequence[str] | None = None) -> dict[
 
 
 def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
-    """Count, print, and write ``corpus.json`` and ``corpus.html``.
+    """Count, print tables, and write ``corpus.json`` and ``corpus.html``.
 
     Args:
-        options: From the command line.
-        recipe: ``--config`` and what follows it, as ``fit`` takes it.
+        options: Parsed flags of ``semalign corpus``.
+        recipe: ``--config FILE`` and overrides, as on the command line of ``fit``; ``None`` if files are given instead.
+
+    Raises:
+        ValueError: If a flag cannot be parsed, ``--out`` is a file, or a corpus cannot be read.
     """
     from semalign_pl.data.prepare import Request
     from semalign_pl.inspection.inspect import inspect

@@ -1,4 +1,4 @@
-"""Equal rows and texts found by 64-bit hashes, so that a corpus of millions of rows takes eight bytes per text."""
+"""Equal rows and texts, found by 64-bit hashes: a corpus of millions of rows takes eight bytes per text."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ Hashes = NDArray[np.uint64]
 
 
 def as_array(hashes: array[int]) -> Hashes:
-    """The same memory as numbers."""
+    """Hashes as a NumPy array that shares their memory, ``(texts,)`` uint64."""
     return np.frombuffer(hashes, dtype=np.uint64) if hashes else np.empty(0, np.uint64)
 
 
 def repeats(hashes: Hashes) -> int:
-    """How many texts repeat an earlier one."""
+    """Number of texts that repeat an earlier one."""
     return len(hashes) - len(np.unique(hashes))
 
 
 def largest_groups(hashes: Hashes, count: int, of_each: int) -> list[tuple[int, list[int]]]:
-    """Groups of equal texts: how often each occurs and where, the most frequent first.
+    """Groups of equal texts, the most frequent first.
 
     Args:
-        hashes: One per text.
-        count: Groups at most.
-        of_each: Places at most of each group, the first ones.
+        hashes: Hash per text.
+        count: Maximum number of groups.
+        of_each: Maximum number of indices per group; the first ones are returned.
+
+    Returns:
+        Per group, the number of equal texts and the indices of the first of them.
     """
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]

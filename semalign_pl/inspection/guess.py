@@ -1,4 +1,4 @@
-"""Which language a column is in, by its script."""
+"""Guess the language of a column from its script."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from semalign_pl.languages import LanguageProfile, get_language
 from semalign_pl.languages.read import known
 
 LEAST = 0.5
-"""Share of a column's words that must be the language's."""
+"""Minimum share of a column's words that belong to the language."""
 
 
 def guess_language(column: str, texts: Sequence[str]) -> LanguageProfile | None:
-    """The language that has most of the words; of several, the one that the column is named after, else the first.
+    """Language with the largest share of words; among equals, the one the column is named after, else the first.
 
     Args:
-        column: The column's name.
-        texts: Some of its texts.
+        column: Name of the column.
+        texts: Sample of its texts.
 
     Returns:
-        ``None`` where no language has half of the words.
+        Language, or ``None`` if no language has half of the words.
     """
     joined, named = "\n".join(texts), column.lower().replace("_", "-")
     ranked = [(round(get_language(code).share(joined), 2), code.lower() == named, -i) for i, code in enumerate(known())]

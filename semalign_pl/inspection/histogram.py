@@ -1,4 +1,4 @@
-"""Histograms as inline SVG: one path each, so that a page of many stays small."""
+"""Histograms as inline SVG with one path each, which keeps a page of many histograms small."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ WIDTH, HEIGHT, FOOT = 360, 140, 22
 
 @dataclass(frozen=True)
 class Histogram:
-    """What the page draws.
+    """A histogram as the page's template draws it.
 
     Attributes:
         bars: SVG path of the bins.
-        tail: SVG path of the last bin, which holds all longer texts; empty where there are none.
-        ticks: Position and label along the foot.
-        limits: Position and label of each limit that lies within.
-        beyond: Limits that lie to the right of the picture.
-        label: What it shows, for those who cannot see it.
+        tail: SVG path of the last bin, for all longer texts; empty if there are none.
+        ticks: Position and label of each tick of the horizontal axis.
+        limits: Position and label of each limit within the picture.
+        beyond: Limits beyond the right edge of the picture.
+        label: Text alternative for screen readers.
     """
 
     bars: str
@@ -34,11 +34,11 @@ class Histogram:
 
 
 def histogram(lengths: Lengths, limits: Sequence[int] = ()) -> Histogram:
-    """Bins of equal width up to the 99th percentile, and one for what is longer.
+    """Histogram with bins of equal width up to the 99th percentile, and one bin for all longer texts.
 
     Args:
-        lengths: Of one text at least.
-        limits: To draw.
+        lengths: Lengths of at least one text.
+        limits: Lengths to mark in the picture.
     """
     last, longest = lengths.percentiles(99, 100)
     step = math.ceil((last + 1) / BINS)
@@ -67,7 +67,7 @@ def _bar(left: float, width: float, height: float) -> str:
 
 
 def _ticks(right: int) -> list[int]:
-    """Four to nine round numbers from 0."""
+    """Four to nine round numbers from 0, less than ``right``."""
     rough = right / 6
     magnitude = 10 ** math.floor(math.log10(max(rough, 1)))
     step = next(int(m * magnitude) for m in (1, 2, 5, 10) if m * magnitude >= rough or m == 10)

@@ -1,4 +1,4 @@
-"""All numbers of some files, as one dictionary that JSON, table and page are made from."""
+"""All statistics of a list of files, as one dictionary: the source of the JSON file, the tables and the page."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from semalign_pl.languages import get_language
 
 SAMPLES = 10
 DUPLICATES = 5
-"""Groups of equal rows shown, and places named of each."""
+"""Maximum number of groups of equal rows to show, and of row ids to name per group."""
 
 
 def inspect(
     files: Sequence[Request], tokens: TokenCounter | None, limits: Sequence[int], seed: int = 0
 ) -> tuple[dict[str, Any], list[Counted]]:
-    """Count some files.
+    """Statistics of a list of files.
 
     Args:
-        files: What to read of each; columns and languages that are not named are guessed.
-        tokens: Of the model, if any.
-        limits: In tokens.
-        seed: Draws the samples.
+        files: Files to read, with their columns and languages; those that are not named are guessed.
+        tokens: Tokenizer of the model; ``None`` to count no tokens.
+        limits: Lengths in tokens; the share of longer texts is counted for each.
+        seed: Seed of the random samples.
 
     Returns:
-        The numbers and, for the histograms, the counts themselves.
+        Dictionary of all statistics, and the counts per file, for the histograms.
 
     Raises:
         ValueError: If a file cannot be read or has no text.
@@ -79,7 +79,7 @@ def inspect(
 
 
 def short_names(sources: Sequence[str]) -> list[str]:
-    """The end of each path that tells it from the others."""
+    """Shortest ends of the paths, in whole path components, that still tell all of them apart."""
     parts = [Path(source).parts for source in sources]
     for depth in range(1, max(map(len, parts), default=1) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
@@ -89,7 +89,7 @@ def short_names(sources: Sequence[str]) -> list[str]:
 
 
 def doubt(names: Iterable[str]) -> str | None:
-    """What is odd about columns of these names: a header that is a row of text and numbers."""
+    """Warning if a column's name is a number, so that the header is probably a row of data; else ``None``."""
     number = next((name for name in names if name.isdecimal()), None)
     if number is None:
         return None
@@ -97,7 +97,7 @@ def doubt(names: Iterable[str]) -> str | None:
 
 
 def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[str, Column], dict[str, float]]:
-    """Request for a file, columns to count, and the share of text in each column left out."""
+    """Corpus of a file, columns to count by field, and the share of text in each column left out."""
     records = peek(file)
     if not file.columns and holds_turns(records[0]):
         task = Conversation()
@@ -108,7 +108,7 @@ def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[s
         check_columns(file.source, records, [c for field, c in file.columns.items() if field not in file.optional])
     named = dict(file.columns) or {name: name for name in text_columns(file.source, records)}
     others = {name: share_of_text(records, name) for name in column_names(records) if name not in named.values()}
-    if file.chat or not set(named.values()) <= set(column_names(records)):  # what records hold is not yet text
+    if file.chat or not set(named.values()) <= set(column_names(records)):  # records do not hold the texts yet
         named = {field: named.get(field, field) for field in fields_of(file)}
         records = [
             {named[field]: text for field, text in row.items()}
@@ -122,10 +122,10 @@ def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[s
         columns[field] = Column(column, language, tokens)
         if language:
             languages[field] = code or language.code
-    if file.fields:  # of a recipe: its task says what is compared, and in which languages
+    if file.fields:  # the file is a recipe's: the task sets the fields to compare and their languages
         fields = tuple(field for field in file.fields if field in named)
         return Corpus(replace(file, fields=fields)), columns, others
-    # Two columns in two languages are what a translation is trained on, which compares their lengths, too.
+    # Two columns in two languages are a translation corpus; its preparation also compares their lengths.
     pair = (*named,) if len(named) == 2 and len({*languages.values()}) == 2 else None
     made = replace(file, columns=named, fields=tuple(named), languages=languages, pair=pair)
     return Corpus(made, guessed), columns, others

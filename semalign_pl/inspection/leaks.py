@@ -1,4 +1,4 @@
-"""Rows that two of the given files have in common, by the definitions that preparation drops leaks by."""
+"""Rows that two files have in common, by the same definitions by which preparation drops leaked rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semalign_pl.inspection.measure import Measure, share
 from semalign_pl.inspection.rows import Corpus, pick, rows
 
 INDEXED_ROWS = 20_000
-"""Near ones are looked for only where one file is no longer than this: its text is held meanwhile."""
+"""Maximum number of rows of the evaluation file for which near-duplicates are searched: its text is kept in memory."""
 EXAMPLES = 5
 
 Mask = NDArray[np.bool_]
@@ -26,20 +26,26 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Counted:
-    """A file and its counts."""
+    """A file and its counts.
+
+    Attributes:
+        corpus: File that was counted.
+        measure: Counts of the file.
+    """
 
     corpus: Corpus
     measure: Measure
 
 
 def leakage(files: Sequence[Counted]) -> list[dict[str, Any]]:
-    """For each pair of files, the rows that they have in common, one of them as training and the other as evaluation.
+    """Rows in common of each pair of files, one of which counts as training file and the other as evaluation file.
 
     Args:
-        files: In the user's order. Training is what a recipe trains on, else the longer one, else the first.
+        files: Files in the user's order. The training file of a pair is the one that a recipe trains on, else the
+            longer one, else the first.
 
     Returns:
-        A dictionary for each pair, ``of`` (evaluation) and ``in`` (training) counting from 0.
+        Dictionary per pair. ``of`` and ``in`` are the 0-based indices of the evaluation and of the training file.
     """
     found = []
     for pair in itertools.combinations(range(len(files)), 2):
@@ -51,7 +57,7 @@ def leakage(files: Sequence[Counted]) -> list[dict[str, Any]]:
 
 def _common(train: Counted, other: Counted, fields: Sequence[str]) -> dict[str, Any]:
     total, ours = other.measure.rows, list(train.corpus.request.fields)
-    used = train.measure.keys != 0  # rows that a filter drops leak nothing
+    used = train.measure.keys != 0  # a row that a filter drops is not trained on, so it leaks nothing
     held, there = _texts(other, fields), _texts(train, ours)
     whole, whole_there = np.zeros(total, bool), np.zeros(len(used), bool)
     if comparable := ours == list(fields):
@@ -87,7 +93,7 @@ def _amount(rows: int, total: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Texts:
-    """Hashes of texts, and which are long enough to be a leak by themselves; both ``(rows, fields)``."""
+    """Hashes of texts, and a mask of texts long enough to be a leak on their own; both ``(rows, fields)``."""
 
     hashes: NDArray[np.uint64]
     long: Mask
@@ -99,7 +105,7 @@ def _texts(file: Counted, fields: Sequence[str]) -> _Texts:
 
 
 def _examples(train: Counted, other: Counted, columns: dict[str, Mask]) -> list[dict[str, Any]]:
-    """The first texts in common, and where in the training file each occurs first."""
+    """First texts in common, with the ids of the evaluation row and of the first training row that has the text."""
     wanted = [(field, int(at)) for field, mask in columns.items() for at in np.flatnonzero(mask)[:EXAMPLES]][:EXAMPLES]
     first, used = [], train.measure.keys != 0
     for field, place in wanted:
@@ -116,7 +122,7 @@ def _examples(train: Counted, other: Counted, columns: dict[str, Mask]) -> list[
 
 
 def _leaks(train: Counted, other: Counted, fields: Sequence[str]) -> list[tuple[int, Leak]]:
-    """Training rows that preparation drops as leaks, by place; a leak's id is the place of the evaluation row."""
+    """Index and leak of each training row that preparation drops; a leak's id is the evaluation row's index."""
     normal = other.corpus.cleaner.normal
     evaluation = (
         (str(place), tuple(row[field] for field in fields))
@@ -130,7 +136,7 @@ def _leaks(train: Counted, other: Counted, fields: Sequence[str]) -> list[tuple[
 
 
 def _near_examples(train: Counted, other: Counted, leaks: dict[int, tuple[int, Leak]]) -> list[dict[str, Any]]:
-    """The most similar ones."""
+    """Near-duplicates with the highest similarity; ``leaks`` maps an evaluation row to a training row and its leak."""
     closest = sorted(leaks.items(), key=lambda item: -item[1][1].similarity)[:EXAMPLES]
     texts, there = pick(other.corpus, [at for at, _ in closest]), pick(train.corpus, [at for _, (at, _) in closest])
     return [

@@ -1,4 +1,4 @@
-"""How long texts are: exact percentiles from how often each length occurs."""
+"""Length statistics: exact percentiles from the number of texts of each length."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ PERCENTILES = (5, 50, 95, 99)
 
 
 class Lengths:
-    """Counts of lengths; its size grows with the longest text, not with the rows."""
+    """Number of texts of each length. Memory grows with the number of different lengths, not with the number of rows.
+
+    Attributes:
+        counts: Number of texts by length.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
 
     def add(self, lengths: Iterable[int]) -> None:
-        """Count them."""
+        """Count the lengths of more texts."""
         self.counts.update(lengths)
 
     @property
@@ -25,10 +29,10 @@ class Lengths:
         return sum(length * count for length, count in self.counts.items())
 
     def percentiles(self, *percents: int) -> list[int]:
-        """Nearest-rank percentiles: the least length that ``percent`` of the texts do not exceed.
+        """Nearest-rank percentiles: the smallest length that ``percent`` % of the texts do not exceed.
 
         Args:
-            *percents: From 1 to 100, ascending.
+            *percents: Percentages from 1 to 100, ascending.
         """
         rows, below, found, ascending = self.counts.total(), 0, [], iter(sorted(self.counts.items()))
         length = 0
@@ -40,11 +44,11 @@ class Lengths:
         return found
 
     def longer_than(self, limit: int) -> int:
-        """How many texts are longer."""
+        """Number of texts longer than ``limit``."""
         return sum(count for length, count in self.counts.items() if length > limit)
 
     def summary(self) -> dict[str, Any]:
-        """Total, mean, percentiles and the longest."""
+        """Total, mean, percentiles and maximum, by name: ``total``, ``mean``, ``p5`` to ``p99``, ``max``."""
         rows = self.counts.total()
         names = [*(f"p{percent}" for percent in PERCENTILES), "max"]
         values = self.percentiles(*PERCENTILES, 100)

@@ -1,4 +1,4 @@
-"""Counts of one file, chunk by chunk: nothing is kept of a row but its lengths and hashes."""
+"""Counts of one file, chunk by chunk: only lengths, hashes and a few sample rows are kept."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.languages import LanguageProfile, get_language
 
 UNKNOWN = "?"
-"""The language of a column that fits no profile."""
+"""Language code shown for a column that fits no language."""
 
 
 class Column:
     """Counts of the texts of one column.
 
     Args:
-        name: The file's column.
-        language: Its language; ``None`` counts words and says nothing of the language.
-        tokens: Of the model; without it no tokens are counted.
+        name: Name of the column in the file.
+        language: Language of the column; if ``None``, words are counted as in English and no language is checked.
+        tokens: Tokenizer of the model; ``None`` to count no tokens.
     """
 
     def __init__(self, name: str, language: LanguageProfile | None, tokens: TokenCounter | None) -> None:
@@ -45,25 +45,25 @@ class Column:
 
     @property
     def unit(self) -> str:
-        """What ``units`` counts."""
+        """Name of the unit that ``units`` counts, singular."""
         return self.language.unit if self.language else "word"
 
     @property
     def hashes(self) -> Hashes:
-        """Of each text the hash of its letters in normal form, by which equal ones are known: ``(rows,)``."""
+        """Hash of each text's letters in normal form, ``(rows,)`` uint64; equal texts have equal hashes."""
         return as_array(self._hashes)
 
     @property
     def long(self) -> NDArray[np.bool_]:
-        """Texts that are long enough to be a leak by themselves: ``(rows,)``."""
+        """Mask of texts long enough to be a leak on their own, ``(rows,)`` bool."""
         return np.frombuffer(bytes(self._long), dtype=np.bool_)
 
     def add(self, texts: Sequence[str], normal: Sequence[str]) -> None:
-        """Count some texts.
+        """Count more texts.
 
         Args:
-            texts: As in the file.
-            normal: The same in normal form.
+            texts: Texts as in the file.
+            normal: The same texts in normal form.
         """
         self.characters.add(map(len, texts))
         self.units.add(len(self._segment(text)) for text in texts)
@@ -83,10 +83,10 @@ class Column:
             self._long.append(is_long(text))
 
     def result(self, limits: Sequence[int]) -> dict[str, Any]:
-        """The numbers.
+        """Statistics of the column.
 
         Args:
-            limits: In tokens.
+            limits: Lengths in tokens; the share of longer texts is reported for each.
         """
         rows, repeated = len(self._hashes), repeats(self.hashes)
         numbers: dict[str, Any] = {
@@ -120,9 +120,9 @@ class Measure:
     """Counts of one file.
 
     Args:
-        columns: By field.
-        samples: Rows to keep as a sample, each as likely as any other.
-        seed: Draws them.
+        columns: Columns to count, by field.
+        samples: Number of rows to keep as a uniform random sample (reservoir sampling).
+        seed: Seed of the sample.
     """
 
     def __init__(self, columns: Mapping[str, Column], samples: int, seed: int) -> None:
@@ -133,20 +133,20 @@ class Measure:
 
     @property
     def rows(self) -> int:
-        """How many rows were counted."""
+        """Number of rows counted."""
         return len(self._keys)
 
     @property
     def keys(self) -> Hashes:
-        """By which preparation knows duplicates; 0 for rows that it drops before it looks for them: ``(rows,)``."""
+        """Hash per row by which preparation finds duplicates, ``(rows,)`` uint64; 0 for rows that a filter drops."""
         return as_array(self._keys)
 
     def add(self, rows: Rows, judged: Sequence[Judged]) -> None:
-        """Count some rows.
+        """Count more rows.
 
         Args:
-            rows: As in the file.
-            judged: What preparation says of each.
+            rows: Id and texts of each row, as in the file.
+            judged: Row in normal form and its filter result, one per row.
         """
         for field, column in self.columns.items():
             column.add([row[field] for _, row in rows], [one.row[field] for one in judged])
@@ -158,5 +158,5 @@ class Measure:
 
 
 def share(part: float, whole: float) -> float:
-    """``part / whole``, 0 of nothing."""
+    """``part / whole``; 0 if ``whole`` is 0."""
     return part / whole if whole else 0.0

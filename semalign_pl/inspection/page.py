@@ -1,4 +1,4 @@
-"""One self-contained page: every number, histograms, samples, and the rows that repeat."""
+"""One self-contained HTML page: all statistics, histograms, samples, and repeated rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TEMPLATE = "page.html.jinja"
 
 
 def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]) -> None:
-    """Write the page; it makes no request, pictures and styles are inside.
+    """Write the page. It loads nothing: pictures and styles are inline.
 
     Args:
-        path: Where to.
-        result: From ``inspect``.
-        counted: From ``inspect``.
+        path: File to write.
+        result: Dictionary of statistics from ``inspect``.
+        counted: Counts per file from ``inspect``.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""What a recipe trains and tests on: its files, columns, languages, base and limits; and what preparation leaves."""
+"""Corpora of a recipe (files, columns, languages, base model, length limits), and the result of preparing them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from semalign_pl.data.prepare import Request
 
 
 class _Parsed(SemAlignCLI):
-    """Parses a recipe and makes nothing of it."""
+    """CLI that parses a recipe and instantiates no class of it."""
 
     def instantiate_classes(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Of a YAML file, what concerns its corpora.
+    """Corpora of a recipe, and the settings that their statistics depend on.
 
     Attributes:
-        data: Its data module.
-        files: Training first, then validation and test.
-        base: The model, for its tokenizer.
-        limits: In tokens: the longest prompt and completion.
+        data: Data module of the recipe.
+        files: Corpora to read: training first, then validation and test.
+        base: Hub id or folder of the base model, for its tokenizer.
+        limits: Maximum lengths of prompt and completion, in tokens, ascending.
     """
 
     data: CorpusDataModule
@@ -41,13 +41,16 @@ def read_recipe(args: Sequence[str]) -> Recipe:
 
     Args:
         args: ``--config FILE`` and flags, as on the command line of ``fit``.
+
+    Raises:
+        ValueError: If the recipe names no corpus.
     """
     from jsonargparse import Namespace
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         cli = make_cli(_Parsed, list(args), run=False)
-    # Its name since jsonargparse 4.49; the old one warns.
+    # jsonargparse 4.49 renamed the method, and warns if the old name is used.
     instantiate = getattr(cli.parser, "instantiate", None) or cli.parser.instantiate_classes
     made: Any = instantiate(Namespace(data=cli.config.data))
     data: Any = made.data
@@ -60,9 +63,15 @@ def read_recipe(args: Sequence[str]) -> Recipe:
 
 
 def preparation(data: CorpusDataModule) -> list[dict[str, Any]]:
-    """What preparing the recipe's corpora keeps and drops, as ``fit`` and ``test`` would before the first step.
+    """Prepare the corpora as ``fit`` and ``test`` do, and count the rows kept and dropped.
 
-    Where a corpus cannot be prepared, its last entry says why.
+    Args:
+        data: Data module of the recipe.
+
+    Returns:
+        Dictionary per corpus: ``part`` (the split), ``source``, ``read``, ``kept``, ``dropped`` (rows by reason) and
+        ``listed_in`` (file that lists dropped rows). If a corpus cannot be prepared, the last dictionary has ``part``
+        and ``error``.
     """
     reports: list[dict[str, Any]] = []
     for stage, part in (("validate", "validation"), ("test", "test"), ("fit", "train")):

@@ -1,4 +1,4 @@
-"""Rows of a corpus as they are counted: its columns of text, the rows that have it, and what became of every line."""
+"""Read the rows of a corpus to count: find its text columns, yield the rows that have text, account for every line."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from semalign_pl.data.prepare import Request
 from semalign_pl.data.sources import stream
 
 PEEKED = 1000
-"""Good records looked at to tell which columns hold text and in what language."""
+"""Number of good records from which text columns and their languages are guessed."""
 LOOKED_AT = 10_000
-"""Records, good or bad, to find them among."""
+"""Maximum number of records, good or bad, to read in search of ``PEEKED`` good ones."""
 FILLED = 0.9
-"""Of them so many must hold text."""
+"""Minimum share of those records in which a text column holds text."""
 REASONS = 20
-"""Kinds of bad rows told apart."""
+"""Maximum number of distinct reasons for bad rows; further ones are counted as ``other``."""
 SHOWN = 5
-"""Bad rows whose message is kept."""
+"""Number of bad rows whose message is kept."""
 
 _TEXT = regex.compile(r"[\p{L}--\p{ASCII}]|\p{L}+\s+\p{L}", regex.V1)
 _DETAIL = regex.compile(r" \(|: |; | but | in '| of \d")
@@ -35,11 +35,11 @@ _LETTER = regex.compile(r"\p{L}")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A file as it is counted.
+    """A file to count.
 
     Attributes:
-        request: What to read of it, and how it would be prepared.
-        guessed: Nobody named its columns, so that a row need not fill all of them.
+        request: File, columns and preparation settings.
+        guessed: True if the columns were guessed; then rows with an empty cell are counted as empty, not as bad.
     """
 
     request: Request
@@ -47,20 +47,20 @@ class Corpus:
 
     @property
     def cleaner(self) -> Cleaner:
-        """Normal form and filters of ``prepare: {}``, or of the recipe's own settings."""
+        """Normal form and filters of the recipe's ``prepare``, or its defaults; always with a search of duplicates."""
         settings = replace(self.request.prepare or Preparation(), duplicates=True)
         return Cleaner.of(settings, self.request.languages, self.request.pair)
 
 
 @dataclass
 class Account:
-    """Counts of a file's lines by what became of them. Rows with an empty cell in a guessed column are ``empty``.
+    """Counts of a file's lines by kind, and of bad rows by reason.
 
     Attributes:
-        counts: Lines by what they are, where rows with an empty cell are among the good.
-        empty: How many those are.
-        reasons: Bad rows by reason.
-        first: What is wrong with the first of them, in full.
+        counts: Lines by kind; rows with an empty cell in a guessed column count as good here.
+        empty: Number of rows with an empty cell in a guessed column.
+        reasons: Number of bad rows by reason.
+        first: Full error messages of the first bad rows.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -78,10 +78,13 @@ class Account:
 
 
 def peek(request: Request) -> list[Mapping[str, Any]]:
-    """The first good records, with all their columns.
+    """First good records of a file, with all their columns.
+
+    Args:
+        request: File to read.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If the file cannot be read or has no good record.
     """
     records: list[Mapping[str, Any]] = []
     fault = None
@@ -103,20 +106,26 @@ def peek(request: Request) -> list[Mapping[str, Any]]:
 
 def _records(request: Request) -> Iterator[Mapping[str, Any] | BadRow]:
     for part in parts(request.source, request.split, request.quoting):
-        # A plain text file calls its one column as one wants it; a Parquet file would leave out all others.
+        # Without named columns, a plain text file calls its only column "text". Other formats are asked for a column
+        # that no file has, which makes them read all; asked for "text", Parquet would leave out the others.
         for _, record in part.read(set(request.columns.values()) or ({"text"} if part.plain else {"\0"})):
             yield record
 
 
 def column_names(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns of some records, in order."""
+    """Columns of the records, in order of first occurrence."""
     return list(dict.fromkeys(name for record in records for name in record))
 
 
 def text_columns(source: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns that hold text, in the file's order: no numbers, codes, labels of one Latin word, or mostly blank.
+    """Columns that hold text, in the file's order.
 
-    A file of single Latin words has no other text, so there those count.
+    Columns of numbers, codes or one-word Latin labels are left out, and columns that are mostly blank. If no column
+    is left, columns of single Latin words count as text.
+
+    Args:
+        source: Name of the file, for the message.
+        records: First good records.
 
     Raises:
         ValueError: If no column holds text.
@@ -130,7 +139,13 @@ def text_columns(source: str, records: Sequence[Mapping[str, Any]]) -> list[str]
 
 
 def share_of_text(records: Sequence[Mapping[str, Any]], name: str, pattern: regex.Pattern[str] = _TEXT) -> float:
-    """Share of the records in which a column holds text; 0 where most of what it holds is something else."""
+    """Share of the records in which a column is a non-blank string; 0 unless most of those match ``pattern``.
+
+    Args:
+        records: First good records.
+        name: Name of the column.
+        pattern: Pattern that occurs in text, but not in codes and labels.
+    """
     values = [record.get(name) for record in records]
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     telling = sum(pattern.search(text) is not None for text in texts)
@@ -138,10 +153,15 @@ def share_of_text(records: Sequence[Mapping[str, Any]], name: str, pattern: rege
 
 
 def check_columns(source: str, records: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> None:
-    """Refuse a column that no record has.
+    """Check that every column occurs in the records.
+
+    Args:
+        source: Name of the file, for the message.
+        records: First good records.
+        columns: Columns that must occur.
 
     Raises:
-        ValueError: Names the columns that there are.
+        ValueError: If a column occurs in no record; the message lists the columns that do.
     """
     names = column_names(records)
     for column in columns:
@@ -152,11 +172,11 @@ def check_columns(source: str, records: Sequence[Mapping[str, Any]], columns: It
 
 
 def rows(corpus: Corpus, account: Account | None = None) -> Iterator[tuple[str, dict[str, str]]]:
-    """Id and texts of each good row; the others are counted.
+    """Yield id and texts (by field) of each good row.
 
     Args:
-        corpus: What to read.
-        account: Where to count.
+        corpus: File to read.
+        account: Counts to update with every line; ``None`` to discard them.
     """
     request, account = corpus.request, account or Account()
     optional = request.columns if corpus.guessed else request.optional
@@ -172,7 +192,7 @@ def rows(corpus: Corpus, account: Account | None = None) -> Iterator[tuple[str, 
 
 
 def fields_of(request: Request) -> list[str]:
-    """The texts of a row: its columns; of a conversation the prompt, the completion and what is read beside them."""
+    """Fields of a row: its columns; for a conversation, prompt, completion and the other columns that are read."""
     if request.chat is None:
         return list(request.columns)
     beside = (name for name in request.columns if name not in request.optional)
@@ -180,11 +200,14 @@ def fields_of(request: Request) -> list[str]:
 
 
 def pick(corpus: Corpus, places: Iterable[int]) -> dict[int, tuple[str, dict[str, str]]]:
-    """The good rows at some places among the good ones.
+    """Good rows at given indices, by index; reads the file again.
 
     Args:
-        corpus: What to read, again.
-        places: 0-based.
+        corpus: File to read.
+        places: 0-based indices among the good rows.
+
+    Returns:
+        Id and texts of each row, by index.
     """
     wanted = set(places)
     if not wanted:

@@ -1,4 +1,4 @@
-"""Which script a character is of, by its Unicode property."""
+"""Script of a character, by its Unicode property."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import regex
 
-# Those of living languages first met in our corpora first; whatever is not listed counts as "other".
+# Scripts of living languages, the most frequent in our corpora first. A script not listed counts as "other".
 SCRIPTS = (
     *("Tibetan", "Han", "Latin", "Arabic", "Cyrillic", "Mongolian", "Yi", "Thai", "Lao", "Myanmar", "Khmer"),
     *("Devanagari", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Greek", "Hebrew", "Armenian", "Georgian"),
@@ -21,16 +21,16 @@ _SCRIPT = {script: regex.compile(rf"\p{{Script={script}}}") for script in SCRIPT
 
 
 def script_of(letter: str) -> str:
-    """The script of one letter, ``other`` where it is not among ``SCRIPTS``."""
+    """Script of one letter; ``other`` if it is not among ``SCRIPTS``."""
     return next((script for script, pattern in _SCRIPT.items() if pattern.match(letter)), OTHER)
 
 
 def script_mix(characters: Mapping[str, int], most: int = 5) -> dict[str, float]:
-    """Share of the letters that each script has, the largest first; what is beyond ``most`` joins ``other``.
+    """Share of each script in the letters, the largest first.
 
     Args:
-        characters: How often each character occurs.
-        most: Scripts named at most.
+        characters: Number of occurrences of each character.
+        most: Maximum number of scripts to name; the rest is added to ``other``.
     """
     letters: Counter[str] = Counter()
     for character, count in characters.items():

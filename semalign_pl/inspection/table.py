@@ -1,4 +1,4 @@
-"""The numbers for a terminal."""
+"""Statistics as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DETAILED_FILES = 8
-"""With more files than these each gets one line; the page has the rest."""
+"""Maximum number of files with a table each; with more files, each has one line, and the page has the rest."""
 COLUMNS_A_TABLE = 3
 _COUNTED = ("lines", "read", "good", "empty")
 LENGTHS = ("p5", "p50", "p95", "p99", "max")
@@ -20,10 +20,13 @@ Numbers = Mapping[str, Any]
 
 
 def tables(result: Numbers) -> list[Table | str]:
-    """What is worth seeing at once: a table a file, or one of all; then the rows that files have in common.
+    """Tables for the terminal: tables per file (or one of all files), then the rows that files have in common.
 
     Args:
-        result: From ``inspect``.
+        result: Dictionary of statistics from ``inspect``.
+
+    Returns:
+        Tables and notes to print, in order.
     """
     files = result["files"]
     detailed = len(files) <= DETAILED_FILES
@@ -36,23 +39,26 @@ def tables(result: Numbers) -> list[Table | str]:
 
 
 def column_name(field: str, column: Numbers) -> str:
-    """The field, and the file's column where that is called otherwise."""
+    """Name of the field, followed by the file's column if its name differs."""
     return field if field == column["column"] else f"{field} ({column['column']})"
 
 
 def unit_name(column: Numbers) -> str:
-    """What its units are called, one of them: of Chinese just ``unit``, for foreign words and numbers are one each."""
+    """Name of a column's unit, singular.
+
+    ``unit`` rather than ``character`` for Chinese, where a foreign word or a number is one unit.
+    """
     return "unit" if column["unit"] == "character" else column["unit"]
 
 
 def measures(column: Numbers) -> list[tuple[str, Numbers]]:
-    """What its lengths are counted in, and the numbers."""
+    """Length statistics of a column, by the name of what is counted: characters, units and, with a model, tokens."""
     found = [("characters", column["characters"]), (f"{unit_name(column)}s", column["units"])]
     return [*found, *([("tokens", column["tokens"])] if column["tokens"] else [])]
 
 
 def properties(column: Numbers) -> list[tuple[str, str]]:
-    """Everything else that is known of a column, by name."""
+    """All other statistics of a column as text, by name."""
     tokens, scripts = column["tokens"], column["scripts"].items()
     found = []
     if tokens:
@@ -72,7 +78,7 @@ def properties(column: Numbers) -> list[tuple[str, str]]:
 
 
 def rows_read(file: Numbers) -> str:
-    """Account of a file's rows: read = good + empty + bad, and how many good ones preparation drops as repeated."""
+    """Account of a file's rows: read = good + empty + bad, and the number of good rows dropped as duplicates."""
     bad = file["bad"]
     reasons = "; ".join(f"{count:,} {reason}" for reason, count in bad["reasons"].items())
     rows = [
@@ -91,7 +97,7 @@ def lines_read(file: Numbers) -> str:
 
 
 def percent(part: float | None) -> str:
-    """A share for people, a dash where there is none; never 0 or 100 for what only rounds to it."""
+    """Share as a percentage, or a dash for ``None``; a share that only rounds to 0 or 100 % is shown as < or >."""
     if part is None:
         return "–"
     if 0 < part < 0.0005:
@@ -102,7 +108,7 @@ def percent(part: float | None) -> str:
 
 
 def amount(counted: Numbers) -> str:
-    """Rows and their share."""
+    """Number of rows and their share, as text."""
     return f"{counted['rows']:,} ({percent(counted['share'])})" if counted["rows"] else "0"
 
 
@@ -123,7 +129,7 @@ def _table(title: str) -> Table:
 
 
 def _of_file(file: Numbers) -> list[Table]:
-    """Lengths of each column, then what else is known of it."""
+    """Table of the lengths of each column, then tables of its other statistics."""
     from semalign_pl.messages.console import Text
 
     table = _table(file["name"])
@@ -142,7 +148,7 @@ def _of_file(file: Numbers) -> list[Table]:
 
 
 def remarks(file: Numbers) -> list[str]:
-    """What a reader of a file's numbers should know beside them."""
+    """Remarks on a file's statistics: columns left out, and a doubtful header."""
     names = [
         (name or "(no name)") + (f" (text in {percent(part)} of the first rows)" if 0 < part < FILLED else "")
         for name, part in file["left_out"].items()
@@ -151,7 +157,7 @@ def remarks(file: Numbers) -> list[str]:
 
 
 def prepared(report: Numbers) -> str:
-    """What preparation did to one corpus of a recipe."""
+    """Line on the preparation of one corpus of a recipe: rows kept and dropped, or the error."""
     if "error" in report:
         return f"preparing {report['part']} stops: {report['error']}"
     rows = f"prepared {report['part']} {report['source']}: {report['read']:,} read = {report['kept']:,} kept"
@@ -178,7 +184,12 @@ def _properties(file: Numbers) -> list[Table]:
 
 
 def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
-    """One line a file, and their sum."""
+    """Table with one line per file, and their sum.
+
+    Args:
+        files: Statistics of each file.
+        with_columns: Add a column with the language and median length of each text column.
+    """
     from semalign_pl.messages.console import Text
 
     table = _table("files")
@@ -205,7 +216,7 @@ def overview(files: Sequence[Numbers], with_columns: bool) -> Table:
 
 
 def common(leakage: Sequence[Numbers]) -> Table:
-    """Which files have rows in common; pairs without are only counted."""
+    """Table of the pairs of files that have rows in common; pairs without are only counted in the caption."""
     from semalign_pl.messages.console import Text
 
     table = _table("rows in common")
@@ -224,13 +235,13 @@ def common(leakage: Sequence[Numbers]) -> Table:
 
 
 def leaks(pair: Numbers) -> int:
-    """How many texts and near rows a pair of files has in common."""
+    """Number of equal texts and of near-duplicates that a pair of files has in common."""
     near = pair["near"]["rows"] if pair["near"] else 0
     return near + sum(counted["rows"] for counted in pair["columns"].values())
 
 
 def pairs_note(leakage: Sequence[Numbers]) -> str:
-    """How many pairs were compared, and what was not looked for."""
+    """Note on the number of pairs compared, and on pairs too long to search for near-duplicates."""
     clean = sum(not leaks(pair) for pair in leakage)
     unseen = sum(pair["near"] is None for pair in leakage)
     pairs = f"{len(leakage):,} {'pair' if len(leakage) == 1 else 'pairs'}"

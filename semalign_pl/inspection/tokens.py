@@ -1,4 +1,4 @@
-"""What a model's tokenizer makes of text."""
+"""Token statistics: token ids of texts, and the shares of unknown tokens and of fragments of characters."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class TokenCounter:
-    """A model's tokenizer, without its weights and without special tokens.
+    """Tokenizer of a model. The model's weights are not loaded, and no special tokens are added.
 
     Args:
         model: Hub id or folder.
 
     Raises:
-        ValueError: If there is no tokenizer to load.
+        ValueError: If no tokenizer can be loaded.
     """
 
     def __init__(self, model: str) -> None:
@@ -31,7 +31,7 @@ class TokenCounter:
                 "holds tokenizer.json, or a hub id that this machine can reach, or leave --model out"
             ) from error
         self.model = model
-        if self.tokenizer.is_fast:  # tokenizer.json may cut and pad, as encoders' do
+        if self.tokenizer.is_fast:  # tokenizer.json may set truncation and padding, as those of encoders do
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
 
@@ -43,20 +43,20 @@ class TokenCounter:
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
     def fragments(self, ids: Iterable[int]) -> set[int]:
-        """Those of the ids that stand for bytes that are no whole characters, as byte-level tokenizers have them."""
+        """Subset of the ids that decode to bytes of an incomplete character, as in byte-level tokenizers."""
         unknown = self.unknown
         return {i for i in ids if i != unknown and "\ufffd" in self.tokenizer.decode([i])}
 
     @property
     def unknown(self) -> int | None:
-        """The id of what the tokenizer cannot write; ``None`` where it can write everything."""
+        """Id of the unknown token; ``None`` if the tokenizer has none."""
         return self.tokenizer.unk_token_id
 
     def shares(self, counts: Counter[int]) -> dict[str, float]:
-        """Shares of the tokens that are fragments of a character, and that are the unknown token.
+        """Shares of tokens that are fragments of a character (``fragments``) and the unknown token (``unknown``).
 
         Args:
-            counts: How often each id occurs.
+            counts: Number of occurrences of each token id.
         """
         total, parts = counts.total(), self.fragments(counts)
         unknown = 0 if self.unknown is None else counts[self.unknown]

@@ -1,4 +1,4 @@
-"""Will it fit? Peak memory of a run, predicted on the meta device without loading a weight."""
+"""Predict a run's peak memory on the meta device, without loading weights."""
 
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.settings import Plan, Settings

@@ -1,4 +1,4 @@
-"""``semalign plan``: the table, and settings that fit a card."""
+"""``semalign plan``: a table of the predicted memory, and settings that fit a GPU."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.load import LoraSettings
 
 OVERHEAD_BYTES = 2**29
-"""Of a card's memory, what CUDA's context takes."""
+"""Memory that the CUDA context takes, in bytes."""
 MARGIN = 0.92
-"""Share of a card that is planned with: allocators leave gaps."""
+"""Share of the GPU's memory to plan with; the rest allows for fragmentation of the allocator."""
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 ABOUT = {
     "weights": "the frozen base",
@@ -44,17 +44,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Parsed(SemAlignCLI):
-    """Parses a recipe and makes nothing of it."""
+    """CLI that parses a recipe and instantiates no class of it."""
 
     def instantiate_classes(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def run(args: Sequence[str]) -> int:
-    """Run ``plan``.
+    """Run ``semalign plan``.
 
     Args:
-        args: Command and flags.
+        args: Name of the command, then its flags.
 
     Returns:
         Exit status: 0, or 2 after a user's mistake.
@@ -78,10 +78,13 @@ def run(args: Sequence[str]) -> int:
 
 
 def settings_of(recipe: Sequence[str]) -> Settings:
-    """What memory depends on, read from a recipe.
+    """Read the settings that determine memory from a recipe.
 
     Args:
-        recipe: As on the command line of ``fit``: ``--config FILE`` and flags.
+        recipe: ``--config FILE`` and flags, as on the command line of ``fit``.
+
+    Raises:
+        ValueError: If the recipe trains no policy.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -99,7 +102,7 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     rewards = {
         c.class_path.rsplit(".", 1)[-1]: c.init_args for c in trainer.callbacks or [] if "Reward" in c.class_path
     }
-    encoders = {"SemanticReward": 2 if cuda else 4, "CrossEncoderReward": 4}  # bytes a weight
+    encoders = {"SemanticReward": 2 if cuda else 4, "CrossEncoderReward": 4}  # bytes per weight
     names = ("temperature", "top_p", "top_k", "min_p")
     return Settings(
         base=model.base,
@@ -124,14 +127,14 @@ def settings_of(recipe: Sequence[str]) -> Settings:
 
 
 def _saved(model: Any) -> dict[str, Any] | None:
-    """The config of the adapter to start from, where it is there already."""
+    """Config of the adapter to start from; ``None`` if there is no such folder yet."""
     if model.adapter is None or not Path(model.adapter).is_dir():
         return None
     return read_json(Path(model.adapter) / "adapter_config.json", "give the `adapter` folder that a finished run wrote")
 
 
 def _new_tokens(model: Any) -> int:
-    """At most; a small corpus may have fewer."""
+    """Maximum number of new tokens in the vocabulary; a small corpus may give fewer."""
     if model.vocabulary is not None:
         return model.vocabulary.tokens
     indices = (_saved(model) or {}).get("trainable_token_indices") or {}
@@ -146,13 +149,13 @@ def _lora(model: Any) -> LoraSettings:
 
 
 def memory_bytes(text: str) -> int:
-    """Bytes of ``12GiB``, ``12GB``, ``12g`` or ``800MiB``; G is 2^30, whichever way it is written.
+    """Number of bytes of ``12GiB``, ``12GB``, ``12g`` or ``800MiB``; G is 2^30 in all of them.
 
     Args:
-        text: What the user wrote.
+        text: Value of ``--memory``.
 
     Raises:
-        ValueError: If it is no amount of memory, or has no unit.
+        ValueError: If ``text`` is not an amount of memory, or has no unit.
     """
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMG])(?:i?B)?)?\s*", text, re.IGNORECASE)
     if found is None or not 0 < float(found[1]) < 2**40:
@@ -165,16 +168,16 @@ def memory_bytes(text: str) -> int:
 def show(
     settings: Settings, available: int | None = None, file: Path | None = None, overlay: Path | None = None
 ) -> None:
-    """Print the prediction, and what would fit.
+    """Print the prediction and, with ``available``, the largest settings that fit.
 
     Args:
-        settings: Of the recipe.
-        available: Bytes of the card; ``None`` proposes nothing.
-        file: Where to write JSON.
-        overlay: Where to write the proposal as YAML.
+        settings: Settings of the recipe.
+        available: Memory of the GPU in bytes; ``None`` for no proposal.
+        file: JSON file to write the prediction to.
+        overlay: YAML file to write the proposal to.
 
     Raises:
-        ValueError: If nothing fits the card.
+        ValueError: If no settings fit.
     """
     from semalign_pl.messages.console import Console
 
@@ -196,17 +199,17 @@ def show(
 
 
 def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
-    """The largest settings that fit a card, its context and its allocator's gaps allowed for.
+    """Largest settings that fit a GPU, with allowance for the CUDA context and fragmentation of the allocator.
 
     Args:
-        settings: Of the recipe.
-        available: Bytes of the card.
+        settings: Settings of the recipe.
+        available: Memory of the GPU in bytes.
 
     Returns:
-        Settings and what they need.
+        Settings and their predicted memory.
 
     Raises:
-        ValueError: If nothing fits.
+        ValueError: If no settings fit.
     """
     found = fitted(settings, round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0))
     if found is None:
@@ -219,22 +222,22 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
 
 
 def changes(proposed: Settings) -> dict[str, int | bool]:
-    """What a proposal sets under ``model.init_args``.
+    """Options under ``model.init_args`` that a proposal sets.
 
     Args:
-        proposed: From ``proposal``.
+        proposed: Settings returned by ``proposal``.
     """
     names = ["micro_batch_tokens", "recompute", *(["rollout_rows"] if proposed.stage == "grpo" else [])]
     return {name: getattr(proposed, name) for name in names}
 
 
 def write_overlay(file: Path, options: Mapping[str, Any], comment: str) -> None:
-    """Write options of the model as YAML that stands behind a recipe: ``--config RECIPE --config FILE``.
+    """Write options of the model as a YAML overlay of a recipe: ``--config RECIPE --config FILE``.
 
     Args:
-        file: Where to; its folder is made.
-        options: Under ``model.init_args``.
-        comment: First line.
+        file: File to write; its folder is created.
+        options: Options under ``model.init_args``.
+        comment: Comment in the first line.
     """
     import yaml
 

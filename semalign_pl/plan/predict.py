@@ -1,7 +1,7 @@
-"""Run the engine itself on tensors without contents, and count.
+"""Predict peak memory by running the training code on the meta device, on tensors without data.
 
 The policy is built from its config alone. One rollout batch and one update of the largest micro-batch that the settings
-allow go through the very code that training runs, so an architecture needs no formula.
+allow go through the same code as in training, so no architecture needs a formula of its own.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from semalign_pl.policy.token_rows import rows_of
 from semalign_pl.policy.unshared import UnsharedDecodeState
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""A weight in 4 bits, its block's scale in 8, the scales' scale in 32 (arXiv 2305.14314, section 3)."""
+"""Bytes per NF4 weight: 4 bits, plus 8 bits per block of 64, 32 bits per 256 blocks (arXiv 2305.14314, section 3)."""
 
 
 def predict(settings: Settings) -> Plan:
     """Predict the peak memory of a run at its longest prompts and completions.
 
     Args:
-        settings: What it depends on.
+        settings: Settings of the run.
 
     Returns:
-        Bytes by part. Framework and CUDA context come on top (about 0.5 GiB each).
+        Bytes by part, without framework and CUDA context (about 0.5 GiB each).
 
     Raises:
-        ValueError: If the architecture cannot be run without its weights.
+        ValueError: If a config cannot be read, or the architecture cannot be run without its weights.
     """
     policy = _meta_policy(_asked_of_the_policy(settings))
     adapters = [p for name, p in policy.named_parameters() if _of_adapter(name)]
@@ -60,11 +60,12 @@ def predict(settings: Settings) -> Plan:
     lm: Any = policy.model.get_base_model()
     vocabulary = lm.config.get_text_config().vocab_size
     head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
-    # Each is run with nothing but what it depends on, so that a search over settings runs it once for each.
+    # Results are cached by settings. Settings that rollout or update does not depend on are set to constants, so that
+    # a search over settings runs neither twice for the same result.
     try:
         rollout, cache = _rollout(replace(settings, micro_batch_tokens=0, recompute=False))
         update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=(), judges=()))
-    except RuntimeError as error:  # an operation that needs contents, or that the meta device lacks
+    except RuntimeError as error:  # an operation that needs data, or that the meta device lacks
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"semalign plan: {settings.base} ({lm.config.model_type}) cannot be run without its weights ({reason}); "
@@ -85,15 +86,15 @@ def predict(settings: Settings) -> Plan:
 
 
 def fitted(settings: Settings, available: int) -> tuple[Settings, Plan] | None:
-    """The largest micro-batch and rollout batch that fit, without recomputation if possible.
+    """Search for the largest micro-batch and rollout batch that fit, without recomputation if possible.
 
     Args:
-        settings: The rest of the run.
-        available: Bytes for all of it.
+        settings: Settings of the run.
+        available: Memory for the whole run, in bytes.
 
     Returns:
-        Settings with ``micro_batch_tokens``, ``rollout_rows`` and ``recompute`` replaced, and their plan; ``None`` if
-        nothing fits.
+        Settings with ``micro_batch_tokens``, ``rollout_rows`` and ``recompute`` replaced, and their prediction;
+        ``None`` if nothing fits.
     """
     smallest = settings.prompt_tokens + settings.completion_tokens
     budgets = [2**n for n in range(15, 6, -1) if 2**n >= smallest] or [smallest]
@@ -112,14 +113,14 @@ def fitted(settings: Settings, available: int) -> tuple[Settings, Plan] | None:
 
 
 def _dtype(settings: Settings) -> torch.dtype:
-    """Of activations and of unquantised weights."""
+    """Dtype of activations and of weights that are not quantised."""
     if settings.weights == "nf4":
         return torch.bfloat16 if settings.cuda else torch.float32
     return torch.bfloat16 if settings.weights == "bf16" else torch.float32
 
 
 def _asked_of_the_policy(settings: Settings) -> Settings:
-    """The settings that make a policy, the others at their defaults."""
+    """Settings that the policy depends on, with all others at their defaults: the key of the cached policy."""
     names = ("base", "stage", "weights", "lora", "with_reference", "mixed", "cuda", "new_tokens")
     return Settings(**{name: getattr(settings, name) for name in names})
 
@@ -145,7 +146,7 @@ def _meta_policy(settings: Settings) -> Policy:
                     parameter.requires_grad_(False)
     for name, parameter in peft_model.named_parameters():
         if "lora_" in name:
-            # Stored in float32; under bf16 autocast they are used, and seen here, as bfloat16.
+            # Adapters are stored in float32. Under bf16 autocast they are used as bfloat16, so that is what runs here.
             parameter.data = parameter.data.to(torch.bfloat16 if settings.mixed else torch.float32)
     lighten(peft_model)
     policy = Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,)).train()
@@ -208,13 +209,13 @@ def _config(option: str, name: str) -> Any:
 
 @contextmanager
 def _on_meta() -> Iterator[None]:
-    """Let layouts and transformers' own forward run on tensors without contents."""
+    """Replace operations that the meta device lacks, or that read data, so that the training code runs on it."""
     from transformers import PreTrainedModel, masking_utils
 
     def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
         return flash_attention(query, key, value)
 
-    autocast = torch.autocast  # PEFT's adapters of experts ask for it, and it does not know the device
+    autocast = torch.autocast  # PEFT's adapters of experts call it, and it does not support the meta device
 
     def no_autocast(device_type: str, **options: Any) -> Any:
         return nullcontext() if device_type == "meta" else autocast(device_type, **options)
@@ -224,7 +225,7 @@ def _on_meta() -> Iterator[None]:
         mock.patch.object(layout, "causal_attention", attention),
         mock.patch.object(nn.functional, "scaled_dot_product_attention", attention),
         mock.patch.object(nn.functional, "grouped_mm", grouped_matmul, create=True),
-        # These look into tokens and positions, for padding and for sequences packed into one row: there is neither.
+        # These two read token ids and positions to detect padding and packed sequences; there is neither here.
         mock.patch.object(PreTrainedModel, "warn_if_padding_and_no_attention_mask", lambda *_: None),
         mock.patch.object(masking_utils, "find_packed_sequence_indices", lambda *_: None),
     ):
@@ -240,7 +241,7 @@ def _counting(policy: Policy) -> Iterator[PeakBytes]:
 
 @lru_cache
 def _rollout(settings: Settings) -> tuple[int, int]:
-    """Peak of one batch of rollouts, none of which ends early; and its cache."""
+    """Peak memory of one batch of rollouts, none of which ends early, and the size of its KV cache, in bytes."""
     if settings.stage == "sft":
         return 0, 0
     policy = _meta_policy(_asked_of_the_policy(settings))
@@ -255,7 +256,7 @@ def _rollout(settings: Settings) -> tuple[int, int]:
         logits = decoding.prefill()
         uniforms = torch.empty(len(logits), device="meta")
         length = 0
-        while length < settings.completion_tokens:  # the steps at which the cache has to grow
+        while length < settings.completion_tokens:  # run only the steps at which the KV cache grows
             chosen = choose(logits, uniforms)
             del logits
             decoding.length = length
@@ -268,13 +269,13 @@ def _rollout(settings: Settings) -> tuple[int, int]:
 def _unshared_rollout(
     policy: Policy, prompts: list[list[int]], settings: Settings, choose: Callable
 ) -> tuple[int, int]:
-    """As ``_rollout``, without a layout: of its prefill and its last step, the one that takes more."""
+    """``_rollout`` without packed batches: the larger peak of its prefill and its last step."""
     uniforms = torch.empty(len(prompts) * settings.num_generations, device="meta")
     with _on_meta(), policy.inference():
         with _counting(policy) as counted:
             choose(UnsharedDecodeState(policy, prompts, settings.num_generations).prefill(), uniforms)
         first = counted.peak
-        # Before the last step, each rollout has a cache of its own: the one that prefilling as many tokens makes.
+        # Before the last step, each rollout has a KV cache of its own, as large as after a prefill of as many tokens.
         grown = [prompt + [1] * (settings.completion_tokens - 1) for prompt in prompts]
         decoding = UnsharedDecodeState(policy, [row for row in grown for _ in range(settings.num_generations)], 1)
         chosen = choose(decoding.prefill(), uniforms)
@@ -289,7 +290,7 @@ def _unshared_rollout(
 
 @lru_cache
 def _update(settings: Settings) -> int:
-    """Peak of forward and backward, gradients included; the reference's forward alone needs less."""
+    """Peak memory of forward and backward in bytes, gradients included; the reference's forward needs less."""
     policy = _meta_policy(_asked_of_the_policy(settings))
     size = settings.prompt_tokens + settings.num_generations * settings.completion_tokens
     groups = min(max(1, settings.micro_batch_tokens // size), -(-settings.rows // settings.num_generations))

@@ -1,4 +1,4 @@
-"""What memory depends on, and what it comes to."""
+"""Settings that determine a run's memory, and the predicted memory by part."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from semalign_pl.policy.load import LoraSettings, Weights
 
 @dataclass(frozen=True)
 class Settings:
-    """What memory depends on.
+    """Settings that determine a run's memory.
 
     Attributes:
-        base: Hub id or folder; only its config is read.
-        stage: ``sft`` or ``grpo``.
-        weights: How the base is held.
-        lora: Of the adapter.
-        with_reference: A second adapter stands beside the trained one.
-        prompt_tokens: Longest prompt.
-        completion_tokens: Longest completion.
-        rows: Completions a step: rows of SFT, rollouts of GRPO.
-        num_generations: K; 1 for SFT.
+        base: Hub id or folder of the base model; only its config is read.
+        stage: Training stage, ``sft`` or ``grpo``.
+        weights: Precision or quantisation of the base weights.
+        lora: LoRA settings of the adapter.
+        with_reference: Keep a second adapter, the KL reference, next to the trained one.
+        prompt_tokens: Maximum prompt length, in tokens.
+        completion_tokens: Maximum completion length, in tokens.
+        rows: Completions per step: rows in SFT, rollouts in GRPO.
+        num_generations: Completions per prompt (K); 1 in SFT.
         rollout_rows: Rollouts decoded at once.
-        micro_batch_tokens: Budget of a forward and backward.
-        recompute: Activations are computed again in backward.
-        mixed: Run under bf16 autocast, on a base held in bfloat16.
-        encoders: Hub ids or folders of the rewards' encoders, and bytes a weight.
-        judges: Hub ids or folders of the rewards' judges, and how they are held.
-        sampling: Temperature, top_p, top_k and min_p.
-        cuda: For a GPU, where compute is bfloat16 under NF4.
-        new_tokens: Tokens added to the vocabulary; their rows are trained.
+        micro_batch_tokens: Maximum number of tokens per forward and backward.
+        recompute: Recompute activations in backward (gradient checkpointing).
+        mixed: Run under bf16 autocast, with base weights in bfloat16.
+        encoders: Hub id or folder of each encoder used by rewards, and its bytes per weight.
+        judges: Hub id or folder of each judge used by rewards, and its precision or quantisation.
+        sampling: Sampling options by name: temperature, top_p, top_k and min_p.
+        cuda: Run on a GPU, where NF4 weights compute in bfloat16.
+        new_tokens: Number of tokens added to the vocabulary, whose embeddings are trained.
     """
 
     base: str
@@ -55,18 +55,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes by part.
+    """Predicted memory by part, in bytes.
 
     Attributes:
-        weights: The frozen base.
-        adapters: Trained adapter, and the reference beside it.
+        weights: Frozen base weights.
+        adapters: Trained adapter, and the reference adapter if there is one.
         optimiser: Adam's two moments.
-        gradients: Of the trained adapter, while an update lasts.
-        cache: Keys and values of one batch of rollouts.
-        rollout: One batch of rollouts at its worst, cache included.
-        activations: One micro-batch's forward and backward at its worst, head and gradients apart.
+        gradients: Gradients of the trained adapter, during an update.
+        cache: KV cache of one batch of rollouts.
+        rollout: Peak of one batch of rollouts, KV cache included.
+        activations: Peak of one micro-batch's forward and backward, without head and gradients.
         head: Logits of one chunk.
-        encoder: The rewards' encoders and judges.
+        encoder: Encoders and judges used by rewards.
     """
 
     weights: int
@@ -81,10 +81,10 @@ class Plan:
 
     @property
     def resident(self) -> int:
-        """Bytes held all the time."""
+        """Memory allocated throughout the run, in bytes."""
         return self.weights + self.adapters + self.optimiser + self.encoder
 
     @property
     def peak(self) -> int:
-        """The most that is held at once."""
+        """Peak memory, in bytes: resident parts, plus the larger of rollout and update."""
         return self.resident + max(self.rollout, self.gradients + self.activations + self.head)

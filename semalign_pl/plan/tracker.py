@@ -1,4 +1,4 @@
-"""How much memory tensor operations would take, counted as they run on the meta device."""
+"""Count the memory that tensor operations would take, while they run on the meta device."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils._pytree import tree_leaves
 
 
 class PeakBytes(TorchDispatchMode):
-    """Counts the bytes of every storage made inside, while it lives; what existed before is not counted.
+    """Context that counts the bytes of every storage created inside it, as long as the storage is alive.
 
-    What a kernel allocates and frees within one operation is not seen.
+    Storages from before are not counted. Workspace that a kernel allocates and frees within one operation is not seen.
 
     Attributes:
-        live: Bytes held now.
-        peak: The most they have been.
+        live: Bytes alive now.
+        peak: Maximum of ``live`` so far.
     """
 
     def __init__(self) -> None:
@@ -28,17 +28,17 @@ class PeakBytes(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def know(self, tensors: list[Tensor], counted: bool = False) -> None:
-        """Take note of tensors that are there already.
+        """Register tensors that already exist, so that operations which return them do not count them.
 
         Args:
-            tensors: Made before.
-            counted: Count them here; else they are counted elsewhere.
+            tensors: Tensors created before.
+            counted: Count their bytes here; by default they are counted elsewhere.
         """
         for tensor in tensors:
             self._add(tensor, counted)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it made."""
+        """Run an operation and count its outputs."""
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor) and leaf.is_meta:
@@ -60,12 +60,15 @@ class PeakBytes(TorchDispatchMode):
 
 
 def flash_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """In memory what the fused kernel is, which the meta device lacks: same inputs, outputs and saved tensors.
+    """Substitute for the fused attention kernel, which the meta device lacks: same output shape, same saved tensors.
 
     Args:
-        query: ``(rows, heads, tokens, dim)``.
-        key: ``(rows, kv_heads, tokens, dim)``.
-        value: Same shape.
+        query: Queries, ``(rows, heads, tokens, dim)``.
+        key: Keys, ``(rows, kv_heads, tokens, dim)``.
+        value: Values, same shape as the keys.
+
+    Returns:
+        Tensor without data, same shape as the queries.
     """
     output: Any = _FlashAttention.apply(query, key, value)
     return output
@@ -85,12 +88,15 @@ class _FlashAttention(torch.autograd.Function):
 
 
 def grouped_matmul(rows: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
-    """In memory what experts' fused matmul is, which the meta device has in bfloat16 only.
+    """Substitute for the experts' fused matmul, which the meta device has in bfloat16 only.
 
     Args:
-        rows: ``(tokens, inputs)``, sorted by expert.
-        weight: ``(experts, inputs, outputs)``.
-        offs: Where each expert's rows end.
+        rows: Hidden states, ``(tokens, inputs)``, sorted by expert.
+        weight: Weights of the experts, ``(experts, inputs, outputs)``.
+        offs: End offset of each expert's rows; not used.
+
+    Returns:
+        Tensor without data, ``(tokens, outputs)``.
     """
     output: Any = _GroupedMatmul.apply(rows, weight)
     return output

@@ -1,6 +1,6 @@
-"""Tables, pictures and one HTML page from the files a study left behind.
+"""Tables, pictures and one HTML page from the results of a study.
 
-Matplotlib, rich and jinja2 are imported by the functions that draw with them, so importing this package costs nothing.
+Matplotlib, rich and jinja2 are imported by the functions that use them, so importing this package is fast.
 """
 
 from .curves import reward_curves

@@ -1,4 +1,4 @@
-"""GRPO's training curves from the ``metrics.csv`` that Lightning's CSVLogger writes."""
+"""Training curves of GRPO from the ``metrics.csv`` that Lightning's CSVLogger writes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ SIDES = {
 
 
 def reward_curves(metrics_csv_rows: Sequence[Row] | Mapping[str, Sequence[Row]]) -> bytes:
-    """Draws reward and its parts, KL, entropy and length against the optimiser step.
+    """Draw rewards (total and per function), KL, entropy, completion length and share ended by EOS, by optimiser step.
 
-    Each run is a thin line, the running mean of all runs a thick one. Columns that were not logged leave a panel that
-    says so.
+    Each run is a thin line, and the running mean of all runs is a thick line. A panel without data says "not logged".
 
     Args:
-        metrics_csv_rows: The rows of one ``metrics.csv`` as ``csv.DictReader`` yields them, blanks and all; or several
-            runs by name, such as one a seed.
+        metrics_csv_rows: Rows of one ``metrics.csv`` as ``csv.DictReader`` yields them, blank cells included; or rows
+            of several runs by name, for instance one run per seed.
 
     Returns:
-        A PNG.
+        Content of a PNG file.
     """
     runs = list(metrics_csv_rows.values()) if isinstance(metrics_csv_rows, Mapping) else [metrics_csv_rows]
     figure = new_figure(8.0, 4.2)
@@ -50,7 +49,13 @@ def reward_curves(metrics_csv_rows: Sequence[Row] | Mapping[str, Sequence[Row]])
 
 
 def curve(rows: Sequence[Row], name: str) -> Curve:
-    """One column by step, blanks and NaN left out; ``name_step`` stands in where Lightning logged both kinds."""
+    """Values of one column by step, without blanks and NaN.
+
+    Args:
+        rows: Rows of one ``metrics.csv``.
+        name: Name of the column. Where it is blank, ``{name}_step`` is read instead: Lightning appends ``_step`` if it
+            logs a metric per step and per epoch.
+    """
     points: Curve = {}
     for number, row in enumerate(rows):
         value = _number(row.get(name) or row.get(f"{name}_step"))
@@ -61,7 +66,7 @@ def curve(rows: Sequence[Row], name: str) -> Curve:
 
 
 def running_mean(curves: Sequence[Curve]) -> Curve:
-    """The mean over runs at the steps all of them logged, averaged over a window of a twenty-fifth of the curve."""
+    """Mean over runs at the steps that all of them logged, smoothed over a window of 1/25 of the curve."""
     shared = sorted(set.intersection(*map(set, curves)))
     mean = [sum(run[step] for run in curves) / len(curves) for step in shared]
     reach = len(shared) // 50
@@ -70,12 +75,12 @@ def running_mean(curves: Sequence[Curve]) -> Curve:
 
 
 def _is_part(name: str | None) -> bool:
-    """Whether a column is one reward's share of the total."""
+    """Return true if a column is the value of one reward function."""
     return name is not None and name.startswith(f"{REWARD}/") and not name.endswith(("_step", "_epoch"))
 
 
 def _number(text: str | None) -> float | None:
-    """A finite number, or ``None`` for a blank."""
+    """Number of a cell, or ``None`` if it is blank, infinite or NaN."""
     if text is None or not text.strip():
         return None
     value = float(text)
@@ -83,7 +88,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _draw(axes: Axes, runs: Sequence[Sequence[Row]], names: Sequence[str], title: str) -> None:
-    """One panel; several columns share it with a legend."""
+    """Draw one panel; with a legend if it has several columns."""
     drawn = {name: found for name in names if (found := [c for run in runs if (c := curve(run, name))])}
     if not drawn:
         say(axes, f"{title}:\nnot logged")
@@ -100,11 +105,11 @@ def _draw(axes: Axes, runs: Sequence[Sequence[Row]], names: Sequence[str], title
     axes.set_title(title, loc="left", fontsize=9, color=INK)
     if len(drawn) > 1:
         legend = axes.legend(fontsize=8, frameon=False, labelcolor=INK)
-        for text in legend.get_texts():  # a reward's name may have a $, which starts a formula
+        for text in legend.get_texts():  # Matplotlib would read a $ in a reward's name as the start of a formula
             text.set_parse_math(False)
 
 
 def _xy(points: Curve) -> tuple[list[int], list[float]]:
-    """Steps in order, and their values."""
+    """Steps in ascending order, and their values."""
     steps = sorted(points)
     return steps, [points[step] for step in steps]

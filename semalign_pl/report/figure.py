@@ -1,4 +1,4 @@
-"""What both pictures share: colours, clean axes, PNG bytes, and labels that keep out of each other's way."""
+"""Helpers of all pictures: colours, axes style, PNG output, and placement of labels without overlap."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-# Okabe and Ito's palette, told apart with any colour vision; yellow left out, too pale for lines on white.
+# Okabe and Ito's palette, for all kinds of colour vision; without its yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 INK, QUIET, FAINT = "#1a1a1a", "#666666", "#d9d9d9"
 DPI = 150
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of ``width`` by ``height`` inches that pyplot knows nothing of."""
+    """Empty figure of ``width`` by ``height`` inches, without pyplot and its global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -30,14 +30,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG."""
+    """Content of a PNG file of the figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def clean(axes: Axes) -> None:
-    """Light grid, two spines, quiet ticks."""
+    """Style axes: light grid, left and bottom spine only, grey ticks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.grid(color=FAINT, linewidth=0.6)
@@ -46,18 +46,18 @@ def clean(axes: Axes) -> None:
 
 
 def say(axes: Axes, message: str) -> None:
-    """A panel without data says why."""
+    """Show a message in place of a panel's axes."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", fontsize=9, color=QUIET)
 
 
 def place_labels(axes: Axes, labels: Sequence[Annotation], obstacles: Sequence[Bbox]) -> None:
-    """Moves each label to the free side of its point.
+    """Move each label to the side of its point with the least overlap, inside the axes if possible.
 
     Args:
-        axes: Where they are; its limits must be final.
+        axes: Axes of the labels; their limits must be final.
         labels: Annotations with ``textcoords="offset points"``.
-        obstacles: Boxes to keep clear of, in pixels.
+        obstacles: Boxes to avoid, in pixels.
     """
     from matplotlib.transforms import Bbox
 

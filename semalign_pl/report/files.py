@@ -1,4 +1,4 @@
-"""A study's folder: predictions and training logs, with or without a folder a seed."""
+"""Read predictions and training logs from a study's folder, with or without a folder per seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ SAMPLES = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """One test row and what each system made of it: ``answers`` holds (prediction, semantic similarity) by system."""
+    """One test row and each system's prediction.
+
+    Attributes:
+        id: Id of the row.
+        prompt: Prompt of the row.
+        reference: Reference of the row.
+        answers: Prediction and semantic similarity by system; the similarity is ``None`` if it was not scored.
+    """
 
     id: str
     prompt: str
@@ -23,7 +30,16 @@ class Sample:
 
 
 def find(folder: Path, system: str, name: str) -> dict[str, Path]:
-    """The file ``name`` of a system by seed, seeds in numeric order; a run without seeds is under ``""``."""
+    """Paths of a system's files of one name, by seed in numeric order.
+
+    Args:
+        folder: Folder of the study.
+        system: Name of the system.
+        name: Name of the file.
+
+    Returns:
+        Path by name of the seed's folder; by ``""`` for a study without seeds; empty if there is no such file.
+    """
     seeds = sorted((seed for seed in folder.glob("seed-*")), key=lambda path: (len(path.name), path.name))
     found = {seed.name: path for seed in seeds if (path := seed / system / name).is_file()}
     plain = folder / system / name
@@ -31,7 +47,7 @@ def find(folder: Path, system: str, name: str) -> dict[str, Path]:
 
 
 def read_logs(folder: Path, system: str) -> dict[str, list[dict[str, str | None]]]:
-    """The rows of ``metrics.csv`` by seed."""
+    """Rows of a system's ``metrics.csv`` by seed."""
     logs = {}
     for seed, path in find(folder, system, "metrics.csv").items():
         with path.open(encoding="utf-8", newline="") as lines:
@@ -40,9 +56,17 @@ def read_logs(folder: Path, system: str) -> dict[str, list[dict[str, str | None]
 
 
 def read_samples(folder: Path, systems: Sequence[str], count: int = SAMPLES) -> list[Sample]:
-    """Evenly spaced test rows that every system with predictions has, in the order of the first system's file.
+    """Evenly spaced test rows, of those that every system with predictions has, in the order of the first system.
 
-    Nobody chooses them. With several seeds the first seed speaks.
+    Even spacing avoids hand-picked samples. With several seeds, the predictions are those of the first.
+
+    Args:
+        folder: Folder of the study.
+        systems: Names of the systems.
+        count: Maximum number of rows.
+
+    Raises:
+        ValueError: If a predictions file is malformed; the message names file and line.
     """
     paths = {system: next(iter(find(folder, system, "predictions.jsonl").values()), None) for system in systems}
     tables = {system: _read_predictions(path) for system, path in paths.items() if path is not None}
@@ -62,7 +86,7 @@ def read_samples(folder: Path, systems: Sequence[str], count: int = SAMPLES) -> 
 
 
 def evenly_spaced(items: Sequence[str], count: int) -> list[str]:
-    """``count`` of the items, the first and the last among them; all if there are fewer."""
+    """Evenly spaced ``count`` of the items, including the first and the last; all if there are fewer."""
     if len(items) <= count:
         return list(items)
     if count < 2:
@@ -71,13 +95,13 @@ def evenly_spaced(items: Sequence[str], count: int) -> list[str]:
 
 
 def _answer(row: Mapping[str, Any]) -> tuple[str, float | None]:
-    """A row's prediction and its semantic similarity, if it was scored."""
+    """Prediction of a row and its semantic similarity, ``None`` if it was not scored."""
     similarity = (row.get("scores") or {}).get("semantic_similarity")
     return str(row.get("prediction", "")), similarity if isinstance(similarity, int | float) else None
 
 
 def _read_predictions(path: Path) -> dict[str, dict[str, Any]]:
-    """Rows by id."""
+    """Rows of a predictions file by id; of rows with the same id, the first."""
     rows: dict[str, dict[str, Any]] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

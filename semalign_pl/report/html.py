@@ -1,4 +1,4 @@
-"""One self-contained page: what was learned, what was lost, and enough to check both."""
+"""One self-contained HTML page: quality gained, general ability lost, and the data to check both."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ PICTURE, PAGE, TEMPLATE = "quality_against_tax.png", "report.html", "report.html
 
 
 def write_report(folder: Path) -> Path:
-    """Writes ``report.html`` and ``quality_against_tax.png`` next to the ``results.json`` of a study.
+    """Write ``report.html`` and ``quality_against_tax.png`` next to the ``results.json`` of a study.
 
     Args:
-        folder: Holds ``results.json`` and, a folder a system (or ``seed-<n>/<system>``), ``predictions.jsonl`` and
-            ``metrics.csv``; those are shown where they exist.
+        folder: Folder of the study, with ``results.json`` and, in a folder per system (or ``seed-<n>/<system>``),
+            ``predictions.jsonl`` and ``metrics.csv``, which are optional.
 
     Returns:
-        The path of the page. It makes no request: pictures and styles are inside.
+        Path of the page. The page loads nothing: pictures and styles are inline.
 
     Raises:
-        ValueError: If ``results.json`` or a predictions file is missing or malformed; names the file and the remedy.
+        ValueError: If ``results.json`` is missing, or it or a predictions file is malformed; the message names the file
+            and the remedy.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -59,7 +60,10 @@ def write_report(folder: Path) -> Path:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Time as readable text.
+
+    Args:
+        seconds: Time in seconds.
 
     Examples:
         >>> duration(5025.0)
@@ -78,7 +82,7 @@ def _data_uri(png: bytes) -> str:
 
 
 def _curves(folder: Path, parsed: Results) -> dict[str, tuple[str, list[str]]]:
-    """For each system that logged a reward: its title to (picture, seeds)."""
+    """Picture and seeds by title, for each system that logged a reward."""
     curves = {}
     for system in parsed.systems:
         logs = {seed: rows for seed, rows in read_logs(folder, system).items() if any(map(_has_reward, rows))}
@@ -92,7 +96,7 @@ def _has_reward(row: Mapping[str, str | None]) -> bool:
 
 
 def _numbers(parsed: Results) -> list[tuple[str, Column, Metric]]:
-    """Every number, for the list of signatures."""
+    """Title, column and metric of every number, for the list of signatures."""
     return [
         (parsed.title_of(system), column_of(name), metric)
         for system, metrics in parsed.systems.items()
@@ -101,7 +105,7 @@ def _numbers(parsed: Results) -> list[tuple[str, Column, Metric]]:
 
 
 def _facts(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """The run's facts as (name, text, whether it is code)."""
+    """Facts of the run, each as (name, text, true if the text is code)."""
     facts: list[tuple[str, str, bool]] = []
     for key, value in run.items():
         if key == "seconds" and isinstance(value, Mapping):
@@ -120,6 +124,6 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 
 def _times(spent: Any) -> str:
-    """One stage's time, or its time with each seed."""
+    """Time of one step as text, per seed if there are several."""
     each = spent if isinstance(spent, list) else [spent]
     return ", ".join(duration(s) if isinstance(s, int | float) else str(s) for s in each)

@@ -1,4 +1,4 @@
-"""Quality against what was lost: the study's claim, or its refutation, in one picture."""
+"""Picture of quality against general ability lost: it shows whether the study's claim holds."""
 
 from __future__ import annotations
 
@@ -37,20 +37,23 @@ def quality_against_tax(
     quality: str = "semantic_similarity",
     tax: str = "nll_change_mean",
 ) -> Path:
-    """Draws quality against the alignment tax and against CMRC F1, 1200 pixels wide.
+    """Draw quality against the alignment tax and against CMRC F1, 1200 pixels wide.
 
-    Where quality is language consistency, a dashed line is the references' own value.
-    A metric that nobody measured leaves a panel that says so; without ``quality`` the first quality metric that is
-    there takes its place. The base model's own change and KL are zero by definition and need not be in the results.
+    If the quality is language consistency, a dashed line shows the references' own value. A panel whose metric was not
+    measured says so. If ``quality`` was not measured, the first quality metric that was is drawn instead. NLL change
+    and KL of the base model are zero by definition and need not be in the results.
 
     Args:
-        results: The dictionary of ``results.json``.
-        path_png: Where to write.
-        quality: The metric on the vertical axis.
-        tax: The metric on the first panel's horizontal axis.
+        results: Dictionary of ``results.json``.
+        path_png: PNG file to write.
+        quality: Metric on the vertical axis.
+        tax: Metric on the horizontal axis of the first panel.
 
     Returns:
         ``path_png``.
+
+    Raises:
+        ValueError: If ``results`` is malformed.
     """
     parsed = parse(results)
     if not parsed.measured(quality):
@@ -69,7 +72,7 @@ def quality_against_tax(
 
 
 def _draw(axes: Axes, parsed: Results, quality: Column, tax: Column) -> Points:
-    """Fills one panel; returns each system's (x, y)."""
+    """Draw one panel; returns (x, y) of each system."""
     xs, ys = parsed.measured(tax.name), parsed.measured(quality.name)
     if tax.name in ZERO_FOR_BASE and BASE in ys and xs:
         xs.setdefault(BASE, Metric(0.0))
@@ -119,7 +122,7 @@ def _draw(axes: Axes, parsed: Results, quality: Column, tax: Column) -> Points:
 
 
 def style_of(system: str, parsed: Results) -> tuple[str, str]:
-    """Colour and marker; the paper's four systems always have theirs."""
+    """Colour and marker of a system; fixed for the paper's four systems."""
     if system in STYLES:
         return STYLES[system]
     number = [other for other in parsed.systems if other not in STYLES].index(system)
@@ -127,7 +130,7 @@ def style_of(system: str, parsed: Results) -> tuple[str, str]:
 
 
 def _error(metric: Metric) -> list[list[float]] | None:
-    """Distances below and above: one standard deviation over seeds, else the interval."""
+    """Error bar below and above: one standard deviation over seeds, else the interval; ``None`` without either."""
     if metric.sd is not None:
         return [[metric.sd], [metric.sd]]
     if metric.ci is None:
@@ -136,13 +139,13 @@ def _error(metric: Metric) -> list[list[float]] | None:
 
 
 def arrows(points: Points, parsed: Results) -> list[tuple[str, tuple[float, float], tuple[float, float]]]:
-    """From each system to those that went on from it, base left out: (system, start, end)."""
+    """Arrows from each system but base to the systems trained from it, as (system, start point, end point)."""
     ends = {system: (x.value, y.value) for system, (x, y) in points.items() if system != BASE}
     return [(s, ends[start], ends[s]) for s, start in parsed.starts.items() if start in ends and s in ends]
 
 
 def _label(axes: Axes, points: Points, parsed: Results) -> None:
-    """Names the points, clear of markers, error bars and arrows."""
+    """Label the points, clear of markers, error bars and arrows."""
     obstacles = [text.get_window_extent() for text in axes.texts if text.get_text()]
     text = {
         "path_effects": _halo(),
@@ -172,7 +175,7 @@ def _halo() -> list[Any]:
 
 
 def _boxes(axes: Axes, x: Metric, y: Metric) -> list[Bbox]:
-    """A point's marker and error bars, in pixels."""
+    """Boxes of a point's marker and error bars, in pixels."""
     (left,), (right,) = _error(x) or ([0.0], [0.0])
     (down,), (up,) = _error(y) or ([0.0], [0.0])
     centre = (x.value, y.value)
@@ -191,7 +194,7 @@ def _box(axes: Axes, corner: tuple[float, float], size: tuple[float, float], pad
 
 
 def _footnote(parsed: Results) -> str:
-    """What the bars mean."""
+    """Explanation of the error bars."""
     metrics = [metric for system in parsed.systems.values() for metric in system.values()]
     counts = sorted({len(metric.seeds) for metric in metrics if metric.seeds})
     if counts:

@@ -1,4 +1,4 @@
-"""``results.json`` as typed numbers, and how each metric is named, rounded and read."""
+"""Parse ``results.json``, and define the title, digits and direction of each metric."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semalign_pl.messages.terminal import visible
 
 BASE = "base"
 REFERENCES = "language_consistency_references"
-"""The language consistency of the test set's own references, which each test reports beside the system's."""
+"""Language consistency of the test set's own references, which each test reports next to the system's."""
 REMEDY = "Run the study again, or point the report at the folder that holds its results.json"
 METRIC_FORM = '{"value": number, "ci": [low, high] or null, "signature": text}'
 SYSTEM_TITLES = {
@@ -27,16 +27,16 @@ SYSTEM_TITLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """How one metric is shown.
+    """Presentation of one metric.
 
     Attributes:
-        name: Its key in ``results.json``.
-        title: Its name in headings, axes and sentences.
-        digits: Decimals.
-        higher_is_better: Which way is good.
-        unit: Said once in sentences and on axes.
-        signed: Whether a plus sign is written; for changes.
-        short: Its heading where a terminal leaves little room.
+        name: Key of the metric in ``results.json``.
+        title: Title in headings, axes and sentences.
+        digits: Number of decimals.
+        higher_is_better: True if a higher value is better.
+        unit: Unit, shown in sentences and on axes; may be empty.
+        signed: Write a plus sign before positive values; for changes.
+        short: Shorter heading for the terminal; empty to use the title.
     """
 
     name: str
@@ -48,26 +48,26 @@ class Column:
     short: str = ""
 
     def format(self, value: float) -> str:
-        """The value, rounded; never a negative zero."""
+        """Rounded value as text, without negative zero."""
         return f"{round(value, self.digits) + 0.0:{'+' if self.signed else ''}.{self.digits}f}"
 
     def format_spread(self, value: float) -> str:
-        """A spread or a difference of this metric: rounded, unsigned."""
+        """Rounded spread or difference of this metric as text, without a plus sign."""
         return f"{value:.{self.digits}f}"
 
     @property
     def heading(self) -> str:
-        """Title and the good direction."""
+        """Title, and an arrow in the direction that is better."""
         return f"{self.title} {self.arrow}"
 
     @property
     def arrow(self) -> str:
-        """The good direction."""
+        """Arrow in the direction that is better."""
         return "↑" if self.higher_is_better else "↓"
 
     @property
     def axis(self) -> str:
-        """Title and unit."""
+        """Title and unit, for an axis."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
@@ -93,7 +93,7 @@ COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
 
 
 def column_of(name: str) -> Column:
-    """How a metric is shown; an unknown one under its own name."""
+    """Presentation of a metric; an unknown metric has its key as title."""
     return COLUMNS.get(name) or Column(name, visible(name.replace("_", " ")))
 
 
@@ -102,10 +102,10 @@ class Metric:
     """One measured number.
 
     Attributes:
-        value: The mean over seeds where several ran, else the one value.
-        ci: 95 % bootstrap interval over test rows, if computed.
+        value: Mean over seeds; the value of the only run if there is one seed.
+        ci: 95 % bootstrap interval over test rows (low, high); ``None`` if not computed.
         signature: Every option that changes the value.
-        seeds: One value a seed; empty when one run was made.
+        seeds: Value per seed; empty if there is one seed.
     """
 
     value: float
@@ -115,24 +115,24 @@ class Metric:
 
     @property
     def sd(self) -> float | None:
-        """Standard deviation over seeds (n - 1)."""
+        """Standard deviation over seeds, with n - 1; ``None`` if there is one seed."""
         return statistics.stdev(self.seeds) if self.seeds else None
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval."""
+        """Half the width of the bootstrap interval; ``None`` without an interval."""
         return None if self.ci is None else (self.ci[1] - self.ci[0]) / 2
 
 
 @dataclass(frozen=True)
 class Results:
-    """A parsed ``results.json``.
+    """Parsed ``results.json``.
 
     Attributes:
-        systems: Metrics by system, absent ones left out.
-        run: The facts of the run.
-        labels: How systems are called, where the study says so.
-        starts: The system that each trained system went on from.
+        systems: Metrics by system and by name; metrics not measured are left out.
+        run: Facts of the run: commands, seeds, times, versions.
+        labels: Title by system, for the systems that ``study.yaml`` gives a label.
+        starts: System whose adapter the training started from, by trained system.
     """
 
     systems: dict[str, dict[str, Metric]]
@@ -141,34 +141,45 @@ class Results:
     starts: dict[str, str] = field(default_factory=dict)
 
     def title_of(self, system: str) -> str:
-        """How a system is called in tables and pictures."""
+        """Title of a system in tables and pictures."""
         return visible(self.labels.get(system) or SYSTEM_TITLES.get(system) or system.replace("_", " "))
 
     def measured(self, name: str, systems: list[str] | None = None) -> dict[str, Metric]:
-        """The systems (all, or those named) that have this metric."""
+        """One metric by system, for the systems that have it.
+
+        Args:
+            name: Key of the metric.
+            systems: Systems to look at; ``None`` for all.
+        """
         among = self.systems if systems is None else systems
         return {system: self.systems[system][name] for system in among if name in self.systems[system]}
 
     @property
     def references(self) -> list[Metric]:
-        """The references' language consistency: one value, or several where the systems met different references.
+        """Language consistency of the references, ascending: one value, or several if the systems' test sets differ.
 
-        Empty for results of before it was measured, and for source-only text.
+        Empty for results older than this metric, and for source-only text.
         """
         found = {metric.value: Metric(metric.value, metric.ci) for metric in self.measured(REFERENCES).values()}
         return [found[value] for value in sorted(found)]
 
     @property
     def trained(self) -> list[str]:
-        """Every system but the base model."""
+        """All systems but the base model."""
         return [system for system in self.systems if system != BASE]
 
 
 def load_results(path: Path) -> dict[str, Any]:
-    """Reads and checks ``results.json``.
+    """Read and check ``results.json``.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        Content of the file.
 
     Raises:
-        ValueError: If the file is missing or is not what a study writes; names the file and the remedy.
+        ValueError: If the file is missing or malformed; the message names the file and the remedy.
     """
     results = read_json(path, f"{REMEDY}.")
     parse(results, source=str(path))
@@ -176,7 +187,15 @@ def load_results(path: Path) -> dict[str, Any]:
 
 
 def parse(results: Any, source: str = "results") -> Results:
-    """Turns the dictionary of ``results.json`` into numbers; ``null`` and NaN count as not measured."""
+    """Parse the dictionary of ``results.json``; ``null`` and NaN count as not measured.
+
+    Args:
+        results: Dictionary of ``results.json``.
+        source: Name of the file, for messages.
+
+    Raises:
+        ValueError: If the dictionary is not of the form that a study writes.
+    """
     systems = results.get("systems") if isinstance(results, Mapping) else None
     if not isinstance(systems, Mapping) or not systems:
         raise ValueError(f'{source}: "systems" must name at least one system. {REMEDY}.')
@@ -203,7 +222,7 @@ def parse(results: Any, source: str = "results") -> Results:
 
 
 def _metric(raw: Mapping[str, Any]) -> Metric | None:
-    """One entry; ``None`` if it holds no finite value."""
+    """One metric of ``results.json``; ``None`` if it has no finite value."""
     seeds = tuple(float(v) for v in raw.get("seeds") or () if v is not None and math.isfinite(v))
     value = statistics.fmean(seeds) if len(seeds) > 1 else raw["value"]
     if value is None or not math.isfinite(value):

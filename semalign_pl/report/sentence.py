@@ -1,4 +1,4 @@
-"""One sentence about what the numbers say, computed from them and from their spread."""
+"""One sentence that sums up the results, computed from the metrics and their spread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """Which system learned more, which lost less, and which differences are within noise.
+    """Sentence that says which system gained more, which lost less, and which differences are within noise.
 
-    The finished systems are compared: all but the base model and those that others went on from (such as the cold
-    start), unless fewer than two remain. Quality is semantic similarity and one surface metric, since the first is
-    usually what the reward optimised; loss is the NLL change and CMRC F1.
+    It compares the finished systems: all but the base model and the systems that others were trained from (such as the
+    cold start), unless fewer than two remain. Quality is semantic similarity and one surface metric, because the reward
+    usually optimised the former. General ability lost is the NLL change and CMRC F1.
 
     Args:
-        results: The dictionary of ``results.json``.
+        results: Dictionary of ``results.json``.
+
+    Raises:
+        ValueError: If ``results`` is malformed.
     """
     parsed = parse(results)
     systems = _contestants(parsed)
@@ -40,10 +43,17 @@ def verdict(results: Mapping[str, Any]) -> str:
 
 
 def margin(a: Metric, b: Metric) -> float | None:
-    """Half-width of a 95 % interval of the difference ``a - b``, systems taken as independent.
+    """Half-width of a 95 % interval of the difference ``a - b``, for independent systems.
 
-    Welch's t over seeds and the bootstrap over test rows are two sources of noise; where both are known they add in
-    quadrature. ``None`` if neither is known for both.
+    There are two sources of noise: training runs (Welch's t over seeds) and test rows (bootstrap). If both are known,
+    they are added in quadrature.
+
+    Args:
+        a: Metric of the first system.
+        b: Metric of the second system.
+
+    Returns:
+        Half-width, or ``None`` if no source of noise is known for both systems.
     """
     parts: list[float] = []
     if a.sd is not None and b.sd is not None:
@@ -57,13 +67,13 @@ def margin(a: Metric, b: Metric) -> float | None:
 
 
 def _t_975(freedom: float) -> float:
-    """Student's 97.5 % quantile; the degrees of freedom are rounded down."""
+    """97.5 % quantile of Student's t distribution; the degrees of freedom are rounded down."""
     whole = max(1, int(freedom))
     return T_975[whole - 1] if whole <= len(T_975) else 1.96 + 2.5 / whole
 
 
 def _contestants(parsed: Results) -> list[str]:
-    """Finished systems; those that others went on from, then the base model, only join to make two."""
+    """Finished systems; if fewer than two, also systems that others were trained from, then also the base model."""
     for left_out in ({BASE, *parsed.starts.values()}, {BASE}, set[str]()):
         systems = [system for system in parsed.systems if system not in left_out]
         if len(systems) > 1:
@@ -72,7 +82,7 @@ def _contestants(parsed: Results) -> list[str]:
 
 
 def _clauses(parsed: Results, systems: list[str], names: tuple[str, ...]) -> list[str]:
-    """One clause a metric that two systems have."""
+    """Clause per metric, for the metrics that at least two systems have."""
     return [
         _clause(parsed, column_of(name), measured)
         for name in names
@@ -81,7 +91,7 @@ def _clauses(parsed: Results, systems: list[str], names: tuple[str, ...]) -> lis
 
 
 def _clause(parsed: Results, column: Column, measured: dict[str, Metric]) -> str:
-    """Who leads in one metric, by how much, and whether that is more than noise."""
+    """Clause on one metric: the leading system, its lead over the second, and the noise."""
     ranked = sorted(measured, key=lambda s: measured[s].value, reverse=column.higher_is_better)
     first, second = measured[ranked[0]], measured[ranked[1]]
     winner, loser = parsed.title_of(ranked[0]), parsed.title_of(ranked[1])
@@ -102,7 +112,7 @@ def _clause(parsed: Results, column: Column, measured: dict[str, Metric]) -> str
 
 
 def _lead(parsed: Results, column: Column, name: str, measured: dict[str, Metric]) -> str:
-    """What the leader did: had more, lost less, or, where nobody lost anything, gained more."""
+    """Verb phrase on the leading system: it has more, lost less or, if no system lost, gained more."""
     pair = len(measured) == 2
     base = parsed.systems.get(BASE, {}).get(column.name)
     if column.name == "cmrc_f1" and base is not None and BASE not in measured:

@@ -1,4 +1,4 @@
-"""The comparison as a table: what was learned on the left, what was lost on the right."""
+"""Comparison of the systems as a table: quality on the left, general ability lost on the right."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Cell:
     """One number as text.
 
     Attributes:
-        value: The rounded value, or a dash.
-        spread: ``±…``, or empty.
-        over_seeds: Whether the spread is a standard deviation over seeds; else it is half a confidence interval.
-        best: Whether it leads its quality column among the trained systems.
+        value: Rounded value, or a dash.
+        spread: Spread as ``±…``, or empty.
+        over_seeds: True if the spread is a standard deviation over seeds; else it is half a bootstrap interval.
+        best: True if the value is the best of the trained systems in a quality column.
     """
 
     value: str = ABSENT
@@ -35,7 +35,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The table before it is drawn; ``rows`` holds (system title, quality cells, cost cells)."""
+    """Content of the table, independent of its format.
+
+    Attributes:
+        quality: Columns of quality metrics.
+        cost: Columns of general ability lost.
+        rows: Per system: its title, its quality cells and its cost cells.
+        note: Explanation of the signs in the table; may be empty.
+    """
 
     quality: list[Column]
     cost: list[Column]
@@ -44,10 +51,16 @@ class Grid:
 
 
 def grid(results: Mapping[str, Any]) -> Grid:
-    """The table's cells.
+    """Content of the comparison table.
 
-    Quality columns that no system has are left out (a headline task has no BLEU). Cost columns stay: a loss nobody
-    measured should be seen as such. The last row is the references' own language consistency, where it was measured.
+    Quality columns that no system has are left out (a headline task has no BLEU). Cost columns always stay, to show
+    that a loss was not measured. The last row is the references' own language consistency, if it was measured.
+
+    Args:
+        results: Dictionary of ``results.json``.
+
+    Raises:
+        ValueError: If ``results`` is malformed.
     """
     parsed = parse(results)
     quality = [column for column in QUALITY if parsed.measured(column.name)]
@@ -66,13 +79,17 @@ def grid(results: Mapping[str, Any]) -> Grid:
 
 
 def comparison(results: Mapping[str, Any]) -> Table:
-    """The comparison for a terminal.
+    """Comparison table for a terminal.
 
     Args:
-        results: The dictionary of ``results.json``.
+        results: Dictionary of ``results.json``.
 
     Returns:
-        One row a system; quality, a bar, then the costs; spreads under their values. All metrics fit 80 columns.
+        Table with one row per system: quality, a bar, then general ability lost; each spread is below its value. All
+        metrics fit 80 columns.
+
+    Raises:
+        ValueError: If ``results`` is malformed.
     """
     from rich import box
     from rich.table import Table
@@ -89,7 +106,7 @@ def comparison(results: Mapping[str, Any]) -> Table:
     caption = f"Right of the bar: {LOST}. {cells.note}".strip()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption=caption, caption_justify="left")
     names = [word for title, _, _ in cells.rows for word in title.split()]
-    table.add_column("System", min_width=max(map(len, ["System", *names])))  # the one that may wrap
+    table.add_column("System", min_width=max(map(len, ["System", *names])))  # the only column that may wrap
     for at, column in enumerate(cells.quality + cells.cost):
         if at == len(cells.quality):
             table.add_column(bar)
@@ -102,10 +119,13 @@ def comparison(results: Mapping[str, Any]) -> Table:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The comparison as a GitHub table, its note below.
+    """Comparison table in GitHub's Markdown, followed by its note.
 
     Args:
-        results: The dictionary of ``results.json``.
+        results: Dictionary of ``results.json``.
+
+    Raises:
+        ValueError: If ``results`` is malformed.
     """
 
     def draw(cell: Cell) -> str:
@@ -124,7 +144,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def _best(parsed: Results, column: Column) -> str | None:
-    """The leading value as shown, so that ties share it; ``None`` unless two trained systems have the metric."""
+    """Best value of a column, rounded so that ties share it; ``None`` unless two trained systems have the metric."""
     values = [metric.value for metric in parsed.measured(column.name, parsed.trained).values()]
     return column.format(max(values)) if len(values) > 1 else None
 
@@ -139,7 +159,7 @@ def _cell(metric: Metric | None, column: Column, trained: bool = False, best: st
 
 
 def _ceiling(parsed: Results, column: Column) -> Cell:
-    """The references' cell in a column: empty but under language consistency."""
+    """Cell of the references in a column; empty except in language consistency."""
     if column.name != CONSISTENCY:
         return Cell()
     low, high = parsed.references[0], parsed.references[-1]
@@ -149,7 +169,7 @@ def _ceiling(parsed: Results, column: Column) -> Cell:
 
 
 def _note(rows: list[tuple[str, list[Cell], list[Cell]]]) -> str:
-    """Explanation of this table's plus-minus signs and of the row of the references."""
+    """Explanation of the plus-minus signs, of bold values, and of the references' row."""
     cells = [cell for _, left, right in rows for cell in left + right]
     over_seeds = any(cell.spread and cell.over_seeds for cell in cells)
     over_rows = any(cell.spread and not cell.over_seeds for cell in cells)
@@ -164,7 +184,7 @@ def _note(rows: list[tuple[str, list[Cell], list[Cell]]]) -> str:
 
 
 def _escape(text: str) -> str:
-    """A system's name with nothing that Markdown would act on."""
+    """Name of a system, with the special characters of Markdown escaped."""
     for mark in "\\|*_`[]<":
         text = text.replace(mark, f"\\{mark}")
     return text

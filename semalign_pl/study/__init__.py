@@ -1,1 +1,1 @@
-"""A study: systems that start from one another, trained, tested and reported side by side in one run."""
+"""Studies: train, test and compare several systems with one command; a system may start from another's adapter."""

@@ -33,10 +33,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(args: Sequence[str]) -> int:
-    """Run ``study`` or ``report``.
+    """Run ``semalign study`` or ``semalign report``.
 
     Args:
-        args: Command and flags.
+        args: Name of the command, then its flags.
 
     Returns:
         Exit status: 0, or 2 after a user's mistake.
@@ -65,15 +65,15 @@ def run(args: Sequence[str]) -> int:
 
 
 def run_study(configs: Path, out: Path, seeds: int) -> None:
-    """Run every step that is not done yet, and join the results.
+    """Run every step that is not finished yet, and write the joined ``results.json``.
 
     Args:
         configs: Folder of the configs; see `read_systems`.
         out: Folder of the study.
-        seeds: How many seeds.
+        seeds: Number of seeds.
 
     Raises:
-        ValueError: If a config is missing, ``study.yaml`` is wrong or ``seeds`` is not positive.
+        ValueError: If a config is missing, ``study.yaml`` is malformed or ``seeds`` is not positive.
     """
     if seeds < 1:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
@@ -110,10 +110,10 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
 
 
 def _run_step(step: Step, digests: Digests) -> float:
-    """Run one command in this process, unless it was run before and nothing it depends on has changed since.
+    """Run one command in this process, unless it was run before and nothing that it depends on has changed since.
 
     Returns:
-        Seconds it took, now or then.
+        Duration of the command in seconds; of the earlier run if that is reused.
     """
     from semalign_pl.cli import main
     from semalign_pl.study.grounds import collect, complete, parse
@@ -128,7 +128,7 @@ def _run_step(step: Step, digests: Digests) -> float:
             return done.seconds
         if not is_old(step):
             print(f"  {reason}; {step.name} is run again", flush=True)
-        record.unlink()  # before what it vouches for is overwritten
+        record.unlink()  # before the results that it describes are overwritten
     flags = enter(step.folder, step.command, {k: v for k, v in grounds.items() if not k.startswith("hub ")})
     started = time.monotonic()
     with warnings.catch_warnings():
@@ -141,10 +141,13 @@ def _run_step(step: Step, digests: Digests) -> float:
 
 
 def show(folder: Path) -> None:
-    """Print the table, and write report and picture.
+    """Print the table and the summary sentence, and write report and picture.
 
     Args:
-        folder: Of a study.
+        folder: Folder of the study.
+
+    Raises:
+        ValueError: If ``results.json`` is missing or malformed.
     """
     from semalign_pl.messages.console import Console
     from semalign_pl.report import comparison, load_results, verdict, write_report

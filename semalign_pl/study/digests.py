@@ -1,4 +1,4 @@
-"""Digests of files, big ones read once: they are kept by what the file system says of the file."""
+"""Digests of files. Those of large files are cached, by the metadata that the file system keeps of the file."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from typing import Any
 from semalign_pl.messages.terminal import visible
 
 REMEMBERED_BYTES = 2**20
-"""Size from which a digest is kept. Smaller files are read each time, which takes about a millisecond."""
+"""Minimum size of a file whose digest is cached. Smaller files are read each time, in about a millisecond."""
 SETTLED_SECONDS = 2.0
-"""Age of the last change from which a digest is kept: two changes within a clock tick have the same time."""
+"""Minimum age of the last change to cache a digest: two changes within one clock tick have the same time."""
 PATIENCE_SECONDS = 2.0
+"""Time to read a file before a line tells the user about it."""
 CHUNK_BYTES = 2**22
 
 
 class Digests:
-    """Digests of files, kept in a JSON file.
+    """Digests of files, cached in a JSON file.
 
-    A digest is believed while the file's size, inode, modification time and status-change time are the same. The last
-    of them cannot be set by a program, so that a changed file with its old modification time is read again.
+    A cached digest is valid while the file's size, inode, modification time and status-change time are the same.
+    Programs cannot set the status-change time, so a changed file with its old modification time is read again.
 
     Args:
-        kept: JSON file to keep them in; what cannot be read of it is computed again.
+        kept: JSON file of the cache; digests that cannot be read from it are computed again.
     """
 
     def __init__(self, kept: Path) -> None:
@@ -35,12 +36,15 @@ class Digests:
         self._known = _read(kept)
 
     def of(self, file: Path) -> str:
-        """Digest of a file's content, hexadecimal.
+        """SHA-256 digest of a file's content, hexadecimal.
 
-        Of an adapter's ``training.json`` the time at which it was written does not count.
+        The digest of an adapter's ``training.json`` leaves out the time at which training finished.
+
+        Args:
+            file: File to read.
 
         Raises:
-            ValueError: If the file cannot be read; names it and the remedy.
+            ValueError: If the file cannot be read; the message names the file and the remedy.
         """
         try:
             before = file.stat()
@@ -60,7 +64,7 @@ class Digests:
         return digest
 
     def _save(self) -> None:
-        """Write beside the target and rename, so that the file is whole at all times."""
+        """Write a temporary file in the same folder and rename it, so that the cache is complete at all times."""
         self.kept.parent.mkdir(parents=True, exist_ok=True)
         beside = self.kept.with_name(f"{self.kept.name}.{os.getpid()}")
         beside.write_text(json.dumps(self._known), encoding="utf-8")
@@ -94,7 +98,7 @@ def _without_time(content: bytes) -> bytes:
 
 
 def _read_through(file: Path, size: int) -> str:
-    """Digest of a large file; after two seconds a line says what is being read."""
+    """Digest of a large file; after two seconds, a line on stderr names the file."""
     digest, started, told = hashlib.sha256(), time.monotonic(), False
     with file.open("rb") as content:
         while chunk := content.read(CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Everything that a step's result depends on, by name, so that a study can say what changed since the step was run."""
+"""Collect all dependencies of a step's result by name, so that a study can tell what changed since the step was run."""
 
 from __future__ import annotations
 
@@ -19,35 +19,39 @@ from semalign_pl.study.named_files import OUTPUT_KEYS, find_files, flatten, hold
 from semalign_pl.study.protocol import Step
 
 Grounds = dict[str, str]
-"""Name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``, to digest or value."""
+"""Dependencies: digest or value by name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``."""
 NAMED = 3
-"""Changes that are named; the others are counted."""
+"""Number of changes to name in a message; the others are counted."""
 
 
 class _Parsed(SemAlignCLI):
-    """Parses a command and runs nothing."""
+    """CLI that parses a command, and neither instantiates classes nor runs it."""
 
     def instantiate_classes(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def collect(step: Step, settings: Mapping[str, Any], digests: Digests) -> Grounds:
-    """Return what a step depends on, as it is now.
+    """Return the current dependencies of a step's result.
 
-    These are the settings after parsing, with their defaults and flags (a comment in the YAML changes nothing); the
-    content of every file they name, folders, patterns and the user's own classes included; the adapter it starts from;
-    the revision of models and datasets of the hub that are in the local cache; and the versions of the packages.
+    They are
 
-    A fit does not depend on the test corpus, unless its training rows are kept apart from it, nor on probes that only
-    measure in a test. A test depends on the training corpus by its adapter alone.
+    - the parsed settings, including defaults and flags, so that a comment in the YAML changes nothing;
+    - the content of every file that a setting names, including folders, patterns and the user's own classes;
+    - the adapter that the step starts from;
+    - the revisions of hub models and datasets in the local cache;
+    - the versions of the packages.
+
+    A fit does not depend on probes that only measure in a test. It depends on the test corpus only if training rows
+    that occur in the test corpus are dropped. A test depends on the training corpus only through its adapter.
 
     Args:
-        step: The step; the adapter it starts from exists by now.
-        settings: From `parse`.
-        digests: Digests of the files.
+        step: Step whose starting adapter, if any, exists already.
+        settings: Settings returned by `parse`.
+        digests: Digests of files.
 
     Raises:
         ValueError: If a file cannot be read.
@@ -64,25 +68,37 @@ def collect(step: Step, settings: Mapping[str, Any], digests: Digests) -> Ground
 
 
 def adapter_grounds(adapter: Path | None, digests: Digests) -> Grounds:
-    """Return the content of an adapter's folder, by names within it: a study's folder may be moved."""
+    """Return the digests of the files in an adapter's folder.
+
+    Their names are relative to the folder, so that they stay the same if the study's folder is moved.
+
+    Args:
+        adapter: Folder of the adapter; ``None`` for no adapter.
+        digests: Digests of files.
+    """
     files = [] if adapter is None else find_files(str(adapter))
     return {f"adapter {file.relative_to(adapter)}": digests.of(file) for file in files if adapter is not None}
 
 
 def complete(before: Grounds, after: Grounds) -> Grounds:
-    """Add the revisions of what a step itself downloaded to what it depended on when it started."""
+    """Add the revisions that a step downloaded itself to its dependencies from before it started.
+
+    Args:
+        before: Dependencies collected before the step.
+        after: Dependencies collected after the step.
+    """
     return {name: digest for name, digest in after.items() if name.startswith("hub ")} | before
 
 
 def changes(then: Mapping[str, str], now: Grounds) -> str:
-    """Say what a step depends on that is not as it was.
+    """Describe the dependencies that changed since a step was run.
 
     Args:
-        then: What it depended on when it was run.
-        now: What it depends on.
+        then: Dependencies when the step was run.
+        now: Dependencies now.
 
     Returns:
-        E.g. ``data/train.jsonl changed, trainer.max_steps is 2 and was 1``; empty if nothing changed.
+        Text such as ``data/train.jsonl changed, trainer.max_steps is 2 and was 1``; empty if nothing changed.
     """
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     found = [_describe(name, then.get(name), now.get(name)) for name in names if name in now or "hub" != name[:3]]
@@ -106,10 +122,10 @@ def parse(args: Sequence[str]) -> Mapping[str, Any]:
     """Return the settings of a command, defaults included.
 
     Args:
-        args: Command and flags.
+        args: Name of the command, then its flags.
 
     Raises:
-        UsageError: If they, or the config they name, cannot be parsed.
+        UsageError: If the flags, or the config that they name, cannot be parsed.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -118,7 +134,7 @@ def parse(args: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _relevant(config: Mapping[str, Any], command: str) -> dict[str, Any]:
-    """The settings that a command's result depends on."""
+    """Settings that the result of a command (``fit`` or ``test``) depends on."""
     data = config["data"]["init_args"]
     prepare = data.get("prepare")
     apart = prepare is not None and prepare.get("decontaminate", True)
@@ -143,7 +159,7 @@ def _measures_only_in_a_test(callback: Mapping[str, Any]) -> bool:
 
 
 def _hub_revisions(value: str) -> Grounds:
-    """The commits of a hub repository in the local cache; nothing where none of this name is there."""
+    """Commits of the hub model and dataset of this name in the local cache; empty if there are none."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     found = re.match(r"[\w.-]+(/[\w.-]+)?", value)

@@ -1,4 +1,4 @@
-"""What a study does with the folder of a step that is not done: go on in it, or make room."""
+"""Prepare the folder of a training that is not finished: resume in it, or move an earlier run away."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from semalign_pl.run.lock import hold
 
 
 def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
-    """Make a training's folder ready, and note on what grounds it begins.
+    """Prepare a training's folder, and record the dependencies with which the training starts.
 
-    A training that was broken off on the same grounds goes on from its newest checkpoint. Whatever else is in the
-    folder is of an earlier training, and is moved beside it, so that nothing of two trainings mixes. What only scores
-    writes over its own files.
+    A training that was interrupted resumes from its newest checkpoint if its dependencies are the same. Otherwise the
+    folder is of an earlier training and is renamed, so that files of two trainings never mix. A test needs no
+    preparation: it overwrites its own files.
 
     Args:
-        folder: Of the step.
-        command: Of the step.
-        grounds: What the step's result depends on, by name; revisions that the step itself may download left out.
+        folder: Folder of the step.
+        command: Command of the step, ``fit`` or ``test``.
+        grounds: Dependencies of the step by name, without revisions that the step itself may download.
 
     Returns:
-        Further flags of the command.
+        Additional flags for the command: ``--resume`` or none.
 
     Raises:
         ValueError: If another training is running in the folder.
@@ -37,7 +37,7 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
         if note.is_file() and _read(note) == grounds:
             return ["--resume"]
         earlier = _free(folder)
-        with hold(folder, "fit"):  # not from under a training that is running
+        with hold(folder, "fit"):  # fails if a training is running in the folder
             folder.rename(earlier)
         print(f"  {folder} holds an earlier run; it was moved to {earlier}", flush=True)
     folder.mkdir(parents=True)
@@ -48,7 +48,7 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
 def _read(note: Path) -> Any:
     try:
         return read_json(note, "")["grounds"]
-    except (ValueError, TypeError, KeyError):  # damaged: then nothing vouches for the folder
+    except (ValueError, TypeError, KeyError):  # damaged, so the folder cannot be trusted
         return None
 
 

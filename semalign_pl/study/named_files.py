@@ -1,4 +1,4 @@
-"""The files that a recipe names: found by value, whatever the key, so that a user's own classes are covered too."""
+"""Find the files that a recipe names, by value and whatever the key, so that settings of user classes are covered."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir")
-"""Last keys of settings that name where a run writes."""
+"""Last keys of settings that name an output folder."""
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value that is no mapping and no list, with its dotted key, e.g. ``trainer.callbacks[0].tau``."""
+    """Yield each scalar of nested settings after its dotted key, such as ``trainer.callbacks[0].tau``.
+
+    Args:
+        value: Nested mappings and lists, or a scalar; empty mappings and lists count as scalars.
+        key: Dotted key of ``value``.
+    """
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from flatten(inner, f"{key}.{name}" if key else str(name))
@@ -36,14 +41,14 @@ def find_files(value: str) -> list[Path]:
     Args:
         value: A file, a folder, a pattern such as ``dev/*.csv``, paired files ``train.{zh,bo}``, any of them followed
             by ``#member`` or ``:config@split`` (see ``semalign_pl.data.sources.stream``), or a class or function of the
-            user's own, ``my_rewards.Brevity``.
+            user, such as ``my_rewards.Brevity``.
 
     Returns:
-        Nothing for text that names no file.
+        Paths of the files; empty if the text names no file.
     """
     if not value or len(value) > 4096 or "\0" in value or "\n" in value:
         return []
-    # From the whole to its beginning: a file may well have # or : in its name.
+    # Try the whole text first, then its beginning: the name of a file may contain # or :.
     for name in dict.fromkeys([value, value.split("#")[0], re.sub(r"[:@][^/]*$", "", value)]):
         if found := sorted(itertools.chain.from_iterable(map(_existing, _expand(name)))):
             return found
@@ -51,12 +56,12 @@ def find_files(value: str) -> list[Path]:
 
 
 def holds_results(value: str, folder: Path) -> bool:
-    """Tell whether a setting names the folder of a run, something in it, or a folder around it or around us.
+    """Return true if a setting names an output: a run's folder, a path in it, a folder around it or the working folder.
 
-    Such a setting says where to write; what is there changes with every run.
+    Folders around the working folder count too. The content of such a path changes with every run.
 
     Args:
-        value: The setting.
+        value: Value of the setting.
         folder: Folder of the run.
     """
     try:
@@ -67,7 +72,7 @@ def holds_results(value: str, folder: Path) -> bool:
 
 
 def _expand(name: str) -> list[str]:
-    """The names that braces stand for."""
+    """Names that a pattern in braces expands to; the name itself if it has no braces."""
     found = re.fullmatch(r"([^{}]*)\{([^{}]*)\}([^{}]*)", name)
     return [f"{found[1]}{item.strip()}{found[3]}" for item in found[2].split(",")] if found else [name]
 
@@ -82,7 +87,7 @@ def _existing(name: str) -> list[Path]:
 
 
 def _inside(path: Path) -> list[Path]:
-    """A file, or every file below a folder; pipes and devices have no content to compare."""
+    """The file itself, or every file below a folder; without pipes and devices, which have no content to compare."""
     if not path.is_dir():
         return [path] if path.is_file() else []
     below = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
@@ -90,9 +95,9 @@ def _inside(path: Path) -> list[Path]:
 
 
 def _source(value: str) -> list[Path]:
-    """The source file of a class or function, unless it belongs to an installed package.
+    """Source file of a class or function, unless it belongs to an installed package.
 
-    Modules are looked for without importing them, in the working folder and on the path of imports.
+    Modules are searched in the working folder and on ``sys.path``, without importing them.
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", value):
         return []

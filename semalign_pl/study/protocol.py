@@ -1,4 +1,4 @@
-"""Which commands make a study, and how their results join. A study runs nothing that a user could not type."""
+"""List the commands of a study, and join their results. A study runs only commands that a user could type."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Step:
 
     Attributes:
         command: ``fit`` or ``test``.
-        system: What it trains or tests.
-        seed: Of the run.
-        config: The system's recipe.
-        folder: What it writes to.
-        adapter: Folder of the adapter it starts from; ``None`` for the base model.
+        system: Name of the system to train or test.
+        seed: Seed of the run.
+        config: Recipe of the system.
+        folder: Folder to write to.
+        adapter: Folder of the adapter to start from or to test; ``None`` for the base model.
     """
 
     command: str
@@ -33,12 +33,12 @@ class Step:
 
     @property
     def name(self) -> str:
-        """E.g. ``fit cold_start``."""
+        """Command and system, such as ``fit cold_start``."""
         return f"{self.command} {self.system}"
 
     @property
     def args(self) -> tuple[str, ...]:
-        """Command and flags; without an adapter it is the base model, whatever the config says."""
+        """Command and flags. They always set the adapter: ``null`` for the base model, whatever the config says."""
         return (
             *(self.command, "--config", str(self.config), "--seed_everything", str(self.seed)),
             *("--trainer.default_root_dir", str(self.folder)),
@@ -47,15 +47,15 @@ class Step:
 
 
 def steps(systems: Sequence[System], out: Path, seeds: int) -> Iterator[Step]:
-    """All commands, in order.
+    """Yield all commands of a study, in order.
 
-    Base is tested as it is, once: nothing in it depends on the seed. Each system trains from the base or from another
-    system's adapter, and is then tested with its own.
+    The base model is tested once, because it does not depend on the seed. Each system is trained from the base model or
+    from another system's adapter, and then tested with its own adapter.
 
     Args:
-        systems: Of the study, each below the one it starts from.
-        out: Folder of the study; runs go to ``seed-N/SYSTEM`` in it.
-        seeds: How many; they are 0, 1, ….
+        systems: Systems of the study, each after the one that it starts from.
+        out: Folder of the study; each run writes to ``seed-N/SYSTEM`` in it.
+        seeds: Number of seeds; they are 0, 1, ….
     """
     for seed in range(seeds):
         root = out / f"seed-{seed}"
@@ -69,16 +69,16 @@ def steps(systems: Sequence[System], out: Path, seeds: int) -> Iterator[Step]:
 
 
 def join(systems: Sequence[System], results: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
-    """The ``systems`` part of a study's ``results.json``.
+    """Join the results of all tests to the ``systems`` entry of a study's ``results.json``.
 
     Args:
-        systems: Of the study.
-        results: What each test wrote, by seed and system.
+        systems: Systems of the study.
+        results: Results of each test, by seed and system.
 
     Returns:
-        For each system, base first: ``label`` if it has one, ``from`` (``None`` for base) and ``metrics``; for each
-        metric that all seeds have, ``value`` (mean over seeds), ``ci`` (95 % over test rows; the mean of the seeds'
-        bounds), ``signature`` and ``seeds`` (each seed's value).
+        Dictionary per system, base first: ``label`` if it has one, ``from`` (``None`` for base) and ``metrics``. Each
+        metric that all seeds have is a dictionary of ``value`` (mean over seeds), ``ci`` (95 % interval over test rows:
+        the mean of the seeds' bounds), ``signature`` and ``seeds`` (value per seed).
     """
     joined: dict[str, Any] = {BASE: {"from": None}}
     for system in systems:

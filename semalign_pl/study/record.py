@@ -1,4 +1,4 @@
-"""The record of a finished step: what it depended on, what it wrote, and how long it took."""
+"""Record of a finished step: its dependencies, its outputs and its duration."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Done:
     """A finished step.
 
     Attributes:
-        grounds: What it depended on.
-        wrote: What it left, by name: an adapter, or results and predictions.
-        seconds: How long it took.
+        grounds: Dependencies of the step, by name.
+        wrote: Digests of the step's outputs, by name: adapter, or results and predictions.
+        seconds: Duration in seconds.
     """
 
     grounds: Grounds
@@ -31,20 +31,20 @@ class Done:
 
 
 def record_file(step: Step) -> Path:
-    """Where a step's record is: ``fit.done.json`` or ``test.done.json`` in its folder."""
+    """Path of a step's record: ``fit.done.json`` or ``test.done.json`` in its folder."""
     return step.folder / f"{step.command}.done.json"
 
 
 def reuse(step: Step, grounds: Grounds, digests: Digests) -> tuple[Done | None, str]:
-    """Decide whether a recorded step can be left as it is.
+    """Check if the results of a recorded step can be reused.
 
     Args:
-        step: The step; it has a record.
-        grounds: What it depends on now.
+        step: Step that has a record.
+        grounds: Dependencies of the step now.
         digests: Digests of files.
 
     Returns:
-        The record, or ``None`` and the reason why the step is run again.
+        Record and an empty text, or ``None`` and the reason to run the step again.
     """
     file = record_file(step)
     done = _read(file)
@@ -59,14 +59,21 @@ def reuse(step: Step, grounds: Grounds, digests: Digests) -> tuple[Done | None, 
 
 
 def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Done:
-    """Record a step that has just been run."""
+    """Write the record of a step that has just been run.
+
+    Args:
+        step: Step that was run.
+        grounds: Dependencies of the step.
+        seconds: Duration in seconds.
+        digests: Digests of files.
+    """
     done = Done(grounds, written(step, digests), seconds)
     write_text(record_file(step), json.dumps(asdict(done), ensure_ascii=False, indent=1))
     return done
 
 
 def written(step: Step, digests: Digests) -> Grounds:
-    """Return what a step left in its folder, by name and digest."""
+    """Return the digests of a step's outputs, by name."""
     if step.command == "fit":
         return adapter_grounds(step.folder / "adapter", digests)
     files = [step.folder / name for name in ("results.json", "predictions.jsonl")]
@@ -74,7 +81,7 @@ def written(step: Step, digests: Digests) -> Grounds:
 
 
 def is_old(step: Step) -> bool:
-    """Tell whether a step's record is of a version that did not note what a step depends on."""
+    """Return true if a step's record is from an earlier version, which did not record dependencies."""
     content = _load(record_file(step))
     return isinstance(content, dict) and "fingerprint" in content
 

@@ -1,4 +1,4 @@
-"""Which systems a study compares: those of its ``study.yaml``, or the paper's."""
+"""Systems that a study compares: those of its ``study.yaml``, or the paper's."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class System:
     """One trained system of a study.
 
     Attributes:
-        name: Its key in ``study.yaml``, and its folder's name.
-        config: The recipe it is trained and tested by.
-        start: The system whose adapter it goes on from, or ``base``.
-        label: What tables and pictures call it; ``None`` leaves that to them.
+        name: Key of the system in ``study.yaml``, and name of its folder.
+        config: Recipe for training and testing.
+        start: System whose adapter the training starts from, or ``base``.
+        label: Title in tables and pictures; ``None`` to derive it from the name.
     """
 
     name: str
@@ -33,21 +33,23 @@ class System:
 
 
 def read_systems(folder: Path) -> list[System]:
-    """The systems of a folder of configs, in the order in which they are trained; the base model goes without saying.
+    """Read the systems of a folder of configs, in training order, without the base model.
 
-    ``study.yaml`` maps each system to ``from`` (``base``, or a system listed above it), ``config`` (relative to the
-    folder; by default the system's name with ``.yaml``) and ``label``::
+    ``study.yaml`` maps each system to ``from`` (``base``, or a system listed above it), ``config`` (path relative to
+    the folder; default: the system's name with ``.yaml``) and ``label``::
 
         cold_start: {from: base, config: ../quickstart/cold_start.yaml}
         bleu: {from: cold_start, label: BLEU + language}
 
-    Without it the systems are the paper's (arXiv 2605.14366): strong SFT and semantic GRPO, both from a cold start.
+    Without ``study.yaml``, the systems are the paper's (arXiv 2605.14366): a cold start, and strong SFT and semantic
+    GRPO, both from the cold start.
 
     Args:
-        folder: Of the configs.
+        folder: Folder of the configs.
 
     Raises:
-        ValueError: If ``study.yaml`` is not of this form, or a config is missing; names the key and the remedy.
+        ValueError: If ``study.yaml`` is not of this form, or a config is missing; the message names the key and the
+            remedy.
     """
     path = folder / "study.yaml"
     if not path.is_file():
@@ -66,7 +68,15 @@ def read_systems(folder: Path) -> list[System]:
 
 
 def _system(folder: Path, name: Any, said: Any, above: list[str], where: str) -> System:
-    """One entry, checked; ``above`` are the systems it may start from, so that none starts from itself in the end."""
+    """Check one entry of ``study.yaml`` and return its system.
+
+    Args:
+        folder: Folder of the configs.
+        name: Key of the entry.
+        said: Value of the entry.
+        above: Systems listed above it. It may start only from these, which excludes cycles.
+        where: File or flag to name in messages.
+    """
     if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == BASE:
         raise ValueError(f"{where}: {name!r} cannot name a system; take letters, digits, _ and -, and not {BASE!r}")
     where = f"{where}: {name}"
