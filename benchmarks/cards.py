@@ -56,9 +56,8 @@ def main(out: Path) -> None:
                     proposed, plan = proposal(asked, card * 2**30)
                     path = out / f"{name}-{card}gb" / f"{stage}.yaml"
                     options = {"base": hub, **changes(proposed)}
-                    comment = (
-                        f"Behind configs/paper/{file}.yaml, on {card} GiB: peak {plan.peak / 2**30:.1f} GiB, predicted."
-                    )
+                    peak = f"predicted peak {plan.peak / 2**30:.1f} GiB"
+                    comment = f"Overlay for configs/paper/{file}.yaml on a {card} GiB GPU: {peak}."
                     write_overlay(path, options, comment)
                     print(path, options, f"{plan.peak / 2**30:.2f} GiB", file=sys.stderr)
 
