@@ -1,4 +1,4 @@
-"""Embeddings of a corpus' texts, computed when they are first needed and kept on disk by content."""
+"""Embeddings of a corpus' texts, computed when they are first needed and cached on disk by content."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from semalign_pl.files.atomic import replace_file
 log = logging.getLogger(__name__)
 
 SMALL_ENCODER = 8_000_000
-"""Weights below which an encoder gains from large batches. Measured on a CPU, time per text in blocks of 8 relative to
-64: 2.0 for 0.75 M weights, 1.13 for 23 M weights and short texts, 0.8 for long ones."""
+"""Number of weights below which an encoder gains from large batches. Measured on a CPU, time per text in blocks of 8
+relative to blocks of 64: 2.0 for 0.75 M weights, 1.13 for 23 M weights and short texts, 0.8 for long ones."""
 BLOCK, SMALL_ENCODER_BLOCK = 8, 64
-"""Texts encoded together: few, because a step needs one of them and pays for all."""
+"""Number of texts encoded together. It is small, because a step that needs one of them waits for all."""
 DIGEST_BYTES = 16
 MEMORY_BYTES = 256 * 2**20
-"""Blocks of a folder that are kept in memory, too."""
+"""Size of the blocks that are kept in memory in addition to the folder."""
 
 
 class CorpusEmbeddings:
-    """One embedding per distinct text, looked up by the text.
+    """Cache of one embedding per distinct text, looked up by the text.
 
-    The rounding of an embedding depends on the texts in its batch. The corpus is therefore cut into fixed blocks of
-    texts of like length, and a block is encoded as a whole when one of its texts is first needed. So an embedding has
-    the same bits in every order of use: computed now, read from disk, or after a resume. Each block is a file named
-    after its content, written whole or not at all, so that several processes can share the folder. A folder that cannot
-    be written to costs time, not the run: its blocks are read, and new ones are kept in memory alone.
+    The rounding of an embedding depends on the other texts in its batch. The corpus is therefore split into fixed
+    blocks of texts of similar length, and a block is encoded as a whole when one of its texts is first needed. An
+    embedding then has the same bits in every order of use: computed now, read from disk, or after a resume. Each block
+    is a file named after its content and written atomically, so that several processes can share the folder. If the
+    folder is not writable, the run still goes on: existing blocks are read, and new ones are kept only in memory.
 
     Args:
-        encoder: The encoder.
-        texts: The corpus' texts, in any order, repeated or not. Only they can be looked up.
-        folder: Folder of the blocks; ``None`` keeps them in memory alone.
+        encoder: Encoder of the texts.
+        texts: Texts of the corpus, in any order, repeated or not. Only these texts can be looked up.
+        folder: Folder of the blocks; ``None`` to keep them only in memory.
     """
 
     def __init__(self, encoder: SentenceEncoder, texts: Iterable[str], folder: Path | None) -> None:
         distinct = sorted(set(texts))
         written = [text for text in distinct if text.strip()]
-        # The order in which sentence-transformers itself would batch the corpus, ties included.
+        # Same order as in sentence-transformers' own batches of the corpus, ties included.
         by_length = np.argsort([-len(text) for text in written]) if written else []
         self._texts = [written[place] for place in by_length]
         self._place: dict[str, int | None] = {**dict.fromkeys(distinct), **{t: i for i, t in enumerate(self._texts)}}
@@ -61,7 +61,7 @@ class CorpusEmbeddings:
         return text in self._place
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts of the corpus; encodes the blocks that nobody has encoded yet.
+        """Embed texts of the corpus; blocks that are not cached yet are encoded.
 
         Args:
             texts: Texts of the corpus (n).
@@ -78,7 +78,7 @@ class CorpusEmbeddings:
         return torch.from_numpy(vectors).to(self._encoder.device)
 
     def _block(self, at: int) -> np.ndarray:
-        """``(texts, dimensions)`` float32: the block's embeddings, from memory, from disk or from the encoder."""
+        """Embeddings of a block, ``(texts, dimensions)`` float32, from memory, from disk or from the encoder."""
         if at in self._memory:
             return self._memory[at]
         if self._writable and len(self._memory) * self._block_bytes > MEMORY_BYTES:
@@ -98,7 +98,7 @@ class CorpusEmbeddings:
         return vectors
 
 
-@functools.cache  # once per process: a run has several parts of a corpus in one folder
+@functools.cache  # once per process: a run opens the same folder for several sets of texts
 def _warn_unwritable(folder: Path, reason: str) -> None:
     log.warning(
         "%s: embeddings cannot be kept there (%s); training goes on, and the next run computes them again; give "
@@ -116,12 +116,12 @@ def _digest(signature: str, texts: Sequence[str]) -> str:
 
 
 def _checksum(path: Path, content: bytes) -> bytes:
-    """Checksum of a file's name and content, so that another block's file under this name is not believed."""
+    """Checksum of a file's name and content, so that the file of another block under this name is not accepted."""
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=path.stem.encode()).digest()
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The array in a file, or ``None`` where there is no file or its content is not what was written."""
+    """Read the array of a file; ``None`` if there is no file, or its content is not what was written."""
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -131,7 +131,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
         return None
     body, checksum = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if _checksum(path, body) == checksum:
-        with contextlib.suppress(ValueError, OSError):  # no array, or one of objects, which are a pickle
+        with contextlib.suppress(ValueError, OSError):  # no array, or an array of objects, which needs pickle
             vectors = np.load(io.BytesIO(body), allow_pickle=False)
             if vectors.shape == shape:
                 return vectors
@@ -140,8 +140,8 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _write(path: Path, vectors: np.ndarray) -> None:
-    """Write a file whole or not at all, also where several processes write it at once."""
+    """Write a file atomically, even if several processes write it at once."""
     body = io.BytesIO()
     np.save(body, vectors)
-    with replace_file(path, durable=False) as file:  # where a power cut loses it, its checksum tells
+    with replace_file(path, durable=False) as file:  # after a power cut, the checksum reveals a lost write
         file.write(body.getvalue() + _checksum(path, body.getvalue()))

@@ -1,4 +1,4 @@
-"""A frozen sentence encoder: texts in, unit vectors out."""
+"""Frozen sentence encoder: from texts to unit vectors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 
 SPECIAL_TOKENS = 8
-"""More than any encoder puts around a text (BERT's two, a SentencePiece prefix)."""
+"""Upper bound on the number of tokens that an encoder adds to a text (two for BERT, a prefix for SentencePiece)."""
 
 
 class SentenceEncoder:
-    """A SentenceTransformer that only encodes: eval mode, no gradients.
+    """SentenceTransformer that only encodes, in eval mode and without gradients.
 
-    It is no ``nn.Module``, so whatever holds one neither registers, moves nor saves it; move it with ``to``.
+    It is not an ``nn.Module``, so an object that has one does not register, move or save its weights. Move it with
+    ``to``.
 
     Attributes:
-        name: Folder or Hugging Face name, as given.
-        batch_size: Texts encoded at once.
-        truncated: Texts so far that were longer than the encoder reads, and lost their end.
-        half: Whether the weights are bfloat16; embeddings are float32 in any case.
+        name: Folder or Hugging Face hub id, as given.
+        batch_size: Number of texts encoded at once.
+        truncated: Number of texts so far that exceeded the encoder's limit, and lost their end.
+        half: True if the weights are bfloat16; embeddings are always float32.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class SentenceEncoder:
         """Load the encoder.
 
         Args:
-            name_or_path: Folder of a saved SentenceTransformer, or a name on the Hugging Face hub.
-            device: Where to encode; ``None`` is the CPU until ``to`` is called, never a guess.
-            batch_size: Texts encoded at once.
-            half: Hold and run the weights in bfloat16: half the memory, and faster on a GPU.
+            name_or_path: Folder of a saved SentenceTransformer, or Hugging Face hub id.
+            device: Device to encode on; ``None`` is the CPU until ``to`` is called, and is never guessed.
+            batch_size: Number of texts encoded at once.
+            half: Keep and run the weights in bfloat16, which takes half the memory and is faster on a GPU.
 
         Raises:
             ValueError: If there is no SentenceTransformer of that name, or its weights are not finite.
@@ -63,14 +64,14 @@ class SentenceEncoder:
 
     @property
     def dimensions(self) -> int:
-        """Length of an embedding."""
+        """Number of dimensions of an embedding."""
         dimensions = self._model.get_embedding_dimension()
         assert dimensions is not None
         return dimensions
 
     @property
     def device(self) -> torch.device:
-        """Device of the weights, and of the embeddings."""
+        """Device of the weights and of the embeddings."""
         return self._model.device
 
     @property
@@ -80,7 +81,11 @@ class SentenceEncoder:
 
     @property
     def signature(self) -> str:
-        """What changes an embedding: encoder and digest of its weights, pooling, dimensions, tokens read, version."""
+        """Every option that changes an embedding, as ``key:value`` joined by ``|``.
+
+        These are the encoder with a digest of its weights, pooling, dimensions, token limit, dtype, and the version of
+        sentence-transformers.
+        """
         pooling = [getattr(module, "pooling_mode", None) for module in self._model]
         modes = "+".join(str(mode) for mode in pooling if mode is not None) or "none"
         return (
@@ -90,17 +95,22 @@ class SentenceEncoder:
         )
 
     def to(self, device: str | torch.device) -> SentenceEncoder:
-        """Move the weights; returns the encoder itself."""
+        """Move the weights to a device, and return the encoder itself.
+
+        Args:
+            device: Device to encode on.
+        """
         self._model.to(device)
         return self
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts; equal texts are embedded once, text without anything but white space gets the zero vector.
+        """Embed texts.
 
-        Texts of like length go through the encoder together.
+        Equal texts are embedded once, and texts of similar length are batched together. The zero vector is the
+        embedding of blank text.
 
         Args:
-            texts: The texts (n).
+            texts: Texts to embed (n).
 
         Returns:
             ``(n, dimensions)`` float32 in the order of ``texts``, each row of length 1 or 0, on the encoder's device,
@@ -111,7 +121,7 @@ class SentenceEncoder:
         if places:
             too_long = self._too_long(list(places))
             self.truncated += sum(text in too_long for text in texts)
-            # Copied into a tensor made here: encode() returns inference tensors, which autograd refuses to save.
+            # Copied into a new tensor: encode() returns inference tensors, which autograd cannot save.
             vectors[:-1] = self._model.encode(
                 list(places), batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False
             )
@@ -119,17 +129,17 @@ class SentenceEncoder:
         return vectors[[places.get(text, len(places)) for text in texts]]
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> Tensor:
-        """Cosine of each pair of texts; 0 where either is empty.
+        """Cosine of each pair of texts; 0 if one of them is blank.
 
         Args:
-            a: Texts (n).
-            b: Texts (n), each compared with the one at its place in ``a``.
+            a: First text of each pair (n).
+            b: Second text of each pair (n).
 
         Returns:
             ``(n,)`` float32 in [-1, 1].
 
         Raises:
-            ValueError: If there are not as many texts in both.
+            ValueError: If the numbers of texts differ.
         """
         if len(a) != len(b):
             raise ValueError(f"b: {len(b)} texts to compare with {len(a)}; give one for each")
@@ -137,14 +147,16 @@ class SentenceEncoder:
         return (vectors[: len(a)] * vectors[len(a) :]).sum(-1).clamp(-1.0, 1.0)
 
     def unread_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
-        """Count the encoder's unknown token in each text; it hides what the text says.
+        """Count the unknown tokens of each text.
+
+        An unknown token hides what the text says from the encoder.
 
         Args:
-            texts: The texts (n).
+            texts: Texts to count (n).
 
         Returns:
-            For each text unknown tokens and all tokens, special tokens apart; ``None`` for a tokenizer that has no
-            unknown token: it falls back to bytes, which an encoder can learn to read.
+            Numbers of unknown tokens and of all tokens per text, without special tokens. ``None`` if the tokenizer has
+            no unknown token: it then falls back to bytes, which an encoder can learn to read.
         """
         tokenizer = self._model.tokenizer
         unknown = getattr(tokenizer, "unk_token_id", None)
@@ -157,7 +169,7 @@ class SentenceEncoder:
         limit = self._model.max_seq_length
         if limit is None:
             return set()
-        # No tokenizer makes more tokens than bytes, special ones apart: most texts need not be tokenised twice.
+        # A tokenizer makes at most one token per byte, plus special tokens: most texts need not be tokenised twice.
         texts = [text for text in texts if len(text.encode()) + SPECIAL_TOKENS > limit]
         if not texts:
             return set()
@@ -180,7 +192,7 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
 
     from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
 
-    # Asked first, because SentenceTransformer would go on with mean pooling of any model: numbers without meaning.
+    # Checked first: SentenceTransformer would use mean pooling of any other model, and its embeddings mean nothing.
     if not is_sentence_transformer_model(name):
         what = "a folder without modules.json" if Path(name).is_dir() else "neither a folder nor found on the hub"
         raise ValueError(
@@ -200,13 +212,13 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
 
 
 def check_activations(name: str) -> None:
-    """Refuse a layer whose activation is code of others: sentence-transformers would put Tanh in its place.
+    """Refuse a layer whose activation is third-party code: sentence-transformers would replace it by Tanh.
 
     Args:
         name: Folder or hub id of a SentenceTransformer.
 
     Raises:
-        ValueError: Names the file and the activation.
+        ValueError: If there is such a layer; the message names the file and the activation.
     """
     from sentence_transformers.util import load_file_path
 

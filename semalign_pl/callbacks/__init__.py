@@ -1,4 +1,4 @@
-"""Callbacks around a run: evaluation and results, export, the table of samples, the budget of what may be lost."""
+"""Callbacks of a run: checkpoints, evaluation and results, export, completions, alarms, budget of lost ability."""
 
 from semalign_pl.callbacks.checkpoint import TimedCheckpoint
 from semalign_pl.callbacks.corpus_report import CorpusReport

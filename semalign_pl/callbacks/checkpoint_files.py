@@ -1,4 +1,4 @@
-"""Checkpoints are written whole, beside their target; a run whose checkpoint cannot be written ends in one line."""
+"""Atomic writing of checkpoints; a run whose checkpoint cannot be written ends with a one-line error."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from semalign_pl.files.disk import WriteError
 
 
 class CheckpointError(WriteError):
-    """A checkpoint cannot be written; says from which one the run can go on."""
+    """Error for a checkpoint that cannot be written; the message names the checkpoint to resume from."""
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Writes local checkpoints beside their target and renames them.
+    """Write a local checkpoint to a temporary file in the target's folder, and rename it.
 
-    Lightning itself writes them to TMPDIR and moves them from there (fsspec's transactions). Where TMPDIR is another
-    disk, that is a copy over the last good checkpoint, and a full disk cuts it; and a full TMPDIR stops a run whose own
-    disk is empty.
+    Lightning itself writes it to TMPDIR and moves it from there (fsspec's transactions). If TMPDIR is on another disk,
+    the move is a copy over the last good checkpoint, and a full disk truncates it. Also, a full TMPDIR stops a run
+    whose own disk has space.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -33,11 +33,11 @@ class CheckpointFiles(TorchCheckpointIO):
 
         Args:
             checkpoint: State of the run.
-            path: The file; one of a remote file system is written as Lightning does.
-            storage_options: Refused, as by Lightning.
+            path: Path of the file; Lightning writes it if it is on a remote file system.
+            storage_options: Options that Lightning refuses; ``None`` for none.
 
         Raises:
-            CheckpointError: If it cannot be written; names the newest checkpoint there is.
+            CheckpointError: If it cannot be written; the message names the newest checkpoint in the folder.
         """
         disk, local = url_to_fs(str(path))
         if storage_options is not None or not isinstance(disk, LocalFileSystem):
@@ -51,7 +51,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def _newest(folder: Path) -> str:
-    """Say from which checkpoint of a folder a run can go on."""
+    """Sentence that names the newest checkpoint of a folder, to resume from."""
     found = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
     if found is None:
         return f"The run has stopped, and {folder} holds no earlier checkpoint"
@@ -59,7 +59,11 @@ def _newest(folder: Path) -> str:
 
 
 def use_checkpoint_files(trainer: Trainer) -> None:
-    """Let a trainer write its checkpoints by `CheckpointFiles`, unless the user gave another class for it."""
+    """Let a trainer write its checkpoints by ``CheckpointFiles``, unless the user chose another class for it.
+
+    Args:
+        trainer: Trainer of the run.
+    """
     strategy = trainer.strategy
     if type(strategy.checkpoint_io) is TorchCheckpointIO:
         strategy.checkpoint_io = CheckpointFiles()

@@ -1,4 +1,4 @@
-"""What became of the corpora's rows, in the run's folder."""
+"""Report on the rows of each corpus, in the run's folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from semalign_pl.run.folder import may_write
 
 
 class CorpusReport(Callback):
-    """Write ``RUN/corpus/<part>.json``: rows read, kept, dropped by reason, and the settings; one entry a corpus.
+    """Write ``RUN/corpus/<split>.json`` with one entry per corpus: rows read, kept and dropped by reason, and settings.
 
-    Every dropped row stands in ``RUN/corpus/<part>_dropped.jsonl`` with its reason and its text. Where rows were
-    dropped or prompts cut, it is said in a line. ``train/time/data_seconds`` is the time that a step's batch took to
-    read.
+    Every dropped row is in ``RUN/corpus/<split>_dropped.jsonl`` with its reason and its text. A line is printed if rows
+    were dropped or prompts cut. ``train/time/data_seconds`` is the time that it took to read a step's batch.
     """
 
     def __init__(self) -> None:
@@ -29,11 +28,11 @@ class CorpusReport(Callback):
         self._seconds = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report what is trained on."""
+        """Report the training split."""
         self._report(trainer, "train")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Log how long the loader kept the step waiting."""
+        """Log how long the step waited for its batch."""
         data: Any = getattr(trainer, "datamodule", None)
         seconds = getattr(getattr(data, "examples", {}).get("train"), "seconds", None)
         if seconds is not None:
@@ -41,15 +40,15 @@ class CorpusReport(Callback):
             self._seconds = seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report what is validated on."""
+        """Report the validation split."""
         self._report(trainer, "validation")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report what is tested on."""
+        """Report the test split."""
         self._report(trainer, "test")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report what is predicted."""
+        """Report the split to predict, which is the test split."""
         self._report(trainer, "test")
 
     def _report(self, trainer: Trainer, part: str) -> None:

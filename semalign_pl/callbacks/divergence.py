@@ -1,4 +1,4 @@
-"""A run that has gone wrong says so at once, stops where its numbers are no longer finite, and is no success."""
+"""Warnings about a run that trains nothing or diverges, and errors that stop a run without finite numbers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from semalign_pl.finite import check_to_write, diverged
 log = logging.getLogger(__name__)
 
 WINDOW = 5
-"""Steps in a row with a gradient of exactly 0, or whose mean loss is compared with the first step's."""
+"""Number of consecutive steps that a warning needs: with a gradient of exactly 0, or with a mean loss far above the
+first step's."""
 LOSS_RISE = 1.0
-"""Nats above the first step's loss at which a run is warned about: a perplexity e times that of the untrained policy.
-Batches differ by less, since WINDOW of them are averaged."""
+"""Rise of the loss over the first step's, in nats, that causes a warning: a perplexity e times that of the untrained
+policy. Batches differ by less, because WINDOW of them are averaged."""
 UNSCORED_STEPS = 20
-"""Steps without any score of any reward, from the run's beginning on, after which it stops."""
+"""Number of steps without any score of any reward, from the beginning of the run, after which it stops."""
 
 
 class Divergence(Callback):
-    """Warn of a run that trains nothing or diverges, once per kind, and stop one whose loss is not finite.
+    """Warn about a run that trains nothing or diverges, once per kind, and stop it if its loss is not finite.
 
-    Warned of are: a step in which no reward scored any completion; one in which all groups had equal rewards; a
-    gradient norm of exactly 0 in ``WINDOW`` steps; a loss ``LOSS_RISE`` above the first step's. A loss that is not
-    finite stops the run, and so do rewards that have scored nothing at all, after ``UNSCORED_STEPS`` steps or at the
-    end. What one reward among others says is watched by ``rewards/together.py``, what it pays for by RewardWatch.
+    There is a warning about a step in which no reward scored any completion, a step in which all groups had equal
+    rewards, a gradient norm of exactly 0 in ``WINDOW`` steps, and a loss ``LOSS_RISE`` above the first step's. A loss
+    that is not finite stops the run. So do rewards that have scored nothing at all, after ``UNSCORED_STEPS`` steps or
+    at the end. ``rewards/together.py`` watches single rewards for a missing signal, and RewardWatch watches for
+    exploited rewards.
     """
 
     def __init__(self) -> None:
@@ -38,11 +40,11 @@ class Divergence(Callback):
         self._first_loss: float | None = None
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._zero_gradients = 0
-        self._unscored: int | None = 0  # steps so far without any score; None once there was one
+        self._unscored: int | None = 0  # steps so far without any score; None after the first score
         self._warned: set[str] = set()
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen so far, so that a resumed run warns as a straight one does."""
+        """State of the checks, so that a resumed run warns like an uninterrupted one."""
         return {
             "first_loss": self._first_loss,
             "losses": list(self._losses),
@@ -52,7 +54,7 @@ class Divergence(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Restore the state of the checks."""
         self._first_loss, self._unscored = state_dict["first_loss"], state_dict["unscored"]
         self._losses = deque(state_dict["losses"], maxlen=WINDOW)
         self._zero_gradients, self._warned = state_dict["zero_gradients"], set(state_dict["warned"])
@@ -60,7 +62,7 @@ class Divergence(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the step's figures, which are the same on all ranks.
+        """Check the step's metrics, which are the same on all ranks.
 
         Raises:
             ValueError: If the loss is not finite, or no reward has scored anything for ``UNSCORED_STEPS`` steps.
@@ -83,7 +85,7 @@ class Divergence(Callback):
             self._check_rewards(outputs["rewards"], trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to end as a success, on all ranks alike and before anything is exported.
+        """Raise an error if the run is no success, on all ranks alike and before anything is exported.
 
         Raises:
             ValueError: If the weights are not finite, or no reward has ever scored anything.

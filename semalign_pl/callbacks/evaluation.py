@@ -1,4 +1,4 @@
-"""Score generated text in validation and test; write results and predictions."""
+"""Evaluation of generated text in validation and test; writes results and predictions."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from semalign_pl.run.results import read_training, write_results
 class Evaluation(Callback):
     """BLEU-4, chrF++, ROUGE-L, language consistency and semantic similarity of greedy completions.
 
-    Beside language consistency is the references' own (``language_consistency_references``), its practical ceiling:
-    human writers use Latin names too. Where the corpus has no references it is left out.
+    The references' own language consistency is reported, too (``language_consistency_references``). It is a practical
+    ceiling, because human writers use Latin names. It is left out if the corpus has no references.
 
-    In validation they are logged under ``val/``. A test prints a table and writes ``RUN/results.json`` (every score
-    with confidence interval and signature, those of the probes too) and ``RUN/predictions.jsonl``. ``predict`` writes
-    the latter alone.
+    Validation logs the scores under ``val/``. A test prints a table, and writes ``RUN/results.json`` (every score with
+    confidence interval and signature, including those of the probes) and ``RUN/predictions.jsonl``. ``predict`` writes
+    only ``RUN/predictions.jsonl``.
 
     Args:
         language: Code of the language of the references.
-        encoder: SentenceTransformer for semantic similarity: hub id or folder; without it that score is left out.
+        encoder: SentenceTransformer for semantic similarity: hub id or folder; null leaves this score out.
     """
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Evaluation(Callback):
     # -- validation --------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last validation."""
+        """Reset the metrics."""
         self._reset(pl_module)
 
     def on_validation_batch_end(
@@ -80,7 +80,7 @@ class Evaluation(Callback):
     # -- test and predict --------------------------------------------------------------------------------------
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Reset the metrics, and start the clock."""
         self._reset(pl_module)
 
     def on_test_batch_end(
@@ -96,7 +96,7 @@ class Evaluation(Callback):
         self._add(outputs)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather, write and print."""
+        """Gather rows and scores, write and print them."""
         scores = {name: metric.score() for name, metric in self.metrics.items()}
         scores = {name: score for name, score in scores.items() if not math.isnan(score.value)}
         for callback in getattr(trainer, "callbacks", []):
@@ -121,7 +121,7 @@ class Evaluation(Callback):
         write_results(folder if may_write(trainer) else None, scores, run)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what was there."""
+        """Discard earlier rows."""
         self._reset(pl_module)
 
     def on_predict_batch_end(
@@ -133,7 +133,7 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Add a batch, unscored."""
+        """Add a batch, without scores."""
         self._rows += _bare_rows(outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -176,7 +176,7 @@ def _bare_rows(outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _gather(rows: list[dict[str, Any]], trainer: Trainer) -> list[dict[str, Any]]:
-    """The rows of all ranks, in file order: rank r of n holds rows r, r + n and so on."""
+    """Rows of all ranks, in file order: rank r of n has rows r, r + n and so on."""
     if trainer.world_size == 1:
         return rows
     shards: list[list[dict[str, Any]]] = [[] for _ in range(trainer.world_size)]
@@ -185,10 +185,10 @@ def _gather(rows: list[dict[str, Any]], trainer: Trainer) -> list[dict[str, Any]
 
 
 def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write one JSON object a line.
+    """Write one JSON object per line.
 
     Args:
-        path: Overwritten if present.
-        rows: Objects.
+        path: Path of the file; an existing file is overwritten.
+        rows: Objects to write.
     """
     write_text(path, "".join(to_json(row, path) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""Leave what was trained as a plain folder."""
+"""Export of the trained weights, as a folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from semalign_pl.run.results import write_training
 
 
 class Export(Callback):
-    """When training ends, let the module write its result into the run's folder: ``RUN/adapter`` or ``RUN/encoder``.
+    """Let the module write its result into the run's folder when training ends: ``RUN/adapter`` or ``RUN/encoder``.
 
-    Beside the weights stands ``training.json``: what they were trained for, rewards with their signatures (a calibrated
-    tau among them), and what their models made of a sample of the corpus. A test of the adapter puts it
-    into its ``results.json``. Both replace an earlier result together, and only when they are whole.
+    A file ``training.json`` is written next to the weights. It has the stage, the steps, the seed, the signatures of
+    the rewards (with a calibrated tau), and the results of their models on a sample of the corpus. A test of the
+    adapter copies it into its ``results.json``. Weights and ``training.json`` replace an earlier result together, and
+    only when both are complete.
     """
 
     def __init__(self) -> None:
@@ -27,11 +28,11 @@ class Export(Callback):
         self._ended = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Expect the end of a training."""
+        """Note that this training has not ended yet."""
         self._ended = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make up for ``on_train_end``, which Lightning leaves out where a resumed run has nothing left to train."""
+        """Call ``on_train_end``, which Lightning leaves out if a resumed run has nothing left to train."""
         if not self._ended and trainer.global_step > 0:
             trainer.fit_loop.on_run_end()
 
@@ -40,7 +41,7 @@ class Export(Callback):
         self._export(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Export what is trained to its end, whatever fails after the last step."""
+        """Export a completed training, whatever fails after its last step."""
         if not self._ended and trained_to_the_end(trainer):
             self._export(trainer, pl_module)
 
@@ -54,16 +55,16 @@ class Export(Callback):
         trials = {callback.name: callback.trial for callback in callbacks if getattr(callback, "trial", None)}
         facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
         root = Path(trainer.default_root_dir)
-        with temporary_folder(root) as beside:  # weights and training.json take their place together
+        with temporary_folder(root) as beside:  # weights and training.json are moved together
             folder = module.export(beside)
             write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
             move_folder(folder, root / folder.name)
 
 
 def trained_to_the_end(trainer: Trainer) -> bool:
-    """Return whether the last step of a fit is done.
+    """Return true if the last step of a fit is done.
 
-    Lightning counts an epoch as done after its validation and the hooks that follow, any of which may fail.
+    Lightning counts an epoch as done only after its validation and the hooks that follow, any of which may fail.
 
     Args:
         trainer: Trainer of the run.

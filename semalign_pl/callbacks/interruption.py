@@ -1,4 +1,4 @@
-"""Nothing is lost when a run is asked to end."""
+"""Checkpoint of a run that is asked to end, so that no training is lost."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class InterruptionCheckpoint(Callback):
-    """Write ``RUN/checkpoints/interrupted.ckpt`` when training ends by a signal or an error, and say how to go on.
+    """Write ``RUN/checkpoints/interrupted.ckpt`` if a signal or an error ends training, and log how to resume.
 
-    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let the step finish first, so that the run goes on exactly where it stopped; a
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let the step finish first, so that the run resumes exactly where it stopped. A
     second signal does not wait. With several processes, a signal to one of them stops all of them after the same step.
-    In validation the batch is finished, and the validation is done anew when the run goes on. An export, or the results
-    of a test, are finished. Where a step breaks off, by a second signal or an error, its batch counts as seen.
+    In validation, the batch is finished, and the resumed run repeats the validation. An export and the results of a
+    test are finished. If a second signal or an error interrupts a step, its batch counts as seen.
     """
 
     def __init__(self) -> None:
@@ -40,87 +40,88 @@ class InterruptionCheckpoint(Callback):
     # -- training ----------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals, Lightning's own SIGTERM and SLURM handlers included."""
+        """Install the signal handlers, in place of Lightning's own for SIGTERM and SLURM."""
         self._take_over(trainer, waits=True)
         self._began_at, self._saved = trainer.global_step, False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save here if asked to stop; stop at the next hook, when this step's metrics are logged."""
+        """Save if asked to stop; the next hook stops, after this step's metrics are logged."""
         if self._agree(trainer):
             self._save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop if asked to."""
+        """Stop if asked to, once the checkpoint is saved."""
         self._stop_if_saved()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop if asked to."""
+        """Stop if asked to, once the checkpoint is saved."""
         self._stop_if_saved()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on there is nothing to go on with; a signal is answered when all is written."""
+        """Note that training is done: from now on, a signal waits until all files are written, and nothing is saved."""
         self._done = True
 
     # -- validation, test and predict --------------------------------------------------------------------------
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop between step and validation if asked to; take over the signals of ``validate``."""
+        """Stop between step and validation if asked to; install the signal handlers under ``validate``."""
         self._stop_if_saved()
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._take_over(trainer, waits=trainer.world_size > 1)
         self._common = _common_batches(trainer, trainer.val_dataloaders)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals."""
+        """Install the signal handlers."""
         self._take_over(trainer, waits=trainer.world_size > 1)
         self._common = _common_batches(trainer, trainer.test_dataloaders)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals."""
+        """Install the signal handlers."""
         self._take_over(trainer, waits=trainer.world_size > 1)
         self._common = _common_batches(trainer, trainer.predict_dataloaders)
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop here if asked to; in training, save first."""
+        """Stop if asked to; in training, save first."""
         if not trainer.sanity_checking:
             self._stop_between_batches(trainer, args[3])
 
     def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop here if asked to."""
+        """Stop if asked to."""
         self._stop_between_batches(trainer, args[3])
 
     def on_predict_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop here if asked to."""
+        """Stop if asked to."""
         self._stop_between_batches(trainer, args[3])
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on results are written, and a signal waits for them."""
+        """Let signals wait from now on, while results are written."""
         self._request.waits = self._done = True
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on predictions are written, and a signal waits for them."""
+        """Let signals wait from now on, while predictions are written."""
         self._request.waits = self._done = True
 
     # -- the end -----------------------------------------------------------------------------------------------
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Answer a signal that came while the last was written; Lightning has given the signals back by now."""
+        """Stop if a signal came while the last files were written; Lightning has restored its handlers by now."""
         if number := self._agree(trainer):
             raise Stopped(number)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save what has been trained so far, and leave no process behind.
+        """Save the training so far; after a signal, also end the processes that this one started.
 
-        The handlers stay until Lightning's own clean-up, which follows, restores those from before the run.
+        The signal handlers stay installed until Lightning's own clean-up, which follows, restores those from before the
+        run.
         """
         trained = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > self._began_at
-        # With several processes other ranks may be gone, and saving waits for all of them.
+        # With several processes, other ranks may have ended, and saving would wait for them.
         if trained and not self._saved and not self._done and trainer.world_size == 1 and may_write(trainer):
             try:
                 self._save(trainer)
-            except CheckpointError as error:  # must not hide why training ended, nor keep the loggers from ending
+            except CheckpointError as error:  # must not hide why training ended, nor stop the loggers' clean-up
                 if not isinstance(exception, CheckpointError):
                     log.warning("%s", error)
         if isinstance(exception, Stopped):
@@ -133,7 +134,7 @@ class InterruptionCheckpoint(Callback):
         install(self._request, ASKING if requeue is None else {*ASKING, requeue})
 
     def _agree(self, trainer: Trainer) -> int:
-        """Number of the signal that any rank got, the same on all; 0 for none."""
+        """Number of the signal that any rank received, the same on all ranks; 0 for none."""
         if trainer.world_size > 1:
             here = torch.tensor(self._request.number, device=trainer.strategy.root_device)
             number = int(trainer.strategy.reduce(here, reduce_op="max"))
@@ -142,7 +143,7 @@ class InterruptionCheckpoint(Callback):
         return self._request.number
 
     def _stop_between_batches(self, trainer: Trainer, batch_idx: int) -> None:
-        # A rank may have a batch more than another; only those that all have can be agreed upon.
+        # A rank may have one batch more than another, but ranks can only agree in batches that all of them have.
         if (trainer.world_size == 1 or batch_idx < self._common) and (number := self._agree(trainer)):
             if trainer.state.fn == TrainerFn.FITTING:
                 self._save(trainer)
@@ -163,11 +164,11 @@ class InterruptionCheckpoint(Callback):
 
 
 def resume_hint(trainer: Trainer, checkpoint: Path) -> str:
-    """Say how an interrupted run goes on.
+    """Hint on how to resume an interrupted run.
 
     Args:
         trainer: Trainer of the run.
-        checkpoint: Checkpoint that was written.
+        checkpoint: Path of the saved checkpoint.
     """
     hint = f"go on with --ckpt_path {checkpoint}"
     environment = trainer._accelerator_connector.cluster_environment
@@ -180,19 +181,19 @@ def resume_hint(trainer: Trainer, checkpoint: Path) -> str:
 
 
 def _common_batches(trainer: Trainer, loaders: Any) -> int:
-    """Evaluation batches that every rank has, since no rank has fewer rows than the whole part of its share."""
+    """Number of evaluation batches that every rank has; no rank has fewer than ``rows // ranks`` rows."""
     loader: Any = loaders[0] if isinstance(loaders, list) and loaders else loaders
     try:
         return math.ceil(len(loader.dataset) // trainer.world_size / loader.batch_size)
-    except (AttributeError, TypeError):  # not a loader that knows its length
+    except (AttributeError, TypeError):  # a loader of unknown length
         return 0
 
 
 def _validate_anew(trainer: Trainer) -> None:
-    """Let a resumed run begin the validation under way from its first batch.
+    """Let a resumed run repeat the current validation from its first batch.
 
-    Lightning resumes a validation that was saved within a step; it counts the batches done and yet reads from the
-    first one, so that the last ones would be left out. It is told that the first batch was begun.
+    Lightning resumes a validation that was saved within a step: it counts the batches done, but reads from the first
+    one, so that the last ones would be left out. The counters are therefore set as if only the first batch had begun.
     """
     progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.total.completed = progress.total.processed = progress.total.completed - progress.current.completed
@@ -207,10 +208,10 @@ def _end_children(trainer: Trainer, wait: bool) -> None:
 
     Args:
         trainer: Trainer of the run.
-        wait: They stop by themselves.
+        wait: Give them time to stop by themselves.
     """
     children: list[subprocess.Popen[Any]] = getattr(trainer.strategy.launcher, "procs", [])
-    # Lightning watches this very list, and kills this process where one of them ends with a status.
+    # Lightning watches this list, and kills this process if one of them ends with an error status.
     mine, children[:] = list(children), []
     for child in mine:
         with contextlib.suppress(subprocess.TimeoutExpired):

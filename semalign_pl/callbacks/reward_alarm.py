@@ -1,4 +1,4 @@
-"""What RewardWatch says: a panel on the terminal, a line of JSON in the run's folder."""
+"""Alarms of RewardWatch: a panel on the terminal, and a line of JSON in the run's folder."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from semalign_pl.files.atomic import append_text
 from semalign_pl.files.json_text import to_json
 
 Alarm = dict[str, Any]
-"""``step``, ``reward`` and ``metric`` by name, ``reward_z`` and ``metric_z``, and under ``before`` and ``now``:
-``steps`` (first and last of the window), the means ``reward`` and ``metric``, and ``samples``."""
+"""Alarm about a reward and a metric. Keys are ``step``, the names ``reward`` and ``metric``, ``reward_z`` and
+``metric_z``, and two windows, ``before`` and ``now``. The keys of a window are ``steps`` (first and last), the means
+``reward`` and ``metric``, and ``samples``."""
 
 
 def samples(outputs: dict[str, Any], groups: int = 3) -> list[dict[str, Any]]:
-    """The best paid completion of each of a step's first groups: what the policy is led to.
+    """Best-rewarded completion of each of a step's first groups: the text that the policy is led to.
 
     Args:
-        outputs: What GRPO's ``training_step`` returns.
-        groups: How many.
+        outputs: Return value of GRPO's ``training_step``.
+        groups: Number of groups.
 
     Returns:
         Objects with id, prompt, reference, completion, and rewards by name (``None`` where not scored).
@@ -42,11 +43,11 @@ def samples(outputs: dict[str, Any], groups: int = 3) -> list[dict[str, Any]]:
 
 
 def append(path: Path, alarms: Sequence[Alarm]) -> None:
-    """Add one JSON object an alarm to a file.
+    """Append one JSON object per alarm to a file.
 
     Args:
-        path: Made if it is not there.
-        alarms: Of one step.
+        path: Path of the file; created if missing.
+        alarms: Alarms of one step.
     """
     append_text(path, "".join(to_json(alarm, path) + "\n" for alarm in alarms))
 
@@ -55,7 +56,7 @@ def show(alarms: Sequence[Alarm]) -> None:
     """Print a panel on stderr.
 
     Args:
-        alarms: Of one step, at least one.
+        alarms: Alarms of one step, at least one.
     """
     from rich.console import Group
     from rich.panel import Panel

@@ -1,4 +1,4 @@
-"""Is the policy getting better, or only better paid? Every reward beside metrics that it never saw."""
+"""Detection of exploited rewards, by a comparison of every reward with metrics that it does not use."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from semalign_pl.functional.trend import Comparison, compare
 from semalign_pl.run.folder import may_write
 
 RECOVERED = 0.25
-"""Standard deviations below its best at which a metric no longer counts as fallen: half of what raises an alarm."""
+"""Number of standard deviations below its best at which a metric no longer counts as fallen: half the threshold of an
+alarm."""
 COLLAPSED = 0.5
-"""A policy that improves gets surer, trading diversity for reward (Cui et al., arXiv 2505.22617): fewer distinct
-completions are an alarm only once no more than this share of their best is left."""
+"""Share of their best at or below which fewer distinct completions raise an alarm. A policy that improves becomes more
+certain, and trades diversity for reward (Cui et al., arXiv 2505.22617), so a smaller fall is no alarm."""
 
 
 class RewardWatch(Callback):
-    """Logs what no reward has seen, and warns when a reward climbs while one of these falls.
+    """Log metrics that no reward uses, and warn if a reward rises while one of them falls.
 
     Logged under ``watch/`` are the means of chrf, length_ratio, script, repetition and distinct over the step's
-    completions (see unseen.py; where a corpus has no references, chrf is left out and lengths are compared with the
-    mean of the first window), and ``alarms``, the pairs of reward and metric that diverge now.
+    completions (see unseen.py), and ``alarms``, the number of pairs of reward and metric that diverge now. If a corpus
+    has no references, chrf is left out, and lengths are compared with the mean of the first window.
 
-    When a pair diverges is said in functional/trend.py. A reward that is a metric itself is not compared with that
-    one; its name decides: chrf (OverlapReward), language, length, repetition. A pair is warned of once, until its
-    metric recovers: on the terminal, and in ``RUN/reward_watch.jsonl`` as one object a pair, with the figures and the
-    best paid completions of three groups, before and now. What a policy has exploited wholly within its first window
-    has no before, and is seen in the logged figures alone.
+    functional/trend.py defines when a pair diverges. A reward that is a metric itself is not compared with that metric.
+    The reward's name decides: chrf (OverlapReward), language, length, repetition. There is one warning per pair, until
+    its metric recovers: on the terminal, and in ``RUN/reward_watch.jsonl`` as one object per pair, with the figures and
+    the best-rewarded completions of three groups, before and now. If a policy exploits a reward entirely within its
+    first window, there is no earlier window to compare with, and only the logged figures show it.
 
     Args:
         language: Code of the language of the completions.
-        every_n_steps: Watch every so many-th batch, the run's first included.
-        window: Watched steps whose means are compared; an alarm takes at least two windows.
+        every_n_steps: Number of batches from one watched batch to the next; the run's first batch is watched.
+        window: Number of watched steps whose means are compared; an alarm takes at least two windows.
     """
 
     def __init__(self, language: str = "bo", every_n_steps: int = 1, window: int = 10) -> None:
@@ -51,8 +52,8 @@ class RewardWatch(Callback):
         self._begin([])
 
     def _begin(self, names: list[str]) -> None:
-        self._names = names  # of the series: the run's rewards, then METRICS as they are logged
-        self._steps: list[int] = []  # the optimiser step of each watched one
+        self._names = names  # names of the series: the run's rewards, then METRICS as they are logged
+        self._steps: list[int] = []  # optimiser step of each watched step
         self._series = torch.zeros(0, len(names), 3, dtype=torch.float64)
         self._lengths: list[float] = []
         self._samples: dict[int, list[dict[str, Any]]] = {}
@@ -60,12 +61,12 @@ class RewardWatch(Callback):
 
     @property
     def state_key(self) -> str:
-        """A watch with other options is another one."""
+        """Key of the state, different for watches with different options."""
         options = {"language": self.unseen.language.code, "every_n_steps": self.every_n_steps, "window": self.window}
         return self._generate_state_key(**options)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was seen; ``series`` is ``(watched steps, names, 3)`` float64: see ``_row``."""
+        """State of the watch; ``series`` is ``(watched steps, names, 3)`` float64, see ``_row``."""
         return {
             "names": list(self._names),
             "steps": list(self._steps),
@@ -76,7 +77,7 @@ class RewardWatch(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on watching where the checkpoint was written."""
+        """Restore the state of the watch."""
         for name in ("names", "steps", "series", "lengths", "samples"):
             setattr(self, f"_{name}", state_dict[name])
         self._alarmed = {(reward, metric) for reward, metric in state_dict["alarmed"]}
@@ -84,11 +85,11 @@ class RewardWatch(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure, log, compare and warn, if it is this batch's turn."""
+        """Measure, log, compare and warn, if the batch is a watched one."""
         if "rollouts" not in (outputs or {}) or trainer.fit_loop.total_batch_idx % self.every_n_steps:
             return
         names = [*outputs["parts"], *map(_logged, METRICS)]
-        if names != self._names:  # the run's first batch, or it was resumed with other rewards
+        if names != self._names:  # first batch of the run, or a run resumed with other rewards
             self._begin(names)
         row = self._row(outputs, trainer, pl_module)
         self._series = torch.cat([self._series, row.unsqueeze(0)])
@@ -98,7 +99,7 @@ class RewardWatch(Callback):
         shown = dict(zip(names, row[:, 2].tolist(), strict=True))
         values = {name: shown[name] for name in map(_logged, METRICS) if shown[name] == shown[name]}
         values["watch/alarms"] = float(len(self._alarmed))
-        # Once, to the loggers, as a probe's values: Lightning would repeat the last ones in the steps between.
+        # Passed to the loggers directly, like a probe's values: Lightning would repeat them in the steps between.
         pl_module.log_dict(values, logger=False, batch_size=1)
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
@@ -108,7 +109,10 @@ class RewardWatch(Callback):
             show(alarms)
 
     def _row(self, outputs: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> Tensor:
-        """``(names, 3)`` float64, over all ranks: mean and variance of what is judged, mean of what is shown."""
+        """Statistics over all ranks, ``(names, 3)`` float64.
+
+        These are the mean and variance of the compared values, and the mean of the logged values.
+        """
 
         def over_ranks(sums: list[list[float]]) -> Tensor:
             here = torch.tensor(sums, dtype=torch.float64, device=pl_module.device)
@@ -129,9 +133,10 @@ class RewardWatch(Callback):
         return torch.stack([mean, (squares / count - mean.square()).clamp(min=0.0), shown / count], 1)
 
     def _compare(self) -> list[Alarm]:
-        """Compare each reward with each metric that it has not seen; return the pairs that diverge anew."""
+        """Compare each reward with each metric that it does not use; return alarms about pairs that newly diverge."""
         rewards, alarms, seen = self._names[: -len(METRICS)], [], len(self._steps)
-        kept = set(range(seen - 2 * self.window, seen))  # a window that began then may be the best one of the next step
+        # A window that began at one of these steps may be the best one of the next step: keep its samples.
+        kept = set(range(seen - 2 * self.window, seen))
         for pair in [(reward, metric) for reward in rewards for metric in METRICS]:
             reward, metric = self._pair(pair)[..., :2].unbind(1)
             found = None if pair in SEEN else compare(reward, metric, self.window)
@@ -171,7 +176,7 @@ class RewardWatch(Callback):
 
 
 def _logged(metric: str) -> str:
-    return f"watch/{metric}"  # a reward may have the metric's own name
+    return f"watch/{metric}"  # with a prefix, because a reward may have the metric's name
 
 
 def _left(found: Comparison) -> float:

@@ -1,4 +1,4 @@
-"""Keep what the policy wrote during training, all of it, next to what it was rewarded with."""
+"""Table of the completions of training, with their rewards."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SampleTable(Callback):
     """Append completions and their rewards to ``RUN/completions.jsonl``.
 
     Args:
-        every_n_steps: Write the groups of every so many-th batch, the run's first included.
-        groups: Prompts of a step to write, with all their completions.
+        every_n_steps: Number of batches from one written batch to the next; the run's first batch is written.
+        groups: Number of prompts per written batch, with all their completions.
     """
 
     def __init__(self, every_n_steps: int = 10, groups: int = 2) -> None:
@@ -28,7 +28,7 @@ class SampleTable(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write this step's first groups, if it is their turn."""
+        """Write the batch's first groups, if it is due."""
         if not may_write(trainer) or "rollouts" not in (outputs or {}):
             return
         if trainer.fit_loop.total_batch_idx % self.every_n_steps:  # batch_idx would count within the epoch
@@ -53,6 +53,6 @@ class SampleTable(Callback):
 
 
 def _number(value: Any) -> float | None:
-    """A float; ``None`` for "not scored", since JSON has no NaN."""
+    """Value as a float; ``None`` for "not scored", because JSON has no NaN."""
     number = float(value)
     return None if number != number else number

@@ -1,4 +1,4 @@
-"""Lose no more than the user is willing to lose."""
+"""Budget of general ability that training may lose."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ log = logging.getLogger(__name__)
 
 
 class TaxBudget(Callback):
-    """Steers GRPO's KL weight by the probes, so that the stage ends within a budget of what may be lost.
+    """Steer GRPO's KL weight by the probes, so that the stage ends within a budget of lost ability.
 
-    The budget is a constraint on what the probes measure, and the KL to the policy that the stage began with is what
-    holds it: ``beta`` is its Lagrange multiplier (dual ascent, functional/multiplier.py), moved each time a probe has
-    measured, by the part of the budget that is used up most. Changes count from where the stage began, which is
-    measured first. If the run ends beyond its budget all the same, that is said, and how far.
+    The budget is a constraint on the probes' scores. The KL to the policy at the start of the stage enforces it:
+    ``beta`` is its Lagrange multiplier (dual ascent, functional/multiplier.py). After each measurement by a probe, beta
+    is adjusted by the score whose budget is used up most. Changes are relative to the start of the stage, which is
+    measured first. If the run still ends beyond its budget, the excess is reported.
 
     Needs probes with ``every_n_steps`` among the callbacks. Writes ``RUN/tax_budget.json``: each measurement with the
-    share used and the beta it led to.
+    used share and the resulting beta.
 
     Args:
-        budget: By a probe's score, the change from the start of the stage that is allowed: {cmrc_f1: -1.0} may fall by
-            one point, {nll_change_mean: 0.1} may rise by 0.1 nats.
-        beta_min: Least KL weight; left out, the one that the module has.
-        beta_max: Greatest KL weight.
-        target: Share of the budget to settle at; the rest is room for the probes' noise and for what beta does late.
-        rate: How fast beta follows: each measurement multiplies it by exp(rate * (share used - target)).
+        budget: Allowed change since the start of the stage, by name of a probe's score: {cmrc_f1: -1.0} may fall by one
+            point, {nll_change_mean: 0.1} may rise by 0.1 nats.
+        beta_min: Minimum KL weight; null for the module's own.
+        beta_max: Maximum KL weight.
+        target: Share of the budget to converge to; the rest is a margin for the probes' noise and the delayed effect of
+            beta.
+        rate: Speed at which beta follows: each measurement multiplies it by exp(rate * (used share - target)).
     """
 
     def __init__(
@@ -63,20 +64,21 @@ class TaxBudget(Callback):
         self.now: dict[str, float] = {}
         self.beta: float | None = None
         self.history: list[dict[str, Any]] = []
-        self._before = (0.0, 0.0)  # beta and share used at the step measured before the last
+        self._before = (0.0, 0.0)  # beta and used share at the measured step before the last one
 
     @property
     def used(self) -> dict[str, float]:
-        """Share of each budget that is used up now."""
+        """Used share of each budget, by name."""
         return budget_used(self.start, self.now, self.budget)
 
     # -- hooks -------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where the stage begins; on resuming, go on with what it was.
+        """Measure the start of the stage, unless the run is resumed, and set the module's beta.
 
         Raises:
-            ValueError: If there is no KL weight to steer, its bounds are none, or no probe measures what is budgeted.
+            ValueError: If there is no KL weight to steer, its bounds are invalid, or no probe measures a score of the
+                budget.
         """
         module: Any = pl_module
         if self.beta is None:
@@ -106,7 +108,7 @@ class TaxBudget(Callback):
         self._note(trainer.global_step)
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, Score]) -> None:
-        """Move beta by what a probe has just measured; once a step, however many probes measure at it."""
+        """Adjust beta by a probe's measurement; once per step, however many probes measure at it."""
         fresh = self._budgeted(trainer, scores)
         if not fresh:
             return
@@ -125,13 +127,13 @@ class TaxBudget(Callback):
         self._note(trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Log the step's beta, and the share of the budget that is used."""
+        """Log the step's beta, and the used share of the budget."""
         assert self.beta is not None, "set when training started"
         values = {"train/beta": self.beta, "train/budget_used": max(self.used.values())}
         pl_module.log_dict(values, batch_size=1, sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure once more where the last measurement is not of the last step; write, print, and say if it failed."""
+        """Measure the last step if it is not measured yet; write and print the result, kept or not."""
         if self.history[-1]["step"] != trainer.global_step:
             for probe in _probes(trainer):
                 self.now |= self._budgeted(trainer, probe.run(pl_module))
@@ -149,7 +151,7 @@ class TaxBudget(Callback):
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stage began, where it is, and the multiplier."""
+        """Values at the start of the stage and now, beta, its minimum, and the history."""
         return {
             "start": self.start,
             "now": self.now,
@@ -159,10 +161,10 @@ class TaxBudget(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with them.
+        """Restore the state.
 
         Raises:
-            ValueError: If the checkpoint was trained under a budget of other scores.
+            ValueError: If the budget of the checkpoint's run has other scores.
         """
         if set(state_dict["start"]) != set(self.budget):
             raise ValueError(
@@ -174,7 +176,7 @@ class TaxBudget(Callback):
         self.history = list(state_dict["history"])
 
     def _budgeted(self, trainer: Trainer, scores: dict[str, Score]) -> dict[str, float]:
-        """The values that the budget names; the first rank's, so that beta is the same on all."""
+        """Values of the scores that the budget names, from rank 0, so that beta is the same on all ranks."""
         values = {name: score.value for name, score in scores.items() if name in self.budget}
         return values if trainer.world_size == 1 else trainer.strategy.broadcast(values)
 

@@ -1,4 +1,4 @@
-"""What shows an exploited reward, measured on a step's completions: length, script, repetition, likeness, diversity."""
+"""Metrics that reveal an exploited reward: length, script, repetition, similarity and diversity of completions."""
 
 from __future__ import annotations
 
@@ -12,39 +12,43 @@ from semalign_pl.types import Example, Rollouts
 
 METRICS = ("chrf", "length_ratio", "script", "repetition", "distinct")
 SEEN = {("chrf", "chrf"), ("length", "length_ratio"), ("language", "script"), ("repetition", "repetition")}
-"""A reward, by its name, that is one of the metrics itself, and that metric: comparing them would say nothing."""
+"""Pairs of a reward's name and the metric that this reward is; a comparison of the two would say nothing."""
 
 
 class Unseen:
-    """METRICS of completions, each as one number a completion (``distinct``: a group).
+    """METRICS of completions, one number per completion (``distinct``: per group).
 
-    ``chrf`` is sentence chrF++ to the reference; ``length_ratio`` characters over the reference's; ``script`` the share
-    of words that are in the language's script; ``repetition`` the share of repeated 4-grams; ``distinct`` the share
-    of distinct completions in their group.
+    ``chrf`` is sentence chrF++ against the reference. ``length_ratio`` is the number of characters divided by the
+    reference's. ``script`` is the share of words in the language's script. ``repetition`` is the share of repeated
+    4-grams. ``distinct`` is the share of distinct completions in their group.
 
     Attributes:
-        language: The profile that knows script and units.
+        language: Language of the completions, which defines script and units of text.
     """
 
     def __init__(self, language: str) -> None:
-        """Take a language code."""
+        """Look up the language.
+
+        Args:
+            language: Code of the language of the completions.
+        """
         self.language = get_language(language)
         self._chrf = ChrF(self.language)
 
     def __call__(
         self, examples: list[Example], rollouts: Rollouts, typical_length: float
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Measure.
+        """Measure the completions of a step.
 
         Args:
-            examples: One a group.
-            rollouts: Their completions.
-            typical_length: Characters that stand in for the length of a reference where there is none.
+            examples: Example of each group.
+            rollouts: Completions of the examples.
+            typical_length: Number of characters that replaces the length of a missing reference.
 
         Returns:
-            By name, what is judged and what is shown, float64. Of what is judged, larger is better: repetition is
-            negative, and of the two lengths it is the shorter over the longer, both ways being away from the
-            reference. ``chrf`` leaves out completions without a reference.
+            Compared values and logged values by name, float64. Larger compared values are better: repetition is
+            negated, and the length ratio is the shorter length divided by the longer, because a deviation in either
+            direction is worse. Completions without a reference are left out of ``chrf``.
         """
         texts, k = rollouts.texts, rollouts.num_generations
         references = [examples[i // k].reference for i in range(len(texts))]

@@ -1,4 +1,4 @@
-"""Probes: callbacks that measure what the policy lost, during training and in a test."""
+"""Probes: callbacks that measure the loss of general ability, during training and in a test."""
 
 from semalign_pl.probes.base import Probe
 from semalign_pl.probes.drift import DriftProbe

@@ -1,4 +1,4 @@
-"""The base of every probe."""
+"""Base class of probes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from semalign_pl.types import Score
 
 
 class Probe(Callback, ABC):
-    """Measures the policy's general ability every N steps and in a test, without ever changing the training.
+    """Callback that measures the policy's general ability every N steps and in a test, without affecting the training.
 
-    Subclass it and give ``measure``; the base sees to eval mode, gradients and random state. A callback that wants to
-    act on what was measured in training has a method ``on_probe_end(trainer, pl_module, scores)``.
+    Implement ``measure`` in a subclass; the base class takes care of eval mode, gradients and random state. A callback
+    that acts on the measurements during training has a method ``on_probe_end(trainer, pl_module, scores)``.
 
     Args:
-        every_n_steps: Measure during training after every so many optimiser steps; ``None``: only in a test.
+        every_n_steps: Number of optimiser steps between measurements during training; ``None`` to measure only in a
+            test.
 
     Attributes:
-        scores: What a test measured, by name.
+        scores: Scores of a test, by name.
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
@@ -37,10 +38,10 @@ class Probe(Callback, ABC):
 
     @abstractmethod
     def measure(self, policy: Policy) -> dict[str, Score]:
-        """Measure the policy as it is.
+        """Measure the current policy.
 
         Args:
-            policy: In inference mode (no gradient, no dropout).
+            policy: Policy in inference mode (no gradient, no dropout).
 
         Returns:
             Scores by name, e.g. ``cmrc_f1``.
@@ -50,7 +51,7 @@ class Probe(Callback, ABC):
         """Measure the policy of a module now.
 
         Args:
-            pl_module: Has the policy.
+            pl_module: Module with the policy.
 
         Returns:
             Scores by name.
@@ -61,19 +62,19 @@ class Probe(Callback, ABC):
             return self.measure(policy)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from the step that training starts or resumes at."""
+        """Count steps from the one at which training starts or resumes."""
         self._measured_at = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure and log under ``probe/`` when another N steps are over."""
+        """Measure after every N steps, and log under ``probe/``."""
         step, every = trainer.global_step, self.every_n_steps
         if every is not None and step // every > self._measured_at // every:
             scores = self.run(pl_module)
             values = {f"probe/{name}": score.value for name, score in scores.items()}
-            # Once, to the loggers: Lightning would repeat the last value in every later row of the epoch. The callbacks
-            # that monitor a value still find it.
+            # Passed to the loggers directly, because Lightning would repeat the last value in every later row of the
+            # epoch. Callbacks that monitor a value still find it.
             pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
@@ -83,19 +84,19 @@ class Probe(Callback, ABC):
         self._measured_at = step
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure for the test's results."""
+        """Measure for the results of the test."""
         self.scores = self.run(pl_module)
 
 
 def existing_file(option: str, path: str) -> Path:
-    """The path, if there is a file.
+    """Path of a file, after a check that it exists.
 
     Args:
-        option: The YAML key, for the message.
-        path: What the user gave.
+        option: YAML key, for the message.
+        path: Path that the user gave.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such file.
     """
     if not Path(path).is_file():
         raise ValueError(f"{option}: there is no file {path}; check the path, it is relative to the working folder")

@@ -1,4 +1,4 @@
-"""How far the policy moved from its base on text that it was not trained on."""
+"""Drift of the policy from its base model, on text that it was not trained on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from semalign_pl.types import Score
 
 
 class DriftProbe(Probe):
-    """Change of mean and 90th-percentile NLL, and KL(policy || base), a token of out-of-domain text (arXiv 2605.14366).
+    """Per-token drift of the policy from its base model on out-of-domain text (arXiv 2605.14366).
 
-    Percentiles are over the tokens of all texts, in nats. The base is the policy's own base without any adapter.
+    The scores are the change of mean and 90th-percentile NLL, and mean and 90th percentile of KL(policy || base), in
+    nats. Percentiles are over the tokens of all texts. The base is the policy's own base model, without any adapter.
 
     Args:
-        file: UTF-8 text, one text a line.
-        limit: Use the first so many lines.
-        max_tokens: Longer lines are cut to this many tokens, and counted in the signature.
-        every_n_steps: Also measure during training.
+        file: Text file in UTF-8, one text per line.
+        limit: Maximum number of texts, the first ones of the file; null for all.
+        max_tokens: Maximum number of tokens per text; longer texts are cut, and counted in the signature.
+        every_n_steps: Number of optimiser steps between measurements during training; null to measure only in a test.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class DriftProbe(Probe):
             raise ValueError(f"DriftProbe.file: {file} holds no text; give one text a line")
 
     def measure(self, policy: Policy) -> dict[str, Score]:
-        """Score every text under policy and base."""
+        """Compare policy and base on every text."""
         tokens = [policy.tokenizer(text)["input_ids"] for text in self.texts]
         cut = sum(len(ids) > self.max_tokens for ids in tokens)
         kept = [ids[: self.max_tokens] for ids in tokens if len(ids) > 1]
@@ -59,12 +60,12 @@ class DriftProbe(Probe):
 
 
 def _compare(policy: Policy, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """NLL under base and policy and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU."""
+    """NLL under the base, NLL under the policy and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU."""
     logits = policy.model(input_ids=ids, use_cache=False).logits[0, :-1]
     with policy.acting_as("base"):
         base_logits = policy.model(input_ids=ids, use_cache=False).logits[0, :-1]
     targets = ids[0, 1:]
     nll = [-selected_logprobs(part, targets).cpu() for part in (base_logits, logits)]
-    # In slices: a large vocabulary times a long text in float32, several times over, would be the run's peak memory.
+    # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
     kl = [kl_from_logits(a, b).cpu() for a, b in zip(logits.split(128), base_logits.split(128), strict=True)]
     return nll[0], nll[1], torch.cat(kl)

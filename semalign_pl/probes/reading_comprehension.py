@@ -1,4 +1,4 @@
-"""Chinese reading comprehension (CMRC 2018, arXiv 1810.07366): generated answers, scored as its own scorer does."""
+"""Chinese reading comprehension (CMRC 2018, arXiv 1810.07366), with generated answers and CMRC's own scoring."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PROMPT = "阅读短文，回答问题。\n短文：{context}\n问题：{question
 
 @dataclass(frozen=True)
 class Question:
-    """One question about a text.
+    """Question about a text.
 
     Attributes:
-        id: As in the file.
-        context: The text.
-        question: The question.
-        answers: Every accepted answer.
+        id: Id of the question in the file.
+        context: Text that the question is about.
+        question: Question itself.
+        answers: All accepted answers.
     """
 
     id: str
@@ -41,13 +41,14 @@ class ReadingComprehensionProbe(Probe):
     """Exact match, F1 and their mean (Avg) of generated answers to CMRC 2018 questions, 0 to 100.
 
     Args:
-        file: SQuAD-style JSON, as CMRC 2018 publishes it.
-        limit: Use at most this many questions, drawn by seed.
-        max_prompt_tokens: Longer texts are cut at their end (never the question) and counted in the signature.
-        max_new_tokens: Longest answer.
-        name: Prefix of the scores.
-        seed: Draws the questions of ``limit``.
-        every_n_steps: Also measure during training.
+        file: JSON file in SQuAD style, as CMRC 2018 publishes it.
+        limit: Maximum number of questions, drawn by seed; null for all.
+        max_prompt_tokens: Maximum number of tokens per prompt; longer texts are cut at their end (never the question),
+            and counted in the signature.
+        max_new_tokens: Maximum number of tokens per answer.
+        name: Prefix of the scores' names.
+        seed: Seed of the draw of questions, if there is a limit.
+        every_n_steps: Number of optimiser steps between measurements during training; null to measure only in a test.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ def _encoder(policy: Policy, question: Question, limit: int) -> Callable[[str], 
 
 
 def _longest_fitting(encode: Callable[[str], list[int]], context: str, limit: int) -> list[int]:
-    """Bisect for the longest beginning of the context that fits."""
+    """Token ids of the prompt with the longest prefix of the context that fits, found by bisection."""
     low, high = 0, len(context)
     while low < high:
         middle = (low + high + 1) // 2
@@ -117,15 +118,16 @@ def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question
     """Questions of a SQuAD-style file.
 
     Args:
-        file: JSON with ``data[].paragraphs[].{context, qas[].{id, question, answers[].text}}``.
-        limit: Keep at most this many, in file order, drawn by seed.
-        seed: Of the draw.
+        file: JSON file with ``data[].paragraphs[].{context, qas[].{id, question, answers[].text}}``.
+        limit: Maximum number of questions, drawn by seed and returned in file order; ``None`` for all.
+        seed: Seed of the draw.
 
     Returns:
-        The questions.
+        Questions in file order.
 
     Raises:
-        ValueError: If the file is absent, no JSON, of another shape, or holds no question.
+        ValueError: If the file is missing, is not JSON, is not in SQuAD style, has no question, or has a question
+            without an answer.
     """
     option = "ReadingComprehensionProbe.file"
     path = existing_file(option, file)

@@ -1,4 +1,4 @@
-"""One event loop for asynchronous rewards, in a thread of its own."""
+"""Event loop for asynchronous rewards, in a background thread."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def run_in_background(awaitable: Awaitable[Any]) -> Future[Any]:
-    """Run an awaitable in the background, also where this thread has a running event loop, as in notebooks.
+    """Run an awaitable in the background, even if this thread has a running event loop, as in notebooks.
 
     Args:
         awaitable: Coroutine of an ``async def`` function.
 
     Returns:
-        Future of its result. All awaitables of a process share one loop, so their sessions and locks stay valid.
+        Future of its result. All awaitables of a process share one event loop, so their sessions and locks stay valid.
     """
 
     async def run() -> Any:
@@ -29,7 +29,10 @@ def run_in_background(awaitable: Awaitable[Any]) -> Future[Any]:
 
 @functools.cache
 def _loop(process: int) -> asyncio.AbstractEventLoop:
-    """Event loop of a process; the key is the process id, as a forked process has the loop but not its thread."""
+    """Event loop of a process.
+
+    The process id is the cache key: a forked process inherits the cached loop, but not the thread that runs it.
+    """
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="semalign-rewards", daemon=True).start()
     return loop

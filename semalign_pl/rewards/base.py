@@ -1,4 +1,4 @@
-"""The base of every reward."""
+"""Base class of rewards."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from semalign_pl.types import Example
 
 
 class Reward(Callback, ABC):
-    """A callback that scores completions; GRPO adds up all rewards of the run by weight.
+    """Callback that scores completions; GRPO adds up the rewards of a run by weight.
 
-    Subclass it, give ``score``, and list the class under ``trainer.callbacks``.
+    Implement ``score`` in a subclass, and list the class under ``trainer.callbacks``.
 
     Args:
         weight: Factor in the total reward.
 
     Attributes:
-        gate: The reward multiplies the sum of the others instead of adding to it.
-        best: Score that leaves nothing to gain, ``None`` if there is no such score; a reward that gives it throughout
-            has no signal, and no warning is due.
-        trial: Figures of the reward's model on a sample of the corpus; empty where nothing was tried.
+        gate: True if the reward multiplies the sum of the other rewards instead of adding to it.
+        best: Best possible score; ``None`` if there is none. A reward that always gives its best score has no signal,
+            but this is no reason for a warning.
+        trial: Figures of the reward's model on a sample of the corpus; empty if there was no trial.
         extra_columns: Columns that the last scoring adds to the table of completions, by name.
     """
 
@@ -46,7 +46,7 @@ class Reward(Callback, ABC):
 
     @property
     def name(self) -> str:
-        """Name in logs: the class's, without ``Reward``, in snake case."""
+        """Name in logs: the class name in snake case, without ``Reward``."""
         short = type(self).__name__.removesuffix("Reward") or "Reward"
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", short).lower()
 
@@ -59,17 +59,17 @@ class Reward(Callback, ABC):
     def score(
         self, *, prompts: list[str], completions: list[str], references: list[str], **columns: list[str]
     ) -> Sequence[float | None] | Tensor:
-        """Score completions (TRL's convention, all by keyword).
+        """Score completions; all arguments are passed by keyword, as in TRL.
 
         Args:
-            prompts: The user's message of each completion.
-            completions: Texts that the policy sampled.
-            references: Reference text of each completion.
-            **columns: The corpus's other columns, by name.
+            prompts: User's message of each completion.
+            completions: Texts sampled from the policy.
+            references: Reference of each completion.
+            **columns: Other columns of the corpus, by name.
 
         Returns:
-            One number per completion; ``None`` or NaN means "not scored", which is not 0. An ``async def`` may return
-            it, too: then it runs beside other rewards.
+            One number per completion. ``None`` and NaN mean "not scored", which is not the same as 0. An ``async def``
+            method may return it, too: it then runs concurrently with other rewards.
         """
 
     def __call__(
@@ -78,28 +78,28 @@ class Reward(Callback, ABC):
         """Score completions of examples.
 
         Args:
-            examples: One per completion.
-            completions: Texts.
-            completion_ids: Their token ids, for rewards that ask for them.
+            examples: Example of each completion.
+            completions: Texts to score.
+            completion_ids: Token ids of each completion, for rewards that use them.
 
         Returns:
             ``(completions,)`` float32 on CPU, NaN where not scored.
 
         Raises:
-            ValueError: If ``score`` returns anything but one finite number (or None, or NaN) per completion, or if a
-                reward of the user's raises.
+            ValueError: If ``score`` does not return one finite number, ``None`` or NaN per completion, or if the
+                user's own reward raises an exception.
         """
         return self.start_scoring(examples, completions, completion_ids)()
 
     def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Callable[[], Tensor]:
-        """Start scoring; the arguments are those of ``__call__``.
+        """Start scoring; arguments as in ``__call__``.
 
         Returns:
-            Function that returns the scores; until it is called, an asynchronous reward runs in the background.
+            Function that returns the scores. Until it is called, an asynchronous reward runs in the background.
         """
-        # Copies, so that a reward that changes a list in place changes neither logs nor other rewards.
+        # Copies: a reward that changes a list in place must not affect logs or other rewards.
         given = {
             **columns_of(examples),
             "prompts": [e.prompt for e in examples],
@@ -123,18 +123,18 @@ class Reward(Callback, ABC):
         return finish
 
     def _extra_arguments(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
-        """Return further arguments of ``score``.
+        """Additional arguments of ``score``.
 
         Args:
-            completion_ids: Token ids of each completion, if they are known.
+            completion_ids: Token ids of each completion; ``None`` if not known.
         """
         return {}
 
     def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
-        """Convert what ``score`` returned to ``(completions,)`` float32; see ``read_scores``.
+        """Convert the return value of ``score`` to ``(completions,)`` float32; see ``read_scores``.
 
         Args:
-            given: Value that ``score`` returned.
+            given: Return value of ``score``.
             completions: Texts that were scored.
         """
         return read_scores(given, self._error_name, completions)
@@ -146,12 +146,12 @@ class Reward(Callback, ABC):
 
     @property
     def _source_file(self) -> str | None:
-        """File of the user's code that scores; ``None`` for this package's own rewards, whose errors are ours."""
+        """File of the user's code that scores; ``None`` for this package's rewards, whose errors are not the user's."""
         own = type(self).__module__.split(".")[0] == __name__.split(".")[0]
         return None if own else inspect.getsourcefile(type(self))
 
     def _explain(self, error: Exception) -> Exception:
-        """Wrap an error of the user's code in one line; return our own unchanged."""
+        """Convert an exception of the user's code to a one-line error; return an error of this package unchanged."""
         frames = traceback.extract_tb(error.__traceback__)
         package = str(Path(__file__).parents[1])
         if self._source_file is None or (isinstance(error, ValueError) and frames[-1].filename.startswith(package)):
@@ -163,7 +163,7 @@ class Reward(Callback, ABC):
         )
 
     def _error_hint(self, error: Exception) -> str:
-        """Remedy for an error of the user's code, appended to its message; empty if none is known.
+        """Suggested fix for an error of the user's code, appended to its message; empty if none is known.
 
         Args:
             error: Exception that the user's code raised.
@@ -172,7 +172,7 @@ class Reward(Callback, ABC):
 
 
 def columns_of(examples: Sequence[Example]) -> dict[str, list[str]]:
-    """The columns that all examples have, by name.
+    """Columns that all examples have: by name, one value per example.
 
     Args:
         examples: Examples of one corpus.

@@ -1,4 +1,4 @@
-"""The threshold tau from what the policy writes when the stage begins."""
+"""Calibration of the threshold tau on completions of the starting policy."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Calibration:
-    """How tau is calibrated: the papers' "minimal semantic adequacy of the cold-start phase" (arXiv 2605.14366).
+    """Settings of the calibration of tau.
 
-    How that minimum is picked is silent there. A low quantile stands in for it: the least of n samples falls with n.
+    The paper defines tau as the "minimal semantic adequacy of the cold-start phase" (arXiv 2605.14366), but does not
+    say how to determine this minimum. A low quantile is used here, because the minimum of n samples falls as n grows.
 
     Attributes:
-        quantile: Of the similarities of the starting policy's own completions; 0 takes the least.
-        samples: Completions, one each of as many training prompts, sampled as in training.
+        quantile: Quantile of the similarities of the starting policy's own completions; 0 for the minimum.
+        samples: Number of completions, one for each of as many training prompts, sampled as in training.
     """
 
     quantile: float = 0.05
     samples: int = 256
 
     def __post_init__(self) -> None:
-        """Refuse what is no quantile or no sample."""
+        """Check the settings.
+
+        Raises:
+            ValueError: If the quantile is outside [0, 1), or the number of samples is below 1.
+        """
         if not 0 <= self.quantile < 1:
             raise ValueError(f"tau.quantile: {self.quantile} is no quantile to use; give a number in [0, 1), e.g. 0.05")
         if self.samples < 1:
@@ -44,21 +49,21 @@ def calibrate(
     pl_module: LightningModule,
     cosines: Callable[[list[Example], list[str]], Tensor],
 ) -> float:
-    """Sample from the policy as it is, and take the quantile of the similarities.
+    """Sample completions from the current policy, and return the quantile of their similarities.
 
-    Nothing of the training changes by it: sampling has a generator of its own.
+    Training is not affected: the sampling uses its own random generator.
 
     Args:
-        wanted: Quantile and number.
-        trainer: Its data module holds the training examples.
-        pl_module: Has ``rollouts(batch, num_generations, seed)``.
-        cosines: Examples and a completion of each to ``(completions,)`` float32.
+        wanted: Quantile and number of samples.
+        trainer: Trainer whose data module has the training examples.
+        pl_module: Module with a method ``rollouts(batch, num_generations, seed)``.
+        cosines: Function from examples, and one completion of each, to cosines ``(completions,)`` float32.
 
     Returns:
-        The threshold, in [-1, 1); the same on every rank.
+        Threshold tau in [-1, 1), the same on every rank.
 
     Raises:
-        ValueError: If there is nothing to sample from, or the quantile is 1.
+        ValueError: If there are no training examples, or the quantile of the similarities is 1.
     """
     from rich.progress import track
 
@@ -88,5 +93,9 @@ def _drawn(trainer: Trainer, count: int, seed: int) -> list[Example]:
 
 
 def training_examples(trainer: Trainer) -> Sequence[Example]:
-    """The data module's training examples; none where a user's own data module keeps them elsewhere."""
+    """Training examples of the data module; empty if the user's own data module keeps them elsewhere.
+
+    Args:
+        trainer: Trainer of the run.
+    """
     return getattr(getattr(trainer, "datamodule", None), "examples", {}).get("train", [])

@@ -1,4 +1,4 @@
-"""Do the two texts belong together? The score of a cross-encoder."""
+"""Reward by a cross-encoder, a model that scores two texts together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class CrossEncoderReward(PairReward):
-    """The sigmoid of a sentence-transformers CrossEncoder's score of anchor and completion, in [0, 1].
+    """Sigmoid of a sentence-transformers CrossEncoder's score of anchor and completion, in [0, 1].
 
-    The sigmoid is taken of the logit, whatever activation the model names for ranking (often none).
+    The sigmoid is applied to the logit. The activation that the model names for ranking, often none, is not used.
 
     Args:
-        encoder: CrossEncoder of one label: hub id or folder.
-        anchor: What a completion is compared with: a column of the corpus such as `zh`, or `reference`.
+        encoder: CrossEncoder with one label: hub id or folder.
+        anchor: Text that a completion is compared with: a column of the corpus such as `zh`, or `reference`.
         weight: Factor in the total reward.
     """
 
@@ -37,15 +37,18 @@ class CrossEncoderReward(PairReward):
     def load(self, device: torch.device) -> CrossEncoder:
         """Load the cross-encoder.
 
+        Args:
+            device: Device of the model.
+
         Raises:
-            ValueError: If it cannot be loaded, is another kind of model, or gives several labels.
+            ValueError: If the model cannot be loaded, is not a cross-encoder, or has several labels.
         """
         from sentence_transformers import CrossEncoder
         from transformers import AutoConfig
 
         check_folder("CrossEncoderReward.encoder", self.encoder)
         try:
-            # Asked first, because CrossEncoder would put a random head on any other model: numbers without meaning.
+            # Checked first: CrossEncoder would give any other model a random head, whose scores mean nothing.
             kinds = AutoConfig.from_pretrained(self.encoder, trust_remote_code=False).architectures or ["nothing known"]
             if not kinds[0].endswith("ForSequenceClassification"):
                 raise ValueError(f"it is no cross-encoder but {kinds[0]}.")
@@ -62,20 +65,21 @@ class CrossEncoderReward(PairReward):
                 "score; take one of a single label"
             )
         tokenizer = model.tokenizer
-        self._reads, tokenizer.model_max_length = tokenizer.model_max_length, 2**31  # cutting is ours, of anchors alone
-        if tokenizer.chat_template is None:  # which writes special tokens as text
-            tokenizer.split_special_tokens = True  # a completion that spells a separator has written no separator
+        # The tokenizer must not truncate: PairReward cuts the anchor, and never the completion.
+        self._reads, tokenizer.model_max_length = tokenizer.model_max_length, 2**31
+        if tokenizer.chat_template is None:  # a chat template writes its special tokens as text
+            tokenizer.split_special_tokens = True  # a separator that is spelled out in a completion stays text
         return model.requires_grad_(False).eval()
 
     def room(self) -> int:
-        """Tokens that the cross-encoder reads."""
+        """Maximum number of tokens that the cross-encoder reads."""
         return self._reads
 
     def tokens(self, anchor: str, completion: str) -> int:
-        """Tokens of both texts and what stands around them."""
+        """Number of tokens of both texts, with the special tokens around them."""
         return self.model.preprocess([(anchor, completion)])["input_ids"].shape[1]
 
     def probabilities(self, pairs: list[tuple[str, str]]) -> Tensor:
-        """The sigmoid of the model's logits."""
+        """Sigmoid of the model's logits, ``(pairs,)`` float32."""
         logits = self.model.predict(pairs, activation_fn=nn.Identity(), convert_to_tensor=True, show_progress_bar=False)
         return logits.float().sigmoid()

@@ -23,19 +23,20 @@ log = logging.getLogger(__name__)
 
 
 class FunctionReward(Reward):
-    """Any function with TRL's signature, ``fn(prompts, completions, **columns) -> list[float | None]``.
+    """Score of a function with TRL's signature, ``fn(prompts, completions, **columns) -> list[float | None]``.
 
-    It is called by keyword with what its signature asks for: prompts and completions, references as ``references``, the
-    corpus' columns by name (``None`` for rows of a mix whose corpus lacks the column), and in training what TRL gives:
-    ``completion_ids``, ``trainer_state``, ``log_metric`` (logs a number as ``train/NAME/METRIC``) and ``log_extra``
-    (adds a column to ``completions.jsonl``). ``async def`` functions run beside other rewards.
+    The function is called with the keyword arguments that its signature names: prompts and completions, references as
+    ``references``, and the columns of the corpus by name (``None`` for rows of a mix whose corpus lacks the column). In
+    training it can also have what TRL provides: ``completion_ids``, ``trainer_state``, ``log_metric`` (logs a number as
+    ``train/NAME/METRIC``) and ``log_extra`` (adds a column to ``completions.jsonl``). ``async def`` functions run
+    concurrently with other rewards.
 
     Args:
         function: Import path of a function, method or callable object, e.g. ``my_rewards.brevity`` or
-            ``my_rewards.Judge.score``; modules are looked for where you run from, too.
+            ``my_rewards.Judge.score``; modules in the working folder are found, too.
         weight: Factor in the total reward.
-        format: Prompts and completions as `plain` strings, or as TRL gives them for `conversational` data: lists of
-            messages, so that a completion's text is ``completion[0]["content"]``.
+        format: Format of prompts and completions: `plain` strings, or lists of messages as TRL gives them for
+            `conversational` data, so that a completion's text is ``completion[0]["content"]``.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class FunctionReward(Reward):
         self._call = _import_callable(function)
         try:
             parameters = list(inspect.signature(self._call).parameters.values())
-        except (TypeError, ValueError):  # built in, without a signature
+        except (TypeError, ValueError):  # a builtin without a signature
             parameters = [inspect.Parameter("all", inspect.Parameter.VAR_KEYWORD)]
         self._takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self._wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -63,7 +64,7 @@ class FunctionReward(Reward):
 
     @property
     def signature(self) -> str:
-        """Every option that changes the score; what the function does is its author's to record."""
+        """Every option that changes the score; the version of the function's code is not included."""
         chat = "" if self.format == "plain" else f"|format:{self.format}"
         return f"{super().signature}|function:{self.function}{chat}"
 
@@ -74,7 +75,7 @@ class FunctionReward(Reward):
 
     @property
     def _source_file(self) -> str | None:
-        """File that defines the function; empty if it has none."""
+        """File that defines the function; empty if there is none."""
         inner = self._call
         while isinstance(inner, functools.partial):
             inner = inner.func
@@ -95,7 +96,7 @@ class FunctionReward(Reward):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log what the function gave to ``log_metric``: the step's mean, on rank 0 alone."""
+        """Log the step's mean of each value that the function gave to ``log_metric``, on rank 0 only."""
         for name, values in self._metrics.items():
             pl_module.log(f"train/{self.name}/{name}", fmean(values), batch_size=1, rank_zero_only=True)
         self._metrics = {}
@@ -107,16 +108,16 @@ class FunctionReward(Reward):
     def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Callable[[], Tensor]:
-        """Start scoring; a column that a row's corpus lacks is ``None`` there, as in TRL.
+        """Start scoring; a column that a row's corpus lacks is ``None`` for this row, as in TRL.
 
-        Else whether a row's columns reach the function would depend on the other rows of its batch.
+        Without these values, the columns that the function gets would depend on the other rows of the batch.
         """
         names = self._columns.union(*(example.columns for example in examples))
         filled = [replace(example, columns={**dict.fromkeys(names), **example.columns}) for example in examples]
         return super().start_scoring(filled, completions, completion_ids)
 
     def _extra_arguments(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
-        """Return the arguments that TRL passes beside columns, as far as they are known."""
+        """Arguments that TRL passes in addition to columns, as far as they are known."""
         self.extra_columns = {}
         given: dict[str, Any] = {}
         if completion_ids is not None:
@@ -143,7 +144,8 @@ class FunctionReward(Reward):
         """Call the function.
 
         Raises:
-            ValueError: If it asks for a column that the corpus does not have.
+            ValueError: If the function requires an argument that is not a column of the corpus, or is a method without
+                its object.
         """
         missing = [name for name in self._needed if name not in columns]
         if missing[:1] == ["self"]:
@@ -163,10 +165,10 @@ class FunctionReward(Reward):
         return self._call(**given)
 
     def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
-        """Convert the scores; warn once about NaN, because ``None`` is the way to leave a completion out.
+        """Convert the scores; warn once about NaN, because ``None`` is the intended value for "not scored".
 
         Raises:
-            ValueError: As in ``read_scores``, or if a column of ``log_extra`` has not one value per completion.
+            ValueError: As in ``read_scores``, or if a ``log_extra`` column does not have one value per completion.
         """
         scores = super()._read_scores(given, completions)
         for column, values in self.extra_columns.items():
@@ -185,10 +187,10 @@ class FunctionReward(Reward):
         return scores
 
     def _error_hint(self, error: Exception) -> str:
-        """Name the format where the function expects the other one."""
+        """Suggest the other ``format`` if the function seems to expect it."""
         if self.format == "plain" and isinstance(error, TypeError) and "string ind" in str(error):
             return "; if it is written for conversational data, set FunctionReward.format: conversational"
-        # Python 3.10's `re` says that it expected a "string or bytes-like object", but not that it got a list.
+        # The errors of Python 3.10's `re` say "expected string or bytes-like object" without naming the list.
         a_list = any(words in str(error) for words in ("list", "expected string or bytes-like object"))
         if self.format == "conversational" and isinstance(error, TypeError | AttributeError) and a_list:
             return "; if it is written for plain text, set FunctionReward.format: plain"
@@ -196,7 +198,7 @@ class FunctionReward(Reward):
 
 
 def _state(trainer: Trainer) -> Any:
-    """The run's state in the terms of transformers' trainer."""
+    """State of the run as the ``TrainerState`` of transformers."""
     from transformers.trainer_callback import TrainerState
 
     epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else 0
@@ -210,7 +212,7 @@ def _import_callable(path: str) -> Callable[..., Any]:
     """Import the callable at a path: an attribute of a module, or of a class or object in it."""
     try:
         found = _find(path)
-    except Exception as error:  # whatever the user's module raises when it is imported
+    except Exception as error:  # the user's module may raise anything when it is imported
         raise ValueError(
             f"FunctionReward.function: cannot import {path!r} ({type(error).__name__}: {error}); give module.function, "
             "with the module in the folder you run from, installed, or on PYTHONPATH"
@@ -235,7 +237,7 @@ def _find(path: str) -> Any:
         try:
             found = import_module(module)
         except ModuleNotFoundError as error:
-            # What is missing is this module, which may be a class in a module; not something that it imports.
+            # This name may be a class in a module. A module whose own import is missing is an error.
             if cut > 1 and error.name is not None and f"{module}.".startswith(f"{error.name}."):
                 continue
             raise

@@ -1,4 +1,4 @@
-"""Is it really the target language? Unicode script rules."""
+"""Reward for text in the target language, by Unicode script rules."""
 
 from __future__ import annotations
 
@@ -20,36 +20,37 @@ from semalign_pl.types import Example
 log = logging.getLogger(__name__)
 
 SAMPLE = 1000
-"""Training references that are judged when training starts."""
+"""Number of training references that are checked when training starts."""
 TOLERATED = 0.05
-"""Share of failing references from which on a user is warned."""
+"""Largest share of failing references without a warning."""
 
 _LATIN = regex.compile(r"\p{Latin}")
 _BROKEN = regex.compile(
     r"[\uFFFD\p{Co}\p{Cs}\p{Cn}[\p{Cc}--[\t\n\r]][\p{So}&&\p{Emoji}--[©®™]]\p{Emoji_Modifier}]", regex.V1
 )
-"""What no language is written with: undecodable and private characters, controls, emoji."""
+"""Characters that no language uses: undecodable and private-use characters, controls, emoji."""
 
 
 class LanguageReward(Reward):
-    """1 if the completion is in the target language by Unicode rules, else 0.
+    """Score of 1 if the completion is in the target language by Unicode rules, else 0.
 
-    The rule is the paper's ``R_lang`` (arXiv 2605.14366): *wholly* in the target language; see
-    ``LanguageProfile.is_consistent``. With ``source`` it is SG-SRL's gate (arXiv 2605.29502): predominantly in the
-    target's scripts, no letter of the source's, and little Latin; the shares are our choice, as the paper gives none.
-    They count words and syllables, not letters.
+    The default rule is the paper's ``R_lang`` (arXiv 2605.14366): the text is *wholly* in the target language; see
+    ``LanguageProfile.is_consistent``. With ``source``, the rule is SG-SRL's gate (arXiv 2605.29502): the text is
+    predominantly in the target's scripts, has no letter of the source language, and little Latin. The paper gives no
+    thresholds; the defaults are our choice. They are shares of words and syllables, not of letters.
 
-    Human references often fail the strict rule, by names in Latin letters. ``allow`` lets what the row itself has pass:
-    the rule is then applied to the completion without the foreign words, digits and signs of these texts. The target
-    language must still have half of all words, so that a copy of the source earns nothing.
+    Human references often fail the default rule, because of names in Latin letters. ``allow`` makes an exception for
+    what occurs in the row itself: the rule is applied to the completion without the foreign words, digits and signs of
+    these texts. At least half of all words must still be in the target language, so that a copy of the source earns
+    nothing.
 
     Args:
-        language: Code of the target language's profile.
+        language: Code of the target language.
         weight: Factor in the total reward.
         gate: Multiply the sum of the other rewards instead of adding to it.
-        source: Code of the language translated from, for the laxer rule.
-        min_share: Under the laxer rule, the least share of words in the target's scripts.
-        max_latin: Under the laxer rule, the largest share of Latin words.
+        source: Code of the source language of the translation; selects the laxer rule.
+        min_share: Minimum share of words in the target's scripts, under the laxer rule.
+        max_latin: Maximum share of Latin words, under the laxer rule.
         allow: Texts of the row whose foreign words, digits and signs may occur: ``source``, ``reference``, or a
             column's name.
     """
@@ -84,15 +85,15 @@ class LanguageReward(Reward):
         return f"{super().signature}|language:{self.language.code}|rule:2{rule}{allow}"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn where training's own references fail: such a reward teaches to avoid what humans write."""
+        """Warn if training references fail the rule: the reward would teach the policy to avoid what humans write."""
         if trainer.is_global_zero and (warning := self.check_references(training_examples(trainer))):
             log.warning(warning)
 
     def check_references(self, examples: Any) -> str | None:
-        """One line where more than 5 % of the references fail, else ``None``.
+        """Warning in one line if more than 5 % of the references fail, else ``None``.
 
         Args:
-            examples: Sequence of examples; about 1,000 of them, evenly spaced, are judged.
+            examples: Sequence of examples; about 1,000 of them, evenly spaced, are checked.
         """
         drawn = [examples[at] for at in range(0, len(examples), -(-len(examples) // SAMPLE))] if examples else []
         drawn = [example for example in drawn if example.reference.strip()]
@@ -112,16 +113,16 @@ class LanguageReward(Reward):
     def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Callable[[], Tensor]:
-        """Start scoring; each example's source counts as a column."""
+        """Start scoring; if ``allow`` names it, each example's source text is added as a column."""
         if "source" in self.allow:
             examples = [replace(e, columns={"source": e.source, **e.columns}) for e in examples]
         return super().start_scoring(examples, completions, completion_ids)
 
     def score(self, *, completions: list[str], references: list[str] | None = None, **columns: Any) -> list[float]:
-        """1 or 0 per completion.
+        """Score of 1 or 0 per completion.
 
         Raises:
-            ValueError: If the corpus has no column of a name in ``allow``.
+            ValueError: If the corpus lacks a column that ``allow`` names.
         """
         texts = {**({} if references is None else {"reference": references}), **columns}
         if missing := next((name for name in self.allow if name not in texts), None):
@@ -146,7 +147,7 @@ class LanguageReward(Reward):
         own, foreign = self.language.count_units(text)
         words, latin = own + len(foreign), sum(_LATIN.search(word) is not None for word in foreign)
         return (
-            own > 0  # text without letters is no text
+            own > 0  # text without letters earns nothing
             and own >= self.min_share * words
             and latin <= self.max_latin * words
             and not self.source.has_letter(text)

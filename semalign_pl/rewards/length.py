@@ -1,4 +1,4 @@
-"""Against verbosity."""
+"""Reward against verbosity."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from semalign_pl.rewards.base import Reward
 class LengthReward(Reward):
     """``-p_len``: a penalty for completions much longer than their batch's median, in characters (SG-SRL).
 
-    Without it the paper's policy grew from 162 to 866 characters a translation.
+    Without it, the completions of the paper's policy grew from 162 to 866 characters per translation.
 
     Args:
-        start: Medians at which it begins.
-        end: Medians at which it is full.
-        weight: Factor in the total reward; the paper's is 0.20.
+        start: Length at which the penalty begins, in medians.
+        end: Length at which the penalty is full, in medians.
+        weight: Factor in the total reward; 0.20 in the paper.
     """
 
     best = 0.0
 
     def __init__(self, start: float = 2.5, end: float = 5.0, weight: float = 0.2) -> None:
         super().__init__(weight)
-        length_penalty(torch.ones(1), start, end)  # refuses what makes no slope
+        length_penalty(torch.ones(1), start, end)  # raises ValueError unless 0 < start < end
         self.start, self.end = start, end
 
     @property
@@ -35,5 +35,5 @@ class LengthReward(Reward):
         return f"{super().signature}|start:{self.start:g}|end:{self.end:g}|unit:character"
 
     def score(self, *, completions: list[str], **_: Any) -> Tensor:
-        """``(completions,)`` float32 in [-1, 0]."""
+        """Negative penalties, ``(completions,)`` float32 in [-1, 0]."""
         return -length_penalty(torch.tensor([len(text) for text in completions]), self.start, self.end)

@@ -1,4 +1,4 @@
-"""Does it look like the reference? The papers' ablations."""
+"""Reward for surface overlap with the reference, for the papers' ablations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from semalign_pl.rewards.base import Reward
 
 
 class OverlapReward(Reward):
-    """Sentence BLEU-4, chrF++ or ROUGE-L to the reference, in [0, 1].
+    """Sentence BLEU-4, chrF++ or ROUGE-L against the reference, in [0, 1].
 
     Args:
-        metric: bleu4, chrf or rouge_l.
-        language: Code of the language whose profile cuts text into units.
+        metric: Name of the metric: bleu4, chrf or rouge_l.
+        language: Code of the language, which defines the units of text.
         weight: Factor in the total reward.
     """
 
@@ -26,7 +26,7 @@ class OverlapReward(Reward):
 
     @property
     def name(self) -> str:
-        """The metric's."""
+        """Name of the metric."""
         return self.metric
 
     @property
@@ -35,7 +35,7 @@ class OverlapReward(Reward):
         return f"{super().signature}|{self._scorer.signature}"
 
     def score(self, *, completions: list[str], references: list[str], **_: Any) -> list[float]:
-        """A number from 0 to 1 a completion; an empty reference gives none."""
+        """Score from 0 to 1 per completion; NaN (not scored) if the reference is blank."""
         scale = 1.0 if self.metric == "rouge_l" else 100.0
         scores = self._scorer.per_row(completions, references)
         return [

@@ -1,4 +1,4 @@
-"""Rewards of models that read two texts together."""
+"""Base class of rewards whose model reads two texts together."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from semalign_pl.types import Example
 log = logging.getLogger(__name__)
 
 TRIED = 32
-"""Examples on which the model is tried when training starts; each is read with its own and with another's reference."""
+"""Number of examples on which the model is tried when training starts; each is scored with its own reference and with
+that of another."""
 
 
 class PairReward(Reward):
-    """A probability that a frozen model gives to an anchor and a completion.
+    """Probability that a frozen model gives to an anchor and a completion.
 
-    The model runs without gradient and in the precision of its own weights, and is no part of the module, its optimiser
-    or its checkpoint. Equal pairs are read once. Of a pair that is longer than the model reads, the anchor loses its
-    end and the completion nothing: a policy could hide in what is not read.
+    The model runs without gradient, in the precision of its own weights. It is not part of the module, its optimiser or
+    its checkpoint. Equal pairs are scored once. If a pair is longer than the model's limit, the end of the anchor is
+    cut, and never the completion: a policy could exploit text that is not read.
 
     Args:
-        anchor: What a completion is compared with: `reference`, or a column of the corpus such as `zh`.
+        anchor: Text that a completion is compared with: `reference`, or a column of the corpus such as `zh`.
         weight: Factor in the total reward.
 
     Attributes:
-        truncated: Completions so far that were judged by less than their whole anchor, or not at all for want of room.
+        truncated: Number of completions so far whose anchor was cut, or that were not scored because they left no room
+            for an anchor.
     """
 
     def __init__(self, anchor: str, weight: float) -> None:
@@ -48,43 +50,43 @@ class PairReward(Reward):
 
     @abstractmethod
     def load(self, device: torch.device) -> Any:
-        """The model, frozen and in eval mode.
+        """Load the model, frozen and in eval mode.
 
         Args:
-            device: Where it goes.
+            device: Device of the model.
         """
 
     @abstractmethod
     def room(self) -> int:
-        """Tokens that the model reads."""
+        """Maximum number of tokens that the model reads."""
 
     @abstractmethod
     def tokens(self, anchor: str, completion: str) -> int:
-        """Tokens of a pair, those of the frame around it included.
+        """Number of tokens of a pair, with the tokens that the model's format adds around it.
 
         Args:
-            anchor: Its anchor, or the beginning of it.
-            completion: Its completion.
+            anchor: Anchor, or a prefix of it.
+            completion: Completion.
         """
 
     @abstractmethod
     def probabilities(self, pairs: list[tuple[str, str]]) -> Tensor:
-        """Ask the model.
+        """Probability of each pair, by the model.
 
         Args:
-            pairs: Anchors and completions that fit; none empty.
+            pairs: Anchors and completions that fit into ``room()`` tokens; none is empty.
 
         Returns:
             ``(pairs,)`` float32 in [0, 1].
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the model for training; a test has no use for rewards."""
+        """Load the model for training; a test uses no rewards."""
         if stage == "fit" and self.model is None:
             self.model = self.load(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Try the model on a sample: it is to score an anchor's own reference above another one's."""
+        """Try the model on a sample: it should score an anchor's own reference above another one's."""
         examples = training_examples(trainer)
         if examples and self.model is not None:
             self._try(draw(examples, TRIED))
@@ -100,7 +102,7 @@ class PairReward(Reward):
             torch.tensor(self.score(completions=texts, references=texts, **{self.anchor: anchors}))
             for texts in (own, [*own[1:], own[0]])
         )
-        self.truncated = truncated  # which counts completions
+        self.truncated = truncated  # the trial's references are not completions
         scored = ~(true.isnan() | wrong.isnan())
         if not scored.any():
             return
@@ -122,19 +124,20 @@ class PairReward(Reward):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log how many anchors so far lost their end."""
+        """Log the number of completions so far whose anchor was cut."""
         pl_module.log(f"train/texts_cut_by_{self.name}", float(self.truncated), batch_size=1, sync_dist=True)
 
     def score(self, *, completions: list[str], references: list[str], **columns: Any) -> list[float]:
         """One probability per completion.
 
-        An empty completion scores 0. NaN, not scored, is one whose anchor is empty, or leaves the anchor no room.
+        An empty completion scores 0. A completion is not scored (NaN) if its anchor is empty, or if it leaves no room
+        for the anchor.
 
         Raises:
-            ValueError: If the corpus has no column of the anchor's name.
+            ValueError: If the corpus has no column with the anchor's name.
         """
         texts = {"reference": references, **columns}
-        texts.pop("prompts", None)  # the source inside a template: compare with its column
+        texts.pop("prompts", None)  # the source inside a template; compare with the source's column instead
         if self.anchor not in texts:
             raise ValueError(
                 f"{type(self).__name__}.anchor: no column of the corpus is called {self.anchor!r}; take one of "
@@ -148,7 +151,7 @@ class PairReward(Reward):
         asked = [pair for pair, (anchor, _) in read.items() if anchor.strip()]
         scores = {pair: 0.0 for pair in pairs if pair[0].strip() and not pair[1].strip()}
         if asked:
-            # The trainer's bf16-mixed would blur siblings whose scores are close.
+            # Under the trainer's bf16-mixed, close scores of completions of one prompt would become equal.
             with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
                 answers = self.probabilities([read[pair] for pair in asked])
             scores |= zip(asked, answers.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Against saying it again."""
+"""Reward against repetition."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from semalign_pl.rewards.base import Reward
 
 
 class RepetitionReward(Reward):
-    """``-p_rep``: a penalty for completions of repeated n-grams (SG-SRL, arXiv 2605.29502).
+    """``-p_rep``: a penalty for completions with repeated n-grams (SG-SRL, arXiv 2605.29502).
 
     Args:
-        language: Code of the language whose profile cuts text into units.
-        n: Units in an n-gram.
-        threshold: Share of repeated n-grams that passes.
-        weight: Factor in the total reward; the paper's is 0.05.
+        language: Code of the language, which defines the units of text.
+        n: Number of units per n-gram.
+        threshold: Largest share of repeated n-grams without a penalty.
+        weight: Factor in the total reward; 0.05 in the paper.
     """
 
     best = 0.0
@@ -37,6 +37,6 @@ class RepetitionReward(Reward):
         return f"{super().signature}|n:{self.n}|threshold:{self.threshold:g}|{unit}"
 
     def score(self, *, completions: list[str], **_: Any) -> Tensor:
-        """``(completions,)`` float32 in [-1, 0]."""
+        """Negative penalties, ``(completions,)`` float32 in [-1, 0]."""
         ratios = [repeated_ngrams(self.language.segment(text), self.n) for text in completions]
         return -repetition_penalty(torch.tensor(ratios), self.threshold)

@@ -1,4 +1,4 @@
-"""Is it a translation? The answer of a causal LM that is asked for a yes or a no."""
+"""Reward by a causal LM that is asked for a yes or a no: is the completion a translation?"""
 
 from __future__ import annotations
 
@@ -25,27 +25,31 @@ SYSTEM = (
     'answer can only be "yes" or "no".'
 )
 TEMPLATE = "<Instruct>: {instruction}\n<Query>: {anchor}\n<Document>: {completion}"
-_MESSAGE = "\ue000"  # stands for the message while the chat template is split around it
+_MESSAGE = "\ue000"  # placeholder for the message; the rendered chat template is split at it
 
 
 class RerankerReward(PairReward):
-    """``r = exp z_yes / (exp z_yes + exp z_no)`` where a judge's answer begins (SG-SRL, arXiv 2605.29502).
+    """``r = exp z_yes / (exp z_yes + exp z_no)`` at the first token of a judge's answer (SG-SRL, arXiv 2605.29502).
 
-    The judge is any causal LM. Its chat template is used, with thinking off where it has the switch; the defaults are
-    what Qwen3-Reranker was trained on (arXiv 2506.05176), with an instruction of ours. Special tokens that a completion
-    spells out stay text: it cannot end the message and answer in the judge's place.
+    The judge is any causal LM. Its chat template is used, with thinking switched off if the template can do so. The
+    defaults are the format that Qwen3-Reranker was trained on (arXiv 2506.05176), with an instruction of ours. Special
+    tokens that are spelled out in a completion stay text, so a completion cannot end the message and answer for the
+    judge.
 
     Args:
         judge: Causal LM: hub id or folder.
-        weights: How the judge is held: nf4 (4-bit, double quantisation), bf16 or fp32.
-        anchor: What a completion is compared with: a column of the corpus such as `zh`, or `reference`.
-        instruction: What is asked, languages named; say it anew for another pair, or for the reference as anchor.
-        template: The message, with {anchor} and {completion}, and {instruction}, where they go.
-        system: The system message; empty for none.
-        yes: What a judge begins its answer with if it agrees; one token.
-        no: And if it does not.
-        max_tokens: Of a longer message the anchor is cut, and counted.
-        micro_batch_tokens: Tokens read at once, padding included; lower it to save memory, results stay the same.
+        weights: Format of the judge's weights: nf4 (4-bit quantisation, with double quantisation), bf16 or fp32.
+        anchor: Text that a completion is compared with: a column of the corpus such as `zh`, or `reference`.
+        instruction: Question to the judge, with the names of the languages; write another one for another language
+            pair, or if the anchor is the reference.
+        template: Message to the judge, with the placeholders {instruction}, {anchor} and {completion};
+            the last two are required.
+        system: System message; empty for none.
+        yes: Beginning of the judge's answer if it agrees; one token.
+        no: Beginning of the judge's answer if it disagrees; one token.
+        max_tokens: Maximum number of tokens that the judge reads; the anchor of a longer message is cut, and counted.
+        micro_batch_tokens: Number of tokens read at once, padding included; lower it to save memory, results stay the
+            same.
         weight: Factor in the total reward.
     """
 
@@ -83,7 +87,7 @@ class RerankerReward(PairReward):
 
     @property
     def signature(self) -> str:
-        """Every option that changes the score; of what is asked, a digest."""
+        """Every option that changes the score; the texts of the question as a digest."""
         asked = hashlib.sha256("\0".join((self.system, self.template, self.instruction)).encode()).hexdigest()[:8]
         words = "|".join(f"{name}:{word}" for name, word in self.answers.items())
         return (
@@ -94,9 +98,12 @@ class RerankerReward(PairReward):
     def load(self, device: torch.device) -> Any:
         """Load the judge.
 
+        Args:
+            device: Device of the model.
+
         Raises:
-            ValueError: If it cannot be loaded, reads fewer tokens, refuses a system message, or does not know the
-                answers as single tokens.
+            ValueError: If the judge cannot be loaded, reads fewer than ``max_tokens`` tokens, refuses a system message,
+                or does not have each answer as a single token.
         """
         check_folder("RerankerReward.judge", self.judge)
         model, self.tokenizer = load_causal_lm("RerankerReward.judge", self.judge, self.weights, device)
@@ -110,33 +117,34 @@ class RerankerReward(PairReward):
         return model.eval()
 
     def room(self) -> int:
-        """``max_tokens``."""
+        """Maximum number of tokens that the judge reads, ``max_tokens``."""
         return self.max_tokens
 
     def tokens(self, anchor: str, completion: str) -> int:
-        """Tokens of everything that the judge reads."""
+        """Number of tokens of the judge's whole input."""
         return len(self.encode(anchor, completion))
 
     def encode(self, anchor: str, completion: str) -> list[int]:
-        """What the judge reads, up to where its answer begins.
+        """Encode the judge's input, up to where its answer begins.
 
         Args:
-            anchor: The text to compare with.
-            completion: The text to judge.
+            anchor: Text to compare with.
+            completion: Text to judge.
 
         Returns:
             Token ids.
         """
         texts = {"instruction": self.instruction, "anchor": anchor, "completion": completion}
-        # In one pass, so that braces in a text are text.
+        # In one pass, so that braces in a text are not taken for placeholders.
         message = re.sub(r"\{(instruction|anchor|completion)\}", lambda found: texts[found[1]], self.template)
         ids = self.tokenizer(message, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         return [*self._before, *ids, *self._after]
 
     def probabilities(self, pairs: list[tuple[str, str]]) -> Tensor:
-        """Of the answer yes, where the only other one is no.
+        """Probability of the answer yes, if the only other answer is no.
 
-        Rows are padded on the right, where a causal LM does not look: each is read as if it were alone.
+        Rows are padded on the right. A causal LM does not attend to later tokens, so each row gives the same result as
+        alone.
         """
         rows = [torch.tensor(self.encode(*pair)) for pair in pairs]
         scores = torch.empty(len(rows))
@@ -149,7 +157,10 @@ class RerankerReward(PairReward):
         return scores
 
     def _answer_logits(self, hidden: Tensor) -> Tensor:
-        """``(rows, 2)``: the head's two rows alone, in float32: bf16 logits would come in steps of an eighth."""
+        """Logits of yes and no, ``(rows, 2)`` float32.
+
+        Only two rows of the output head are used, in float32: bf16 would round logits to steps of 1/8.
+        """
         head = self.model.get_output_embeddings()
         if type(head) is nn.Linear:
             bias = None if head.bias is None else head.bias[self._answer_ids].float()
@@ -169,7 +180,7 @@ class RerankerReward(PairReward):
         return ids[0]
 
     def _frame(self) -> tuple[list[int], list[int]]:
-        """Token ids before and behind the message."""
+        """Token ids before and after the message."""
         from jinja2 import TemplateError
 
         spoken = [{"role": "system", "content": self.system}] if self.system else []
@@ -198,7 +209,10 @@ class RerankerReward(PairReward):
 
 
 def _batches(lengths: list[int], budget: int) -> list[list[int]]:
-    """Places of rows, longest first; a batch padded to its longest keeps the budget, unless it is a single row."""
+    """Row indices of each batch, longest rows first.
+
+    A batch, padded to its longest row, has at most ``budget`` tokens, unless it is a single row.
+    """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > budget:

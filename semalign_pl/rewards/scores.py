@@ -1,4 +1,4 @@
-"""Conversion of what a reward returned to float32 scores; anything else is refused by name."""
+"""Conversion of a reward's return value to float32 scores; errors name the reward."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import torch
 from torch import Tensor
 
 QUOTED = 60
-"""Characters of a completion that a message quotes."""
+"""Number of characters of a completion that a message quotes."""
 
 
 def read_scores(given: Any, author: str, completions: Sequence[str]) -> Tensor:
     """Convert the return value of a reward to a tensor.
 
     Args:
-        given: A list, tuple, other iterable, NumPy array or tensor of numbers; ``None`` and NaN mean not scored.
+        given: List, tuple, other iterable, NumPy array or tensor of numbers; ``None`` and NaN mean not scored.
         author: Name of the reward in messages.
         completions: Texts that were scored.
 
     Returns:
-        ``(completions,)`` float32 on CPU, NaN where not scored; shares no memory with what was given.
+        ``(completions,)`` float32 on CPU, NaN where not scored; shares no memory with ``given``.
 
     Raises:
-        ValueError: If it is no sequence, has another length, or holds something that is no finite number.
+        ValueError: If ``given`` is not a sequence, has another length, or has a value that is not a finite number,
+            ``None`` or NaN.
     """
     if isinstance(given, Tensor | np.ndarray):
         shape, values = tuple(given.shape), given.tolist()
@@ -55,7 +56,7 @@ def read_scores(given: Any, author: str, completions: Sequence[str]) -> Tensor:
 
 
 def first_nan(given: Any) -> int | None:
-    """Place of the first NaN, which unlike ``None`` may be an accident; ``None`` if there is none.
+    """Index of the first NaN, which unlike ``None`` may be an accident; ``None`` if there is none.
 
     >>> first_nan([1.0, None, float("nan")])
     2
@@ -71,11 +72,12 @@ def _number(value: Any, author: str, completion: str) -> float:
         return float("nan")
     if isinstance(value, numbers.Real | Decimal | np.bool_) or (isinstance(value, Tensor) and value.numel() == 1):
         try:
-            return float(value.detach() if isinstance(value, Tensor) else value)  # torch warns about a gradient
-        except OverflowError:  # a whole number beyond float64
+            # Without detach(), torch warns about a tensor that requires a gradient.
+            return float(value.detach() if isinstance(value, Tensor) else value)
+        except OverflowError:  # an integer beyond float64
             return float("inf")
         except (TypeError, ValueError, RuntimeError):
-            pass  # complex, or another thing that only looks like a number
+            pass  # a complex number, or an object that only looks like a number
     raise ValueError(
         f"{author} returned {_short(value)} ({type(value).__name__}) for the completion {_short(completion)}; return a "
         "number, or None for not scored"

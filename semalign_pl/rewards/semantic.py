@@ -1,4 +1,4 @@
-"""Reward for meaning: cosine to reference or source, by a frozen sentence encoder."""
+"""Semantic reward: cosine to reference or source, by a frozen sentence encoder."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ log = logging.getLogger(__name__)
 
 
 class SemanticReward(Reward):
-    """``R_sim = 0 if s <= tau else (s - tau) / (1 - tau)``, s the cosine to the reference (arXiv 2605.14366).
+    """``R_sim = 0 if s <= tau else (s - tau) / (1 - tau)``, with s the cosine to the reference (arXiv 2605.14366).
 
-    With the source as its anchor it needs no reference (SG-SRL, arXiv 2605.29502). The encoder is frozen, runs without
-    gradient (in bfloat16 on a GPU), and is no part of the module, its optimiser or its checkpoint. The embeddings that
-    completions are compared with are computed when a batch first needs them, and cached.
+    With the source as anchor, no reference is needed (SG-SRL, arXiv 2605.29502). The encoder is frozen, and runs
+    without gradient (in bfloat16 on a GPU). It is not part of the module, its optimiser or its checkpoint. The
+    embeddings of the anchors are computed when a batch first needs them, and cached.
 
-    When training starts, the encoder is tried on a sample of the corpus: see rewards/trial.py for what is measured, and
+    When training starts, the encoder is tried on a sample of the corpus. rewards/trial.py defines what is measured, and
     when an encoder is warned about or refused.
 
     Args:
         encoder: SentenceTransformer: hub id or folder.
-        tau: The least similarity that counts as adequate, in [-1, 1); or how to calibrate it when training starts, such
-            as {quantile: 0.05, samples: 256}. A calibrated one is kept on resuming.
+        tau: Minimum similarity that counts as adequate, in [-1, 1); or settings to calibrate it when training starts,
+            such as {quantile: 0.05, samples: 256}. A resumed run keeps its calibrated tau.
         weight: Factor in the total reward.
-        anchor: What a completion is compared with: `reference`, a column of the corpus such as `zh`, or a mix of them
-            such as {reference: 0.5, zh: 0.5}, whose cosines are averaged by weight.
-        cache: Folder of embeddings, shared by runs; null keeps none on disk.
+        anchor: Text that a completion is compared with: `reference`, a column of the corpus such as `zh`, or a mix of
+            them such as {reference: 0.5, zh: 0.5}, whose cosines are averaged by weight.
+        cache: Folder of cached embeddings, shared by runs; null keeps none on disk.
 
     Attributes:
-        tau: The threshold in force; ``None`` until it is calibrated.
+        tau: Threshold in use; ``None`` until it is calibrated.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class SemanticReward(Reward):
         self.calibration = tau if isinstance(tau, Calibration) else None
         self.tau = None if isinstance(tau, Calibration) else tau
         if self.tau is not None:
-            rescale(torch.zeros(()), self.tau)  # refuses a tau outside [-1, 1) before anything is loaded
+            rescale(torch.zeros(()), self.tau)  # raises for a tau outside [-1, 1), before anything is loaded
         self.anchors = {anchor: 1.0} if isinstance(anchor, str) else dict(anchor)
         if not self.anchors or not all(share > 0 for share in self.anchors.values()):
             raise ValueError(f"SemanticReward.anchor: {anchor} is no mix; give each column a weight above 0")
@@ -79,16 +79,16 @@ class SemanticReward(Reward):
     # -- a run -------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Load the encoder for training; a test has no use for rewards."""
+        """Load the encoder for training; a test uses no rewards."""
         if stage == "fit" and self.encoder is None:
             device = trainer.strategy.root_device
             self.encoder = SentenceEncoder(self.encoder_name, device, half=device.type == "cuda")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the encoder on the corpus, and calibrate tau unless a checkpoint brought it.
+        """Measure the encoder on the corpus, and calibrate tau unless a checkpoint has set it.
 
         Raises:
-            ValueError: If the encoder cannot tell the corpus' texts apart.
+            ValueError: If the encoder cannot tell the corpus' texts apart, or the corpus has no text to compare with.
         """
         examples = training_examples(trainer)
         if examples and self.encoder is not None:
@@ -99,13 +99,13 @@ class SemanticReward(Reward):
             log.warning("SemanticReward: tau is %.4f: %s", self.tau, self.signature)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Embed what the batch's completions will be compared with, before they are sampled."""
+        """Embed the anchors of the batch, before its completions are sampled."""
         if self._known is not None and isinstance(batch, list):
             for texts in self._anchors([example.reference for example in batch], columns_of(batch)):
                 self._known([text for text in texts if text in self._known])
 
     def _embeddings(self, encoder: SentenceEncoder, examples: Sequence[Example]) -> CorpusEmbeddings:
-        """Cache of the corpus' anchors; each is embedded when it is first needed."""
+        """Cache of the anchors' embeddings; each is computed when it is first needed."""
         references = [example.reference for example in examples]
         if "reference" in self.anchors and not any(references):
             raise ValueError(
@@ -116,11 +116,14 @@ class SemanticReward(Reward):
         return CorpusEmbeddings(encoder, chain.from_iterable(anchors), self.cache)
 
     def _try(self, encoder: SentenceEncoder, sample: Sequence[Example]) -> None:
-        """Measure the encoder on a sample, whose texts are embedded apart from the corpus, in the same cache."""
+        """Measure the encoder on a sample.
+
+        The sample's texts are embedded separately from the corpus, in the same cache.
+        """
         references = [example.reference for example in sample]
         sources = [example.source or example.prompt for example in sample]
         columns = dict(zip(self.anchors, self._anchors(references, columns_of(sample)), strict=True))
-        columns.setdefault("reference", references)  # completions are written in its script
+        columns.setdefault("reference", references)  # completions are in the same script
         texts = chain(sources, *columns.values())
         embedded = CorpusEmbeddings(encoder, texts, self.cache)
         trial = try_encoder(lambda texts: embedded(texts).cpu(), encoder.unread_tokens, columns, sources, references)
@@ -143,47 +146,55 @@ class SemanticReward(Reward):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log tau, and how many texts so far were longer than the encoder reads: their ends earn nothing."""
+        """Log tau, and the number of texts so far that exceeded the encoder's limit: their ends earn nothing."""
         if self.encoder is not None:
             pl_module.log("train/texts_cut_by_encoder", float(self.encoder.truncated), batch_size=1, sync_dist=True)
         if self.calibration is not None and self.tau is not None:
             pl_module.log("train/tau", self.tau, batch_size=1, sync_dist=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep a calibrated tau; as state, Lightning would refuse a second SemanticReward before GRPO can say why."""
+        """Save a calibrated tau.
+
+        It is not saved in ``state_dict``: Lightning would then refuse a second SemanticReward before GRPO can explain
+        why.
+        """
         if self.calibration is not None:
             checkpoint["semalign_tau"] = self.tau
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on with the tau that the run began with."""
+        """Restore the tau that the run began with."""
         if self.calibration is not None:
             self.tau = checkpoint.get("semalign_tau")
 
     # -- scores ------------------------------------------------------------------------------------------------
 
     def score(self, *, completions: list[str], references: list[str], **columns: Any) -> Tensor:
-        """Rescaled cosines ``(completions,)`` float32 in [0, 1]; empty text scores 0.
+        """Rescaled cosines, ``(completions,)`` float32 in [0, 1]; empty text scores 0.
 
         Raises:
-            ValueError: If the corpus has no column of an anchor's name.
+            ValueError: If tau is not calibrated yet, or the corpus has no column with an anchor's name.
         """
         if self.tau is None:
             raise ValueError("SemanticReward.tau: not calibrated yet; training does that when it starts")
-        columns.pop("prompts", None)  # the source inside a template: compare with its column
+        columns.pop("prompts", None)  # the source inside a template; compare with the source's column instead
         cosines = self._cosines(completions, self._anchors(references, columns))
         written = torch.tensor([bool(text.strip()) for text in completions], device=cosines.device)
         return rescale(cosines, self.tau) * written
 
     def cosines(self, examples: Sequence[Example], completions: list[str]) -> Tensor:
-        """``(completions,)`` float32 in [-1, 1], before any threshold; arguments as in ``Reward.__call__``.
+        """Cosines of completions to their anchors, before any threshold; arguments as in ``Reward.__call__``.
 
-        Used for calibration: the anchors of the sample are embedded directly, not by the blocks of the corpus cache.
+        The calibration uses them. The anchors of its sample are embedded directly, not by the blocks of the corpus
+        cache.
+
+        Returns:
+            ``(completions,)`` float32 in [-1, 1].
         """
         anchors = self._anchors([e.reference for e in examples], columns_of(examples))
         return self._cosines(completions, anchors, cached=False)
 
     def _anchors(self, references: list[str], columns: Mapping[str, list[str]]) -> list[list[str]]:
-        """Each anchor's texts."""
+        """Texts of each anchor."""
         texts = {"reference": references, **columns}
         missing = next((name for name in self.anchors if name not in texts), None)
         if missing is not None:

@@ -1,4 +1,4 @@
-"""All rewards of a run: their scores, and which of them tell completions apart."""
+"""All rewards of a run: their scores, and warnings about rewards without signal."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from semalign_pl.types import Example
 log = logging.getLogger(__name__)
 
 SILENT_STEPS = 20
-"""Steps without any signal after which a reward is warned about."""
+"""Number of steps without any signal after which a warning names the reward."""
 
 
 def check_rewards(rewards: Sequence[Reward], aggregation: Aggregation) -> None:
-    """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.
+    """Refuse a run without rewards, with two rewards of one name, or with gates on normalised rewards.
 
     Args:
         rewards: Rewards of the run.
         aggregation: Rule that combines them into one reward.
 
     Raises:
-        ValueError: Names the fault and the remedy.
+        ValueError: If the rewards are refused; the message names the fault and the remedy.
     """
     if all(reward.gate for reward in rewards):
         raise ValueError(
@@ -54,13 +54,13 @@ def score_together(
     completions: Sequence[str],
     completion_ids: Sequence[list[int]] | None = None,
 ) -> Tensor:
-    """Score completions by all rewards; asynchronous ones run beside the others.
+    """Score completions by all rewards; asynchronous ones run concurrently with the others.
 
     Args:
         rewards: Rewards of the run.
-        examples: One per completion.
-        completions: Texts.
-        completion_ids: Their token ids.
+        examples: Example of each completion.
+        completions: Texts to score.
+        completion_ids: Token ids of each completion.
 
     Returns:
         ``(rewards, completions)`` float32 on CPU, NaN where a reward gave no score.
@@ -73,8 +73,9 @@ def signal_shares(parts: Tensor, num_generations: int) -> Tensor:
     """Share of groups in which a reward's own scores differ, by more than float noise: ``(rewards,)`` float32.
 
     Args:
-        parts: ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one prompt are consecutive.
-        num_generations: Rollouts per prompt.
+        parts: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one prompt are
+            consecutive.
+        num_generations: Number of rollouts per prompt.
 
     >>> signal_shares(torch.tensor([[0.0, 1.0, 0.5, 0.5], [0.9, 0.9000001, 1.0, 1.0]]), 2)
     tensor([0.5000, 0.0000])
@@ -83,9 +84,10 @@ def signal_shares(parts: Tensor, num_generations: int) -> Tensor:
 
 
 class Silence:
-    """Warns once about each reward that told no completions apart for ``SILENT_STEPS`` steps.
+    """Warnings, once per reward, about rewards without any signal for ``SILENT_STEPS`` steps.
 
-    A reward that gave its best possible score throughout, such as no penalty, is not warned about.
+    A reward has no signal if it gives equal scores to all completions of a prompt. There is no warning about a reward
+    that always gave its best possible score, such as no penalty.
 
     Args:
         rewards: Rewards of the run.
@@ -101,15 +103,15 @@ class Silence:
         self._seen = torch.zeros(len(self._rewards), 4, dtype=torch.float64)
 
     def __call__(self, parts: Tensor, shares: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> list[str]:
-        """Take in a step's scores.
+        """Add the scores of a step.
 
         Args:
-            parts: ``(rewards, rollouts)`` float32, NaN where not scored.
-            shares: ``(rewards,)`` float32, from ``signal_shares``.
-            over_ranks: Sums a tensor over all ranks; called once per ``SILENT_STEPS`` steps.
+            parts: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored.
+            shares: Share of groups with signal, ``(rewards,)`` float32, from ``signal_shares``.
+            over_ranks: Function that sums a tensor over all ranks; called once per ``SILENT_STEPS`` steps.
 
         Returns:
-            Names of the rewards to warn about now.
+            Names of the rewards that were warned about in this call.
         """
         parts, scored = parts.double().cpu(), ~parts.isnan().cpu()
         best = torch.tensor([float("nan") if r.best is None else r.best for r in self._rewards]).unsqueeze(1)

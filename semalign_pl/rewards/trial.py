@@ -1,4 +1,4 @@
-"""Try a reward's encoder on the corpus before training trusts it."""
+"""Trial of a reward's encoder on a sample of the corpus, before training relies on it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from semalign_pl.functional.retrieval import identities, search
 from semalign_pl.types import Example
 
 SAMPLE = 128
-"""Examples tried. Enough for a binomial interval of at most 17 points, and twice as many texts to embed."""
+"""Number of examples in a trial. The binomial interval is then at most 17 points wide, and twice as many texts are
+embedded."""
 MIN_TEXTS = 20
-"""Distinct texts below which the cosine of unrelated texts says little."""
+"""Number of distinct texts below which the cosine of unrelated texts says little."""
 MIN_PAIRS = 64
-"""Pairs below which accuracy@1 cannot be told from chance: 3 hits of 64 are the fewest that are above it."""
+"""Number of pairs below which accuracy@1 cannot be told from chance: of 64, 3 hits are the fewest that are above it."""
 MAX_UNREAD = 0.5
-"""Share of texts with unknown tokens from which the encoder counts as unable to read the script."""
+"""Share of texts with unknown tokens above which the encoder counts as unable to read the script."""
 ABLE = 0.5
 """Accuracy@1 (lower bound) from which an encoder counts as able, whatever else was measured."""
 NEAR_ONE = 0.8
-"""Mean cosine of unrelated texts from which they all look alike. Measured: 0.84 and 0.92 for an English encoder on two
-Tibetan corpora, which it cannot read; 0.03 for the miniature world's encoder; contrastive encoders with a low
-temperature (E5) reach 0.7 to 0.8 on texts they do read."""
+"""Mean cosine of unrelated texts from which all texts look alike to the encoder. Measured: 0.84 and 0.92 for an English
+encoder on two Tibetan corpora that it cannot read; 0.03 for the miniature world's encoder. Contrastive encoders with a
+low temperature (E5) reach 0.7 to 0.8 on texts that they do read."""
 REMEDY = "train one on the pair (semalign fit --config configs/embedder.yaml) and give its folder"
 
 Verdict = Literal["refuse", "warn", "trust"]
@@ -38,17 +39,17 @@ class Trial:
     """Measurements of an encoder on a sample of the corpus.
 
     Attributes:
-        column: Column whose texts it reads worst: `reference` or an anchor's.
-        texts: Distinct texts of that column tried.
-        unknown_texts: Share of them with an unknown token; ``None`` where the tokenizer cannot say so.
-        unknown_tokens: Share of their tokens that are unknown.
+        column: Column whose texts the encoder reads worst: `reference` or an anchor's.
+        texts: Number of distinct texts of that column in the sample.
+        unknown_texts: Share of these texts with an unknown token; ``None`` if the tokenizer has no such token.
+        unknown_tokens: Share of unknown tokens among all tokens of these texts; ``None`` as above.
         unrelated_mean: Mean cosine of two different texts of the column; NaN for a single text.
         unrelated_p95: 95th percentile of these cosines.
-        pairs: Pairs of source and reference, all texts distinct.
-        accuracy_at_1: Share of sources whose nearest reference is their own; NaN without two pairs.
-        accuracy_low: Lower bound of its 95 % interval.
-        accuracy_high: Upper bound.
-        chance: Accuracy@1 of guessing.
+        pairs: Number of pairs of source and reference, all texts distinct.
+        accuracy_at_1: Share of sources whose nearest reference is their own; NaN if there are not two pairs.
+        accuracy_low: Lower bound of the 95 % interval of accuracy@1.
+        accuracy_high: Upper bound of the 95 % interval of accuracy@1.
+        chance: Accuracy@1 of random guessing.
     """
 
     column: str
@@ -66,13 +67,13 @@ class Trial:
     def verdict(self, across: bool) -> Verdict:
         """Decide whether the encoder is trusted, warned about or refused.
 
-        An encoder is refused if unrelated texts all look alike to it and, besides, it cannot read most texts or does
-        not find a source's reference more often than chance: it would reward random text. It needs enough texts for
-        that, and an encoder that finds most references is never refused. Accuracy alone is no reason where completions
-        are compared with references: a monolingual encoder does that well.
+        An encoder is refused if unrelated texts all look alike to it and, in addition, it cannot read most texts or
+        does not find a source's reference more often than chance. It would reward random text. A refusal needs enough
+        texts, and an encoder that finds most references is never refused. A low accuracy alone is no reason if
+        completions are compared with references: a monolingual encoder does that well.
 
         Args:
-            across: Completions are compared with the source, so that accuracy@1 is what the reward relies on.
+            across: True if completions are compared with the source, so that the reward relies on accuracy@1.
         """
         unread = self.unknown_texts is not None and self.unknown_texts > MAX_UNREAD
         crowded = self.texts >= MIN_TEXTS and self.unrelated_mean >= NEAR_ONE
@@ -83,11 +84,11 @@ class Trial:
         return "warn" if (unread and not able) or crowded or (blind and across) else "trust"
 
     def figures(self) -> dict[str, Any]:
-        """All figures, ``None`` for what could not be measured."""
+        """All figures, by name; ``None`` if one could not be measured."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
-        """The figures in words."""
+        """Figures in words."""
         figures = []
         if self.unknown_texts is not None and self.unknown_tokens is not None:
             figures.append(
@@ -106,11 +107,11 @@ class Trial:
 
 
 def draw(examples: Sequence[Example], count: int = SAMPLE) -> list[Example]:
-    """Examples to try, the same in every run, process and stage.
+    """Draw the examples of a trial, the same in every run, process and stage.
 
     Args:
-        examples: The training examples.
-        count: Largest number of examples.
+        examples: Training examples.
+        count: Maximum number of examples.
     """
     rows = random.Random("trial").sample(range(len(examples)), min(count, len(examples)))
     return [examples[row] for row in sorted(rows)]
@@ -118,6 +119,10 @@ def draw(examples: Sequence[Example], count: int = SAMPLE) -> list[Example]:
 
 def distinct_pairs(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs without blank texts, none of which shares a text with an earlier one.
+
+    Args:
+        first: First text of each pair.
+        second: Second text of each pair.
 
     >>> distinct_pairs(["a", "b", "a", " "], ["x", "x", "y", "z"])
     [('a', 'x')]
@@ -142,15 +147,15 @@ def try_encoder(
     """Measure an encoder on a sample.
 
     Args:
-        embed: Function from texts to ``(texts, dimensions)`` rows of length 1.
-        unread_tokens: Function from texts to the numbers of unknown tokens and of all tokens of each, or to ``None``
-                where the tokenizer cannot say so.
+        embed: Function from texts to embeddings, ``(texts, dimensions)`` with rows of length 1.
+        unread_tokens: Function from texts to the numbers of unknown tokens and of all tokens per text, or to ``None``
+            if the tokenizer has no unknown token.
         columns: Texts that the encoder has to read, by column.
         sources: Source of each example.
-        references: Reference of each example, blank where there is none.
+        references: Reference of each example; blank if there is none.
 
     Returns:
-        The figures of the column that it reads worst; ``None`` if there are no texts.
+        Measurements, with the column that the encoder reads worst; ``None`` if there are no texts.
     """
     read = [
         _measure_column(name, embed, unread_tokens, texts)
@@ -176,7 +181,7 @@ def _measure_column(
     unread_tokens: Callable[[Sequence[str]], list[tuple[int, int]] | None],
     texts: list[str],
 ) -> dict[str, Any]:
-    """Figures of one column: share of unknown tokens, cosines of unrelated texts."""
+    """Figures of one column: share of unknown tokens, and cosines of unrelated texts."""
     counts = unread_tokens(texts)
     vectors = embed(texts)
     others = ~torch.eye(len(texts), dtype=torch.bool, device=vectors.device)
@@ -192,7 +197,7 @@ def _measure_column(
 
 
 def _shares(counts: list[tuple[int, int]]) -> dict[str, float]:
-    """Share of texts with an unread token, and of tokens."""
+    """Share of texts with an unknown token, and share of unknown tokens."""
     total = sum(tokens for _, tokens in counts)
     return {
         "unknown_texts": sum(unread > 0 for unread, _ in counts) / len(counts),
