@@ -1,4 +1,4 @@
-"""The LightningModules: what all stages share, what those of a policy share, and one file a stage."""
+"""LightningModules: the base of all stages, the base of the policy stages, and one file per stage."""
 
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.embedder import EmbedderModule

@@ -1,4 +1,4 @@
-"""What SFT and GRPO share: the policy, its micro-batches, generation, and checkpoints of the adapter alone."""
+"""Base of SFT and GRPO: the policy, its micro-batches, generation, and checkpoints of the adapter alone."""
 
 from __future__ import annotations
 
@@ -24,23 +24,27 @@ from semalign_pl.types import Example
 
 
 class AlignModule(StageModule):
-    """A policy under training; subclasses give ``training_step``.
+    """Stage that trains a policy; subclasses implement ``training_step``.
 
     Args:
-        base: Causal LM: hub id or folder.
-        weights: How the frozen base is held: nf4 (4-bit, double quantisation), bf16 or fp32.
-        adapter: PEFT folder to start from and go on training; this policy is then GRPO's reference.
-        lora: Settings of a fresh adapter; leave out to take the method's, or those of `adapter`.
-        vocabulary: The language's frequent syllables as tokens of their own, for a fresh adapter; it keeps them.
+        base: Hub id or folder of a causal LM.
+        weights: Quantisation or precision of the frozen base: nf4 (4-bit, double quantisation), bf16 or fp32.
+        adapter: PEFT folder of the adapter to continue training; it is then also GRPO's reference.
+        lora: Settings of a new adapter; leave it out for the method's defaults, or for those of `adapter`.
+        vocabulary: Settings to add frequent syllables of the language as tokens. Only for a new adapter, which is
+            saved with them.
         optimizer: Optimiser of the adapter weights (float32).
-        lr_scheduler: Schedule, stepped once per optimiser step; it is told their number where it asks (total_steps, …).
-        max_grad_norm: Gradients are clipped to this norm.
-        micro_batch_tokens: Tokens in one forward and backward, those of prompts and completions together; lower it to
-            save memory, results stay the same.
-        recompute: Compute each layer's activations again in backward: one more forward, a fraction of the memory.
-        max_prompt_tokens: Longer prompts are cut at the end of the message, and counted.
-        max_new_tokens: Longest completion, in training and generation.
-        seed: Source of adapter initialisation, dropout and sampling; linked to seed_everything by the CLI.
+        lr_scheduler: Learning-rate schedule, stepped once per optimiser step. It gets the number of steps of the run if
+            it has a parameter for it (total_steps, …).
+        max_grad_norm: Maximum gradient norm; larger gradients are clipped to it.
+        micro_batch_tokens: Maximum number of tokens per forward and backward, prompts and completions together; lower
+            it to save memory, results stay the same.
+        recompute: Activation checkpointing: each layer's activations are computed again in backward, which costs one
+            more forward and saves most of their memory.
+        max_prompt_tokens: Maximum number of tokens per prompt; longer ones are cut at the end of the message, and
+            counted.
+        max_new_tokens: Maximum number of tokens per completion, in training and generation.
+        seed: Seed of adapter initialisation, dropout and sampling; the CLI sets it from seed_everything.
     """
 
     trains_references = False
@@ -75,12 +79,17 @@ class AlignModule(StageModule):
 
     @property
     def policy(self) -> Policy:
-        """The policy; there from ``configure_model`` on."""
+        """Policy under training, loaded by ``configure_model``."""
         assert self._policy is not None, "the policy is loaded by configure_model, which a Trainer calls"
         return self._policy
 
     def configure_model(self) -> None:
-        """Load the policy, once, onto the strategy's device."""
+        """Load the policy onto the strategy's device; later calls do nothing.
+
+        Raises:
+            ValueError: If the policy cannot be loaded, the strategy shards the model, the trainer has a precision or
+                callback that is refused, or the longest row would change the positions of all rows (RoPE scaling).
+        """
         if self._policy is not None:
             return
         with self.setting_up() as device:
@@ -90,13 +99,13 @@ class AlignModule(StageModule):
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
     def scored(self, rows: Completions) -> Iterator[CompletionLogprobs]:
-        """The step's rows scored with gradients, part by part; give a loss of each to ``accumulate`` before the next.
+        """Log-probs of the step's rows, with gradient, chunk by chunk; ``accumulate`` a loss of each before the next.
 
         Args:
-            rows: The step's rows.
+            rows: Rows of the step.
 
         Yields:
-            Log-probs of completions that fit ``micro_batch_tokens``.
+            Log-probs of the completions of one chunk, which fit ``micro_batch_tokens``.
         """
         for batch in micro_batches(rows, self.micro_batch_tokens):
             scorer = LogprobScorer(self.policy, rows, batch, self.recompute)
@@ -108,10 +117,16 @@ class AlignModule(StageModule):
     # -- generation --------------------------------------------------------------------------------------------
 
     def encode(self, batch: list[Example]) -> list[list[int]]:
-        """Prompts of a batch as token ids: the data module's, or tokenised now where it made none.
+        """Token ids of the prompts of a batch: the data module's, or tokenised now if an example has none.
 
         Args:
-            batch: Examples.
+            batch: Examples with prompts.
+
+        Returns:
+            Token ids, one list per example.
+
+        Raises:
+            ValueError: If a prompt cannot be rendered or does not fit; names the example.
         """
         return [self._encode(e) if e.prompt_ids is None else list(e.prompt_ids) for e in batch]
 
@@ -122,10 +137,13 @@ class AlignModule(StageModule):
             raise ValueError(f"{example.id}: {error}") from error
 
     def encode_references(self, batch: list[Example]) -> list[list[int]]:
-        """References of a batch as token ids, likewise; each ends in the end-of-turn token.
+        """Token ids of the references of a batch: the data module's, or tokenised now if an example has none.
 
         Args:
-            batch: Examples.
+            batch: Examples with references.
+
+        Returns:
+            Token ids, one list per example; each ends in the end-of-turn token.
         """
         return [
             self.policy.encode_completion(e.reference) if e.completion_ids is None else list(e.completion_ids)
@@ -137,29 +155,34 @@ class AlignModule(StageModule):
         return {"examples": batch, "predictions": predictions}
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """Greedy completions, for the callbacks that score them."""
+        """Complete a batch greedily, for the callbacks that score completions."""
         return self._complete(batch)
 
     def test_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """Greedy completions, for the callbacks that score them."""
+        """Complete a batch greedily, for the callbacks that score completions."""
         return self._complete(batch)
 
     def on_predict_start(self) -> None:
-        """Hand completions to the callbacks alone: Lightning cannot collect frozen examples, nor need it hold them."""
+        """Give completions to the callbacks only: Lightning cannot collect frozen examples, and need not keep them."""
         self.trainer.predict_loop.return_predictions = False
 
     def predict_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """Greedy completions, for the callbacks that write them."""
+        """Complete a batch greedily, for the callbacks that write completions."""
         return self._complete(batch)
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The adapter's weights and nothing of the base."""
+        """Weights of the adapter, and none of the base."""
         return {} if self._policy is None else adapter_state(self._policy)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Put a checkpoint's adapter weights in place; keys must match exactly.
+        """Load a checkpoint's adapter weights; keys must match exactly.
+
+        Args:
+            state_dict: Weights, as ``state_dict`` returns them.
+            strict: Not used: the match is always strict.
+            assign: Not used.
 
         Raises:
             ValueError: If the checkpoint belongs to another model or other LoRA settings.
@@ -168,15 +191,15 @@ class AlignModule(StageModule):
         return torch.nn.modules.module._IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which stage this is, what its reference was, and which tokens were added."""
+        """Record the stage, its reference, and the tokens that were added to the vocabulary."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.tokenizer)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another stage, or of a run that began from another adapter.
+        """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
 
         Raises:
-            ValueError: With the remedy.
+            ValueError: Names the difference and the remedy.
         """
         super().on_load_checkpoint(checkpoint)
         if checkpoint["semalign"]["reference"] != self._reference:
@@ -192,13 +215,17 @@ class AlignModule(StageModule):
             )
 
     def export(self, root: Path) -> Path:
-        """Write the adapter as ``root/adapter``; the next stage, or PEFT itself, starts from it.
+        """Write the adapter to ``root/adapter``, where the next stage or PEFT itself can load it.
 
         Args:
-            root: The run's folder.
+            root: Folder of the run.
 
         Returns:
-            The folder written.
+            Folder of the adapter.
+
+        Raises:
+            ValueError: If the weights are not finite.
+            WriteError: If the folder cannot be written; the old one is unchanged.
         """
         check_to_write(self.state_dict(), str(root / "adapter"))
         export_adapter(self.policy, root / "adapter")

@@ -1,4 +1,4 @@
-"""A sentence encoder for the language pair, trained contrastively on its pairs."""
+"""Contrastive training of a sentence encoder on the pairs of a language pair."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from semalign_pl.types import Example
 
 
 class EmbedderModule(EncoderModule):
-    """Pull each source and its reference together, and push both from the other texts of the batch.
+    """Move each source and its reference together, and both away from the other texts of the batch.
 
-    The loss is InfoNCE both ways, averaged: sentence-transformers' MultipleNegativesRankingLoss with the directions
-    query to document and document to query. Its gradient at the vectors is computed on the whole batch, that of all
-    GPUs, and then carried into the weights micro-batch by micro-batch (gradient caching, arXiv 2101.06983): memory is
-    that of ``micro_batch`` texts whatever the batch, for one more forward. A pair with a text that stands in the batch
-    already is left out of that step, since the two would count as wrong answers to each other.
+    The loss is InfoNCE in both directions, averaged: sentence-transformers' MultipleNegativesRankingLoss with the
+    directions query to document and document to query. First the gradient of the embeddings is computed on the whole
+    batch of all GPUs, then it is propagated to the weights micro-batch by micro-batch (gradient caching, arXiv
+    2101.06983). So memory depends on ``micro_batch`` and not on the batch size, at the cost of one more forward. A pair
+    that repeats a text of an earlier pair of the batch is left out of that step, because the two would count as wrong
+    answers to each other.
 
     Args:
-        base: A SentenceTransformer, or any other encoder of transformers, which gets mean pooling and vectors of length
-            1: hub id or folder.
-        optimizer: Optimiser of all weights; by default AdamW at 2e-5.
-        temperature: Cosines are divided by it.
-        hard_negatives: For each source add so many of the nearest wrong references of the whole corpus, mined anew at
-            each epoch's start; 0 for none.
-        hard_negative_margin: A text is no hard negative if its cosine is within this share of the true pair's: it may
-            be right as well.
-        **kwargs: See EncoderModule.
+        base: Hub id or folder of a SentenceTransformer, or of any other transformers encoder, which gets mean pooling
+            and embeddings of length 1.
+        optimizer: Optimiser of all weights; by default AdamW with a learning rate of 2e-5.
+        temperature: Divisor of the cosines in the loss.
+        hard_negatives: Number of hard negatives per source: the nearest wrong references of the whole corpus, mined
+            again at the start of each epoch; 0 for none.
+        hard_negative_margin: Margin of hard negatives, as a share of the true pair's cosine. A text within the margin
+            is not used, because it may be right too.
+        **kwargs: Arguments of EncoderModule.
     """
 
     stage = "embedder"
@@ -58,10 +59,14 @@ class EmbedderModule(EncoderModule):
         self.temperature = temperature
         self.hard_negatives, self.hard_negative_margin = hard_negatives, hard_negative_margin
         self._mined: HardNegatives | None = None
-        self._mined_before: list[list[int]] | None = None  # in the checkpoint that the run goes on from
+        self._mined_before: list[list[int]] | None = None  # of the checkpoint that the run resumes from
 
     def on_fit_start(self) -> None:
-        """Refuse a batch that has nothing to tell apart; get to know the corpus if hard negatives are wanted of it."""
+        """Refuse batches of one pair; prepare the mining of hard negatives if the run has any.
+
+        Raises:
+            ValueError: If the batch size is 1, or hard negatives are set with a data module that has no corpus.
+        """
         data: Any = getattr(self.trainer, "datamodule", None)
         if getattr(data, "batch_size", None) == 1:
             raise ValueError("data.init_args.batch_size: a pair alone has no wrong answer beside it; use e.g. 256")
@@ -72,12 +77,26 @@ class EmbedderModule(EncoderModule):
             self._mined.found = self._mined_before or self._mined.found
 
     def on_train_epoch_start(self) -> None:
-        """Mine hard negatives; Lightning does not come here where a run goes on within an epoch, but brings its own."""
+        """Mine hard negatives.
+
+        Lightning does not call this hook if a run resumes within an epoch; the checkpoint has that epoch's negatives.
+        """
         if self._mined is not None:
             self._mined.mine(self.encoder, self.micro_batch)
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """One optimiser step on one batch."""
+        """Make one optimiser step on one batch.
+
+        Args:
+            batch: Pairs of this rank.
+            batch_idx: Index of the batch in the epoch.
+
+        Returns:
+            For the callbacks: the pairs, as ``examples``.
+
+        Raises:
+            ValueError: If a text of a pair is empty.
+        """
         for example in batch:
             if not example.source.strip() or not example.reference.strip():
                 raise ValueError(f"{example.id}: a pair needs two texts, and one is empty; leave the row out")
@@ -102,7 +121,7 @@ class EmbedderModule(EncoderModule):
         return {"examples": batch}
 
     def _of_all_ranks(self, batch: list[Example]) -> list[Example]:
-        """The step's pairs, in the order that one process would have them in."""
+        """Pairs of the step on all ranks, in the order of a run with one process."""
         if self.trainer.world_size == 1:
             return batch
         shards: list[list[Example]] = [[] for _ in range(self.trainer.world_size)]
@@ -110,21 +129,22 @@ class EmbedderModule(EncoderModule):
         return [example for row in zip_longest(*shards) for example in row if example is not None]
 
     def _contrast(self, texts: list[str], pairs: int, seed: int) -> tuple[Tensor, int]:
-        """Leave this rank's share of the gradient in the weights.
+        """Accumulate this rank's share of the gradient in the weights.
 
         Args:
-            texts: Sources and references (each ``pairs``), and then hard negatives.
-            pairs: How many.
-            seed: Of dropout.
+            texts: ``pairs`` sources, then ``pairs`` references, then hard negatives.
+            pairs: Number of pairs.
+            seed: Seed of dropout.
 
         Returns:
-            The mean loss of the pairs, and how many of this rank's texts are as long as the encoder reads.
+            Mean loss of the pairs, and the number of this rank's texts that reach the encoder's maximum length.
         """
-        # Texts of one language and like length go together, for the least padding.
+        # Micro-batches of one language and similar lengths have the least padding.
         order = sorted(range(len(texts)), key=lambda i: (i >= pairs, len(texts[i])))
         parts = [order[start : start + self.micro_batch] for start in range(0, len(order), self.micro_batch)]
         parts = parts[self.global_rank :: self.trainer.world_size]
         features = [self._features([texts[i] for i in part]) for part in parts]
+        # Embeddings without gradient first: the loss needs those of the whole batch, whose activations would not fit.
         vectors = torch.zeros(len(texts), self.encoder.get_embedding_dimension() or 0, device=self.device)
         with torch.no_grad():
             for i, (part, inputs) in enumerate(zip(parts, features, strict=True)):
@@ -132,6 +152,7 @@ class EmbedderModule(EncoderModule):
         vectors = self.trainer.strategy.reduce(vectors, reduce_op="sum").requires_grad_()
         loss = self._loss(vectors, pairs)
         (gradient,) = torch.autograd.grad(loss, vectors)
+        # Forward again with gradient. The same seed gives the same dropout, so these are the embeddings of the loss.
         for i, (part, inputs) in enumerate(zip(parts, features, strict=True)):
             self.accumulate((self._embed(inputs, seed + i) * gradient[part]).sum())
         return loss.detach(), sum(self._at_limit(inputs) for inputs in features)
@@ -146,7 +167,7 @@ class EmbedderModule(EncoderModule):
             partition_mode="per_direction",
         )
         columns = [part for part in vectors.split([pairs, pairs, len(vectors) - 2 * pairs]) if len(part)]
-        with torch.autocast(self.device.type, enabled=False):  # in bfloat16 cosines of 0.99 and 0.992 are one
+        with torch.autocast(self.device.type, enabled=False):  # bfloat16 cannot tell a cosine of 0.99 from 0.992
             return contrast.compute_loss_from_embeddings(columns, torch.empty(0))
 
     def _features(self, texts: list[str]) -> dict[str, Any]:
@@ -154,20 +175,24 @@ class EmbedderModule(EncoderModule):
         return {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()}
 
     def _embed(self, features: Mapping[str, Any], seed: int) -> Tensor:
-        """``(texts, dimensions)`` float32; the same dropout for the same seed. Modules may write into what they get."""
+        """Embeddings ``(texts, dimensions)`` float32; the same seed gives the same dropout."""
         torch.manual_seed(seed)
-        return self.encoder(dict(features))["sentence_embedding"].float()
+        return self.encoder(dict(features))["sentence_embedding"].float()  # modules may change the dict that they get
 
     def _at_limit(self, features: Mapping[str, Any]) -> int:
         mask, limit = features.get("attention_mask"), self.encoder.max_seq_length
         return 0 if mask is None or limit is None else int((mask.sum(1) >= limit).sum())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which stage this is, and the epoch's hard negatives."""
+        """Record the stage and the hard negatives of the epoch."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["semalign"]["negatives"] = None if self._mined is None else self._mined.found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another stage; keep its hard negatives for the rest of the epoch."""
+        """Refuse a checkpoint of another stage; keep its hard negatives for the rest of the epoch.
+
+        Raises:
+            ValueError: Names the difference and the remedy.
+        """
         super().on_load_checkpoint(checkpoint)
         self._mined_before = checkpoint["semalign"]["negatives"]

@@ -1,4 +1,4 @@
-"""What a stage that trains a sentence encoder has: the encoder, its scores, checkpoints, and the folder it leaves."""
+"""Base of stages that train a sentence encoder: the encoder, its metrics, checkpoints, and export."""
 
 from __future__ import annotations
 
@@ -32,20 +32,22 @@ NO_TEXT = "predict: an encoder writes no text; use `semalign test` for its score
 
 
 class EncoderModule(StageModule):
-    """A sentence encoder under training; subclasses give ``training_step``.
+    """Stage that trains a sentence encoder; subclasses implement ``training_step``.
 
-    Validation logs under ``val/`` how the pairs' halves find each other among all of the corpus; a test prints a table
-    of the same and writes it to ``RUN/results.json``, every score with confidence interval and signature.
+    Validation logs retrieval metrics under ``val/``: the source of each pair is to find its reference among those of
+    all pairs, and the reference its source. A test prints a table of the same metrics and writes it to
+    ``RUN/results.json``, each with confidence interval and signature.
 
     Args:
-        base: A SentenceTransformer, or any other encoder of transformers, which gets mean pooling and vectors of length
-            1: hub id or folder.
-        max_seq_length: Longer texts are cut after so many tokens; what `base` can read if left out.
-        micro_batch: Texts embedded at once; lower it to save memory, results stay the same.
+        base: Hub id or folder of a SentenceTransformer, or of any other transformers encoder, which gets mean pooling
+            and embeddings of length 1.
+        max_seq_length: Maximum number of tokens per text; longer texts are cut. By default the maximum of `base`.
+        micro_batch: Number of texts that are embedded at once; lower it to save memory, results stay the same.
         optimizer: Optimiser of all weights (float32).
-        lr_scheduler: Schedule, stepped once per optimiser step; it is told their number where it asks (total_steps, …).
-        max_grad_norm: Gradients are clipped to this norm.
-        seed: Source of fresh weights and dropout; linked to seed_everything by the CLI.
+        lr_scheduler: Learning-rate schedule, stepped once per optimiser step. It gets the number of steps of the run if
+            it has a parameter for it (total_steps, …).
+        max_grad_norm: Maximum gradient norm; larger gradients are clipped to it.
+        seed: Seed of new weights and dropout; the CLI sets it from seed_everything.
     """
 
     handover = "To go on from another run's encoder, give its folder: --model.init_args.base RUN/encoder"
@@ -70,12 +72,17 @@ class EncoderModule(StageModule):
 
     @property
     def encoder(self) -> SentenceTransformer:
-        """The encoder; there from ``configure_model`` on."""
+        """Encoder under training, loaded by ``configure_model``."""
         assert self._encoder is not None, "the encoder is loaded by configure_model, which a Trainer calls"
         return self._encoder
 
     def configure_model(self) -> None:
-        """Load the encoder, once, onto the strategy's device."""
+        """Load the encoder onto the strategy's device; later calls do nothing.
+
+        Raises:
+            ValueError: If the encoder cannot be loaded, the strategy shards the model, or the trainer has a precision
+                or callback that is refused.
+        """
         if self._encoder is None:
             with self.setting_up() as device:
                 self._encoder = load_encoder(self.base, self.max_seq_length).to(device)
@@ -83,29 +90,29 @@ class EncoderModule(StageModule):
     # -- validation and test -----------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Reset the retrieval metrics."""
         self._retrieval.reset()
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> None:
-        """Embed a batch."""
+        """Embed a batch and add it to the retrieval metrics."""
         self._look_at(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log every score of all pairs."""
+        """Log the retrieval metrics of all pairs."""
         for name, value in self._retrieval.compute().items():
             self.log(f"val/{name}", value, prog_bar=name == "margin")
 
     def on_test_epoch_start(self) -> None:
-        """Start the clock."""
+        """Reset the retrieval metrics and start the timer."""
         self._retrieval.reset()
         self._started = time.monotonic()
 
     def test_step(self, batch: list[Example], batch_idx: int) -> None:
-        """Embed a batch."""
+        """Embed a batch and add it to the retrieval metrics."""
         self._look_at(batch)
 
     def on_test_end(self) -> None:
-        """Score all pairs, write and print."""
+        """Compute the retrieval metrics of all pairs, write them to ``results.json`` and print them."""
         digest = fingerprint(self.state_dict())[:8]
         encoder = f"encoder:{Path(self.base).name}@{digest}|max_tokens:{self.encoder.max_seq_length}"
         scores = {
@@ -118,7 +125,7 @@ class EncoderModule(StageModule):
             write_results(folder, scores, run)
 
     def predict_step(self, batch: list[Example], batch_idx: int) -> None:
-        """Refuse.
+        """Refuse ``semalign predict``: an encoder generates no text.
 
         Raises:
             ValueError: Always.
@@ -136,11 +143,16 @@ class EncoderModule(StageModule):
     # -- checkpoints and result --------------------------------------------------------------------------------
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The encoder's weights, by its own names."""
+        """Weights of the encoder, with its own names as keys."""
         return {} if self._encoder is None else self._encoder.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Put a checkpoint's weights in place; keys must match exactly.
+        """Load a checkpoint's weights; keys must match exactly.
+
+        Args:
+            state_dict: Weights, as ``state_dict`` returns them.
+            strict: Not used: the match is always strict.
+            assign: Not used.
 
         Raises:
             ValueError: If the checkpoint belongs to another encoder.
@@ -155,16 +167,17 @@ class EncoderModule(StageModule):
         return self.encoder.load_state_dict(state_dict)
 
     def export(self, root: Path) -> Path:
-        """Write a plain SentenceTransformer as ``root/encoder``, for SemanticReward, Evaluation and anyone else.
+        """Write a plain SentenceTransformer to ``root/encoder``, for SemanticReward, Evaluation or any other program.
 
         Args:
-            root: The run's folder.
+            root: Folder of the run.
 
         Returns:
-            The folder written.
+            Folder of the encoder.
 
         Raises:
-            WriteError: If it cannot be written; the old folder is unchanged.
+            ValueError: If the weights are not finite.
+            WriteError: If the folder cannot be written; the old one is unchanged.
         """
         check_to_write(self.state_dict(), str(root / "encoder"))
         with replace_folder(root / "encoder") as folder:
@@ -176,14 +189,14 @@ def load_encoder(base: str, max_seq_length: int | None) -> SentenceTransformer:
     """Load an encoder to train, in float32.
 
     Args:
-        base: SentenceTransformer, or encoder of transformers: hub id or folder.
-        max_seq_length: Tokens it is to read; ``None`` for what it can.
+        base: Hub id or folder of a SentenceTransformer or of a transformers encoder.
+        max_seq_length: Maximum number of tokens per text; ``None`` for the encoder's own maximum.
 
     Returns:
-        The encoder on the CPU; mean pooling and normalisation are added to an encoder that is no SentenceTransformer.
+        Encoder on the CPU; one that is no SentenceTransformer gets mean pooling and normalisation.
 
     Raises:
-        ValueError: If it cannot be loaded, holds weights that are not finite, or cannot read so many tokens.
+        ValueError: If the encoder cannot be loaded, has weights that are not finite, or cannot read that many tokens.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer

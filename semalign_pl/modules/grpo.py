@@ -26,33 +26,36 @@ from semalign_pl.types import Example, Rollouts
 
 
 class GRPOModule(AlignModule):
-    """Sample a group of completions a prompt, reward them, and move towards the better ones of each group.
+    """Sample a group of completions per prompt, reward them, and make the better ones of each group likelier.
 
-    The reference of the KL term is the policy as it was when the stage began: the adapter it started from, or the
-    base. Samples come from the nucleus (``top_p``), log-probabilities from the full vocabulary at the sampling
-    temperature; since policy, old policy and reference are all scored here, their ratios are consistent.
+    The reference of the KL is the policy at the start of the stage: the adapter that it started from, or the base.
+    Completions are sampled from the nucleus (``top_p``). Log-probs are over the full vocabulary, at the sampling
+    temperature. Policy, old policy and reference are all forwarded by this module, so their ratios are consistent.
 
     Args:
-        base: Causal LM: hub id or folder.
-        optimizer: Optimiser of the adapter weights; the method's is AdamW at 5e-7.
-        num_generations: Completions a prompt, K.
-        temperature: Of sampling and scoring.
-        top_p: Nucleus of sampling.
-        top_k: Sample from the likeliest k tokens only; 0 for all.
-        min_p: Sample only tokens with at least this fraction of the likeliest one's probability.
-        beta: Weight of the KL to the reference; 0 saves its forward, and groups of equal rewards cost nothing.
-        loss_type: grpo, bnpo, dr_grpo, dapo or cispo; see functional/objective.py.
-        importance_sampling_level: Ratios a token, or a sequence (GSPO).
-        epsilon: Width of the ratio's trust region below 1.
-        epsilon_high: Width above 1, as epsilon if left out; for cispo the largest weight itself.
-        multi_objective_aggregation: Rewards are summed by weight, then normalised as scale_rewards says; or each is
-            normalised in its group, then summed, then normalised in the batch (GDPO, arXiv 2601.05242).
-        scale_rewards: Advantages are divided by the standard deviation of their group, of the batch, or of none.
-        num_iterations: Optimiser steps on each batch of rollouts.
-        mask_truncated_completions: Leave out of the loss what did not end in an EOS.
-        reference_nll_weight: Adds so much of SFT's loss on the reference; slides from semantic RL towards SFT.
-        rollout_rows: Rollouts decoded at once; lower it to save memory, results stay the same.
-        **kwargs: See AlignModule.
+        base: Hub id or folder of a causal LM.
+        optimizer: Optimiser of the adapter weights; by default AdamW with the method's learning rate, 5e-7.
+        num_generations: Number of completions per prompt, K.
+        temperature: Temperature of sampling; log-probs use it too.
+        top_p: Probability mass of the nucleus that tokens are sampled from; 1 for all tokens.
+        top_k: Number of likeliest tokens to sample from; 0 for all.
+        min_p: Minimum probability of a sampled token, as a fraction of the likeliest token's.
+        beta: Weight of the KL to the reference. 0 saves the reference's forward, and groups of equal rewards then cost
+            nothing.
+        loss_type: Loss, named as in TRL: grpo, bnpo, dr_grpo, dapo or cispo (functional/objective.py defines each).
+        importance_sampling_level: Level of the importance ratio: one per token, or one per sequence (GSPO).
+        epsilon: Width of the trust region of the ratio below 1.
+        epsilon_high: Width of the trust region above 1, by default epsilon; for cispo the largest weight itself.
+        multi_objective_aggregation: Order of combining rewards. sum_then_normalize: weighted sum, then normalised as
+            scale_rewards says. normalize_then_sum: each reward is normalised in its group, then the weighted sum is
+            normalised in the batch (GDPO, arXiv 2601.05242).
+        scale_rewards: Standard deviation that divides the advantages: of the group, of the batch, or none.
+        num_iterations: Number of optimiser steps per batch of rollouts.
+        mask_truncated_completions: Flag to leave completions that did not end in an EOS out of the loss.
+        reference_nll_weight: Weight of SFT's loss on the reference completion, which is added to the loss: 0 for RL
+            alone, higher values to approach SFT.
+        rollout_rows: Number of rollouts that are decoded at once; lower it to save memory, results stay the same.
+        **kwargs: Arguments of AlignModule.
     """
 
     stage = "grpo"
@@ -98,13 +101,17 @@ class GRPOModule(AlignModule):
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
 
     def on_fit_start(self) -> None:
-        """Refuse rewards that do not make one."""
+        """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.
+
+        Raises:
+            ValueError: Names the fault and the remedy.
+        """
         check_rewards(self.rewards, self.aggregation)
         self._silence = Silence(self.rewards)
 
     @property
     def rewards(self) -> list[Reward]:
-        """The rewards among the trainer's callbacks."""
+        """Rewards among the trainer's callbacks."""
         callbacks: list[Any] = getattr(self.trainer, "callbacks", [])
         return [c for c in callbacks if isinstance(c, Reward)]
 
@@ -118,22 +125,40 @@ class GRPOModule(AlignModule):
         self.objective = replace(self.objective, beta=value)
 
     def updates_per_batch(self) -> int:
-        """Optimiser steps a batch."""
+        """Number of optimiser steps per batch."""
         return self.num_iterations
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """Rollouts, rewards, and ``num_iterations`` optimiser steps."""
+        """Sample rollouts, score them, and make ``num_iterations`` optimiser steps.
+
+        Args:
+            batch: Examples of this rank.
+            batch_idx: Index of the batch in the epoch.
+
+        Returns:
+            For the callbacks: the examples, their rollouts, the total reward ``(rollouts,)``, the scores of each reward
+            by name (``parts``), and the extra columns of the rewards by name (``extra``).
+        """
         profile = Profile(self.device)
+        # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
         with self.step_randomness() as seed:
+            # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
+            # is no value model). The current weights sample, so the first update is on-policy.
             with profile.phase("rollout"):
                 rollouts = self.rollouts(batch, self.num_generations, seed)
+            # 2. Reward: all rewards score all rollouts. NaN means "not scored": it is left out, never counted as 0,
+            # because a missing score says nothing about the completion.
             with profile.phase("reward"):
                 parts = self.score_rollouts(batch, rollouts)
             rewards = self.total(parts)
+            # 3. Advantage: reward minus the mean of the group, so that easy prompts, where every completion gets a high
+            # reward, do not count more. GDPO normalises each reward first, so that the scale of one cannot hide
+            # another; the logged reward stays the plain sum.
             compared = rewards
             if self.aggregation == "normalize_then_sum":
                 compared = self.total(normalise_within_groups(parts, self.num_generations))
             references = self._references(batch) if self.reference_nll_weight > 0 else []
+            # 4. Reference and 5. update: see policy_update.
             metrics = self.policy_update(rollouts, self.advantages(compared), references, profile)
             profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
@@ -142,12 +167,15 @@ class GRPOModule(AlignModule):
         return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": named, "extra": extra}
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
-        """Completions as training samples them.
+        """Sample completions with the sampling settings of training.
 
         Args:
-            batch: The examples.
-            num_generations: Completions of each.
-            seed: Source of all randomness; no other is touched.
+            batch: Examples to complete.
+            num_generations: Number of completions per example.
+            seed: Seed of the sampling; the global random state is not touched.
+
+        Returns:
+            Rollouts, those of one example adjacent.
         """
         return sample(
             self.policy,
@@ -160,14 +188,14 @@ class GRPOModule(AlignModule):
         )
 
     def score_rollouts(self, batch: list[Example], rollouts: Rollouts) -> Tensor:
-        """Every reward's score of every rollout.
+        """Score every rollout with every reward.
 
         Args:
-            batch: The examples.
-            rollouts: Their completions.
+            batch: Examples of the rollouts.
+            rollouts: Completions, ``num_generations`` per example.
 
         Returns:
-            ``(rewards, rollouts)`` float32, NaN where a reward gave none.
+            ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
         """
         repeated = [example for example in batch for _ in range(self.num_generations)]
         lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
@@ -175,26 +203,27 @@ class GRPOModule(AlignModule):
         return score_together(self.rewards, repeated, rollouts.texts, written).to(self.device)
 
     def total(self, parts: Tensor) -> Tensor:
-        """All rewards as one, by their weights and gates.
+        """Total reward from all rewards, by their weights and gates.
 
         Args:
-            parts: ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
+            parts: Scores of each reward, ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
 
         Returns:
-            ``(rollouts,)`` float32, NaN where none did.
+            ``(rollouts,)`` float32, NaN where no reward gave a score.
         """
         return total_reward(parts, [reward.weight for reward in self.rewards], [reward.gate for reward in self.rewards])
 
     def advantages(self, rewards: Tensor) -> Tensor:
-        """Advantages of this rank's rollouts.
+        """Group-relative advantages of this rank's rollouts.
 
         Args:
-            rewards: ``(rollouts,)`` float32, NaN where not scored.
+            rewards: Total rewards, ``(rollouts,)`` float32, NaN where not scored.
 
         Returns:
             ``(rollouts,)`` float32.
         """
         spread = 1.0
+        # A batch spans all ranks, so that its standard deviation does not depend on the number of GPUs.
         if self.scale_rewards == "batch":
             scored = rewards[~rewards.isnan()].double()
             count, total = self.sum_over_ranks(len(scored)), self.sum_over_ranks(float(scored.sum()))
@@ -209,15 +238,16 @@ class GRPOModule(AlignModule):
         references: Sequence[list[int]] = (),
         profile: Profile | None = None,
     ) -> dict[str, Tensor]:
-        """``num_iterations`` optimiser steps of the objective (DeepSeekMath, equation 3, by default).
+        """Make ``num_iterations`` optimiser steps of the objective (by default DeepSeekMath, equation 3).
 
-        The run's last batch makes fewer where ``max_steps`` comes first.
+        The last batch of the run makes fewer steps if ``max_steps`` is reached first.
 
         Args:
-            rollouts: Completions.
-            advantages: ``(rollouts,)`` float32.
-            references: For each prompt the wanted completion's token ids, none to leave it out of SFT's loss.
-            profile: Told the time and tokens of the phases ``reference`` and ``update``.
+            rollouts: Completions to train on.
+            advantages: Advantage per rollout, ``(rollouts,)`` float32.
+            references: Token ids of the reference completions, one list per prompt, for SFT's loss; an empty list
+                leaves a prompt out of it.
+            profile: Timer that gets seconds and tokens of the phases ``reference`` and ``update``.
 
         Returns:
             Scalars to log: loss, kl, entropy, clip_share, grad_norm.
@@ -226,12 +256,18 @@ class GRPOModule(AlignModule):
         count = len(advantages)
         rows = self._rows(rollouts, advantages, references)
         policy_rows = Completions(rows.prompts[:count], rows.completions[:count], [self.temperature] * count)
+        # Losses of micro-batches are sums, divided by the denominator of the whole step: so micro-batches and ranks of
+        # any size give the same gradient.
         divisor, nll_divisor = self._divisors(rollouts, references)
+        # 4. Reference: the KL needs log-probs of the policy at the start of the stage. It never changes, so one forward
+        # per batch serves all iterations.
         reference = old = None
         if self.objective.beta > 0:
             with profile.phase("reference"), self.policy.acting_as("reference"):
                 reference = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
+        # 5. Update: clipped surrogate loss and KL, one optimiser step per iteration.
         with profile.phase("update"):
+            # From the second iteration on the policy has moved away from its rollouts, and the ratio corrects for that.
             if self.num_iterations > 1:
                 old = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
             iterations = self._iterations()
@@ -240,6 +276,7 @@ class GRPOModule(AlignModule):
             norm = torch.zeros((), device=self.device)
             for _ in range(iterations):
                 for part in self.scored(rows):
+                    # Rollouts and references of a prompt are in one micro-batch, so that the prompt is forwarded once.
                     nll = nll_sum(part.logps[part.rows >= count], part.mask[part.rows >= count])
                     part = part.select(part.rows < count)
                     index, width = part.rows, part.logps.shape[1]
@@ -249,6 +286,7 @@ class GRPOModule(AlignModule):
                     loss, kl, clipped = self.objective(part.logps, before, behind, advantages[index], part.mask)
                     loss = loss / divisor + self.reference_nll_weight * nll / nll_divisor
                     self.accumulate(loss)
+                    # Each rank has its share of the mean over all ranks; log_train averages over ranks.
                     totals["loss"] += loss.detach() * self.trainer.world_size / iterations
                     for name, value in (("kl", kl), ("entropy", part.entropy), ("clip_share", clipped)):
                         totals[name] += (value.detach() * part.mask).sum() * share
@@ -257,13 +295,14 @@ class GRPOModule(AlignModule):
         return {**totals, "grad_norm": norm}
 
     def _iterations(self) -> int:
-        """Number of optimiser steps of this batch: fewer than ``num_iterations`` where ``max_steps`` ends the run."""
+        """Number of optimiser steps of this batch: fewer than ``num_iterations`` if ``max_steps`` ends the run."""
         left = self.trainer.max_steps - self.global_step
         return min(self.num_iterations, left) if self.trainer.max_steps > 0 and left > 0 else self.num_iterations
 
     def _rows(self, rollouts: Rollouts, advantages: Tensor, references: Sequence[list[int]]) -> Completions:
-        """The step's rows, references behind the rollouts; what cannot teach anything costs nothing."""
+        """Rows of the step: the rollouts, then the references; rollouts without a gradient become empty."""
         counts = self._counts(rollouts)
+        # Without a KL, the advantage is the only source of a gradient. Empty rows are not forwarded.
         if self.objective.beta == 0:
             counts = counts & (advantages != 0).unsqueeze(1)
         ids, lengths = rollouts.completion_ids.tolist(), counts.sum(1).tolist()
@@ -275,12 +314,12 @@ class GRPOModule(AlignModule):
         )
 
     def _counts(self, rollouts: Rollouts) -> Tensor:
-        """``(rollouts, tokens)`` bool: the tokens in the loss."""
+        """Mask of the tokens in the loss, ``(rollouts, tokens)`` bool."""
         mask = rollouts.completion_mask
         return mask & rollouts.finished.unsqueeze(1) if self.mask_truncated_completions else mask
 
     def _divisors(self, rollouts: Rollouts, references: Sequence[list[int]]) -> tuple[float, float]:
-        """Denominators of the whole step over all ranks, of the objective and of SFT's loss."""
+        """Denominators of the objective and of SFT's loss, for the whole step on all ranks."""
         counts = self._counts(rollouts)
         here = float(counts.sum())
         rows, tokens = self.sum_over_ranks(float(counts.any(1).sum())), self.sum_over_ranks(here)
@@ -290,7 +329,7 @@ class GRPOModule(AlignModule):
         )
 
     def _references(self, batch: list[Example]) -> list[list[int]]:
-        """Wanted completions; one that is too long is left out, never cut."""
+        """Token ids of the reference completions; one that is too long is empty: a cut one would teach not to stop."""
         encoded = self.encode_references(batch)
         return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
 

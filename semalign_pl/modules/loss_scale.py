@@ -1,4 +1,4 @@
-"""Optimiser steps under float16's loss scale: the norm is the unscaled one, and an overflow skips the step."""
+"""Loss scale of float16 training: the unscaled gradient norm, and steps skipped after an overflow."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 MAX_SKIPS = 20
-"""Steps skipped in a row after which the run stops. Each halves the loss scale, so that torch's first one, 65536, is
-down to 1/16: a gradient that overflows there is not float16's fault."""
+"""Number of consecutive skipped steps after which the run stops. Each skip halves the loss scale. After 20, torch's
+initial scale of 65536 is down to 1/16, and a gradient that overflows there is not float16's fault."""
 
 
 class LossScale:
-    """Loss scale of one run: what the precision plugin multiplied the loss by, and how many steps were skipped for it.
+    """Loss scale of one run: the factor by which the precision plugin multiplied the loss, and the steps it skipped.
 
-    The gradients stay scaled: ``optimizer.step()`` unscales them in the plugin, for fused optimisers within the
-    optimiser itself. Only the norm is unscaled here. Gradients are summed over ranks before, so that an overflow on
-    one rank is one on all of them: all skip together, and their scales stay equal.
+    The gradients stay scaled: the plugin unscales them in ``optimizer.step()``, or a fused optimiser does so itself.
+    Only the norm is unscaled here. Gradients are summed over ranks first, so an overflow on one rank is an overflow on
+    all of them. All ranks skip together, and their scales stay equal.
+
+    Attributes:
+        skipped_in_a_row: Number of steps skipped since the last one that was made.
     """
 
     def __init__(self) -> None:
@@ -28,33 +31,33 @@ class LossScale:
         self._said = False
 
     def value(self, precision_plugin: Any, device: torch.device) -> float:
-        """The factor of the gradients; 1 without a scaler.
+        """Factor on the gradients; 1 without a scaler.
 
         Args:
-            precision_plugin: The trainer's.
+            precision_plugin: Precision plugin of the trainer.
             device: Device of the weights.
         """
         scaler = getattr(precision_plugin, "scaler", None)
         if scaler is None:
             return 1.0
-        scaler.scale(torch.zeros((), device=device))  # set it up where a step without rows scaled no loss
+        scaler.scale(torch.zeros((), device=device))  # initialises the scaler if a step without rows scaled no loss
         return scaler.get_scale()
 
     def skip(self, precision_plugin: Any, optimizer: torch.optim.Optimizer, step: int, norm: Tensor) -> None:
-        """Lower the scale after an overflow, instead of a step.
+        """Lower the scale after an overflow instead of making a step.
 
         Args:
-            precision_plugin: The trainer's; it has a scaler.
+            precision_plugin: Precision plugin of the trainer, with a scaler.
             optimizer: Optimiser whose gradients overflowed.
-            step: Number of the step that is skipped, from 1.
+            step: Number of the skipped step, from 1.
             norm: Gradient norm, which is not finite.
 
         Raises:
-            ValueError: After ``MAX_SKIPS`` steps in a row.
+            ValueError: After ``MAX_SKIPS`` consecutive skips.
         """
         scaler = precision_plugin.scaler
         before = scaler.get_scale()
-        scaler.unscale_(optimizer)  # finds the overflow, by which update() lowers the scale
+        scaler.unscale_(optimizer)  # records the overflow, so that update() lowers the scale
         scaler.update()
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= MAX_SKIPS:

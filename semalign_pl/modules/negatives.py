@@ -1,4 +1,4 @@
-"""What may count as a wrong answer in a batch of pairs."""
+"""Wrong answers for a batch of pairs: its own other texts, and hard negatives of the corpus."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 def distinct(batch: Sequence[Example]) -> list[Example]:
-    """The batch without pairs that repeat a text of an earlier one: each would count as a wrong answer to the other.
+    """Pairs that repeat no text of an earlier pair: two that share a text would count as wrong answers to each other.
 
     Args:
-        batch: Pairs; their order is kept.
+        batch: Pairs; of those that share a text, the first is kept.
+
+    Returns:
+        Pairs that are kept, in the same order.
     """
     sources: set[str] = set()
     references: set[str] = set()
@@ -29,22 +32,23 @@ def distinct(batch: Sequence[Example]) -> list[Example]:
 
 
 class HardNegatives:
-    """References that an encoder takes for a source's own though they are another's.
+    """Hard negatives: references of other sources whose embeddings are nearest to that of a source.
+
+    Args:
+        pairs: Training pairs.
+        count: Number of hard negatives per source.
+        margin: Margin as a share of the true pair's cosine. A text within the margin is not used, because it may be
+            right too: 0.05 is "TopK-PercPos 95 %" of NV-Retriever (arXiv 2407.15831).
 
     Attributes:
-        found: For each distinct source of the corpus, in its order, places in ``references`` of at most ``count`` hard
-            negatives, the hardest first; plain numbers, for the checkpoint.
+        references: Distinct references of the corpus.
+        own: References of each source.
+        found: Indices into ``references`` of at most ``count`` hard negatives per distinct source, in the order of the
+            corpus, the hardest first; plain numbers, for the checkpoint.
     """
 
     def __init__(self, pairs: Sequence[Example], count: int, margin: float) -> None:
-        """Know the corpus; nothing is mined yet.
-
-        Args:
-            pairs: The training pairs.
-            count: Hard negatives a source.
-            margin: A text is none if its cosine is within this share of the true pair's, for it may be right as well:
-                0.05 is "TopK-PercPos 95 %" of NV-Retriever (arXiv 2407.15831).
-        """
+        """Index the corpus, without mining."""
         self.pairs, self.count, self.margin = pairs, count, margin
         self.references = list(dict.fromkeys(example.reference for example in pairs))
         self.own: dict[str, set[str]] = {}
@@ -54,11 +58,11 @@ class HardNegatives:
         self.found: list[list[int]] = [[] for _ in self.own]
 
     def mine(self, encoder: SentenceTransformer, batch_size: int) -> None:
-        """Embed the corpus as it is seen now and look for each source's nearest wrong references.
+        """Embed the corpus with the current weights and find each source's nearest wrong references.
 
         Args:
-            encoder: Left in the mode that it was in.
-            batch_size: Texts embedded at once.
+            encoder: Encoder under training; its train or eval mode is restored.
+            batch_size: Number of texts that are embedded at once.
         """
         from datasets import Dataset
         from sentence_transformers.util import mine_hard_negatives
@@ -71,7 +75,7 @@ class HardNegatives:
             encoder,
             num_negatives=self.count,
             relative_margin=self.margin,
-            output_format="triplet",  # a row a negative, so that a source with too few keeps those
+            output_format="triplet",  # one row per negative, so that a source with too few keeps those
             batch_size=batch_size,
             faiss_batch_size=1024,  # sources compared with all references at once; nothing of FAISS is used
             verbose=False,
@@ -81,14 +85,17 @@ class HardNegatives:
         self.found = [[] for _ in self.own]
         for source, negative in zip(mined["source"], mined["negative"], strict=True):
             here = self.found[self._row[source]]
-            if place[negative] not in here:  # a source with two references comes up twice
+            if place[negative] not in here:  # a source with two references is mined twice
                 here.append(place[negative])
 
     def of(self, batch: Sequence[Example]) -> list[str]:
-        """Hard negatives of a batch: each text once, and none that is right for any source of the batch.
+        """Hard negatives of a batch: each text once, and none that is a reference of a source of the batch.
 
         Args:
             batch: Training pairs.
+
+        Returns:
+            Texts of the hard negatives.
         """
         right = set().union(*(self.own[example.source] for example in batch))
         places = (place for example in batch for place in self.found[self._row[example.source]])

@@ -1,4 +1,4 @@
-"""Where a step's time goes."""
+"""Time and throughput of the phases of a training step."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import torch
 
 
 class Profile:
-    """Seconds and tokens of a step's phases.
+    """Seconds and tokens per phase of a step.
 
     Args:
-        device: Waited for at the ends of each phase, where it works asynchronously.
+        device: Device of the computation; a CUDA device is synchronised at the start and end of each phase.
+
+    Attributes:
+        seconds: Seconds per phase.
+        tokens: Number of tokens per phase, set by the caller.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,10 +27,10 @@ class Profile:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a phase.
+        """Add the time spent in the context to a phase.
 
         Args:
-            name: Of the phase.
+            name: Name of the phase.
         """
         start = self._now()
         try:
@@ -40,7 +44,7 @@ class Profile:
         return time.perf_counter()
 
     def metrics(self) -> dict[str, float]:
-        """Seconds of each phase, its share of their sum, and tokens a second where tokens were given."""
+        """Seconds per phase, share of the total, and tokens per second where tokens are set; values by log name."""
         total = sum(self.seconds.values())
         values = {}
         for name, seconds in self.seconds.items():

@@ -1,10 +1,10 @@
-"""The place in a run at which a checkpoint was written, told to Lightning so that the run goes on exactly there.
+"""Exact resumption: the place in a run at which a checkpoint was written, set in Lightning's loops.
 
 Lightning (2.6.6, ``loops/fit_loop.py`` and ``loops/training_epoch_loop.py``) guesses that place from differences
-between the counters ``ready``, ``started``, ``processed`` and ``completed`` of its loops. It guesses wrong where the
-last batch of an epoch is done: the epoch's start and end, and the validation in between, are then skipped, and the
-counters of the next checkpoint say something else than those of an uninterrupted run. So all counters are set to one
-form on loading, and what an uninterrupted run does after that batch is done before the first new one.
+between the counters ``ready``, ``started``, ``processed`` and ``completed`` of its loops. The guess is wrong after the
+last batch of an epoch: the end of that epoch, the start of the next and the validation between them are then skipped,
+and the counters of the next checkpoint differ from those of an uninterrupted run. So all counters are set to one form
+on loading. Then the resumed run first does everything that an uninterrupted run does between these two batches.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _FORMS = ("ready", "started", "processed", "completed")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a checkpoint was written, between two batches.
+    """Place in a run between two batches, at which a checkpoint was written.
 
     Attributes:
-        epochs: Finished epochs, their end included.
-        batches: Batches done in the epoch that has begun; ``None`` if the next epoch has not begun.
-        total: Batches done in all epochs.
-        last: The batches done are all of the epoch, whose end is still to come.
-        validated: The validation after the last batch, where one was due, is over.
-        broken_off: A batch was under way; it is not counted, and comes again.
+        epochs: Number of finished epochs, including their end hooks.
+        batches: Number of finished batches in the current epoch; ``None`` if the next epoch has not begun.
+        total: Number of finished batches in all epochs.
+        last: True if all batches of the epoch are finished, but its end hooks have not run.
+        validated: True if the validation after the last batch is finished, or none was due.
+        broken_off: True if a batch was interrupted; it is not counted, and is repeated.
     """
 
     epochs: int
@@ -43,7 +43,7 @@ def read_place(fit_loop: Mapping[str, Any]) -> Place:
     """Read the place from the counters of a checkpoint.
 
     Args:
-        fit_loop: ``checkpoint["loops"]["fit_loop"]``, written at any hook.
+        fit_loop: State of the fit loop, ``checkpoint["loops"]["fit_loop"]``, written at any hook.
     """
     epoch = fit_loop["epoch_progress"]["current"]
     progress = fit_loop["epoch_loop.batch_progress"]
@@ -69,8 +69,8 @@ def set_place(fit_loop: dict[str, Any], place: Place) -> None:
     """Write a place into the counters of a checkpoint, in the form that Lightning reads without guessing.
 
     Args:
-        fit_loop: ``checkpoint["loops"]["fit_loop"]``; changed.
-        place: Where the run is to go on.
+        fit_loop: State of the fit loop, ``checkpoint["loops"]["fit_loop"]``; changed in place.
+        place: Place at which the run resumes.
     """
     epoch, batch = fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]
     begun = place.epochs + (place.batches is not None)
@@ -79,34 +79,36 @@ def set_place(fit_loop: dict[str, Any], place: Place) -> None:
     batch["total"].update(dict.fromkeys(_FORMS, place.total))
     batch["current"].update(dict.fromkeys(_FORMS, place.batches or 0))
     batch["is_last_batch"] = place.last
-    # The step that loggers are given; within an epoch Lightning adds the last batch's on restarting.
+    # The step number for loggers; within an epoch, Lightning adds the last batch to it on restarting.
     fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] = place.total - (place.batches is not None)
-    fit_loop["state_dict"].pop("combined_loader", None)  # the data module keeps the place in the rows
+    fit_loop["state_dict"].pop("combined_loader", None)  # the data module stores its own position in the rows
 
 
 def set_rows(data: dict[str, Any], place: Place, batch_size: int) -> None:
-    """Write a place into the state of a ``CorpusDataModule``: rows that were read and not trained on come again.
+    """Write a place into the state of a ``CorpusDataModule``, so that rows read ahead but not trained on are repeated.
 
     Args:
-        data: Its state; changed.
-        place: Where the run is to go on.
-        batch_size: Rows per batch and process.
+        data: State of the data module; changed in place.
+        place: Place at which the run resumes.
+        batch_size: Number of rows per batch and process.
     """
     if place.batches is not None and not place.last and data:
         data.update(epoch=place.epochs, taken=place.batches * batch_size)
 
 
 def finish_batch(trainer: Trainer, place: Place) -> None:
-    """Do what an uninterrupted run does between the last batch done and the next: validation, and the epoch's end.
+    """Run everything that an uninterrupted run does between the last batch and the next: validation and epoch end.
+
+    Call it at the end of ``on_train_start``.
 
     Args:
-        trainer: Trainer that has restored the place; called at the end of ``on_train_start``.
-        place: Where the run goes on.
+        trainer: Trainer that has restored the place.
+        place: Place at which the run resumes.
     """
     fit_loop, none = trainer.fit_loop, "none"
     loop = fit_loop.epoch_loop
     loop._restart_stage = loop.val_loop._restart_stage = none
-    loop.val_loop.restarting = False  # a validation that was broken off begins anew
+    loop.val_loop.restarting = False  # an interrupted validation starts again
     if not place.batches:
         loop.restarting = False
         loop._batches_that_stepped = place.total

@@ -1,4 +1,4 @@
-"""Per-token loss of reference texts, summed over batches and ranks and divided once."""
+"""Per-token loss of reference texts: summed over batches and ranks, and divided once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from semalign_pl.policy.score import compute_logprobs
 class ReferenceLoss:
     """Mean negative log-likelihood per reference token of a corpus: SFT's loss, without gradient or dropout.
 
-    Batches of unequal size weigh by their tokens, so that the value depends neither on the batch size nor on the number
-    of ranks.
+    Every token has the same weight, so the value depends neither on the batch size nor on the number of ranks.
     """
 
     def __init__(self) -> None:
@@ -26,19 +25,19 @@ class ReferenceLoss:
 
         Args:
             policy: Policy under training.
-            rows: References after their prompts.
-            left_out: References that were too long.
-            budget: Tokens forwarded at once.
+            rows: Prompts and their references as completions.
+            left_out: Number of references of the batch that were too long.
+            budget: Maximum number of tokens per forward.
         """
         self._nats -= float(compute_logprobs(policy, rows, budget).double().sum())  # padding is 0
         self._tokens += rows.tokens
         self._left_out += left_out
 
     def compute(self, trainer: Any) -> dict[str, float]:
-        """Loss in nats per token, and the number of rows left out, over all ranks; empty if there was no reference.
+        """Loss in nats per token, and number of rows left out, over all ranks, by log name; empty without references.
 
         Args:
-            trainer: Trainer with the ranks.
+            trainer: Trainer of the run, to sum over ranks.
         """
         sums = torch.tensor([self._nats, self._tokens, self._left_out], dtype=torch.float64)
         if trainer.world_size > 1:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that are told the length of the run, so that no YAML repeats it."""
+"""Learning-rate schedules that get the number of steps of the run, so that no YAML repeats it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 ScheduleCallable = Callable[..., LRScheduler]
-"""Takes the optimiser, and the run's number of steps under one of ``STEP_NAMES`` if it has such a parameter."""
+"""Factory of a schedule. It gets the optimiser, and the number of steps if it has a parameter of ``STEP_NAMES``."""
 
 STEP_NAMES = ("total_steps", "T_max", "total_iters", "num_training_steps")
-"""Parameters that are the run's number of optimiser steps, unless the user gives them: in our own and torch's
-schedules, and in transformers' functions."""
+"""Names of parameters for the number of optimiser steps of the run, filled in unless the user sets them: those of this
+module's and torch's schedules, and of transformers' functions."""
 
 
 def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, steps: int) -> LRScheduler:
-    """Build a schedule, and tell it the run's length by name if it asks for that.
+    """Build a schedule, and pass it the number of steps of the run if it has a parameter for it.
 
     Args:
         factory: Class or function that takes the optimiser, or a ``partial`` of one with the user's arguments.
-        optimizer: Optimiser whose learning rate is steered.
-        steps: Optimiser steps of the run.
+        optimizer: Optimiser whose learning rate the schedule sets.
+        steps: Number of optimiser steps of the run.
 
     Returns:
-        The schedule; it is stepped once per optimiser step.
+        Schedule, to be stepped once per optimiser step.
 
     Raises:
         ValueError: If it cannot be built, needs a metric, or ends before the run does.
@@ -55,7 +55,7 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
             f"model.init_args.lr_scheduler: {name} made a {type(schedule).__name__}, which is no schedule of torch; "
             "use a class of torch.optim.lr_scheduler or one derived from it, or Cosine or Constant"
         )
-    if isinstance(schedule, OneCycleLR) and schedule.total_steps < steps:  # it raises once it is over
+    if isinstance(schedule, OneCycleLR) and schedule.total_steps < steps:  # else it would raise at its end
         raise ValueError(
             f"model.init_args.lr_scheduler: {name} is over after {schedule.total_steps} steps, and the run has "
             f"{steps}; leave total_steps, epochs and steps_per_epoch out, or set trainer.max_steps"
@@ -64,7 +64,7 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
 
 
 def _unwrap(factory: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """What a ``partial`` calls, and the arguments it has; jsonargparse's has the class among its own."""
+    """Callable and keyword arguments of a ``partial``; in jsonargparse's, the class is a positional argument."""
     given: dict[str, Any] = {}
     while isinstance(factory, functools.partial):
         given = {**factory.keywords, **given}
@@ -73,12 +73,12 @@ def _unwrap(factory: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, 
 
 
 class Cosine(LambdaLR):
-    """Linear warm-up, then half a cosine down to zero.
+    """Linear warm-up, then half a cosine from the full learning rate down to zero.
 
     Args:
-        optimizer: Whose learning rate to steer.
-        total_steps: Optimiser steps of the run; filled in by the module where it is not given.
-        warmup_steps: Steps from zero to the full rate.
+        optimizer: Optimiser whose learning rate the schedule sets.
+        total_steps: Number of optimiser steps of the run; filled in if left out.
+        warmup_steps: Number of steps from zero to the full learning rate.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0) -> None:
@@ -88,16 +88,16 @@ class Cosine(LambdaLR):
             progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
             return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
-        self.warmup_steps = warmup_steps  # in the state, where a resumed run finds it changed
+        self.warmup_steps = warmup_steps  # in the state, so that a resumed run detects a change
         super().__init__(optimizer, factor)
 
 
 class Constant(LambdaLR):
-    """Linear warm-up, then the full rate.
+    """Linear warm-up, then the full learning rate.
 
     Args:
-        optimizer: Whose learning rate to steer.
-        warmup_steps: Steps from zero to the full rate.
+        optimizer: Optimiser whose learning rate the schedule sets.
+        warmup_steps: Number of steps from zero to the full learning rate.
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The settings that a run was begun with, kept in its checkpoints: a resumed run has the same ones, or is refused."""
+"""Settings of a run, saved in its checkpoints, so that a run that resumes with other settings is refused."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 Settings = dict[str, Any]
-"""Plain values (``None``, bool, int, float, str, lists of them) by the YAML's dotted key."""
+"""Plain values (``None``, bool, int, float, str, lists of them) by dotted YAML key."""
 
 LENGTH = ("trainer.max_steps", "trainer.max_epochs")
-"""A resumed run may be made longer or shorter; the schedule is then that of the new length."""
+"""Keys that may change in a resumed run; the schedule is then that of the new length."""
 
 _KEPT = re.compile(
     r"seed_everything|model\.|data\.|trainer\.(max_steps|max_epochs|limit_train_batches|overfit_batches|callbacks)\b"
 )
-# What says how or where something is computed or measured, not what is trained; and what is compared by content:
-# corpora by the data module, adapter and new tokens by their fingerprints.
+# Keys that do not change the training result, but only how it is computed or measured; and keys whose content is
+# compared elsewhere: corpora by the data module, adapter and new tokens by their fingerprints.
 _FREE = re.compile(
     r"(model|data)\.init_args\.(seed|adapter|vocabulary|micro_batch|micro_batch_tokens|recompute|rollout_rows|workers"
     r"|validation|test|eval_batch_size|eval_limit)\b"
     r"|data\.init_args\.train$|data\.init_args\.train\b.*\.path$"
     r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"
 )
-_FOLDERS = re.compile(r"\.(base|encoder|judge)$")  # moved folders are the same by their last name
-_HOW = ("foreach", "fused", "capturable", "differentiable")  # of an optimiser: how it computes
+_FOLDERS = re.compile(r"\.(base|encoder|judge)$")  # compared by the last part of the path, as folders may be moved
+_HOW = ("foreach", "fused", "capturable", "differentiable")  # optimiser options that do not change the result
 
 
 def run_settings(config: Mapping[str, Any]) -> Settings:
-    """List the settings that say what is trained.
+    """List the settings that determine the training result.
 
     Args:
         config: Parsed config of ``fit``, as nested dicts and lists.
+
+    Returns:
+        Values by dotted key.
     """
     trainer = dict(config.get("trainer") or {})
     trainer["callbacks"] = _training_callbacks(trainer.get("callbacks"))
@@ -46,13 +49,16 @@ def run_settings(config: Mapping[str, Any]) -> Settings:
 
 
 def built_settings(optimizer: Optimizer, schedule: LRScheduler) -> Settings:
-    """List the settings of an optimiser and a schedule as they are built, before any step.
+    """List the settings of an optimiser and a schedule as built, before any step.
 
-    A checkpoint's states would put the earlier values over those of now, without a word.
+    They must be read before a checkpoint is loaded: its states silently replace them by the earlier values.
 
     Args:
-        optimizer: The run's.
-        schedule: The run's, not yet stepped.
+        optimizer: Optimiser of the run.
+        schedule: Schedule of the run, not yet stepped.
+
+    Returns:
+        Values by dotted key.
     """
     state = {name: value for name, value in schedule.state_dict().items() if name[0] != "_" and name != "last_epoch"}
     built = {
@@ -68,15 +74,15 @@ def built_settings(optimizer: Optimizer, schedule: LRScheduler) -> Settings:
 def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]:
     """Compare a checkpoint's settings with those of the run that resumes from it.
 
-    A key that only one of them has is that of another version's option, and is passed over.
+    A key that only one of them has belongs to an option of another version, and is ignored.
 
     Args:
-        saved: The checkpoint's.
-        now: The run's.
-        handover: How a new run takes up what was trained; ends the message.
+        saved: Settings of the checkpoint.
+        now: Settings of the run.
+        handover: Sentence that ends the message: how to start a new run from the trained result.
 
     Returns:
-        The changes of the run's length, in words.
+        Changes of the run's length, one phrase each.
 
     Raises:
         ValueError: If another setting differs; names each with both values.
@@ -86,7 +92,7 @@ def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]
         for key in sorted(saved.keys() & now.keys())
         if saved[key] != now[key]
     ]
-    # Where a class differs, what it was given is not worth a word.
+    # If a class differs, its arguments are not listed: they belong to different classes.
     classes = [key.rsplit(".", 1)[0] for key, _ in changed if key.endswith(("class_path", ".class"))]
     refused = [
         words
@@ -102,7 +108,7 @@ def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]
 
 
 def _training_callbacks(listed: Any) -> dict[str, Any]:
-    """Callbacks that take part in training, by class, as a mapping; a second one of a class is numbered."""
+    """Arguments of the callbacks that take part in training, by class name; a second one of a class is numbered."""
     from semalign_pl.callbacks.tax_budget import TaxBudget
     from semalign_pl.rewards.base import Reward
 

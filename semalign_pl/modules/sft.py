@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the cold start, and the strong baseline."""
+"""Supervised fine-tuning: the cold start of GRPO, and a strong baseline."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from semalign_pl.types import Example
 
 
 class SFTModule(AlignModule):
-    """Completion-only cross-entropy, normalised by the completion tokens of the whole step.
+    """Train on references with the cross-entropy of completion tokens, divided by their number in the whole step.
 
-    The prompt goes through the model's chat template, the reference follows it and ends in the end-of-turn token,
-    which is trained. A reference longer than ``max_new_tokens`` is left out and counted, never cut: a cut one would
+    The prompt is rendered by the model's chat template. The reference follows it and ends in the end-of-turn token,
+    which is trained too. A reference longer than ``max_new_tokens`` is left out and counted, never cut: a cut one would
     teach the policy not to stop. Validation logs the same loss of its corpus as ``val/loss``.
 
     Args:
-        base: Causal LM: hub id or folder.
-        optimizer: Optimiser of the adapter weights; the method's is AdamW at 2e-5.
-        **kwargs: See AlignModule.
+        base: Hub id or folder of a causal LM.
+        optimizer: Optimiser of the adapter weights; by default AdamW with the method's learning rate, 2e-5.
+        **kwargs: Arguments of AlignModule.
     """
 
     stage = "sft"
@@ -37,12 +37,21 @@ class SFTModule(AlignModule):
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
         self._heldout = ReferenceLoss()
-        self._epoch_began_at = -1  # stays so where a run resumes in mid-epoch: it has made steps
+        self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """One optimiser step on one batch."""
+        """Make one optimiser step on one batch.
+
+        Args:
+            batch: Examples of this rank.
+            batch_idx: Index of the batch in the epoch.
+
+        Returns:
+            For the callbacks: the examples.
+        """
         profile = Profile(self.device)
         rows = self._rows(batch)
+        # Every rank divides by the same number of tokens, so that each token of the step has the same weight.
         tokens = self.sum_over_ranks(rows.tokens)
         loss = torch.zeros((), device=self.device)
         norm = torch.zeros((), device=self.device)
@@ -56,7 +65,7 @@ class SFTModule(AlignModule):
         profile.tokens["update"] = rows.tokens + sum(map(len, rows.prompts))
         self.log_train(
             {
-                # Each rank holds its share of the global mean; log_train averages over ranks.
+                # Each rank has its share of the mean over all ranks; log_train averages over ranks.
                 "loss": loss * self.trainer.world_size,
                 "grad_norm": norm,
                 "completion_tokens": rows.tokens / max(1, len(rows.prompts)),
@@ -68,11 +77,12 @@ class SFTModule(AlignModule):
         return {"examples": batch}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Reset the validation loss."""
         self._heldout = ReferenceLoss()
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
-        """Greedy completions, for the callbacks that score them; the loss of the references is added up."""
+        """Add the loss of the references, and complete the batch greedily for the callbacks that score completions."""
+        # The loss and the completions use the same prompts: encoded once, long prompts are cut and counted once.
         prompts = self.encode(batch)
         batch = [replace(example, prompt_ids=ids) for example, ids in zip(batch, prompts, strict=True)]
         given = [example for example in batch if example.reference]
@@ -81,16 +91,16 @@ class SFTModule(AlignModule):
         return super().validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss per reference token, over all rows and ranks."""
+        """Log the per-token loss of the references, over all rows and ranks."""
         for name, value in self._heldout.compute(self.trainer).items():
             self.log(f"val/{name}", value, batch_size=1, prog_bar=name == "loss")
 
     def on_train_epoch_start(self) -> None:
-        """Note where the epoch starts."""
+        """Record the number of updates at the start of the epoch."""
         self._epoch_began_at = self.updates_tried
 
     def on_train_epoch_end(self) -> None:
-        """Refuse to go on for ever without a step.
+        """Stop a run that would never make a step.
 
         Raises:
             ValueError: If every reference of the epoch was too long.

@@ -1,4 +1,4 @@
-"""What every trained stage shares: optimiser, gradients by sums, checkpoints of one stage, and randomness by step."""
+"""Base of all stages: optimiser, summed gradients, per-step randomness, and checkpoints that only one stage loads."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ log = logging.getLogger(__name__)
 
 
 class StageModule(LightningModule):
-    """One stage of training, which leaves a folder for the next one; subclasses give ``training_step`` and ``export``.
+    """One stage of training, whose result the next stage loads; subclasses implement ``training_step`` and ``export``.
 
-    Optimisation is manual: a batch is one optimiser step, split into micro-batches whose losses are *sums* divided
-    once by the denominator of the whole step over all ranks, and gradients are summed over ranks once a step. So
-    neither the micro-batch size nor the number of GPUs changes the gradient (dropout, drawn a micro-batch, apart).
+    Optimisation is manual. A batch is one optimiser step, split into micro-batches. Their losses are *sums*, divided
+    once by the denominator of the whole step over all ranks, and gradients are summed over ranks once per step. So
+    neither the micro-batch size nor the number of GPUs changes the gradient, except for dropout, which is drawn per
+    micro-batch.
 
     Args:
-        optimizer: Optimiser of what is trained (float32).
-        lr_scheduler: Schedule, stepped once per optimiser step; it is told their number where it asks (total_steps, …).
-        max_grad_norm: Gradients are clipped to this norm.
-        seed: Source of fresh weights, dropout and sampling; linked to seed_everything by the CLI.
+        optimizer: Optimiser of the trained weights (float32).
+        lr_scheduler: Learning-rate schedule, stepped once per optimiser step. It gets the number of steps of the run if
+            it has a parameter for it (total_steps, …).
+        max_grad_norm: Maximum gradient norm; larger gradients are clipped to it.
+        seed: Seed of new weights, dropout and sampling; the CLI sets it from seed_everything.
 
     Attributes:
         stage: Name of the stage, in checkpoints and as default folder of a run.
-        updates_tried: Calls of ``update`` in this process, those that float16 skipped included.
-        handover: How another stage's result is taken up; said to whom resumes from its checkpoint instead.
-        settings: Settings of the run, kept in its checkpoints; the command line fills them in.
+        updates_tried: Number of calls of ``update`` in this process, including steps that float16 skipped.
+        handover: Sentence for error messages: how to start from another stage's result instead of its checkpoint.
+        settings: Settings of the run, saved in its checkpoints; the command line fills them in.
     """
 
     stage: ClassVar[str] = ""
@@ -66,20 +68,20 @@ class StageModule(LightningModule):
         self.updates_tried = 0
         self._loss_scale = LossScale()
         self.settings: Settings = {}
-        self._built: Settings = {}  # of optimiser and schedule
-        self._built_before: Settings = {}  # in the checkpoint that the run goes on from
-        self._place: Place | None = None  # where the run goes on
+        self._built: Settings = {}  # settings of optimiser and schedule
+        self._built_before: Settings = {}  # those of the checkpoint that the run resumes from
+        self._place: Place | None = None  # place at which the run resumes
         self._steps_at_batch_end = 0
 
     def export(self, root: Path) -> Path:
-        """Write what was trained, as a plain folder inside the run's.
+        """Write the trained result as a plain folder in the run's folder.
 
         Args:
-            root: Folder to write it in. ``Export`` gives a temporary one, from which the folder written moves into the
-                run's when it is whole.
+            root: Folder to write to. ``Export`` gives a temporary one, and moves the result into the run's folder once
+                it is complete.
 
         Returns:
-            The folder written, directly in ``root``.
+            Folder of the result, directly in ``root``.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what it leaves for the next stage")
 
@@ -87,14 +89,13 @@ class StageModule(LightningModule):
 
     @contextlib.contextmanager
     def setting_up(self) -> Iterator[torch.device]:
-        """Randomness of fresh weights, a function of the seed alone; for ``configure_model``.
+        """Make the initialisation of new weights a function of the seed alone; for ``configure_model``.
 
         Yields:
-            The device they belong on.
+            Device for the weights.
 
         Raises:
-            ValueError: If the strategy shards the model, or the trainer has a precision or callback that cannot be
-                honoured.
+            ValueError: If the strategy shards the model, or the trainer has a precision or callback that is refused.
         """
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
@@ -108,7 +109,11 @@ class StageModule(LightningModule):
             yield strategy.root_device
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over what is trained, and its schedule sized by the run's own count of steps."""
+        """Build the optimiser of the trained weights, and its schedule for the number of steps of the run.
+
+        Raises:
+            ValueError: If the schedule cannot be built, or the settings differ from those of the checkpoint.
+        """
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         schedule = build_schedule(self.lr_scheduler, optimizer, self._total_steps())
         self._built = built_settings(optimizer, schedule)
@@ -117,11 +122,11 @@ class StageModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def updates_per_batch(self) -> int:
-        """Optimiser steps a batch."""
+        """Number of optimiser steps per batch."""
         return 1
 
     def _total_steps(self) -> int:
-        # trainer.estimated_stepping_batches would build the train loader, which then replays data on resume.
+        # trainer.estimated_stepping_batches would build the train loader, which then repeats data after a resume.
         trainer = self.trainer
         steps = trainer.max_steps if trainer.max_steps > 0 else None
         data = getattr(trainer, "datamodule", None)
@@ -140,7 +145,7 @@ class StageModule(LightningModule):
         self._place, self._built_before = None, {}
 
     def on_train_start(self) -> None:
-        """Go on where the checkpoint was written."""
+        """Resume at the place where the checkpoint was written."""
         self._steps_at_batch_end = self.global_step
         if self._place is None:
             return
@@ -151,19 +156,19 @@ class StageModule(LightningModule):
         self._place = None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note the steps made, so that a checkpoint says whether it was written within a batch's."""
+        """Record the number of steps, to tell whether a checkpoint is written between the steps of a batch."""
         self._steps_at_batch_end = self.global_step
 
     # -- one optimiser step ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def step_randomness(self) -> Iterator[int]:
-        """Randomness that is a function of (seed, step, rank) and leaves the global generators untouched.
+        """Make randomness a function of (seed, step, rank); the global generators are restored.
 
-        Resuming therefore needs no saved random state, and nothing a probe or callback draws can change training.
+        So resuming needs no saved random state, and random numbers drawn by a probe or callback cannot change training.
 
         Yields:
-            A seed for whatever takes one.
+            Seed of the step, for functions that take one.
         """
         key = f"{self.seed}/{self.global_step}/{self.global_rank}"
         seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest(), "big")
@@ -172,37 +177,39 @@ class StageModule(LightningModule):
             yield seed
 
     def accumulate(self, loss: Tensor) -> None:
-        """Backward of one part.
+        """Run backward on the loss of one chunk of the step, adding to the gradients.
 
         Args:
-            loss: Scalar, already divided by the whole step's denominator.
+            loss: Loss of the chunk, scalar, already divided by the denominator of the whole step.
         """
         with self._unsynced():
             self.manual_backward(loss)
 
     def _unsynced(self) -> contextlib.AbstractContextManager[None]:
-        """Without DDP's own averaging: ranks may differ in micro-batches, and ``update`` sums over them."""
+        """Switch off DDP's averaging: ranks have unequal numbers of micro-batches, and ``update`` sums gradients."""
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else contextlib.nullcontext()
 
     def update(self) -> Tensor:
-        """Sum gradients over ranks, clip, step optimiser and schedule.
+        """Sum gradients over ranks, clip them, and step optimiser and schedule.
 
-        Where float16 overflows (``precision: 16-mixed``) the step is skipped on all ranks: neither weights, schedule
-        nor ``global_step`` move, so ``max_steps`` counts the steps that were made.
+        If float16 overflows (``precision: 16-mixed``), all ranks skip the step: weights, schedule and ``global_step``
+        stay the same, so ``max_steps`` counts only the steps that were made.
 
         Returns:
-            Gradient norm before clipping, scalar, without the loss scale; not finite where the step was skipped.
+            Gradient norm before clipping, scalar, without the loss scale; not finite if the step was skipped.
 
         Raises:
-            ValueError: If the norm is not finite (the weights are then unchanged), or the weights are not after the
-                step.
+            ValueError: If the norm is not finite (the weights are then unchanged), or if the weights are not finite
+                after the step.
         """
         self.updates_tried += 1
         parameters = [p for p in self.parameters() if p.requires_grad]
+        # A rank without rows has no gradients, but all ranks must take part in the sum.
         for p in parameters:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         gradients = [p.grad for p in parameters if p.grad is not None]
+        # Sum, not mean: the losses are already divided by the denominator of all ranks.
         if self.trainer.world_size > 1:
             flat = torch.cat([gradient.view(-1) for gradient in gradients])
             torch.distributed.all_reduce(flat)
@@ -231,19 +238,19 @@ class StageModule(LightningModule):
         return norm
 
     def sum_over_ranks(self, value: float) -> float:
-        """Sum of a number over all ranks, e.g. the tokens of a step.
+        """Sum of a number over all ranks, for example the number of tokens in a step.
 
         Args:
-            value: This rank's.
+            value: Number of this rank.
         """
         return float(self.trainer.strategy.reduce(torch.tensor(float(value), device=self.device), reduce_op="sum"))
 
     def log_train(self, values: Mapping[str, float | Tensor], rows: int) -> None:
-        """Log numbers of one step under ``train/``, averaged over ranks.
+        """Log values of one step under ``train/``, averaged over ranks.
 
         Args:
-            values: Name to scalar; every rank must give the same names.
-            rows: Rows they were averaged over.
+            values: Scalars by name; every rank must give the same names.
+            rows: Number of rows that the values are means over.
         """
         for name, value in values.items():
             on_bar = name in ("loss", "reward", "kl")
@@ -252,14 +259,14 @@ class StageModule(LightningModule):
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which stage this is, its settings, and whether the optimiser is between two batches.
+        """Record the stage, its settings, and whether the optimiser is between two batches.
 
         Raises:
-            ValueError: If the weights are not finite: an earlier checkpoint is worth more than this one.
+            ValueError: If the weights are not finite, so that this checkpoint does not replace an earlier, usable one.
         """
         check_to_write(checkpoint["state_dict"], "the checkpoint")
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        within = steps.ready != steps.completed  # broken off inside the optimiser
+        within = steps.ready != steps.completed  # interrupted inside the optimiser
         checkpoint["semalign"] = {
             "stage": self.stage,
             "settings": dict(self.settings),
@@ -268,10 +275,10 @@ class StageModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another stage, of other settings, written within a step, or with NaN weights.
+        """Refuse a checkpoint of another stage, of other settings, written within a batch, or with NaN weights.
 
         Raises:
-            ValueError: With the remedy.
+            ValueError: Names the difference and the remedy.
         """
         saved = checkpoint.get("semalign", {"stage": "unknown"})
         if saved["stage"] != self.stage:

@@ -1,4 +1,4 @@
-"""Options of Lightning that would do nothing, or something else than they say, with how a stage trains."""
+"""Options of Lightning that have no effect, or an unexpected one, on manual optimisation and adapter checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 
 PRECISIONS = (None, 16, 32, "16", "32", "bf16", "16-mixed", "bf16-mixed", "32-true")
-"""Values of ``trainer.precision`` under which trained weights stay float32."""
+"""Values of ``trainer.precision`` that keep trained weights in float32."""
 
 _MANUAL = "a batch is one optimiser step here, and only the adapter or the encoder is trained and saved"
 REFUSED: dict[str, tuple[str, str]] = {
@@ -46,30 +46,30 @@ REFUSED: dict[str, tuple[str, str]] = {
         "leave it out; a loss that is not finite stops every run, and one far above its start is warned of",
     ),
 }
-"""Callbacks of Lightning's that are refused, by class name: what they would do, and what to use instead."""
+"""Reason and remedy of each Lightning callback that is refused, by class name."""
 
 
 def check_precision(value: Any) -> None:
-    """Refuse a ``trainer.precision`` that would cast the trained weights, before a trainer is made.
+    """Refuse a ``trainer.precision`` that would cast the trained weights, before a trainer is built.
 
     Args:
-        value: As configured; ``None`` for Lightning's default.
+        value: Value of the option; ``None`` for Lightning's default.
 
     Raises:
-        ValueError: With the remedy.
+        ValueError: Names the value and the remedy.
     """
     if value not in PRECISIONS:
         raise ValueError(_precision_message(f"trainer.precision: {value}"))
 
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse precision plugins and callbacks that a stage cannot honour, before the model is loaded.
+    """Refuse precision plugins and callbacks that no stage supports, before the model is loaded.
 
     Args:
-        trainer: The trainer that is to run a stage.
+        trainer: Trainer of the stage.
 
     Raises:
-        ValueError: Names the class, what it would do, and the remedy.
+        ValueError: Names the class, its effect, and the remedy.
     """
     plugin = trainer.precision_plugin
     if type(plugin) is not Precision and not isinstance(plugin, MixedPrecision):
@@ -80,10 +80,10 @@ def check_trainer(trainer: Any) -> None:
 
 
 def refusal(callback: Callback) -> str | None:
-    """Reason and remedy for a callback that is refused; ``None`` for any other.
+    """Reason and remedy if a callback is refused; ``None`` for any other.
 
     Args:
-        callback: One of the trainer's.
+        callback: Callback of the trainer.
     """
     for name, (reason, remedy) in REFUSED.items():
         if isinstance(callback, getattr(lightning_callbacks, name)):

@@ -1,1 +1,1 @@
-"""The language model being trained: loading, prompting, sampling, scoring, and its adapter on disk."""
+"""Policy: loading, chat templates, sampling, log-probs, and the adapter on disk."""

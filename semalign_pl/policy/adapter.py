@@ -1,4 +1,4 @@
-"""The adapter's weights: as a checkpoint's state, as a plain PEFT folder, and their fingerprint."""
+"""Weights of the adapter: state of a checkpoint, plain PEFT folder, and fingerprint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def adapter_state(policy: Policy, name: str = "default") -> dict[str, Tensor]:
     """Weights of one adapter, without any base weight.
 
     Args:
-        policy: The policy.
-        name: ``default`` (trained) or ``reference``.
+        policy: Policy with the adapter.
+        name: Name of the adapter: ``default`` (trained) or ``reference``.
 
     Returns:
-        PEFT's names to tensors, float32.
+        Tensors by PEFT's names, float32.
     """
     from peft import get_peft_model_state_dict
 
@@ -30,14 +30,14 @@ def adapter_state(policy: Policy, name: str = "default") -> dict[str, Tensor]:
 
 
 def load_adapter_state(policy: Policy, state: Mapping[str, Tensor]) -> None:
-    """Put weights into the trained adapter; every key must be there, and no other.
+    """Load weights into the trained adapter; keys must match exactly.
 
     Args:
-        policy: The policy.
-        state: As ``adapter_state`` gave it.
+        policy: Policy with the adapter.
+        state: Weights, as ``adapter_state`` returns them.
 
     Raises:
-        ValueError: If keys or shapes differ, i.e. the state belongs to another model or other LoRA settings.
+        ValueError: If keys or shapes differ, because the state belongs to another model or other LoRA settings.
     """
     from peft import set_peft_model_state_dict
 
@@ -52,10 +52,10 @@ def load_adapter_state(policy: Policy, state: Mapping[str, Tensor]) -> None:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names and values, to tell whether an adapter is the same one.
+    """SHA-256 of names and values, to check that two adapters are the same.
 
     Args:
-        state: As ``adapter_state`` gave it.
+        state: Weights, as ``adapter_state`` returns them.
 
     Returns:
         Hexadecimal digest.
@@ -71,15 +71,16 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     """Write the trained adapter as a plain PEFT folder.
 
     ``peft.AutoPeftModelForCausalLM.from_pretrained(folder)`` loads it without this package. A local base is recorded
-    by its absolute path, so that it is found from any working folder. Where tokens were or may have been added, the
-    tokenizer is written too, and ``AutoTokenizer.from_pretrained(folder)`` loads it.
+    with its absolute path, so that it is found from any working folder. If the adapter trains rows of the embedding or
+    whole modules, tokens may have been added: then the tokenizer is written too, and
+    ``AutoTokenizer.from_pretrained(folder)`` loads it.
 
     Args:
-        policy: The policy.
-        folder: Where to; made if absent, replaced if present.
+        policy: Policy with the adapter.
+        folder: Folder to write; created if absent, replaced if present.
 
     Raises:
-        WriteError: If it cannot be written; the old folder is unchanged.
+        WriteError: If the folder cannot be written; the old one is unchanged.
     """
     config: Any = policy.model.peft_config["default"]
     base = config.base_model_name_or_path

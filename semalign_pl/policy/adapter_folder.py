@@ -1,4 +1,4 @@
-"""A PEFT folder on disk: config and weights are read and checked before a model is built."""
+"""Read and check config and weights of a PEFT folder before a model is built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semalign_pl.policy.causal_lm import first_line
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 MAX_CONFIG_BYTES = 2**22
-"""Size of an adapter's config; with a rank for each of a thousand layers it has 100 KB."""
+"""Maximum size of an adapter's config; with a rank for each of a thousand layers it has 100 KB."""
 _OPTION = "model.init_args.adapter"
 _UNSUPPORTED = {
     "bias": "trains biases of the base, so that reference and base would move with them",
@@ -23,20 +23,20 @@ _UNSUPPORTED = {
     "kasa_config": "cuts the base's weights (KaSA)",
     "megatron_config": "belongs to a Megatron model",
 }
-"""Settings of ``LoraConfig`` under which base, reference and policy could not share one set of weights."""
+"""Settings of ``LoraConfig`` that would keep policy, reference and base from sharing weights, with the reasons."""
 
 
 def read_config(adapter: str) -> Any:
-    """Read and check a folder's ``adapter_config.json``.
+    """Read and check ``adapter_config.json``.
 
     Args:
         adapter: PEFT folder.
 
     Returns:
-        Its ``LoraConfig``.
+        ``LoraConfig`` of the adapter.
 
     Raises:
-        ValueError: If it is not the config of a LoRA that can be trained on; names file and remedy.
+        ValueError: If it is not the config of a LoRA adapter that can be trained further; names file and remedy.
     """
     from peft import LoraConfig
 
@@ -56,7 +56,7 @@ def read_config(adapter: str) -> Any:
 
 
 def _check_settings(adapter: str, file: Path, given: Any) -> None:
-    """Refuse settings of anything but a LoRA that leaves the base as it is."""
+    """Refuse settings of any adapter but a LoRA adapter that leaves the base unchanged."""
     from peft import LoraConfig
 
     if not isinstance(given, dict) or "peft_type" not in given:
@@ -94,13 +94,13 @@ def _check_settings(adapter: str, file: Path, given: Any) -> None:
 
 
 def read_weights(adapter: str) -> dict[str, torch.Tensor]:
-    """Read a folder's weights, whole and finite.
+    """Read the weights of an adapter, and check that they are complete and finite.
 
     Args:
         adapter: PEFT folder.
 
     Returns:
-        PEFT's names to tensors, on the CPU.
+        Tensors by PEFT's names, on the CPU.
 
     Raises:
         ValueError: If they are missing, pickled, damaged or not finite; names file and remedy.

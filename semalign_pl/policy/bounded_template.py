@@ -1,8 +1,8 @@
-"""Render a chat template within bounds: it is a program of strangers, and a few lines of it run for days.
+"""Render a chat template with limits: it is a program from an untrusted source, and a few lines of it can run for days.
 
-The environment is transformers' own, so that a template means what it means there. Beyond it, every loop, macro and
-call is charged against two limits, processor time and characters made, and so is every operation by which a short
-template makes a long text or a large number.
+The environment has transformers' own settings, so that a template renders as it does there. In addition, every loop,
+macro and call is charged against two limits, processor time and generated characters. So is every operation by which a
+short template can make a long text or a large number.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_SECONDS = 3.0
-"""Processor time of one rendering; a conversation of 1,000 turns takes milliseconds."""
+"""Maximum processor time of one rendering, in seconds; a conversation of 1,000 turns takes milliseconds."""
 MAX_CHARACTERS = 2**26
-"""Characters that one rendering makes, those of all intermediate texts counted: 64 million."""
+"""Maximum number of characters that one rendering makes, including all intermediate texts: 64 million."""
 MAX_SOURCE = 2**18
-"""Characters of a template; the longest of known models have 20,000."""
+"""Maximum number of characters of a template; the longest of known models have 20,000."""
 MAX_WHOLE = 100_000
-"""Largest whole number that a function or filter takes: widths, counts, precisions, ends of ranges."""
+"""Maximum integer argument of a function or filter: widths, counts, precisions, ends of ranges."""
 MAX_BITS = 4096
-"""Bits of a whole number."""
+"""Maximum number of bits of an integer."""
 _LONG_FORMAT = re.compile(r"\d{6}|\*|:[^{}]*\{")
-"""A width or precision of six digits, or one that is an argument."""
+"""Pattern of a width or precision of six digits, or one that is an argument."""
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)
 
 
 class TemplateLimitError(ValueError):
-    """A chat template that would take too much time or memory."""
+    """Error for a chat template that would take too much time or memory."""
 
 
 @functools.lru_cache(maxsize=8)
 def compile_template(source: str) -> Template:
-    """Compile a chat template in transformers' environment, with bounds.
+    """Compile a chat template in transformers' environment, with limits.
 
     Args:
-        source: Jinja source.
+        source: Jinja source of the template.
 
     Returns:
-        The template; `render` starts each rendering with the full limits.
+        Template; `render_chat` resets the limits before each rendering.
 
     Raises:
         TemplateLimitError: If the source is too long.
-        jinja2.TemplateError: If it is no template.
+        jinja2.TemplateError: If the source is no template.
     """
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -69,17 +69,20 @@ def compile_template(source: str) -> Template:
 def render_chat(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], template: str | None = None, **given: Any
 ) -> str:
-    """Render a conversation as ``tokenizer.apply_chat_template`` does, within bounds.
+    """Render a conversation as ``tokenizer.apply_chat_template`` does, within limits.
 
     Args:
         tokenizer: Tokenizer of the template.
         messages: Messages of a conversation.
-        template: Jinja source; the tokenizer's own where ``None``.
+        template: Jinja source of the template; ``None`` for the tokenizer's own.
         given: Other variables of the template, such as ``add_generation_prompt``.
 
+    Returns:
+        Text of the conversation.
+
     Raises:
-        TemplateLimitError: If it takes more time or memory than the limits.
-        Exception: Whatever the template raises.
+        TemplateLimitError: If the rendering exceeds a limit of time or memory.
+        Exception: Any exception that the template raises.
     """
     compiled = compile_template(template or tokenizer.get_chat_template())
     environment = compiled.environment
@@ -94,7 +97,7 @@ def render_chat(
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox in which a rendering has limits."""
+    """Jinja sandbox with limits on each rendering."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
@@ -104,14 +107,20 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.start()
 
     def start(self) -> None:
-        """Begin a rendering."""
+        """Reset the limits for a new rendering."""
         self._left, self._until = MAX_CHARACTERS, time.thread_time() + MAX_SECONDS
 
     def charge(self, characters: int) -> str:
-        """Count characters against the limits.
+        """Charge characters, and check both limits.
+
+        Args:
+            characters: Number of characters that were or will be made.
+
+        Returns:
+            Empty text, so that a template can call this as an expression.
 
         Raises:
-            TemplateLimitError: If either limit is passed.
+            TemplateLimitError: If either limit is exceeded.
         """
         self._left -= characters
         if self._left < 0:
@@ -121,17 +130,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return ""
 
     def charge_output(self, value: Any) -> Any:
-        """Count a value that is written."""
+        """Charge a value that the template writes, and return it."""
         self.charge(self._written(value))
         return value
 
     def join_bounded(self, *values: Any) -> str:
-        """Join values as ``~`` does."""
+        """Join values as the operator ``~`` does."""
         self.charge(sum(map(self._written, values)))
         return "".join(map(str, values))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Compute ``left operator right`` unless the result is out of bounds."""
+        """Compute ``left operator right``, unless the result would exceed a limit."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
             if operator in ("*", "**") and bits > MAX_BITS:
@@ -153,7 +162,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(context, function, *args, **options)
 
     def bound_filter(self, name: str, function: Any) -> Any:
-        """Wrap a filter so that it is checked before and charged after each call."""
+        """Wrap a filter, to check its arguments before each call and charge its result after it."""
         passed = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @functools.wraps(function)
@@ -167,7 +176,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return checked
 
     def _check_call(self, name: str, subject: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
-        """Charge a call, and refuse one whose result has no proportion to its arguments."""
+        """Charge a call by its arguments, and refuse one whose result could be out of proportion to them."""
         given = [*args, *options.values()]
         large = next((v for v in given if isinstance(v, int) and abs(v) > MAX_WHOLE), None)
         if large is not None:
@@ -192,7 +201,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.charge(len(pattern) + places * (100_000 if re.search(r"\d{3}", pattern) else self._written(values)))
 
     def _written(self, value: Any, between: int = 4) -> int:
-        """Characters of a value when it is written, at most one more than are left."""
+        """Number of characters of a value when written; counting stops when it exceeds the characters left."""
         if isinstance(value, str):
             return len(value)
         if not isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -209,19 +218,19 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Charging(CodeGenerator):
-    """Puts a charge at the head of every body that may run more than once, and bounds ``~``."""
+    """Code generator that charges every run of a body that may run more than once, and limits ``~``."""
 
     def visit_Template(self, node: nodes.Template, frame: Any = None) -> None:
         for body in node.find_all(_BODIES):
             length = sum(len(text.data) for text in body.find_all(nodes.TemplateData))
             body.body.insert(0, nodes.ExprStmt(_charge(1 + length), lineno=body.lineno))
-            if isinstance(body, nodes.For) and body.test is not None:  # which may let nothing through to the body
+            if isinstance(body, nodes.For) and body.test is not None:  # it runs even if the body never does
                 body.test = nodes.Or(_charge(1), body.test, lineno=body.lineno)
         super().visit_Template(_Joins().visit(node), frame)
 
 
 def _charge(characters: int) -> nodes.Call:
-    """Call of `BoundedEnvironment.charge`, which returns an empty text, as an expression of a template."""
+    """Template expression that calls `BoundedEnvironment.charge`, which returns an empty text."""
     return nodes.Call(nodes.EnvironmentAttribute("charge"), [nodes.Const(characters)], [], None, None)
 
 

@@ -1,4 +1,4 @@
-"""Load a frozen causal LM and its tokenizer, with precision, quantisation and checks of the base."""
+"""Load a frozen causal LM and its tokenizer: precision, quantisation, and checks of the base."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import torch
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
 LOAD_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ImportError, pickle.UnpicklingError)
-"""Errors by which Hugging Face's libraries refuse a folder: one that is incomplete, damaged or hostile."""
+"""Errors that Hugging Face's libraries raise for an incomplete, damaged or hostile folder."""
 
 
 def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> tuple[Any, Any]:
     """Load a frozen causal LM and its tokenizer.
 
-    A checkpoint that is quantised already keeps its own quantisation; ``weights`` is then the precision of the rest.
+    A checkpoint that is already quantised keeps its own quantisation; ``weights`` is then the precision of the other
+    layers.
 
     Args:
-        option: The YAML key, for the message.
-        base: Hub id or folder.
-        weights: ``nf4``, ``bf16`` or ``fp32``.
+        option: YAML key, for the message.
+        base: Hub id or folder of the model.
+        weights: Quantisation or precision: ``nf4``, ``bf16`` or ``fp32``.
         device: Device of the weights.
 
     Returns:
-        The model, in eval mode, and the tokenizer.
+        Model in eval mode, and tokenizer.
 
     Raises:
-        ValueError: If it cannot be loaded, is an adapter, or is quantised in a way that is not built for.
+        ValueError: If the model cannot be loaded, is an adapter, or has an unsupported quantisation.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -74,10 +75,10 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
 
 
 def check_folder(option: str, path: str) -> None:
-    """Refuse a local path that is not there before transformers takes it for a hub id.
+    """Refuse a local path that does not exist, before transformers takes it for a hub id.
 
     Args:
-        option: The YAML key, for the message.
+        option: YAML key, for the message.
         path: Hub id (``name`` or ``owner/name``) or folder.
 
     Raises:
@@ -88,16 +89,16 @@ def check_folder(option: str, path: str) -> None:
 
 
 def is_path(name: str) -> bool:
-    """Tell whether a model's name can only be a folder: a hub id is ``name`` or ``owner/name``.
+    """Return true if a model's name can only be a folder: a hub id is ``name`` or ``owner/name``.
 
     Args:
-        name: Hub id or folder.
+        name: Hub id or folder of the model.
     """
     return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's message, or its type where it has none.
+    """First line of an error's message, or its type if the message is empty.
 
     Args:
         error: Exception of another library.
@@ -106,10 +107,10 @@ def first_line(error: Exception) -> str:
 
 
 def load_reason(error: Exception) -> str:
-    """Reason, as a sentence, why a model, tokenizer or encoder cannot be loaded.
+    """Sentence that says why a model, tokenizer or encoder cannot be loaded.
 
     Args:
-        error: One of `LOAD_ERRORS`.
+        error: Exception of one of the types in `LOAD_ERRORS`.
     """
     if isinstance(error, pickle.UnpicklingError):
         return (
@@ -133,7 +134,7 @@ def _refuse_kernels(option: str, base: str, config: Any) -> None:
 
 
 def _nf4(compute_dtype: torch.dtype) -> Any:
-    """4-bit NormalFloat with double quantisation (arXiv 2305.14314)."""
+    """Quantisation config of 4-bit NormalFloat with double quantisation (arXiv 2305.14314)."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -145,10 +146,10 @@ def _nf4(compute_dtype: torch.dtype) -> Any:
 
 
 def _own_quantisation(option: str, base: str, config: Any) -> str | None:
-    """Name of a checkpoint's own quantisation, ``None`` without one.
+    """Name of a checkpoint's own quantisation; ``None`` if it is not quantised.
 
     Raises:
-        ValueError: If it is another library's than bitsandbytes, whose layers are the only ones tested with gradients.
+        ValueError: If the quantisation is not bitsandbytes', whose layers are the only ones tested with gradients.
     """
     text = config.get_text_config()
     own = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
@@ -165,7 +166,7 @@ def _own_quantisation(option: str, base: str, config: Any) -> str | None:
 
 
 def _refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
-    """Refuse what transformers loads in silence: an adapter's base in its place, or an adapter inside the base."""
+    """Refuse an adapter folder: transformers would silently load its base instead, or the adapter inside the base."""
     if is_adapter:
         remedy = "give it as model.init_args.adapter, and " if option == "model.init_args.base" else ""
         raise ValueError(
@@ -175,21 +176,22 @@ def _refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
 
 
 def check_rope_length(base: str, config: Any, tokens: int) -> None:
-    """Refuse sequences beyond the length at which rotary positions of a whole batch change with its longest row.
+    """Refuse sequences so long that the rotary positions of a whole batch depend on its longest row.
 
     ``longrope`` and ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers,
-    ``modeling_rope_utils``), so beyond that length the log-probs of a row would depend on the rows beside it.
+    ``modeling_rope_utils``). Beyond their original length, the log-probs of a row would depend on the other rows of the
+    batch.
 
     Args:
-        base: Hub id or folder, for the message.
+        base: Hub id or folder of the base, for the message.
         config: Text config of the base.
-        tokens: Longest prompt and completion together.
+        tokens: Maximum number of tokens of prompt and completion together.
 
     Raises:
-        ValueError: If ``tokens`` is more; names the keys and the length.
+        ValueError: If ``tokens`` exceeds that length; names the keys and the length.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
-    for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per kind of layer
+    for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per layer type
         kind = rope.get("rope_type") if isinstance(rope, dict) else None
         if kind in ("longrope", "dynamic"):
             limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings

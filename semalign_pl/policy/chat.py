@@ -1,4 +1,4 @@
-"""Layout of prompts and answers by a tokenizer's chat template, as text and as token ids."""
+"""Render prompts and answers with a tokenizer's chat template, as text and as token ids."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from semalign_pl.types import CannotRender, Prompt, Turn
 
 @dataclass(frozen=True)
 class Chat:
-    """Layout of a conversation by a tokenizer's chat template, or by a tokenizer without one.
+    """Format of prompts and answers, from a tokenizer's chat template or for a tokenizer without one.
 
     Attributes:
         tokenizer: Tokenizer of the base.
-        template: Jinja source that transformers is given; ``None`` where the tokenizer has no template.
-        typed: Roles whose content the template wants as a list of typed parts, as those of vision models do.
-        start: Token ids that begin a prompt without template: what the tokenizer itself puts before a text.
-        opening: Header of an answer that the template leaves to the caller; ends every prompt.
+        template: Jinja source of the template; ``None`` if the tokenizer has no template.
+        typed: Roles whose content must be a list of typed parts, as in templates of vision models.
+        start: Token ids before a prompt without a template: those that the tokenizer adds before a text, such as BOS.
+        opening: Header of an answer that the template leaves to the caller; appended to every prompt.
         lead: Text that the template writes between prompt and answer.
-        trail: Text that the template writes between an answer and the token that ends it.
-        end: Token that ends an answer; ``None`` where the template writes none.
-        context: End of every prompt, where an answer's tokens depend on it; else empty.
-        shown: Text before and after the answer in a decoded completion: `lead` and `trail`, without special tokens.
+        trail: Text that the template writes between an answer and its end token.
+        end: Token that ends an answer; ``None`` if the template writes none.
+        context: End of every prompt if the tokens of an answer depend on it; else empty.
+        shown: Text before and after the answer in a decoded completion: `lead` and `trail` without special tokens.
         control: Tokens that only the template may write.
-        notes: Lines for the user, one fact each.
+        notes: Messages for the user, one fact each.
     """
 
     tokenizer: Any
@@ -45,28 +45,38 @@ class Chat:
     notes: tuple[str, ...] = ()
 
     def render(self, turns: Sequence[Turn], generation: bool = True) -> str:
-        """Turns in the template; raises whatever the template raises.
+        """Render turns with the template.
 
-        Thinking is off where the template has the switch, in prompts and whole conversations. Qwen3's template then
-        gives the generation prompt the empty reasoning block that it gives every last answer, so that prompt and
-        completion are a prefix of the whole.
+        Thinking is off if the template has the switch, in prompts and in whole conversations. Qwen3's template then
+        writes the same empty reasoning block into the generation prompt as into every last answer, so that prompt and
+        completion are a prefix of the whole conversation.
 
         Args:
-            turns: A conversation.
-            generation: End where the answer begins.
+            turns: Turns of a conversation.
+            generation: Flag to append the generation prompt, after which an answer begins.
+
+        Returns:
+            Text of the conversation.
+
+        Raises:
+            Exception: Any exception that the template raises.
         """
         messages = messages_of(turns, self.typed)
         options = {"add_generation_prompt": generation, "enable_thinking": False}
         return render_chat(self.tokenizer, messages, self.template, **options)
 
     def text(self, prompt: Prompt) -> str:
-        """A prompt as text, up to where the answer begins; control tokens in messages are cut (`control.CUT`).
+        """Text of a prompt, up to the start of the answer; control tokens in messages are cut (`control.CUT`).
 
         Args:
-            prompt: A user's message, or turns; without a template each is followed by a line break.
+            prompt: User's message, or turns of a conversation. Without a template, turns are joined by `format_plain`.
+
+        Returns:
+            Text of the prompt.
 
         Raises:
             CannotRender: If the template raises, or leaves a user's message out.
+            ValueError: If the template exceeds a limit of time or memory.
         """
         turns = [Turn("user", prompt)] if isinstance(prompt, str) else prompt
         turns = [replace(turn, content=self.control.guard(turn.content)) for turn in turns]
@@ -74,9 +84,9 @@ class Chat:
             return format_plain(turns, self.tokenizer.eos_token or "")
         try:
             text = self.render(turns)
-        except TemplateLimitError as error:  # no fault of the row: the run ends
+        except TemplateLimitError as error:  # not the row's fault, so the run ends
             raise ValueError(f"model.init_args.base: the chat template is out of bounds: {error}") from error
-        except Exception as error:  # a template is a program of strangers
+        except Exception as error:  # a template may raise anything
             raise CannotRender(
                 f"the chat template of model.init_args.base refuses it ({reason_of(error)}); drop the row, or use a "
                 "base whose template renders it"
@@ -90,28 +100,33 @@ class Chat:
         return text + self.opening
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """A prompt as token ids, up to where the answer begins.
+        """Token ids of a prompt, up to the start of the answer.
 
         Args:
-            prompt: A user's message, or turns.
+            prompt: User's message, or turns of a conversation.
 
         Raises:
-            CannotRender: See `text`.
+            CannotRender: If the template raises, or leaves a user's message out.
+            ValueError: If the template exceeds a limit of time or memory.
         """
         return [*self.start, *encode_texts(self.tokenizer, [self.text(prompt)])[0]]
 
     def encode_answers(self, texts: Sequence[str]) -> list[list[int]]:
-        """Answers as token ids that follow a prompt's, without the token that ends them.
+        """Token ids of answers, to follow those of a prompt; without the end token.
 
         Args:
-            texts: Answers.
+            texts: Texts of the answers.
+
+        Returns:
+            Token ids, one list per answer.
         """
         wanted = [self.lead + self.control.guard(text) + self.trail for text in texts]
         if not self.context:
             return encode_texts(self.tokenizer, wanted)
         (before,) = encode_texts(self.tokenizer, [self.context])
         joined = encode_texts(self.tokenizer, [self.context + text for text in wanted])
-        # An answer that merges with the prompt's last token (a line break, say) is encoded as generation writes it.
+        # If an answer merges with the last token of the prompt, such as a line break, it is encoded alone: generation
+        # cannot merge with a prompt.
         return [
             ids[len(before) :] if ids[: len(before)] == before else encode_texts(self.tokenizer, [text])[0]
             for ids, text in zip(joined, wanted, strict=True)
@@ -123,7 +138,7 @@ def _squeeze(text: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """An error's message in one line.
+    """Message of an error in one line of at most 200 characters, or its type if the message is empty.
 
     Args:
         error: Exception that a template raised.

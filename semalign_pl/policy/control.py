@@ -1,7 +1,7 @@
 """Encode texts so that a literal control token, such as ``<|im_end|>`` in a corpus, stays plain text.
 
-A text is cut after the first character of every control token in it, and the pieces are encoded one by one: no piece
-holds a whole control token, and decoding gives the text back.
+A text is cut after the first character of every control token in it, and the pieces are encoded separately. So no piece
+contains a whole control token, and decoding restores the text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CUT = "\ufdd0\ufdd1"
-"""Marks a cut. Two noncharacters, which Unicode reserves for use inside a program, so no text holds them."""
+"""Mark of a cut: two noncharacters, which Unicode reserves for use inside a program, so no text contains them."""
 
 _LIKE_A_MARK = re.compile(r"[<\[{|].*[>\]}|]", re.DOTALL)
 _REASONING = re.compile(r"</?think(ing)?>")
@@ -20,21 +20,24 @@ _REASONING = re.compile(r"</?think(ing)?>")
 
 @dataclass(frozen=True)
 class ControlTokens:
-    """Tokens that only a template may write.
+    """Control tokens: tokens that only a template may write.
 
     Attributes:
-        contents: Each token's text, two characters or more.
-        pattern: Finds the leftmost and longest one.
+        contents: Texts of the tokens, of two or more characters each.
+        pattern: Pattern that finds the leftmost and longest token.
     """
 
     contents: tuple[str, ...]
     pattern: re.Pattern[str]
 
     def guard(self, text: str) -> str:
-        """The text with a `CUT` in every control token; the text itself where it holds none.
+        """Put a `CUT` into every control token of a text.
 
         Args:
-            text: A message or a reference.
+            text: Message or reference.
+
+        Returns:
+            Text with cuts; unchanged if it contains no control token.
         """
         if not self.contents or not self.pattern.search(text):
             return text
@@ -42,14 +45,14 @@ class ControlTokens:
 
 
 def control_tokens(tokenizer: Any, rendered: str) -> ControlTokens:
-    """The tokenizer's special tokens, and other added tokens that the chat template writes around turns.
+    """Find the control tokens: special tokens, and other added tokens that the chat template writes around turns.
 
-    Added tokens that are not special are text elsewhere (Gemma's ``<table>``, Qwen's ``<tool_call>``), and so are
-    reasoning marks (``<think>``), which an assistant turn may hold.
+    All other added tokens count as text (Gemma's ``<table>``, Qwen's ``<tool_call>``). So do reasoning marks
+    (``<think>``), which an assistant turn may contain.
 
     Args:
         tokenizer: Tokenizer of the base.
-        rendered: A conversation in the template.
+        rendered: Conversation as rendered by the template.
     """
     contents = set(tokenizer.all_special_tokens)
     for token in tokenizer.added_tokens_decoder.values():
@@ -61,18 +64,21 @@ def control_tokens(tokenizer: Any, rendered: str) -> ControlTokens:
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, no special tokens added.
+    """Token ids of texts, without adding special tokens.
 
     Args:
         tokenizer: Tokenizer of the base.
         texts: Texts, with a `CUT` in each control token that is to stay plain text.
+
+    Returns:
+        Token ids, one list per text.
     """
     whole = iter(_encode(tokenizer, [text for text in texts if CUT not in text]))
     return [_encode_pieces(tokenizer, text.split(CUT)) if CUT in text else next(whole) for text in texts]
 
 
 def _encode_pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
-    """Each piece but the first is encoded after a line break, or SentencePiece would put a space before it."""
+    """Token ids of a cut text; later pieces are encoded after a line break, or SentencePiece would add a space."""
     first, line_break, *rest = _encode(tokenizer, [pieces[0], "\n", *("\n" + piece for piece in pieces[1:])])
     ids = list(first)
     for piece, encoded in zip(pieces[1:], rest, strict=True):
@@ -86,4 +92,4 @@ def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     if backend is None or backend.truncation or backend.padding or backend.encode_special_tokens:
         plain = {"add_special_tokens": False, "split_special_tokens": False}
         return tokenizer(list(texts), **plain)["input_ids"] if texts else []
-    return [row.ids for row in backend.encode_batch_fast(list(texts), add_special_tokens=False)]  # without offsets
+    return [row.ids for row in backend.encode_batch_fast(list(texts), add_special_tokens=False)]  # no offsets

@@ -1,4 +1,4 @@
-"""Rows of the embedding: one for every token of the tokenizer, and those that an adapter adds."""
+"""Rows of the embedding: check that every token has one, and add those of an adapter."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 
 def grow_to_saved_rows(model: Any, state: Mapping[str, torch.Tensor]) -> None:
-    """Grow a model's embedding and head to the rows that an adapter has trained as a whole, for instance padded ones.
+    """Resize a model's embedding and head to those that an adapter trained as whole modules, for example padded ones.
 
-    New rows of the base are the mean of the others; the policy uses the adapter's instead.
+    New rows of the base are the mean of the others; the policy uses the adapter's rows instead.
 
     Args:
-        model: A frozen causal LM.
-        state: The adapter's weights.
+        model: Frozen causal LM; changed in place.
+        state: Weights of the adapter, by PEFT's names.
     """
     layers = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     names = [f"base_model.model.{name}.weight" for name, module in model.named_modules() if id(module) in layers]
@@ -29,17 +29,18 @@ def grow_to_saved_rows(model: Any, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def check_rows(base: str, tokenizer: Any, rows: int) -> None:
-    """Refuse a tokenizer with tokens that the model has no embedding for.
+    """Refuse a tokenizer with tokens that have no row in the model's embedding.
 
-    A special token that nothing writes, such as the image token of Gemma 3's 1B text model, is let through.
+    A special token that neither the template nor the tokenizer writes is accepted, such as the image token of Gemma 3's
+    1B text model.
 
     Args:
-        base: The model's name, for the message.
-        tokenizer: Its tokenizer.
-        rows: Rows of the model's embedding.
+        base: Name of the model, for the message.
+        tokenizer: Tokenizer of the model.
+        rows: Number of rows of the model's embedding.
 
     Raises:
-        ValueError: If there is one; names the first.
+        ValueError: If a token has no row; names the first.
     """
     written = str(getattr(tokenizer, "chat_template", None) or "")
     needed = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}

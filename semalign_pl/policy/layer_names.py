@@ -1,4 +1,4 @@
-"""Names of a base's layers, to check ``target_modules``: PEFT ignores a name that no layer has beside one that has."""
+"""Check the names in ``target_modules``: PEFT silently ignores one that matches no layer if another one matches."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from semalign_pl.messages.parser_report import near
 
 
 def check_layer_names(names: str | Sequence[str], model: nn.Module) -> None:
-    """Refuse names that no layer has.
+    """Refuse names that match no layer of the base.
 
     Args:
-        names: ``target_modules`` of a fresh adapter: names, or parts of names from a dot on to the end, such as
-            ``self_attn.q_proj``. A string is ``all-linear`` or a regular expression, which PEFT checks; only one that
-            is a bare name is refused here, for it would have to match a layer's whole path.
-        model: The base.
+        names: ``target_modules`` of a new adapter: names of layers, or the last parts of their paths, such as
+            ``self_attn.q_proj``. A string is ``all-linear`` or a regular expression, which PEFT checks. Only a string
+            that is a bare name is refused here, because it would have to match the whole path of a layer.
+        model: Base model.
 
     Raises:
-        ValueError: Names the likeliest layer, and all there are.
+        ValueError: Suggests the most similar name, and lists all.
     """
     paths = [path for path, _ in model.named_modules() if path]
     for name in [names] if isinstance(names, str) else names:
@@ -32,7 +32,7 @@ def check_layer_names(names: str | Sequence[str], model: nn.Module) -> None:
 
 
 def _advice(name: str, model: nn.Module) -> str:
-    """The likeliest layer, and all that have weights of their own, but for the numbers of blocks."""
+    """Suggestion of the most similar layer name, and all names of layers with weights, without block numbers."""
     weighted = [path for path, one in model.named_modules() if isinstance(getattr(one, "weight", None), nn.Parameter)]
     layers = list(dict.fromkeys(path.rpartition(".")[2] for path in weighted if path))
     guess = near(name.rpartition(".")[2], layers, "")

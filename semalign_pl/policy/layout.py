@@ -74,7 +74,7 @@ def flat_attention(decoder: nn.Module) -> Iterator[None]:
     """Replace the decoder's attention by the packed batch's; restored on exit, also after an exception.
 
     Args:
-        decoder: A transformers decoder.
+        decoder: Decoder of transformers.
     """
     from transformers import AttentionInterface
 

@@ -26,19 +26,19 @@ from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_t
 __all__ = ["LoraSettings", "Weights", "check_folder", "fresh_adapter", "load_causal_lm", "load_policy", "lora_config"]
 log = logging.getLogger(__name__)
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Model types whose ``out_proj`` PEFT refuses to adapt, as fused kernels read its weight (peft.tuners.tuners_utils)."""
+"""Model types whose ``out_proj`` PEFT refuses to adapt: fused kernels read its weight (peft.tuners.tuners_utils)."""
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank adapters (arXiv 2106.09685); the defaults are the method's.
+    """Settings of a new LoRA adapter (arXiv 2106.09685); the defaults are the method's.
 
     Attributes:
-        r: Rank.
-        alpha: Scale; the update is multiplied by ``alpha / r``.
-        dropout: Dropout on the adapter's input while training.
-        target_modules: ``all-linear`` (every linear but the head, and but those that PEFT refuses), or the names of the
-            linears.
+        r: Rank of the update.
+        alpha: Scale of the update, which is multiplied by ``alpha / r``.
+        dropout: Dropout probability on the adapter's input in training.
+        target_modules: Layers to adapt: ``all-linear`` (every linear layer except the head and those that PEFT
+            refuses), or names of linear layers.
     """
 
     r: int = 64
@@ -47,7 +47,11 @@ class LoraSettings:
     target_modules: str | list[str] | tuple[str, ...] = "all-linear"
 
     def __post_init__(self) -> None:
-        """Refuse what trains nothing, and a pattern that is none."""
+        """Refuse an alpha that trains nothing, and an invalid pattern.
+
+        Raises:
+            ValueError: Names the option and the remedy.
+        """
         if self.alpha <= 0:
             raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
         try:
@@ -69,23 +73,23 @@ def load_policy(
 ) -> Policy:
     """Load base, tokenizer and adapters.
 
-    The reference is the policy as it is now: a frozen copy of ``adapter``, or the bare base for a fresh adapter
-    (whose update is zero). No dropout of the base is ever active (``Policy.train``): of the dropouts, only
-    ``lora.dropout`` acts.
+    The reference is the policy before training: a frozen copy of ``adapter``, or the bare base for a new adapter (whose
+    update is zero). Dropout of the base is never active (``Policy.train``), so ``lora.dropout`` is the only one.
 
     Args:
         base: Hub id or folder of a causal LM.
-        weights: ``nf4`` (4-bit NormalFloat, double quantisation, arXiv 2305.14314), ``bf16`` or ``fp32``.
-        lora: Settings of a fresh adapter; ``None`` takes the defaults, or those of ``adapter``.
-        adapter: PEFT folder to start from and go on training.
-        device: Where the weights go.
-        vocabulary: Tokens to add to a fresh adapter; one that was trained with tokens brings its own.
+        weights: Quantisation or precision of the base: ``nf4`` (4-bit NormalFloat, double quantisation, arXiv
+            2305.14314), ``bf16`` or ``fp32``.
+        lora: Settings of a new adapter; ``None`` for the defaults, or for those of ``adapter``.
+        adapter: PEFT folder of the adapter to continue training; ``None`` for a new adapter.
+        device: Device of the weights.
+        vocabulary: Settings of tokens to add to a new adapter; a saved adapter has its own.
 
     Returns:
-        The policy, its adapter in train mode; adapter weights are float32.
+        Policy with its adapter in train mode; adapter weights are float32.
 
     Raises:
-        ValueError: If base or adapter cannot be loaded, do not fit together, or ``lora`` or ``vocabulary`` contradict
+        ValueError: If base or adapter cannot be loaded or do not fit together; if ``lora`` or ``vocabulary`` contradict
             ``adapter``; if the base gives NaN; or if its architecture cannot be run exactly.
     """
     check_folder("model.init_args.base", base)
@@ -117,7 +121,7 @@ def load_policy(
         with as_plain_lora(adapter, config, state, model) as folder:
             peft_model = adapt_from_folder(model, adapter, folder, base)
     for own in peft_model.peft_config.values():
-        # The export names the base that was trained on; of a hub repository, its main revision.
+        # The export records the base of this run; for a hub repository, its main revision.
         own.base_model_name_or_path, own.revision = base, None
     lighten(peft_model)
     policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer)).train()
@@ -136,18 +140,18 @@ def _fresh(model: Any, tokenizer: Any, lora: LoraSettings, vocabulary: Vocabular
 
 
 def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
-    """Give a base a new adapter, whose update is zero.
+    """Add a new adapter to a base; its update is zero.
 
     Args:
-        model: The base.
-        lora: Settings.
-        ids: New tokens whose rows are trained.
+        model: Base model; becomes part of the PEFT model.
+        lora: Settings of the adapter.
+        ids: Token ids of new tokens, whose rows are trained.
 
     Returns:
-        The PEFT model.
+        PEFT model.
 
     Raises:
-        ValueError: If PEFT cannot adapt the base so.
+        ValueError: If PEFT cannot adapt the base with these settings.
     """
     from peft import get_peft_model
 
@@ -157,7 +161,7 @@ def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
         check_layer_names(lora.target_modules, model)
         made: Any = get_peft_model(model, config)
         names = [] if isinstance(lora.target_modules, str) else lora.target_modules
-        for name in names:  # PEFT complains only where it adapts none of them
+        for name in names:  # PEFT raises only if it adapts none of them
             if not any(f".{found}".endswith(f".{name}") for found in made.base_model.targeted_module_names):
                 raise ValueError(f"it does not adapt the layer {name!r}")
         return made
@@ -170,12 +174,12 @@ def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
 
 
 def lora_config(lora: LoraSettings, model: Any, ids: list[int] | None = None) -> Any:
-    """PEFT's config of a fresh adapter.
+    """``LoraConfig`` of a new adapter.
 
     Args:
-        lora: Settings.
-        model: The base.
-        ids: New tokens whose rows are trained.
+        lora: Settings of the adapter.
+        model: Base model.
+        ids: Token ids of new tokens, whose rows are trained.
     """
     from peft import LoraConfig
 
@@ -204,7 +208,7 @@ def _check_ranks(adapter: str, config: Any, lora: LoraSettings) -> None:
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every id that ends a completion, the one to train on first: the template's own, or the tokenizer's.
+    """Token ids that end a completion; the first, which is trained, is the chat template's or else the tokenizer's.
 
     Raises:
         ValueError: If there is none, or the chat template does not render a user's message.

@@ -1,4 +1,4 @@
-"""A leaner forward for PEFT's plain LoRA layers: the same numbers by fewer passes over the activations."""
+"""Faster forward of PEFT's plain LoRA layers: the same result in fewer passes over the activations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from semalign_pl.policy.token_rows import lighten_rows
 
 
 def lighten(model: nn.Module) -> None:
-    """Let every plain LoRA layer add its update while it multiplies (``addmm``), instead of scaling and adding after.
+    """Replace the forward of every plain LoRA layer by one that adds the update within the matmul (``addmm``).
 
-    PEFT makes three passes over a layer's output where one does, and at one token a row, calls count as much. Layers
-    of any other kind (embeddings, experts, DoRA, biases, convolutions, several adapters at once) keep PEFT's forward.
-    Trained rows of an embedding are lightened too.
+    PEFT multiplies, scales and adds in three passes over a layer's output where one is enough. With one token per row,
+    the number of kernel calls matters as much. All other layers keep PEFT's forward: embeddings, experts, DoRA, biases,
+    convolutions, several adapters at once. Trained rows of an embedding get a faster forward too.
 
     Args:
-        model: A PEFT model; changed in place.
+        model: PEFT model; changed in place.
     """
     for layer in model.modules():
         if is_plain(layer):
@@ -27,17 +27,17 @@ def lighten(model: nn.Module) -> None:
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Tell whether PEFT computes ``base(x) + scaling * B(A(dropout(x)))`` in this layer, and nothing else.
+    """Return true if PEFT computes ``base(x) + scaling * B(A(dropout(x)))`` in this layer, and nothing else.
 
-    Decided by the exact class: a subclass, or another class with the same attributes, may compute something else.
+    The exact class decides: a subclass, or another class with the same attributes, may compute something else.
 
     Args:
-        layer: Any module.
+        layer: Module of a PEFT model.
     """
     from peft.tuners.lora import bnb
     from peft.tuners.lora import layer as lora
 
-    # bitsandbytes' classes are absent where PEFT finds no such backend.
+    # PEFT defines bitsandbytes' classes only if it finds that backend.
     classes = (lora.Linear, getattr(bnb, "Linear4bit", None), getattr(bnb, "Linear8bitLt", None))
     if type(layer) not in classes:
         return False
@@ -47,7 +47,7 @@ def is_plain(layer: nn.Module) -> bool:
 
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """``base(x) + scaling * B(A(dropout(x)))`` (arXiv 2106.09685, equation 3)."""
+    """Compute ``base(x) + scaling * B(A(dropout(x)))`` (arXiv 2106.09685, equation 3)."""
     active = [name for name in self.active_adapters if name in self.lora_A]
     if kwargs or args or self.merged or len(active) > 1:
         return type(self).forward(self, x, *args, **kwargs)
@@ -56,7 +56,7 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return result
     (name,) = active
     down, up = self.lora_A[name].weight, self.lora_B[name].weight
-    mixed = not x.is_meta and is_autocast_enabled(x.device.type)  # it casts where it must
+    mixed = not x.is_meta and is_autocast_enabled(x.device.type)  # autocast then casts the inputs
     low = nn.functional.linear(self.lora_dropout[name](x if mixed else x.to(down.dtype)), down)
     if result.dtype != up.dtype and not mixed:
         return result + (nn.functional.linear(low, up) * self.scaling[name]).to(result.dtype)

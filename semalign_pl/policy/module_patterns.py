@@ -1,7 +1,8 @@
-"""Regular expressions on module names, as adapters have them: tried where they can be cut off, before PEFT uses them.
+"""Try an adapter's regular expressions on module names in a separate process, before PEFT uses them.
 
-PEFT matches a pattern against the name of every module. One of ten characters, such as ``(.+)+!``, never comes to an
-end, and Python cannot interrupt it. So each is tried in a process of its own, by the same engine on the same names.
+PEFT matches a pattern against the name of every module. A pattern of ten characters, such as ``(.+)+!``, may never
+finish, and Python cannot interrupt it. So each pattern is tried in a separate process, which can be killed, by the same
+engine on the same names.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 from torch import nn
 
 MAX_SECONDS = 0.5
-"""Processor time of one pattern on all names; PEFT uses each some times over. Usual ones take milliseconds."""
+"""Maximum processor time of one pattern on all names, in seconds. Usual patterns take milliseconds; PEFT uses each one
+several times."""
 PATIENCE_SECONDS = 6.0
-"""Wall-clock time of all patterns; the processor may be busy, and a process takes 50 ms to start."""
+"""Maximum wall-clock seconds of all patterns: the processor may be busy, and a process takes 50 ms to start."""
 _PLAIN = re.compile(r"[\w.-]*")
 _AROUND = ("{}", "{}.base_layer", "{}.lora_A.default", "base_model.model.{}")
-"""Names that PEFT matches: of the base, and of a model that has an adapter already."""
+"""Forms of the names that PEFT matches: those of the base, and of a model that already has an adapter."""
 _TRIAL = """
 import json, re, sys, time
 patterns, names, limit = json.load(sys.stdin)
@@ -40,12 +42,12 @@ for pattern in patterns:
 
 
 def check_patterns(where: str, config: Any, model: nn.Module) -> None:
-    """Refuse patterns of a ``LoraConfig`` that are none, or take too long on the names of a model's modules.
+    """Refuse patterns of a ``LoraConfig`` that are invalid, or take too long on the names of a model's modules.
 
     Args:
         where: Option, and file if there is one, for the message.
-        config: A ``LoraConfig``.
-        model: The base.
+        config: ``LoraConfig`` with the patterns.
+        model: Base model.
 
     Raises:
         ValueError: Names the field and the pattern.
@@ -57,7 +59,7 @@ def check_patterns(where: str, config: Any, model: nn.Module) -> None:
         return
     names = [form.format(name) for name, _ in model.named_modules() for form in _AROUND]
     given = json.dumps([[pattern for *_, pattern in tried], names, MAX_SECONDS])
-    trial = [sys.executable, "-I", "-S", "-c", _TRIAL]  # no packages: it starts at once, and nothing of the folder runs
+    trial = [sys.executable, "-I", "-S", "-c", _TRIAL]  # without packages: starts fast, runs no code of the folder
     patience = PATIENCE_SECONDS + MAX_SECONDS / 10 * len(tried)
     try:
         done = subprocess.run(trial, input=given, capture_output=True, text=True, timeout=patience)
@@ -66,7 +68,7 @@ def check_patterns(where: str, config: Any, model: nn.Module) -> None:
         begun, reason = done.stdout, done.stderr.strip()
     except subprocess.TimeoutExpired as error:
         begun, reason = error.stdout or b"", "takes too long"
-    field, written, _ = tried[max(0, len(begun) - 1)]  # a line break for each that was begun
+    field, written, _ = tried[max(0, len(begun) - 1)]  # one line break per pattern that was started
     raise ValueError(
         f"{where}: {field}: {written[:100]!r} {' '.join(reason.split())[:200]} on the module names of the base; write "
         "the names out, or a pattern without repetition within repetition"

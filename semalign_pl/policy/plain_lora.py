@@ -1,9 +1,9 @@
-"""Adapters whose initialisation changed the base (PiSSA, OLoRA, ...), read as plain LoRA on the base as it is.
+"""Convert adapters whose initialisation changed the base (PiSSA, OLoRA, ...) to plain LoRA on the unchanged base.
 
-Such an adapter is trained on a residual: the base minus its own first update, ``W - s B0 A0``. PEFT subtracts it again
-whenever the folder is loaded. Policy, reference and base share one set of weights here, so the subtraction becomes part
-of the adapter instead: ``(W - s B0 A0) + s B A = W + s [B, -B0] [A; A0]``, plain LoRA of twice the rank, as PEFT itself
-writes it with ``path_initial_model_for_weight_conversion``.
+Such an adapter is trained on a residual: the base minus the adapter's own first update, ``W - s B0 A0``. PEFT repeats
+this subtraction whenever it loads the folder. Here, policy, reference and base share one set of weights, so the
+subtraction becomes part of the adapter instead: ``(W - s B0 A0) + s B A = W + s [B, -B0] [A; A0]``. This is plain LoRA
+of twice the rank, as PEFT itself writes it with ``path_initial_model_for_weight_conversion``.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from semalign_pl.policy.causal_lm import first_line
 
 log = logging.getLogger(__name__)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
-"""Values of ``init_lora_weights`` under which PEFT leaves the base alone while it loads a folder."""
+"""Values of ``init_lora_weights`` for which PEFT leaves the base unchanged when it loads a folder."""
 _PREFIX = "base_model.model."
 REPRODUCIBLE = 1e-4
-"""Largest relative difference of two readings of a decomposition that is drawn at random (``pissa_niter_N``)."""
+"""Maximum relative difference between two runs of a randomised decomposition (``pissa_niter_N``)."""
 
 
 @contextlib.contextmanager
 def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> Iterator[str]:
-    """Yield the folder to load: the adapter's own, or a temporary one with plain LoRA for these initialisations.
+    """Convert an adapter to plain LoRA if its initialisation changed the base.
 
     Args:
         adapter: PEFT folder.
-        config: Its ``LoraConfig``.
-        state: Its weights.
-        model: The base, with no adapter in it; not changed.
+        config: ``LoraConfig`` of the adapter.
+        state: Weights of the adapter, by PEFT's names.
+        model: Base model without an adapter; not changed.
+
+    Yields:
+        Folder to load: the adapter's own, or a temporary one with the converted adapter.
 
     Raises:
         ValueError: If PEFT cannot repeat the initialisation on this base.
@@ -80,7 +83,7 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
 
 
 def _widen_config(config: Any) -> Any:
-    """Return the config of twice the rank and the same scaling: ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
+    """Return a config of twice the rank and the same scaling: ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
     wide = copy.deepcopy(config)
     factor = 2**0.5 if config.use_rslora else 2
     wide.init_lora_weights, wide.r, wide.lora_alpha = True, 2 * config.r, factor * config.lora_alpha
@@ -99,7 +102,7 @@ def _widen(config: Any, state: Mapping[str, Tensor], model: nn.Module) -> dict[s
             down, up = _first_update(linear, layer.removeprefix(_PREFIX), len(state[name]), config)
             wide[name] = torch.cat([state[name].float(), down])
             wide[f"{layer}.lora_B.weight"] = torch.cat([state[f"{layer}.lora_B.weight"].float(), -up], 1)
-        elif name.endswith("lora_embedding_A"):  # PEFT changes no embedding; the new half does nothing
+        elif name.endswith("lora_embedding_A"):  # PEFT changes no embedding, so the new half is zero
             wide[name] = torch.cat([state[name], torch.zeros_like(state[name])])
         elif name.endswith("lora_embedding_B"):
             wide[name] = torch.cat([state[name], torch.zeros_like(state[name])], 1)
@@ -110,7 +113,8 @@ def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple
     """Return ``A0 (rank, in)`` and ``B0 (out, rank)`` as PEFT initialises them on a copy of a layer, on the CPU.
 
     Raises:
-        ValueError: If the base changes by more than their product, or they differ from reading to reading.
+        ValueError: If the base changes by more than their scaled product, or if a randomised decomposition differs
+            between two runs.
     """
     from peft.utils.other import get_pattern_key
 
@@ -119,7 +123,7 @@ def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple
     down, up, update = _factors(trial)
     weight, residual = linear.get_parameter("weight").data.cpu(), trial.get_base_layer().weight.data.cpu()
     change = (weight.float() - residual.float()).t() if trial.fan_in_fan_out else weight.float() - residual.float()
-    # The residual is rounded to the weights' precision.
+    # The tolerance covers the rounding of the residual to the precision of the weights.
     if (change - update).norm() > 8 * torch.finfo(weight.dtype).eps * weight.float().norm():
         raise ValueError(f"it changes {name} by more than its own first update")
     if "niter" in str(config.init_lora_weights):
@@ -144,6 +148,6 @@ def _initialise(linear: nn.Module, rank: int, alpha: float, config: Any) -> Any:
 
 
 def _factors(trial: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return A, B and their scaled product, in float32 on the CPU."""
+    """Return A, B and their scaled product ``s B A``, in float32 on the CPU."""
     down, up = (factor["default"].weight.data.float().cpu() for factor in (trial.lora_A, trial.lora_B))
     return down, up, trial.scaling["default"] * up @ down

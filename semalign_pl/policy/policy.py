@@ -1,4 +1,4 @@
-"""The policy: an adapted causal LM, its tokenizer, and the three models it can act as."""
+"""Policy: a causal LM with adapters and its tokenizer, which can act as policy, reference or base."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ Role = Literal["policy", "reference", "base"]
 
 
 class Policy(nn.Module):
-    """A PEFT causal LM with its tokenizer.
+    """PEFT causal LM with its tokenizer.
 
     Args:
-        model: PEFT model whose trainable adapter is named ``default``; a frozen ``reference`` adapter may stand
-            beside it.
-        tokenizer: The base model's.
-        eos_ids: Token ids that end a completion; the first one is appended to training completions: what the chat
-            template writes after an answer, or else the tokenizer's ``eos_token``.
+        model: PEFT model whose trainable adapter is named ``default``; it may also have a frozen adapter named
+            ``reference``.
+        tokenizer: Tokenizer of the base model.
+        eos_ids: Token ids that end a completion. The first one is appended to training completions: the chat template's
+            end token, or else the tokenizer's ``eos_token``.
 
     Attributes:
+        pad_id: Token id for padding: the tokenizer's, or else the first of ``eos_ids``.
+        truncated_prompts: Number of prompts that ``encode_prompt`` has shortened.
         prefix_sharing_unsupported_reason: Reason why completions cannot share their prompt's forward in this
             architecture; ``None`` if they can.
-        padding_leaks: Padding in front of a prompt changes what follows it, as in recurrent layers: only prompts of
-            equal length are then prefilled together.
+        padding_leaks: True if padding on the left changes the states of a prompt, as in recurrent layers; only prompts
+            of equal length are then prefilled together.
     """
 
     def __init__(self, model: PeftModel, tokenizer: Any, eos_ids: tuple[int, ...]) -> None:
@@ -55,13 +57,13 @@ class Policy(nn.Module):
         self.padding_leaks = False
 
     def train(self, mode: bool = True) -> Policy:
-        """Set the mode of the adapter; the base stays in eval mode, as it is frozen.
+        """Set the mode of the adapter; the base stays in eval mode, because it is frozen.
 
-        No dropout, layer drop or router noise of the base is ever active, in any role: whatever its config says, the
-        policy in train mode differs from the policy in eval mode by the adapter's own dropout only.
+        So dropout, layer drop and router noise of the base are never active, whatever its config says. The policy in
+        train mode differs from the policy in eval mode only by the adapter's own dropout.
 
         Args:
-            mode: Train mode, else eval mode.
+            mode: True for train mode, false for eval mode.
         """
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -77,37 +79,37 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     @property
     def decoder(self) -> Any:
-        """The causal LM without its head."""
+        """Causal LM without its head."""
         lm: Any = self.model.get_base_model()
         return lm.get_decoder()
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits from last hidden states, as the causal LM makes them.
+        """Logits from last hidden states, scaled and capped as in the causal LM.
 
         Args:
-            hidden: ``(tokens, hidden)``.
+            hidden: Last hidden states, ``(tokens, hidden)``.
 
         Returns:
-            ``(tokens, vocabulary)``.
+            Logits, ``(tokens, vocabulary)``.
         """
         lm: Any = self.model.get_base_model()
         return finished_logits(lm.get_output_embeddings()(hidden), lm.config.get_text_config())
 
     def logprobs(self, hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of tokens under the states that predict them, and the entropy there.
+        """Log-probs of tokens, and the entropy of the distributions that predict them.
 
         Args:
-            hidden: ``(tokens, hidden)``.
-            ids: ``(tokens,)`` int64.
-            temperatures: ``(tokens,)`` float32; each divides its token's logits.
+            hidden: Last hidden states that predict the tokens, ``(tokens, hidden)``.
+            ids: Token ids, ``(tokens,)`` int64.
+            temperatures: Divisor of the logits per token, ``(tokens,)`` float32.
 
         Returns:
-            Each ``(tokens,)`` float32 in nats; the entropy without gradient.
+            Log-probs and entropy, each ``(tokens,)`` float32 in nats; the entropy without gradient.
         """
         lm: Any = self.model.get_base_model()
         config = lm.config.get_text_config()
@@ -120,14 +122,15 @@ class Policy(nn.Module):
 
     @contextlib.contextmanager
     def acting_as(self, role: Role) -> Iterator[None]:
-        """Forward as the policy, as the reference it started from, or as the bare base.
+        """Run the model as the policy, its reference, or the bare base; restored on exit, also after an exception.
 
-        Only the adapters in use change, modules that were trained as a whole (``modules_to_save``) included.
-        ``requires_grad`` does not (PEFT's own ``set_adapter`` would freeze the trained adapter: healthy curves,
-        nothing learned), and everything is as before afterwards, also after an exception.
+        Only the active adapters change, including modules that are trained as a whole (``modules_to_save``).
+        ``requires_grad`` stays the same: PEFT's own ``set_adapter`` would freeze the trained adapter, so that it learns
+        nothing although the curves look healthy.
 
         Args:
-            role: Whose weights to use. Without a ``reference`` adapter the reference is the base.
+            role: Weights to use: ``policy``, ``reference`` or ``base``. Without a ``reference`` adapter, the reference
+                is the base.
         """
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
@@ -147,7 +150,7 @@ class Policy(nn.Module):
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
-        """No gradient and no dropout inside; modes as before afterwards, also after an exception."""
+        """Switch off gradients and dropout; modes are restored on exit, also after an exception."""
         was_training = {module: module.training for module in self.modules()}
         self.eval()
         try:
@@ -159,29 +162,31 @@ class Policy(nn.Module):
 
     @property
     def chat(self) -> Chat:
-        """Layout of the tokenizer's chat template, found once per template and vocabulary."""
+        """Format of the tokenizer's chat template, computed once per template and vocabulary."""
         key = (self.tokenizer.chat_template, len(self.tokenizer))
         if self._chat is None or self._chat[0] != key:
             self._chat = key, find_chat(self.tokenizer)
         return self._chat[1]
 
     def encode_prompt(self, prompt: Prompt, max_tokens: int) -> list[int]:
-        """A prompt as token ids, up to where the assistant's answer begins.
+        """Token ids of a prompt, up to the start of the assistant's answer.
 
-        Chat models' own template is used, with thinking off where it has the switch (Qwen3). Only the template writes
-        control tokens: a literal ``<|im_end|>`` in a message stays plain text. Of a conversation that is too long the
-        oldest exchanges are left out, the system turn stays. What is still too long is cut at the end of the last
-        *message*, never inside the template. Both are counted in ``truncated_prompts``.
+        The tokenizer's chat template is used, with thinking off if it has the switch (Qwen3). Only the template writes
+        control tokens: a literal ``<|im_end|>`` in a message stays plain text.
+
+        If a conversation is too long, its oldest exchanges are left out and the system turn is kept. If it is still too
+        long, the last *message* is cut at its end, never the template. ``truncated_prompts`` counts the prompts that
+        were shortened in either way.
 
         Args:
-            prompt: The user's message, or all turns of a conversation.
-            max_tokens: Upper bound for the encoded length.
+            prompt: User's message, or all turns of a conversation.
+            max_tokens: Maximum number of tokens.
 
         Returns:
-            Token ids.
+            Token ids of the prompt.
 
         Raises:
-            CannotRender: If the chat template has no place for one of the turns, or refuses their text.
+            CannotRender: If the chat template does not render one of the turns, or refuses its text.
             ValueError: If not even an empty message fits.
         """
         encode = self._encoder([prompt])
@@ -195,17 +200,18 @@ class Policy(nn.Module):
         raise ValueError(f"model.init_args.max_prompt_tokens: {max_tokens} is less than {needs}; raise it")
 
     def encode_prompts(self, prompts: Sequence[Prompt], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
-        """As ``encode_prompt`` of each, in one go; those that were cut are told, not counted.
+        """Token ids of many prompts at once, as ``encode_prompt`` returns them; ``truncated_prompts`` does not change.
 
         Args:
-            prompts: User's messages, or turns of conversations.
-            max_tokens: Upper bound for each encoded length.
+            prompts: Prompts, each a user's message or the turns of a conversation.
+            max_tokens: Maximum number of tokens per prompt.
 
         Returns:
-            Token ids of each, none for a conversation that cannot be cut to fit; and whether it was cut.
+            Token ids, one list per prompt, empty for a conversation that cannot be shortened to fit; and one flag per
+            prompt, true if it was too long.
 
         Raises:
-            CannotRender: If the chat template has no place for a turn, or refuses its text; knows the prompt's place.
+            CannotRender: If the chat template does not render a turn, or refuses its text; has the prompt's index.
             ValueError: If not even an empty message fits.
         """
         encode = self._encoder(prompts)
@@ -222,10 +228,10 @@ class Policy(nn.Module):
         return encoded, cut
 
     def _encoder(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], list[int]]:
-        """Function from one of these prompts, or a shortened one, to token ids; all of them can be rendered.
+        """Function that encodes one of these prompts, also shortened, after a check that all can be rendered.
 
         Raises:
-            CannotRender: If the chat template has no place for a turn.
+            CannotRender: If the chat template does not render a turn.
         """
         encode = self.chat.encode
         talks = {place: prompt for place, prompt in enumerate(prompts) if not isinstance(prompt, str)}
@@ -246,37 +252,40 @@ class Policy(nn.Module):
         return lambda prompt: encode(adapt(prompt, faults))
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """As ``encode_completion`` of each, in one go.
+        """Token ids of many reference completions at once, as ``encode_completion`` returns them.
 
         Args:
-            texts: The wanted completions.
+            texts: Reference completions.
+
+        Returns:
+            Token ids, one list per completion.
         """
         return [[*ids, self.eos_ids[0]] for ids in self.chat.encode_answers(texts)]
 
     def text_signature(self) -> str:
-        """A hash of all that text's token ids depend on: the tokenizer, its template, the token that ends a turn."""
+        """Hash of all that the token ids of a text depend on: tokenizer, chat template, code, end-of-turn token."""
         return f"{text.signature(self.tokenizer)}/{self.eos_ids[0]}"
 
     def encode_completion(self, completion: str) -> list[int]:
-        """A reference as the policy should produce it: as the chat template writes an answer, up to its end token.
+        """Token ids of a reference completion, as the chat template writes an answer, including its end token.
 
         Args:
-            completion: The wanted completion; control tokens in it stay plain text.
+            completion: Reference completion; control tokens in it stay plain text.
 
         Returns:
-            Token ids, the last of which is ``eos_ids[0]``. Joined behind ``encode_prompt`` they make the sequence
-            that generation would have made, so prompt tokens are a true prefix.
+            Token ids; the last one is ``eos_ids[0]``. Appended to those of ``encode_prompt``, they give the sequence
+            that generation would give, so the prompt's tokens are a true prefix.
         """
         return self.encode_completions([completion])[0]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Completions as text: without special tokens, the end token and what the chat template writes around answers.
+        """Texts of completions, without special tokens, end token, and text that the chat template adds.
 
         Args:
-            ids: One list of token ids per completion.
+            ids: Token ids, one list per completion.
 
         Returns:
-            One string each; an incomplete byte sequence shows as U+FFFD, which no language profile accepts.
+            Texts, one per completion. An incomplete byte sequence becomes U+FFFD, which no language rule accepts.
         """
         ended = [bool(row) and row[-1] in self.eos_ids for row in ids]
         rows = [row[:-1] if end else row for row, end in zip(ids, ended, strict=True)]  # it need not be a special token
@@ -287,16 +296,16 @@ class Policy(nn.Module):
 
 
 def finished_logits(logits: Tensor, config: Any) -> Tensor:
-    """Scale and cap logits as a causal LM does: Granite, Cohere and Falcon-H1 scale them, Gemma 2 caps them.
+    """Scale and cap logits as the causal LM does: Granite, Cohere and Falcon-H1 scale them, Gemma 2 caps them.
 
     Args:
-        logits: Any shape, as the linear head gave them.
-        config: The text model's.
+        logits: Logits of the linear head, of any shape.
+        config: Text config of the model.
 
     Returns:
-        The same shape.
+        Logits of the same shape.
     """
-    # MPT's config holds a logit_scale of None.
+    # MPT's config has a logit_scale of None.
     logits = logits * (getattr(config, "logit_scale", None) or 1.0) / getattr(config, "logits_scaling", 1.0)
     logits = logits * getattr(config, "lm_head_multiplier", 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
@@ -304,10 +313,10 @@ def finished_logits(logits: Tensor, config: Any) -> Tensor:
 
 
 def policy_of(pl_module: Any) -> Policy:
-    """The policy of the module that a hook is given, so that callbacks need not know the modules.
+    """Policy of a LightningModule, so that callbacks need not import the modules.
 
     Args:
-        pl_module: The hook's ``pl_module``.
+        pl_module: Module that Lightning passes to the hook of a callback.
     """
     policy = pl_module.policy
     assert isinstance(policy, Policy)

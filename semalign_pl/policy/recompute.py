@@ -16,14 +16,15 @@ from semalign_pl.policy.layout import flat_attention
 
 @contextlib.contextmanager
 def recomputation(decoder: nn.Module, on: bool, flat: bool = True) -> Iterator[None]:
-    """Let each decoder layer keep only its input, and compute it again in backward (arXiv 1604.06174).
+    """Keep only the input of each decoder layer, and compute the rest again in backward (arXiv 1604.06174).
 
-    Hugging Face's gradient checkpointing drops the KV cache in train mode, and with it the shared prompt.
+    Hugging Face's gradient checkpointing cannot be used: it drops the KV cache in train mode, and with it the shared
+    prompt.
 
     Args:
-        decoder: A transformers decoder.
-        on: Recompute; without it, or without gradients, nothing changes.
-        flat: The forward is of a packed batch, so the recomputation needs its attention, too.
+        decoder: Decoder of transformers.
+        on: Flag to recompute; without it, or without gradients, nothing changes.
+        flat: Flag for the forward of a packed batch, whose attention the recomputation needs too.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -1,4 +1,4 @@
-"""Check that an adapter was trained on the base it is loaded on."""
+"""Check that an adapter was trained on the base that it is loaded on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ log = logging.getLogger(__name__)
 
 
 def check_same_base(adapter: str, recorded: str | None, base: str) -> None:
-    """Refuse an adapter that names another base than the one it is to be trained on.
+    """Refuse an adapter that was trained on another base than this one.
 
-    Two folders are compared by their weights, so that copies and moved folders are the same base. Two hub ids are
-    compared by name. Of a folder and a hub id, or of a folder that is gone, only the last part of the name can be
-    compared: where it differs, a warning says so.
+    Two folders are compared by their weights, so that copies and moved folders count as the same base. Two hub ids are
+    compared by name. A folder and a hub id, or a folder that no longer exists, can only be compared by the last part of
+    the name; if it differs, a warning is logged.
 
     Args:
         adapter: PEFT folder, for the message.
-        recorded: ``base_model_name_or_path`` of its config.
-        base: Hub id or folder to train on.
+        recorded: ``base_model_name_or_path`` of the adapter's config.
+        base: Hub id or folder of the base to train on.
 
     Raises:
         ValueError: If the bases differ.
@@ -52,7 +52,7 @@ def check_same_base(adapter: str, recorded: str | None, base: str) -> None:
 
 
 def _same_weights(one: Path, other: Path) -> bool | None:
-    """Compare the first row of every tensor that both folders hold; ``None`` if there is nothing to compare."""
+    """Compare the first row of every tensor that both folders have; ``None`` if there is nothing to compare."""
     rows, others = _first_rows(one), _first_rows(other)
     if not rows or not others:
         return None
@@ -61,11 +61,11 @@ def _same_weights(one: Path, other: Path) -> bool | None:
 
 
 def same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Compare two tensors in the coarser of their precisions: a copy in bfloat16 is the same weight.
+    """Return true if two tensors are equal in the coarser of their precisions: a bfloat16 copy is the same weight.
 
     Args:
-        one: A tensor.
-        other: Another, on the same device.
+        one: First tensor.
+        other: Second tensor, on the same device.
     """
     coarser = one.dtype if one.element_size() <= other.element_size() else other.dtype
     return one.shape == other.shape and torch.equal(one.to(coarser), other.to(coarser))

@@ -1,4 +1,4 @@
-"""A saved adapter loaded on its base twice: as the trained policy and as the frozen reference."""
+"""Load a saved adapter on its base twice: as the trained policy and as the frozen reference."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
     """Load an adapter on the base twice: as ``default``, which is trained, and as ``reference``, which is frozen.
 
     Args:
-        model: The base.
+        model: Base model; becomes part of the PEFT model.
         adapter: PEFT folder, for the message.
-        folder: Folder to read, which may be a converted copy of ``adapter``.
-        base: The base's name, for the message.
+        folder: Folder to read; may be a converted copy of ``adapter``.
+        base: Hub id or folder of the base, for the message.
 
     Returns:
-        The PEFT model; ``model`` is part of it.
+        PEFT model.
 
     Raises:
         ValueError: If adapter and base do not fit together.
@@ -35,10 +35,10 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
         peft_model = PeftModel.from_pretrained(model, folder, is_trainable=True)
         peft_model.add_adapter("reference", _untie(peft_model.peft_config["default"]))
         loaded = peft_model.load_adapter(folder, adapter_name="reference", is_trainable=False)
-        # Where the vocabulary grew, PEFT writes trained modules twice, and reads them once.
+        # If the vocabulary grew, PEFT writes trained modules twice but reads them once.
         twice = {key for key in loaded.unexpected_keys if ".modules_to_save." in key}
         odd = [*(set(loaded.unexpected_keys) - twice), *loaded.missing_keys]
-        if odd:  # PEFT would silently skip the first and leave the others as initialised
+        if odd:  # PEFT silently skips unexpected keys, and leaves missing ones as initialised
             raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, re.error) as error:
         raise ValueError(
@@ -51,15 +51,16 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
         for name in ("default", "reference"):
             set_peft_model_state_dict(peft_model, saved, adapter_name=name)
     for name, parameter in peft_model.named_parameters():
-        if ".reference" in name:  # PEFT thaws new tokens' rows where it casts them to float32
+        if ".reference" in name:  # PEFT makes rows of new tokens trainable when it casts them to float32
             parameter.requires_grad_(False)
     return peft_model
 
 
 def _untie(config: Any) -> Any:
-    """Copy a loaded adapter's config for its frozen copy, without tied weights.
+    """Copy of a loaded adapter's config for the frozen reference, without tied weights.
 
-    PEFT finds which layers are tied for a model's first adapter only; the folder holds the weights of each.
+    PEFT finds the tied layers only for the first adapter of a model. The folder has the weights of every layer, so the
+    tied ones are listed explicitly.
     """
     frozen = copy.deepcopy(config)
     frozen.inference_mode = True
@@ -78,16 +79,16 @@ def _untie(config: Any) -> Any:
 
 
 def check_targets(adapter: str, config: Any, wanted: Any, model: nn.Module) -> None:
-    """Refuse ``target_modules`` that would adapt other layers than the adapter does.
+    """Refuse ``target_modules`` that select other layers than those of the adapter.
 
     Args:
         adapter: PEFT folder, for the message.
-        config: Its ``LoraConfig``.
-        wanted: A ``LoraConfig`` of the settings that the user gave beside it.
-        model: The base.
+        config: ``LoraConfig`` of the adapter.
+        wanted: ``LoraConfig`` of the user's settings.
+        model: Base model.
 
     Raises:
-        ValueError: Naming the modules that differ.
+        ValueError: Names the modules that differ.
     """
     given = wanted.target_modules
     ours, theirs = _targets(wanted, model), _targets(config, model)
@@ -107,19 +108,19 @@ def _targets(config: Any, model: nn.Module) -> set[str]:
 
 
 def check_base_weights(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Refuse an adapter file that would overwrite weights of the base: reference and base would move with it.
+    """Refuse an adapter file that would overwrite weights of the base, and so change reference and base.
 
-    PEFT writes the embedding into the file where an adapter touches it or the vocabulary grew; as long as it is the
-    base's own, nothing is lost. Beside an embedding that was trained as a whole it may have more rows.
+    PEFT writes the base's embedding into the file if an adapter touches it or the vocabulary grew. That is accepted if
+    the values equal those of the base. If the embedding was trained as a whole module, the copy may have more rows.
 
     Args:
         adapter: PEFT folder, for the message.
-        config: Its ``LoraConfig``.
-        state: Its weights.
-        model: The base, as its checkpoint holds it.
+        config: ``LoraConfig`` of the adapter.
+        state: Weights of the adapter, by PEFT's names.
+        model: Base model, as loaded from its checkpoint.
 
     Raises:
-        ValueError: Naming the first such weight.
+        ValueError: Names the first such weight.
     """
     whole = tuple(config.modules_to_save or ())
     tied = getattr(config, "ensure_weight_tying", False)
@@ -132,7 +133,7 @@ def check_base_weights(adapter: str, config: Any, state: Mapping[str, Tensor], m
         trained = not untouched and (tied or within_whole)
         if kept is None or trained:
             continue
-        # PEFT's copy of a whole trained embedding may have rows for tokens that the base lacks.
+        # PEFT's copy of an embedding that was trained as a whole may have rows for tokens that the base lacks.
         there = tensor[: len(kept)] if ".original_module." in key else tensor
         if not same_values(kept.detach().cpu(), there):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Self-check at load: try an architecture once, and choose shared prompts, its own forward, or refusal."""
+"""Check of an architecture when it is loaded: run it with shared prompts or its own forward, or refuse it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.unshared import UnsharedDecodeState, unshared_hidden
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""Relative difference of logits that rounding explains; wrong positions alone make it 1e-2 in a random model."""
+"""Relative difference of logits that rounding explains, by dtype; wrong positions give 1e-2 in random models."""
 
 
 def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -> None:
     """Refuse a model that cannot run, or whose logits are not finite: everything computed from them would be NaN.
 
     Args:
-        policy: The policy.
-        base: Its base, for the message.
-        weights: Its precision, for the message.
-        adapter: Its adapter, for the message.
+        policy: Policy to check.
+        base: Hub id or folder of the base, for the message.
+        weights: Quantisation or precision of the base, for the message.
+        adapter: PEFT folder, for the message.
 
     Raises:
-        ValueError: Naming base or adapter, and the remedy.
+        ValueError: Names base or adapter, and the remedy.
     """
     ids = torch.tensor([_probe_tokens(policy)], device=policy.device)
     for role in ("base", "policy"):
@@ -60,14 +60,14 @@ def _probe_tokens(policy: Policy) -> list[int]:
 
 
 def choose_forward(policy: Policy, base: str) -> None:
-    """Let completions share their prompt's forward if that is exact, else run transformers' own forward, if that is.
+    """Choose shared prompts if they are exact for this architecture, else transformers' own forward if it is exact.
 
-    Each way is tried on a dozen tokens of ragged rows, and compared with one plain forward per row. Sets
+    Each is tried on a dozen tokens in rows of unequal length, and compared with one plain forward per row. Sets
     ``policy.prefix_sharing_unsupported_reason`` and ``policy.padding_leaks``.
 
     Args:
-        policy: The policy.
-        base: Its base, for the message.
+        policy: Policy to check.
+        base: Hub id or folder of the base, for the message.
 
     Raises:
         ValueError: If no way of running this architecture gives its own logits.
@@ -83,7 +83,7 @@ def choose_forward(policy: Policy, base: str) -> None:
             ways = [_own_scores]
         else:
             policy.padding_leaks, ways = True, [_own_scores, _equal_rollout]
-        # Near ties of a router in half precision may send a token to another expert: that is rounding still.
+        # In half precision, rounding may also break a near tie of a router and send a token to another expert.
         reason = next(filter(None, (_try(way, policy, expected, 4 * allowed) for way in ways)), None)
     if reason is not None:
         raise ValueError(
@@ -93,20 +93,20 @@ def choose_forward(policy: Policy, base: str) -> None:
 
 
 def packing_unsupported_reason(policy: Policy) -> str | None:
-    """Reason why packed batches cannot run this architecture, as far as it can be known without weights.
+    """Reason why packed batches cannot run this architecture, as far as it is known without weights.
 
     Args:
-        policy: The policy, on the meta device.
+        policy: Policy on the meta device.
 
     Returns:
-        The reason, or ``None``.
+        Reason, or ``None`` if there is none.
     """
     with policy.inference():
         return _unfit(policy) or _try(shared_logits, policy)
 
 
 def _unfit(policy: Policy) -> str | None:
-    """Reason in its config why packed batches cannot run this architecture, or ``None``."""
+    """Reason in the config why packed batches cannot run this architecture, or ``None``."""
     config = policy.decoder.config
     odd = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
     if odd:
@@ -119,7 +119,7 @@ def _unfit(policy: Policy) -> str | None:
 
 
 def _recurrent(policy: Policy) -> bool:
-    """Tell whether some layer carries a state from token to token, which padding in front would change."""
+    """Return true if a layer carries a state from token to token, which padding on the left would change."""
     from transformers import DynamicCache
 
     return any(hasattr(layer, "recurrent_states") for layer in DynamicCache(config=policy.decoder.config).layers)
@@ -128,10 +128,10 @@ def _recurrent(policy: Policy) -> bool:
 def _try(
     way: Callable[[Policy], Tensor], policy: Policy, expected: Tensor | None = None, allowed: float = 0.0
 ) -> str | None:
-    """Compare logits ``(tokens, vocabulary)``; returns why they are not the expected ones, or ``None``."""
+    """Compare logits ``(tokens, vocabulary)``; returns why they differ from the expected ones, or ``None``."""
     try:
         found = way(policy).float()
-    except Exception as error:  # whatever an unknown architecture raises, it is the reason
+    except Exception as error:  # an unknown architecture may raise anything
         return _reason(error)
     if expected is None:
         return None
@@ -144,13 +144,13 @@ def _reason(error: Exception) -> str:
 
 
 def _probe(policy: Policy) -> tuple[list[list[int]], list[list[list[int]]]]:
-    """Two prompts and two completions of each, no two of them of equal length."""
+    """Token ids of two prompts, and of two completions of each; prompts differ in length, and so do completions."""
     tokens = _probe_tokens(policy)
     return [tokens[:4], tokens[2:5]], [[tokens[4:7], tokens[6:8]], [tokens[5:9], tokens[1:2]]]
 
 
 def _flat_probe(policy: Policy) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompt and completion of each of the four rows."""
+    """Token ids of the prompts and completions of the four rows."""
     prompts, groups = _probe(policy)
     return [p for p, group in zip(prompts, groups, strict=True) for _ in group], [
         row for group in groups for row in group
@@ -168,13 +168,13 @@ def _plain_logits(policy: Policy) -> Tensor:
 
 
 def shared_logits(policy: Policy) -> Tensor:
-    """As ``_plain_logits``, through packed batches.
+    """Same logits as ``_plain_logits``, computed with packed batches.
 
     Args:
         policy: Model to use; set eval mode first. It may be on the meta device.
 
     Raises:
-        NotImplementedError: If its attention does something that packed batches cannot.
+        NotImplementedError: If the attention does something that packed batches cannot do.
     """
     prompts, groups = _probe(policy)
     layout = PackedSequences(prompts, policy.device, keep=True)
@@ -183,7 +183,7 @@ def shared_logits(policy: Policy) -> Tensor:
     rows = PackedCompletions(layout.prompt_cache, list(map(len, prompts)), groups)
     rest = decode(policy, rows)
     if rows.biases.keys() != (declared := _windows(policy.decoder.config)):
-        # A window that is only in transformers' masks would not be seen in a dozen tokens.
+        # A window that exists only in transformers' masks would not change a dozen tokens.
         raise NotImplementedError(f"its attention has windows {list(rows.biases)}, its config {list(declared)}")
     lengths = [len(row) for group in groups for row in group]
     firsts = [state for state, group in zip(last, groups, strict=True) for _ in group]
@@ -194,25 +194,25 @@ def shared_logits(policy: Policy) -> Tensor:
 
 
 def _windows(config: Any) -> set[int | None]:
-    """The sliding windows of a decoder's layers, as its config declares them; ``None`` for full attention."""
+    """Sliding windows of a decoder's layers, as declared in its config; ``None`` for full attention."""
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
     return {window if kinds is None or kind == "sliding_attention" else None for kind in kinds or [None]}
 
 
 def _padded_rollout(policy: Policy) -> Tensor:
-    """As ``_plain_logits``, by transformers' cache, the prompts padded to equal length."""
+    """Same logits as ``_plain_logits``, computed with transformers' cache, prompts padded to equal length."""
     return _rollout(policy, *_probe(policy))
 
 
 def _equal_rollout(policy: Policy) -> Tensor:
-    """As ``_plain_logits``, by transformers' cache, each prompt by itself."""
+    """Same logits as ``_plain_logits``, computed with transformers' cache, one prompt at a time."""
     prompts, groups = _probe(policy)
     return torch.cat([_rollout(policy, [p], [group]) for p, group in zip(prompts, groups, strict=True)])
 
 
 def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[int]]]) -> Tensor:
-    """Decode with given completions; each leaves the batch when it has ended."""
+    """Logits from decoding given completions; a finished completion leaves the batch."""
     rows = [row for group in groups for row in group]
     decoding = UnsharedDecodeState(policy, prompts, len(groups[0]))
     logits = [[first] for first in decoding.prefill()]
@@ -228,6 +228,6 @@ def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[in
 
 
 def _own_scores(policy: Policy) -> Tensor:
-    """As ``_plain_logits``, by the log-probs' way without sharing: rows padded on the right."""
+    """Same logits as ``_plain_logits``, computed as log-probs are without shared prompts: rows padded on the right."""
     prompts, rows = _flat_probe(policy)
     return policy.head(unshared_hidden(policy, prompts, [[*row, policy.pad_id] for row in rows]))

@@ -1,4 +1,4 @@
-"""Find the layout of a chat template by trying it once; the rest of the package need not know templates."""
+"""Find the format of a chat template by trying it once, so that the rest of the package need not know templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semalign_pl.policy.control import control_tokens, encode_texts
 from semalign_pl.types import Turn
 
 DATE = datetime.date(2024, 7, 26)
-"""The day that templates are told is today: what Llama 3's own template takes where nobody tells it."""
+"""Date that templates get as today: the default of Llama 3's own template."""
 
 _USER, _ANSWER = Turn("user", "SEMALIGNUSERPROBE"), Turn("assistant", "SEMALIGNANSWERPROBE")
 _TALKS: dict[str, tuple[Turn, ...]] = {
@@ -26,10 +26,13 @@ _ANSWERS = ("x", "ཀ", "7", "(", " x", "X y")
 
 
 def find_chat(tokenizer: Any) -> Chat:
-    """Try a tokenizer's chat template.
+    """Find the format of a tokenizer's chat template.
 
     Args:
         tokenizer: Tokenizer of the base.
+
+    Returns:
+        Format of prompts and answers, with notes for the user.
 
     Raises:
         ValueError: If the template does not render a user's message.
@@ -57,7 +60,7 @@ def find_chat(tokenizer: Any) -> Chat:
 
 
 def _with_typed_roles(chat: Chat) -> Chat:
-    """Content as a plain string where the template renders it; else as typed parts, where it renders those."""
+    """Find the roles whose content the template renders only as typed parts, not as a plain string."""
     for role, turns in _TALKS.items():
         typed = replace(chat, typed=chat.typed | {role})
         if not _renders(chat, turns) and _renders(typed, turns):
@@ -75,7 +78,7 @@ def _with_answer(chat: Chat, prompt: str, bare: str) -> Chat:
     before, _, rest = whole.rpartition(_ANSWER.content)
     if before.startswith(prompt):
         lead = before[len(prompt) :]
-        if lead.strip() and prompt == bare:  # it ignores add_generation_prompt: the header is ours to write
+        if lead.strip() and prompt == bare:  # no generation prompt: the header has to be added
             lead = lead[len(lead.rstrip(" ")) :]
             opening = before[len(prompt) : len(before) - len(lead)]
             notes.append(
@@ -100,7 +103,7 @@ def _with_answer(chat: Chat, prompt: str, bare: str) -> Chat:
 
 
 def _with_context(chat: Chat, context: str) -> Chat:
-    """The prompt's end beside every answer, unless answers have the same tokens alone; and what decoding shows."""
+    """Set `context` if the tokens of answers depend on the end of the prompt; set `shown` from a decoded answer."""
     joined = replace(chat, context=context)
     if chat.encode_answers(_ANSWERS) != joined.encode_answers(_ANSWERS):
         chat = joined
@@ -112,7 +115,7 @@ def _with_context(chat: Chat, context: str) -> Chat:
 
 
 def _check(chat: Chat) -> Chat:
-    """Prompt and completion are a prefix of the template's own rendering, token by token, or a note says so."""
+    """Add a note if the tokens of prompt and completion are not a prefix of those of the template's own rendering."""
     whole = _render_or_none(chat, _TALKS["assistant"])
     if whole is None or _ANSWER.content not in whole or any("not a prefix" in note for note in chat.notes):
         return chat
@@ -126,7 +129,7 @@ def _check(chat: Chat) -> Chat:
 
 
 def _without_clock(template: str) -> tuple[str, tuple[str, ...]]:
-    """A template whose today is always `DATE`; else token ids, and with them caches and runs, depend on the day."""
+    """Fix the template's date to `DATE`, or token ids, and so caches and runs, would depend on the day; add a note."""
     if "strftime_now" not in template:
         return template, ()
     directives = {"%-d": str(DATE.day), "%-m": str(DATE.month), "%H": "00", "%M": "00", "%S": "00"}
@@ -138,14 +141,14 @@ def _without_clock(template: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _start(tokenizer: Any) -> tuple[int, ...]:
-    """Token ids that the tokenizer puts before a text (BOS); those after it (EOS, SEP) would end a prompt."""
+    """Token ids that the tokenizer adds before a text (BOS); those after it (EOS, SEP) would end a prompt."""
     alone, ids = encode_texts(tokenizer, ["x"])[0], tokenizer("x")["input_ids"]
     places = (n for n in range(len(ids) - len(alone) + 1) if ids[n : n + len(alone)] == alone)
     return tuple(ids[: next(places, 0)])
 
 
 def _renders(chat: Chat, turns: Sequence[Turn]) -> bool:
-    """All messages are in the rendering, as text and not as a list's source."""
+    """Return true if all messages are in the rendering, as text and not as the source of a list."""
     text = _render_or_none(chat, turns)
     return text is not None and "'type': 'text'" not in text and all(turn.content in text for turn in turns)
 
@@ -155,5 +158,5 @@ def _render_or_none(chat: Chat, turns: Sequence[Turn]) -> str | None:
         return chat.render(turns, generation=False)
     except TemplateLimitError:
         raise
-    except Exception:  # a template is a program of strangers
+    except Exception:  # a template may raise anything
         return None

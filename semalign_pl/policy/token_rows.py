@@ -1,4 +1,4 @@
-"""Rows of a frozen embedding that are trained: PEFT's parameters and files, without its copy of the whole matrix."""
+"""Trained rows of a frozen embedding: PEFT's parameters and files, without its copy of the whole matrix."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 
 def lighten_rows(model: nn.Module) -> None:
-    """Let embeddings and heads with trained rows look at those rows alone.
+    """Replace the forward of embeddings and heads with trained rows by one that does not copy the matrix.
 
-    PEFT writes the rows into a copy of the matrix in every forward: for Qwen3-4B 778 MB, twice a token of a rollout.
-    Layers whose rows are not neighbours keep PEFT's forward.
+    PEFT writes the rows into a copy of the matrix in every forward: for Qwen3-4B 778 MB, twice per token of a rollout.
+    Layers whose trained rows are not consecutive keep PEFT's forward.
 
     Args:
-        model: A PEFT model; changed in place.
+        model: PEFT model; changed in place.
     """
     from peft.tuners.trainable_tokens import TrainableTokensLayer
 
@@ -27,14 +27,14 @@ def lighten_rows(model: nn.Module) -> None:
 
 
 def rows_of(layer: nn.Module) -> tuple[Any, Tensor | None, int]:
-    """What a layer is made of.
+    """Frozen layer and active trained rows of an embedding or head.
 
     Args:
         layer: Embedding or head, wrapped by PEFT or not.
 
     Returns:
-        The frozen layer; the rows that stand in for some of its own now, float32, or ``None``; the first one's place.
-        A layer that kept PEFT's forward is returned as it is.
+        Frozen layer; float32 rows that currently replace some of its own, or ``None``; index of the first replaced row.
+        A layer that kept PEFT's forward is returned unchanged, without rows.
     """
     inner = getattr(layer, "token_adapter", None)
     if inner is None or "forward" not in vars(inner):
@@ -61,7 +61,7 @@ def _embed(self: Any, x: Tensor) -> Tensor:
         return result
     place = x - first
     own = nn.functional.embedding(place.clamp(0, len(rows) - 1), rows.to(self.base_layer.weight.dtype))
-    scale = self._get_embed_scale()  # Gemma 3 scales within its embedding
+    scale = self._get_embed_scale()  # Gemma 3 scales in its embedding
     own = own if scale is None else own * scale.to(own.dtype)
     return torch.where(((place >= 0) & (place < len(rows))).unsqueeze(-1), own, result)
 

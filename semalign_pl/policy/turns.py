@@ -1,8 +1,8 @@
-"""Conversations in a chat template: what the template can render, and which turns are left out where they are too many.
+"""Fit conversations to a chat template: roles that it cannot render, and turns to leave out of a long conversation.
 
-A template that has no system turn gets the system text before the first user message, two line breaks between, as
-Gemma's documentation says ("provide system-level instructions directly within the initial user prompt") and as
-Gemma 3's own template does.
+If a template has no system turn, the system text is put before the first user message, separated by two line breaks.
+Gemma's documentation says so ("provide system-level instructions directly within the initial user prompt"), and Gemma
+3's own template does so.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ _PROBE = {role: f"SEMALIGN{role.upper()}PROBE" for role in ("system", "user", "a
 
 
 def messages_of(turns: Sequence[Turn], typed: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Turns as chat templates want them.
+    """Convert turns to the messages that chat templates take.
 
     Args:
-        turns: A conversation.
-        typed: Roles whose content is a list of typed parts, as vision models' templates want it.
+        turns: Turns of a conversation.
+        typed: Roles whose content must be a list of typed parts, as in templates of vision models.
+
+    Returns:
+        Messages with ``role`` and ``content``.
     """
     return [
         {"role": t.role, "content": [{"type": "text", "text": t.content}] if t.role in typed else t.content}
@@ -36,22 +39,26 @@ def messages_of(turns: Sequence[Turn], typed: Collection[str] = ()) -> list[dict
 
 
 def format_plain(turns: Sequence[Turn], end: str) -> str:
-    """Turns for a tokenizer without a chat template: each followed by a line break, answers by the end-of-turn token.
+    """Text of turns for a tokenizer without a chat template.
 
-    So what was said before is laid out as it was trained: a message, a line break, its answer, its end.
+    A line break follows each turn, but the end-of-turn token follows an answer. So earlier turns have the format of
+    training: message, line break, answer, end-of-turn token.
 
     Args:
         turns: Turns in any order.
-        end: The end-of-turn token; a line break where the tokenizer has none.
+        end: End-of-turn token; empty if the tokenizer has none, for a line break in its place.
     """
     return "".join(turn.content + ((end or "\n") if turn.role == "assistant" else "\n") for turn in turns)
 
 
 def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
-    """Find the roles that a chat template refuses or leaves out, and the reasons.
+    """Find the roles that a chat template refuses or leaves out.
 
     Args:
         render: Function from turns to the template's text.
+
+    Returns:
+        Reasons by role.
     """
     talk = [Turn("user", _PROBE["user"]), Turn("assistant", _PROBE["assistant"]), Turn("user", "?")]
     tries = {
@@ -71,14 +78,17 @@ def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
 
 
 def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
-    """A prompt that the template renders, which says all that was said.
+    """Change a prompt so that the template renders it, without leaving any text out.
 
     Args:
-        prompt: A message, which any template renders, or turns whose order was checked.
+        prompt: User's message, which any template renders, or turns whose order was checked.
         faults: Roles that the template does not render, with the reasons.
 
+    Returns:
+        Prompt, in which the system text may be part of the first user message.
+
     Raises:
-        CannotRender: If there is no way but to leave something out.
+        CannotRender: If the prompt cannot be rendered without leaving something out.
     """
     if isinstance(prompt, str):
         return prompt
@@ -96,16 +106,16 @@ def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
 
 
 def shorten(chat: Chat, prompt: Prompt, encode: Callable[[Prompt], list[int]], max_tokens: int) -> list[int] | None:
-    """Token ids of a prompt that is too long, cut to fit: first the oldest exchanges go, then the last message's end.
+    """Shorten a prompt that is too long: leave out the oldest exchanges, then cut the end of the last message.
 
     Args:
-        chat: Layout of the base.
-        prompt: A message, or turns.
+        chat: Chat format of the base.
+        prompt: User's message, or turns of a conversation.
         encode: Function from a prompt to token ids.
-        max_tokens: Largest number of tokens.
+        max_tokens: Maximum number of tokens.
 
     Returns:
-        ``None`` if not even an empty last message fits.
+        Token ids of the shortened prompt; ``None`` if not even an empty last message fits.
     """
     if isinstance(prompt, str):
         return cut_message(chat, prompt, encode, max_tokens)
@@ -114,10 +124,12 @@ def shorten(chat: Chat, prompt: Prompt, encode: Callable[[Prompt], list[int]], m
 
 
 def without_oldest(turns: Sequence[Turn], exchanges: int) -> list[Turn]:
-    """Turns without the oldest exchanges, each a user turn and all up to the next one; the system turn stays.
+    """Turns without the oldest exchanges; the system turn is kept.
+
+    An exchange is a user turn and all turns up to the next user turn.
 
     Args:
-        turns: A conversation.
+        turns: Turns of a conversation.
         exchanges: Number of exchanges to leave out.
     """
     system, rest = _starts(turns)
@@ -130,12 +142,15 @@ def _starts(turns: Sequence[Turn]) -> tuple[int, list[int]]:
 
 
 def fit(turns: Sequence[Turn], encode: Callable[[Sequence[Turn]], list[int]], max_tokens: int) -> list[Turn]:
-    """The most turns that fit: the oldest exchanges are left out; at least the last exchange is kept, fit or not.
+    """Leave out as few of the oldest exchanges as needed to fit; the last exchange is kept even if it does not fit.
 
     Args:
-        turns: A conversation.
+        turns: Turns of a conversation.
         encode: Function from turns to token ids.
-        max_tokens: Largest number of tokens.
+        max_tokens: Maximum number of tokens.
+
+    Returns:
+        Turns that are kept.
     """
     most = len(_starts(turns)[1]) - 1
     dropped = bisect_left(range(most), True, key=lambda n: len(encode(without_oldest(turns, n))) <= max_tokens)
@@ -143,13 +158,16 @@ def fit(turns: Sequence[Turn], encode: Callable[[Sequence[Turn]], list[int]], ma
 
 
 def cut_message(chat: Chat, message: str, encode: Callable[[str], list[int]], max_tokens: int) -> list[int] | None:
-    """Token ids with a message cut at its end so that they fit; ``None`` if not even an empty one does.
+    """Cut a message at its end so that the prompt fits.
 
     Args:
-        chat: Layout of the base.
-        message: The message.
+        chat: Chat format of the base.
+        message: Message to cut.
         encode: Function from the message to the token ids of the whole prompt.
-        max_tokens: Largest number of tokens.
+        max_tokens: Maximum number of tokens of the prompt.
+
+    Returns:
+        Token ids of the prompt; ``None`` if not even an empty message fits.
     """
     ids = encode(message)
     (tokens,) = encode_texts(chat.tokenizer, [chat.control.guard(message)])

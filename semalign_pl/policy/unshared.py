@@ -14,8 +14,8 @@ from semalign_pl.policy.policy import Policy
 class UnsharedDecodeState:
     """Completions in progress, each with its own KV cache, copied from one prefill of its prompt.
 
-    Prompts of unequal length are padded in front. Prompts of equal length need no mask, so recurrent and convolutional
-    layers see exactly the prompt (``Policy.padding_leaks``).
+    Prompts of unequal length are padded on the left. Prompts of equal length need no mask, so recurrent and
+    convolutional layers see exactly the prompt (``Policy.padding_leaks``).
 
     Args:
         policy: Model to use; set eval mode and the active adapter first.

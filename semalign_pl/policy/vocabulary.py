@@ -1,4 +1,4 @@
-"""A language's frequent syllables as tokens of their own: found in a corpus, added to tokenizer and base."""
+"""New tokens for frequent syllables of a language: found in a corpus, added to tokenizer and base."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """New tokens for a language that the base's tokenizer cuts into bytes.
+    """Settings of new tokens for a language that the base's tokenizer splits into bytes.
 
-    Their rows of the embedding (and of the head) start as the mean of their pieces' rows, are trained next to LoRA, and
-    are saved with the adapter, tokenizer included. Text without any of the new tokens is tokenised as before; in a
-    script that other languages share (Latin, Cyrillic), their text may hold some.
+    The rows of new tokens in the embedding (and in the head) start as the mean of the rows of their pieces. They are
+    trained together with LoRA, and saved with the adapter and the tokenizer. Text without any of the new tokens is
+    tokenised as before. In a script that languages share (Latin, Cyrillic), text of another language may contain some.
 
     Attributes:
-        language: Code of the language; its profile says what a unit is.
-        corpus: Text of the language, as for ``data.init_args.train``.
-        column: The corpus' column with the text.
-        tokens: At most so many, the most frequent ones.
-        min_count: A token stands at least so often in the corpus.
+        language: Code of the language, which defines the units of its text.
+        corpus: Source of text in the language, as in ``data.init_args.train``.
+        column: Name of the corpus column with the text.
+        tokens: Maximum number of new tokens; the most frequent ones are added.
+        min_count: Minimum number of occurrences of a new token in the corpus.
     """
 
     language: str
@@ -47,10 +47,10 @@ class VocabularySettings:
     min_count: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
+        """Refuse numbers below 1.
 
         Raises:
-            ValueError: Naming the option.
+            ValueError: Names the option.
         """
         for name in ("tokens", "min_count"):
             if getattr(self, name) < 1:
@@ -60,19 +60,21 @@ class VocabularySettings:
 
 
 def find_tokens(settings: VocabularySettings, tokenizer: Any) -> list[Any]:
-    """The corpus' most frequent units that the tokenizer cuts into several pieces, as tokens.
+    """Find the most frequent units of a corpus that the tokenizer splits into several pieces.
 
-    A unit is taken together with the separator behind it (a syllable with its tsheg: alone they would be two tokens).
-    Without one, as before a shad, it is a token only between word boundaries, or it would match the head of longer
-    words, and only if the unit with its separator is not one token already, which it would break in two. The script's
-    own signs, such as the shad, are units too; what scripts share (digits, commas) is not.
+    A unit includes the separator that follows it (a syllable and its tsheg would be two tokens otherwise). A unit
+    without a separator, as before a shad, becomes a token under two conditions. It matches only between word
+    boundaries, or it would match the beginning of longer words. And the unit with its separator is not one token
+    already, or the new token would split that one in two. Signs of the script itself, such as the shad, are units too;
+    signs that scripts share (digits, commas) are not.
 
     Args:
-        settings: What is wanted.
-        tokenizer: The base's.
+        settings: Settings of the new tokens.
+        tokenizer: Tokenizer of the base.
 
     Returns:
-        ``AddedToken`` by falling frequency, then by code point; none that does not survive encoding and decoding.
+        ``AddedToken``, sorted by descending frequency, then by code point; only those that survive encoding and
+        decoding.
 
     Raises:
         ValueError: If the corpus cannot be read.
@@ -104,15 +106,15 @@ def find_tokens(settings: VocabularySettings, tokenizer: Any) -> list[Any]:
 
 
 def count_units(texts: Iterable[str], profile: LanguageProfile) -> tuple[Counter[str], bool]:
-    """Units of a language as they stand in text.
+    """Count the units of a language in texts.
 
     Args:
-        texts: Any.
-        profile: The language's.
+        texts: Texts to count in.
+        profile: Language of the units.
 
     Returns:
-        How often each unit stands there, with the sign behind it where ``segment`` drops one; and whether something
-        stands between most units and the next, a separator, space or punctuation.
+        Number of occurrences of each unit, which includes the sign after it if ``segment`` drops that sign; and true if
+        most units are separated from the next one, by a separator, space or punctuation.
     """
     counts: Counter[str] = Counter()
     words, glued = 0, 0
@@ -143,14 +145,17 @@ def _pieces(tokenizer: Any, forms: list[str]) -> dict[str, list[int]]:
 
 
 def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
-    """Tokens that an adapter folder's tokenizer has beyond the base's.
+    """Tokens of an adapter folder's tokenizer that the base's tokenizer lacks.
 
     Args:
-        adapter: PEFT folder; without a tokenizer in it there are none.
-        tokenizer: The base's.
+        adapter: PEFT folder.
+        tokenizer: Tokenizer of the base.
+
+    Returns:
+        ``AddedToken``, in the order of their ids; none if the folder has no tokenizer.
 
     Raises:
-        ValueError: If there is a tokenizer that cannot be read.
+        ValueError: If the folder's tokenizer cannot be read.
     """
     from transformers import AutoTokenizer
 
@@ -167,18 +172,18 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
 
 
 def add_tokens(model: Any, tokenizer: Any, tokens: list[Any]) -> list[int]:
-    """Give tokens to tokenizer and model; their rows are the mean of their pieces' rows.
+    """Add tokens to tokenizer and model; each new row is the mean of the rows of the token's pieces.
 
     Args:
-        model: A frozen causal LM; its embedding and head grow where they have no room.
-        tokenizer: Its own.
-        tokens: ``AddedToken``.
+        model: Frozen causal LM; embedding and head are resized if they have too few rows.
+        tokenizer: Tokenizer of the model; changed in place.
+        tokens: ``AddedToken``, to be added in this order.
 
     Returns:
-        Their ids, one behind the other.
+        Token ids, which are consecutive.
 
     Raises:
-        ValueError: If the head has a bias, with which PEFT cannot load trained rows.
+        ValueError: If the head has a bias: PEFT cannot load trained rows of such a head.
     """
     if not tokens:
         return []
@@ -202,11 +207,14 @@ def add_tokens(model: Any, tokenizer: Any, tokens: list[Any]) -> list[int]:
 
 
 def trained_indices(model: Any, ids: list[int]) -> dict[str, list[int]] | None:
-    """PEFT's ``trainable_token_indices``: the rows of the embedding, and of the head unless it is the embedding.
+    """Value of PEFT's ``trainable_token_indices``: rows of the embedding, and of the head if it is not tied to it.
 
     Args:
-        model: A causal LM.
-        ids: Of the rows.
+        model: Causal LM with the rows.
+        ids: Token ids of the rows.
+
+    Returns:
+        Token ids by module name; ``None`` without ids.
     """
     if not ids:
         return None
@@ -216,10 +224,10 @@ def trained_indices(model: Any, ids: list[int]) -> dict[str, list[int]] | None:
 
 
 def digest(tokenizer: Any) -> str:
-    """SHA-256 over the tokens added to a tokenizer's model and their ids.
+    """SHA-256 of the tokens that were added to a tokenizer's model, and their ids.
 
     Args:
-        tokenizer: Any.
+        tokenizer: Tokenizer of the policy.
     """
     added = sorted(tokenizer.get_added_vocab().items())
     return hashlib.sha256(repr(added).encode()).hexdigest()

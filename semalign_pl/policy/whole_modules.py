@@ -1,4 +1,4 @@
-"""Modules that are trained as a whole (PEFT's ``modules_to_save``): kept in float32, like every adapter weight."""
+"""Keep modules that are trained as a whole (PEFT's ``modules_to_save``) in float32, like every adapter weight."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 def keep_in_float32(model: nn.Module) -> bool:
     """Cast trained copies of modules to float32; their inputs and outputs keep the base's precision.
 
-    PEFT casts LoRA's weights but not these, and an optimizer loses small updates of bfloat16 weights.
+    PEFT casts LoRA's weights but not these, and an optimiser loses small updates of bfloat16 weights.
 
     Args:
-        model: A PEFT model; changed in place.
+        model: PEFT model; changed in place.
 
     Returns:
-        True if anything was cast; load its values again, because they were rounded when it was built.
+        True if a module was cast. Its values must then be loaded again, because they were rounded when it was built.
     """
     from peft.utils.other import ModulesToSaveWrapper
 
