@@ -24,7 +24,7 @@ def tree(folder: Path) -> Tree:
 
 def unfinished(folder: Path) -> list[str]:
     """What a killed process left half written."""
-    return [name for name in tree(folder) if Path(name).name.startswith(".")]
+    return [name for name in tree(folder) if Path(name).name.startswith(".") and not name.endswith(".lock")]
 
 
 @contextlib.contextmanager

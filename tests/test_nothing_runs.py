@@ -611,7 +611,7 @@ def test_no_cached_embedding(planted: Planted, encoder: str) -> None:
     (file,) = cached.glob("*.npy")
     body = io.BytesIO()
     np.save(body, np.array([Mark(planted.marker)], dtype=object), allow_pickle=True)
-    file.write_bytes(body.getvalue() + _checksum(body.getvalue()))
+    file.write_bytes(body.getvalue() + _checksum(file, body.getvalue()))
     assert torch.equal(CorpusEmbeddings(whole, ["x", "y"], cached)(["x"]), right)
     assert not planted.marker.exists()
 

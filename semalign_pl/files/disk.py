@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from semalign_pl.files.file_errors import find_remedy, shorten
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SAID = re.compile(
     rf"No space left on device|Disk quota exceeded|File too large|os error ({'|'.join(map(str, sorted(_FULL)))})\b"
@@ -94,11 +96,9 @@ def explained(path: Path, only_full: bool = False) -> Iterator[None]:
         if only_full or not isinstance(error, OSError):
             raise
         reason = error.strerror or str(error)
-        raise WriteError(
-            f"{path}: cannot be written ({reason}); what was there before is unchanged; give a folder that can be "
-            "written to",
-            reason,
-        ) from error
+        remedy = find_remedy(error) or "give a folder that can be written to"
+        unchanged = "cannot be written; what was there before is unchanged"
+        raise WriteError(f"{shorten(str(path))}: {reason}: {unchanged}; {remedy}", reason) from error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

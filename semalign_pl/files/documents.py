@@ -107,20 +107,20 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
 
 
-def read_json(path: Path, remedy: str, where: str = "", limit: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: Path, remedy: str, where: str = "", limit: int | None = None) -> Any:
     """Values of a JSON file that a user may have touched.
 
     Args:
         path: The file.
         remedy: Remedy for a file that cannot be read, as the end of a message.
         where: Beginning of a message; the path without.
-        limit: Largest size, in bytes.
+        limit: Largest size in bytes; by default ``MAX_JSON_BYTES``.
 
     Raises:
         ValueError: If it cannot be read or is not JSON; names file and remedy.
     """
     where = where or str(path)
-    text = _text(path, where, limit, remedy)
+    text = _text(path, where, MAX_JSON_BYTES if limit is None else limit, remedy)
     try:
         return json.loads(text)
     except RecursionError as error:

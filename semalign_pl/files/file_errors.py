@@ -27,10 +27,18 @@ def describe(error: OSError) -> str | None:
     Returns:
         Path, reason and remedy.
     """
-    remedy = _REMEDIES.get(error.errno or 0)
+    remedy = find_remedy(error)
     if remedy is None or error.filename is None:
         return None
     path = error.filename if isinstance(error.filename, str) else repr(error.filename)
-    if len(path) > 120:
-        path = f"{path[:60]}…{path[-50:]}"
-    return f"{path}: {error.strerror}; {remedy}"
+    return f"{shorten(path)}: {error.strerror}; {remedy}"
+
+
+def find_remedy(error: OSError) -> str | None:
+    """Return what the user can do about an error of the operating system, ``None`` if that is not known."""
+    return _REMEDIES.get(error.errno or 0)
+
+
+def shorten(path: str) -> str:
+    """Return a path as a message shows it: without its middle if it has more than 120 characters."""
+    return path if len(path) <= 120 else f"{path[:60]}…{path[-50:]}"

@@ -13,6 +13,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from semalign_pl.files.file_errors import find_remedy, shorten
+
 ORPHANS_SECONDS = 20.0
 """Longest wait for a lock whose holder is dead: its data loaders' processes inherit it, and notice after 5 seconds."""
 
@@ -41,8 +43,9 @@ def hold(folder: Path, kind: str) -> Iterator[None]:
         file.write_text(json.dumps(holder), encoding="utf-8")
     except OSError as error:
         lock.release()
+        remedy = find_remedy(error) or "give another folder"
         raise ValueError(
-            f"trainer.default_root_dir: {folder} cannot be written to ({error.strerror}); give another folder"
+            f"trainer.default_root_dir: {shorten(str(folder))} cannot be written to ({error.strerror}); {remedy}"
         ) from error
     try:
         yield

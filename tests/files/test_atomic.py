@@ -188,7 +188,9 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     for write in (file, files):
         with pytest.raises(WriteError) as raised:
             write(tmp_path / "file", "a")
-        assert str(raised.value).startswith(f"{tmp_path / 'file' / 'target'}: cannot be written (")
+        assert str(raised.value).startswith(
+            f"{tmp_path / 'file' / 'target'}: File exists: cannot be written; what was there before is"
+        )
         assert "\n" not in str(raised.value) and raised.value.strerror
     assert tree(tmp_path) == {"file": b"no folder"}
 

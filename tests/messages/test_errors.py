@@ -226,16 +226,19 @@ def test_a_package_that_is_not_installed(runs: Runs, capfd: Any, change: Callabl
 @pytest.mark.parametrize(
     ("scheduler", "answer"),
     [
-        ("torch.nn.Linear", "torch.nn.Linear is no LRScheduler; give one, e.g. Cosine"),
+        ("torch.nn.Linear", "torch.nn.Linear is no LRScheduler; give the import path of a class derived from"),
         (
             "torch.optim.lr_scheduler.CosineLR",
             "there is no class torch.optim.lr_scheduler.CosineLR; did you mean Cosine",
         ),
-        ("transformers.get_cosine_schedule_with_warmup", "it is no class of schedulers; give one, e.g. Cosine"),
+        (
+            "transformers.get_cosine_schedule_with_warmup",
+            "is a function, and keys can only be given to a class derived from",
+        ),
     ],
 )
 def test_what_is_no_scheduler(runs: Runs, capfd: pytest.CaptureFixture[str], scheduler: str, answer: str) -> None:
     recipe = runs.recipe("sft")
     recipe["model"]["init_args"]["lr_scheduler"] = {"class_path": scheduler}
     line = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
-    assert line.startswith(f"{MODEL}.lr_scheduler: {answer}")
+    assert line.startswith(f"{MODEL}.lr_scheduler") and answer in line
