@@ -1,4 +1,6 @@
-"""The papers' reward ablation on the miniature world, beside their figures; and what a reward without references costs.
+"""Reproduce the papers' reward ablation on the miniature world, and compare it with the papers' figures.
+
+It also measures a reward without references.
 
 python benchmarks/ablation.py --seeds 3   # writes results/ablation.json and ablation.png; finished steps are not redone
 """
@@ -21,14 +23,14 @@ PAPERS = {
     "bleu_embedding": 0.2312,
     SOURCE: 0.7011,
 }
-"""Semantic similarity on Qwen3-4B: arXiv 2605.14366, and the source anchor's, which is gated, of arXiv 2605.29502."""
+"""Semantic similarity on Qwen3-4B: from arXiv 2605.14366; that of the gated source anchor from arXiv 2605.29502."""
 METRICS = ("semantic_similarity", "bleu4", "chrf", "language_consistency", "cmrc_f1", "nll_change_mean")
 WITHIN = 0.05
-"""How far the source anchor may lie from the reference anchor, in similarity."""
+"""Largest difference in similarity at which the source anchor counts as equal to the reference anchor."""
 
 
 def spread(values: list[float]) -> dict[str, Any]:
-    """Mean and standard deviation (n - 1) over seeds, and the seeds."""
+    """Mean and standard deviation (n - 1) over seeds, and the values of the seeds."""
     import statistics
 
     sd = statistics.stdev(values) if len(values) > 1 else None
@@ -36,7 +38,7 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def differences(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each trained system's similarity minus the method's, seed by seed: they share the seed's cold start."""
+    """Difference in similarity of each trained system to the method, per seed, as both share the seed's cold start."""
     method = rows[METHOD]["semantic_similarity"]["seeds"]
     return {
         name: spread([a - b for a, b in zip(row["semantic_similarity"]["seeds"], method, strict=True)])
@@ -46,7 +48,7 @@ def differences(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def said(rows: dict[str, dict[str, Any]], apart: dict[str, dict[str, Any]], titles: dict[str, str]) -> list[str]:
-    """What came out, in words."""
+    """Results as sentences."""
     ablation = [name for name in PAPERS if name != SOURCE]
     here = sorted(ablation, key=lambda name: rows[name]["semantic_similarity"]["mean"], reverse=True)
     same = "the paper's order" if here == ablation else "not the paper's order"
@@ -70,7 +72,7 @@ def _number(value: dict[str, Any], digits: int, signed: bool = False) -> str:
 
 
 def main() -> None:
-    """Run what is not done yet, print and write."""
+    """Run the steps that are not done yet, print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--config", type=Path, default=Path("configs/ablation"))

@@ -1,4 +1,4 @@
-"""The shipped settings for 8 to 24 GB cards, as `semalign plan` proposes them for the paper's recipe.
+"""Write the shipped settings for 8 to 24 GB cards, as `semalign plan` proposes them for the paper's recipe.
 
 python benchmarks/cards.py configs/cards   # writes MODEL-CARD/{sft,grpo}.yaml
 """
@@ -24,16 +24,16 @@ CINO_BASE = {
     "vocab_size": 136_000,
     "max_position_embeddings": 514,
 }
-"""About CINO-base-v2's widths: the encoder beside the policy."""
+"""Config of the reward's encoder, with about the widths of CINO-base-v2."""
 
 
 def recipe(stage: str, name: str, folder: Path) -> list[str]:
-    """Command line of the paper's recipe with another base, its hub models replaced by configs without weights.
+    """Command line of the paper's recipe with another base; its hub models are replaced by configs without weights.
 
     Args:
         stage: ``sft`` or ``grpo``.
         name: One of ``MODELS``.
-        folder: Where to write the configs.
+        folder: Folder to write the configs to.
     """
     from transformers import Qwen3Config, XLMRobertaConfig
 
@@ -44,7 +44,7 @@ def recipe(stage: str, name: str, folder: Path) -> list[str]:
 
 
 def main(out: Path) -> None:
-    """Write them all."""
+    """Write the settings of all cards and models."""
     from semalign_pl.plan.command import changes, proposal, settings_of, write_overlay
 
     with tempfile.TemporaryDirectory() as folder:

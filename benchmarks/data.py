@@ -1,8 +1,9 @@
-"""Preparing a corpus: against a plain `datasets.map`, from the cache, and at five million rows.
+"""Measure the preparation of a corpus: against a plain `datasets.map`, from the cache, and at five million rows.
 
-Each measurement is a process of its own; the contestants take turns, and the median counts. Both sides bring every text
-into its language's normal form, drop rows by script and length ratio, put the prompt into the chat template and
-tokenise prompt and reference. "all" is ours with duplicates and leaks found as well, which the other side does not do.
+Each measurement runs in its own process. The contestants take turns, and the median is reported. Both sides normalise
+every text to its language's normal form, drop rows by script and length ratio, apply the chat template to the prompt,
+and tokenise prompt and reference. "all" is ours including the search for duplicates and leaks, which the other side
+does not do.
 
     python benchmarks/data.py [--pairs FILE --dev FILE] [--repetitions 3] [--rows 5000000]
 """
@@ -30,7 +31,7 @@ BATCHES = 2_000
 
 
 def ours(pairs: str, dev: str, everything: bool) -> dict[str, float]:
-    """Seconds of our preparation, in a fresh working folder's cache."""
+    """Seconds of our preparation, with a new cache in a new working folder."""
     from lightning import Trainer
 
     from semalign_pl.data import CorpusDataModule, Translation
@@ -51,7 +52,7 @@ def ours(pairs: str, dev: str, everything: bool) -> dict[str, float]:
 
 
 def plain(pairs: str) -> dict[str, float]:
-    """Seconds of the same by `datasets`, row by row: one map and one filter as its documentation shows them."""
+    """Seconds of the same preparation by `datasets`, row by row: one map and one filter, as in its documentation."""
     import datasets
     from transformers import AutoTokenizer
 
@@ -84,7 +85,7 @@ def plain(pairs: str) -> dict[str, float]:
 
 
 def stream(file: str) -> dict[str, float]:
-    """Prepare a file and draw batches from all over it; peak of this process's memory."""
+    """Prepare a file, draw batches from all of it, and measure this process's peak memory."""
     from semalign_pl.data import CorpusDataModule
     from semalign_pl.data.preparation import Preparation
 
@@ -105,7 +106,7 @@ def stream(file: str) -> dict[str, float]:
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """Generated pairs of made-up sentences, no two alike."""
+    """Write generated pairs of made-up sentences, all different."""
     rng = random.Random(0)
     syllables = [a + v for a in "ཀཁགངཅཆཇཉཏཐདནཔཕབམཙཚཛཝཞཟའཡརལཤསཧཨ" for v in ("", "ི", "ུ", "ེ", "ོ")]
     characters = [chr(code) for code in range(0x4E00, 0x5200)]
@@ -117,7 +118,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def measured(folder: Path, *arguments: str) -> dict[str, float]:
-    """One contestant, as a process with its own working folder (and so its own cache)."""
+    """Run one contestant in a process with its own working folder, and so with its own cache."""
     here = Path(__file__).resolve()
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     if not (folder / "runs/quickstart").exists():
@@ -130,7 +131,7 @@ def measured(folder: Path, *arguments: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run all of it, print the table and write ``results/data.json``."""
+    """Run all measurements, print the table and write ``results/data.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", default=str(REAL / "train.jsonl"))
     parser.add_argument("--dev", default=str(REAL / "dev.jsonl"))

@@ -1,18 +1,19 @@
-"""A sentence encoder trained from scratch on 60,000 real pairs, by `semalign fit`: do 1,000 others find each other?
+"""Train a sentence encoder from scratch on 60,000 real pairs, by `semalign fit`; measure retrieval on 1,000 others.
 
 python benchmarks/embedder.py              # writes results/embedder.json and results/embedder.png
 python benchmarks/embedder.py --threads 1 --keep runs/mitra_encoder
 
-The start is made here: a tokenizer trained on the training text (BPE over both languages, which grows words out of
-Tibetan syllables and Chinese characters), and random vectors of its tokens, whose mean is a text's (StaticEmbedding).
-Everything else is EmbedderModule on CorpusDataModule. One seed, scores of the last step.
+The untrained model is made here: a tokenizer trained on the training text (BPE over both languages, which joins
+Tibetan syllables and Chinese characters to words), and random token vectors, whose mean is the vector of a text
+(StaticEmbedding). Everything else is EmbedderModule on CorpusDataModule. There is one seed; the scores are those of the
+last step.
 
-The settings were picked in fourteen short trials on the same 1,000 dev pairs. Accuracy at 1, zh to bo / bo to zh, in %:
+The settings were chosen in fourteen short trials on the same 1,000 dev pairs. Accuracy at 1, zh to bo / bo to zh, in %:
 temperature 0.03: 61/65, 0.05: 70/74, 0.08: 75/77 (4 epochs, vocabulary 16,000, 256 dimensions, batch 512, no hard
-negatives); from there vocabulary 32,000: 66/67, 8,000: 78/79; batch 1,024: 76/78; a hard negative: 77/78; temperature
-0.12 with 512 dimensions: 77/78. Together, at 0.1: 81/80, without the hard negative 80/80; at 0.15: 78/77. A BERT of one
-layer of 256 with random weights costs by estimate 30 times as much a step, and had 11/9 when it was
-broken off after two epochs.
+negatives). From the last one, with vocabulary 32,000: 66/67, 8,000: 78/79; batch 1,024: 76/78; a hard negative: 77/78;
+temperature 0.12 with 512 dimensions: 77/78. All together, at 0.1: 81/80, without the hard negative 80/80; at 0.15:
+78/77. A BERT of one layer of width 256 with random weights costs an estimated 30 times as much per step, and had 11/9
+when it was stopped after two epochs.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ RECIPE: dict[str, Any] = {
 
 
 def texts(file: Path) -> Iterator[str]:
-    """Both sides of the pairs."""
+    """Texts of both sides of the pairs."""
     with file.open(encoding="utf-8") as rows:
         for row in map(json.loads, rows):
             yield from (row["zh"], row["bo"])
@@ -85,7 +86,7 @@ def make_start(folder: Path, train: Path) -> None:
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PUNCTUATION), "isolated")  # no token across a clause's end
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PUNCTUATION), "isolated")  # no token across a clause boundary
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=["[UNK]"], max_token_length=24, show_progress=False
     )
@@ -102,7 +103,7 @@ def semalign(command: str, recipe: Path, *flags: str) -> None:
 
 
 def curve(metrics: Path) -> list[dict[str, float]]:
-    """Each validation: steps done, and its scores by name."""
+    """Number of steps and scores by name, for each validation."""
     with metrics.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["val/margin"]]
     scores = [{key[4:]: float(value) for key, value in row.items() if key.startswith("val/")} for row in rows]
@@ -110,7 +111,7 @@ def curve(metrics: Path) -> list[dict[str, float]]:
 
 
 def draw(points: list[dict[str, float]], path: Path) -> None:
-    """Accuracy at 1 against training step."""
+    """Draw accuracy at 1 against training steps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -128,7 +129,7 @@ def draw(points: list[dict[str, float]], path: Path) -> None:
 
 
 def main() -> None:
-    """Train, measure, print and write."""
+    """Train, measure, print the scores and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder to leave the encoder in")

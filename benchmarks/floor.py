@@ -1,4 +1,4 @@
-"""Our GRPO step over the least time its arithmetic needs at this machine's matrix-multiply rate.
+"""Compare our GRPO step with the least time that its arithmetic needs at this machine's matrix-multiply rate.
 
 python benchmarks/floor.py   # writes results/floor.json
 """
@@ -27,11 +27,11 @@ RANK = 64
 
 
 def operations(size: str, shape: dict[str, Any]) -> dict[str, float]:
-    """Multiplications and additions that a step cannot do without, by phase.
+    """Least number of multiplications and additions of a step, per phase.
 
-    Each prompt is forwarded once a phase, each completion token once, the head where a token is predicted; backward
-    gives gradients to activations and adapters only, the base being frozen. Norms, softmax, sampling and the optimiser
-    count as nothing.
+    Each prompt is forwarded once per phase, each completion token once, and the head only where a token is predicted.
+    The backward pass computes gradients of activations and adapters only, as the base is frozen. Norms, softmax,
+    sampling and the optimiser are not counted.
     """
     m = model.SIZES[size]
     hidden, heads, layers = m["hidden_size"], m["num_attention_heads"] * m["head_dim"], m["num_hidden_layers"]
@@ -43,20 +43,20 @@ def operations(size: str, shape: dict[str, Any]) -> dict[str, float]:
     head = hidden * m["vocab_size"]
     prompts, prompt, length = shape["prompts"], shape["prompt"], shape["completion"]
     rows = prompts * shape["generations"]
-    tokens = prompts * prompt + rows * (length - 1)  # the last token is predicted, not fed
+    tokens = prompts * prompt + rows * (length - 1)  # the last token is only predicted, not an input
     seen = prompts * prompt * prompt / 2 + rows * length * (prompt + length / 2)  # pairs of query and key
     attention = 4 * heads * layers * seen
     forward = 2 * tokens * base + attention + 2 * rows * length * head
     lora = 2 * tokens * adapter
     return {
         "rollout": forward + lora,
-        "reference": forward,  # a fresh adapter: the base itself
+        "reference": forward,  # with a fresh adapter the reference is the base itself
         "update": forward + lora + (2 * tokens * base + 2 * attention + 2 * rows * length * head + 2 * lora),
     }
 
 
 def rate(size: int = 2048, repetitions: int = 5) -> float:
-    """Operations a second of a square float32 matrix product, the median of several."""
+    """Operations per second of a square float32 matrix product, the median of several runs."""
     import torch
 
     a, b = torch.randn(size, size), torch.randn(size, size)
@@ -70,7 +70,7 @@ def rate(size: int = 2048, repetitions: int = 5) -> float:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="larger", choices=model.SIZES)

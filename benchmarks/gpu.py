@@ -1,4 +1,4 @@
-"""The GRPO comparison on CUDA: a randomly initialised Qwen3-4B in NF4, with measured memory beside the plan's.
+"""Compare GRPO steps on CUDA: a randomly initialised Qwen3-4B in NF4, with measured memory next to the plan's.
 
 python benchmarks/gpu.py   # writes results/gpu.json; needs CUDA
 """
@@ -19,7 +19,7 @@ SHAPES = {name: {**grpo.SHAPES[name], "recompute": True} for name in ("translati
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print the ratios and write the results."""
     import torch
 
     from semalign_pl.plan.predict import predict

@@ -1,4 +1,4 @@
-"""How our GRPO step grows with the group size and with the prompts, at a fixed budget.
+"""Measure how our GRPO step grows with the group size and with the number of prompts, at a fixed token budget.
 
 python benchmarks/growth.py   # writes results/growth.json
 """
@@ -18,7 +18,7 @@ import harness
 import model
 
 FIXED = {**grpo.SHAPES["translation"], "budget": 352}
-"""A budget that the smallest group fills: a larger group is split, and memory should not follow it."""
+"""Token budget that the smallest group fills. A larger group is split, so memory should not grow with it."""
 SIZES = {"generations": (4, 8, 16, 32), "prompts": (2, 4, 8)}
 SHAPES = {
     **{f"generations_{k}": {**FIXED, "prompts": 2, "generations": k} for k in SIZES["generations"]},
@@ -27,7 +27,7 @@ SHAPES = {
 
 
 def fitted(sizes: tuple[int, ...], records: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
-    """A line through the seconds, and the memory at each size."""
+    """Linear fit of the seconds, and the memory at each size."""
     import numpy
 
     seconds = [harness.median(records[n], "ours", "seconds") for n in sizes]
@@ -44,7 +44,7 @@ def fitted(sizes: tuple[int, ...], records: dict[int, list[dict[str, Any]]]) -> 
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print the fits and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--size", default="small", choices=model.SIZES)

@@ -1,7 +1,7 @@
-"""GRPO steps of ours and of TRL's GRPOTrainer (no vLLM), same model, prompts and lengths, in turn.
+"""Compare GRPO steps of ours and of TRL's GRPOTrainer (no vLLM), in turn, with the same model, prompts and lengths.
 
 python benchmarks/grpo.py                   # writes results/grpo.json
-python benchmarks/grpo.py worker ours ...   # what it starts, one process a contestant
+python benchmarks/grpo.py worker ours ...   # started by the above, one process per contestant
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def lengths(shape: dict[str, Any], step: int) -> list[int]:
-    """Tokens of each completion of a step, the EOS included; the same draw for every contestant."""
+    """Number of tokens of each completion of a step, the EOS included; every contestant gets the same lengths."""
     draw = random.Random(step)
     rows = shape["prompts"] * shape["generations"]
     return [draw.randint(shape["shortest"], shape["completion"]) for _ in range(rows)]
 
 
 def budget(shape: dict[str, Any]) -> int:
-    """One group, as TRL's micro-batch holds one."""
+    """Token budget of one group, since TRL's micro-batch holds one group."""
     return shape.get("budget") or shape["prompt"] + 8 * shape["completion"]
 
 
 def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
-    """GRPOModule under Lightning's Trainer."""
+    """Train GRPOModule under Lightning's Trainer."""
     import torch
     from lightning.pytorch import Callback, LightningDataModule, Trainer
 
@@ -53,7 +53,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
     drawn_by = sampling.make_sampler
 
     def forced(*options: Any) -> Any:
-        """The module's own choice of tokens, with an EOS where the draw of lengths wants it and nowhere else."""
+        """Sample as the module does, with an EOS exactly where the drawn lengths require it."""
         choose, left, at = drawn_by(*options), lengths(shape, step), 0
 
         def ended(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
@@ -123,7 +123,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
 
 def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
-    """TRL's GRPOTrainer, set as a user would set it for the same run."""
+    """Train TRL's GRPOTrainer with the settings that a user would choose for the same run."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -135,7 +135,7 @@ def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
     step = 0
 
     class Lengths(LogitsProcessor):
-        """An EOS where the draw of lengths wants it and nowhere else."""
+        """Force an EOS exactly where the drawn lengths require it."""
 
         def __init__(self) -> None:
             self.at, self.left = 0, lengths(shape, step)
@@ -205,7 +205,7 @@ def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
 
 
 def compare(shapes: dict[str, dict[str, Any]], folder: str, weights: str, repetitions: int) -> dict[str, Any]:
-    """Run every shape; returns ratios, runs and commands."""
+    """Run all shapes; return ratios, runs and commands."""
     ratios, runs, commands = {}, [], {}
     for name, shape in shapes.items():
         print(f"{name}: {shape}", file=sys.stderr)
@@ -225,7 +225,7 @@ def compare(shapes: dict[str, dict[str, Any]], folder: str, weights: str, repeti
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="small", choices=model.SIZES)

@@ -1,8 +1,8 @@
-"""Side by side in one run: each contestant is a process of its own, and they take their steps in turn.
+"""Run contestants side by side: each is a process of its own, and they take their steps in turn.
 
-A contestant trains as its users would train. A callback of its trainer holds it before each step until it is its turn,
-and reports the step's seconds and peak memory afterwards; the others sleep meanwhile. So all see the same machine at
-the same time of day, and none sees another's memory.
+A contestant trains as its users would train. A callback of its trainer waits before each step until it is the turn of
+this process, and reports the step's seconds and peak memory afterwards; the other processes sleep meanwhile. So all
+contestants run under the same conditions, and none is measured with another's memory.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ PACKAGES = ("semalign-pl", "torch", "transformers", "peft", "trl", "lightning", 
 
 
 class Turn:
-    """A contestant's end of the line: ``begin`` waits for its turn, ``end`` reports."""
+    """Connection of a contestant to the benchmark: ``begin`` waits for its turn, ``end`` reports the step."""
 
     def __init__(self) -> None:
         import torch
 
         self.cuda = torch.cuda.is_available()
         self.out = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)  # whatever the trainers print goes elsewhere
+        os.dup2(2, 1)  # keep what the trainers print out of the reports
         self.model_mib = 0.0
 
     def begin(self) -> None:
-        """Wait; then start the clock and the memory's high-water mark."""
+        """Wait for the turn, then start the clock and reset the peak memory."""
         import torch
 
         print("ready", file=self.out, flush=True)
@@ -53,7 +53,7 @@ class Turn:
         """Report one step.
 
         Args:
-            **numbers: What else to report, e.g. tokens.
+            **numbers: Further numbers to report, e.g. tokens.
         """
         import torch
 
@@ -79,15 +79,15 @@ class Turn:
 def side_by_side(
     commands: dict[str, list[str]], repetitions: int, between: Callable[[], Any] = lambda: None
 ) -> list[dict[str, Any]]:
-    """Run contestants in turn; the first step of each warms up and is not kept.
+    """Run contestants in turn. The first step of each is a warm-up and is dropped.
 
     Args:
-        commands: Name to the command of a contestant.
-        repetitions: Steps kept of each.
-        between: Called before each round.
+        commands: Commands by name of the contestant.
+        repetitions: Number of steps to keep per contestant.
+        between: Function to call before each round.
 
     Returns:
-        One record a step: contestant, repetition, seconds, peak_mib, above_model_mib and what it reports else.
+        One record per step: contestant, repetition, seconds, peak_mib, above_model_mib and further reported numbers.
     """
     processes = {
         name: subprocess.Popen(
@@ -126,12 +126,12 @@ def _line(name: str, process: subprocess.Popen) -> str:
 
 
 def median(records: list[dict[str, Any]], contestant: str, field: str) -> float:
-    """Median over a contestant's steps."""
+    """Median of a field over a contestant's steps."""
     return statistics.median(record[field] for record in records if record["contestant"] == contestant)
 
 
 def machine() -> dict[str, Any]:
-    """Where it ran, and on which versions."""
+    """Machine and package versions of the run."""
     import torch
 
     name = platform.processor() or platform.machine()
@@ -153,11 +153,11 @@ def write(name: str, ratios: dict[str, Any], runs: list[Any], commands: dict[str
     """Write ``results/NAME.json``.
 
     Args:
-        name: Of the benchmark.
-        ratios: Shape to its ratios.
-        runs: Every repetition.
-        commands: Shape to the contestants' commands.
-        **more: What else belongs there.
+        name: Name of the benchmark.
+        ratios: Ratios by shape.
+        runs: Records of all repetitions.
+        commands: Commands of the contestants by shape.
+        **more: Further entries of the file.
     """
     RESULTS.mkdir(exist_ok=True)
     content = {"ratios": ratios, "runs": runs, "machine": machine(), "commands": commands, **more}

@@ -1,4 +1,4 @@
-"""A random model with a tokenizer of one token a word, so that lengths are what a benchmark says."""
+"""Random model with a tokenizer of one token per word, so that prompts and completions have the given lengths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QWEN3_4B = {
     "intermediate_size": 9728,
     "vocab_size": 151936,
 }
-"""Qwen3-4B's widths, from its config.json."""
+"""Widths of Qwen3-4B, from its config.json."""
 QWEN3_1_7B = {
     **QWEN3_4B,
     "hidden_size": 2048,
@@ -35,7 +35,7 @@ QWEN3_1_7B = {
     "intermediate_size": 6144,
 }
 QWEN3_0_6B = {**QWEN3_1_7B, "hidden_size": 1024, "intermediate_size": 3072}
-"""Likewise."""
+"""Widths of Qwen3-0.6B, from its config.json."""
 SIZES = {
     "small": SMALL,
     "larger": LARGER,
@@ -49,9 +49,9 @@ def make(folder: Path, size: str, dtype: str = "float32") -> None:
     """Write model and tokenizer.
 
     Args:
-        folder: Where to.
-        size: One of ``SIZES``.
-        dtype: Of the weights on disk.
+        folder: Folder to write them to.
+        size: Name of the size, one of ``SIZES``.
+        dtype: Dtype of the weights on disk.
     """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -80,11 +80,11 @@ def make(folder: Path, size: str, dtype: str = "float32") -> None:
 
 
 def texts(count: int, words: int, seed: int) -> list[str]:
-    """Prompts of so many tokens each."""
+    """Prompts of the given number of tokens each."""
     draw = random.Random(seed)
     return [" ".join(f"w{draw.randrange(3, 30000)}" for _ in range(words)) for _ in range(count)]
 
 
 def reward(text: str) -> float:
-    """Something that differs between completions and costs nothing."""
+    """Reward that differs between completions and takes no time."""
     return sum(map(ord, text)) % 97 / 97

@@ -1,4 +1,4 @@
-"""What the rewards cost: their share of a GRPO step on the miniature world.
+"""Measure the rewards' share of a GRPO step on the miniature world.
 
 python benchmarks/reward.py   # writes results/reward.json
 """
@@ -16,20 +16,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 import harness
 
 WITHIN = 0.10
-"""The share of a step that rewards may take."""
+"""Largest share of a step that rewards may take."""
 WARM_UP, STEPS = 5, 40
 COLD, RUN = Path("runs/quickstart/cold_start"), Path("runs/bench-reward")
 
 
 def main() -> None:
-    """Train for some steps as the quickstart does, and read where the time went."""
+    """Train for some steps as the quickstart does, and read the time of each phase from its log."""
     semalign = [sys.executable, "-m", "semalign_pl"]
     quiet = ["--trainer.enable_progress_bar", "false"]
     if not (COLD / "adapter").is_dir():
         subprocess.run([*semalign, "fit", "--config", "configs/quickstart/cold_start.yaml", *quiet], check=True)
     command = ["fit", "--config", "configs/quickstart/semantic_grpo.yaml", "--trainer.max_steps", str(STEPS)]
     command += ["--trainer.default_root_dir", str(RUN), *quiet]
-    shutil.rmtree(RUN, ignore_errors=True)  # an earlier measurement; a fit keeps what it finds
+    shutil.rmtree(RUN, ignore_errors=True)  # an earlier measurement; a fit refuses to overwrite it
     subprocess.run([*semalign, *command], check=True)
     with (RUN / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/time/reward_share"]][WARM_UP:]

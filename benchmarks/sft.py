@@ -1,7 +1,7 @@
-"""SFT of ours and of TRL's SFTTrainer, with its packing and without, same model and pairs, in turn: tokens a second.
+"""Compare tokens per second of our SFT and TRL's SFTTrainer, with and without packing, on the same model and pairs.
 
 python benchmarks/sft.py                   # writes results/sft.json
-python benchmarks/sft.py worker ours ...   # what it starts, one process a contestant
+python benchmarks/sft.py worker ours ...   # started by the above, one process per contestant
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def pairs(shape: dict[str, Any], count: int) -> list[tuple[str, str]]:
-    """Prompt and completion of drawn lengths, one token a word."""
+    """Prompts and completions of drawn lengths, one token per word."""
     draw = random.Random(0)
     sizes = [(draw.randint(*shape["prompt"]), draw.randint(*shape["completion"])) for _ in range(count)]
     return [
@@ -35,13 +35,13 @@ def pairs(shape: dict[str, Any], count: int) -> list[tuple[str, str]]:
 
 
 def rows_a_step(shape: dict[str, Any]) -> int:
-    """Rows of about ``tokens`` tokens in all."""
+    """Number of rows per step, which have about ``tokens`` tokens in total."""
     mean = sum(shape["prompt"]) / 2 + sum(shape["completion"]) / 2 + 1
     return round(shape["tokens"] / mean)
 
 
 def ours(folder: str, shape: dict[str, Any]) -> None:
-    """SFTModule under Lightning's Trainer."""
+    """Train SFTModule under Lightning's Trainer."""
     import torch
     from lightning.pytorch import Callback, LightningDataModule, Trainer
 
@@ -81,7 +81,7 @@ def ours(folder: str, shape: dict[str, Any]) -> None:
 
 
 def trl(folder: str, shape: dict[str, Any], packing: bool = True) -> None:
-    """TRL's SFTTrainer: packed rows of as many tokens as our micro-batch, or padded batches of about as many."""
+    """Train TRL's SFTTrainer: packed rows of as many tokens as our micro-batch, or padded batches of about as many."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -143,7 +143,7 @@ def trl(folder: str, shape: dict[str, Any], packing: bool = True) -> None:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="small", choices=model.SIZES)

@@ -1,8 +1,10 @@
-"""The same GRPO with and without a budget of what may be lost, over seeds: was it kept, and what did that cost?
+"""Compare GRPO with and without a budget for the loss of general ability, over seeds.
+
+Is the budget kept, and what does it cost?
 
 python benchmarks/tax_budget.py --seeds 3   # writes results/tax_budget.json and .png; finished steps are not redone
 
-The budget is steered by one set of questions; the table also says what was lost on another, which the run never saw.
+One set of questions steers the budget. The table also reports the loss on another set, which the run never saw.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ HELD_OUT = ("cmrc_f1", "nll_change_mean", "semantic_similarity", "chrf", "langua
 
 
 def curve(folder: Path, name: str) -> list[tuple[int, float]]:
-    """A probe's value by optimiser step."""
+    """Optimiser steps and the values of a probe at them."""
     with (folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row.get(f"probe/{name}")]
     return [(int(row["step"]) + 1, float(row[f"probe/{name}"])) for row in rows]
 
 
 def of_seed(out: Path, seed: int) -> dict[str, Any]:
-    """Both runs of a seed: the steered scores by step, and what was measured at the end."""
+    """Results of both runs of a seed: the steered scores by step, and the scores at the end."""
     folder = out / f"seed-{seed}"
     steered = json.loads((folder / "with_budget" / "tax_budget.json").read_text())
     ends = {
@@ -52,7 +54,7 @@ def of_seed(out: Path, seed: int) -> dict[str, Any]:
 
 
 def draw(seeds: list[dict[str, Any]], path: Path) -> None:
-    """Change since the start of the stage, by step, of each budgeted score; and the KL weight."""
+    """Change of each budgeted score since the start of the stage, by step, and the KL weight."""
     from semalign_pl.report.figure import COLOURS, QUIET, clean, new_figure, to_png
 
     budget = seeds[0]["budget"]
@@ -84,7 +86,7 @@ def number(values: list[float], signed: bool = True) -> str:
 
 
 def main() -> None:
-    """Run what is not done yet, print and write."""
+    """Run the steps that are not done yet, print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--config", type=Path, default=Path("configs/tax_budget"))

@@ -1,14 +1,14 @@
-"""What a language's syllables as tokens of their own change: length, speed, quality, and what else was lost.
+"""Measure how new tokens for a language's syllables change length, speed, quality and the loss of general ability.
 
 python benchmarks/vocabulary.py --seeds 3   # writes results/vocabulary.json; finished steps are not redone
 
-The miniature world's tokenizer has every Tibetan syllable as a token, so there is nothing to add. Here its Tibetan
-merges are taken away, and the base goes on training a little on the same mixture, until it reads Tibetan in bytes as a
-large model does that met some of it. From that base, SFT (configs/vocabulary) with and without new tokens: as many
-steps, and about as many seconds.
+The miniature world's tokenizer has a token for every Tibetan syllable, so there is nothing to add. Here its Tibetan
+merges are removed, and the base is trained a little further on the same mixture, until it reads Tibetan in bytes, like
+a large model that has seen some Tibetan. From this base, SFT (configs/vocabulary) runs with and without new tokens,
+with equal numbers of steps and with about equal time.
 
-Speed is measured apart from training, both in turn in this process: SFT steps on the same pairs, and greedy decoding
-to the length of the same references.
+Speed is measured apart from training, alternating in this process: SFT steps on the same pairs, and greedy decoding to
+the length of the same references.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ SCORES = (
 
 
 def without_tibetan(tokenizer: Any) -> tuple[Any, list[int]]:
-    """The tokenizer without its Tibetan merges, and the old id of each of its tokens.
+    """Tokenizer without its Tibetan merges, and the old id of each of its tokens.
 
-    Of the world's letters, Tibetan's alone begin with the byte E0, which the byte-level alphabet writes as ``à``.
+    Of the world's letters, only Tibetan ones begin with the byte E0, which the byte-level alphabet writes as ``à``.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -73,7 +73,7 @@ def without_tibetan(tokenizer: Any) -> tuple[Any, list[int]]:
 
 
 def make_base(world: Path, out: Path, steps: int) -> dict[str, Any]:
-    """Write the base that reads Tibetan in bytes; returns what was done."""
+    """Write the base that reads Tibetan in bytes, and return a record of its training."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -106,7 +106,7 @@ def lines(path: Path) -> list[dict[str, str]]:
 
 
 def syllables(texts: list[str]) -> int:
-    """Tibetan syllables in texts."""
+    """Number of Tibetan syllables in texts."""
     from semalign_pl.languages import get_language
 
     profile = get_language("bo")
@@ -114,12 +114,12 @@ def syllables(texts: list[str]) -> int:
 
 
 def tokens_per_syllable(texts: list[str], tokenizer: Any) -> float:
-    """Tokens of all, punctuation's too, over the number of syllables."""
+    """Number of tokens, including those of punctuation, divided by the number of syllables."""
     return sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / syllables(texts)
 
 
 def lengths(base: Path, world: Path) -> dict[str, Any]:
-    """Tokens a syllable of held-out text by number of new tokens, which the training text gives."""
+    """Tokens per syllable of held-out text by number of new tokens, which are chosen from the training text."""
     from transformers import AutoTokenizer
 
     from semalign_pl.policy.vocabulary import VocabularySettings, find_tokens
@@ -148,7 +148,7 @@ def lengths(base: Path, world: Path) -> dict[str, Any]:
 
 
 def policy_of(base: Path, adapter: Path) -> Any:
-    """A trained policy."""
+    """Load a trained policy."""
     import torch
 
     from semalign_pl.policy.load import load_policy
@@ -157,7 +157,7 @@ def policy_of(base: Path, adapter: Path) -> Any:
 
 
 def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
-    """Prompts as the recipe asks, and references."""
+    """Prompts as in the recipe, and references."""
     from semalign_pl.data import Translation
     from semalign_pl.policy.batching import Completions
 
@@ -168,7 +168,7 @@ def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
 
 
 def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: int) -> dict[str, dict[str, float]]:
-    """Median seconds of an SFT step on 16 pairs and of decoding 48 texts, each in turn."""
+    """Median seconds of an SFT step on 16 pairs and of decoding 48 texts, measured in alternation."""
     from semalign_pl.functional.losses import nll_sum
     from semalign_pl.policy.batching import micro_batches
     from semalign_pl.policy.sample import sample
@@ -183,7 +183,7 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
             scorer.backward()
 
     def decode(policy: Any, rows: Any) -> None:
-        kept, policy.eos_ids = policy.eos_ids, (-1,)  # nobody ends early: as many tokens as the references have
+        kept, policy.eos_ids = policy.eos_ids, (-1,)  # no EOS: all get as many tokens as the references
         sample(policy, rows.prompts, max_new_tokens=round(rows.tokens / len(rows.prompts)))
         policy.eos_ids = kept
 
@@ -201,7 +201,7 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
 
 
 def nll_a_syllable(policy: Any, pairs: list[dict[str, str]]) -> float:
-    """Nats of the references, their end included, over their syllables: the same whatever the tokens."""
+    """NLL of the references, their end included, in nats per syllable, which does not depend on the tokens."""
     from semalign_pl.policy.score import compute_logprobs
 
     rows = rows_of(policy, pairs)
@@ -209,7 +209,7 @@ def nll_a_syllable(policy: Any, pairs: list[dict[str, str]]) -> float:
 
 
 def leak(policy: Any, texts: list[str]) -> float:
-    """Nats a token of general text that the untrained new rows take from the base."""
+    """Increase of the NLL of general text by the untrained new rows, in nats per token."""
     import torch
 
     added = policy.model.peft_config["default"].trainable_token_indices
@@ -225,7 +225,7 @@ def leak(policy: Any, texts: list[str]) -> float:
 
 
 def of_seed(out: Path, seed: int, world: Path, base: Path) -> dict[str, Any]:
-    """Scores of every system of a seed."""
+    """Scores of all systems of a seed."""
     pairs, found = lines(world / "pairs/test.jsonl"), {}
     for name in SYSTEMS:
         folder = out / f"seed-{seed}" / name
@@ -243,7 +243,7 @@ def shown(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Make the base, run what is not done yet, measure, print and write."""
+    """Make the base, run the steps that are not done yet, measure, print the tables and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--base-steps", type=int, default=400)

@@ -1,4 +1,4 @@
-"""Small real things made locally: a tokenizer we train, a random Qwen3, a random SentenceTransformer, a corpus."""
+"""Small real fixtures made locally: a trained tokenizer, a random Qwen3, a random SentenceTransformer, a corpus."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small only lose by threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only slow down models this small
 
 WORDS = {"老师": "དགེ་རྒན་", "学生": "སློབ་མ་", "农民": "ཞིང་པ་", "医生": "སྨན་པ་"}
 VERBS = {"看书": "དཔེ་ཆ་བལྟས།", "吃饭": "ཁ་ལག་བཟས།", "唱歌": "གླུ་བླངས།", "写信": "ཡི་གེ་བྲིས།"}
@@ -23,7 +23,7 @@ CHAT = (
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    """Every test starts from the same random state, whichever ran before it."""
+    """Give every test the same random state, whichever test ran before."""
     import torch
 
     torch.manual_seed(0)
@@ -31,7 +31,7 @@ def _seeded() -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real corpora beside the checkout; tests that need them are skipped where they are not."""
+    """Folder of real corpora next to the checkout; tests that need it are skipped if it does not exist."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the shared corpora are not beside this checkout")
@@ -130,16 +130,16 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def runs(tmp_path, base, encoder, corpus, monkeypatch):
-    """Small runs of the command line, in a folder of this test."""
+    """Runner of small command-line runs in a folder of this test."""
     from small_runs import Runs
 
-    monkeypatch.setattr("sys.argv", ["semalign"])  # LightningCLI warns of what else stands there
+    monkeypatch.setattr("sys.argv", ["semalign"])  # LightningCLI warns about further arguments
     return Runs(tmp_path, base, encoder, corpus)
 
 
 @pytest.fixture(scope="session")
 def sft_adapter(base, tmp_path_factory) -> str:
-    """Folder of an adapter as a run of SFT leaves it: rank 4, no dropout, and weights that do something."""
+    """Folder of an adapter as written by SFT: rank 4, no dropout, with weights that change the logits."""
     import torch
     from tiny import CPU, stir
 

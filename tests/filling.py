@@ -1,4 +1,4 @@
-"""Disks that fill and processes that are killed at a chosen byte, for tests of what is left then."""
+"""Disks that fill and processes that are killed at a chosen byte, to test what remains."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Tree = dict[str, bytes | None]
 
 
 def tree(folder: Path) -> Tree:
-    """Every file below a folder with its content, hidden ones too; folders and links are ``None``."""
+    """Content of every file below a folder, including hidden ones; ``None`` for folders and links."""
     found = sorted(folder.rglob("*"))
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
 
 
 def unfinished(folder: Path) -> list[str]:
-    """What a killed process left half written."""
+    """Unfinished files and folders of a killed process."""
     return [name for name in tree(folder) if Path(name).name.startswith(".") and not name.endswith(".lock")]
 
 
 @contextlib.contextmanager
 def file_limit(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond ``size`` bytes: a write fails as on a full disk ("File too large")."""
+    """Limit this process's files to ``size`` bytes each: a write fails as on a full disk ("File too large")."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -40,7 +40,7 @@ def file_limit(size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[bool]:
-    """A disk of ``size`` bytes at ``folder``; yields False where this machine lets nobody mount one."""
+    """Mount a disk of ``size`` bytes at ``folder``; yield false if this machine does not allow mounting."""
     folder.mkdir(parents=True, exist_ok=True)
     mounted = (
         sys.platform == "linux"
@@ -58,7 +58,7 @@ def small_disk(folder: Path, size: int) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def room(folder: Path, size: int, mounted: bool) -> Iterator[None]:
-    """Leave so many bytes free on a `small_disk`, or let files grow to so many where none could be mounted."""
+    """Leave ``size`` bytes free on a `small_disk`, or limit files to that size if no disk could be mounted."""
     if not mounted:
         with file_limit(size):
             yield
@@ -71,17 +71,17 @@ def room(folder: Path, size: int, mounted: bool) -> Iterator[None]:
 
 
 def fill(folder: Path, free: int) -> None:
-    """Fill the disk of a folder but for so many bytes."""
+    """Fill the disk of a folder except for the given number of bytes."""
     disk = os.statvfs(folder)
     with (folder / FILLER).open("wb") as file:
         file.write(bytes(disk.f_bavail * disk.f_bsize - free))
 
 
 def in_process(action: Callable[[], object]) -> int:
-    """Run in a process of its own, forked from this one.
+    """Run a function in its own process, forked from this one.
 
     Returns:
-        0; 1 after an error; or minus the signal that killed it.
+        0; 1 after an error; or minus the number of the signal that killed it.
     """
     sys.stdout.flush()
     child = os.fork()
@@ -98,7 +98,7 @@ def in_process(action: Callable[[], object]) -> int:
 
 
 def killed_at(size: int, action: Callable[[], object]) -> int:
-    """Run in a process of its own that the system kills when one of its files would grow beyond ``size`` bytes."""
+    """Run a function in its own process, which the system kills if one of its files would exceed ``size`` bytes."""
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -109,7 +109,7 @@ def killed_at(size: int, action: Callable[[], object]) -> int:
 
 
 def killed_at_event(number: int, action: Callable[[], object]) -> int:
-    """Run in a process of its own that kills itself before its ``number``-th operation on files (from 0)."""
+    """Run a function in its own process, which kills itself before its ``number``-th operation on files (from 0)."""
     events = ("open", "os.", "shutil.", "fcntl.", "ctypes.call_function")
 
     def struck() -> None:

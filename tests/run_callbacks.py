@@ -1,4 +1,4 @@
-"""Callbacks for runs under test, named in their recipes as a user's own would be."""
+"""Callbacks for runs under test, which their recipes name like a user's own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from semalign_pl.policy.adapter import adapter_state, fingerprint
 
 
 class Strike(Callback):
-    """Sends its own process a signal in step ``step`` (from 1), at a hook of Lightning's.
+    """Send a signal to this process in step ``step`` (from 1), at a hook of Lightning's.
 
-    Hooks that do not belong to a step take the number of steps done, and fire once. With a file ``once``, no hook
-    fires a second time, in no later process either: the file marks it.
+    Hooks outside of a step take the number of steps done, and fire once. With a file ``once``, no hook fires a second
+    time, not even in a later process: the file records it.
     """
 
     def __init__(self, step: int, signal_name: str, hook: str, rank: int = 0, once: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Strike(Callback):
 
 
 class FillDisk(Callback):
-    """Fills the disk of ``folder`` before step ``step`` (from 1) but for so many bytes, or limits the size of files."""
+    """Fill the disk of ``folder`` except for some bytes before step ``step`` (from 1), or limit the size of files."""
 
     def __init__(self, folder: str, step: int, free: int, mounted: bool) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class FillDisk(Callback):
 
 
 class Insist(Callback):
-    """Sends its own process SIGTERM in the second step, and again, from within the step, after a while."""
+    """Send SIGTERM to this process in the second step, and again after a while, within the step."""
 
     def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == 1:
@@ -83,7 +83,7 @@ class Insist(Callback):
 
 
 class Fingerprint(Callback):
-    """Writes each process's fingerprint of the trained weights into the run's folder."""
+    """Write each process's fingerprint of the trained weights to the run's folder."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         text = fingerprint(adapter_state(pl_module.policy))
@@ -91,7 +91,7 @@ class Fingerprint(Callback):
 
 
 class Overflow(Callback):
-    """Makes the gradient of one rank infinite in one batch (from 0), as float16 does where values are too large."""
+    """Make the gradient of one rank infinite in one batch (from 0), as float16 does with values that are too large."""
 
     def __init__(self, batch: int = 0, rank: int = 0) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Overflow(Callback):
 
 
 class Poison(Callback):
-    """Puts a NaN into the trained weights after a step (from 1), as a diverged update would."""
+    """Put a NaN into the trained weights after a step (from 1), as a diverged update would."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Poison(Callback):
 
 
 class SaveAt(Callback):
-    """Saves ``folder/HOOK-STEP.ckpt`` each time one of the hooks comes."""
+    """Save ``folder/HOOK-STEP.ckpt`` each time one of the hooks is called."""
 
     def __init__(self, folder: str, hooks: list[str]) -> None:
         super().__init__()

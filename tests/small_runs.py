@@ -1,4 +1,4 @@
-"""Small runs of the command line in this process or one of their own, with the fixtures' model and corpus."""
+"""Small command-line runs in this process or a separate one, with the fixtures' model and corpus."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Runs:
-    """Writes recipes and runs them, each in a folder of its own.
+    """Writer and runner of recipes, each run in a folder of its own.
 
     Attributes:
-        folder: Where runs and recipes go.
+        folder: Folder of runs and recipes.
         base: Folder of the base model.
         encoder: Folder of the sentence encoder.
         corpus: Folder with train.jsonl, dev.jsonl, text.txt and reading.json.
@@ -35,7 +35,7 @@ class Runs:
     corpus: Path
 
     def recipe(self, stage: str, callbacks: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-        """A recipe of one stage, ``sft`` or ``grpo``; its rewards stand before ``callbacks``."""
+        """Recipe of one stage, ``sft`` or ``grpo``, with its rewards before ``callbacks``."""
         model: dict[str, Any] = {
             "base": self.base,
             "weights": "fp32",
@@ -82,7 +82,7 @@ class Runs:
     def args(
         self, command: str, stage: str, name: str, *flags: str, callbacks: list[dict[str, Any]] | None = None
     ) -> list[str]:
-        """The command line of a run in the folder ``name``; flags without dashes are ``key=value``."""
+        """Command line of a run in the folder ``name``; flags without dashes are ``key=value``."""
         path = self.write(self.recipe(stage, callbacks), f"{name}-{command}")
         given = [f"--{flag}" if not flag.startswith("-") else flag for flag in flags]
         return [command, "--config", str(path), f"--trainer.default_root_dir={self.folder / name}", *given]
@@ -95,29 +95,29 @@ class Runs:
         *flags: str,
         callbacks: list[dict[str, Any]] | None = None,
     ) -> Any:
-        """Run in this process; returns the CLI with trainer, model and data module."""
+        """Run in this process; return the CLI with trainer, model and data module."""
         from semalign_pl.cli import main
 
         return main(self.args(command, stage, name, *flags, callbacks=callbacks))
 
     def checkpoints(self, name: str, every: int) -> dict[str, Any]:
-        """The callback that keeps a checkpoint ``step=N.ckpt`` every so many steps."""
+        """Callback that keeps a checkpoint ``step=N.ckpt`` every given number of steps."""
         init = {"dirpath": str(self.folder / name), "filename": "{step}", "every_n_train_steps": every}
         return {"class_path": "ModelCheckpoint", "init_args": {**init, "save_top_k": -1}}
 
     def processes(
         self, args: list[str], ranks: int = 1, timeout_seconds: float = 300, before: list[list[str]] | None = None
     ) -> list[tuple[int, str]]:
-        """Run in ``ranks`` processes of their own, set up as torchrun would where there are several.
+        """Run in ``ranks`` separate processes, set up like torchrun's if there are several.
 
         Args:
             args: Command line.
             ranks: Number of processes.
-            timeout_seconds: Time after which they are killed.
-            before: Command lines to run first in the same processes; each adds its status to the output.
+            timeout_seconds: Seconds after which they are killed.
+            before: Command lines to run first in the same processes; the status of each is added to the output.
 
         Returns:
-            Exit status and output (stdout and stderr) per process.
+            Exit status and output (stdout and stderr) of each process.
         """
         port = _free_port()
         logs = [self.folder / f"rank{rank}.log" for rank in range(ranks)]
@@ -138,10 +138,10 @@ class Runs:
         return [(p.exitcode or 0, log.read_text(encoding="utf-8")) for p, log in zip(started, logs, strict=True)]
 
     def start(self, args: list[str]) -> Any:
-        """Run in a process of its own, and go on beside it.
+        """Start a run in a separate process, without waiting for it.
 
         Returns:
-            The process, a ``multiprocessing.Process``.
+            Process, a ``multiprocessing.Process``.
         """
         log = self.folder / "started.log"
         process = _context().Process(target=_run, args=(args, {}, log, torch.get_num_threads()))
@@ -149,16 +149,16 @@ class Runs:
         return process
 
     def environment(self) -> dict[str, str]:
-        """For a process of another kind: this one's, with as many threads, as bits depend on it."""
+        """Environment for a process of another kind: this one's, with as many threads, as bits depend on it."""
         return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
     def metrics(self, name: str = "run") -> list[dict[str, str]]:
-        """The rows of a run's metrics.csv."""
+        """Rows of a run's metrics.csv."""
         with (self.folder / name / "metrics.csv").open(encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def predictions(self, name: str = "run") -> list[dict[str, Any]]:
-        """The rows of a run's predictions.jsonl."""
+        """Rows of a run's predictions.jsonl."""
         text = (self.folder / name / "predictions.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
@@ -168,7 +168,7 @@ class Runs:
 
 
 def _context() -> Any:
-    """Processes forked from one that has done the slow imports and nothing else."""
+    """Server of processes that has done the slow imports and nothing else, from which new ones are forked."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "sacrebleu"])
     return context
@@ -185,9 +185,9 @@ def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, bef
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.update(settings)
-    sys.argv = ["semalign"]  # LightningCLI warns of what else stands there
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been started without
-    torch.set_num_threads(threads)  # bits depend on it
+    sys.argv = ["semalign"]  # LightningCLI warns about further arguments
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may start with it ignored
+    torch.set_num_threads(threads)  # the bits depend on the number of threads
     from semalign_pl.__main__ import main
 
     for earlier in before:
@@ -201,14 +201,14 @@ def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, bef
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of an exported adapter."""
+    """Weights of an exported adapter."""
     from safetensors.torch import load_file
 
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:
-    """Equal bit for bit, through nested dicts and lists."""
+    """Return true if two values are equal bit for bit, through nested dicts and lists."""
     assert type(a) is type(b), where
     if isinstance(a, dict):
         assert a.keys() == b.keys(), where

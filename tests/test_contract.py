@@ -1,6 +1,6 @@
-"""Private members of other libraries that this package uses: a new release that lacks one is named here, in one line.
+"""Private members of other libraries that this package uses: if a new release lacks one, this test names it.
 
-The upper bounds in pyproject.toml are those up to which this test has passed.
+The upper bounds in pyproject.toml are the newest versions that passed this test.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CONTRACT: dict[str, str | None] = {
     "transformers.PreTrainedModel._supports_attention_backend": None,
     "transformers.PreTrainedModel.warn_if_padding_and_no_attention_mask": "self, input_ids, attention_mask",
     "transformers.integrations.peft.PeftAdapterMixin._hf_peft_config_loaded": None,
-    "transformers.PreTrainedTokenizerFast.__init__": "self",  # which sets _tokenizer, see OF_INSTANCES
+    "transformers.PreTrainedTokenizerFast.__init__": "self",  # sets _tokenizer, see OF_INSTANCES
     "transformers.utils.chat_template_utils._compile_jinja_template": "chat_template",
 }
 OF_INSTANCES = {
@@ -64,7 +64,7 @@ PRIVATE = re.compile(r"_[a-zA-Z]\w*")
 
 
 def find(member: str) -> object:
-    """The member of a path such as ``package.module.Class().attribute``."""
+    """Member with a path such as ``package.module.Class().attribute``."""
     path = member.split("(")[0].split(".")
     for cut in range(len(path), 0, -1):
         try:
@@ -96,7 +96,7 @@ def test_the_instance_sets_it(name: str) -> None:
 
 
 def uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Lines and names of private members of something else than ``self`` or this package's modules."""
+    """Lines and names of private members of anything except ``self`` and this package's modules."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(("semalign_pl", "__future__")):
             yield from ((node.lineno, alias.name) for alias in node.names if PRIVATE.fullmatch(alias.name))
@@ -123,15 +123,15 @@ def _is_own(node: ast.Attribute) -> bool:
 
 
 FLOORS = {
-    # lowest releases without known advisories; what older ones did to us
+    # lowest releases without known advisories, with the effects of older ones
     "lightning": "2.6.6",
     "torch": "2.10",  # weights_only could be made to corrupt memory (CVE-2026-24747)
     "transformers": "5.10",  # code of the hub in spite of trust_remote_code=False (CVE-2026-4372, CVE-2026-5241)
     "pyarrow": "23.0.1",  # use after free in its reader (CVE-2026-25087)
-    "nltk": "3.10",  # CVE-2026-33231, and resources outside its data folders
+    "nltk": "3.10",  # CVE-2026-33231, and reading resources outside its data folders
     "jinja2": "3.1.6",  # escapes from the sandbox (CVE-2025-27516)
-    "datasets": "4",  # older ones run a loading script beside the data
-    "sentence-transformers": "6.2",  # before 6.0, a local folder's own code was trusted
+    "datasets": "4",  # older ones run a loading script next to the data
+    "sentence-transformers": "6.2",  # before 6.0, code in a local folder was trusted
 }
 
 

@@ -1,4 +1,4 @@
-"""A corpus embedded as it is needed: the same bits from memory, from disk and after a resume; content decides."""
+"""Embeddings of a corpus, computed on demand: the same bits from memory, from disk and after resuming."""
 
 import multiprocessing
 from pathlib import Path
@@ -63,7 +63,7 @@ CORPUS = [pair[side] * (1 + i % 3) for i, pair in enumerate(PAIRS) for side in p
 
 
 def test_small_encoders_give_the_bits_of_the_whole_corpus_at_once(encoder: str) -> None:
-    """What runs recorded before, when a corpus was embedded in one call."""
+    """Values that earlier runs recorded, when a corpus was embedded in one call."""
     whole = SentenceEncoder(encoder)
     texts = sorted(set(CORPUS))
     assert torch.equal(CorpusEmbeddings(whole, CORPUS, None)(texts), whole.encode(texts))
@@ -72,12 +72,12 @@ def test_small_encoders_give_the_bits_of_the_whole_corpus_at_once(encoder: str) 
 @pytest.mark.parametrize("small", [0, 8_000_000], ids=["large encoder", "small encoder"])
 def test_bits_depend_neither_on_order_nor_on_company(encoder: str, tmp_path: Path, monkeypatch, small: int) -> None:
     monkeypatch.setattr("semalign_pl.embeddings.SMALL_ENCODER", small)
-    monkeypatch.setattr("semalign_pl.embeddings.MEMORY_BYTES", small)  # 0: nothing stays in memory
+    monkeypatch.setattr("semalign_pl.embeddings.MEMORY_BYTES", small)  # 0: nothing is kept in memory
     whole, texts = SentenceEncoder(encoder), sorted(set(CORPUS))
     at_once = CorpusEmbeddings(whole, CORPUS, None)(texts)
     alone = CorpusEmbeddings(whole, CORPUS[::-1], tmp_path)
     assert torch.equal(torch.cat([alone([text]) for text in reversed(texts)]).flip(0), at_once)
-    resumed = CorpusEmbeddings(whole, CORPUS, tmp_path)  # half of it from disk, half anew
+    resumed = CorpusEmbeddings(whole, CORPUS, tmp_path)  # half of it from disk, half computed again
     for path in sorted(tmp_path.iterdir())[::2]:
         path.unlink()
     assert torch.equal(resumed(texts), at_once)
@@ -126,11 +126,11 @@ def test_damaged_entries_are_not_believed(
     ]
     caplog.clear()
     assert torch.equal(CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path)(TEXTS), right)
-    assert not caplog.records  # it was mended
+    assert not caplog.records  # the file was repaired
 
 
 def test_another_block_s_file_is_not_believed(encoder: str, tmp_path: Path, monkeypatch, caplog) -> None:
-    """It has the right length, and a checksum of its own."""
+    """It has the right length and a valid checksum."""
     monkeypatch.setattr("semalign_pl.embeddings.SMALL_ENCODER", 0)
     texts, whole = sorted(set(CORPUS)), SentenceEncoder(encoder)
     right = CorpusEmbeddings(whole, texts, tmp_path)(texts)
@@ -154,15 +154,15 @@ def test_processes_share_a_folder(encoder: str, tmp_path: Path) -> None:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     assert rows_on_disk(tmp_path) == len(set(CORPUS))
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npy"]  # nothing half written is left
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npy"]  # no unfinished file is left
 
 
 def test_a_folder_that_cannot_be_written_to_costs_no_run(
     sentence_encoder: SentenceEncoder, tmp_path: Path, caplog
 ) -> None:
-    """Read-only or full disks are like a file in the folder's place, which stops every user, root too."""
+    """Read-only or full disks behave like a file in the folder's place, which stops all users, including root."""
     (tmp_path / "file").write_text("no folder")
-    for _ in range(2):  # the parts of a corpus in one folder
+    for _ in range(2):  # the source files of a corpus share one folder
         found = CorpusEmbeddings(sentence_encoder, TEXTS, tmp_path / "file" / "cache")(TEXTS)
         assert torch.equal(found, CorpusEmbeddings(sentence_encoder, TEXTS, None)(TEXTS))
     (message,) = [record.getMessage() for record in caplog.records]

@@ -1,4 +1,4 @@
-"""A language nobody wrote code for, end to end: the world writes it, every stage learns it, by YAML and data alone."""
+"""A language without code of its own, end to end: the world writes it, every stage learns it, by YAML and data only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from semalign_pl.toy.speech import FOLDER, speech
 ROOT = Path(__file__).parents[1]
 QUICK = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 HERE = "runs/new_language"
-CONTINUE = ["--model.init_args.adapter"]  # which brings its tokens
+CONTINUE = ["--model.init_args.adapter"]  # the adapter brings its tokens
 
 
 @pytest.fixture
 def work(tmp_path, monkeypatch) -> Path:
-    """A folder to run the shipped configs in: they name their files relative to it."""
+    """Folder to run the shipped configs in: they name their files relative to it."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,7 +44,7 @@ def run(command: str, stage: str, *flags: str) -> None:
 
 
 def test_no_code_knows_of_thai() -> None:
-    """What makes Thai work lies in YAML and data: no code holds a Thai letter or asks for its code."""
+    """Thai works by YAML and data: no code contains a Thai letter or asks for its language code."""
     for path in (ROOT / "semalign_pl").rglob("*.py"):
         assert not re.search(r"[\u0e00-\u0e7f]|[\"']th[\"']", path.read_text(encoding="utf-8")), path
 
@@ -54,7 +54,7 @@ def test_thai_end_to_end(work: Path) -> None:
     toy(["write", f"{HERE}/world", "--language", "th"])
 
     evaluation = json.dumps([{"class_path": "Evaluation", "init_args": {"language": "th"}}])
-    few = ["--data.init_args.eval_limit", "60", "--trainer.callbacks", evaluation]  # without the probes' seconds
+    few = ["--data.init_args.eval_limit", "60", "--trainer.callbacks", evaluation]  # without the slow probes
     run("test", "cold_start", *few, "--trainer.default_root_dir", "runs/base")
     assert scores("runs/base")["language_consistency"]["value"] == scores("runs/base")["chrf"]["value"] == 0
 
@@ -88,7 +88,7 @@ def test_thai_end_to_end(work: Path) -> None:
 
 
 def own_language(folder: Path) -> Path:
-    """A made-up language with a script, an order and particles of its own: its words, its templates, its profile."""
+    """A made-up language with its own script, word order and particles: its words, templates and language file."""
     words = [line.split("\t") for line in (FOLDER / "th.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     letters = "აბგდევზთიკლმნოპჟ"
     made = ["".join(letters[n >> shift & 15] for shift in (8, 4, 0)) for n in range(len(words))]

@@ -1,6 +1,6 @@
-"""No file that is read runs code: pickles, modules and class paths are planted in every place that loads something.
+"""No file that is read runs code: pickles, modules and class paths are planted wherever the package loads something.
 
-What a recipe names as ``class_path`` or ``function`` is run by design, and is not among the places; see SECURITY.md.
+A ``class_path`` or ``function`` in a recipe is run by design, and is not tested here; see SECURITY.md.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ import semalign_pl
 
 CPU = torch.device("cpu")
 MODULE = "planted_{0}"
-"""Modules that a file names: one for each test, as Python imports a module once."""
+"""Names of modules that a file may name: a new one for each test, as Python imports a module only once."""
 
 
 class Mark:
-    """What a hostile pickle does while it is read."""
+    """Action of a hostile pickle while it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -42,11 +42,12 @@ class Mark:
 
 
 class Planted:
-    """A payload, and what shows that it ran.
+    """A payload, and the trace that shows that it ran.
 
     Attributes:
         marker: Folder that the payload makes.
-        module: Name of a module that makes it when imported; it is in the working folder, which is on ``sys.path``.
+        module: Name of a module that makes it when imported; the module is in the working folder, which is on
+        ``sys.path``.
     """
 
     def __init__(self, folder: Path, module: str) -> None:
@@ -56,18 +57,18 @@ class Planted:
         (folder / f"{module}.py").write_text(self.code)
 
     def pickle(self, file: Path, **content: Any) -> Path:
-        """Write a file by torch.save that marks when it is unpickled."""
+        """Write a file by torch.save that makes the marker when it is unpickled."""
         torch.save({**content, "mark": Mark(self.marker)}, file)
         return file
 
     def copy(self, folder: str, name: str = "copy") -> Path:
-        """A copy of a model's folder, with the module in it."""
+        """Copy of a model's folder, with the module in it."""
         copied = Path(shutil.copytree(folder, self.folder / name))
         (copied / f"{self.module}.py").write_text(self.code)
         return copied
 
     def pickled_weights(self, folder: Path) -> Path:
-        """The folder with its weights as a pickle that marks."""
+        """The folder, with its weights as a pickle that makes the marker."""
         (folder / "model.safetensors").unlink()
         self.pickle(folder / "pytorch_model.bin")
         return folder
@@ -86,7 +87,7 @@ def edit(file: Path, **changes: Any) -> None:
     file.write_text(json.dumps(given | changes), encoding="utf-8")
 
 
-# -- checkpoints, by the command line ----------------------------------------------------------------------------------
+# -- checkpoints, from the command line --------------------------------------------------------------------------------
 
 
 CONTENT: dict[str, Any] = {"pytorch-lightning_version": "2.6.6", "state_dict": {}, "epoch": 0, "global_step": 1}
@@ -172,7 +173,7 @@ CHECKPOINTS: dict[str, tuple[Callable[[Planted], str], str]] = {
 
 @pytest.fixture
 def server(planted: Planted) -> Iterator[None]:
-    """The planted folder over HTTP."""
+    """Serve the planted folder over HTTP."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
@@ -191,7 +192,7 @@ def server(planted: Planted) -> Iterator[None]:
 
 
 def refusal(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """The one line by which a command is refused."""
+    """The one line with which a command is refused."""
     from semalign_pl.__main__ import main
 
     capfd.readouterr()
@@ -210,14 +211,14 @@ COMMANDS = ("fit", "test", "validate", "predict")
 )
 @pytest.mark.usefixtures("server")
 def test_no_checkpoint(place: str, command: str, planted: Planted, runs: Runs, capfd: Any, monkeypatch: Any) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(planted.folder / "torch"))  # where torch.hub downloads to
+    monkeypatch.setenv("TORCH_HOME", str(planted.folder / "torch"))  # torch.hub downloads to this folder
     plant, message = CHECKPOINTS[place]
     said = refusal(capfd, runs.args(command, "sft", "run", f"ckpt_path={plant(planted)}"))
     assert not planted.marker.exists(), f"executed; {said}"
     assert re.search(message, said), said
 
 
-# -- whatever a Python function loads ----------------------------------------------------------------------------------
+# -- functions that load files -----------------------------------------------------------------------------------------
 
 
 def causal_lm(folder: Path) -> Any:
@@ -291,7 +292,7 @@ def ranker(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def own_code(planted: Planted, folder: Path, file: str, *autos: str) -> Path:
-    """The folder, whose config says that its class is in the module beside it."""
+    """The folder, whose config says that its class is in the module in this folder."""
     edit(folder / file, auto_map={auto: f"{planted.module}.Module" for auto in autos})
     return folder
 
@@ -470,7 +471,7 @@ def object_arrow(planted: Planted) -> Path:
 
 
 def models() -> dict[str, tuple[str, Callable[[Planted, Path], Path], Callable[..., Any]]]:
-    """Of each place the fixture whose folder is changed, the change, and what loads it."""
+    """For each place: the fixture whose folder is changed, the change, and the function that loads it."""
     found: dict[str, tuple[str, Callable[[Planted, Path], Path], Callable[..., Any]]] = {}
     for name, load in BASES.items():
         found[f"{name}: weights"] = ("base", Planted.pickled_weights, load)
@@ -526,7 +527,7 @@ MODELS_BY_PLACE = models()
 
 
 def try_to_load(planted: Planted, load: Callable[[], Any]) -> None:
-    """Load; the answer is a `ValueError` of ours, or a success; nothing planted has run."""
+    """Load; the result is a `ValueError` of this package or a success, and nothing planted has run."""
     try:
         load()
     except ValueError as error:
@@ -555,7 +556,7 @@ def test_no_model(place: str, planted: Planted, request: pytest.FixtureRequest, 
 
 @pytest.mark.parametrize("load", [sentence_encoder, trained_encoder])
 def test_an_activation_that_is_not_run_is_not_replaced(load: Any, planted: Planted, encoder: str) -> None:
-    """sentence-transformers takes Tanh in its place, and goes on."""
+    """sentence-transformers uses Tanh instead, and continues."""
     folder = dense(planted, planted.copy(encoder), activation_function=f"{planted.module}.Module")
     with pytest.raises(ValueError, match=r"9_Dense/config.json in it names planted_\d+.Module as activation_function"):
         load(folder)
@@ -682,7 +683,7 @@ def test_no_yaml(place: str, planted: Planted, runs: Runs, capfd: Any) -> None:
     assert not planted.marker.exists()
 
 
-# -- what the places have in common ------------------------------------------------------------------------------------
+# -- common to all places ----------------------------------------------------------------------------------------------
 
 SAFE = {
     "from_pretrained": ("trust_remote_code", False),
@@ -693,11 +694,11 @@ SAFE = {
     "np.load": ("allow_pickle", False),
 }
 OWN = ("LoraConfig.from_pretrained", "PeftModel.from_pretrained")
-"""Of PEFT, which has no code of its own in a folder; they read what `adapter_folder` has checked."""
+"""Loaders of PEFT, which never runs code from a folder; they read files that `adapter_folder` has checked."""
 
 
 def unsafe_calls(source: str) -> list[str]:
-    """Calls that load something and do not name the safe option."""
+    """Calls that load something and do not set the safe option."""
     found = []
     for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
         name = ast.unparse(call.func)

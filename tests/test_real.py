@@ -1,4 +1,4 @@
-"""Real sentences through the shipped configs: nothing crashes, byte-level sequences are handled, no row is lost."""
+"""Real sentences with the shipped configs: no crash, byte-level sequences are handled, no row is lost."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, tmp_path, monkeypatch):
     from semalign_pl.toy.write import write
 
-    # The configs name their files relative to the checkout; a link each puts a temporary folder in its place.
+    # The configs name their files relative to the checkout; one link per file redirects them to a temporary folder.
     (tmp_path / "shared").symlink_to(shared.parent)
     work = tmp_path / "main"
     work.mkdir()

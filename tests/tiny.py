@@ -1,4 +1,4 @@
-"""What tests of policy and modules share: an adapter that does something, and plain unpadded log-probs as an oracle."""
+"""Helpers for tests of policy and modules: an adapter with an effect, and plain unpadded log-probs to compare with."""
 
 import warnings
 
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def stir(policy: Policy, seed: int, scale: float = 0.1) -> Policy:
-    """Move the trained adapter away from where it is, so that its logits differ and are far from uniform."""
+    """Move the trained adapter from its values, so that its logits differ and are far from uniform."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in policy.named_parameters():
@@ -25,29 +25,29 @@ def stir(policy: Policy, seed: int, scale: float = 0.1) -> Policy:
 
 
 def trained(policy: Policy) -> dict[str, Tensor]:
-    """The trainable weights by name."""
+    """Trainable weights by name."""
     return {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
 
 
 def gradient(policy: Policy) -> Tensor:
-    """The gradient of all trainable weights, as one vector; zeros where backward never came."""
+    """Gradient of all trainable weights as one vector; zeros for weights without a gradient."""
     weights = trained(policy).values()
     return torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in weights])
 
 
 def plain_logps(model, prompt: list[int], completion: list[int], temperature: float = 1.0) -> Tensor:
-    """Log-probs ``(tokens,)`` of one completion by one forward over the whole sequence: no padding, no options."""
+    """Log-probs ``(tokens,)`` of one completion by one forward pass over the whole sequence: no padding, no options."""
     logits = model(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
     return (logits.float() / temperature).log_softmax(-1)[range(len(completion)), completion]
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    """Length of the difference over the length of the second."""
+    """Norm of the difference divided by the norm of the second."""
     return ((a - b).norm() / b.norm()).item()
 
 
 class Batches(LightningDataModule):
-    """Batches of examples from memory."""
+    """Data module with batches of examples from memory."""
 
     def __init__(self, batches: list[list[Example]]) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Batches(LightningDataModule):
 
 
 def fit(module: AlignModule, batches: list[list[Example]], callbacks=(), **options) -> Trainer:
-    """Train one epoch in this process, writing nothing."""
+    """Train one epoch in this process, without writing anything."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=list(callbacks), **quiet, **options)
     with warnings.catch_warnings():
@@ -71,12 +71,12 @@ def fit(module: AlignModule, batches: list[list[Example]], callbacks=(), **optio
 
 
 class Recorded:
-    """Mixed into a module: its policy is stirred after loading, and what each update sees is kept.
+    """Mixin for a module: changes its policy after loading, and records the input of each update.
 
     Attributes:
-        stirred: How far the trained adapter moves from where it was loaded.
-        gradients: The gradient of each update, before clipping.
-        weights: The trained weights before each update, by name.
+        stirred: Size of the random change of the trained adapter after loading.
+        gradients: Gradient of each update, before clipping.
+        weights: Trained weights before each update, by name.
     """
 
     stirred = 0.0

@@ -1,4 +1,4 @@
-"""The command line: LightningCLI's four commands, and what is checked before one of them starts."""
+"""Command line: LightningCLI's four commands, and the checks before a command starts."""
 
 from semalign_pl.cli.lightning_cli import SemAlignCLI, main, make_cli, run
 from semalign_pl.cli.parser import Parser

@@ -1,4 +1,4 @@
-"""``semalign export``: a checkpoint's weights as a plain folder, e.g. those of the best validation."""
+"""``semalign export``: write a checkpoint's weights, such as those of the best validation, as a plain folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.run.results import write_training
 
-# Exporting needs one process and logs nothing, whatever the recipe says of training.
+# Exporting needs one process and logs nothing, whatever the recipe sets for training.
 _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false")
 
 
@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Loaded(SemAlignCLI):
-    """Parses the recipe of a training and loads its model with the checkpoint's weights instead of training."""
+    """CLI that parses the recipe of a training and loads the checkpoint's weights into its model, without training."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         trainer: Any = self.trainer
@@ -67,15 +67,16 @@ def run(args: Sequence[str]) -> int:
 
 
 def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> Path:
-    """Write a checkpoint's weights as a plain folder, with a ``training.json`` beside them.
+    """Write a checkpoint's weights as a plain folder, with a ``training.json`` next to them.
 
     Args:
         recipe: Flags of the training: ``--config FILE`` and keys.
         checkpoint: Checkpoint that the training wrote.
-        out: Folder that gets the folder ``adapter`` or ``encoder``; the checkpoint's path without suffix if left out.
+        out: Folder to write the subfolder ``adapter`` or ``encoder`` to; by default the checkpoint's path without its
+            suffix.
 
     Returns:
-        The folder written.
+        Folder written.
 
     Raises:
         ValueError: If the checkpoint does not belong to the recipe.

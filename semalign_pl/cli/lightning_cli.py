@@ -1,4 +1,4 @@
-"""The four LightningCLI commands."""
+"""LightningCLI with its four commands: fit, validate, test and predict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.trainer.states import TrainerFn
 
 import semalign_pl.probes
-import semalign_pl.rewards  # noqa: F401  (imported classes can be named in YAML without their module)
+import semalign_pl.rewards  # noqa: F401  (a YAML can name imported classes without their module)
 from semalign_pl.callbacks import CorpusReport, Divergence, Export, InterruptionCheckpoint
 from semalign_pl.callbacks.checkpoint import with_checkpoint
 from semalign_pl.callbacks.checkpoint_files import use_checkpoint_files
@@ -39,21 +39,26 @@ from semalign_pl.run.history import RunLogger, set_aside
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save the parsed config as ``RUN/<command>.yaml``; running again into a folder overwrites it on purpose."""
+    """Callback that saves the parsed config as ``RUN/<command>.yaml``. On purpose, a later run there overwrites it.
+
+    Args:
+        parser: Parser of the command.
+        config: Parsed config.
+    """
 
     def __init__(self, parser: LightningArgumentParser, config: Any, **_: Any) -> None:
         super().__init__(parser, config, save_to_log_dir=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the folder on every rank, since Lightning broadcasts it."""
+        """Find the folder on all ranks, since Lightning broadcasts it."""
         self._folder = Path(trainer.log_dir or trainer.default_root_dir)
-        if stage == "fit":  # a recipe for later runs, which begin elsewhere
+        if stage == "fit":  # fit.yaml is a recipe for later runs, which do not start from this checkpoint
             self.config = self.config.clone()
             self.config.ckpt_path = None
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save in the run's folder, which is known by now."""
+        """Save the config in the run's folder, unless this process must not write."""
         if not may_write(trainer):
             return
         text = self.parser.dump(self.config, skip_none=False)
@@ -61,23 +66,29 @@ class SaveConfig(SaveConfigCallback):
 
 
 class SemAlignCLI(LightningCLI):
-    """LightningCLI with a module and a data module of the user's choice, one seed, and one folder a run."""
+    """LightningCLI with a module and a data module of the user's choice, one seed, and one folder per run."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser with one-line errors."""
+        """Make a parser with one-line errors."""
         parser = Parser(**kwargs)
         parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of the keys below.")
         return parser
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """``--resume`` for ``fit``."""
+        """Add ``--resume`` to ``fit``."""
         super().setup_parser(*args, **kwargs)
         if fit := getattr(self, "_subcommand_parsers", {}).get("fit"):
             meaning = "Go on from the run's newest checkpoint; start afresh if there is none yet."
             fit.add_argument("--resume", action="store_true", help=meaning)
 
     def instantiate_classes(self) -> None:
-        """Unwrap what a class said against its arguments; jsonargparse buries it among what it tried next."""
+        """Instantiate the classes, and raise the error of a class alone.
+
+        jsonargparse wraps it in the errors of its further attempts.
+
+        Raises:
+            ValueError: If a class refuses its arguments or needs a package that is not installed.
+        """
         try:
             super().instantiate_classes()
         except ValueError as error:
@@ -89,15 +100,19 @@ class SemAlignCLI(LightningCLI):
             raise ValueError(reasons[0]) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed for everything."""
+        """Give module and data module the seed of ``seed_everything``."""
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
     def before_instantiate_classes(self) -> None:
-        """Translate what Lightning would refuse into our own options."""
+        """Refuse Lightning's options that this package replaces by its own, and check the checkpoint's file.
+
+        Raises:
+            ValueError: With the option to set instead.
+        """
         checkpoint = self._get(self.config, "ckpt_path")
         command = self.config.get(str(self.subcommand), self.config)
-        self._resume = bool(command.pop("resume", False))  # out of fit.yaml, which other commands read too
+        self._resume = bool(command.pop("resume", False))  # must not be in fit.yaml, which other commands read too
         if self._resume and checkpoint is not None:
             raise ValueError(f"--resume: finds the checkpoint itself; leave out --ckpt_path {checkpoint}, or --resume")
         if checkpoint not in (None, "best", "last"):
@@ -119,7 +134,11 @@ class SemAlignCLI(LightningCLI):
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that logs into the run's folder."""
+        """Make a trainer that logs to the run's folder.
+
+        Raises:
+            ValueError: If Lightning refuses the trainer's arguments, or this package does not support them.
+        """
         given = self._get(self.config_init, "trainer")
         root = given.get("default_root_dir") or f"runs/{self.model.stage}"
         kwargs["default_root_dir"] = str(root)
@@ -144,24 +163,26 @@ class SemAlignCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Ignore the hyperparameters of a checkpoint, which Lightning would merge over the YAML and the flags.
 
-        They name a class (``_class_path``), whose module would be imported. Ours have none; `local_checkpoint` checks
-        the file.
+        They name a class (``_class_path``), whose module would be imported. Checkpoints of this package have no
+        hyperparameters. `local_checkpoint` checks the file.
         """
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Have Lightning read tensors and plain values only from whatever checkpoint it finds."""
+        """Let Lightning read only tensors and plain values from any checkpoint that it finds."""
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run from where the run's folder says, if anything is left to do."""
+        """Run the command from the start that `begin` decides, unless the run is finished already."""
         given = self.config_init[subcommand]
         with begin(self.trainer, subcommand, given.get("ckpt_path"), self._resume) as start:
-            given["ckpt_path"] = start.checkpoint  # what is run, not what is saved as fit.yaml
+            given["ckpt_path"] = start.checkpoint  # for this run only: config, which is saved as fit.yaml, has none
             if not start.done:
                 super()._run_subcommand(subcommand)
 
     def _set_seed(self) -> None:
-        """Refuse what is no number: Lightning takes ``true`` for 0, and 1 would be the model's and the data's.
+        """Set the seed, and refuse a value that is not a whole number from 0 to 2^32 - 1.
+
+        With ``true``, Lightning would use 0, and module and data module would get 1.
 
         Raises:
             ValueError: With the remedy.
@@ -175,19 +196,19 @@ class SemAlignCLI(LightningCLI):
         super()._set_seed()
 
     def before_validate(self) -> None:
-        """Refuse to compute for nothing."""
+        """Refuse a command without output."""
         check_output("validate", self.trainer, self.model)
 
     def before_test(self) -> None:
-        """Refuse to compute for nothing."""
+        """Refuse a command without output."""
         check_output("test", self.trainer, self.model)
 
     def before_predict(self) -> None:
-        """Refuse to compute for nothing."""
+        """Refuse a command without output."""
         check_output("predict", self.trainer, self.model)
 
     def before_fit(self) -> None:
-        """Refuse to monitor what nothing logs; give the module its settings, for the checkpoints; begin a history."""
+        """Check the monitored metrics, give the module its settings for the checkpoints, and start new log files."""
         check_monitors(self.trainer, self.model, self.datamodule)
         self.model.settings = run_settings(self.config[str(self.subcommand)].as_dict())
         if may_write(self.trainer) and self._get(self.config_init, "ckpt_path") is None:  # not a resumed run
@@ -195,12 +216,15 @@ class SemAlignCLI(LightningCLI):
 
 
 def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -> SemAlignCLI:
-    """Parse, instantiate and, if wanted, run.
+    """Parse, instantiate and, if ``run`` is true, run.
 
     Args:
-        kind: Of CLI.
-        args: As on the command line; the process's own when ``None``.
-        run: The first argument is a command, and it is run.
+        kind: Class of the CLI.
+        args: Arguments as on the command line; ``None`` for the arguments of this process.
+        run: True if the first argument is a command, which is then run.
+
+    Returns:
+        The CLI, with ``trainer``, ``model`` and ``datamodule``.
     """
     quieten()
     return kind(
@@ -227,7 +251,7 @@ def main(args: ArgsType = None) -> SemAlignCLI:
     """Parse, instantiate and run one of fit, validate, test, predict.
 
     Args:
-        args: As on the command line; the process's own when ``None``.
+        args: Arguments as on the command line; ``None`` for the arguments of this process.
 
     Returns:
         The CLI, with ``trainer``, ``model`` and ``datamodule``.
@@ -236,7 +260,7 @@ def main(args: ArgsType = None) -> SemAlignCLI:
 
 
 def run(args: Sequence[str]) -> int:
-    """Run a command and answer a user's mistake with one line.
+    """Run a command, and report a user's mistake in one line.
 
     Args:
         args: Command and flags.
@@ -244,7 +268,7 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a mistake.
     """
-    # LightningCLI warns when it is handed what stands on the command line anyway.
+    # LightningCLI warns if it is given arguments although the process has the same ones.
     with one_line(args) as status:
         main(None if list(args) == sys.argv[1:] else list(args))
     return status.code

@@ -1,4 +1,4 @@
-"""Metrics that callbacks monitor: known before a run's first step, as far as this package logs them."""
+"""Check of the metrics that callbacks monitor, before a run's first step."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _RETRIEVAL = [
 
 
 def check_monitors(trainer: Trainer, module: LightningModule, data: Any) -> None:
-    """Refuse a callback that monitors, or names files by, a metric that nothing will log.
+    """Refuse a callback that monitors a metric, or uses it in file names, if nothing will log the metric.
 
-    Nothing is refused where a callback or module of the user's may log: only a run can show what.
+    Nothing is refused if a callback or module of the user's own may log metrics: their names are known only in the run.
 
     Args:
         trainer: Trainer with the run's callbacks.
         module: Module to be trained.
-        data: Its data module.
+        data: Data module of the run.
 
     Raises:
-        ValueError: With the metric that was meant, or those there are.
+        ValueError: With a similar metric, or a list of the metrics.
     """
     callbacks: list[Any] = getattr(trainer, "callbacks", [])
     if type(module).__module__.split(".")[0] not in _OWN or any(map(_may_log, callbacks)):
@@ -62,13 +62,13 @@ def _monitored(callback: Any) -> Iterator[tuple[str, str]]:
     name = type(callback).__name__
     if isinstance(monitor := getattr(callback, "monitor", None), str):
         yield f"{name}.monitor", monitor
-    # Lightning writes 0 into a file's name for a metric that is not there.
+    # Lightning writes 0 into a file's name for a metric that was not logged.
     for metric in re.findall(r"\{([^}:]+)", getattr(callback, "filename", None) or ""):
         yield f"{name}.filename", metric
 
 
 def _may_log(callback: Any) -> bool:
-    """Return whether a class of the user's has a hook in which it may log anything."""
+    """Return true if a class of the user's own defines a hook, in which it may log any metric."""
     defined = {name: base for base in reversed(type(callback).__mro__) for name in vars(base)}
     return any(defined[hook].__module__.split(".")[0] not in _OWN for hook in _HOOKS if hook in defined)
 

@@ -1,4 +1,4 @@
-"""The parser of recipes and flags: one-line errors, limits on files, and schedules whose length may be left out."""
+"""Parser of recipes and flags: one-line errors, limits on files, and schedules whose length may be left out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from semalign_pl.messages.errors import UsageError
 
 
 class Parser(LightningArgumentParser):
-    """A parser that raises instead of printing a page of usage."""
+    """Parser that raises an error instead of printing a page of usage."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Parse a local file, unless it is too large to be a config, or no text."""
+        """Parse a local file.
+
+        Raises:
+            ValueError: If it is a URL, too large for a config, or not text.
+        """
         if "://" in str(path):
             raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
         check_text(Path(path), f"--config: {path}")
@@ -41,12 +45,12 @@ class Parser(LightningArgumentParser):
         return [*added, *names]
 
     def add_function_arguments(self, function: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Add a function's arguments, unless it makes a schedule."""
+        """Add a function's arguments; a function that makes a schedule is refused."""
         check_schedule(function)
         return super().add_function_arguments(function, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """Raise what is wrong as ``UsageError``."""
+        """Raise a ``UsageError`` with the message."""
         keys = [action.dest for parser in (self, *_subparsers(self)) for action in parser._actions]
         raise UsageError(message, dict.fromkeys(keys)) from ex
 
@@ -55,7 +59,7 @@ _load_yaml = get_loader("yaml")
 
 
 def _load_checked_yaml(text: str) -> Any:
-    """All that jsonargparse parses, files and flags: by its own rules, but within our limits."""
+    """Load YAML for jsonargparse, from files and flags, by its own rules and within the limits of `check_yaml`."""
     check_yaml(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         return _load_yaml(text)
@@ -64,7 +68,7 @@ def _load_checked_yaml(text: str) -> Any:
 
 
 set_loader("yaml", _load_checked_yaml, (yaml.YAMLError,))
-# Lightning lets --config be a URL: a recipe names the code that a run imports, so it is read from local files only.
+# Lightning accepts a URL as --config. A recipe names the code that a run imports, so it must be a local file.
 set_parsing_settings(config_read_mode_fsspec_enabled=False, config_read_mode_urls_enabled=False)
 
 

@@ -1,4 +1,4 @@
-"""Checks of a run that is set up, before its model is loaded."""
+"""Checks of a run before its model is loaded."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _WRITES = {
 
 
 def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
-    """Refuse to take up a checkpoint that nobody named.
+    """Refuse a folder from which Lightning would load a checkpoint that the user did not name.
 
-    Under SLURM, Lightning goes on from ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
+    Under SLURM, Lightning continues from ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
 
     Args:
-        root: The run's folder.
+        root: Folder of the run.
         checkpoint: Value of ``--ckpt_path``.
 
     Raises:
-        ValueError: If there is one, and no checkpoint is given.
+        ValueError: Under SLURM, if the folder has such a checkpoint and ``--ckpt_path`` is not given.
     """
     found = sorted(root.glob("hpc_ckpt_*.ckpt"))
     if checkpoint is None and found and SLURMEnvironment.detect():
@@ -40,10 +40,10 @@ def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
 
 
 def check_output(command: str, trainer: Trainer, module: LightningModule) -> None:
-    """Refuse a ``validate``, ``test`` or ``predict`` of which nothing would be left.
+    """Refuse a ``validate``, ``test`` or ``predict`` without any output.
 
-    A callback or module leaves something if it has a hook for the end of a batch or of the whole, probes and rewards
-    apart: their scores are written by ``Evaluation``.
+    A callback or module has output if it defines a hook for the end of a batch or of the whole command. Probes and
+    rewards do not count: their scores are written by ``Evaluation``.
 
     Args:
         command: ``validate``, ``test`` or ``predict``.
@@ -51,7 +51,7 @@ def check_output(command: str, trainer: Trainer, module: LightningModule) -> Non
         module: Module of the run.
 
     Raises:
-        ValueError: If nothing is scored or written, or an encoder is to write text.
+        ValueError: If nothing is scored or written, or if ``predict`` is run with an encoder, which writes no text.
     """
     if command == "predict" and isinstance(module, EncoderModule):
         raise ValueError(NO_TEXT)

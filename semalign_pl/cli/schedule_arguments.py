@@ -1,4 +1,4 @@
-"""The keys of a schedule on the command line: its length may be left out, as the run's own is filled in."""
+"""Keys of a schedule on the command line: its length may be left out, and is then the length of the run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from semalign_pl.modules.schedule import STEP_NAMES
 
 
 def step_count_names(kind: Any) -> list[str]:
-    """Parameters of a schedule's class that are the run's number of steps; none of any other class.
+    """Parameters of a schedule's class that mean its number of steps; none for any other class.
 
-    jsonargparse fills defaults in, such as PolynomialLR's ``total_iters: 5``, and a value that the user gave could no
-    longer be told from them. So the parser has these parameters with null as default, required or not.
+    jsonargparse fills in defaults, such as PolynomialLR's ``total_iters: 5``, and they could not be told from a value
+    that the user gave. So the parser has null as default of these parameters, required or not.
 
     Args:
-        kind: The class.
+        kind: Class that a YAML names.
 
     >>> from torch.optim.lr_scheduler import CosineAnnealingLR
     >>> step_count_names(CosineAnnealingLR)
@@ -29,13 +29,13 @@ def step_count_names(kind: Any) -> list[str]:
 
 
 def check_schedule(kind: Any) -> None:
-    """Refuse a schedule that no YAML can describe.
+    """Refuse a schedule that cannot be described in YAML.
 
     Args:
         kind: Class or function that a YAML names, for a schedule or anything else.
 
     Raises:
-        ValueError: With the remedy.
+        ValueError: If it joins other schedules, or is a function; with the remedy.
     """
     name = f"{kind.__module__}.{kind.__name__}"
     if isinstance(kind, type) and issubclass(kind, ChainedScheduler | SequentialLR):

@@ -1,1 +1,1 @@
-"""The folder of a run: where it begins, its lock, its history, its signals, its results."""
+"""Life of a run: start or resume, the lock of its folder, its history, signals and results."""

@@ -1,4 +1,4 @@
-"""Where a command begins: afresh, from a checkpoint, or not at all, as what is in its folder demands."""
+"""Start of a command: afresh, from a checkpoint, or not at all, depending on the content of the run's folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ANOTHER = "give another --trainer.default_root_dir, or move or delete the folder
 
 @dataclass(frozen=True)
 class Start:
-    """The beginning of a command.
+    """Start of a command.
 
     Attributes:
-        checkpoint: File to load, ``None`` to do without.
-        done: Nothing is left to do.
+        checkpoint: Checkpoint file to load; ``None`` to start afresh.
+        done: True if the run is finished and nothing is left to do.
     """
 
     checkpoint: str | None = None
@@ -34,23 +34,23 @@ class Start:
 
 @contextlib.contextmanager
 def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) -> Iterator[Start]:
-    """Decide where a command begins, and keep other runs out of its folder while it lasts.
+    """Decide where a command starts, and lock its folder against other runs until the block ends.
 
-    A folder holds one training. Testing beside it is allowed: a ``test`` writes other files, and its lock is another
-    one, shared by ``validate``, ``test`` and ``predict``. Under DDP the first rank holds the lock. Each rank looks at
-    the folder itself, so all must see the same files, as they must to load a checkpoint.
+    A folder holds one training. A test may run at the same time: it writes other files and has another lock, shared by
+    ``validate``, ``test`` and ``predict``. Under DDP the first rank holds the lock. Each rank reads the folder itself,
+    so all ranks must see the same files, as they must to load a checkpoint.
 
     Args:
-        trainer: Of the run.
+        trainer: Trainer of the run.
         command: ``fit``, ``validate``, ``test`` or ``predict``.
-        checkpoint: ``--ckpt_path``, a file or a word of Lightning's.
-        resume: ``--resume``.
+        checkpoint: Value of ``--ckpt_path``: a file, or one of Lightning's keywords such as ``last``.
+        resume: Value of ``--resume``.
 
     Yields:
-        The beginning.
+        Checkpoint to start from, if any.
 
     Raises:
-        ValueError: If there is no such checkpoint, or the folder is another run's; with the remedy.
+        ValueError: If there is no such checkpoint, or the folder belongs to another run; with the remedy.
     """
     folder = RunFolder.of(trainer)
     if is_trial(trainer):
@@ -74,22 +74,22 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
 
 
 def find(folder: RunFolder, command: str, checkpoint: str) -> str:
-    """The file that ``--ckpt_path`` means.
+    """Find the file that ``--ckpt_path`` names.
 
-    Lightning knows four words beside paths, and does without a checkpoint, or stops in the middle, where the word leads
-    to none: ``last`` is found here, in the run's folders; ``best`` is known only to the process that trained; ``hpc``
-    was made inside a step; ``registry`` is a service.
+    Lightning accepts four keywords besides paths. If a keyword leads to no checkpoint, it runs without one, or stops in
+    the middle. Here ``last`` is looked up in the run's folders, and the others are refused: ``best`` is known only to
+    the process that trained, ``hpc`` was written within a step, and ``registry`` is an online service.
 
     Args:
-        folder: Of the run.
-        command: What the checkpoint is for.
-        checkpoint: As given.
+        folder: Folder of the run.
+        command: Command that will load the checkpoint.
+        checkpoint: Value of ``--ckpt_path``.
 
     Returns:
-        An absolute path, which no word can be mistaken for.
+        Absolute path of the file, which Lightning cannot take for a keyword.
 
     Raises:
-        ValueError: If it leads nowhere; names the newest checkpoint.
+        ValueError: If there is no such file, or it is damaged; names the newest checkpoint.
     """
     done_without = "start afresh" if command == "fit" else f"{command} what model.init_args names"
     otherwise = f"leave --ckpt_path out to {done_without}"
@@ -133,7 +133,15 @@ def _resume(trainer: Trainer, folder: RunFolder) -> Start:
 
 
 def _refuse_used(folder: RunFolder, checkpoint: str | None) -> None:
-    """A fit that begins elsewhere must not mix its files with those of the run that is there, nor overwrite them."""
+    """Refuse a folder with another run: a new fit must not overwrite its files or mix its own with them.
+
+    Args:
+        folder: Folder of the run.
+        checkpoint: Checkpoint that the fit starts from, which may be the folder's own; ``None`` to start afresh.
+
+    Raises:
+        ValueError: If the folder has a result or checkpoints; with the remedy.
+    """
     if checkpoint is not None and folder.owns(Path(checkpoint)):
         return
     result = folder.result()

@@ -1,4 +1,4 @@
-"""A run's folder: who may write there, which run it holds, and where that run's checkpoints are."""
+"""Folder of a run: which process may write to it, the run that it contains, and that run's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from lightning.pytorch import Trainer
 from semalign_pl.run.results import read_training
 
 RESULTS = ("adapter", "encoder")
-"""Folders in which training leaves its result."""
+"""Names of the subfolders that training writes its result to."""
 
 
 def is_trial(trainer: Trainer) -> bool:
-    """True under ``trainer.fast_dev_run``, which leaves the run's folder as it is.
+    """Return true under ``trainer.fast_dev_run``, which leaves the run's folder unchanged.
 
     Args:
-        trainer: Of the run.
+        trainer: Trainer of the run.
     """
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def may_write(trainer: Trainer) -> bool:
-    """True in the one process that writes into the run's folder; a trial has none.
+    """Return true in the one process that writes to the run's folder; in a trial no process does.
 
     Args:
-        trainer: Of the run.
+        trainer: Trainer of the run.
     """
     return trainer.is_global_zero and not is_trial(trainer)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run, and what an earlier run left in it.
+    """Folder of a run, with the files that an earlier run left in it.
 
     Attributes:
-        path: ``trainer.default_root_dir``.
-        places: Folders in which the run keeps its checkpoints: its own, ``checkpoints`` in it, and the ``dirpath`` of
-            each checkpoint callback.
+        path: Value of ``trainer.default_root_dir``.
+        places: Folders with checkpoints of the run: its own folder, the subfolder ``checkpoints``, and the ``dirpath``
+            of each checkpoint callback.
     """
 
     path: Path
@@ -48,26 +48,31 @@ class RunFolder:
 
     @classmethod
     def of(cls, trainer: Trainer) -> RunFolder:
-        """The folder that a trainer writes to."""
+        """Folder that a trainer writes to.
+
+        Args:
+            trainer: Trainer of the run.
+        """
         path = Path(trainer.default_root_dir)
         chosen = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
         places = [path, path / "checkpoints", *(Path(place) for place in chosen if place)]
         return cls(path, tuple(places))
 
     def checkpoints(self) -> list[Path]:
-        """Every ``.ckpt`` file of the run, the last written first."""
+        """All ``.ckpt`` files of the run, from the newest to the oldest."""
         found = [file for place in reversed(self.places) for file in place.glob("*.ckpt") if file.is_file()]
         files = {file.absolute(): file for file in found}  # a place may be listed twice
         return sorted(files.values(), key=lambda file: file.stat().st_mtime, reverse=True)
 
     def newest(self) -> tuple[tuple[Path, int] | None, list[str]]:
-        """The last written checkpoint that can be read whole.
+        """Newest checkpoint that is not damaged.
 
-        Checkpoints that Lightning wrote on a signal of SLURM's (``hpc_ckpt_N.ckpt``) are left out: they are made inside
+        Checkpoints that Lightning wrote on a SLURM signal (``hpc_ckpt_N.ckpt``) are left out: they were written within
         a step, whose batch they count as seen.
 
         Returns:
-            The file and its step, ``None`` if there is none; and one message per damaged file that was passed over.
+            File and its optimiser step, or ``None`` if there is no such file; and one message per damaged file that was
+            skipped.
         """
         damaged = []
         for file in self.checkpoints():
@@ -80,11 +85,11 @@ class RunFolder:
         return None, damaged
 
     def result(self) -> Path | None:
-        """The folder with what an earlier run trained, ``None`` if there is none."""
+        """Folder with the trained weights of an earlier run; ``None`` if there is none."""
         return next((self.path / name for name in RESULTS if (self.path / name).exists()), None)
 
     def finished_step(self) -> int | None:
-        """Optimiser steps of the result, ``None`` where nothing was exported whole.
+        """Number of optimiser steps of the result; ``None`` if there is no complete result.
 
         Raises:
             ValueError: If ``training.json`` cannot be read.
@@ -94,11 +99,19 @@ class RunFolder:
         return None if training is None else training.get("steps", 0)
 
     def owns(self, checkpoint: Path) -> bool:
-        """True for a checkpoint in one of the run's folders."""
+        """Return true if a checkpoint is in one of the run's folders.
+
+        Args:
+            checkpoint: Checkpoint file.
+        """
         return any(place.resolve() in checkpoint.resolve().parents for place in self.places)
 
     def hint(self, otherwise: str) -> str:
-        """A remedy for who names a checkpoint that is not there: the newest one, or ``otherwise``."""
+        """Remedy for a checkpoint that does not exist: the newest one, or ``otherwise``.
+
+        Args:
+            otherwise: Remedy if the run has no checkpoint.
+        """
         found, _ = self.newest()
         if found is None:
             return f"there is no checkpoint in {self.path} either; {otherwise}"
@@ -106,12 +119,15 @@ class RunFolder:
 
 
 def read_step(checkpoint: Path) -> int:
-    """The number of optimiser steps done when a checkpoint was written, once every byte of it is known to be right.
+    """Check every byte of a checkpoint, and read its number of optimiser steps.
 
-    torch itself reads flipped or zeroed bytes as weights; the archive has a checksum per tensor.
+    torch itself reads flipped or zeroed bytes as weights; the zip archive has a checksum per tensor.
 
     Args:
-        checkpoint: The file.
+        checkpoint: Checkpoint file.
+
+    Returns:
+        Number of optimiser steps done when the checkpoint was written.
 
     Raises:
         ValueError: If the file is cut off, changed, or not a checkpoint.
@@ -120,9 +136,9 @@ def read_step(checkpoint: Path) -> int:
         with zipfile.ZipFile(checkpoint) as archive:
             broken = archive.testzip()
         if broken is None:
-            # Mapped, so that only the numbers are read a second time, and not the tensors.
+            # Memory-mapped, so that only the numbers are read a second time, not the tensors.
             return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
         reason = f"{broken} does not match its checksum"
-    except Exception as error:  # zipfile, pickle and torch raise a dozen kinds on a damaged file
+    except Exception as error:  # zipfile, pickle and torch raise many kinds of errors for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise ValueError(f"{checkpoint} is damaged or not a checkpoint ({reason})")

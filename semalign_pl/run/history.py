@@ -1,4 +1,4 @@
-"""One history of a run: what it logs step by step goes on in the same files when it is resumed."""
+"""Log files of a run: a resumed run continues the same files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BY_STEP = ("completions.jsonl", "reward_watch.jsonl")
 
 
 class _Writer(ExperimentWriter):
-    """Goes on in the file that is there, whose columns it takes over."""
+    """Writer that continues an existing file and takes over its columns."""
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -31,10 +31,10 @@ class _Writer(ExperimentWriter):
 
 
 class RunLogger(CSVLogger):
-    """Lightning's ``CSVLogger``, which would delete an earlier ``metrics.csv`` of the folder.
+    """``CSVLogger`` that continues an earlier ``metrics.csv`` of the folder, which Lightning's own would delete.
 
     Args:
-        folder: Folder of the run, which ``metrics.csv`` is written into.
+        folder: Folder of the run, to write ``metrics.csv`` to.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -43,7 +43,7 @@ class RunLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:  # type: ignore[override]
-        """The writer; made when something is first logged."""
+        """Writer of ``metrics.csv``, made at the first log call."""
         if self._experiment is None:
             os.makedirs(self.root_dir, exist_ok=True)
             self._experiment = _Writer(log_dir=self.log_dir)
@@ -51,7 +51,7 @@ class RunLogger(CSVLogger):
 
 
 def set_aside(folder: Path) -> None:
-    """Rename what an earlier run logged, ``metrics.csv`` to ``metrics.0.csv`` and so on, so that a new one begins.
+    """Rename the log files of an earlier run, ``metrics.csv`` to ``metrics.0.csv`` and so on, before a new run starts.
 
     Args:
         folder: Folder of the run.
@@ -63,18 +63,18 @@ def set_aside(folder: Path) -> None:
 
 
 def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
-    """Drop what an earlier attempt logged after the checkpoint that the run is resumed from.
+    """Remove log rows that an earlier attempt wrote after the checkpoint from which the run is resumed.
 
     Args:
         folder: Folder of the run.
-        batches: Batches done at the checkpoint.
-        steps: Optimiser steps made by then.
-        finished: Nothing is left of the last batch: its validation, and the end of its epoch, are over.
+        batches: Number of batches done at the checkpoint.
+        steps: Number of optimiser steps done at the checkpoint.
+        finished: True if the validation after the last batch and the end of its epoch were done at the checkpoint.
     """
     metrics = folder / METRICS
     if metrics.is_file():
         with metrics.open(newline="", encoding="utf-8") as file:
-            whole = (line for line in file if line.endswith("\n"))  # not the one that a kill cut off
+            whole = (line for line in file if line.endswith("\n"))  # without a last line that a kill cut off
             reader = csv.DictReader(whole)
             rows, columns = list(_until(reader, batches, finished)), reader.fieldnames or []
         write_text(metrics, "".join(_as_csv(rows, columns)))
@@ -87,7 +87,7 @@ def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
 
 
 def _until(rows: Iterator[Mapping[str, Any]], batches: int, finished: bool) -> Iterator[Mapping[str, Any]]:
-    """Rows of the first batches. ``step`` counts batches from 0; a batch's own row comes before its validation's."""
+    """Rows of the first batches. ``step`` counts batches from 0; a training row precedes the row of its validation."""
     done = False
     for row in rows:
         step = int(row["step"])

@@ -1,4 +1,4 @@
-"""One run at a time in a folder."""
+"""Lock of a run's folder: one run at a time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from filelock import FileLock, Timeout
 from semalign_pl.files.file_errors import find_remedy, shorten
 
 ORPHANS_SECONDS = 20.0
-"""Longest wait for a lock whose holder is dead: its data loaders' processes inherit it, and notice after 5 seconds."""
+"""Longest wait for the lock of a dead process. Its data loader workers inherit the lock, and end after 5 seconds."""
 
 
 @contextlib.contextmanager
 def hold(folder: Path, kind: str) -> Iterator[None]:
-    """Keep other runs of a kind out of a folder, until the block ends or the process does, however it ends.
+    """Lock a folder against other runs of a kind, until the block or the process ends, however the process ends.
 
-    An operating system's lock (``flock``) on ``.KIND.lock`` in the folder, which says who holds it. The file stays
-    behind and means nothing by itself. On NFS, Linux hands flock to the server (since 2.6.12), where all machines
-    share it; mounts with ``local_lock`` or ``nolock`` keep out runs of the same machine only.
+    This is a lock of the operating system (``flock``) on ``.KIND.lock`` in the folder. The file names the process that
+    holds the lock. It remains after the run and means nothing by itself. On NFS, Linux passes flock to the server
+    (since 2.6.12), so all machines share the lock. On mounts with ``local_lock`` or ``nolock``, it stops only runs on
+    the same machine.
 
     Args:
-        folder: Of the run; made if absent, and removed again if nothing else was written.
-        kind: Of the run.
+        folder: Folder of the run; made if absent, and removed again if nothing else was written to it.
+        kind: Kind of the run: ``fit`` or ``test``.
 
     Raises:
         ValueError: If another run holds the lock, or the folder cannot be written to.
@@ -78,7 +79,7 @@ def _read_holder(file: Path) -> dict[str, Any]:
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))
         return {"pid": int(holder["pid"]), "host": holder["host"], "since": holder["since"]}
-    except (OSError, ValueError, TypeError, KeyError):  # it is just being written
+    except (OSError, ValueError, TypeError, KeyError):  # another process is writing it
         return {}
 
 

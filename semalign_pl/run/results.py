@@ -1,4 +1,4 @@
-"""``results.json``, which a test leaves, and ``training.json``, which a training leaves beside its weights."""
+"""Result files: ``results.json``, written by a test, and ``training.json``, written next to trained weights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping
     """Write ``results.json`` and print its scores as a table.
 
     Args:
-        folder: The run's; made if absent. ``None`` prints alone.
-        scores: By name.
-        run: What else is worth keeping of the run; the time and the versions are added.
+        folder: Folder of the run; made if absent. ``None`` to print only.
+        scores: Scores by name.
+        run: Facts about the run to write with the scores; the time and the package versions are added.
     """
     from rich.table import Table
 
@@ -45,21 +45,24 @@ def write_training(folder: Path, **facts: Any) -> None:
     """Write ``training.json``.
 
     Args:
-        folder: Of the trained weights.
-        **facts: Of the training; the time and the versions are added.
+        folder: Folder of the trained weights.
+        **facts: Facts about the training; the time and the package versions are added.
     """
     file = folder / "training.json"
     write_text(file, to_json({**facts, **_finished()}, file, indent=2))
 
 
 def read_training(folder: str | None) -> dict[str, Any] | None:
-    """What ``training.json`` says of an adapter.
+    """Read the ``training.json`` of an adapter.
 
     Args:
-        folder: Of the adapter; ``None`` for an untrained one.
+        folder: Folder of the adapter; ``None`` for no adapter.
 
     Returns:
-        ``None`` where it was not trained by this package.
+        Facts about the training; ``None`` if there is no such file, as for an adapter that this package did not train.
+
+    Raises:
+        ValueError: If the file cannot be read or is not JSON.
     """
     path = None if folder is None else Path(folder) / "training.json"
     if path is None or not path.is_file():

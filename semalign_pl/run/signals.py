@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: Ctrl-C, SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (SLURM's warning)."""
+"""Signals that ask a process to end: Ctrl-C, SIGTERM, SIGHUP (terminal closed) and SIGUSR1 (SLURM's warning)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ASKING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
 )  # Windows has only the first two
 SAME_REQUEST_SECONDS = 1.0
-"""Signals that follow within this time belong to one request: a terminal that closes sends two SIGHUPs, and systemd a
-SIGHUP after its SIGTERM."""
+"""Signals within this time are one request: a terminal that closes sends two SIGHUPs, and systemd sends a SIGHUP after
+its SIGTERM."""
 GRACE_SECONDS = 20.0
-"""Time for a process that is to end at once, before it is ended without clean-up."""
+"""Seconds that a stopped process has for its clean-up before it is ended without it."""
 
 log = logging.getLogger(__name__)
 
 
 class Stopped(SystemExit):
-    """The command ends by a signal, with the status that shells give: 128 + its number.
+    """Exit by a signal, with the exit status that shells use: 128 + the signal's number.
 
     Args:
         number: Number of the signal.
@@ -38,13 +38,14 @@ class Stopped(SystemExit):
 
 
 class Request:
-    """Signal handler that notes the first signal for later, or raises ``Stopped`` at once; the second one raises.
+    """Signal handler that records the first signal or raises ``Stopped`` at once; a second signal always raises.
 
     Args:
-        waits: The first signal is noted, since what is being done is finished first.
+        waits: True to record the first signal, so that the current step can be finished first.
 
     Attributes:
-        number: Number of the signal that was noted; 0 before.
+        waits: True if the first signal is recorded instead of raising.
+        number: Number of the recorded signal; 0 before the first.
     """
 
     def __init__(self, waits: bool) -> None:
@@ -55,10 +56,10 @@ class Request:
 
         Args:
             number: Number of the signal.
-            frame: Unused.
+            frame: Current stack frame; unused.
 
         Raises:
-            Stopped: If nothing is finished first, or a second signal says not to.
+            Stopped: If ``waits`` is false, or this is a second signal.
         """
         if time.monotonic() - self._at < SAME_REQUEST_SECONDS:
             return
@@ -69,7 +70,7 @@ class Request:
         log.warning("%s: finishing this step, then saving; send it again to stop at once", name_of(number))
 
     def note(self, number: int) -> None:
-        """Note a signal, this process's or another rank's.
+        """Record a signal of this process or of another rank.
 
         Args:
             number: Number of the signal.
@@ -78,7 +79,7 @@ class Request:
 
 
 def name_of(number: int) -> str:
-    """Name of a signal for messages.
+    """Name of a signal, for messages.
 
     Args:
         number: Number of the signal.
@@ -87,10 +88,10 @@ def name_of(number: int) -> str:
 
 
 def install(handler: Any, numbers: Iterable[int] = ASKING) -> None:
-    """Let a handler take signals, except those that are ignored (``nohup``); outside the main thread do nothing.
+    """Install a handler for signals, except for ignored ones (``nohup``). Outside the main thread this does nothing.
 
     Args:
-        handler: Handler as for ``signal.signal``.
+        handler: Signal handler, as for ``signal.signal``.
         numbers: Numbers of the signals.
     """
     if threading.current_thread() is threading.main_thread():
@@ -101,10 +102,10 @@ def install(handler: Any, numbers: Iterable[int] = ASKING) -> None:
 
 @contextlib.contextmanager
 def ending_by_signals() -> Iterator[None]:
-    """Let signals end the command inside: one line, no traceback, status 128 + signal, within ``GRACE_SECONDS``.
+    """Let signals end the block: one line, no traceback, exit status 128 + signal, within ``GRACE_SECONDS``.
 
     Raises:
-        Stopped: When a signal came.
+        Stopped: If a signal arrives.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -116,7 +117,7 @@ def ending_by_signals() -> Iterator[None]:
             yield
         except Stopped as stopped:
             print(f"semalign: stopped by {name_of(stopped.number)}", file=sys.stderr)
-            _end_later(stopped.number)  # a thread or a library may keep the interpreter from ending
+            _end_later(stopped.number)  # a thread or library may keep the interpreter alive
             raise
         finally:
             for number, handler in before.items():
@@ -125,10 +126,10 @@ def ending_by_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watchdog() -> Iterator[None]:
-    """End the process where a signal's handler does not run, as a main thread that waits for other ranks has none.
+    """End the process if a signal's handler cannot run, as while the main thread waits for other ranks.
 
-    Python's handlers run in the main thread, between two of its instructions. The number of each signal is also
-    written to a socket, and a thread reads it there.
+    Python runs signal handlers in the main thread, between two of its instructions. Python also writes the number of
+    each signal to a socket, from which a thread reads it here.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -136,7 +137,7 @@ def _watchdog() -> Iterator[None]:
     active = [True]
 
     def in_child() -> None:
-        if active:  # a child's signals are its own
+        if active:  # a forked child must handle its own signals only
             signal.set_wakeup_fd(-1)
             for number in ASKING:
                 if isinstance(signal.getsignal(number), Request):

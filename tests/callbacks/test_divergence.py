@@ -1,4 +1,4 @@
-"""A run that goes wrong warns at once, stops where its numbers are not finite, and never ends as a success."""
+"""A diverging run warns at once, stops at numbers that are not finite, and never ends with success."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LR = "model.init_args.optimizer.init_args.lr"
 
 
 def error(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """The one line that a command fails with, at status 2."""
+    """The one line on stderr of a command that fails with status 2."""
     capfd.readouterr()
     assert main(args) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("semalign: error: ")]
@@ -37,7 +37,7 @@ def reward(function: str) -> dict[str, Any]:
 
 @pytest.fixture
 def functions(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of rewards: of no score, of one score for all, and of none but in one step."""
+    """Write a module of rewards: one without any score, one constant, and one that scores in one step only."""
     text = """
 def none(completions, **columns): return [None] * len(completions)
 def nan(completions, **columns): return [float("nan")] * len(completions)
@@ -51,7 +51,7 @@ def position(completions, **columns): return [float(i) for i in range(len(comple
 
 
 def grpo(runs: Runs, name: str, function: str, *flags: str) -> list[str]:
-    """The command line of GRPO with one reward."""
+    """Command line of GRPO with one reward."""
     recipe = runs.recipe("grpo")
     recipe["trainer"]["callbacks"] = [reward(function)]
     path = runs.write(recipe, name)
@@ -74,7 +74,7 @@ def grpo(runs: Runs, name: str, function: str, *flags: str) -> list[str]:
 def test_a_diverging_run_is_warned_about_once(
     runs: Runs, caplog: pytest.LogCaptureFixture, decay: float, said: str
 ) -> None:
-    """A policy that was trained before, at lr 100: it saturates at the loss of a uniform one, ln(1728) = 7.45."""
+    """An adapter trained at lr 100 saturates at the loss of a uniform policy, ln(1728) = 7.45."""
     base = Path(semalign_pl.toy.__file__).parent / "weights" / "base"
     rates = [f"{LR}=100", f"model.init_args.optimizer.init_args.weight_decay={decay}", f"model.init_args.base={base}"]
     runs("fit", "sft", "run", *rates, "trainer.max_steps=10")
@@ -89,7 +89,7 @@ def test_a_diverging_run_is_warned_about_once(
 
 
 def test_no_gradient_is_warned_about_once(runs: Runs, functions: None, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a KL term, groups of equal rewards have no gradient at all."""
+    """Without a KL term, groups with equal rewards have no gradient."""
     assert main(grpo(runs, "run", "equal", "model.init_args.beta=0", "trainer.max_steps=8")) == 0
     equal, zero = warned(caplog)
     assert equal.startswith("step 1: the completions of every prompt had equal rewards (mean 0.25)")
@@ -129,7 +129,7 @@ def test_infinite_rewards_fail(runs: Runs, functions: None, capfd: pytest.Captur
 
 
 def poison(step: int) -> dict[str, Any]:
-    """Puts a NaN into the trained weights after a step, as a diverged update would."""
+    """Callback that puts a NaN into the trained weights after a step, as a diverged update would."""
     return {"class_path": "run_callbacks.Poison", "init_args": {"step": step}}
 
 
@@ -143,7 +143,7 @@ def test_a_rate_beyond_float32_stops_the_run(runs: Runs, capfd: pytest.CaptureFi
 
 
 def test_nan_weights_are_not_exported(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
-    """The last step's: no further loss would show them. The adapter of an earlier run stays as it was."""
+    """NaN in the last step: no later loss shows it. The adapter of an earlier run is unchanged."""
     runs("fit", "sft", "run", "trainer.max_steps=1")
     before = weights(runs.folder / "run")
     line = error(capfd, runs.args("fit", "sft", "run", callbacks=[poison(3)]))
@@ -159,7 +159,7 @@ def test_nan_weights_make_no_checkpoint(runs: Runs, capfd: pytest.CaptureFixture
 
 
 def test_without_the_callback_export_refuses_too(base: str, tmp_path: Path) -> None:
-    """In Python no callback of ours need be there."""
+    """From Python, the run may have none of our callbacks."""
     from tiny import CPU
 
     from semalign_pl.modules import SFTModule
@@ -218,7 +218,7 @@ def strict(text: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["results", "training", "predictions", "alarms", "completions", "report"])
 def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    """A number that is not finite is null in the file, and a warning names file and key."""
+    """A number that is not finite becomes null in the file, and a warning names file and key."""
     from semalign_pl.callbacks.evaluation import write_predictions
     from semalign_pl.callbacks.reward_alarm import append
     from semalign_pl.data.cache import cached

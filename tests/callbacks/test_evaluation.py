@@ -1,4 +1,4 @@
-"""What a test and a validation write."""
+"""Files that a test writes, and metrics that a validation logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def evaluation(runs: Runs) -> dict:
 
 def test_results_and_predictions(runs: Runs) -> None:
     drift = {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt")}}
-    # Trained a little, so that there is something to score, and predictions differ.
+    # Train a little, so that there is something to score, and predictions differ.
     fitted = ["trainer.max_steps=12", "data.init_args.batch_size=12"]
     runs("fit", "sft", "run", *fitted, callbacks=[runs.checkpoints("run", 12)])
     runs("test", "sft", "run", f"ckpt_path={runs.folder / 'run' / 'step=12.ckpt'}", callbacks=[evaluation(runs), drift])

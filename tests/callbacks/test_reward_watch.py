@@ -1,4 +1,4 @@
-"""What the watch measures, logs, warns of and keeps, on scripted completions; figures by hand."""
+"""The watch on scripted completions: its measurements, log, warnings and state; figures computed by hand."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NAN = float("nan")
 
 
 class Scripted(LightningModule):
-    """Returns what GRPO's training step would, completions and rewards as written for each step.
+    """Module whose training step returns the completions and rewards given for each step, as GRPO's would.
 
     Args:
-        steps: For each step its completions, two groups of four, and the rewards of each by name.
-        reference: Of every example.
+        steps: For each step its completions, two groups of four, and their rewards by name.
+        reference: Reference of every example.
     """
 
     def __init__(self, steps: list[tuple[list[str], dict[str, list[float]]]], reference: str = GOOD) -> None:
@@ -57,7 +57,7 @@ class Scripted(LightningModule):
 
 
 class Halved(Scripted):
-    """Of two processes, the first has the first group, the second the other."""
+    """With two processes, the first has the first group, the second the other."""
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         texts, parts = self.steps[self.global_step]
@@ -74,7 +74,7 @@ def watch(
     window: int = 10,
     **options: Any,
 ) -> RewardWatch:
-    """The watch after a run into ``folder``, which leaves a checkpoint of each step."""
+    """The watch after a run into ``folder`` that writes a checkpoint per step."""
     callback = RewardWatch(window=window)
     saving = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     trainer = Trainer(
@@ -105,7 +105,7 @@ def alarms(folder: Path) -> list[dict[str, Any]]:
 
 
 def good(step: int, **rewards: float) -> tuple[list[str], dict[str, list[float]]]:
-    """Eight completions, a little different from step to step, and rewards around a mean."""
+    """Eight completions, slightly different in each step, and rewards around a mean."""
     texts = [
         GOOD,
         GOOD[:-2],
@@ -120,7 +120,7 @@ def good(step: int, **rewards: float) -> tuple[list[str], dict[str, list[float]]
 
 
 def copied(step: int, **rewards: float) -> tuple[list[str], dict[str, list[float]]]:
-    """Eight completions in the wrong script and of the wrong length, in each group two pairs alike."""
+    """Eight completions in the wrong script and of the wrong length, with two equal pairs per group."""
     return [COPY, COPY, "文", "文" * (1 + step % 2)] * 2, good(step, **rewards)[1]
 
 
@@ -134,7 +134,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
         "chrf": sum(one.sentence_score(text, ["ཀ ཁ ག ང"]).score for text in cut) / 8,
         "length_ratio": (1 + 2 + 2 / 8 + 2 / 8 + 12 / 8 + 0 + 1 + 3 / 8) / 8,
         "script": (1 + 1 + 0 + 0 + 1 + 0 + 1 + 0.5) / 8,
-        "repetition": (1 / 5 + 2 / 3) / 8,  # ཀཁགང once more among five 4-grams; three times ཀཀཀཀ
+        "repetition": (1 / 5 + 2 / 3) / 8,  # one repeated 4-gram ཀཁགང among five; ཀཀཀཀ three times
         "distinct": (3 / 4 + 4 / 4) / 2,
         "alarms": 0,
     }
@@ -158,7 +158,7 @@ def test_warns_once_until_the_metric_recovers(tmp_path: Path, capsys) -> None:
     first, now = script[0]["before"], script[0]["now"]
     assert first["steps"] == [1, 4] and now["steps"] == [script[0]["step"] - 3, script[0]["step"]]
     assert (first["metric"], first["reward"]) == pytest.approx((1.0, 0.2))
-    share = (script[0]["step"] - 8) / 4  # of the last four steps, those that copied
+    share = (script[0]["step"] - 8) / 4  # share of the copies among the last four steps
     assert (now["metric"], now["reward"]) == pytest.approx((1 - share, 0.2 + 0.6 * share))
     assert script[0]["reward_z"] >= 5 and script[0]["metric_z"] <= -5
     assert [sample["completion"] for sample in first["samples"]] == [GOOD, GOOD + "ཉ་"]
@@ -170,7 +170,7 @@ def test_warns_once_until_the_metric_recovers(tmp_path: Path, capsys) -> None:
         "completion": COPY,
         "rewards": pytest.approx({"semantic": 0.85, "other": 0.55}),
     }
-    assert script[1]["before"] == first  # long gone, and still the best
+    assert script[1]["before"] == first  # from long ago, and still the best
     printed = capsys.readouterr().err
     assert printed.count("RewardWatch, step") == len({alarm["step"] for alarm in found})
     assert all(text in printed for text in (f"step {script[0]['step']}", "semantic", "script", COPY, GOOD, "0.850"))
@@ -236,7 +236,7 @@ def test_not_scored_is_not_zero(tmp_path: Path) -> None:
     watch(tmp_path, Scripted(steps), window=3)
     found = next(alarm for alarm in alarms(tmp_path) if alarm["metric"] == "script")
     first, last = found["before"]["steps"]
-    assert last - first == 4  # three steps that have a score
+    assert last - first == 4  # three steps with a score
     assert found["before"]["reward"] == pytest.approx((7 * 0.2 - 0.05) / 7)  # seven of eight, the first is left out
 
 

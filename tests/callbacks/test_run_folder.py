@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder, beside its metrics."""
+"""Files in the folder of a training run, besides its metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_samples_of_every_step_are_kept(runs: Runs) -> None:
     runs("fit", "grpo", "run", "trainer.max_steps=3", callbacks=[TABLE])
     lines = (runs.folder / "run" / "completions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert [row["step"] for row in rows] == [1, 1, 2, 2, 3, 3]  # a group of two each
+    assert [row["step"] for row in rows] == [1, 1, 2, 2, 3, 3]  # one group of two per step
     for row in rows:
         assert set(row["rewards"]) == {"semantic", "language"} and isinstance(row["ended_by_eos"], bool)
         assert row["reward"] == pytest.approx(1.5 * row["rewards"]["semantic"] + row["rewards"]["language"])
@@ -23,7 +23,7 @@ def test_samples_of_every_step_are_kept(runs: Runs) -> None:
 
 
 def test_samples_every_second_step_of_all_epochs(runs: Runs) -> None:
-    """Three batches an epoch: counted by steps of the run, not of the epoch."""
+    """Three batches per epoch: the step counts through the run, not through the epoch."""
     every_second = {**TABLE, "init_args": {"every_n_steps": 2, "groups": 1}}
     runs("fit", "grpo", "run", "trainer.max_steps=6", "data.init_args.limit=6", callbacks=[every_second])
     lines = (runs.folder / "run" / "completions.jsonl").read_text(encoding="utf-8").splitlines()

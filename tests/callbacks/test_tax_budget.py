@@ -1,4 +1,4 @@
-"""A budget of what may be lost: KL weight steered by real probes of a real (tiny) run, resumed, refused."""
+"""Budget for the loss of general ability: real probes of a tiny run steer the KL weight; resuming and refusals."""
 
 import json
 
@@ -13,7 +13,7 @@ from semalign_pl.functional.multiplier import next_multiplier
 
 @pytest.fixture
 def budgeted(runs):
-    """Writes a recipe of GRPO under a budget, whose probe measures every step."""
+    """Write a recipe of GRPO with a budget, whose probe measures at every step."""
 
     def args(name: str, *flags: str, steps: int = 6, every: int | None = 1, model=None, **options) -> list[str]:
         drift = {
@@ -48,7 +48,7 @@ def test_beta_follows_the_probe_and_holds_the_policy_back(budgeted, runs, capsys
         assert entry["beta"] == pytest.approx(beta)
         before = used
     logged = [float(row["train/beta"]) for row in runs.metrics("with") if row["train/beta"]]
-    assert logged == pytest.approx([entry["beta"] for entry in history[:-1]])  # a step's own
+    assert logged == pytest.approx([entry["beta"] for entry in history[:-1]])  # the weight used in the step itself
     free = [float(row["probe/kl_mean"]) for row in runs.metrics("without") if row["probe/kl_mean"]][-1]
     assert max(logged) > 1.0 and free > 0.004, "or there was nothing to hold back"
     assert history[-1]["values"]["kl_mean"] < free / 2

@@ -1,4 +1,4 @@
-"""The command before anything heavy is imported."""
+"""The command before it imports anything slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semalign_pl.__main__ import main
 
 
 def seconds(*command: str) -> float:
-    """How long a Python process takes."""
+    """Seconds that a Python process takes."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=300)
     return time.perf_counter() - start
@@ -33,7 +33,7 @@ def test_nothing_heavy_is_imported_for_it(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_commands_help_is_not_much_slower_than_its_libraries() -> None:
-    """In alternation, least of three: other processes only ever add to a time."""
+    """Least of three alternating runs, since other processes can only add to a time."""
     pairs = []
     for _ in range(3):
         pairs.append((seconds("-c", "import lightning, transformers"), seconds("-m", "semalign_pl", "fit", "--help")))

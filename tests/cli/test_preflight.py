@@ -1,4 +1,4 @@
-"""A run of which nothing would be left, or that monitors what nothing logs, ends before its model is loaded."""
+"""Runs without output, or with a monitored metric that nothing logs, end before their model is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVALUATION = {"class_path": "Evaluation"}
 
 @pytest.fixture
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was loaded; loading ends the run."""
+    """Record of what was loaded; loading ends the run."""
     loaded: list[str] = []
 
     def load(module: AlignModule) -> None:
@@ -27,14 +27,14 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class Reader(Callback):
-    """A user's callback that does something with the completions."""
+    """User's callback that uses the completions."""
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any, **__: Any) -> None:
-        """Read them."""
+        """Read the completions."""
 
 
 class Watcher(Callback):
-    """A user's callback that logs what only it knows."""
+    """User's callback that logs a metric known only to itself."""
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         pl_module.log("mine/number", float(trainer.global_step))
@@ -48,7 +48,7 @@ PROBE = {"class_path": "ReadingComprehensionProbe"}
 def test_nothing_would_be_left(runs: Runs, unloaded: list[str], command: str, stage: str) -> None:
     probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json")}}
     validation = f"data.init_args.validation={runs.corpus / 'dev.jsonl'}"
-    if (command, stage) == ("validate", "sft"):  # whose module logs val/loss
+    if (command, stage) == ("validate", "sft"):  # the SFT module logs val/loss itself
         with pytest.raises(InterruptedError):
             runs(command, stage, "run", validation)
         return
@@ -91,7 +91,7 @@ def test_a_metric_that_nothing_logs(
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) -> None:
-    """The names that are known before a run are those that it logs."""
+    """Metric names known before a run are exactly those that the run logs."""
     from semalign_pl.cli.monitors import check_monitors
 
     probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
@@ -111,7 +111,7 @@ def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) ->
 
 @pytest.mark.parametrize("by", ["max_steps=2", "max_epochs=1"])
 def test_an_error_after_the_last_step_leaves_the_adapter(runs: Runs, by: str) -> None:
-    """A callback of the user's may log anything, so that a wrong name shows only when it is wanted."""
+    """A user's callback may log any metric, so a wrong name is found only when the metric is read."""
     callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "test_preflight.Watcher"}]
     flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "data.init_args.limit=12", f"trainer.{by}"]
     with pytest.raises(RuntimeError, match="mine/numbr"):

@@ -1,4 +1,4 @@
-"""Every shipped config parses, and names the stage that its file name says."""
+"""All shipped configs parse, and their file names say their stages."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from semalign_pl.study.systems import read_systems
 
 ROOT = Path(__file__).parents[2] / "configs"
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
-CONFIGS = sorted(path for path in RECIPES if path.parents[1].name != "cards")  # those: tests/plan
+CONFIGS = sorted(path for path in RECIPES if path.parents[1].name != "cards")  # cards are tested in tests/plan
 ABLATION = sorted(path for path in CONFIGS if path.parent.name == "ablation")
 SOURCE_ONLY = [path for path in CONFIGS if path.stem in ("reinforce", "source_only")]
 GRPO = [path for path in CONFIGS if "grpo" in path.stem or path.parent.name == "tax_budget"] + ABLATION + SOURCE_ONLY
 
 
 def parse(path: Path):
-    """The config as ``semalign fit`` understands it, without making anything of it."""
+    """Config as ``semalign fit`` parses it, without instantiating anything."""
     parser = Parser()
     parser.add_argument("--config", action=ActionConfigFile)
     parser.add_argument("--seed_everything", type=int)
@@ -69,7 +69,7 @@ def test_paper_recipe_has_the_papers_figures():
 
 
 def weights(config) -> dict[str, float]:
-    """Each reward's weight."""
+    """Weights of the rewards by name."""
     names = {callback.class_path.split(".")[-1]: callback.init_args for callback in config.trainer.callbacks}
     return {name: given.weight for name, given in names.items() if name.endswith("Reward")}
 

@@ -1,4 +1,4 @@
-"""Every line that a reader is given becomes a row, a blank line or a header, and the reader itself checks it."""
+"""Every line that a reader gets becomes a row, a blank line or a header, and the reader itself checks this."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ IDENTITY = {"zh": "zh", "bo": "bo"}
 
 
 def lines_of(path: Path) -> int:
-    """Lines of a text file, or rows of another, counted by other means than the readers'."""
+    """Number of lines of a text file or rows of another, counted independently of the readers."""
     if path.suffix == ".parquet":
         from pyarrow.parquet import read_table
 
         return read_table(path).num_rows
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     if ".tmx" in path.suffixes:
-        return len(re.findall(rb"<tu[ >/]", data.replace(b"\0", b"")))  # NULs: UTF-16
+        return len(re.findall(rb"<tu[ >/]", data.replace(b"\0", b"")))  # zero bytes: UTF-16
     if ".json" in path.suffixes and (whole := _whole(data)) is not None:
         if isinstance(whole, list):
             return len(whole)
@@ -48,7 +48,7 @@ def _whole(data: bytes) -> Any:
 
 
 def balanced(source: str, files: list[Path], columns: dict[str, str], **more: object) -> Counts:
-    """The counts of a source, checked against its rows and its files."""
+    """Counts of a source, checked against its rows and its files."""
     counts = Counts()
     rows = [row for _, row in stream(source, columns, counts=counts, **more)]  # type: ignore[arg-type]
     bad = sum(isinstance(row, BadRow) for row in rows)
@@ -68,7 +68,7 @@ def test_lines_in_are_rows_good_and_bad_and_blank(tmp_path: Path, monkeypatch: p
     source = write(case, tmp_path)
     files = sorted(path for path in tmp_path.iterdir() if path.suffix != ".md")
     if "{" in case.name:
-        files = files[:1]  # a line of a pair is a line of each file
+        files = files[:1]  # a row has one line in each of the files
     counts = balanced(source, files, case.columns)
     assert (counts.good, counts.bad) == (case.good, case.bad)
 
@@ -95,10 +95,10 @@ def test_lines_in_are_rows_out_on_real_files(shared: Path) -> None:
     [
         ([Item(1, NoRow.HEADER), Item(2, {}, 3), Item(5, NoRow.BLANK), Item(6, BAD)], 6, ""),
         ([], 0, ""),
-        ([Item(1, {}), Item(3, {})], 3, "row 3 follows line 1"),  # a line lost
+        ([Item(1, {}), Item(3, {})], 3, "row 3 follows line 1"),  # a lost line
         ([Item(1, {}, 2), Item(2, {})], 2, "row 2 follows line 2"),  # a line read twice
-        ([Item(2, {})], 2, "row 2 follows line 0"),  # a header not said
-        ([Item(1, {}), Item(2, {})], 4, "4 lines were read, but 2 became rows"),  # the end lost
+        ([Item(2, {})], 2, "row 2 follows line 0"),  # an unreported header
+        ([Item(1, {}), Item(2, {})], 4, "4 lines were read, but 2 became rows"),  # a lost end
         ([Item(1, {}), Item(2, {}, 3)], 2, "2 lines were read, but 4 became rows"),
     ],
 )
@@ -149,7 +149,7 @@ ODD = [
     ",,",
     "'",
 ]
-"""What Python's ``str.splitlines`` or a reader may take for the end of a line, or a line for a blank one."""
+"""Characters that Python's ``str.splitlines`` or a reader may take for a line break or for a blank line."""
 
 
 @pytest.mark.parametrize("name", ["t.tsv", "t.csv", "t.jsonl", "t.txt", "t.{zh,bo}"])

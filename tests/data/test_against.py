@@ -1,4 +1,4 @@
-"""Files that training must not have seen: each of their texts counts, wherever it is, or the file is refused."""
+"""Files with texts that training must not contain: all their texts count, in any column, or the file is refused."""
 
 from __future__ import annotations
 

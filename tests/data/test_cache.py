@@ -1,4 +1,4 @@
-"""Prepared corpora in the cache: what is damaged is made anew with a warning, what a killed process left is removed."""
+"""Cache of prepared corpora: damaged entries are remade with a warning, leftovers of killed processes are removed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Path:
 
 
 class Letters:
-    """An encoder of characters; one row's prompt is too long for it, and is dropped."""
+    """Encoder of characters; the prompt of one row is too long for it, and the row is dropped."""
 
     def encode_prompts(self, prompts, max_tokens: int) -> tuple[list[list[int]], list[bool]]:
         texts = [str(prompt) for prompt in prompts]
@@ -43,7 +43,7 @@ class Letters:
 
 
 def make(source: Path, cache: Path) -> dict[str, Prepared]:
-    """The two kinds of entry: prepared rows, and their tokens."""
+    """The two kinds of entries: prepared rows, and their tokens."""
     rows = prepare(Request(str(source), {"zh": "zh", "bo": "bo"}), cache=cache)
     limits = Limits(prompt=800, completion=500, too_long="drop")
     tokens = tokenise(rows, Translation(), Letters(), limits, True, cache)
@@ -78,13 +78,13 @@ def test_damaged_entries_are_made_anew(
     before = content(right)
     assert before["tokens"][1]["dropped"] == {"prompt_too_long": 1} and not caplog.records
     path = right[kind].folder / name
-    old = path.read_bytes() or b"0123456789"  # dropped.jsonl of a corpus of which nothing was dropped
+    old = path.read_bytes() or b"0123456789"  # dropped.jsonl is empty if nothing was dropped
     path.write_bytes(DAMAGE[damage](old))
     if path.read_bytes() == before[kind][2][name]:
         pytest.skip("an empty file cannot be emptied")
     assert content(make(source, tmp_path / "c")) == before
     (message,) = [record.getMessage() for record in caplog.records]
-    named = "" if name == "checksums.json" else f"{name}: "  # where it is damaged, it may accuse another file
+    named = "" if name == "checksums.json" else f"{name}: "  # damaged checksums may blame another file
     assert message.startswith(f"{right[kind].folder}: the prepared corpus is damaged ({named}")
     assert message.endswith("; it is prepared anew") and "\n" not in message
     caplog.clear()
@@ -100,17 +100,17 @@ def test_missing_and_strange_files_are_made_anew(
     (right["rows"].folder / name).unlink()
     assert content(make(source, tmp_path / "c")) == before
     if name != "dropped.jsonl":  # empty in both
-        shutil.copy(right["tokens"].folder / name, right["rows"].folder / name)  # another entry's
+        shutil.copy(right["tokens"].folder / name, right["rows"].folder / name)  # the file of another entry
         assert content(make(source, tmp_path / "c")) == before
     shutil.rmtree(right["rows"].folder)
-    shutil.copytree(right["tokens"].folder, right["rows"].folder)  # another entry, whole
+    shutil.copytree(right["tokens"].folder, right["rows"].folder)  # another entry as a whole
     assert content(make(source, tmp_path / "c")) == before
     assert "it is missing" in caplog.text or "No such file" in caplog.text
     assert f"checksums.json: it is that of {right['tokens'].folder.name}" in caplog.text
 
 
 def test_a_process_keeps_a_damaged_entry_that_it_has_open(source: Path, tmp_path: Path) -> None:
-    """Also one whose rows are read by path in a worker, which then reads the new ones."""
+    """Also if a worker opens the rows by path: it reads the new rows."""
     import pickle
 
     opened = make(source, tmp_path / "c")["rows"]
@@ -148,20 +148,20 @@ def start(folder: Path, started: Path, go: Path) -> multiprocessing.Process:
 
 
 def test_killed_preparations_leave_nothing_behind(tmp_path: Path) -> None:
-    """The next run removes what a dead process left, in whatever entry; what a living one makes stays."""
+    """The next run removes what dead processes left, in any entry; the work of a running process is kept."""
     cache = tmp_path / "c"
     alive = start(cache / "b", tmp_path / "alive", tmp_path / "go")
     dead = start(cache / "a", tmp_path / "dead", tmp_path / "never")
     dead.kill()
     dead.join()
     assert dead.exitcode == -signal.SIGKILL and len(list(cache.iterdir())) == 2
-    old = cache / f".{'0123456789abcdef01234567'}-abcd_123" / "made"  # as version 0.1.0 left it
+    old = cache / f".{'0123456789abcdef01234567'}-abcd_123" / "made"  # as version 0.1.0 named it
     old.mkdir(parents=True)
     (old / "rows.arrow").write_text("half")
 
     cached(cache / "c", lambda made: {"source": "y"})
     assert sorted(path.name for path in cache.iterdir() if not path.name.startswith(".")) == ["c"]
-    assert len(unfinished(cache)) == 1  # that of the living one
+    assert len(unfinished(cache)) == 1  # that of the running process
 
     (tmp_path / "go").write_text("")
     alive.join(30)

@@ -1,4 +1,4 @@
-"""Chat data beside a translation corpus, from files to trained adapters: by real processes of the command line."""
+"""Chat data with a translation corpus, from files to trained adapters, by real processes of the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYSTEM = "老师"
 
 
 def chat(path: Path, rows: list[dict[str, Any]] | None = None) -> Path:
-    """A corpus of conversations of one and of several exchanges, in two shapes."""
+    """Corpus of conversations with one and with several exchanges, in two shapes."""
     answers = ["学生在学校看书。", "农民在山上唱歌。", "医生在家里吃饭。"]
     made = [{"messages": said(f"s:{SYSTEM}", f"u:{a}", f"a:{b}", f"u:{b}", f"a:{a}")} for a in answers for b in answers]
     made = [row for row in made if row["messages"][1]["content"] != row["messages"][2]["content"]]
@@ -33,7 +33,7 @@ def chat(path: Path, rows: list[dict[str, Any]] | None = None) -> Path:
 
 
 def mix(runs: Any, stage: str, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """A recipe that trains on pairs and conversations, and tests on conversations."""
+    """Recipe that trains on pairs and conversations, and tests on conversations."""
     recipe = runs.recipe(stage, [{"class_path": "SampleTable", "init_args": {"every_n_steps": 1, "groups": 99}}])
     talks = str(chat(runs.folder / "chat.jsonl", rows))
     recipe["data"]["init_args"] |= {
@@ -87,13 +87,13 @@ def test_a_mix_trains_by_grpo(runs: Any) -> None:
     lines = (runs.folder / "grpo" / "completions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     talks = [row for row in rows if row["id"].startswith("chat.jsonl")]
-    assert len(rows) == 98 and len(talks) == 18  # two completions a prompt
+    assert len(rows) == 98 and len(talks) == 18  # two completions per prompt
     assert sum(row["prompt"].startswith(f"system: {SYSTEM}\n\nuser: ") for row in talks) == 12
     assert all(row["rewards"]["semantic"] is not None for row in rows)
 
 
 def test_the_model_is_given_all_turns(runs: Any, tokenizer: Any) -> None:
-    """The token ids that a run trains on are those of the template's rendering of the whole conversation."""
+    """A run trains on the token ids of the template's rendering of the whole conversation."""
     from semalign_pl.cli import main
 
     path = runs.write(mix(runs, "sft"), "ids")
@@ -133,7 +133,7 @@ def tokenised(base: str, folder: Path, name: str, rows: list[dict[str, Any]], li
 
 
 def test_the_token_cache_covers_the_turns(base: str, tmp_path: Path) -> None:
-    """The same texts in other roles, and a system turn that becomes a user's, are other token ids."""
+    """The same texts in other roles, or with the system turn as a user turn, give other token ids."""
     talks = said("s:甲", "u:乙", "a:丙"), said("u:甲", "a:答", "u:乙", "a:丙"), said("u:甲\n\n乙", "a:丙")
     folders, ids = set(), []
     for number, turns in enumerate(talks):
@@ -150,6 +150,6 @@ def test_a_conversation_that_cannot_be_cut_to_fit_is_dropped(base: str, tokenize
     assert made.report["dropped"] == {"prompt_too_long": 1} and made.report["prompts_cut"] == 1
     assert [len(row["prompt_ids"]) for row in made.table][0] == 0
     kept = tokenizer.decode(made.table[1]["prompt_ids"])
-    assert "短" in kept and kept.count("问" * 9) == 1  # the oldest exchanges are gone, the last message is whole
+    assert "短" in kept and kept.count("问" * 9) == 1  # the oldest exchanges are dropped, the last message is whole
     (listed,) = (json.loads(line) for line in (made.folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines())
     assert listed["id"] == "c.jsonl:1" and "the chat template and the system turn alone" in listed["detail"]

@@ -1,4 +1,4 @@
-"""The data module as a recipe names it."""
+"""The data module as a recipe configures it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed text is read as the text it is, whole or not at all, and never beyond a bound."""
+"""Compressed text is read like plain text, in full or not at all, and never beyond a size limit."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_xz_file_that_asks_for_too_much_memory(tmp_path: Path) -> None:
 
 
 def test_text_that_repeats_itself_is_no_bomb(tmp_path: Path) -> None:
-    """Rows that differ in 200 signs of 20,200 shrink to a hundredth; the most that real rows came to is 1 : 510."""
+    """Rows that differ in 200 of 20,200 characters compress to a hundredth; real rows reach at most 1 : 510."""
     random_ = random.Random(0)
     signs = "ཀཁགངཅཆཇཉཏཐདནཔཕབམ་"
     prompt = "".join(random_.choices(signs, k=20_000))
@@ -167,7 +167,7 @@ for name in sys.argv[1:]:
 
 
 def bombs(folder: Path) -> list[str]:
-    """Up to 10 MB each, of 10 GB of zeros, or of blanks in a JSON array."""
+    """At most 10 MB each, for 10 GB of zeros or of blanks in a JSON array."""
     made = {
         f"zeros.jsonl{suffix}": compress(b'{"zh": "x"}\n') + compress(b"\0" * 10_000_000) * 1000
         for suffix, compress in COMPRESS.items()

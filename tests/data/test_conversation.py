@@ -1,4 +1,4 @@
-"""Conversations in the shapes that public data has; the rules each is held to; duplicates and leaks by what is said."""
+"""Conversations in the shapes of public data: their rules, and duplicates and leaks by their messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from semalign_pl.types import Example, Turn
 
 
 def said(*turns: str, **keys: Any) -> list[dict[str, Any]]:
-    """Turns of OpenAI's form: ``s:``, ``u:``, ``a:`` or ``t:`` before the text; keys go to the last."""
+    """Turns in OpenAI's form, from texts with ``s:``, ``u:``, ``a:`` or ``t:`` before them; keys go to the last."""
     roles = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
     made: list[dict[str, Any]] = [{"role": roles[turn[0]], "content": turn[2:]} for turn in turns]
     made[-1] |= keys
@@ -33,7 +33,7 @@ def sharegpt(*turns: str) -> list[dict[str, str]]:
 
 
 def read(path: Path, task: Conversation, columns: dict[str, str] | None = None, part: str = "test") -> list[Any]:
-    """Examples of a file, and bad rows."""
+    """Examples of a file, and its bad rows."""
     wanted = task.wanted(part, columns or {})
     rows = stream(str(path), wanted, optional=task.optional, chat=task.chat(part))
     return [row if isinstance(row, BadRow) else task.example(row, id) for id, row in rows]
@@ -47,7 +47,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "sharegpt with system beside": {"conversations": sharegpt(*TALK[1:]), "system": "S", "tools": ""},
     "lmsys": {"conversation": said(*TALK), "language": "English"},
     "trl": {"prompt": said(*TALK[:-1]), "completion": said(TALK[-1])},
-    "trl with both": {"messages": said(*TALK), "prompt": "A", "prompt_id": "1"},  # as UltraChat has it
+    "trl with both": {"messages": said(*TALK), "prompt": "A", "prompt_id": "1"},  # as in UltraChat
     "typed": {"messages": [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in said(*TALK)]},
     "nulls": {"messages": [turn | {"tool_calls": None, "name": None} for turn in said(*TALK)]},
     "json text": {"messages": json.dumps(said(*TALK))},
@@ -88,7 +88,7 @@ def test_every_shape_as_cells_of_csv(tmp_path: Path) -> None:
     ],
 )
 def test_one_user_message_stays_that_message(tmp_path: Path, record: dict[str, Any]) -> None:
-    """So that it takes the same way to token ids as every other task's prompt."""
+    """So its token ids are computed in the same way as the prompts of all other tasks."""
     (example,) = read(jsonl(tmp_path / "c.jsonl", [record]), Conversation())
     assert example == Example("c.jsonl:1", "A", "D", {"prompt": "A", "completion": "D"}, "A")
     assert example.asked == "A"
@@ -105,7 +105,7 @@ def test_columns_choose_the_conversation(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "c.jsonl", [record])
     (example,) = read(path, Conversation(), {"messages": "dpo.chosen", "topic": "topic"})
     assert (example.prompt, example.reference, example.columns["topic"]) == ("A", "D", "law")
-    (example,) = read(path, Conversation(), {"prompt": "q", "completion": "a"})  # though the row has messages, too
+    (example,) = read(path, Conversation(), {"prompt": "q", "completion": "a"})  # although the row has messages, too
     assert (example.prompt, example.reference) == ("Q", "R")
     (example,) = read(path, Conversation(), {"instruction": "q", "input": "topic", "output": "a"})
     assert (example.prompt, example.reference) == ("Q\nlaw", "R")
@@ -120,7 +120,7 @@ def test_prompts_alone(tmp_path: Path) -> None:
     assert [(example.source, example.reference) for example in examples] == [
         ("A", ""), ("A\n\nB\n\nC", ""), ("A", ""), ("S\n\nA", ""), ("I\nJ", ""),
     ]  # fmt: skip
-    bad = read(path, Conversation(source_only=True), part="test")  # only training can do without
+    bad = read(path, Conversation(source_only=True), part="test")  # only training works without references
     assert [isinstance(row, BadRow) for row in bad] == [True, True, False, True, True]
 
 
@@ -193,7 +193,7 @@ def test_a_file_without_conversations_names_its_columns(tmp_path: Path) -> None:
         read(path, Conversation(), {"messages": "talk"})
 
 
-# -- preparation: by what is said, not by how it is written ------------------------------------------------------------
+# -- preparation: by the messages, not by their format -----------------------------------------------------------------
 
 
 def prepared(path: Path, task: Any, cache: Path, held_out: tuple[Prepared, ...] = (), **settings: Any) -> Prepared:
@@ -217,7 +217,7 @@ ANSWER = "འགྱུར་བ་འདིས་འབྲོག་པའི་�
 
 
 def test_duplicates_by_what_is_said(tmp_path: Path) -> None:
-    """The same conversation in other shapes and cases is one; as JSON text, role names would tell them apart."""
+    """The same conversation in other shapes and cases is a duplicate; in JSON text, role names would differ."""
     rows = [
         {"messages": said("s:S", f"u:{LONG} A", f"a:{ANSWER}")},
         {"conversations": sharegpt("s:s", f"u:{LONG}, a", f"a:{ANSWER}")},
@@ -230,7 +230,7 @@ def test_duplicates_by_what_is_said(tmp_path: Path) -> None:
 
 
 def test_near_duplicates_are_not_made_by_role_names(tmp_path: Path) -> None:
-    """Short turns that have nothing to do with each other: written as JSON they would be 9 in 10 letters the same."""
+    """Short unrelated turns: written as JSON, nine in ten of their letters would be equal."""
     rows = [
         {"messages": said(f"u:{a}{b}", f"a:{b}{a}", f"u:{a}", f"a:{b}")} for a, b in ("甲乙", "丙丁", "戊己", "庚辛")
     ]
@@ -252,7 +252,7 @@ def test_leaks_between_chat_and_other_corpora(tmp_path: Path, evaluation: str) -
     test = prepared(jsonl(tmp_path / "test.jsonl", [held]), task, tmp_path / "c", train=False)
     made = prepared(jsonl(tmp_path / "c.jsonl", [talk, other]), Conversation(), tmp_path / "c", (test,))
     assert [row["id"] for row in made.table] == ["c.jsonl:2"] and made.report["dropped"] == {"leak": 1}
-    # the other way round: a conversation is held out, pairs are trained on
+    # the reverse: a conversation is held out, and pairs are trained on
     test = prepared(jsonl(tmp_path / "test.jsonl", [talk]), Conversation(), tmp_path / "c", train=False)
     pairs = [{"zh": LONG, "bo": ANSWER}, {"zh": "user", "bo": "assistant content role"}]
     made = prepared(jsonl(tmp_path / "p.jsonl", pairs), Translation(), tmp_path / "c", (test,))
@@ -260,7 +260,7 @@ def test_leaks_between_chat_and_other_corpora(tmp_path: Path, evaluation: str) -
 
 
 def test_texts_in_conversations_are_held_against(tmp_path: Path) -> None:
-    """`against`: every text of a file counts, those of its conversations too, and not the names of roles."""
+    """`against`: all texts of a file count, including those of conversations, but not the names of roles."""
     against = jsonl(tmp_path / "probe.jsonl", [{"messages": said(f"u:{LONG}", f"a:{ANSWER}")}])
     rows = [{"messages": said(f"u:{LONG}", "a:x")}, {"messages": said("u:assistant", "a:assistant")}]
     made = prepared(jsonl(tmp_path / "c.jsonl", rows), Conversation(), tmp_path / "c", against=[str(against)])
@@ -272,7 +272,7 @@ def test_the_language_of_the_answer_is_judged_and_normalised(tmp_path: Path) -> 
     path = jsonl(tmp_path / "c.jsonl", rows)
     made = prepared(path, Conversation("bo"), tmp_path / "c", script=0.5)
     assert made.report["dropped"] == {"script": 1} and made.table[0]["prompt"] == "问"
-    assert len(prepared(path, Conversation(), tmp_path / "c", script=0.5).table) == 2  # of any language
+    assert len(prepared(path, Conversation(), tmp_path / "c", script=0.5).table) == 2  # in any language
 
 
 def test_shapes_of_a_folder_are_read_through_datasets(tmp_path: Path) -> None:

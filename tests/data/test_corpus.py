@@ -1,4 +1,4 @@
-"""The data module: what is read when, batches, subsets, real corpora, and Lightning's wrappers."""
+"""The data module: when files are read, batches, subsets, real corpora, and Lightning's wrappers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semalign_pl.types import Example
 
 
 class Recorder(lightning.LightningModule):
-    """Notes the ids of every batch it is given."""
+    """Module that records the ids of every batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def test_fit_without_validation(corpus: Path) -> None:
     data, module = CorpusDataModule(train=str(corpus / "train.jsonl"), batch_size=16), Recorder()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec")  # Lightning's own
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec")  # a warning of Lightning itself
         trainer().fit(module, data)
     assert [len(batch) for batch in module.seen["train"]] == [16, 16, 8]
     assert sorted(ids(module.seen["train"])) == sorted(f"train.jsonl:{line}" for line in range(1, 41))
@@ -120,7 +120,7 @@ def test_source_only(tmp_path: Path) -> None:
         data.setup("test")
         assert [example.source for example in data.examples["train"]] == sources
         assert all(e.reference == "" and e.columns == {"zh": e.source} for e in data.examples["train"])
-        assert [example.reference for example in data.examples["test"]] == ["ཀ"]  # what is measured has references
+        assert [example.reference for example in data.examples["test"]] == ["ཀ"]  # rows that are scored need references
     with pytest.raises(
         ValueError, match=r"zh.txt: a .txt file holds one text per line, and 2 columns .*source_only: true"
     ):
@@ -146,7 +146,7 @@ def test_limit_and_skip(corpus: Path) -> None:
 
 
 def test_randomness_outside_is_untouched(corpus: Path) -> None:
-    """Validating more often must not change what is sampled in training."""
+    """More frequent validation must not change the training samples."""
     data = CorpusDataModule(str(corpus / "train.jsonl"), str(corpus / "dev.jsonl"))
     data.setup("fit")
     before = torch.get_rng_state()
@@ -166,7 +166,7 @@ def test_lightning_keeps_our_samplers(corpus: Path) -> None:
 
 
 def test_two_processes(corpus: Path, tmp_path: Path) -> None:
-    """Under DDP each training row is seen once but for the odd one, each validation row exactly once."""
+    """Under DDP each training row is seen once, except for an odd last one, and each validation row exactly once."""
 
     class Shards(Recorder):
         def on_train_end(self) -> None:

@@ -1,4 +1,4 @@
-"""A corpus in a legacy encoding, or in another script of its language, is never prepared in silence."""
+"""A corpus in a legacy encoding, or in another script of its language, is never prepared without a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each format holds, which rows are read, and how content is told from content."""
+"""Each format: its content, the rows that are read, and how content of different kinds is told apart."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_pattern_reads_files_in_order_and_keeps_their_names(tmp_path: Path) ->
 
 
 WHERE = [
-    # where, the rows left
+    # where, remaining rows
     ({"split": "train"}, [0, 3]),
     ({"split": ["train", "dev"]}, [0, 1, 3]),
     ({"split": "train", "n": 1}, [0]),
@@ -182,7 +182,7 @@ def test_the_key_follows_content(tmp_path: Path) -> None:
         put(tmp_path / "t.zh", zh)
         put(tmp_path / "t.bo", bo)
         keys |= {content_key(pair), content_key(str(tmp_path / "t.{bo,zh}"))}
-    assert len(keys) == 6  # the second and the third are each other's mirror image
+    assert len(keys) == 6  # the second and the third have the same key, as they are mirror images
     pattern = str(tmp_path / "*.jsonl")
     key = content_key(pattern)
     put(tmp_path / "c.jsonl", '{"zh": "三"}\n')
@@ -206,7 +206,7 @@ def test_a_hub_dataset_is_read_by_way_of_its_cache(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
-    folder = tmp_path / "owner" / "name"  # `load_dataset` takes a folder for a dataset of the hub
+    folder = tmp_path / "owner" / "name"  # `load_dataset` takes such a folder for a dataset of the hub
     folder.mkdir(parents=True)
     put(folder / "train.jsonl", "".join(json.dumps(row | {"n": 1}) + "\n" for row in ROWS))
     put(folder / "validation.jsonl", json.dumps(ROWS[0]) + "\n")
@@ -221,7 +221,7 @@ def test_a_hub_dataset_is_read_by_way_of_its_cache(tmp_path: Path, monkeypatch: 
 
 
 def test_real_corpora(shared: Path) -> None:
-    """Every row of every set: the two bad ones are questions left blank in CMRC 2018's trial set."""
+    """All rows of all sets; the two bad ones are questions without text in CMRC 2018's trial set."""
     pairs, article = IDENTITY, {"article": "body", "headline": "title"}
     question = {name: name for name in ("id", "title", "context", "question", "answer")}
     sets = [
@@ -251,5 +251,5 @@ def test_columns_by_number_where_there_is_no_header(tmp_path: Path) -> None:
     }
     with pytest.raises(ValueError, match=r"no column '3' for the field x; the columns are 1, 2;"):
         list(stream(str(path), {"x": "3"}))
-    path.write_text("1\t2\nཀ\tཁ\n", encoding="utf-8")  # a header that is numbers
+    path.write_text("1\t2\nཀ\tཁ\n", encoding="utf-8")  # a header of numbers
     assert list(dict(stream(str(path), {"bo": "1"})).values()) == [{"bo": "ཀ"}]

@@ -1,4 +1,4 @@
-"""Small files that are large inside: bounded by a stated limit, at little memory, and said in one line."""
+"""Small files with large content: they are read within a stated limit, with little memory, and refused in one line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parquet(**columns: Any) -> bytes:
 
 
 def repeated(value: str, rows: int, lists: bool = False) -> Any:
-    """A column of one value, which a file holds once; or of lists of one."""
+    """Column of one repeated value, which the file stores once; or of lists of one value."""
     import pyarrow
 
     places = pyarrow.array([0] * rows, pyarrow.int32())
@@ -66,14 +66,14 @@ def deep(*depths: int) -> bytes:
 
 
 class Bomb(NamedTuple):
-    """A file, and what becomes of it.
+    """A file and the expected result of reading it.
 
     Attributes:
-        content: Makes the file.
-        size: Bytes that it has at most.
-        good: Good rows before it is refused, or in all.
-        said: Parts of what is said first.
-        where: Filter of the rows.
+        content: Function that makes the file.
+        size: Largest size of the file, in bytes.
+        good: Number of good rows before the file is refused, or in total.
+        said: Parts of the first message.
+        where: Row filter.
     """
 
     content: Callable[[], bytes]
@@ -104,7 +104,7 @@ BOMBS = {
         lambda: parquet(zh=[noise(40_000_000), "一"], bo=["ཀ"] * 2), 50_000_000, 1,
         ":1: a row of 40,|more than 32,000,000; split it, or drop it",
     ),
-    # Not one: questions on one long text, as of reading comprehension.
+    # Not a bomb: many questions about one long text, as in reading comprehension.
     "context.parquet": Bomb(
         lambda: parquet(zh=[noise(64) for _ in range(50_000)], bo=[noise(3000)] * 50_000), 5_000_000, 50_000, ""
     ),

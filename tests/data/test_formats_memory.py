@@ -1,4 +1,4 @@
-"""Whatever a file is made of, reading it holds little at a time."""
+"""Reading a file needs little memory, whatever its content."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ for name in sys.argv[1:]:
     print(name, good, bad, fault, round(memory("VmHWM") - before), sep="|")
 """
 WANTED = {
-    # file: good rows, bad rows, the fault that ends it
+    # file: good rows, bad rows, error that ends it
     "zeros.jsonl.gz": ("0", "1", ""),
     "zeros.csv.gz": ("0", "1", ""),
     "quote.csv.gz": ("0", "1", ""),

@@ -1,4 +1,4 @@
-"""A TSV file has no quoting, so that each line is a row; Excel's quoted export is known by the whole file."""
+"""TSV files have no quoting, so each line is a row; Excel's quoted export is recognised from the whole file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_quote_is_text_and_each_line_a_row(tmp_path: Path, end: str) -> None:
 
 
 def stray(texts: list[str], seed: int) -> list[str]:
-    """The texts with quotes as people type them: around a text, at one end, in the middle, doubled."""
+    """Texts with quotes as people type them: around a text, at one end, in the middle, doubled."""
     draw = random.Random(seed)
     forms: list[Callable[[str], str]] = [
         lambda t: f'"{t}"', lambda t: f'"{t}', lambda t: f'{t}"', lambda t: f'{t[:3]}"{t[3:]}', lambda t: f'""{t}""',
@@ -73,9 +73,9 @@ def check_pasted(folder: Path, columns: list[list[str]]) -> None:
     assert counts == Counts(lines=len(written) + 1, header=1, good=len(written))
 
 
-# Texts that a writer must quote, each in a file of its own and all in one.
+# Texts that a writer must quote, each in its own file and all in one.
 HARD = ['他说"好"', "一\t二", "一\n二\n三", '"', '""', "a\r\nb", '"quoted"']
-DOUBTFUL = "一号\tཀ\n二号"  # alone, it is two lines with stray quotes as well
+DOUBTFUL = "一号\tཀ\n二号"  # alone it could also be two lines with stray quotes
 
 
 def by_pandas(rows: list[tuple[str, str]]) -> bytes:
@@ -94,7 +94,7 @@ def by_csv(quoting: int, end: str = "\r\n") -> Callable[[list[tuple[str, str]]],
 
 
 def by_excel(rows: list[tuple[str, str]]) -> bytes:
-    """Text (Tab delimited), converted to UTF-8: CR LF; quotes around cells with a quote, comma, tab or line break."""
+    """Excel's "Text (Tab delimited)", in UTF-8: CR LF; quotes around cells with a quote, comma, tab or line break."""
 
     def cell(text: str) -> str:
         return '"' + text.replace('"', '""') + '"' if set('",\t\n\r') & set(text) else text
@@ -130,7 +130,7 @@ def test_excel_quotes_for_a_comma(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes(by_excel(rows))
     assert pairs(path) == rows
-    path.write_bytes(by_excel(rows) + b"four, five\tx\r\n")  # Excel would have quoted it
+    path.write_bytes(by_excel(rows) + b"four, five\tx\r\n")  # Excel would have quoted this
     assert pairs(path) == [('"One, two"', "ཀ"), ("three", "ཁ"), ("four, five", "x")]
 
 

@@ -1,4 +1,4 @@
-"""Any texts written in any format are read back the same."""
+"""Any texts written in any format are read back unchanged."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_file(name: str) -> None:
     @settings(max_examples=60, deadline=None)
     @given(pairs(characters))
     def check(rows: Pairs) -> None:
-        if name == "plain.tsv":  # a text that is in quotes itself may be one that a writer quoted
+        if name == "plain.tsv":  # a text in quotes may be one that a writer quoted
             assume(not any(text[0] == text[-1] == '"' for row in rows for text in row))
         with TemporaryDirectory() as folder:
             path = Path(folder) / name

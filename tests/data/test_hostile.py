@@ -1,4 +1,4 @@
-"""Malformed corpora: each is one clear line, or good rows and bad ones that account for every row written."""
+"""Malformed corpora give one clear line, or good and bad rows that together account for all rows written."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ SQUAD = {"q": "question", "a": "answer"}
 
 
 class Case(NamedTuple):
-    """A file and what becomes of it.
+    """A file and the expected result of reading it.
 
     Attributes:
-        name: The source's, below the test's folder.
-        content: Text or bytes of the file, or what makes it and returns the source.
-        good: Good rows.
-        bad: Bad rows, or FAULT where the file cannot be used.
-        said: Parts of the first fault's message.
-        columns: That are wanted.
+        name: Name of the source in the test's folder.
+        content: Text or bytes of the file, or a function that makes it and returns the source.
+        good: Number of good rows.
+        bad: Number of bad rows, or FAULT for a file that cannot be used.
+        said: Parts of the first error's message.
+        columns: Columns to read.
     """
 
     name: str
@@ -363,7 +363,7 @@ def no_hang() -> Iterator[None]:
 
 
 def write(case: Case, folder: Path) -> str:
-    """Writes the case's files; returns its source."""
+    """Write the case's files; return its source."""
     source = folder / case.name
     if callable(case.content):
         case.content(folder)
@@ -373,7 +373,7 @@ def write(case: Case, folder: Path) -> str:
 
 
 def counted(source: str, columns: dict[str, str]) -> tuple[list[str], list[BadRow], str]:
-    """Ids of good rows, bad rows, and the fault that ended it."""
+    """Ids of the good rows, bad rows, and the error that ended reading."""
     good, bad, ids = [], [], []
     try:
         for id, row in stream(source, columns):
@@ -392,7 +392,7 @@ def counted(source: str, columns: dict[str, str]) -> tuple[list[str], list[BadRo
 
 
 def clear(message: str) -> bool:
-    """One printable line with a remedy."""
+    """Check that a message is one printable line with a remedy."""
     return message.isprintable() and "; " in message and len(message) < 1000
 
 

@@ -1,4 +1,4 @@
-"""What a .json file holds is read, or named for what it is with the command that converts it."""
+"""Objects in a .json file are read, or refused by kind with the command that converts them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_lists_in_objects_inside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_an_object_per_line_stays_one(tmp_path: Path, rows: int) -> None:
-    """Also where each holds a list of objects, as a conversation does."""
+    """Also if each contains a list of objects, as a conversation does."""
     talk = {"messages": [{"role": "user", "content": "x" * 70_000}], "zh": "一", "bo": "ཀ"}
     path = tmp_path / "c.json"
     path.write_text("".join(json.dumps(talk) + "\n" for _ in range(rows)), encoding="utf-8")
@@ -89,7 +89,7 @@ def test_an_object_per_line_stays_one(tmp_path: Path, rows: int) -> None:
 
 
 BROKEN = [
-    # text, good rows, bad rows, what the error says
+    # text, good rows, bad rows, parts of the error
     ('{"zh": "一", "bo": "ཀ"\n{"zh": "一", "bo": "ཀ"}\n', 1, 1, ""),
     ('{"zh": "一",\n{"zh": "一", "bo": "ཀ"}\n', 1, 1, ""),
     ('{"zh": "一\n{"zh": "一", "bo": "ཀ"}\n', 1, 1, ""),
@@ -164,7 +164,7 @@ def test_squad_stays_squad(tmp_path: Path) -> None:
 
 
 def test_a_hundred_megabytes_in_an_object(tmp_path: Path) -> None:
-    """Memory stays flat: at most 60 MB above what importing takes."""
+    """Memory stays constant: at most 60 MB more than importing takes."""
     row = json.dumps({"zh": "x", "bo": "y" * 2000}).encode()
     path = tmp_path / "c.json.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:

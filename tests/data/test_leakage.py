@@ -1,4 +1,4 @@
-"""Leaks: planted ones are found, and what is merely alike is left alone."""
+"""Planted leaks are found, and texts that are only similar are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pairs(path: Path) -> list[Texts]:
 
 
 def changed(text: str, pool: str, rng: random.Random, ways: str) -> str:
-    """A fifth of the characters replaced, and if wanted deleted or preceded by another."""
+    """Change a fifth of the characters: replaced, deleted or preceded by another one, as ``ways`` allows."""
     characters = list(text)
     for place in sorted(rng.sample(range(len(text)), round(len(text) / 5)), reverse=True):
         way, other = rng.choice(ways), rng.choice(pool)
@@ -30,7 +30,7 @@ def changed(text: str, pool: str, rng: random.Random, ways: str) -> str:
 
 @pytest.mark.parametrize("name", ["mitra_bo_zh", "sib200_flores_bo_zh"])
 def test_planted_leaks_are_found(shared: Path, name: str) -> None:
-    """The issue's figure: all exact ones, and 95 % of those with a fifth of all characters changed, on both sides."""
+    """Required: all exact leaks, and 95 % of those with a fifth of all characters changed, on both sides."""
     background, dev = pairs(shared / name / "train.jsonl")[:10_000], pairs(shared / name / "dev.jsonl")
     index = LeakIndex(((str(i), texts) for i, texts in enumerate(dev)), background)
     spaced = [(f" {zh}！", bo.replace("\u0f0b", "\u0f0c")) for zh, bo in dev]
@@ -52,7 +52,7 @@ def test_no_false_alarm_on_real_splits(shared: Path) -> None:
 
 
 def test_a_true_leak_of_sib200(shared: Path) -> None:
-    """A dev sentence that is the second half of a training row, which comparing whole rows would not show."""
+    """A dev sentence that is the second half of a training row is found; comparing whole rows would miss it."""
     train, dev = (pairs(shared / "sib200_flores_bo_zh" / f"{part}.jsonl") for part in ("train", "dev"))
     index = LeakIndex(((str(i), texts) for i, texts in enumerate(dev)), train)
     (leak,) = [(texts, leak) for texts, leak in zip(train, index.find(train), strict=True) if leak]
@@ -60,7 +60,7 @@ def test_a_true_leak_of_sib200(shared: Path) -> None:
 
 
 def test_a_text_within_a_passage() -> None:
-    """A probe's passage has no second side: what lies in it is found all the same."""
+    """A probe's passage has no second side; texts from it are found all the same."""
     passage = "拉萨是西藏自治区的首府，位于雅鲁藏布江支流拉萨河北岸，海拔三千六百五十米，是世界上海拔最高的城市之一。"
     index = LeakIndex([("probe:1", (passage,)), ("probe:2", ("今天天气很好，我们一起去公园散步吧。",))])
     inside, outside = (passage[12:48], "བོད་ལྗོངས།"), ("昨天我在图书馆里读了一本关于历史的书。", "དཔེ་ཆ།")
@@ -80,7 +80,7 @@ def test_letters() -> None:
 
 
 def test_gram_hashes_stay_within_a_text() -> None:
-    """Equal 4-grams hash alike wherever they stand; none spans two texts; short texts have none."""
+    """Equal 4-grams have equal hashes at every position, none spans two texts, and short texts have none."""
     hashes, owner = gram_hashes([("abcde", "xyz"), ("abc", ""), ("zabcd", "fxyzw")])
     assert owner.tolist() == [0, 0, 2, 2, 2, 2]
     assert hashes[0] == hashes[3] and len(np.unique(hashes)) == 5

@@ -1,4 +1,4 @@
-"""Nested columns by dotted paths: as WMT, OPUS and SQuAD have them, in every format, and what is said of wrong ones."""
+"""Nested columns by dotted paths, as in WMT, OPUS and SQuAD, in all formats; and messages about wrong paths."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def folder(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """As `datasets` loads it from the hub: lists of objects are its own features there."""
+    """Rows as `datasets` loads them from the hub: it has a feature type of its own for lists of objects."""
     path.mkdir()
     parquet(path / "train.parquet", rows)
     return path
@@ -69,12 +69,12 @@ def test_answers_of_squad_in_every_format(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("record", "column", "wanted"),
     [
-        ({"a": [{"b": "x"}]}, "a.b", "x"),  # through a list of one
+        ({"a": [{"b": "x"}]}, "a.b", "x"),  # through a list of one item
         ({"a": [{"b": "x"}, {"b": "y"}]}, "a.1.b", "y"),
         ({"a": {"0": "x"}}, "a.0", "x"),  # a key that is a number
         ({"a": ["x"]}, "a.0", "x"),
         ({"a": {"b": {"c": {"d": ["x"]}}}}, "a.b.c.d", "x"),
-        ({"a.b": "own", "a": {"b": "part"}}, "a.b", "own"),  # a column of that very name is found first
+        ({"a.b": "own", "a": {"b": "part"}}, "a.b", "own"),  # a column of exactly this name comes first
         ({"a.b": {"c": "own"}, "a": {"b": {"c": "part"}}}, "a.b.c", "own"),
         ({"a.b": "own"}, "a.b", "own"),
     ],
@@ -123,7 +123,7 @@ def test_a_missing_column_that_is_a_part_of_another_is_suggested(tmp_path: Path)
 @pytest.mark.parametrize("value", [[{"b": "ཁ"}, {"b": "ག"}], "ཁ"], ids=["several", "no parts"])
 @pytest.mark.parametrize("use", [{"optional": ["note"]}, {"where": {"a.b": "ཁ"}}], ids=["optional", "where"])
 def test_a_path_to_what_cannot_be_told_is_a_bad_row(tmp_path: Path, value: Any, use: dict[str, Any]) -> None:
-    """Text that is there is neither left out nor passed over: only a missing part is missing."""
+    """Existing text is neither dropped nor skipped: only a missing field is missing."""
     path = jsonl(
         tmp_path / "c.jsonl", [{"zh": "一", "a": {"b": "ཁ"}}, {"zh": "二", "a": value}, {"zh": "三", "a": None}]
     )
@@ -160,7 +160,7 @@ def test_only_the_nested_column_is_read_of_parquet(tmp_path: Path, monkeypatch: 
 
 
 def test_columns_that_only_later_rows_have_are_kept(tmp_path: Path) -> None:
-    """An optional field that the first rows lack: Arrow passes over what its schema does not name."""
+    """An optional field that the first rows lack: Arrow skips fields that its schema does not name."""
     with TableWriter(tmp_path / "t.arrow", columns=["a", "b"]) as writer:
         for _ in range(200):
             writer.write({"id": "x", "a": "1"})

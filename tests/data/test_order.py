@@ -1,4 +1,4 @@
-"""Order: pure functions, shards that are whole, and a place that can be resumed."""
+"""Order: pure functions, complete shards, and a position from which to resume."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_train_order_depends_on_seed_and_epoch_alone() -> None:
     assert train(seed=3, epoch=2) == first
     assert sorted(first) == list(range(20))
     orders = [train(seed=seed, epoch=epoch) for seed in range(4) for epoch in range(4)]
-    assert len({tuple(order) for order in orders}) == 16  # seed + epoch would give 7
+    assert len({tuple(order) for order in orders}) == 16  # seed + epoch would give only 7
 
 
 def test_train_order_is_pinned() -> None:
-    """A changed order would make cold start and GRPO overlap across versions."""
+    """With a changed order, cold start and GRPO would overlap across versions."""
     assert epoch_order([10], seed=0, epoch=0, rank=0, world_size=1).tolist() == [0, 9, 4, 3, 6, 1, 7, 2, 5, 8]
     assert list(subset(10, seed=0, limit=4)) == [2, 3, 4, 7]
 
@@ -66,7 +66,7 @@ def test_nothing_is_distributed() -> None:
 @pytest.mark.parametrize("taken", [0, 1, 13, 19, 20])
 @pytest.mark.parametrize("trainer_epoch", [1, 2])
 def test_resume(taken: int, trainer_epoch: int) -> None:
-    """No row is lost or read twice, whether the trainer resumes in the same epoch or in the next one."""
+    """No row is lost or read twice, whether the trainer resumes in the same epoch or in the next."""
     wanted = [row for epoch in range(4) for row in train(seed=5, epoch=epoch)]
     order = TrainOrder(range(20), 0, 1, 5)
     seen = list(order)
@@ -102,13 +102,13 @@ def test_subsets_are_nested_disjoint_and_seeded(seed: int) -> None:
 
 
 def test_shuffled_is_what_random_sample_gives() -> None:
-    """At a fifth of its memory; published runs were drawn by it."""
+    """The same order at a fifth of the memory, since published runs used it."""
     for rows in (1, 2, 7, 100):
         assert list(shuffled(rows, "x")) == random.Random("x").sample(range(rows), rows)
 
 
 def test_a_mix_by_hand() -> None:
-    """Each epoch holds the shares; a small corpus is gone through whole before a row comes again."""
+    """Each epoch has the shares; all rows of a small corpus are drawn before one is repeated."""
     sizes, weights = [9, 3], [1.0, 1.0]
     assert (
         shares(sizes, weights) == [6, 6] and shares(sizes, None) == sizes and shares([3, 3, 4], [1, 1, 1]) == [4, 3, 3]

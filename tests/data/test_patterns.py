@@ -240,7 +240,7 @@ def test_every_other_format_is_told_its_command(tmp_path: Path, suffix: str) -> 
 
 
 def test_the_commands_convert(tmp_path: Path) -> None:
-    """Those whose programs are here."""
+    """Commands whose programs are installed here."""
     import sys
 
     import pandas

@@ -1,4 +1,4 @@
-"""Preparation: every row is kept or counted, what is dropped is listed, and the cache knows when it is stale."""
+"""Preparation: every row is kept or counted, dropped rows are listed, and stale cache entries are recognised."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_reason_is_counted_and_listed(tmp_path: Path) -> None:
     assert [row["id"] for row in train.table] == ["t.jsonl:1", "t.jsonl:7"]
     lines = (train.folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines()
     (listed,) = [line for line in map(json.loads, lines) if line["reason"] == "script"]
-    assert listed["row"] == {"zh": ROWS[2]["zh"], "bo": ROWS[2]["bo"]}  # what was dropped can be had again
+    assert listed["row"] == {"zh": ROWS[2]["zh"], "bo": ROWS[2]["bo"]}  # a dropped row can be recovered
     assert "7 rows read, 2 kept; dropped " in summary(train.report)
     assert len(dev.table) == 1  # evaluation rows are never filtered
 
@@ -91,7 +91,7 @@ def test_normal_form_and_near_duplicates(tmp_path: Path) -> None:
     ]
     source = jsonl(tmp_path / "t.jsonl", rows)
     kept = prepare(request(source, Preparation()), cache=tmp_path / "c")
-    assert kept.table[1]["bo"] == long + "།" and len(kept.table) == 3  # the non-breaking tsheg is the other one
+    assert kept.table[1]["bo"] == long + "།" and len(kept.table) == 3  # the non-breaking tsheg becomes the ordinary one
     near = prepare(request(source, Preparation(near_duplicates=0.9)), cache=tmp_path / "c")
     assert dropped(near) == [("t.jsonl:2", "near_duplicate")] and len(near.table) == 2
 
@@ -103,7 +103,7 @@ def test_bad_rows(tmp_path: Path) -> None:
     rows = prepare(request(source, bad_rows="quarantine"), cache=tmp_path / "c")
     assert (rows.report["read"], rows.report["kept"], rows.report["dropped"]) == (4, 2, {"bad_row": 2})
     assert dropped(rows) == [("t.jsonl:2", "bad_row"), ("t.jsonl:3", "bad_row")]
-    assert not list((tmp_path / "c").glob(".*"))  # what failed left nothing behind
+    assert not list((tmp_path / "c").glob(".*"))  # a failed preparation leaves nothing
 
 
 def test_no_row_left(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_optional_fields(tmp_path: Path) -> None:
     ("language", "text", "kept"),
     [
         ("zh", "甲地 (Ellsworth Land) 在南部。", True),  # 2 foreign words of 7, 14 foreign letters of 19
-        ("zh", "1905", True),  # nothing to judge
+        ("zh", "1905", True),  # no letters to classify
         ("zh", "23~28℃", True),
         ("zh", "30km", True),
         ("zh", "英文全称：Bank for Investment and Development of Vietnam", False),

@@ -1,4 +1,4 @@
-"""Every set in ../shared/data, named in YAML alone: each row is kept, or dropped and counted by reason."""
+"""All sets in ../shared/data, configured in YAML only: each row is kept, or dropped and counted by reason."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ train:
   - path: {shared}/udhr_bo_zh/pairs.jsonl
     task: {{class_path: Translation, init_args: {{source: bo, target: zh}}}}
 """
-# YAML; rows read; what may be the reason of a drop under the default preparation.
+# YAML; number of rows read; possible reasons of drops with the default preparation.
 SETS = {
     "mitra": ("train: {shared}/mitra_bo_zh/train.jsonl\nvalidation: {shared}/mitra_bo_zh/dev.jsonl", 60_000),
     "mitra dev": ("train: {shared}/mitra_bo_zh/dev.jsonl", 1000),

@@ -1,4 +1,4 @@
-"""A run that is interrupted anywhere sees exactly the rows of one that is not."""
+"""A run that is interrupted anywhere sees exactly the same rows as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from test_corpus import Recorder, ids, trainer
 
 from semalign_pl.data import CorpusDataModule
 
-STEPS = 20  # batches; an epoch has 7, the last of them short
+STEPS = 20  # batches; an epoch has 7, the last one smaller
 
 
 class Killed(Exception):
-    """Stands for whatever ends a run between two steps."""
+    """Stand-in for anything that ends a run between two steps."""
 
 
 class Fragile(Recorder):
-    """Dies before step ``dies``; may ask for the estimate after which Lightning no longer restores loaders."""
+    """Die before step ``dies``; optionally ask for the estimate after which Lightning no longer restores loaders."""
 
     def __init__(self, dies: int | None, estimate: bool) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def run(
     dies: int | None = None,
     **options: Any,
 ) -> list[list[str]]:
-    """The ids of the training batches of a run made of fresh objects, as in a new process."""
+    """Ids of the training batches of a run with new objects, as in a new process."""
     module = Fragile(dies, bool(options.pop("estimate", False)))
     validation = str(corpus / "dev.jsonl") if "val_check_interval" in options else None
     data = CorpusDataModule(str(corpus / "train.jsonl"), validation, batch_size=6, seed=3)
@@ -91,7 +91,7 @@ def test_killed_after_a_checkpoint(corpus: Path, tmp_path: Path, steps: int, opt
 @pytest.mark.parametrize("options", [{}, {"estimate": True}, {"val_check_interval": 2}], ids=str)
 @pytest.mark.parametrize("steps", [3, 7, 10, 14])
 def test_stopped_by_max_steps_and_extended(corpus: Path, tmp_path: Path, steps: int, options: dict[str, Any]) -> None:
-    """Lightning counts the epoch that max_steps cut short as done; the data does not."""
+    """Lightning counts an epoch that max_steps cut short as done; the data module does not."""
     first = run(corpus, steps, save=tmp_path / "a.ckpt", **options)
     between = run(corpus, steps + 2, resume=tmp_path / "a.ckpt", save=tmp_path / "b.ckpt", **options)
     rest = run(corpus, resume=tmp_path / "b.ckpt", **options)
@@ -102,7 +102,7 @@ def test_accumulation(corpus: Path, tmp_path: Path) -> None:
     straight = run(corpus, 10, accumulate_grad_batches=2)
     every = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=5)
     run(corpus, 5, callbacks=[every], accumulate_grad_batches=2)
-    # Four steps an epoch, of 2 + 2 + 2 + 1 batches: step 5 has seen 9.
+    # Four steps per epoch, of 2 + 2 + 2 + 1 batches: nine batches before step 5 ends.
     assert run(corpus, 10, resume=tmp_path / "step=5.ckpt", accumulate_grad_batches=2) == straight[9:]
 
 

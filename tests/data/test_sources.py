@@ -1,4 +1,4 @@
-"""Sources: every format gives the same rows, and every fault one clear line."""
+"""Sources: all formats give the same rows, and every error gives one clear line."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_changed_file_is_read_anew(tmp_path: Path, name: str) -> None:
             import pyarrow.parquet
 
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
-        os.utime(file, (1, 1))  # neither the time nor the size of the file tells
+        os.utime(file, (1, 1))  # neither the time nor the size of the file changes
         assert [row["zh"] for row in read(str(path), IDENTITY).values()] == [text]
 
 
@@ -111,7 +111,7 @@ def test_a_folder_is_read_like_a_hub_dataset(tmp_path: Path) -> None:
         read(str(folder), IDENTITY, split="test")
 
 
-# name, content, what the message must hold after the file's name
+# name, content, text that the message must contain after the file's name
 HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("empty.jsonl", b"", ["no rows", "another file"]),
     ("blank.jsonl", b"\n \n", ["no rows"]),

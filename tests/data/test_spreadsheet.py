@@ -1,4 +1,4 @@
-"""Sheets of .xlsx: text is read, everything else is refused by what it is, and no file is too large."""
+"""Sheets of .xlsx: text is read, all else is refused by its kind, and files may have any size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def book(path: Path, *rows: tuple[Any, ...], change: Callable[[Any], object] = l
 
 
 def patched(path: Path, part: str, change: Callable[[str], str]) -> str:
-    """Write a file anew with one part changed."""
+    """Write a file again with one member changed."""
     with zipfile.ZipFile(path) as file:
         parts = {name: file.read(name) for name in file.namelist()}
     parts[part] = change(parts[part].decode()).encode()
@@ -46,7 +46,7 @@ def patched(path: Path, part: str, change: Callable[[str], str]) -> str:
 
 
 def shared_strings(path: Path) -> Path:
-    """Move the texts of cells into a table, as Excel does and openpyxl does not."""
+    """Move the texts of cells to a shared table, as Excel does and openpyxl does not."""
     with zipfile.ZipFile(path) as file:
         parts = {name: file.read(name).decode() for name in file.namelist()}
     strings: list[str] = []
@@ -93,7 +93,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
                 cell.data_type = "s"
 
     path = Path(book(tmp_path / "c.xlsx", ("zh", "bo"), *ROWS, change=quote))
-    wanted = [*ROWS[:3], ("\r", ROWS[3][1])]  # openpyxl does not escape _x000D_, which stands for a carriage return
+    wanted = [*ROWS[:3], ("\r", ROWS[3][1])]  # openpyxl does not escape _x000D_, the code of a carriage return
     assert found(str(path), optional=("zh",)) == found(str(shared_strings(path)), optional=("zh",))
     counts, rows = found(str(path), optional=("zh",))
     assert rows == [*wanted[:3], (wanted[3][1],)] and counts == Counts(lines=5, header=1, good=4)
@@ -113,7 +113,7 @@ def test_blank_rows_sheets_and_columns(tmp_path: Path, caplog: pytest.LogCapture
             (3, "三", "ག", "x"),
         ):
             second.append(row)
-        second.row_dimensions[6].hidden = True  # hidden rows are read, too
+        second.row_dimensions[6].hidden = True  # hidden rows are read as well
         made.create_sheet("empty")
 
     path = book(tmp_path / "c.xlsx", ("zh", "bo"), ("甲", "ཀ"), change=sheets)

@@ -1,4 +1,4 @@
-"""Rows on disk, and the set of hashes: the same as lists and sets in memory."""
+"""Rows on disk and the set of hashes behave like lists and sets in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_table_is_its_rows(tmp_path: Path, rows: int) -> None:
     assert not rows or table[-1] == wanted[-1]
     with pytest.raises(IndexError):
         table[rows]
-    assert list(pickle.loads(pickle.dumps(table))) == wanted  # a worker process opens it for itself
+    assert list(pickle.loads(pickle.dumps(table))) == wanted  # a worker process opens the table itself
 
 
 def test_a_column_that_a_row_lacks_is_none(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_examples_of_two_corpora(tmp_path: Path) -> None:
 
 
 def test_hash_set_is_a_set() -> None:
-    """Against Python's own, over batches with repeats within and between them, 0 and the largest hash among them."""
+    """Compared with Python's set, on batches with repeats within and between them, with 0 and the largest hash."""
     rng, ours, theirs = random.Random(0), HashSet(), set[int]()
     for _ in range(200):
         batch = [rng.choice([0, 2**64 - 1, rng.randrange(3000)]) for _ in range(rng.randrange(60))]
@@ -68,7 +68,7 @@ def test_hash_set_is_a_set() -> None:
 
 
 def test_near_duplicates(tmp_path: Path) -> None:
-    """Rows with up to a tenth of their letters changed are found; those with a third changed are not."""
+    """Rows with up to a tenth of their letters changed are found; rows with a third changed are not."""
     rng = random.Random(0)
     letters = "ཀཁགངཅཆཇཉཏཐདནཔཕབམཙཚཛཝཞཟཡརལཤསཧ"
     rows, wanted = [], set()

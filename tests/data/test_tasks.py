@@ -126,7 +126,7 @@ def test_source_only_reads_nothing_of_the_answer_in_training() -> None:
 
 def test_a_profile_of_ones_own_names_field_and_language(tmp_path: Path) -> None:
     path = str(tmp_path / "mine.yaml")
-    with pytest.raises(ValueError, match="mine.yaml"):  # and not taken for a code
+    with pytest.raises(ValueError, match="mine.yaml"):  # not taken for a language code
         Translation(target=path)
 
 

@@ -1,4 +1,4 @@
-"""Tokenised once: the same ids as one by one, nothing cut silently, and what a run says of its corpora."""
+"""Tokenising once gives the same ids as row by row, cuts nothing silently, and a run reports its corpora."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def lengths(policy: Policy, pairs: Prepared) -> tuple[list[int], list[int]]:
 def test_too_long(
     policy: Policy, pairs: Prepared, tmp_path: Path, too_long: Any, trains: bool, gone: list[int], cut: int
 ) -> None:
-    """No answer is ever cut; the table keeps its places."""
+    """No answer is ever cut; the table keeps the order."""
     prompts, answers = lengths(policy, pairs)
     limits = Limits(max(prompts[:-1]) + 5, answers[3], too_long, trains)
     made = tokenise(pairs, Translation(), policy, limits, drop=True, cache=tmp_path / "c")
@@ -130,7 +130,7 @@ def test_limits_in_tokens(policy: Policy, pairs: Prepared, tmp_path: Path) -> No
     over = [n for n, (s, a) in enumerate(zip(sources, answers, strict=True)) if max(s, a - 1) > answers[4] - 1]
     assert made.report["dropped"] == {"too_many_tokens": len(over)} and over
     kept = tokenise(pairs, Translation(), policy, limits, drop=False, cache=tmp_path / "c")
-    assert kept.unused == 0  # evaluation keeps all
+    assert kept.unused == 0  # evaluation keeps all rows
 
 
 def test_the_cache_follows_tokenizer_limits_and_task(policy: Policy, pairs: Prepared, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def corpus_report(runs: Any, name: str, part: str = "train") -> tuple[dict[str, 
 
 
 def test_a_run_reports_its_corpora(runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Preparation by YAML, with a dirty training corpus; cold start and GRPO share it: limit and skip."""
+    """Preparation by YAML of an unclean training corpus, shared by cold start and GRPO with limit and skip."""
     rows = (runs.corpus / "train.jsonl").read_text(encoding="utf-8").splitlines()
     dev = (runs.corpus / "dev.jsonl").read_text(encoding="utf-8").splitlines()
     dirty = [*rows, *random.Random(0).sample(rows, 3), dev[0], '{"zh": "英", "bo": ""}']
@@ -175,7 +175,7 @@ def test_a_run_reports_its_corpora(runs: Any, capsys: pytest.CaptureFixture[str]
         assert report["used"] == len(cli.datamodule.examples["train"])
         assert one["prepare"]["script"] is None and one["limits"]["too_long"] == "cut_prompt"
         seen[name] = {example.id for example in cli.datamodule.examples["train"]}
-    assert not seen["cold"] & seen["rl"]  # GRPO trains on just what the cold start did not
+    assert not seen["cold"] & seen["rl"]  # GRPO trains on exactly the rows that the cold start did not
     assert "rows read" in capsys.readouterr().out
 
 
@@ -197,7 +197,7 @@ def test_long_answers_are_dropped_and_said(runs: Any) -> None:
 
 
 def test_a_mix_of_two_tasks(runs: Any) -> None:
-    """Both ways, one twice as often: what an epoch holds, and that it goes on after a checkpoint as if unbroken."""
+    """Both directions, one twice as often: the rows of an epoch, and exact resuming from a checkpoint."""
     train = str(runs.corpus / "train.jsonl")
     there, back = (
         {"class_path": "Translation", "init_args": {"source": s, "target": t}} for s, t in (("zh", "bo"), ("bo", "zh"))
@@ -228,7 +228,7 @@ def test_a_mix_of_two_tasks(runs: Any) -> None:
 
 
 def test_the_loader_never_starves_the_step(runs: Any) -> None:
-    """As the run's profile says: a batch is read in a small part of the time that a step takes."""
+    """By the run's timings, reading a batch takes a small part of a step's time."""
     runs("fit", "sft", "run", "trainer.max_steps=6")
     rows = runs.metrics("run")
     waiting = [float(row["train/time/data_seconds"]) for row in rows if row["train/time/data_seconds"]]

@@ -1,4 +1,4 @@
-"""The documentation: the site builds, no link is dead, and the README's Python example trains."""
+"""The documentation: the site builds, no link is broken, and the README's Python example trains."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs
 
 
 def anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings, as GitHub and MkDocs both write them for plain headings."""
+    """Anchors of a page's headings, in the form that GitHub and MkDocs share for plain headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""Files and folders are replaced whole: after any error and any kill the old or the new one is there, and no rest."""
+"""Files and folders are replaced whole: after any error or kill there is the old or the new one, and no leftover."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def files(folder: Path, mark: str) -> None:
 
 
 def files_in_two_steps(folder: Path, mark: str) -> None:
-    """As on a file system that cannot exchange two folders at once."""
+    """As on a file system that cannot exchange two folders in one step."""
     exchange, atomic._exchange = atomic._exchange, lambda *_: False
     try:
         files(folder, mark)
@@ -60,7 +60,7 @@ def test_a_kill_at_a_byte_leaves_the_old_content(write: Callable, size: int, tmp
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_kill_before_any_operation_leaves_the_old_or_the_new(write: Callable, tmp_path: Path) -> None:
-    """Where a folder is exchanged in two steps, the next process may have to put the old one back."""
+    """If a folder is exchanged in two steps, the next process may have to restore the old one."""
     states = []
     for mark in "ab":
         write(tmp_path / mark, mark)
@@ -78,7 +78,7 @@ def test_a_kill_before_any_operation_leaves_the_old_or_the_new(write: Callable, 
             break
         number += 1
     assert number > 4 and all(status == -9 for status, *_ in outcomes[:-1])
-    assert {new for _, _, new in outcomes} == {False, True}  # both sides of the exchange were seen
+    assert {new for _, _, new in outcomes} == {False, True}  # kills before and after the exchange both occurred
     assert any(between for _, between, _ in outcomes) == (write is files_in_two_steps)
 
 
@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_content(write: Callable, fre
         with room(disk, free, mounted), pytest.raises(WriteError) as raised:
             write(disk, "b")
         assert tree(disk) == old
-        write(disk, "b")  # there is room again
+        write(disk, "b")  # the disk has space again
     message = str(raised.value)
     reason = "No space left on device" if mounted else "File too large"
     assert message.startswith(f"{disk / 'target'}: not written, because the disk is full ({reason}; free is ")
@@ -118,7 +118,7 @@ def test_a_network_disk_may_say_only_at_the_end_that_it_is_full(tmp_path: Path, 
     assert tree(tmp_path) == old
 
 
-# -- what a plain open() would have done -------------------------------------------------------------------------
+# -- things that a plain open() would do -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -148,7 +148,7 @@ def test_the_mode_of_the_old_one_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_link_is_followed(write: Callable, tmp_path: Path) -> None:
-    """Also to another disk, where the results of a run may be kept."""
+    """Also to another disk, where a user may keep the results of a run."""
     with small_disk(tmp_path / "elsewhere", 2**21):
         write(tmp_path / "elsewhere", "a")
         (tmp_path / "run").mkdir()
@@ -175,7 +175,7 @@ def test_names_of_the_longest_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stream", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 @pytest.mark.parametrize("to_file", [True, False], ids=["file", "pipe"])
 def test_streams_stay_what_they_are(stream: str, to_file: bool, tmp_path: Path) -> None:
-    """Not renamed over: the shell's file and the pipe's reader would get nothing."""
+    """A rename would leave the shell's file and the pipe's reader without content."""
     code = f"import pathlib, semalign_pl.files.atomic as a; a.write_text(pathlib.Path({stream!r}), 'text')"
     with (tmp_path / "out").open("wb") as out:
         done = subprocess.run([sys.executable, "-c", code], stdout=out if to_file else subprocess.PIPE, check=True)
@@ -195,7 +195,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"file": b"no folder"}
 
 
-# -- several at once ---------------------------------------------------------------------------------------------
+# -- several processes -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("write", WRITERS[:2])
@@ -240,7 +240,7 @@ def test_what_a_user_calls_so_is_left_alone(tmp_path: Path) -> None:
     assert len(tree(tmp_path)) == 4
 
 
-# -- lines that are added ----------------------------------------------------------------------------------------
+# -- added lines -------------------------------------------------------------------------------------------------
 
 
 def test_lines_are_added_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_lines_are_added_whole_or_not_at_all(tmp_path: Path) -> None:
         append_text(log, "x" * 200 + "\n")
     assert log.read_text() == "one\n"
     assert killed_at(100, lambda: append_text(log, "x" * 200_000 + "\n")) == -25
-    assert len(log.read_bytes()) == 100  # half a line, as a kill leaves it
+    assert len(log.read_bytes()) == 100  # half a line, as a killed process leaves it
     append_text(log, "two\nthree\n")
     assert log.read_text() == "one\ntwo\nthree\n"
 
@@ -263,7 +263,7 @@ def test_a_long_half_line_is_removed(rest: int, tmp_path: Path) -> None:
         assert (tmp_path / "log").read_text() == before + "new\n"
 
 
-# -- whoever wrote -----------------------------------------------------------------------------------------------
+# -- any library that writes -------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_is_one_line_whoever_wrote(tmp_path: Path) -> None:

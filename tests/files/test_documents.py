@@ -1,4 +1,4 @@
-"""YAML and JSON within limits: bombs get one line at once, and what people write is read as ever."""
+"""YAML and JSON within limits: bombs give one line at once, and ordinary files are read as before."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_yaml_bombs_get_one_line_wherever_yaml_is_read(text, answer, reader, tmp
 
 
 def seconds_of_fit(path: Path) -> tuple[float, str]:
-    """CPU seconds that the command takes after its imports, in a process of its own, and what it says."""
+    """CPU seconds of the command after its imports, in its own process, and its output."""
     script = (
         "import sys, time, semalign_pl.cli, semalign_pl.messages.mistakes; from semalign_pl.__main__ import main; "
         "begun = time.process_time(); code = main(['fit', '--config', sys.argv[1]]); "
@@ -82,7 +82,7 @@ def seconds_of_fit(path: Path) -> tuple[float, str]:
 
 
 def test_an_alias_bomb_as_a_recipe_is_refused_within_seconds(tmp_path) -> None:
-    """It hung for more than 90 s: parsed in no time, and then copied and compared value by value."""
+    """It hung for more than 90 s: parsing took no time, but the values were then copied and compared one by one."""
     path = tmp_path / "recipe.yaml"
     path.write_text(LAUGHS, encoding="utf-8")
     seconds, said = seconds_of_fit(path)
@@ -111,7 +111,7 @@ def test_other_bombs_as_a_recipe(name, tmp_path, capsys) -> None:
 
 
 def expanded(value: Any) -> tuple[int, int]:
-    """Values and levels of what YAML made, each alias at each use."""
+    """Number of values and levels of loaded YAML, with each alias counted at each use."""
     if isinstance(value, dict):
         parts = [expanded(part) for item in value.items() for part in item]
     elif isinstance(value, list):
@@ -122,7 +122,7 @@ def expanded(value: Any) -> tuple[int, int]:
 
 
 def random_yaml(rng: random.Random) -> str:
-    """Flow YAML with anchors and aliases; an alias names an anchor that is closed."""
+    """Flow YAML with anchors and aliases; an alias refers to an anchor that is complete."""
     closed: list[str] = []
 
     def value(levels: int) -> str:
@@ -143,7 +143,7 @@ def random_yaml(rng: random.Random) -> str:
 
 
 def test_values_and_levels_are_those_of_what_is_made(monkeypatch) -> None:
-    """At the count of the expanded value it passes, one below it does not; of levels the same."""
+    """A limit equal to the count of the expanded value passes, one less does not; the same for levels."""
     rng = random.Random(0)
     for _ in range(150):
         text = random_yaml(rng)

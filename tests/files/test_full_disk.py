@@ -1,4 +1,4 @@
-"""Every place where results are written: when the disk fills or the process is killed, the last good state is whole."""
+"""Everywhere results are written, the last good state is complete after the disk fills or the process is killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POINTS = ["adapter", "checkpoint", "corpus", "encoder", "predictions", "results"
 
 @pytest.fixture(scope="module")
 def writers(base: str, encoder: str, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Writer]:
-    """Each writes version 0 or 1 of something into a folder, through the function that a run calls."""
+    """Functions that write version 0 or 1 of a result to a folder, each through the function that a run calls."""
     made = tmp_path_factory.mktemp("writers")
     policies = [stir(load_policy(base, "fp32", LoraSettings(32, 8, 0.0), None, CPU), seed=seed) for seed in (1, 2)]
     module = EmbedderModule(base=encoder)
@@ -77,7 +77,7 @@ def writers(base: str, encoder: str, corpus: Path, tmp_path_factory: pytest.Temp
 
 
 def without_time(state: dict[str, bytes | None]) -> dict[str, int | None]:
-    """Names and lengths: results hold the second at which they were written."""
+    """Names and sizes only, since results contain the time of writing."""
     return {name: None if content is None else len(content) for name, content in state.items()}
 
 
@@ -92,7 +92,7 @@ def test_a_full_disk_leaves_the_last_good_state(
     with small_disk(disk, 4 * size + 2**20) as mounted:
         write(disk, 0)
         old = tree(disk)
-        if not mounted:  # the limit holds for each file, not for all together
+        if not mounted:  # the limit applies to each file, not to all together
             size = max(len(content) for content in tree(tmp_path / "whole").values() if content)
         with room(disk, int(share * size) // 4096 * 4096, mounted), pytest.raises(ValueError) as raised:
             write(disk, 1)
@@ -140,17 +140,17 @@ def test_a_full_disk_costs_embeddings_time_alone(
             assert torch.equal(CorpusEmbeddings(sentence_encoder, texts, disk)(texts), right)
         now = tree(disk)
         assert {name: now.get(name) for name in old} == old and not unfinished(disk)
-        assert torch.equal(CorpusEmbeddings(sentence_encoder, texts, disk)(texts), right)  # what is there is whole
+        assert torch.equal(CorpusEmbeddings(sentence_encoder, texts, disk)(texts), right)  # no damaged vector on disk
     (message,) = [record.getMessage() for record in caplog.records]
     reason = "No space left on device" if mounted else "File too large"
     assert message.startswith(f"{disk}: embeddings cannot be kept there ({reason})") and "\n" not in message
 
 
-# -- whole runs --------------------------------------------------------------------------------------------------
+# -- complete runs -----------------------------------------------------------------------------------------------
 
 
 def callbacks(runs: Runs, step: int, mounted: bool) -> list[dict[str, Any]]:
-    """A checkpoint after each step, and a disk that is full from a step on."""
+    """A checkpoint after each step, and a disk that is full from a given step on."""
     disk = str(runs.folder / "disk")
     init = {"dirpath": f"{disk}/checkpoints", "filename": "x", "save_last": True, "every_n_train_steps": 1}
     full = {"folder": disk, "step": step, "free": 8192, "mounted": mounted}
@@ -184,13 +184,13 @@ def test_a_run_whose_adapter_cannot_be_written_ends_in_one_line(runs: Runs) -> N
         ((status, output),) = runs.processes(runs.args("fit", "sft", "disk/run", *flags, callbacks=[full]))
         assert status == 2 and "Traceback" not in output
         assert f"semalign: error: {disk}/run/adapter: not written, because the disk is full (" in output
-        assert "holds no earlier checkpoint" in output  # what was trained is lost, and that is said
+        assert "holds no earlier checkpoint" in output  # the training is lost, and the message says so
         assert not (disk / "run" / "adapter").exists() and not unfinished(disk)
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_nothing_is_written_to_a_full_tmpdir(runs: Runs, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's disk is the one that it was given. Where no disk can be mounted, TMPDIR is a folder that is not there."""
+    """A run must write only to its own disk. If no disk can be mounted, TMPDIR is a folder that does not exist."""
     disk = runs.folder / "tmpdir"
     with small_disk(disk, 2**16) as mounted:
         if mounted:

@@ -1,4 +1,4 @@
-"""A path that cannot be used is one line with the path, the reason and the remedy, and no work is lost on the way."""
+"""A path that cannot be used gives one line with path, reason and remedy, and no work is lost by it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONG = "བ" * 90  # 270 bytes in UTF-8
 
 
 def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """The one line that a command ends with."""
+    """The last line that a command prints."""
     capfd.readouterr()
     assert main(args) == 2
     lines = capfd.readouterr().err.splitlines()
@@ -24,7 +24,7 @@ def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
 
 
 def spoil(folder: Path, kind: str) -> tuple[Path, str]:
-    """A folder that cannot be made, of a kind that holds for root, too; and what is said of it."""
+    """A folder that cannot be made, even by root, and the expected message."""
     (folder / "file").write_text("kept", encoding="utf-8")
     return {
         "a file": (folder / "file", "file"),

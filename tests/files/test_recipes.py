@@ -1,4 +1,4 @@
-"""``--config configs/…`` names the package's own recipe where the working folder has none."""
+"""``--config configs/…`` names the package's own recipe if the working folder has no such file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From rewards to advantages, against numbers worked out by hand."""
+"""Advantages from rewards, against numbers computed by hand."""
 
 import math
 
@@ -11,7 +11,7 @@ NAN = float("nan")
 
 
 def test_by_hand() -> None:
-    std = math.sqrt(5 / 3)  # of 0, 1, 2, 3 with n - 1; with n it would be sqrt(5/4)
+    std = math.sqrt(5 / 3)  # standard deviation of 0, 1, 2, 3 with n - 1; with n it would be sqrt(5/4)
     expected = [(r - 1.5) / (std + 1e-4) for r in range(4)]
     torch.testing.assert_close(group_advantages(torch.tensor([0.0, 1.0, 2.0, 3.0]), 4), torch.tensor(expected))
 
@@ -38,7 +38,7 @@ def test_a_small_true_difference_is_a_signal() -> None:
 
 
 def test_not_scored_is_left_out_of_its_group_and_gets_zero() -> None:
-    half = 0.5 / (math.sqrt(0.5) + 1e-4)  # mean and deviation of 2 and 3 alone
+    half = 0.5 / (math.sqrt(0.5) + 1e-4)  # mean and standard deviation of 2 and 3 only
     advantages = group_advantages(torch.tensor([2.0, NAN, 3.0, NAN]), 4)
     torch.testing.assert_close(advantages, torch.tensor([-half, 0.0, half, 0.0]))
 
@@ -49,7 +49,7 @@ def test_a_group_with_one_score_or_none_is_zero() -> None:
 
 
 def test_a_negative_group_with_unscored_rows() -> None:
-    """Where NaN counted as 0 it would be the best of a group of penalties."""
+    """If NaN counted as 0, it would be the best of a group of penalties."""
     advantages = group_advantages(torch.tensor([-1.0, -3.0, NAN]), 3)
     assert advantages[0] > 0 > advantages[1] and advantages[2] == 0
 

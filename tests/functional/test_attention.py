@@ -1,4 +1,4 @@
-"""Attention over a shared prompt, against plain attention with the prompt repeated before every row."""
+"""Attention to a shared prompt, against plain attention with the prompt repeated before every row."""
 
 import pytest
 import torch

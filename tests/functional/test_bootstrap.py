@@ -1,4 +1,4 @@
-"""The bootstrap: deterministic, and as wide as theory says."""
+"""Bootstrap: deterministic, and with intervals as wide as theory predicts."""
 
 import pytest
 import torch

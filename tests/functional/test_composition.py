@@ -1,4 +1,4 @@
-"""Several rewards to one, against hand-computed numbers and TRL's formula."""
+"""Combination of several rewards, against numbers computed by hand and TRL's formula."""
 
 import pytest
 import torch
@@ -31,11 +31,11 @@ def test_sg_srls_score_by_hand() -> None:
         (0.80, 0.0, 0.0, 1.0, 0.80),
         (0.80, 0.5, 0.0, 1.0, 0.70),
         (0.80, 1.0, 0.4, 1.0, 0.58),
-        (0.10, 1.0, 1.0, 1.0, 0.00),  # -0.15 is held at 0
+        (0.10, 1.0, 1.0, 1.0, 0.00),  # -0.15 becomes 0
         (0.80, 0.0, 0.0, 0.0, 0.00),
-        (0.10, 1.0, 1.0, 0.0, 0.00),  # a closed gate is no way out
-        (0.80, 0.0, 0.0, NAN, 0.80),  # a gate that was not scored stands open
-        (NAN, 0.0, 0.0, 1.0, 0.00),  # the rest still counts
+        (0.10, 1.0, 1.0, 0.0, 0.00),  # a closed gate is not better than a negative value
+        (0.80, 0.0, 0.0, NAN, 0.80),  # a missing gate score counts as open
+        (NAN, 0.0, 0.0, 1.0, 0.00),  # the other terms still count
     ]
     r, p_len, p_rep, gate, expected = torch.tensor(table).T
     parts = torch.stack([r, -p_len, gate, -p_rep])
@@ -47,10 +47,10 @@ def test_only_a_gate_scored_is_not_scored() -> None:
 
 
 def test_gdpo_is_trls() -> None:
-    """TRL 1.16's normalize_then_sum: each reward in its group, the weighted sum in the batch."""
+    """TRL 1.16's normalize_then_sum: each reward is normalised in its group, the weighted sum in the batch."""
     draw = torch.Generator().manual_seed(0)
     parts, weights = torch.rand((3, 12), generator=draw) * torch.tensor([[1.0], [50.0], [0.01]]), [1.5, 1.0, 0.2]
-    parts[2, 4:8] = 0.3  # a reward that says nothing about a group
+    parts[2, 4:8] = 0.3  # a constant reward within one group
     parts[1, 9] = NAN
     grouped = parts.T.view(-1, 4, 3)
     mean = grouped.nanmean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Drift against numbers computed by hand, by numpy and by the definition of KL."""
+"""Drift, against numbers computed by hand, by numpy and by the definition of KL."""
 
 import math
 
@@ -26,9 +26,9 @@ def test_mean_pools_tokens_not_texts() -> None:
 
 def test_p90_is_a_difference_of_percentiles() -> None:
     base = [torch.tensor([0.0, 10.0]), torch.tensor([20.0])]
-    policy = [torch.tensor([20.0, 0.0]), torch.tensor([10.0])]  # the same values elsewhere: no change of the percentile
+    policy = [torch.tensor([20.0, 0.0]), torch.tensor([10.0])]  # the same values at other places: no change
     assert p90_nll_change(base, policy, n_bootstrap=0).value == 0.0
-    # By hand: sorted 0, 10, 20 -> place 0.9 * 2 = 1.8 -> 10 + 0.8 * 10 = 18; shifted by one -> 19.
+    # By hand: sorted 0, 10, 20 -> position 0.9 * 2 = 1.8 -> 10 + 0.8 * 10 = 18; increased by one -> 19.
     shifted = [text + 1 for text in policy]
     assert p90_nll_change(base, shifted, n_bootstrap=0).value == pytest.approx(1.0)
     assert p90_kl(base, n_bootstrap=0).value == pytest.approx(18.0)
@@ -69,7 +69,7 @@ def test_interval_of_the_mean_resamples_texts() -> None:
 def test_kl_by_hand() -> None:
     policy, base = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.25, 0.5])
     kl = kl_from_logits(policy.log().unsqueeze(0) + 7.0, base.log().unsqueeze(0) - 3.0)
-    # 0.5 ln 2 + 0 + 0.25 ln 0.5; the other direction happens to be equal, so a second pair tells them apart.
+    # 0.5 ln 2 + 0 + 0.25 ln 0.5; the reverse KL has the same value here, so a second pair tells them apart.
     assert kl.item() == pytest.approx(0.25 * math.log(2), abs=1e-6)
     policy, base = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.5, 0.5]])
     expected = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)

@@ -1,4 +1,4 @@
-"""The chunked head, against the whole table of logits."""
+"""Chunked head, against the full table of logits."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def draw(*shape: int) -> Tensor:
 
 @pytest.fixture(params=[1, 3, 100], autouse=True)
 def chunks(request, monkeypatch) -> None:
-    """One token at a time, three (the last chunk is partial), all."""
+    """Chunks of one token, of three (the last is partial), and of all tokens."""
     monkeypatch.setattr(heads, "CHUNK_ELEMENTS", request.param * VOCABULARY)
 
 
@@ -45,7 +45,7 @@ def test_linear_head(with_bias: bool) -> None:
 def test_trained_rows_in_place_of_the_heads_own(first: int, frozen_below: bool) -> None:
     hidden, weight, rows = draw(TOKENS, HIDDEN), draw(VOCABULARY, HIDDEN), draw(5, HIDDEN).requires_grad_()
     hidden.requires_grad_(not frozen_below)
-    ids, above = torch.arange(TOKENS) + first - 3 * (first > 20), draw(TOKENS)  # some are rows, some are not
+    ids, above = torch.arange(TOKENS) + first - 3 * (first > 20), draw(TOKENS)  # some are trained rows, some are not
     whole = torch.cat([weight[:first], rows, weight[first + 5 :]])
     expected = selected_logprobs(hidden @ whole.t() / COOL.unsqueeze(1), ids % VOCABULARY)
     inputs = [rows] if frozen_below else [rows, hidden]
@@ -58,7 +58,7 @@ def test_trained_rows_in_place_of_the_heads_own(first: int, frozen_below: bool) 
 
 
 def test_trained_rows_under_autocast() -> None:
-    """Computed in bfloat16 and stored in float32: the gradient is that of plain autograd there, to its rounding."""
+    """Computed in bfloat16 and stored in float32: the gradient equals plain autograd's, up to bfloat16 rounding."""
     hidden, weight, rows = draw(TOKENS, 64), draw(VOCABULARY, 64) / 8, (draw(5, 64) / 8).requires_grad_()
     ids, above = torch.arange(TOKENS), draw(TOKENS)
     with torch.autocast("cpu", torch.bfloat16):
@@ -93,7 +93,7 @@ def test_no_gradient_is_prepared_when_none_is_wanted() -> None:
 
 
 def test_a_token_the_head_excludes() -> None:
-    """A bias of -inf (a padded vocabulary) makes no NaN of the entropy or of the gradient."""
+    """A bias of -inf (a padded vocabulary) causes no NaN in the entropy or the gradient."""
     hidden, weight = draw(TOKENS, HIDDEN).requires_grad_(), draw(VOCABULARY, HIDDEN)
     bias = torch.zeros(VOCABULARY)
     bias[-4:] = float("-inf")
@@ -104,7 +104,7 @@ def test_a_token_the_head_excludes() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Elements of the largest tensor that any operation makes."""
+    """Number of elements of the largest tensor that any operation makes."""
 
     elements = 0
 

@@ -1,4 +1,4 @@
-"""The judge's probability against the paper's formula, and cutting against trying every length."""
+"""The judge's probability against the paper's formula, and cutting against trying all lengths."""
 
 import math
 
@@ -28,7 +28,7 @@ def test_the_longest_beginning_that_fits() -> None:
 
 
 def test_a_cost_with_dips_keeps_the_limit() -> None:
-    """Tokens may merge: one character more, one token less."""
+    """Tokens may merge: one more character, one token fewer."""
     for limit in range(1, 14):
         kept = longest_prefix("x" * 30, lambda part: len(part) // 2 + len(part) % 3, limit)
         assert len(kept) // 2 + len(kept) % 3 <= limit and len(kept) >= 2 * (limit - 3)

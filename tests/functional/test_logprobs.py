@@ -1,4 +1,4 @@
-"""Log-probabilities and entropy of chosen tokens, against numbers worked out by hand."""
+"""Log-probs and entropy of chosen tokens, against numbers computed by hand."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from semalign_pl.functional.logprobs import entropy, selected_logprobs
 
 LOGITS = torch.tensor([[0.0, math.log(3.0)], [math.log(4.0), 0.0]])
-"""Probabilities 1/4 and 3/4, then 4/5 and 1/5."""
+"""Logits of the probabilities 1/4 and 3/4, then 4/5 and 1/5."""
 
 
 def test_by_hand() -> None:

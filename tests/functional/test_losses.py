@@ -1,4 +1,4 @@
-"""The losses' pieces, against numbers worked out by hand."""
+"""The parts of the losses, against numbers computed by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ EMPTY = torch.zeros(2, 3, dtype=torch.bool)
 
 
 def ratio_loss(ratio: float, advantage: float) -> tuple[float, bool, float]:
-    """Loss, clipped or not, and the derivative by the log-prob, of one token."""
+    """Loss of one token, clipped or not, and its derivative with respect to the log-prob."""
     logp = torch.tensor([[math.log(ratio) - 2.0]], requires_grad=True)
     old, one = torch.tensor([[-2.0]]), torch.ones(1, 1, dtype=torch.bool)
     ratio_now = importance_ratio(logp, old, one)
@@ -72,7 +72,7 @@ def test_k3_by_hand() -> None:
 
 
 def test_k3_is_never_negative_and_right_on_average() -> None:
-    """Summed over all outcomes with the policy's probabilities it is the KL divergence itself."""
+    """Weighted with the policy's probabilities and summed over all outcomes, it is the KL divergence itself."""
     logits = torch.randn(2, 50, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     policy, reference = logits.log_softmax(-1)
     k3 = kl_k3(policy, reference)
@@ -92,18 +92,18 @@ def test_every_token_weighs_the_same() -> None:
 
 
 def test_a_sequences_ratio_is_the_geometric_mean_of_its_tokens() -> None:
-    """GSPO, equation 7: (2 * 8) ** (1/2) for the first row; padding has no part in it."""
+    """GSPO, equation 7: (2 * 8) ** (1/2) for the first row, without its padding."""
     ratios = torch.tensor([[2.0, 8.0, 50.0], [3.0, 50.0, 50.0]])
     old = torch.full((2, 3), -4.0)
     logps = (ratios.log() + old).requires_grad_()
     found = importance_ratio(logps, old, MASK, "sequence")
     torch.testing.assert_close(found, torch.tensor([[4.0] * 3, [3.0] * 3]))
     (gradient,) = torch.autograd.grad(found[0, 0], logps)
-    torch.testing.assert_close(gradient, torch.tensor([[2.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))  # s / |y| a token
+    torch.testing.assert_close(gradient, torch.tensor([[2.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))  # s / |y| per token
 
 
 def test_cispo_cuts_the_weight_and_keeps_the_gradient() -> None:
-    """Ratio 8 counts as 5; the derivative by the log-prob is -weight * advantage, however far off the ratio."""
+    """Ratio 8 counts as 5; the derivative with respect to the log-prob is -weight * advantage, for any ratio."""
     old = torch.full((1, 2), -4.0)
     logps = (torch.tensor([[8.0, 0.5]]).log() + old).requires_grad_()
     mask = torch.ones(1, 2, dtype=torch.bool)
@@ -118,7 +118,7 @@ def test_cispo_cuts_the_weight_and_keeps_the_gradient() -> None:
     ("loss_type", "expected"), [("grpo", 6.0), ("bnpo", 18.0), ("dr_grpo", 240.0), ("dapo", 20.0), ("cispo", 20.0)]
 )
 def test_denominators_by_hand(loss_type, expected: float) -> None:
-    """Two ranks: 6 completions of 20 tokens in all, 9 of them here; 40 tokens are allowed a completion."""
+    """Two ranks: 6 completions with 20 tokens in total, 9 of them on this rank; at most 40 tokens per completion."""
     assert Objective(loss_type).denominator(6, 20, 9, 2, 40) == expected
     assert Objective(loss_type).denominator(0, 0, 0, 2, 40) == 1.0
 

@@ -1,4 +1,4 @@
-"""Dual ascent on a multiplier, by hand."""
+"""Dual ascent on a multiplier, against numbers computed by hand."""
 
 import math
 
@@ -18,11 +18,11 @@ def test_budget_used_either_way() -> None:
 @pytest.mark.parametrize(
     ("used", "before", "exponent"),
     [
-        (0.7, 0.7, 0.0),  # at the target: stays
+        (0.7, 0.7, 0.0),  # at the target: no change
         (0.9, 0.9, 0.4),  # 2 * (0.9 - 0.7)
-        (0.9, 0.6, 1.0),  # rising: 1.2 is ahead
-        (0.4, 0.6, -0.6),  # falling: not looked ahead of
-        (-1.0, -1.0, -3.4),  # got better: let go
+        (0.9, 0.6, 1.0),  # rising: extrapolated to 1.2
+        (0.4, 0.6, -0.6),  # falling: not extrapolated
+        (-1.0, -1.0, -3.4),  # better than before: relaxed
     ],
 )
 def test_step(used: float, before: float, exponent: float) -> None:
@@ -34,7 +34,7 @@ def test_bounds_hold_and_do_not_wind_up() -> None:
     for _ in range(20):
         m = next_multiplier(m, 1000.0, 0.0, **STEER)
         assert m == 10.0
-    assert next_multiplier(m, 0.2, 0.2, **STEER) == pytest.approx(10 * math.exp(-1.0))  # one step comes back at once
+    assert next_multiplier(m, 0.2, 0.2, **STEER) == pytest.approx(10 * math.exp(-1.0))  # leaves the bound at once
     for _ in range(20):
         m = next_multiplier(m, -5.0, -5.0, **STEER)
     assert m == 0.04

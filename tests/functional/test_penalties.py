@@ -1,4 +1,4 @@
-"""SG-SRL's penalties, against hand-computed tables."""
+"""SG-SRL's penalties, against tables computed by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The interval of a share, against SciPy's."""
+"""Confidence interval of a proportion, against SciPy's."""
 
 import pytest
 from scipy.stats import binomtest

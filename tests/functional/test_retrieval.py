@@ -1,4 +1,4 @@
-"""Ranks, margins and geometry against hand-computed numbers, brute force, torchmetrics and torch's own distances."""
+"""Ranks, margins and geometry, against numbers by hand, brute force, torchmetrics and torch's own distances."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from semalign_pl.functional.retrieval import alignment, auc, identities, retriev
 
 
 def at(*degrees: float) -> Tensor:
-    """Unit vectors in the plane."""
+    """Unit vectors in the plane at the given angles."""
     angles = torch.tensor(degrees).deg2rad()
     return torch.stack([angles.cos(), angles.sin()], 1)
 
@@ -21,7 +21,7 @@ def unit(rows: int, dimensions: int, seed: int) -> Tensor:
 
 
 def test_by_hand():
-    """Sources at 0, 60 and 100 degrees, targets at 20, 50 and 45: each cosine is that of the angle between."""
+    """Sources at 0, 60 and 100 degrees, targets at 20, 50 and 45: each cosine is that of the angle between two."""
     x, y, ids = at(0, 60, 100), at(20, 50, 45), torch.arange(3)
     forward, back = search(x, y, ids, ids), search(y, x, ids, ids)
     assert forward.rank.tolist() == [1, 1, 2]  # the source at 100 is nearer to 50 than to its own, 45
@@ -36,14 +36,14 @@ def test_by_hand():
     assert scores["accuracy_at_1_target_to_source"] == pytest.approx(2 / 3)
     assert scores["mrr_target_to_source"] == pytest.approx((1 + 1 + 1 / 3) / 3)
     assert scores["margin"] == pytest.approx(float((own - (there + home) / 2).mean()), abs=1e-6)
-    # 20 degrees are nearer than four of 45, 15, 50, 40, 50 and 15; 10 degrees than all six; 55 than none.
+    # 20 degrees is closer than four of 45, 15, 50, 40, 50 and 15; 10 degrees than all six; 55 than none.
     assert scores["discrimination"] == pytest.approx(10 / 18)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1024])
 def test_search_is_brute_force_in_chunks(chunk):
     x, y = unit(40, 3, 0), unit(40, 3, 1)
-    texts = [f"t{i % 30}" for i in range(40)]  # ten texts stand twice
+    texts = [f"t{i % 30}" for i in range(40)]  # ten texts occur twice
     x_ids, y_ids = identities([f"s{i % 35}" for i in range(40)]), identities(texts)
     found = search(x, y, x_ids, y_ids, chunk)
     for i in range(40):
@@ -54,7 +54,7 @@ def test_search_is_brute_force_in_chunks(chunk):
 
 
 def test_equal_texts_are_no_wrong_answers():
-    """Four pairs of two texts each way: with ids by row, their twins would tie with them, and win."""
+    """Four pairs of two texts in each direction: with ids by row, equal texts would tie and win."""
     x, twice = at(0, 0, 90, 90), torch.tensor([0, 0, 1, 1])
     assert search(x, x, twice, twice).rank.tolist() == [1, 1, 1, 1]
     assert search(x, x, torch.arange(4), torch.arange(4)).rank.tolist() == [2, 2, 2, 2]
@@ -69,7 +69,7 @@ def test_an_encoder_that_finds_all_alike_finds_nothing():
 
 
 def test_geometry_is_wang_and_isolas():
-    """Their code: ``(x - y).norm(dim=1).pow(2)`` and ``torch.pdist(x).pow(2).mul(-2).exp().mean().log()``."""
+    """The authors' code: ``(x - y).norm(dim=1).pow(2)`` and ``torch.pdist(x).pow(2).mul(-2).exp().mean().log()``."""
     x, y = unit(50, 8, 0), unit(50, 8, 1)
     torch.testing.assert_close(alignment(x, y), (x - y).norm(dim=1).pow(2))
     for chunk in (1, 7, 1024):
@@ -80,7 +80,7 @@ def test_geometry_is_wang_and_isolas():
 
 def test_auc_is_torchmetrics_and_draws_pairs():
     generator = torch.Generator().manual_seed(0)
-    true = torch.randint(8, (20,), generator=generator) / 8  # coarse, so that there are ties
+    true = torch.randint(8, (20,), generator=generator) / 8  # rounded, so that there are ties
     wrong = torch.randint(6, (20, 2), generator=generator) / 8
     area = auc(true, wrong)
 

@@ -1,4 +1,4 @@
-"""The paper's rescaled similarity, against hand-computed numbers."""
+"""The paper's rescaled similarity, against numbers computed by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""When a reward climbs while a metric falls: figures by hand, the rate of false alarms, and what counts as nothing."""
+"""Rising reward with falling metric: numbers by hand, the rate of false alarms, and changes too small to count."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_what_never_varies_and_rounding_are_no_change() -> None:
 
 @pytest.mark.parametrize("opposite, most", [(True, 1), (False, 0)])
 def test_false_alarms_without_a_trend(opposite: bool, most: int) -> None:
-    """3 of 400 and 0 of 400 over 500 steps; here 60 runs of 150, looked at after every third step."""
+    """3 of 400 and 0 of 400 runs over 500 steps; here 60 runs of 150 steps, checked after every third step."""
     generator = torch.Generator().manual_seed(0)
     alarms = 0
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""``semalign corpus`` on small files: table, JSON, page, and mistakes."""
+"""``semalign corpus`` on small files: table, JSON, page, and users' mistakes."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def test_duplicates_and_leaks(files, capsys) -> None:
     (pair,) = result["leakage"]
     assert (pair["of"], pair["in"], pair["rows"]) == ("dev.jsonl", "train.jsonl", {"rows": 1, "share": 0.5})
     assert pair["columns"] == {"zh": {"rows": 1, "share": 0.5}, "bo": {"rows": 1, "share": 0.5}}
-    assert pair["near"]["rows"] == 0  # what is equal is not counted again
+    assert pair["near"]["rows"] == 0  # equal rows are not counted again as near-duplicates
     assert {(e["of"], e["in"]) for e in pair["examples"]} == {("dev.jsonl:1", "train.jsonl:2")}
     assert "1 (50.0 %)" in capsys.readouterr().out
     assert result["model"] is None and train["columns"]["bo"]["tokens"] is None
 
 
 def test_a_column_that_is_often_blank_is_left_out_and_said_so(files, capsys) -> None:
-    """A row is bad where a column that is counted is blank: a label that few rows have must not make all others bad."""
+    """A row is bad if a counted column is blank; a label that few rows have must not make all other rows bad."""
     assert main(["corpus", files[0]]) == 0
     (train,) = numbers()["files"]
     assert list(train["columns"]) == ["bo"] and train["left_out"] == {"zh": 4 / 6, "id": 0}
@@ -130,7 +130,7 @@ def test_columns_languages_limits_and_folder(files, base) -> None:
 
 
 def test_json_has_these_keys(files, base) -> None:
-    """Scripts read this file: a key that goes or is renamed breaks them."""
+    """Users' scripts read this file: they break if a key is removed or renamed."""
     assert main(["corpus", *files, "--model", base]) == 0
     result = numbers()
     assert set(result) == {"model", "limits", "files", "leakage", "preparation"}
@@ -146,7 +146,7 @@ def test_json_has_these_keys(files, base) -> None:
 
 
 class Page(HTMLParser):
-    """Headings, pictures and whatever a page would load."""
+    """Headings and pictures of a page, and anything it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

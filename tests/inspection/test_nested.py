@@ -1,4 +1,4 @@
-"""`semalign corpus` on nested columns and conversations: the same rows, and the same duplicates, as preparation has."""
+"""`semalign corpus` on nested columns and conversations finds the same rows and duplicates as preparation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def talk(*texts: str) -> dict[str, Any]:
 TALKS = [
     talk("藏文怎么写？", "བོད་ཡིག་འདི་ལྟར་འབྲི།"),
     talk("你好！", "您好！", "藏文怎么写？", "བོད་ཡིག་འདི་ལྟར་འབྲི།"),
-    talk("藏文怎么写", "བོད་ཡིག་འདི་ལྟར་འབྲི"),  # the first one again
-    talk("问", "答", "问"),  # bad: nothing answers
+    talk("藏文怎么写", "བོད་ཡིག་འདི་ལྟར་འབྲི"),  # the first conversation again
+    talk("问", "答", "问"),  # bad: the last message has no answer
 ]
 
 

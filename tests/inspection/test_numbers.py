@@ -1,4 +1,4 @@
-"""What is counted, against numbers found by hand or by another way of counting."""
+"""Counts, against numbers found by hand or by another way of counting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semalign_pl.inspection.scripts import script_mix
 from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.languages import get_language
 
-# Characters, then syllables and shad by eye: ང་-དེ་-རིང་-སྐྱིད་-པོ་-འདུག-། / བོད་-ཡིག-། / ༡༢-པ-་
+# Number of characters, then of syllables and shad by eye: ང་-དེ་-རིང་-སྐྱིད་-པོ་-འདུག-། / བོད་-ཡིག-། / ༡༢-པ་-
 TIBETAN = {"ང་དེ་རིང་སྐྱིད་པོ་འདུག།": (23, 7), "བོད་ཡིག།": (8, 3), "༡༢པ་": (4, 2)}
 
 
@@ -74,7 +74,7 @@ def test_tokens_are_those_of_the_tokenizer(tokens, tokenizer) -> None:
 
 
 def test_fragments_are_tokens_that_are_no_whole_characters(tokens) -> None:
-    ids = tokens.encode(["ཤ"])[0]  # a letter that the tokenizer never saw: its bytes
+    ids = tokens.encode(["ཤ"])[0]  # a letter that the tokenizer never saw becomes bytes
     assert len(ids) > 1 and tokens.shares(Counter(ids)) == {"fragments": 1.0, "unknown": 0.0}
     assert tokens.shares(Counter(tokens.encode(["abc"])[0])) == {"fragments": 0.0, "unknown": 0.0}
     assert tokens.shares(Counter()) == {"fragments": 0.0, "unknown": 0.0}
@@ -106,7 +106,7 @@ def test_a_tokenizer_that_cuts_and_pads_counts_all_the_same(tokenizer, tmp_path)
 
 
 def test_script_mix_by_hand() -> None:
-    # Four Tibetan letters (vowel signs and tsheg are none), two Han, one Latin, one kana; digits belong to no script.
+    # Four Tibetan letters (vowel signs and tsheg do not count), two Han, one Latin, one kana; digits have no script.
     assert script_mix(Counter("བོད་ཡིག 中文 a カ 12。")) == {
         "Tibetan": 4 / 8,
         "Han": 2 / 8,
@@ -154,7 +154,7 @@ def test_equal_rows_have_equal_keys_and_others_do_not() -> None:
 
 
 def test_rows_that_differ_in_signs_alone_differ() -> None:
-    """Of a true-or-false question the answers √ and × have no letters."""
+    """The answers √ and × of a true-or-false question have no letters."""
     assert len(set(keys([{"q": "Is it?", "a": answer} for answer in ("√", "×", "✓")]))) == 3
     assert len(set(keys([{"q": "Is it?", "a": answer} for answer in ("√", " √ ")]))) == 1
 
@@ -199,7 +199,7 @@ def test_memory_does_not_grow_by_text() -> None:
         add(start)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 10_000 * 60  # two hashes of eight bytes a row, and room to grow; its text takes 260 bytes
+    assert held < 10_000 * 60  # two hashes of eight bytes per row, and space to grow; the row's text takes 260 bytes
 
 
 @pytest.mark.parametrize("lengths", [[3], [1, 2, 3], list(range(500)), [1] * 99 + [100_000], [0, 0, 7]])

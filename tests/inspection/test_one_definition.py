@@ -1,4 +1,4 @@
-"""What ``semalign corpus`` counts is what ``prepare: {}`` drops: rows that repeat, and rows of another file."""
+"""``semalign corpus`` counts exactly what ``prepare: {}`` drops: duplicates, and rows of another file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inspected(*files: str, columns: Sequence[str] = (), languages: Mapping[str, 
 
 
 def dropped(request: Request, tmp_path: Path, *evaluation: Request) -> dict[str, int]:
-    """What preparing a corpus drops, with the columns and languages that ``semalign corpus`` chose."""
+    """Rows that preparation drops, with the columns and languages that ``semalign corpus`` chose."""
 
     def prepared(one: Request, filters: bool, against: Sequence[Any] = ()) -> Any:
         request = dataclasses.replace(one, prepare=Preparation(), filters=filters, bad_rows="quarantine")
@@ -37,14 +37,14 @@ def dropped(request: Request, tmp_path: Path, *evaluation: Request) -> dict[str,
     against = [prepared(one, False) for one in evaluation]
     try:
         return prepared(request, True, against).report["dropped"]
-    except ValueError as error:  # none of its rows is left
+    except ValueError as error:  # no row is left
         assert "none of its" in str(error)
         counts = re.findall(r"([\d,]+) ([a-z ]+)", str(error).partition("is left: ")[2].partition("; change")[0])
         return {reason.replace(" ", "_"): int(count.replace(",", "")) for count, reason in counts}
 
 
 def compare(files: Sequence[str], tmp_path: Path, **chosen: Any) -> tuple[Any, list[Any]]:
-    """Hold every count of duplicates and leaks against what preparation drops."""
+    """Compare every count of duplicates and leaks with the rows that preparation drops."""
     result, counted = inspected(*files, **chosen)
     requests = [file.corpus.request for file in counted]
     for file, request in zip(result["files"], requests, strict=True):
@@ -63,7 +63,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def test_five_rows_of_which_two_repeat(tmp_path) -> None:
-    """Equal but for case, punctuation and the spelling that the normal form unites."""
+    """Equal except for case, punctuation and spellings that the normal form unites."""
     rows = [
         {"zh": "老师看书。", "bo": "དགེ་རྒན་གྱིས་དཔེ་ཆ་བལྟས།"},
         {"zh": "老师看书！", "bo": "དགེ་རྒན་གྱིས་དཔེ་ཆ་བལྟས"},
@@ -106,14 +106,14 @@ def test_leaks_as_a_whole_and_by_a_text(tmp_path) -> None:
     result, _ = compare(files, tmp_path, columns=("en", "zh"))
     (pair,) = result["leakage"]
     assert (pair["of"], pair["in"], pair["fields"]) == ("dev.jsonl", "train.jsonl", ["en", "zh"])
-    # Rows 1 and 2 are in train whole; 3 has a short text of it, which is no leak; 4 has a long one.
+    # Rows 1 and 2 are complete in train; 3 has a short text of train, which is not a leak; 4 has a long one.
     assert pair["rows"]["rows"] == 2
     assert {field: found["rows"] for field, found in pair["columns"].items()} == {"en": 2, "zh": 3}
     assert pair["near"]["rows"] == 0 and pair["dropped"]["rows"] == 4
 
 
 def test_files_without_a_column_in_common_are_compared_by_all_texts(tmp_path) -> None:
-    """As a probe's file is, or a test corpus of another task."""
+    """Such as the file of a probe, or the test corpus of another task."""
     dev = [
         {"question": LONG.lower(), "answer": "Yes, it was built by one of them"},
         {"question": "Who?", "answer": "I"},
@@ -166,7 +166,7 @@ LEAKS = {"duplicate": 9, "leak": 6}
 
 
 def test_a_recipe_counts_by_its_own_task_and_settings(tmp_path, monkeypatch, base) -> None:
-    """A field that the task does not compare, such as where a row is from, makes no difference."""
+    """A field that the task does not compare, such as the origin of a row, makes no difference."""
     monkeypatch.chdir(tmp_path)
     words = ("ཀ་བ", "ཁ་པ", "ག་རེ", "ང་ཚོ", "ཅ་ལག", "ཆ་ཤས", "ཇ་མ")
     rows = [
@@ -190,7 +190,7 @@ def test_a_recipe_counts_by_its_own_task_and_settings(tmp_path, monkeypatch, bas
         result = json.loads(Path("out/corpus.json").read_text(encoding="utf-8"))
         train = result["preparation"][-1]
         assert train["dropped"] == drops
-        assert result["files"][0]["duplicates"]["rows"] == 13  # those that are leaks, too
+        assert result["files"][0]["duplicates"]["rows"] == 13  # including rows that are also leaks
         assert sum(pair["dropped"]["rows"] for pair in result["leakage"]) == drops.get("leak", 0)
 
 
@@ -207,7 +207,7 @@ def test_an_empty_cell_of_a_guessed_column_is_empty_and_of_a_named_one_bad(tmp_p
         assert main(["corpus", "rows.jsonl", *flags]) == 0
         (file,) = json.loads(Path("runs/corpus/corpus.json").read_text(encoding="utf-8"))["files"]
         assert file["lines"] == 40 == file["read"] == file["good"] + file["empty"] + file["bad"]["rows"]
-        assert file["columns"]["zh"]["characters"]["p5"] > 0  # an empty cell is no text of length 0
+        assert file["columns"]["zh"]["characters"]["p5"] > 0  # an empty cell does not count as a text of length 0
         return file["good"], file["empty"], file["bad"]["rows"]
 
     assert counts() == (34, 5, 1)

@@ -1,4 +1,4 @@
-"""Every real corpus beside the checkout goes through ``semalign corpus``, and each of its rows is accounted for."""
+"""``semalign corpus`` reads every real corpus next to the checkout and accounts for each of its rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def below_header(path: Path) -> int:
     return lines(path) - 1
 
 
-# With the number of rows that have an empty cell, which are not bad where columns are guessed.
+# With the number of rows that have an empty cell; these are not bad if columns are guessed.
 CORPORA = [
     ("mitra_bo_zh/dev.jsonl", lines, {"zh": "zh", "bo": "bo"}, 0),
     ("sib200_flores_bo_zh/train.jsonl", lines, {"zh": "zh", "bo": "bo", "en": "en", "zh_hant": "zh-Hant"}, 0),
@@ -75,6 +75,6 @@ def test_dev_sentences_of_sib200_that_train_has_too(shared, tmp_path) -> None:
     assert main(["corpus", *files, "--columns", "zh,bo", "--out", str(tmp_path)]) == 0
     (pair,) = json.loads((tmp_path / "corpus.json").read_text(encoding="utf-8"))["leakage"]
     assert pair["rows"]["rows"] == 0
-    # One sentence of dev is the end of a longer one of train, word for word in Tibetan.
+    # One sentence of dev is the end of a longer one in train, word for word in Tibetan.
     (example,) = pair["near"]["examples"]
     assert example["of_row"]["bo"] in example["in_row"]["bo"]

@@ -1,4 +1,4 @@
-"""What ``pyproject.toml`` and ``constraints.txt`` promise: Python versions, requirements and pins."""
+"""Promises of ``pyproject.toml`` and ``constraints.txt``: Python versions, requirements and pins."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PYPROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text
 PROJECT: Mapping[str, Any] = PYPROJECT["project"]
 _CLASSIFIER = "Programming Language :: Python :: 3."
 PYTHONS = [name.split(" :: ")[-1] for name in PROJECT["classifiers"] if name.startswith(_CLASSIFIER)]
-"""The promised versions, oldest first, e.g. ``3.10``."""
+"""Supported Python versions, oldest first, e.g. ``3.10``."""
 EXTRAS = sorted(PROJECT["optional-dependencies"])
 
 
 def requirements(python: str) -> list[Requirement]:
-    """All requirements of the project and its extras that hold for a Python version, e.g. ``3.10``."""
+    """All requirements of the project and its extras that apply to a Python version, e.g. ``3.10``."""
     lines = PROJECT["dependencies"] + [line for extra in EXTRAS for line in PROJECT["optional-dependencies"][extra]]
     return [wanted for line in lines if _holds(wanted := Requirement(line), python)]
 
 
 def pins(python: str) -> dict[str, list[str]]:
-    """Versions that ``constraints.txt`` pins for a Python version, by canonical name; more than one is a mistake."""
+    """Versions that ``constraints.txt`` pins for a Python version, by canonical name; two for a name are a mistake."""
     pinned: dict[str, list[str]] = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#") and _holds(pin := Requirement(line), python):

@@ -1,4 +1,4 @@
-"""``constraints.txt`` can be installed on every promised Python; only metadata is read, no interpreter is needed."""
+"""``constraints.txt`` can be installed on every supported Python; only metadata is read, no interpreter is needed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from packaging.utils import canonicalize_name
 from promised import PYTHONS, ROOT, pins
 
 SOURCE_ONLY = "rouge-score"
-"""The one requirement without wheels; pure Python. All else must have a wheel, as a newcomer has no compiler."""
+"""The only requirement without wheels; it is pure Python. All others need a wheel, since users may have no compiler."""
 CUDA = re.compile(r"(cuda|nvidia)-.*|triton")
-"""What torch brings on Linux by its own pins; its CPU build brings none of it."""
+"""Packages that torch requires on Linux with pins of its own; its CPU build requires none of them."""
 
 
 def resolve(python: str, constraints: Path) -> subprocess.CompletedProcess[str]:

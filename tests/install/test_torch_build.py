@@ -1,4 +1,4 @@
-"""``make setup TORCH_BACKEND=cpu``: the build for CPUs fulfils the pin, and what is installed next keeps it."""
+"""``make setup TORCH_BACKEND=cpu``: the CPU build satisfies the pin, and later installs keep it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def write_wheel(folder: Path, version: str) -> None:
-    """An empty wheel of torch: of the builds, only their versions matter here."""
+    """An empty wheel of torch: only the versions of the builds matter here."""
     about = f"torch-{version}.dist-info"
     with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
@@ -28,7 +28,7 @@ def write_wheel(folder: Path, version: str) -> None:
 
 
 def make_setup(*variables: str) -> list[str]:
-    """The commands of ``make setup``, not run. Also right within ``make test``, whose variables are inherited."""
+    """Commands of ``make setup``, not run. This also works within ``make test``, whose variables are inherited."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "TORCH_BACKEND"))}
     command = ["make", "--dry-run", "--always-make", "setup", *variables]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
@@ -37,7 +37,7 @@ def make_setup(*variables: str) -> list[str]:
 
 @needs_make
 def test_the_build_for_cpus_is_taken_and_kept(tmp_path: Path) -> None:
-    """Runs the Makefile's own line, in a scratch environment and without a network, as if an index had both builds."""
+    """Run the Makefile's own line, in a scratch environment without network, as if an index had both builds."""
     for build in (VERSION, f"{VERSION}+cpu"):
         write_wheel(tmp_path, build)
     scratch = tmp_path / "venv"

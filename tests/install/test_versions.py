@@ -1,4 +1,4 @@
-"""Everything that names a Python version or a range of versions names the same."""
+"""All places that name a Python version or a range of versions agree."""
 
 from __future__ import annotations
 

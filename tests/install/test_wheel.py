@@ -1,4 +1,4 @@
-"""The wheel and the source distribution hold the whole package, and ``semalign`` works from the wheel alone."""
+"""Wheel and source distribution contain the whole package, and ``semalign`` works from the wheel alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def package_files(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is built from, so that nothing is written into the repository."""
+    """Copy of the files to build from, so that nothing is written to the repository."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -46,7 +46,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution, built with the setuptools that is installed."""
+    """Source distribution, built with the installed setuptools."""
     folder = tmp_path_factory.mktemp("sdist")
     code = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
@@ -56,7 +56,7 @@ def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheels(checkout: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The wheel made from the checkout, and the one made from the source distribution."""
+    """The wheel built from the checkout, and the one built from the source distribution."""
     made = []
     for source in (checkout, sdist):
         folder = tmp_path_factory.mktemp("wheel")
@@ -99,7 +99,7 @@ def test_the_wheels_hold_every_file_of_the_package(checkout: Path, wheels: list[
 def test_the_source_distribution_holds_every_file_of_the_package(checkout: Path, sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         members = {member.name.partition("/")[2]: member for member in archive if not member.isdir()}
-    assert all(member.isfile() for member in members.values())  # a link would lead nowhere once unpacked elsewhere
+    assert all(member.isfile() for member in members.values())  # a link would lead nowhere in an unpacked archive
     assert {name for name in members if name.startswith("semalign_pl/")} == package_files(checkout)
     assert "constraints.txt" in members  # the README's install command names it
 

@@ -1,4 +1,4 @@
-"""Codes mean what they mean elsewhere: the script of each is the one that CLDR takes as given."""
+"""Language codes have their usual meaning: the script of each is the one that CLDR implies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ LIKELY = {
     "ug": "Arab", "kk": "Cyrl", "kk-Arab": "Arab", "mn": "Cyrl", "mn-Mong": "Mong", "ii": "Yiii", "th": "Thai",
     "lo": "Laoo", "my": "Mymr", "km": "Khmr", "ne": "Deva", "sa": "Deva",
 }  # fmt: skip
-"""Script subtags: CLDR 46, common/supplemental/likelySubtags.xml; a script named in the code is itself."""
+"""Script subtags: CLDR 46, common/supplemental/likelySubtags.xml; a code that names its script has that script."""
 SCRIPTS = {
     "Tibt": "Tibetan", "Hans": "Han", "Hant": "Han", "Latn": "Latin", "Arab": "Arabic", "Cyrl": "Cyrillic",
     "Mong": "Mongolian", "Yiii": "Yi", "Thai": "Thai", "Laoo": "Lao", "Mymr": "Myanmar", "Khmr": "Khmer",
     "Deva": "Devanagari",
 }  # fmt: skip
-"""The property value of each subtag: PropertyValueAliases.txt, sc."""
+"""Property value of each subtag: PropertyValueAliases.txt, sc."""
 
 
 @pytest.mark.parametrize("code", known())

@@ -1,4 +1,4 @@
-"""Nepali and Sanskrit: alphabets, aksharas against UAX 29, and one spelling."""
+"""Nepali and Sanskrit: alphabets, aksharas against UAX 29, and normal form."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from semalign_pl.languages import get_language
     [
         ("ne", "सबै व्यक्तिहरू जन्मजात स्वतन्त्र हुन्; २०४८ साल, 12।", True),
         ("ne", "गर्‍यो, बाँच्‌न, क़लम", True),
-        ("ne", "पितॄन्", False),  # vocalic rr is Sanskrit's
+        ("ne", "पितॄन्", False),  # vocalic rr occurs only in Sanskrit
         ("ne", "Nepal नेपाल", False),
         ("ne", "নেপাল", False),  # Bengali
         ("sa", "धर्मक्षेत्रे कुरुक्षेत्रे समवेता युयुत्सवः । पितॄन् ॥", True),
         ("sa", "अ॒ग्निमी॑ळे पु॒रोहि॑तं सो॒ऽहम् ॐ", True),  # Vedic accents, avagraha, om
-        ("sa", "ऑफिस", False),  # candra o is of loans
+        ("sa", "ऑफिस", False),  # candra o occurs only in loanwords
     ],
 )
 def test_alphabets(code: str, text: str, consistent: bool) -> None:
@@ -45,7 +45,7 @@ def test_a_unit_is_an_akshara(code: str, text: str, units: list[str]) -> None:
 
 
 def test_aksharas_are_uax_29s_grapheme_clusters() -> None:
-    """On text in the order of the script; ``regex`` has rule GB9c, by which a conjunct is one cluster."""
+    """On text in the script's order; ``regex`` implements rule GB9c, by which a conjunct is one cluster."""
     nepali = get_language("ne")
     if regex.findall(r"\X", "क्ष") != ["क्ष"]:
         pytest.skip("this version of regex is older than rule GB9c")
@@ -74,10 +74,10 @@ def test_aksharas_are_uax_29s_grapheme_clusters() -> None:
         ("अ\u093eम अ\u094bठ आ\u0947ठ ए\u0947 उ\u0941", "आम ओठ ओठ ऐ ऊ"),
         ("राम।। राम॥", "राम॥ राम॥"),
         ("कं\u093e क\u093e\u0902\u0902", "क\u093e\u0902 क\u093e\u0902"),
-        ("ने\u200cपा\u200dल\u200b", "नेपाल"),  # joiners that join nothing
+        ("ने\u200cपा\u200dल\u200b", "नेपाल"),  # joiners without effect
         ("क्\u200dष क्\u200cष क्ष", "क्\u200dष क्\u200cष क्ष"),
         ("राम| अत: २0", "राम| अत: २0"),
-        ("चाँद चांद चान्द ॐ ओम्", "चाँद चांद चान्द ॐ ओम्"),  # words that differ
+        ("चाँद चांद चान्द ॐ ओम्", "चाँद चांद चान्द ॐ ओम्"),  # different words
         ("सो॒ऽहम् अ॒ग्निमी॑ळे", "सो॒ऽहम् अ॒ग्निमी॑ळे"),
     ],
 )

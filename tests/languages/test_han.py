@@ -13,13 +13,13 @@ def _column(shared, file: str, column: str) -> list[str]:
 
 
 def _letters(text: str) -> str:
-    """Han and neutral characters alone, as many of these sentences quote Latin names."""
+    """Only Han and neutral characters, since many of these sentences quote Latin names."""
     return regex.sub(r"[\p{L}--\p{Han}]|[^\p{L}]", "", text, flags=regex.V1)
 
 
 @pytest.mark.parametrize(("file", "rows", "alike"), [("train", 701, 6), ("dev", 99, 2)])
 def test_the_same_sentences_in_both_forms(shared, file: str, rows: int, alike: int) -> None:
-    """``alike``: simplified sentences of which no character is of that form alone."""
+    """``alike``: number of simplified sentences without any character that only this form uses."""
     simplified, traditional = get_language("zh-Hans"), get_language("zh-Hant")
     either = get_language("zh")
     path = f"sib200_flores_bo_zh/{file}.jsonl"
@@ -53,7 +53,7 @@ def test_other_corpora(shared) -> None:
         ("汉語", False, False),
         ("與", False, True),
         ("与", True, False),
-        ("皇后与台北、万里、乾坤", True, False),  # 与 alone is simplified; the others stay in use in both
+        ("皇后与台北、万里、乾坤", True, False),  # only 与 is simplified; the others are in use in both forms
         ("皇后、台北、万里、乾坤", True, True),
         ("漢語。ABC", False, False),
     ],

@@ -1,4 +1,4 @@
-"""Zawgyi, which has Burmese code points and is not Unicode: found, left alone, and never found in Unicode text."""
+"""Zawgyi, Burmese code points that are not Unicode: it is found, left unchanged, and never found in Unicode text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from semalign_pl.rewards import LanguageReward
 PANGRAM = "သီဟိုဠ်မှ ဉာဏ်ကြီးရှင်သည် အာယုဝဍ်ဎနဆေးညွှန်းစာကို ဇလွန်ဈေးဘေးဗာဒံပင်ထက် အဓိဋ္ဌာန်လျက် ဂဃနဏဖတ်ခဲ့သည်။"
 ZAWGYI = "သီဟိုဠ္မွ ဉာဏ္ႀကီးရွင္သည္ အာယုဝဍ္ဎနေဆးၫႊန္းစာကို ဇလြန္ေဈးေဘးဗာဒံပင္ထက္ အဓိ႒ာန္လ်က္ ဂဃနဏဖတ္ခဲ့သည္။"
 MEDIALS = {"\u103b": "\u103a", "\u103d": "\u103c", "\u103e": "\u103d"}
-"""Of Unicode to those of Zawgyi, but for ra, which Zawgyi writes before the letter, with 103B."""
+"""Code points of Unicode to those of Zawgyi, except for ra, which Zawgyi writes before the letter, with 103B."""
 
 
 def syllable(letter: str, ra: bool, medials: str, e: bool, vowels: str, final: str, tone: str) -> tuple[str, str]:
-    """One syllable in the order of UTN 11, and as Zawgyi's code chart has it: in the order of what is seen."""
+    """One syllable in the order of UTN 11, and in the visual order of Zawgyi's code chart."""
     ya, wa_ha = [medial for medial in medials if medial == "\u103b"], [m for m in medials if m != "\u103b"]
     unicode = letter + "".join(ya) + "\u103c" * ra + "".join(wa_ha) + "\u1031" * e + vowels
     zawgyi = "\u1031" * e + "\u103b" * ra + letter + "".join(MEDIALS[medial] for medial in medials) + vowels
@@ -72,7 +72,7 @@ def test_zawgyi_is_found_and_left_alone() -> None:
 def test_what_is_the_same_in_both_or_one_slip_is_normalised_as_ever(text: str) -> None:
     burmese = get_language("my")
     assert burmese.normalise(text) == text
-    mistyped = PANGRAM + " ေက \u1040\u102c"  # a vowel before its letter, in a text of Unicode
+    mistyped = PANGRAM + " ေက \u1040\u102c"  # a vowel before its letter, in Unicode text
     assert burmese.normalise(mistyped) == PANGRAM + " ေက \u101d\u102c"
 
 

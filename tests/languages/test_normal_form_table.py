@@ -1,4 +1,4 @@
-"""The table of decisions in docs/normal_form.md says what the rules do."""
+"""The table of decisions in docs/normal_form.md agrees with the rules."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ ROWS = re.findall(r"^\| (.+?) \| `(.+?)` \| `(.+?)` \| (.+?) \|", TABLE.read_tex
 
 def test_the_table_is_read_whole() -> None:
     lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    assert len(ROWS) == len(lines) - 1 >= 20  # the heading
+    assert len(ROWS) == len(lines) - 1 >= 20  # without the heading
 
 
 @pytest.mark.parametrize(("decision", "before", "after", "source"), ROWS, ids=[row[0] for row in ROWS])

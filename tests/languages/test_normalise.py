@@ -1,4 +1,4 @@
-"""The one spelling: left alone once reached, for every language; what changes and what must not."""
+"""The normal form is unchanged by a second pass, in all languages; changes that it makes and does not make."""
 
 import json
 import unicodedata
@@ -16,13 +16,13 @@ ODD = "\u00a0\u3000\t\n\r\x0b\x85\u2028\x00\x1c\u00ad\ufeff\u200b\u200c\u200d\u2
 
 
 def _named(code: str) -> list[str]:
-    """The characters that the language's rules name."""
+    """Characters that the language's rules name."""
     rules = repr((get_language(code).replacements, get_language(code).order))
     return sorted({chr(int(digits, 16)) for digits in regex.findall(r"u([0-9A-F]{4})", rules)})
 
 
 def _texts(code: str) -> st.SearchStrategy[str]:
-    """Texts of what the language's rules name, its own script, white space, the invisible, and any other character."""
+    """Texts of characters that the language's rules name, its script, white space, invisible and other characters."""
     language = get_language(code)
     scripts = "".join(rf"\p{{Script={script}}}" for script in language.scripts)
     everything = "".join(chr(i) for i in range(0x20, 0x30000) if not 0xD800 <= i < 0xE000)
@@ -55,8 +55,8 @@ def test_what_it_returns_it_leaves_alone(code: str) -> None:
 
 @pytest.mark.parametrize("code", [code for code in known() if _named(code)])
 def test_three_in_a_row_are_left_alone(code: str) -> None:
-    """Every three of the characters that rules name, and one that is dropped from between them; of many, each seventh,
-    which leaves no two out.
+    """All triples of characters that rules name, with a dropped one between them; of many triples every seventh,
+    which leaves out no pair.
     """
     language, characters = get_language(code), [*_named(code), "\u2060"]
     for three in islice(product(characters, repeat=3), 0, None, 7 if len(characters) > 30 else 1):
@@ -93,7 +93,7 @@ def test_units_are_what_was_written(code: str) -> None:
             "\u0f40\u0f71\u0f71\u0f71\u0f72\u0f80\u0f74".replace("\u0f71" * 3, "\u0f71"),
         ),
         ("bo", "\u0f43\u0f69\u0f76", "\u0f42\u0fb7\u0f40\u0fb5\u0fb2\u0f80"),  # excluded from composition
-        ("bo", "\u0f00", "\u0f68\u0f7c\u0f7e"),  # om has no decomposition, and looks as its spelling does
+        ("bo", "\u0f00", "\u0f68\u0f7c\u0f7e"),  # om has no decomposition, and looks like its spelling in letters
         ("bo", "ཀ\u0f72\u0fb1", "ཀ\u0fb1\u0f72"),  # the stack before its vowel
         ("bo", "ཨ\u0f7e\u0f7c", "ཨོཾ"),
         ("bo", "ཧ\u0f83\u0f74\u0f71", "ཧ\u0f71\u0f74\u0f83"),
@@ -101,12 +101,12 @@ def test_units_are_what_was_written(code: str) -> None:
         ("bo", "ཀ\u0f7bཀ\u0f7d", "ཀ\u0f7bཀ\u0f7d"),
         ("bo", "དང༌། ཐོབ༌", "དང་། ཐོབ་"),
         ("bo", "བོད་་༌ཡིག་།", "བོད་ཡིག།"),
-        ("bo", "ཡོང་། ཡིན་༎ ངོ་།", "ཡོང་། ཡིན༎ ངོ།"),  # a tsheg before a shad after nga alone
+        ("bo", "ཡོང་། ཡིན་༎ ངོ་།", "ཡོང་། ཡིན༎ ངོ།"),  # the tsheg before a shad is kept only after nga
         ("bo", "ཡིན།།  རེད། །ཡིན༑", "ཡིན༎ རེད༎ ཡིན།"),
         ("bo", "\ufeffབོད\u200b་\u00adཡིག\u00a0ཡིན", "བོད་ཡིག ཡིན"),
-        ("bo", " བོད\u3000 \t(DNA，中)་\ufffd \r\n\r\n\n\n  ཡིག \n", "བོད (DNA，中)་\ufffd\n\nཡིག"),  # seen is kept
+        ("bo", " བོད\u3000 \t(DNA，中)་\ufffd \r\n\r\n\n\n  ཡིག \n", "བོད (DNA，中)་\ufffd\n\nཡིག"),  # visible: kept
         ("dz", "རྫོང༌ཁ་།", "རྫོང་ཁ།"),
-        ("zh", "　中\u200b国\u2028神\ufa19", "中国\n神神"),  # U+FA19 is canonically 神
+        ("zh", "　中\u200b国\u2028神\ufa19", "中国\n神神"),  # U+FA19 is canonically equivalent to 神
         ("en", "don’t\x07  stop\x85now", "don’t stop\nnow"),
         ("ug", "\ufbe8\ufeb3\ufe8e", "\u0649\u0633\u0627"),  # presentation forms
         ("ug", "ک\u064aتاب ئ\u06ccش\u06cc", "كيتاب ئيشى"),
@@ -138,7 +138,7 @@ def test_one_spelling(code: str, text: str, normal: str) -> None:
 
 
 def test_deprecated_tibetan_ends_where_its_decomposition_does() -> None:
-    """Every composed or deprecated code point of the block, against Unicode's own compatibility decomposition."""
+    """All composed or deprecated code points of the block, against Unicode's compatibility decomposition."""
     language = get_language("bo")
     decomposed = [chr(i) for i in range(0x0F00, 0x1000) if unicodedata.decomposition(chr(i))]
     assert len(decomposed) == 20
@@ -148,7 +148,7 @@ def test_deprecated_tibetan_ends_where_its_decomposition_does() -> None:
 
 
 def test_order_is_canonical_and_whole() -> None:
-    """Up to four signs of a stack in any order have one spelling, which Unicode's canonical order leaves alone."""
+    """Up to four signs of a stack in any order have one normal form, unchanged by Unicode's canonical order."""
     language = get_language("bo")
     signs = "\u0fb2\u0f71\u0f72\u0f74\u0f39\u0f83\u0f7e\u0f7f"
     for some in product(signs, repeat=4):
@@ -159,7 +159,7 @@ def test_order_is_canonical_and_whole() -> None:
 @pytest.mark.parametrize(
     ("file", "column", "changed", "recut"),
     [
-        ("mitra_bo_zh/dev.jsonl", "bo", 41, 3),  # a space or a shad beside a tsheg
+        ("mitra_bo_zh/dev.jsonl", "bo", 41, 3),  # a space or a shad next to a tsheg
         ("udhr_bo_zh/pairs.jsonl", "bo", 37, 1),  # U+0F0C
         ("sib200_flores_bo_zh/train.jsonl", "bo", 58, 5),
         ("nanhai_headlines_bo/headlines.jsonl", "title", 4, 0),
@@ -169,7 +169,7 @@ def test_order_is_canonical_and_whole() -> None:
     ],
 )
 def test_real_corpora(shared, file: str, column: str, changed: int, recut: int) -> None:
-    """How many texts change, and how many of them are cut into other units: only by a sign typed twice, shads that
+    """Number of texts that change, and of those that are segmented differently: only by a sign typed twice, shads that
     are folded, the fixed-form ra, or U+200B.
     """
     rows = [json.loads(line) for line in (shared / file).read_text(encoding="utf-8").splitlines()]
@@ -218,12 +218,12 @@ def test_two_spellings_do_not_stay_two(normal: str, spellings: list[str]) -> Non
     "text",
     [
         "༢༠༢༤ 2024 ༪",  # Tibetan digits, other digits, a half
-        "མི་ཆོག ། སྐུ ། གྲུ།",  # ka and ga swallow the first of two shads
-        "བོད་",  # a text may go on
-        "བརྟྟ་སྲྲིད་ཀྱྱ",  # letters stacked twice, as Sanskrit has
+        "མི་ཆོག ། སྐུ ། གྲུ།",  # after ka and ga the first of two shads is omitted
+        "བོད་",  # a text may continue
+        "བརྟྟ་སྲྲིད་ཀྱྱ",  # stacked double letters, as in Sanskrit
         "ཀཻ་ཀེ་ཀཽ་ཀོ",
         "ཀཾ་ཀྃ་ཀྂ་ཀཿ",
-        "ཪྐ་རྐ་ཀྲ་ཀྼ་ཀཱ་ཀྰ",  # of a form or size of their own
+        "ཪྐ་རྐ་ཀྲ་ཀྼ་ཀཱ་ཀྰ",  # letters with a form or size of their own
         'ཟླ་ 5 ཟླ་5 (བོད) （བོད） "བོད" “བོད”',
         "བོད༏ བོད༐ བོད༒ བོད༔ བོད༴ ༄༅༎ བོད༈",
         "ཧྲཱིཿ་མ་ཧྲཱིཿམ",
@@ -240,7 +240,7 @@ def test_dzongkha_has_spaces_between_words_and_tibetan_has_none() -> None:
 
 
 def test_any_respelling_has_the_same_normal_form() -> None:
-    """Syllables and shads, spelled at random in all the ways that rules name."""
+    """Syllables and shads, spelled at random in all ways that the rules name."""
     language = get_language("bo")
     tsheg = st.sampled_from(["་", "༌", "་་", " ་", "་ ", "་\u00a0", "\u200b་༌"])
     shad = st.sampled_from(["། ", "།", "༑ ", " །  ", "་། ", "༌།་", "།\u3000"])

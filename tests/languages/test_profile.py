@@ -1,4 +1,4 @@
-"""Which text is wholly in a language, by Unicode rules."""
+"""Texts that are wholly in a language, by Unicode rules."""
 
 import copy
 import pickle
@@ -133,10 +133,10 @@ def test_a_language_is_its_own_and_no_other(code: str) -> None:
         ("ug", "ئالىمجان", True),
         ("ug", "الصباح", False),  # Arabic sad and hah
         ("ug", "کیتاب", False),  # Persian kaf and yeh, until it is normalised
-        ("ug", "ﻣﺎ", False),  # presentation forms, likewise
+        ("ug", "ﻣﺎ", False),  # presentation forms, also until it is normalised
         ("kk-Arab", "ٴبىر، ەكى", True),
         ("kk-Arab", "ئۇيغۇر", False),  # no yeh with hamza
-        ("ug", "حالىق", False),  # hah is Kazakh's
+        ("ug", "حالىق", False),  # hah occurs only in Kazakh
         ("mn", "Монгол Улсын Их Хурал, 1992 он.", True),
         ("mn", "Сайн байна уу? Мөнгө, үнэ", True),
         ("mn", "Қазақстан", False),
@@ -148,7 +148,7 @@ def test_a_language_is_its_own_and_no_other(code: str) -> None:
         ("za", "Lü Dungbinh", True),
         ("za", "bouчcueŋƽ", False),  # the letters of 1957
         ("za", "café", False),
-        ("en", "Bouxcuengh youq Gvangjsih", True),  # a limit: both are plain Latin
+        ("en", "Bouxcuengh youq Gvangjsih", True),  # a limit: both use plain Latin letters
         ("ii", "ꆈꌠꁱꂷ。", True),
         ("ii", "ꆈꌠ彝", False),
         ("th", "สวัสดี​ครับ ๑๒ 3 ฿5", True),
@@ -165,7 +165,7 @@ def test_alphabets(code: str, text: str, consistent: bool) -> None:
     assert get_language(code).is_consistent(text) is consistent
 
 
-# -- rule 2: what editors, keyboards and units leave; what pads or breaks -------------------------------------------
+# -- rule 2: characters from editors, keyboards and units; padding and broken marks ------------------------------------
 
 LEFT_IN_TEXT = ["\u200b", "\u200c", "\ufeff", "\u00ad"]
 
@@ -244,7 +244,7 @@ def test_a_mark_needs_a_letter(code: str, text: str) -> None:
         ("bo", "ཀ" + "ི" * 10, False), ("bo", "ཀིེོིེོིེུུ", False), ("bo", "བོད་ཀིེོུ", False), ("bo", "བོད་ཀ" + "ྐ" * 4, False),
         ("bo", "བོད་ཀ" + "ཾ" * 300, False), ("en", "cafe" + "\u0301" * 4, False), ("th", "กิิิิ", False),
         ("bo", "ཧྐྵྨླྺྼྻྂ", True),  # the Kalachakra monogram
-        ("bo", "ཚོོགས", True),  # one key pressed twice, as in newspapers
+        ("bo", "ཚོོགས", True),  # one key pressed twice, as found in newspapers
         ("bo", "ཧཱུྃ་རྐྱྀ་སྒྲཱུཾ", True), ("my", "ကြွှိုံ့", True), ("th", "ก็ที่", True), ("bo", "༡༹བོད", True),
         ("my", "၀ိုင်း", True),  # zero typed for wa
         ("km", "ហ\u17ca\u200cី", True),
@@ -303,7 +303,7 @@ def test_profiles_can_be_copied_after_use(code: str) -> None:
     ("code", "text", "consistent"),
     [
         ("ne", "\u0906\u0930\u095b\u0941", True),  # za is excluded from composition: NFC writes ja and nukta
-        ("ne", "\u092f\u0928\u093c\u092f", False),  # NFC makes of both a na that Nepali does not have
+        ("ne", "\u092f\u0928\u093c\u092f", False),  # NFC turns both into a letter na that Nepali does not have
         ("en", "Barça", True),
         ("za", "café", False),
         ("ug", "\u0626\u06c7\u064a\u063a\u06c7\u0631", True),

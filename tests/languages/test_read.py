@@ -1,4 +1,4 @@
-"""A user's own profile in YAML, and every way to write it wrong."""
+"""A user's own language in YAML, and all ways to write it wrong."""
 
 import pickle
 import textwrap
@@ -47,7 +47,7 @@ def test_like(tmp_path) -> None:
     assert amdo.segment(text) == tibetan.segment(text) and amdo.normalise(text) == tibetan.normalise(text)
     assert amdo.is_consistent(text) and not tibetan.is_consistent(text)
     assert not amdo.is_consistent("DNA") and not amdo.is_consistent(text + "中")
-    for like in ("bo", "dz"):  # another unit does not inherit the pattern, at first or second hand
+    for like in ("bo", "dz"):  # a language with another unit does not inherit the pattern, directly or indirectly
         language = get_language(_write(tmp_path, f"code: {like}-word\nlike: {like}\nunit: word"))
         assert language.segment("བོད་ཡིག ཡོད") == ["བོད", "་", "ཡིག", "ཡོད"]
 

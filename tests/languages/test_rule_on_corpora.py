@@ -1,4 +1,4 @@
-"""Rule 2 against rule 1 on every target-language text at hand: real rows keep their verdict but for the named kinds."""
+"""Rule 2 against rule 1 on all target-language texts here: real rows get the same result except for the named kinds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST_NEUTRAL = r"[\p{P}\p{N}\p{Sm}\p{Sc}\p{Zs}\t\n\r°℃&&\p{Script_Extensions
 
 
 def first_rule(language: LanguageProfile) -> regex.Pattern[str]:
-    """Characters that rule 1 let pass (it asked for one letter of the language besides)."""
+    """Characters that rule 1 accepted (it also required one letter of the language)."""
     used = "".join(rf"\p{{Script_Extensions={script}}}" for script in language.scripts)
     own = "".join(rf"\p{{Script={script}}}" for script in language.scripts)
     outside = rf"--[[\p{{L}}\p{{M}}]&&[{own}]--{language.letters}]" if language.letters else ""
@@ -27,7 +27,7 @@ def first_rule(language: LanguageProfile) -> regex.Pattern[str]:
 
 
 def kind_of_change(language: LanguageProfile, first: regex.Pattern[str], text: str, now: bool) -> str | None:
-    """The named kind that explains another verdict than rule 1's; ``None`` where none does."""
+    """The named kind that explains a result other than rule 1's; ``None`` if no kind does."""
     if now:
         rest = regex.sub(r"[\u200B\u200C\uFEFF\u00AD]", "", text)
         if rest != text and first.fullmatch(rest):
@@ -52,7 +52,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _texts(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
-    """Texts under these keys, however deep."""
+    """Texts under these keys, at any depth."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if isinstance(inner, str) and key in keys:

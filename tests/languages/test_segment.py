@@ -1,4 +1,4 @@
-"""Units of text, and how they fall on real corpora."""
+"""Units of text, and segmentation of real corpora."""
 
 import json
 import pathlib
@@ -50,7 +50,7 @@ def test_segment(code: str, text: str, units: list[str]) -> None:
 
 def test_nfc_comes_first_and_nothing_else() -> None:
     assert get_language("bo").segment("ཚོོགས།།") == ["ཚོོགས", "།", "།"]  # normalise would change both
-    # U+0F73 is two vowel signs in one code point; NFC always writes the two.
+    # U+0F73 is two vowel signs in one code point; NFC always decomposes it.
     assert get_language("bo").segment("ཀ\u0f73") == get_language("bo").segment("ཀ\u0f71\u0f72")
 
 
@@ -76,7 +76,7 @@ def test_real_tibetan(file: str, column: str, share: float) -> None:
     texts = _column(file, column)
     refused = [text for text in texts if not language.is_consistent(text)]
     assert 1 - len(refused) / len(texts) == pytest.approx(share, abs=1e-3)
-    # What is refused holds words in another script, or a vowel sign typed after a tsheg, a shad or a space.
+    # Refused texts have words in another script, or a vowel sign typed after a tsheg, a shad or a space.
     assert sum(regex.search(r"\p{Latin}|\p{Han}|[་། ]\p{M}", text) is None for text in refused) == 0
 
 

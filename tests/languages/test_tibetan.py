@@ -1,4 +1,4 @@
-"""Wylie and words by libraries: round trips on word lists and corpora, a small dialect pack built here."""
+"""Wylie and words by libraries: round trips on word lists and corpora, and a small dialect pack built here."""
 
 import json
 import sys
@@ -61,12 +61,12 @@ def test_every_listed_syllable_comes_back(shared, name: str, count: int, refused
     for syllable in listed:
         normal = language.normalise(syllable)
         assert language.normalise(normal) == normal
-        assert language.is_consistent(syllable) or syllable == "\u0f72"  # a vowel sign alone, which is no letter
+        assert language.is_consistent(syllable) or syllable == "\u0f72"  # a vowel sign alone, which is not a letter
         try:
             assert from_wylie(to_wylie(normal)) == normal
         except ValueError:
             cannot.append(syllable)
-    assert cannot == refused  # b is no prefix of kw
+    assert cannot == refused  # b is not a prefix of kw
 
 
 def test_listed_syllables_joined_are_cut_again(shared) -> None:
@@ -110,7 +110,7 @@ def test_real_sentences_come_back(shared, file: str, column: str, limit: int, re
 
 @pytest.fixture
 def pack(tmp_path):
-    """A dialect pack of six words and three particles, in the layout of botok's own."""
+    """Dialect pack of six words and three particles, in the layout of botok's own."""
     head = "# form\tpos\tlemma\tsense\tfreq\n"
     lists = {
         "words": "བཀྲ་ཤིས བདེ་ལེགས བོད་ཡིག སློབ་མ ཡོད ལྟ",
@@ -129,7 +129,7 @@ def pack(tmp_path):
     ("text", "expected"),
     [
         ("བཀྲ་ཤིས་བདེ་ལེགས། བོད་ཡིག་ལ་ལྟ", ["བཀྲ་ཤིས", "བདེ་ལེགས", "།", "བོད་ཡིག", "ལ", "ལྟ"]),
-        ("སློབ་མའི་བོད་ཡིག", ["སློབ་མ", "འི", "བོད་ཡིག"]),  # the affixed particle on its own
+        ("སློབ་མའི་བོད་ཡིག", ["སློབ་མ", "འི", "བོད་ཡིག"]),  # the affixed particle is a word
         ("བོད་ཡིག DNA ༡༢ 中༌", ["བོད་ཡིག", "DNA", "༡༢", "中"]),
         ("", []),
     ],
@@ -149,7 +149,7 @@ def test_words_need_a_pack(tmp_path, monkeypatch) -> None:
 
 
 def test_a_missing_library_is_said_with_its_remedy(pack, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "botok", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "botok", None)  # as if botok were not installed
     monkeypatch.setitem(sys.modules, "pyewts", None)
     tibetan._converter.cache_clear()
     with pytest.raises(ValueError, match=r"words: botok is not installed; run `pip install semalign-pl\[tibetan\]`"):

@@ -1,4 +1,4 @@
-"""Every mistake of a user gets exit status 2 and one line that names the key and the remedy."""
+"""Every user's mistake gives exit status 2 and one line that names the key and the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL, DATA, CALLBACKS = "model.init_args", "data.init_args", "trainer.callbacks
 
 
 def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """What a mistaken command says: nothing but one line, apart from Lightning's notes of what it runs on."""
+    """Output of a mistaken command: a single line, apart from Lightning's notes about the hardware."""
     capfd.readouterr()
     assert main(args) == 2
     lines = capfd.readouterr().err.splitlines()
@@ -29,7 +29,7 @@ def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
 
 
 def put(path: str, value: Any) -> Callable[[dict], None]:
-    """Sets one key of a recipe, or drops it where the value is ``...``."""
+    """Set one key of a recipe, or remove it if the value is ``...``."""
 
     def change(recipe: dict) -> None:
         *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
@@ -49,7 +49,7 @@ def twice(recipe: dict) -> None:
 
 PROBE = {"class_path": "DriftProbe", "init_args": {"file": "none.txt"}}
 MISTAKES = [
-    # (what the recipe is made to say, how the answer begins, what else is in it)
+    # (change to the recipe, beginning of the message, further parts of it)
     (put(f"{MODEL}.bse", "x"), f"{MODEL}.bse: there is no such key", "did you mean base?"),
     (put(f"{MODEL}.lora.rank", 8), f"{MODEL}.lora.rank: there is no such key", "it has r, alpha, dropout, target"),
     (
@@ -152,7 +152,7 @@ def test_commands(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_fault_keeps_its_traceback() -> None:
-    """A ValueError from elsewhere, and any other error of ours, is no mistake of the user's."""
+    """A ValueError from other code, or any other error of this package, is not a user's mistake."""
     with pytest.raises(ValueError, match="invalid literal"), one_line():
         int("x")
     with pytest.raises(AssertionError), one_line():

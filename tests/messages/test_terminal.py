@@ -1,4 +1,4 @@
-"""Output of real processes: hostile text, closed streams, a reader that ends, a terminal of few characters."""
+"""Output of real processes: hostile text, closed streams, a reader that ends, a terminal with few characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semalign_pl.messages.console import Console, Text
 from semalign_pl.messages.terminal import visible
 
 HOSTILE = "[/] [bold]x[/bold] :smile: \x1b[2J\x1b]0;title\x07 \u202egnp.exe $\\frac{$"
-"""Markup, an emoji code, escape sequences, a turn of the direction of writing, and half a formula."""
+"""Markup, an emoji code, escape sequences, a change of the direction of writing, and half a formula."""
 
 
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -42,7 +42,7 @@ def acts_on_a_terminal(content: bytes | str) -> bool:
 def test_control_characters_are_written_out_and_scripts_stay() -> None:
     assert visible("a\x1b[31m\x9b\x7f\u202e\u2028\udcff\r") == r"a\x1b[31m\x9b\x7f\u202e\u2028\udcff\x0d"
     untouched = "བོད་ཡིག\tक्‍ष می‌خواهم\n"
-    assert visible(untouched) == untouched  # joiners are part of how words are written
+    assert visible(untouched) == untouched  # joiners are needed to write words
 
 
 def test_text_in_a_table_is_text() -> None:
@@ -56,8 +56,8 @@ def test_text_in_a_table_is_text() -> None:
 
 
 def corpus(folder: Path, rows: int = 3) -> Path:
-    """A corpus whose name and column would be markup."""
-    file = folder / "a[/]b.jsonl"  # the file ]b.jsonl of the folder a[
+    """A corpus whose name and column look like markup."""
+    file = folder / "a[/]b.jsonl"  # the file ]b.jsonl in the folder a[
     file.parent.mkdir()
     lines = [json.dumps({"x[/]": f"བོད་ཡིག་{i}", "y\x1b[31m": "文"}, ensure_ascii=False) for i in range(rows)]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")

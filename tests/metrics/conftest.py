@@ -1,4 +1,4 @@
-"""A SentenceTransformer small enough to build in a test."""
+"""SentenceTransformer small enough to build in a test."""
 
 from pathlib import Path
 

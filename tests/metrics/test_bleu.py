@@ -12,7 +12,7 @@ TSHEG = "\u0f0b"
 
 
 def _text(units: str) -> str:
-    """Tibetan from letters: each of a-z is one syllable."""
+    """Tibetan text from letters: each of a-z becomes one syllable."""
     return TSHEG.join(chr(0x0F40 + ord(unit) - ord("a")) for unit in units)
 
 
@@ -20,7 +20,7 @@ def _text(units: str) -> str:
     ("prediction", "reference", "bleu"),
     [
         ("abcde", "abcde", 100.0),
-        ("abcd", "abcde", 100 * math.exp(1 - 5 / 4)),  # brevity
+        ("abcd", "abcde", 100 * math.exp(1 - 5 / 4)),  # brevity penalty
         ("abcdef", "abcde", 100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25),
         ("abcdx", "abcde", 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25),
         ("abxde", "abcde", 100 * (4 / 5 * 2 / 4 * (1 / 2 / 3) * (1 / 4 / 2)) ** 0.25),  # exponential smoothing
@@ -64,7 +64,7 @@ def test_short_sentences_have_effective_order() -> None:
     metric = Bleu4("bo")
     assert metric.per_row([_text("ab")], [_text("ab")]) == pytest.approx([100.0])
     metric.update([_text("ab")], [_text("ab")])
-    assert metric.compute() == 0.0  # corpus BLEU has no 4-gram to count
+    assert metric.compute() == 0.0  # the corpus has no 4-gram
 
 
 def test_tsheg_and_space_are_no_units() -> None:

@@ -28,8 +28,8 @@ def test_corpus_and_sentences_are_sacrebleus(code: str, word_order: int) -> None
 
 
 def test_by_hand() -> None:
-    # One syllable of two right, both of one character: character 1-grams 1/2, 2-grams 0/1; syllables 1/2, pairs 0/1.
-    # Precision = recall = mean(1/2, 0, 1/2, 0) over the orders there are; F of equal numbers is that number.
+    # One of two syllables is right, each one character: character 1-grams 1/2, 2-grams 0/1; syllables 1/2, pairs 0/1.
+    # Precision = recall = mean(1/2, 0, 1/2, 0) over the existing orders; F of equal numbers is the same number.
     assert ChrF("bo").per_row(["ཀ་ཁ"], ["ཀ་ག"]) == pytest.approx([25.0])
     assert ChrF("bo", word_order=0).per_row(["ཀ་ཁ"], ["ཀ་ག"]) == pytest.approx([25.0])
     assert ChrF("bo", word_order=1).per_row(["ཀ་ཁ"], ["ཀ་ག"]) == pytest.approx([100 / 3])

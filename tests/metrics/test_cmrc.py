@@ -54,7 +54,7 @@ SENTENCES = [
     ("it costs 3.5. Then 4.", ["3.5"], 0.0, 0.0),
     ("See http://a.b/c.html. Then go.", ["http://a.b/c.html"], 0.0, 0.285714),
     ("他说：Yes. No.", ["No."], 0.0, 0.5),
-    # Abbreviations end no sentence, so their full stop stays with them.
+    # Abbreviations do not end a sentence, so their full stop is kept.
     ("It was Dr. Smith. He came.", ["Dr. Smith"], 0.0, 0.4),
     ("the U.S. Army. In 1945.", ["U.S. Army"], 0.0, 0.444444),
     ("at 5 p.m. in Rome. Then", ["5 p.m."], 0.0, 0.2),
@@ -75,7 +75,7 @@ def test_sentences_are_cut_before_words(prediction: str, answers: list[str], em:
 
 
 def test_sentences_need_no_model_of_this_machine(monkeypatch) -> None:
-    """The score is the same whether NLTK's models are downloaded or not, and whichever they are."""
+    """The score does not depend on NLTK's downloaded models."""
     import nltk
 
     monkeypatch.setattr(nltk.data, "path", [])
@@ -84,7 +84,7 @@ def test_sentences_need_no_model_of_this_machine(monkeypatch) -> None:
 
 def test_segments() -> None:
     assert segments(" 《iPhone 4S》 don't用C++ 3.5% ") == ["iphone", "4s", "do", "n't", "用", "c", "3.5", "%"]
-    assert segments("4S》，do") == ["4sdo"]  # punctuation goes before words are cut, as in the official script
+    assert segments("4S》，do") == ["4sdo"]  # punctuation is removed before segmentation, as in the official script
     assert segments("") == segments("，") == segments("  ") == []
 
 

@@ -1,4 +1,4 @@
-"""The share of texts in the language."""
+"""Share of texts in the language."""
 
 import math
 from importlib.metadata import version

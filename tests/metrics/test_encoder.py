@@ -1,4 +1,4 @@
-"""The frozen encoder: order, equal and empty texts, truncation, gradients, clear refusals."""
+"""Frozen encoder: order, equal and empty texts, truncation, gradients, clear refusals."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ def encoder(encoder_folder: pathlib.Path) -> SentenceEncoder:
 
 @pytest.fixture
 def seen(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The texts that reach the model, call by call."""
+    """Texts that reach the model, per call."""
     calls: list[list[str]] = []
     encode = encoder._model.encode
     monkeypatch.setattr(encoder._model, "encode", lambda texts, **kw: (calls.append(texts), encode(texts, **kw))[1])
@@ -37,7 +37,7 @@ def test_same_as_the_library_in_the_order_given(encoder: SentenceEncoder, encode
     torch.testing.assert_close(vectors, expected.clone(), atol=1e-5, rtol=0)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
     cosines = expected @ expected.T
-    assert cosines.fill_diagonal_(0).max() < 0.999  # or the order would not show
+    assert cosines.fill_diagonal_(0).max() < 0.999  # otherwise a wrong order would not show
 
 
 def test_equal_texts_are_encoded_once(encoder: SentenceEncoder, seen: list[list[str]]) -> None:
@@ -76,7 +76,7 @@ def test_similarity_is_a_cosine_and_stays_in_range(encoder: SentenceEncoder, mon
 
 
 def test_truncated_texts_are_counted(encoder: SentenceEncoder) -> None:
-    encoder.encode(["a" * 22, "བ" * 7])  # 22 and 21 bytes, two special tokens: all read
+    encoder.encode(["a" * 22, "བ" * 7])  # 22 and 21 bytes and two special tokens: all are read
     assert encoder.truncated == 0
     encoder.encode(["a" * 23, "བ" * 8, "a" * 23, "short"])
     assert encoder.truncated == 3
@@ -95,7 +95,7 @@ def test_frozen_and_without_gradient(encoder: SentenceEncoder) -> None:
 
 
 def test_rewards_can_weigh_a_loss(encoder: SentenceEncoder) -> None:
-    """An inference tensor, as the library returns it, would raise here: it cannot be saved for backward."""
+    """An inference tensor, as the library returns it, would raise here, since autograd cannot save it."""
     policy = torch.ones(2, requires_grad=True)
     (policy * encoder.similarity(["a", "b"], ["b", "a"])).sum().backward()
     assert policy.grad is not None

@@ -1,4 +1,4 @@
-"""The metric over batches is the function over all pairs."""
+"""The metric over batches equals the function over all pairs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""ROUGE-L against rouge_score on stand-in words, and against numbers computed by hand."""
+"""ROUGE-L against rouge_score on placeholder words, and against numbers computed by hand."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What every row metric shares: accumulation, single texts, intervals, several processes."""
+"""Common behaviour of all row metrics: accumulation, single texts, intervals, several processes."""
 
 import os
 import pathlib
@@ -117,7 +117,7 @@ def _worker(rank: int, folder: pathlib.Path) -> None:
     metric.update(PREDICTIONS[mine], REFERENCES[mine])
     score = metric.score(50)
     value = metric.compute().item()
-    assert len(torch.cat(metric.statistics)) == len(PREDICTIONS[mine])  # its own rows only, again
+    assert len(torch.cat(metric.statistics)) == len(PREDICTIONS[mine])  # only its own rows again
     torch.save((score.value, score.ci, value), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 

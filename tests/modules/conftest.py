@@ -1,4 +1,4 @@
-"""What the tests of the embedder share."""
+"""Fixtures shared by the tests of the embedder."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The contrastive loss and its cached gradient against plain ones."""
+"""Contrastive loss and its cached gradient, against plain ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = examples(0, 5, 10, 17, 22, 31, 47)
 
 
 class Recording(EmbedderModule):
-    """Keeps the gradient of each update and the weights before it."""
+    """Module that records the gradient of each update and the weights before it."""
 
     def update(self) -> Tensor:
         self.gradient = torch.cat(
@@ -35,7 +35,7 @@ class Recording(EmbedderModule):
 
 
 def step(base: str, batch: list[Example] = BATCH, kind=None, **options) -> tuple[Recording, float]:
-    """One step of SGD on one batch; the module, and the loss it logged."""
+    """Train one step of SGD on one batch; return the module and the loss that it logged."""
     sgd = functools.partial(torch.optim.SGD, lr=0.1)
     module = (kind or Recording)(base, sgd, **{"lr_scheduler": Constant, "max_grad_norm": 1e9, **options})
     trainer = fit(module, [batch])
@@ -43,7 +43,7 @@ def step(base: str, batch: list[Example] = BATCH, kind=None, **options) -> tuple
 
 
 def info_nce(vectors: Tensor, temperature: float, negatives: int = 0) -> Tensor:
-    """InfoNCE both ways, written out: a source among its reference and all others, a reference among the sources."""
+    """InfoNCE in both directions, written out: a source against all references, a reference against all sources."""
     pairs = (len(vectors) - negatives) // 2
     unit = vectors / vectors.norm(dim=1, keepdim=True)
     sources, references, texts = unit[:pairs], unit[pairs : 2 * pairs], unit[pairs:]
@@ -58,7 +58,7 @@ def info_nce(vectors: Tensor, temperature: float, negatives: int = 0) -> Tensor:
 def plain(
     module: Recording, texts: list[str], temperature: float = 0.05, negatives: int = 0, back: Tensor | None = None
 ) -> tuple[float, Tensor]:
-    """Loss and gradient by one backward through all texts at once, at the weights before the update."""
+    """Loss and gradient by one backward pass through all texts at once, at the weights before the update."""
     encoder = module.encoder
     encoder.load_state_dict(module.before)
     vectors = encoder.train()(encoder.preprocess(texts))["sentence_embedding"]
@@ -107,7 +107,7 @@ def test_both_forwards_draw_the_same_dropout(encoder):
             return super()._embed(features, seed)
 
     module, loss = step(encoder, kind=Seeded)
-    # The module puts texts of like length together, and dropout falls by place.
+    # The module groups texts of similar length, and dropout depends on the position in the batch.
     texts = texts_of(BATCH)
     order = torch.tensor(sorted(range(14), key=lambda i: (i >= 7, len(texts[i]))))
     for seed, same in ((module.seeds[0], True), (module.seeds[0] + 1, False)):
@@ -118,7 +118,7 @@ def test_both_forwards_draw_the_same_dropout(encoder):
 
 
 def test_a_repeated_text_is_no_wrong_answer(still):
-    """A source with another reference, a reference with another source and a pair twice change nothing."""
+    """A source with another reference, a reference with another source, and a duplicate pair change nothing."""
     source, reference = BATCH[0].source, BATCH[1].reference
     repeated = [
         *BATCH,

@@ -1,4 +1,4 @@
-"""GRPO as real training steps: the reference, what moves, micro-batches, rewards of one's own, refusals."""
+"""Real GRPO training steps: the reference, the trained weights, micro-batches, custom rewards, refusals."""
 
 import functools
 import random
@@ -20,14 +20,14 @@ SGD = functools.partial(torch.optim.SGD, lr=0.5)
 
 
 class Length(Reward):
-    """All that a user has to write."""
+    """The complete code of a user's own reward."""
 
     def score(self, *, completions, **_):
         return [len(text) / 10 for text in completions]
 
 
 class Sometimes(Length):
-    """Scores only the first completion of each three, and keeps what it was shown."""
+    """Reward that scores only the first completion of each three, and records its arguments."""
 
     def score(self, *, prompts, completions, references, zh, **_):
         self.seen = prompts, references, zh
@@ -40,7 +40,7 @@ class Miscounting(Length):
 
 
 class Kept(Recorded, GRPOModule):
-    """Keeps what each training step returns."""
+    """Module that records the return value of each training step."""
 
     def training_step(self, batch, batch_idx):
         self.out = super().training_step(batch, batch_idx)
@@ -49,7 +49,7 @@ class Kept(Recorded, GRPOModule):
 
 @pytest.fixture
 def module(base, sft_adapter):
-    """Makes a module of small numbers, from the SFT adapter."""
+    """Factory of a small module that starts from the SFT adapter."""
 
     def make(**options) -> Kept:
         settings = {"num_generations": 4, "max_new_tokens": 6, "weights": "fp32", "adapter": sft_adapter}
@@ -69,7 +69,7 @@ def test_the_reference_is_the_sft_policy_and_not_the_base(module) -> None:
     for role in ("base", "reference"):
         with policy.acting_as(role):
             scored[role] = compute_logprobs(policy, rows, 80)
-    assert (scored["base"] - scored["reference"]).abs().max() > 0.1  # or the two could not be told apart
+    assert (scored["base"] - scored["reference"]).abs().max() > 0.1  # otherwise the two could not be told apart
 
 
 def test_one_step_moves_the_policy_and_not_the_reference(module) -> None:
@@ -91,7 +91,7 @@ def test_on_policy_the_loss_is_the_kl_alone(module) -> None:
         trained.stirred = 0.05
         metrics = fit(trained, [EXAMPLES], [Length()]).callback_metrics
         assert metrics["train/clip_share"] == 0
-        assert (metrics["train/kl"] > 0.01) == (beta > 0)  # the reference's forward is saved at 0
+        assert (metrics["train/kl"] > 0.01) == (beta > 0)  # at beta 0 the reference is not computed
         assert trained.gradients[0].norm() > 1e-2
         if beta == 0:
             assert abs(metrics["train/loss"]) < 1e-6
@@ -100,7 +100,7 @@ def test_on_policy_the_loss_is_the_kl_alone(module) -> None:
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_micro_batches_do_not_change_the_gradient(module, iterations: int) -> None:
     runs = {}
-    for size in (1, 40, 10**4):  # every row alone, groups split, all at once
+    for size in (1, 40, 10**4):  # every row alone, split groups, all at once
         runs[size] = module(micro_batch_tokens=size, num_iterations=iterations)
         runs[size].stirred = 0.05
         fit(runs[size], [EXAMPLES], [Length()])
@@ -115,7 +115,7 @@ def test_micro_batches_do_not_change_the_gradient(module, iterations: int) -> No
 def test_mixed_precision_keeps_adapters_and_gradients_in_float32(module) -> None:
     runs = {}
     for precision in ("32-true", "bf16-mixed"):
-        trained = runs[precision] = module(temperature=0.01)  # all but greedy: the same completions
+        trained = runs[precision] = module(temperature=0.01)  # almost greedy: the same completions
         trained.stirred = 0.05
         fit(trained, [EXAMPLES], [Length()], precision=precision)
         assert trained.gradients[0].dtype == torch.float32 and trained.gradients[0].norm() > 1e-3
@@ -130,11 +130,11 @@ def test_equal_rewards_without_kl_change_nothing(module) -> None:
     trained = module(beta=0.0)
     metrics = fit(trained, [EXAMPLES], [Same()]).callback_metrics
     assert trained.gradients[0].abs().sum() == 0 and metrics["train/groups_without_signal"] == 1
-    assert all(weight.grad is None for weight in trained.weights[0].values())  # nor do they cost a forward
+    assert all(weight.grad is None for weight in trained.weights[0].values())  # they cost no forward pass either
 
 
 def forwarded(policy) -> list[int]:
-    """Filled with the tokens of each forward of the decoder that keeps gradients."""
+    """List that receives the tokens of each forward pass of the decoder with gradients."""
     seen: list[int] = []
     policy.decoder.register_forward_pre_hook(
         lambda _, __, kwargs: seen.append(kwargs["input_ids"].numel()) if torch.is_grad_enabled() else None,
@@ -144,13 +144,13 @@ def forwarded(policy) -> list[int]:
 
 
 def test_groups_without_signal_cost_nothing_and_change_no_denominator(module) -> None:
-    """Rewards differ in the first group only. With KL every group is forwarded; the gradient is the same without."""
+    """Rewards differ only in the first group. With KL all groups are forwarded; without it the gradient is the same."""
     for loss_type in ("grpo", "dapo"):
         runs = {}
         for beta in (0.0, 1e-12):
             trained = module(beta=beta, loss_type=loss_type)
             trained.stirred = 0.05
-            trainer = fit(trained, [EXAMPLES], [Length()])  # loads it
+            trainer = fit(trained, [EXAMPLES], [Length()])  # loads the policy
             del trainer
             rollouts = trained.out["rollouts"]
             advantages = torch.tensor([1.0, -0.5, 0.2, -0.7] + [0.0] * 8)
@@ -170,7 +170,7 @@ def reference_gradient(module, **options):
 
 
 def test_the_hybrid_adds_sfts_gradient(module, base, sft_adapter) -> None:
-    """GRPO + w SFT, exactly; SFT's from SFTModule on the same batch and weights."""
+    """The gradient is exactly GRPO + w SFT, with SFT's from SFTModule on the same batch and weights."""
 
     class Sft(Recorded, SFTModule):
         stirred = 0.05
@@ -186,7 +186,7 @@ def test_the_hybrid_adds_sfts_gradient(module, base, sft_adapter) -> None:
 
 
 def test_truncated_completions_can_be_masked(module) -> None:
-    """All are cut at one token, so nothing is left of the loss, nor of its denominators."""
+    """All completions are cut at one token, so neither the loss nor its denominators count any token."""
     trained = module(mask_truncated_completions=True, max_new_tokens=1)
     metrics = fit(trained, [EXAMPLES], [Length()]).callback_metrics
     assert metrics["train/ended_by_eos"] == 0
@@ -194,7 +194,7 @@ def test_truncated_completions_can_be_masked(module) -> None:
 
 
 def test_a_reward_that_scores_some_completions(module) -> None:
-    """It is shown its examples in the completions' order; the others go by the rewards that did score them."""
+    """The reward gets its examples in the order of the completions; unscored completions use their other rewards."""
     trained, length, sometimes = module(), Length(weight=2.0), Sometimes(weight=0.5)
     metrics = fit(trained, [EXAMPLES], [length, sometimes]).callback_metrics
     assert sometimes.seen[0] == sometimes.seen[2] == [e.prompt for e in EXAMPLES for _ in range(4)]
@@ -208,7 +208,7 @@ def test_a_reward_that_scores_some_completions(module) -> None:
 
 
 class Even(Length):
-    """A gate: every second completion passes."""
+    """A gate that every second completion passes."""
 
     gate = True
 
@@ -224,7 +224,7 @@ def test_a_gate_multiplies(module) -> None:
 
 
 def test_normalised_rewards_ignore_their_scale(module) -> None:
-    """Summed first, the larger scale decides; normalised first, the weights do."""
+    """In a plain sum the larger scale decides; after normalisation the weights decide."""
     gradients = {}
     for aggregation in ("sum_then_normalize", "normalize_then_sum"):
         for scale in (0.1, 1000.0):
@@ -239,7 +239,7 @@ def test_normalised_rewards_ignore_their_scale(module) -> None:
             fit(trained, [EXAMPLES], [Length(), Fourth()])
             gradients[aggregation, scale] = trained.gradients[0]
     small, large = gradients["normalize_then_sum", 0.1], gradients["normalize_then_sum", 1000.0]
-    assert relative(small, large) < 2e-3  # the 1e-4 beside the standard deviation
+    assert relative(small, large) < 2e-3  # because of the 1e-4 added to the standard deviation
     assert relative(gradients["sum_then_normalize", 0.1], gradients["sum_then_normalize", 1000.0]) > 0.1
 
 

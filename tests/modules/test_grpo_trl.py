@@ -1,4 +1,4 @@
-"""GRPO's loss, gradient and advantages are those of TRL 1.16 on the same completions and settings."""
+"""GRPO's loss, gradient and advantages equal those of TRL 1.16 for the same completions and settings."""
 
 import functools
 import random
@@ -15,7 +15,7 @@ from semalign_pl.types import Rollouts
 
 pytest.importorskip("trl")
 ADVANTAGES = torch.tensor([0.9, -0.4, 1.2, -0.8, 0.0, 0.5, -0.3, 0.6])
-"""They do not sum to 0, or the loss would be the rounding of a difference and relative precision without meaning."""
+"""Advantages that do not sum to 0; otherwise the loss would be only a rounding error."""
 
 
 class Unused(Reward):
@@ -24,7 +24,7 @@ class Unused(Reward):
 
 
 class Given(Recorded, GRPOModule):
-    """Completions and advantages are given; everything else is the module's own."""
+    """GRPO with given completions and advantages; all else is the module's own."""
 
     rollouts: Rollouts
     stirred = 0.05
@@ -35,7 +35,7 @@ class Given(Recorded, GRPOModule):
 
 @pytest.fixture(scope="module")
 def rollouts(tokenizer) -> Rollouts:
-    """Two completions for each of four ragged prompts; all end in an EOS at another length but two, cut at 9 tokens."""
+    """Two completions for each of four ragged prompts; six end in EOS at different lengths, two are cut at 9 tokens."""
     draw = random.Random(0)
     prompts = [[draw.randrange(3, 300) for _ in range(n)] for n in (6, 2, 11, 4)]
     mask = torch.arange(9) < torch.tensor([5, 9, 1, 3, 9, 2, 7, 4]).unsqueeze(1)
@@ -68,7 +68,7 @@ def ours(base, sft_adapter, rollouts):
 
 @pytest.fixture(scope="module")
 def trl(base, sft_adapter, tokenizer, tmp_path_factory):
-    """TRL's trainer on the same base, adapter and settings."""
+    """TRL's trainer with the same base, adapter and settings."""
     from datasets import Dataset
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -101,7 +101,7 @@ def trl(base, sft_adapter, tokenizer, tmp_path_factory):
 
 
 def logps(model, rollouts: Rollouts) -> Tensor:
-    """Of each completion by a plain forward of its own, 0 in padding."""
+    """Log-probs of each completion by its own plain forward pass, 0 in padding."""
     out = torch.zeros(rollouts.completion_mask.shape)
     with torch.no_grad():
         for row, (ids, mask) in enumerate(zip(rollouts.completion_ids, rollouts.completion_mask, strict=True)):
@@ -110,7 +110,7 @@ def logps(model, rollouts: Rollouts) -> Tensor:
 
 
 def theirs(trl, rollouts: Rollouts, weights: dict[str, Tensor], reference: Tensor, old: Tensor | None):
-    """TRL's loss and gradient with these weights."""
+    """TRL's loss and gradient at these weights."""
     adapter = {name.removeprefix("model."): weight for name, weight in weights.items()}
     parameters = {name: p for name, p in trl.model.named_parameters() if ".default." in name}
     assert set(parameters) == set(adapter)
@@ -152,7 +152,7 @@ def test_on_policy(trl, ours, rollouts, reference) -> None:
 
 
 def test_off_policy(trl, ours, rollouts, reference) -> None:
-    """The second update on the same completions: ratios differ from 1, and some are clipped."""
+    """In the second update on the same completions, ratios differ from 1, and some are clipped."""
     module = ours(2)
     losses, gradients, old = [], [], None
     for weights in module.weights:
@@ -194,7 +194,7 @@ def test_the_whole_family_off_policy(
 
 
 def test_trls_bias_correction_is_another_gradient(trl, ours, rollouts, reference, monkeypatch) -> None:
-    """By default it weighs the KL by the ratio; we take DeepSeekMath's plain estimator."""
+    """TRL multiplies the KL by the ratio by default; we use DeepSeekMath's plain estimator."""
     assert type(trl.args).__dataclass_fields__["use_bias_correction_kl"].default is True
     monkeypatch.setattr(trl.args, "use_bias_correction_kl", True)
     module = ours(2)

@@ -16,7 +16,7 @@ SCALE = 65536.0
 
 
 def plugin(scale: float = SCALE) -> dict[str, Any]:
-    """Lightning turns ``precision: 16-mixed`` into bf16-mixed on a CPU, so that tests give its plugin itself."""
+    """Lightning turns ``precision: 16-mixed`` into bf16-mixed on a CPU, so the tests pass its plugin directly."""
     scaler = {"class_path": "torch.amp.GradScaler", "init_args": {"device": "cpu", "init_scale": scale}}
     init = {"precision": "16-mixed", "device": "cpu", "scaler": scaler}
     return {"class_path": "lightning.pytorch.plugins.MixedPrecision", "init_args": init}
@@ -25,7 +25,7 @@ def plugin(scale: float = SCALE) -> dict[str, Any]:
 def args(
     runs: Runs, name: str, stage: str = "sft", *flags: str, scale: float | None = SCALE, callbacks: Any = ()
 ) -> list[str]:
-    """The command line of a run of three steps, in float16 unless ``scale`` is ``None``."""
+    """Command line of a run of three steps, in float16 unless ``scale`` is ``None``."""
     recipe = runs.recipe(stage, list(callbacks))
     recipe["model"]["init_args"]["lora"]["dropout"] = 0.0
     recipe["model"]["init_args"]["max_grad_norm"] = 0.1
@@ -44,13 +44,13 @@ def fit(runs: Runs, name: str, *given: Any, **options: Any) -> Any:
 
 
 def moved_rows(folder: Path) -> torch.Tensor:
-    """LoRA's B as one vector: it starts at 0, so it is what the steps have added up to."""
+    """LoRA's B as one vector: it starts at 0, so it is the sum of the steps."""
     return torch.cat([weight.flatten() for key, weight in sorted(weights(folder).items()) if "lora_B" in key])
 
 
 @pytest.mark.parametrize("optimizer", ["torch.optim.AdamW", "torch.optim.SGD"])
 def test_norm_and_step_equal_those_of_float32(runs: Runs, optimizer: str) -> None:
-    """SGD shows a gradient that was clipped by another norm; the second and third step follow from the first."""
+    """With SGD, a gradient clipped by a wrong norm shows; the second and third step follow from the first."""
     given = [f"model.init_args.optimizer={optimizer}", "model.init_args.optimizer.init_args.lr=0.01"]
     half, single = (fit(runs, str(scale), "sft", *given, scale=scale) for scale in (SCALE, None))
     assert half.trainer.precision_plugin.scaler.get_scale() == SCALE and half.trainer.global_step == 3
@@ -60,14 +60,14 @@ def test_norm_and_step_equal_those_of_float32(runs: Runs, optimizer: str) -> Non
         assert (float(one["train/loss_scale"]), float(one["train/step_skipped"])) == (SCALE, 0.0)
     assert 0.1 < float(runs.metrics("None")[0]["train/grad_norm"]) < 100  # so the first step was clipped
     moved, expected = (moved_rows(runs.folder / name) for name in (str(SCALE), "None"))
-    # Adam's first step has the sign of each gradient, however small and noisy that is in float16.
+    # Adam's first step has the sign of each gradient, which is noise for gradients that are small in float16.
     assert relative(moved, expected) < (0.02 if "SGD" in optimizer else 0.06)
     assert single.trainer.global_step == 3
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_an_overflow_skips_the_step_and_lowers_the_scale(runs: Runs, stage: str) -> None:
-    """Neither weights, optimiser, schedule nor global_step move; max_steps counts the steps that were made."""
+    """Weights, optimiser, schedule and global_step do not change; max_steps counts only the steps that were made."""
     overflow = [{"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1}}]
     cli = fit(runs, "run", stage, callbacks=overflow)
     rows = runs.metrics("run")
@@ -80,16 +80,16 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(runs: Runs, stage: str)
 
 
 def test_a_skipped_step_leaves_the_weights_as_they_were(runs: Runs) -> None:
-    """Two runs of one step: one of them meets an overflow first, on other rows. Neither has seen those."""
+    """Two runs of one step: one first has an overflow on other rows. Neither trains on those."""
     overflow = [{"class_path": "run_callbacks.Overflow"}]
     cli = fit(runs, "skipped", "sft", "trainer.max_epochs=1", "data.init_args.limit=6", callbacks=overflow)
     assert cli.trainer.global_step == 0
     exported = weights(runs.folder / "skipped")
-    assert all(not weight.any() for key, weight in exported.items() if "lora_B" in key)  # fresh: the epoch's only step
+    assert all(not weight.any() for key, weight in exported.items() if "lora_B" in key)  # the only step was skipped
 
 
 def test_resume_goes_on_with_the_scale(runs: Runs) -> None:
-    """Straight and resumed after a skipped step are the same, bit for bit."""
+    """Uninterrupted and resumed after a skipped step are equal, bit for bit."""
     overflow = [{"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1}}]
     fit(runs, "straight", "sft", "trainer.max_steps=4", callbacks=[*overflow, runs.checkpoints("straight", 2)])
     saved = runs.folder / "straight" / "step=2.ckpt"
@@ -101,7 +101,7 @@ def test_resume_goes_on_with_the_scale(runs: Runs) -> None:
 def test_overflow_after_overflow_stops_the_run(
     runs: Runs, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A loss scale of 1e38 overflows float32 itself; halved nineteen times it is still 2e32."""
+    """A loss scale of 1e38 overflows float32; halved nineteen times it is still 2e32."""
     assert main(args(runs, "run", "sft", "trainer.max_steps=40", scale=1e38)) == 2
     said = capfd.readouterr().err
     assert "step 1 was skipped 20 times in a row" in said and "bf16-mixed or 32-true" in said
@@ -111,7 +111,7 @@ def test_overflow_after_overflow_stops_the_run(
 
 @pytest.mark.slow
 def test_an_overflow_on_one_rank_is_one_on_both(runs: Runs) -> None:
-    """Two ranks end with the same weights and scale, after as many steps."""
+    """Two ranks end with the same weights and scale, after the same number of steps."""
     callbacks = [
         {"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1, "rank": 1}},
         {"class_path": "run_callbacks.Fingerprint"},

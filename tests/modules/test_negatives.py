@@ -1,4 +1,4 @@
-"""What counts as a wrong answer: never a right one, and the nearest first."""
+"""Hard negatives: never a right answer, and the nearest first."""
 
 import torch
 from conftest import PAIRS
@@ -51,6 +51,6 @@ def test_hard_negatives_are_the_nearest_wrong_references(still):
 
 def test_what_is_right_for_another_pair_of_the_batch_is_no_hard_negative():
     mined = HardNegatives([*BATCH, Example("other", BATCH[0].source, "གཞན།", source=BATCH[0].source)], 3, 0.05)
-    mined.found = [[1, 7, 4], [7, 2, 5], [5], [], [], [], []]  # 7: the other right reference of the first source
+    mined.found = [[1, 7, 4], [7, 2, 5], [5], [], [], [], []]  # 7 is the other right reference of the first source
     assert mined.of(BATCH[:2]) == [BATCH[4].reference, BATCH[2].reference, BATCH[5].reference]
     assert mined.of(BATCH[1:3]) == ["གཞན།", BATCH[5].reference]

@@ -1,4 +1,4 @@
-"""Phases add up; what is logged accounts for the step."""
+"""Times of the phases add up to the time of the step."""
 
 from __future__ import annotations
 

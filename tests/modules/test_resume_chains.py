@@ -1,4 +1,4 @@
-"""Two epochs, resumed from every step, and resumed again: bit for bit what an uninterrupted run is."""
+"""Two epochs, resumed from every step, and resumed again: equal to an uninterrupted run, bit for bit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEGATIVES = {"hard_negatives": 1, "hard_negative_margin": 0.0}
 
 
 def recipe(runs: Runs, stage: str, by: str, callbacks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Two epochs of three batches, with a validation at each epoch's end."""
+    """Two epochs of three batches, with a validation at the end of each epoch."""
     made = runs.recipe("grpo" if stage == "grpo" else "sft", callbacks)
     data, model = made["data"]["init_args"], made["model"]["init_args"]
     data |= {"limit": 6, "batch_size": 2, "validation": data["test"], "eval_limit": 2}
@@ -44,17 +44,17 @@ def recipe(runs: Runs, stage: str, by: str, callbacks: list[dict[str, Any]]) -> 
 
 
 def fit(runs: Runs, stage: str, by: str, name: str, *flags: str, callbacks: Sequence[dict[str, Any]] = ()) -> Any:
-    """A run that keeps a checkpoint of every step, as soon as it is made."""
+    """Run that keeps a checkpoint of every step, as soon as it is written."""
     made = recipe(runs, stage, by, [*callbacks, runs.checkpoints(name, 1)])
     path = runs.write(made, name)
     return main(["fit", "--config", str(path), f"--trainer.default_root_dir={runs.folder / name}", *flags])
 
 
 def state(path: Path) -> dict[str, Any]:
-    """All that training depends on in a checkpoint."""
+    """All entries of a checkpoint on which training depends."""
     saved = torch.load(path, weights_only=True)
-    del saved["callbacks"]  # paths of checkpoints
-    del saved["loops"]["fit_loop"]["state_dict"]["combined_loader"]  # the data module's place is the one that is read
+    del saved["callbacks"]  # file paths of checkpoints
+    del saved["loops"]["fit_loop"]["state_dict"]["combined_loader"]  # the data module's own position is used instead
     return saved
 
 
@@ -62,7 +62,7 @@ def state(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("by", ["epochs", "steps"])
 @pytest.mark.parametrize("stage", ["sft", "grpo", "embedder"])
 def test_every_chain_of_two_resumes_equals_the_straight_run(runs: Runs, stage: str, by: str) -> None:
-    """What a resumed run saves is compared whole, so that longer chains are the same ones again."""
+    """All of a resumed run's checkpoint is compared, so longer chains are the same ones again."""
     straight = fit(runs, stage, by, "straight")
     assert straight.trainer.global_step == STEPS
     for step in range(1, STEPS + 1):
@@ -75,7 +75,7 @@ def test_the_end_of_an_epoch_is_resumed_twice(runs: Runs, by: str) -> None:
 
 
 def check_chain(runs: Runs, stage: str, by: str, step: int, straight: Any) -> None:
-    """Resume at ``step``, and from the next step of the resumed run again."""
+    """Resume at ``step``, and again from the next step of the resumed run."""
     names = ["straight", f"from{step}", f"from{step}again"]
     for place, name in enumerate(names[1:]):
         if step + place > STEPS:
@@ -92,7 +92,7 @@ def check_chain(runs: Runs, stage: str, by: str, step: int, straight: Any) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["epochs", "steps"])
 def test_what_is_saved_at_any_hook_around_an_epochs_end(runs: Runs, by: str) -> None:
-    """The state there, and what is still to come of the epoch, are those of the straight run; or it is refused."""
+    """The state and the rest of the epoch equal those of the uninterrupted run, or the checkpoint is refused."""
     saved = runs.folder / "saved"
     init = {"folder": str(saved), "hooks": HOOKS}
     straight = fit(
@@ -109,7 +109,7 @@ def test_what_is_saved_at_any_hook_around_an_epochs_end(runs: Runs, by: str) -> 
         resumed = fit(runs, "embedder", by, name, path)
         assert resumed.trainer.global_step == STEPS and resumed.trainer.current_epoch == straight.trainer.current_epoch
         assert_same(dict(resumed.model.state_dict()), dict(straight.model.state_dict()), hook)
-        over = hook not in HOOKS[1:4]  # the first validation is
+        over = hook not in HOOKS[1:4]  # the first validation is over
         assert [row["val/margin"] for row in runs.metrics(name) if row["val/margin"]] == logged[over:], hook
         for later in range(BATCHES + 1, STEPS + 1):
             here, there = (state(runs.folder / run / f"step={later}.ckpt") for run in (name, "straight"))
@@ -117,7 +117,7 @@ def test_what_is_saved_at_any_hook_around_an_epochs_end(runs: Runs, by: str) -> 
 
 
 def test_a_checkpoint_from_between_two_updates_on_a_batch_is_refused(runs: Runs) -> None:
-    """Its rollouts are gone. One from before the first update is taken: the batch comes again."""
+    """Its rollouts are lost. A checkpoint from before the first update is accepted: the batch is repeated."""
     flags = ["trainer.max_steps=4", "model.init_args.num_iterations=2"]
     init = {"folder": str(runs.folder / "saved"), "hooks": ["on_before_optimizer_step", "on_train_batch_start"]}
     straight = runs(

@@ -1,4 +1,4 @@
-"""One history: a resumed run's files have each step once, those of both attempts."""
+"""One history: after resuming, the log files of both attempts contain each step once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from small_runs import Runs
 
 TABLE = {"class_path": "SampleTable", "init_args": {"every_n_steps": 1, "groups": 1}}
-# Three batches per epoch, validated after each second batch; a probe measures at each second step.
+# Three batches per epoch, with a validation after each second batch; a probe measures at each second step.
 FLAGS = ["trainer.max_steps=6", "data.init_args.limit=6", "trainer.val_check_interval=2", "data.init_args.eval_limit=2"]
 
 
@@ -25,7 +25,7 @@ def fit(runs: Runs, name: str, *flags: str) -> None:
 
 
 def rows(runs: Runs, name: str) -> list[dict[str, str]]:
-    """What was logged, by step and column, without times."""
+    """Logged values, by step and column, without times."""
     return [
         {
             column: value
@@ -42,7 +42,7 @@ def completions(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_an_attempt_that_is_resumed_leaves_one_history(runs: Runs) -> None:
-    """The second attempt goes back behind what the first one logged, whose last line a kill cut off."""
+    """The second attempt starts earlier than the first one's log ends, whose last line a kill cut off."""
     fit(runs, "straight")
     straight = rows(runs, "straight")
     assert sorted(int(row["step"]) for row in straight if "train/loss" in row) == list(range(6))
@@ -70,7 +70,7 @@ def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs) -> None
 
 @pytest.mark.parametrize(("finished", "left"), [(True, "0123"), (False, "012")])
 def test_rows_of_the_last_batch_that_come_again_are_dropped(tmp_path, finished: bool, left: str) -> None:
-    """Two batches done: the probe's row, the batch's own, and then its validation's, which may be still to come."""
+    """After two batches: the probe's row, the batch's own, and then its validation's, which may not have run yet."""
     from semalign_pl.run.history import cut_history
 
     lines = ["step,train/loss,val/chrf,probe/nll", "0,0.5,,", "1,,,3", "1,0.4,,", "1,,7,", "2,0.3,,", "2,,"]

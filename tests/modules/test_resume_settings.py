@@ -1,4 +1,4 @@
-"""A resumed run has the settings that it was begun with, or says which one differs; its end comes in any case."""
+"""A resumed run has its original settings, or names the one that differs; only its end may change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def resume(
 
 @pytest.fixture(scope="module")
 def begun(base: str, encoder: str, corpus, tmp_path_factory) -> Runs:
-    """Runs of two steps of each stage, with their checkpoints."""
+    """Runs of two steps per stage, with their checkpoints."""
     runs = Runs(tmp_path_factory.mktemp("begun"), base, encoder, corpus)
     for stage in ("sft", "grpo"):
         runs("fit", stage, stage, "trainer.max_steps=2", callbacks=[runs.checkpoints(stage, 1)])
@@ -70,7 +70,7 @@ def test_a_changed_reward_is_refused_by_name(begun: Runs) -> None:
 
 
 def test_another_corpus_of_as_many_rows_is_refused(begun: Runs, tmp_path) -> None:
-    """A moved one is not; its content counts."""
+    """A moved file is the same; its content counts."""
     moved = tmp_path / "moved.jsonl"
     shutil.copy(begun.corpus / "train.jsonl", moved)
     resume(begun, "sft", "sft", 1, "trainer.max_steps=2", f"data.init_args.train={moved}")
@@ -89,7 +89,7 @@ def test_what_does_not_change_the_training_may_differ(begun: Runs, flag: str) ->
 
 
 def test_a_longer_run_has_the_longer_schedule_and_says_so(begun: Runs, caplog) -> None:
-    """Half a cosine over four steps: at step 3 it is at 1/2 (1 + cos(3/4 pi))."""
+    """Half a cosine over four steps: at step 3 it is 1/2 (1 + cos(3/4 pi))."""
     kept = begun.checkpoints("longer", 1)
     resume(begun, "sft", "sft", 2, "trainer.max_steps=4", callbacks=[kept])
     assert "trainer.max_steps was 2 and is 4; the learning-rate schedule is that of the new length" in caplog.text
@@ -98,7 +98,7 @@ def test_a_longer_run_has_the_longer_schedule_and_says_so(begun: Runs, caplog) -
 
 
 def test_a_schedule_that_keeps_its_length_is_not_made_longer(runs: Runs) -> None:
-    """CosineAnnealingLR's length is in its state, which the checkpoint's would replace."""
+    """The length of CosineAnnealingLR is in its state, which loading the checkpoint would replace."""
     schedule = "model.init_args.lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR"
     runs("fit", "sft", "run", "trainer.max_steps=2", schedule, callbacks=[runs.checkpoints("run", 1)])
     with pytest.raises(ValueError, match="lr_scheduler.T_max was 2 and is 4"):
@@ -107,9 +107,9 @@ def test_a_schedule_that_keeps_its_length_is_not_made_longer(runs: Runs) -> None
 
 @pytest.mark.parametrize("length", ["trainer.max_steps=2", "trainer.max_epochs=1"])
 def test_a_run_killed_before_the_export_gets_its_adapter(runs: Runs, length: str) -> None:
-    """Nothing is left to train, so that Lightning calls neither the start nor the end of training."""
+    """Nothing is left to train, so Lightning calls neither the start nor the end hook of training."""
     flags = [length, "data.init_args.limit=12"] + (["trainer.max_steps=-1"] if "epochs" in length else [])
-    # A second checkpoint is written at the epoch's end, after which nothing is left by epochs either.
+    # A second checkpoint is written at the end of the epoch, after which no epochs are left either.
     ends = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(runs.folder / "run"), "filename": "end"}}
     straight = runs("fit", "sft", "run", *flags, callbacks=[runs.checkpoints("run", 1), ends])
     for name in ("step=2", "end"):

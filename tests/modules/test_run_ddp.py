@@ -1,4 +1,4 @@
-"""Two gloo processes on CPU, as torchrun starts them: same weights in both, rows once, a step as from one process."""
+"""Two gloo processes on CPU, started like torchrun's: equal weights, each row once, the step of one process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def two(runs: Runs, command: str, stage: str, name: str, *flags: str, **options:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_both_processes_end_with_the_same_weights(runs: Runs, stage: str) -> None:
-    # Rank 1's micro-batches differ from rank 0's in number: 5 rows in threes, 4 samples of 2 prompts.
+    # The ranks have different numbers of micro-batches: 5 rows in threes, 4 samples of 2 prompts.
     options = ["trainer.max_steps=3", "data.init_args.batch_size=5"] if stage == "sft" else ["trainer.max_steps=3"]
     two(runs, "fit", stage, "two", *options, callbacks=[FINGERPRINT])
     first, second = ((runs.folder / "two" / f"fingerprint-{rank}").read_text() for rank in (0, 1))
@@ -37,9 +37,9 @@ def test_both_processes_end_with_the_same_weights(runs: Runs, stage: str) -> Non
 
 @pytest.mark.slow
 def test_two_times_four_rows_train_as_one_times_eight(runs: Runs) -> None:
-    """Rank r takes every second row of the epoch's order, so that both runs see the same rows in each step."""
+    """Rank r takes every second row of the epoch's order, so both runs see the same rows in each step."""
     options = ["trainer.max_steps=4", "model.init_args.lora.dropout=0.0"]
-    # Adam would turn the rounding of a gradient near zero into a whole step.
+    # Adam would turn the rounding error of a gradient near zero into a full step.
     options += ["model.init_args.optimizer=torch.optim.SGD", "model.init_args.optimizer.init_args.lr=1.0"]
     runs("fit", "sft", "one", *options, "data.init_args.batch_size=8")
     two(runs, "fit", "sft", "two", *options, "data.init_args.batch_size=4")

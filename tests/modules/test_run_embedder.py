@@ -1,4 +1,4 @@
-"""The embedder by the command line: what it learns, what it leaves, how it goes on, and what it says to mistakes."""
+"""The embedder from the command line: learning, output, resuming, and messages about mistakes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def args(runs: Runs, command: str, name: str, *flags: str) -> list[str]:
 
 
 def test_fit_and_test_through_the_command_line(runs: Runs, capsys) -> None:
-    """Training makes the pairs' halves find each other; the folder it leaves is a SentenceTransformer."""
+    """After training, the two sides of the pairs retrieve each other; the output folder is a SentenceTransformer."""
     from sentence_transformers import SentenceTransformer
 
     main(args(runs, "test", "before"))
@@ -70,7 +70,7 @@ def test_fit_and_test_through_the_command_line(runs: Runs, capsys) -> None:
 
 
 def test_interrupted_and_resumed_equals_straight(runs: Runs) -> None:
-    """Three batches an epoch, step 4 is within the second: its hard negatives come from the checkpoint."""
+    """Three batches per epoch, step 4 is within the second: its hard negatives are read from the checkpoint."""
     options = ["trainer.max_epochs=3", "model.init_args.hard_negatives=1", "model.init_args.hard_negative_margin=0"]
     kept = json.dumps([runs.checkpoints("straight", 4)])
     straight = main(args(runs, "fit", "straight", *options, f"trainer.callbacks={kept}"))
@@ -103,12 +103,12 @@ def test_an_encoder_of_transformers_gets_mean_pooling(runs: Runs, still, tmp_pat
 
 @pytest.mark.slow
 def test_two_processes_train_and_test_as_one(runs: Runs, still) -> None:
-    """The batch of both is compared as a whole, and each embeds its share of the texts."""
+    """The pairs of both processes are compared together, and each process embeds its share of the texts."""
     from sentence_transformers import SentenceTransformer
 
     options = [f"model.init_args.base={still}", "model.init_args.micro_batch=5", "trainer.max_steps=3"]
     options += ["model.init_args.hard_negatives=1", "model.init_args.hard_negative_margin=0"]
-    # Adam would turn the rounding of a gradient near zero into a whole step.
+    # Adam would turn the rounding error of a gradient near zero into a full step.
     options += ["model.init_args.optimizer=torch.optim.SGD", "model.init_args.optimizer.init_args.lr=0.5"]
     both = ["trainer.devices=2", "trainer.strategy=ddp"]
 

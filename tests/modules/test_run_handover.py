@@ -1,4 +1,4 @@
-"""``--ckpt_path`` goes on with the same run; between stages the adapter folder is handed over."""
+"""``--ckpt_path`` continues the same run; the next stage gets the adapter folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semalign_pl.policy.adapter import fingerprint
 
 
 def one_line(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """Runs a mistaken command; returns what it says on stderr after exit status 2."""
+    """Run a mistaken command; return its stderr after exit status 2."""
     capfd.readouterr()
     assert main(args) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("semalign: error: ")]
@@ -21,7 +21,7 @@ def one_line(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
 
 
 def checkpoint(runs: Runs, stage: str, name: str, *flags: str) -> Path:
-    """Runs two steps; returns the checkpoint after the second."""
+    """Train two steps; return the checkpoint of the second."""
     runs("fit", stage, name, "trainer.max_steps=2", *flags, callbacks=[runs.checkpoints(name, 2)])
     return runs.folder / name / "step=2.ckpt"
 

@@ -1,4 +1,4 @@
-"""QLoRA on the CPU: 4-bit base weights with double quantisation stay as they are, the adapter learns and travels."""
+"""QLoRA on the CPU: 4-bit base weights with double quantisation never change, the adapter is trained and exported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ assert not any(name.startswith("semalign_pl") for name in sys.modules)
 
 
 def base_weights(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Everything that is not the adapter's: the packed codes, and all that they are decoded by."""
+    """All tensors except those of the adapter: the packed codes, and the data to decode them."""
     found = {}
     for name, weight in module.policy.model.named_parameters():
         if "lora_" not in name:
@@ -64,8 +64,8 @@ def test_a_checkpoint_holds_the_adapter_and_its_optimiser_alone(runs: Runs, stag
     assert all(".lora_A." in key or ".lora_B." in key for key in saved["state_dict"])
     assert _tensor_bytes(saved["optimizer_states"]) <= 2.01 * _tensor_bytes(saved["state_dict"])  # two moments, steps
     rest = {key: value for key, value in saved.items() if key not in ("state_dict", "optimizer_states")}
-    assert _tensor_bytes(rest) < 10_000  # random state of a loader; the encoder's weights are 100 kB, the base's more
-    # Lists, names and alignment cost what they cost, however large the weights are.
+    assert _tensor_bytes(rest) < 10_000  # the loader's random state; the encoder's weights are 100 kB, the base's more
+    # Lists, names and alignment have a fixed cost, which does not depend on the size of the weights.
     assert path.stat().st_size < _tensor_bytes(saved) + 600 * len(saved["state_dict"]) * 4 + 20_000
 
 

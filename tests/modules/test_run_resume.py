@@ -1,4 +1,4 @@
-"""A run that is killed or interrupted, and goes on, ends bit for bit where an uninterrupted one does."""
+"""A run that is killed or interrupted, and then resumed, ends bit for bit like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from small_runs import Runs, assert_same, weights
 
 STEPS = 20
-# Seven batches an epoch: step 10 is in the middle of the second, and step 20 in the third.
+# Seven batches per epoch: step 10 is in the middle of the second epoch, and step 20 in the third.
 EPOCH = {"sft": ["data.init_args.batch_size=6"], "grpo": ["data.init_args.limit=14"]}
 
 
@@ -24,7 +24,7 @@ def strike(step: int, signal_name: str, hook: str = "on_train_batch_end") -> dic
 
 
 def state(path: Path) -> dict[str, Any]:
-    """What training depends on in a checkpoint."""
+    """Entries of a checkpoint on which training depends."""
     saved = torch.load(path, weights_only=True)
     return {key: saved[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "CorpusDataModule")}
 
@@ -62,7 +62,7 @@ def test_interrupted_and_resumed_equals_straight(runs: Runs, stage: str, hook: s
 
 
 def test_several_updates_a_batch(runs: Runs) -> None:
-    """An interruption between two updates on the same rollouts waits for the second."""
+    """An interruption between two updates on the same rollouts waits for the second update."""
     options = flags("grpo", "model.init_args.num_iterations=2")
     runs("fit", "grpo", "straight", *options)
     interrupted = [strike(8, "SIGINT", "on_before_optimizer_step")]

@@ -1,6 +1,6 @@
-"""A signal ends a run after the step, with a checkpoint and a status; resumed, it ends as a straight run does.
+"""A signal ends a run after the step, with a checkpoint and a status; a resumed run ends like an uninterrupted one.
 
-Several runs share a process (two processes under DDP), since most of a small run's time is its start.
+Several runs share a process (two processes under DDP), since starting takes most of the time of a small run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def status(signal_name: str) -> int:
 
 
 def statuses(log: str) -> list[int]:
-    """Of the runs before the last one in the same process."""
+    """Statuses of the runs before the last one in the same process."""
     return [int(found) for found in re.findall("status (.*)", log)]
 
 
@@ -39,14 +39,14 @@ def strike(signal_name: str, hook: str = "on_before_optimizer_step", rank: int =
 
 
 def state(path: Path) -> dict[str, Any]:
-    """What training depends on in a checkpoint."""
+    """Entries of a checkpoint on which training depends."""
     saved = torch.load(path, weights_only=True)
     return {key: saved[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "CorpusDataModule", "loops")}
 
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_any_signal_to_any_rank_stops_all_after_the_step(runs: Runs, ranks: int) -> None:
-    """The checkpoint is, bit for bit, that of an uninterrupted run at this step; the resumed run ends as it does."""
+    """The checkpoint equals that of an uninterrupted run at this step, bit for bit; the resumed run ends like it."""
     few = [*FEW, *(TWO if ranks == 2 else [])]
     straight = runs.args("fit", "sft", "straight", *few, callbacks=[runs.checkpoints("straight", 1)])
     struck = [(name, rank) for name in SIGNALS for rank in range(ranks)]
@@ -54,7 +54,7 @@ def test_any_signal_to_any_rank_stops_all_after_the_step(runs: Runs, ranks: int)
     interrupted = [runs.args("fit", "sft", f"{n}-{r}", *few, callbacks=[strike(n, rank=r)]) for n, r in struck]
     saved = {name: runs.folder / name / "checkpoints" / "interrupted.ckpt" for name in names}
     resumed = runs.args("fit", "sft", "resumed", *few, f"ckpt_path={saved[names[0]]}")
-    # The last run's status is that of the processes.
+    # The status of the last run is that of the processes.
     for code, log in runs.processes(interrupted[-1], ranks, 200, [straight, *interrupted[:-1]]):
         assert [int(found) for found in re.findall("status (.*)", log)] == [0, *(status(n) for n, _ in struck[:-1])], (
             log
@@ -98,7 +98,7 @@ def test_a_signal_in_validation_is_answered_between_its_batches(runs: Runs) -> N
 
 
 def test_what_has_begun_to_be_written_is_finished(runs: Runs) -> None:
-    """An export and the results of a test; a test that is broken off leaves the earlier results."""
+    """An export, and the results of a test; an interrupted test leaves the earlier results."""
     evaluation = {"class_path": "Evaluation"}
     lines = [
         runs.args("fit", "sft", "exported", *FEW, callbacks=[strike("SIGTERM", "on_train_end", step=STEPS)]),
@@ -110,7 +110,7 @@ def test_what_has_begun_to_be_written_is_finished(runs: Runs) -> None:
     assert statuses(log) == [status("SIGTERM"), status("SIGHUP"), status("SIGINT")], log
     assert code == status("SIGINT") and "Traceback" not in log
     assert weights(runs.folder / "exported")
-    assert not list((runs.folder / "exported").rglob("interrupted.ckpt"))  # there is nothing to go on with
+    assert not list((runs.folder / "exported").rglob("interrupted.ckpt"))  # there is nothing to resume
     assert runs.results("scored")["metrics"]["chrf"] and len(runs.predictions("scored")) == 8
     assert len(runs.predictions("said")) == 8
     assert not (runs.folder / "broken" / "results.json").exists()
@@ -131,11 +131,11 @@ def test_a_second_signal_stops_within_the_step(runs: Runs) -> None:
     [(0, "setup", 0), (0, "on_before_optimizer_step", AT), (1, "on_before_optimizer_step", AT)],
 )
 def test_processes_that_the_cli_started_end_together(runs: Runs, rank: int, hook: str, step: int) -> None:
-    """While one loads and the other waits for it, and in training; no process is left behind."""
+    """While one process loads and the other waits, and during training; no process is left over."""
     args = runs.args("fit", "sft", "two", *FEW, *TWO, callbacks=[strike("SIGTERM", hook, rank, step)])
     command = [sys.executable, "-m", "semalign_pl", *args]
     kept: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
-    tests = Path(__file__).parents[1]  # where the recipe's own callback is
+    tests = Path(__file__).parents[1]  # folder of the recipe's own callback
     with subprocess.Popen(command, env=runs.environment(), cwd=tests, **kept) as process:
         out = process.communicate(timeout=240)[0].decode()
     saved = runs.folder / "two" / "checkpoints" / "interrupted.ckpt"

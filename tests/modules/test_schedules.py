@@ -1,4 +1,4 @@
-"""Every schedule that a recipe may name: its rates are those of the class built by hand, or one line says why not."""
+"""Every schedule that a recipe can name has the rates of the class built by hand, or is refused in one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rates(schedule: Any, steering: torch.optim.Optimizer) -> list[float]:
 
 
 def recipe(schedule: Any, folder: Path) -> Path:
-    """A recipe of SFT with a schedule; parsing it reads nothing of the model."""
+    """Recipe of SFT with a schedule; parsing it does not read the model."""
     module = {"base": "none", "lr_scheduler": schedule}
     content = {
         "model": {"class_path": "SFTModule", "init_args": module},
@@ -48,13 +48,13 @@ def recipe(schedule: Any, folder: Path) -> Path:
 
 
 def parsed(schedule: Any, folder: Path) -> Any:
-    """The schedule as a run would build it from its YAML, and the optimiser that it steers."""
+    """The schedule as a run builds it from its YAML, and its optimiser."""
     cli = make_cli(SemAlignCLI, ["--config", str(recipe(schedule, folder))], run=False)
     steering = optimizer()
     return build_schedule(cli.model.lr_scheduler, steering, STEPS), steering
 
 
-# Of each class: init_args in the YAML, and the arguments by hand that have the same meaning in a run of STEPS.
+# For each class: init_args in the YAML, and the arguments with the same meaning in a run of STEPS steps.
 BUILT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("LambdaLR", {"lr_lambda": "math.cos"}, {"lr_lambda": __import__("math").cos}),
     ("MultiplicativeLR", {"lr_lambda": "math.cos"}, {"lr_lambda": __import__("math").cos}),
@@ -64,7 +64,7 @@ BUILT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ConstantLR", {"factor": 0.5, "total_iters": 3}, {"factor": 0.5, "total_iters": 3}),
     ("ConstantLR", {"factor": 0.5}, {"factor": 0.5, "total_iters": STEPS}),
     ("LinearLR", {}, {"total_iters": STEPS}),
-    ("LinearLR", {"total_iters": 5}, {"total_iters": 5}),  # torch's own default, but named
+    ("LinearLR", {"total_iters": 5}, {"total_iters": 5}),  # torch's own default, but given explicitly
     ("ExponentialLR", {"gamma": 0.9}, {"gamma": 0.9}),
     ("CosineAnnealingLR", {}, {"T_max": STEPS}),
     ("CosineAnnealingLR", {"T_max": 4, "eta_min": 0.1}, {"T_max": 4, "eta_min": 0.1}),
@@ -140,7 +140,7 @@ def linear(optimizer: torch.optim.Optimizer, num_training_steps: int) -> schedul
 
 
 def test_in_python_too() -> None:
-    """A function of one's own, one of transformers', and a schedule that is built on the optimiser by hand."""
+    """A user's own function, one of transformers', and a schedule that must be built on the optimiser by hand."""
     import functools
 
     import transformers
@@ -156,7 +156,7 @@ def test_in_python_too() -> None:
 
 
 def test_a_run_uses_it_and_its_saved_recipe_says_so(runs: Runs) -> None:
-    """The rates of a real run, and of one from the recipe that it saved."""
+    """Learning rates of a real run, and of one from the recipe that it saved."""
     given = ["model.init_args.lr_scheduler=PolynomialLR", "trainer.max_steps=4"]
     given.append("model.init_args.lr_scheduler.init_args.power=1.0")
     cli = runs("fit", "sft", "run", *given)

@@ -1,4 +1,4 @@
-"""SFT's loss and gradient are transformers' own; what is trained, and what is left out."""
+"""SFT's loss and gradient equal transformers' own; trained weights, and rows that are left out."""
 
 import functools
 
@@ -39,9 +39,9 @@ def oracle(module: Recording, batch: list[Example], without: int | None = None) 
     """Loss and gradient by transformers' ``labels`` on the whole batch, padded on the right, at the first weights.
 
     Args:
-        module: A module that was trained for one step.
-        batch: Examples.
-        without: A token id to take out of the labels.
+        module: Module that was trained for one step.
+        batch: Examples of the batch.
+        without: Token id to exclude from the labels.
     """
     policy = module.policy
     pairs = [(policy.encode_prompt(e.prompt, 1000), policy.encode_completion(e.reference)) for e in batch]
@@ -62,7 +62,7 @@ def oracle(module: Recording, batch: list[Example], without: int | None = None) 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 100, 10**4])
 def test_loss_and_gradient_are_transformers_own(module, micro_batch_tokens: int) -> None:
-    """Normalised by the tokens of the whole step, however it is split; with 100 the last micro-batch is partial."""
+    """The loss is divided by the tokens of the whole step, for any split; with 100 the last micro-batch is partial."""
     ours = module(micro_batch_tokens=micro_batch_tokens)
     metrics = fit(ours, [BATCH]).callback_metrics
     loss, gradient = oracle(ours, BATCH)
@@ -84,7 +84,7 @@ def test_the_end_of_turn_is_trained_once_and_the_prompt_is_not(module) -> None:
 
 def test_long_references_are_left_out_and_counted_never_cut(module) -> None:
     lengths = [len(ids) for ids in completions(module, BATCH)]
-    limit = sorted(lengths)[2]  # three fit, one of them exactly
+    limit = sorted(lengths)[2]  # three rows fit, one of them exactly
     ours = module(max_new_tokens=limit)
     metrics = fit(ours, [BATCH]).callback_metrics
     kept = [example for example, length in zip(BATCH, lengths, strict=True) if length <= limit]
@@ -124,7 +124,7 @@ def test_only_the_adapter_is_in_the_optimiser_and_the_state(module) -> None:
 
 @pytest.mark.parametrize(("tokens", "refused"), [(4096, False), (4097, True)])
 def test_rows_whose_positions_depend_on_other_rows_are_refused(tmp_path, tokenizer, tokens, refused) -> None:
-    """Phi-4-mini's ``longrope`` changes the frequencies of a whole batch with its longest row."""
+    """Phi-4-mini's ``longrope`` sets the frequencies of a whole batch by its longest row."""
     make(FAMILIES["Phi-4-mini"], tmp_path, tokenizer)
     short = SFTModule(str(tmp_path), weights="fp32", max_prompt_tokens=tokens - 100, max_new_tokens=100)
     if not refused:

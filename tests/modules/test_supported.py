@@ -1,4 +1,4 @@
-"""What Lightning offers and a stage cannot honour is refused in one line, before the model is loaded."""
+"""Trainer options of Lightning that a stage cannot support are refused in one line, before the model is loaded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HARMLESS = {
 
 
 def said(runs: Runs, capfd: pytest.CaptureFixture[str], **trainer: Any) -> str:
-    """The one line that a run is refused with; its base does not exist, so that loading it would say something else."""
+    """Message with which a run is refused; its base does not exist, so loading the base would give another message."""
     recipe = runs.recipe("sft", trainer.pop("callbacks", None))
     recipe["model"]["init_args"]["base"] = "no/such/folder"
     recipe["trainer"] |= trainer

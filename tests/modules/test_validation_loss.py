@@ -1,4 +1,4 @@
-"""``val/loss`` is the mean over all reference tokens, whatever batches and ranks; checkpoints are chosen by it."""
+"""``val/loss`` is the mean over all reference tokens, for any batches and ranks; checkpoints are chosen by it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def validated(runs: Runs) -> str:
 
 
 def by_hand(runs: Runs, model: SFTModule) -> float:
-    """Negative log-probs of every reference token, one plain forward per row, summed and divided once."""
+    """NLL of all reference tokens: one plain forward pass per row, summed and divided once."""
     rows = [json.loads(line) for line in (runs.corpus / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
     prompts = [example.prompt for example in _examples(runs)]
     policy = model.policy.eval()
@@ -44,7 +44,7 @@ def _examples(runs: Runs) -> Any:
 
 @pytest.mark.parametrize("size", [3, 8])
 def test_val_loss_is_the_mean_over_reference_tokens(runs: Runs, size: int) -> None:
-    """Batches of 3, 3 and 2 rows of unequal length weigh by their tokens; dropout is off."""
+    """Batches of 3, 3 and 2 rows of unequal length are weighted by their tokens; dropout is off."""
     cli = runs("fit", "sft", "run", *FLAGS, validated(runs), "trainer.val_check_interval=2",
                f"data.init_args.eval_batch_size={size}")  # fmt: skip
     logged = [float(row["val/loss"]) for row in runs.metrics() if row["val/loss"]]
@@ -65,7 +65,7 @@ def test_two_ranks_log_the_loss_of_one(runs: Runs) -> None:
 
 def test_rows_longer_than_training_takes_are_left_out_and_counted(runs: Runs) -> None:
     tokenizer = AutoTokenizer.from_pretrained(runs.base)
-    lengths = sorted(len(tokenizer(example.reference).input_ids) + 1 for example in _examples(runs))  # and its end
+    lengths = sorted(len(tokenizer(example.reference).input_ids) + 1 for example in _examples(runs))  # with EOS
     cli = runs("validate", "sft", "run", validated(runs), f"model.init_args.max_new_tokens={lengths[3]}")
     left_out = sum(length > lengths[3] for length in lengths)
     assert 0 < left_out < len(lengths)
@@ -75,7 +75,7 @@ def test_rows_longer_than_training_takes_are_left_out_and_counted(runs: Runs) ->
 def test_stopping_and_keeping_the_best_by_val_loss_and_its_way_to_an_adapter(
     runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Turned round, so that the best step is not the last one; PEFT reads the adapter of the best checkpoint."""
+    """Reversed, so that the best step is not the last one; PEFT reads the adapter of the best checkpoint."""
     folder = runs.folder / "run"
     keep = {"dirpath": str(folder / "best"), "monitor": "val/loss", "mode": "max", "filename": "{step}-{val/loss:.2f}"}
     callbacks = [

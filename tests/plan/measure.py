@@ -1,4 +1,4 @@
-"""Run in a process of its own: a step at the settings' longest, and what it added to resident memory."""
+"""Measure, in its own process, how much resident memory a step with the longest rows of the settings adds."""
 
 import json
 import sys
@@ -51,7 +51,7 @@ if __name__ == "__main__":
     warm, wanted = (
         Settings(**{**given, "lora": LoraSettings(**given["lora"])}) for given in map(json.loads, sys.argv[1:])
     )
-    step(warm)  # libraries allocate on first use
+    step(warm)  # libraries allocate memory on first use
     before = mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     step(wanted)

@@ -1,4 +1,4 @@
-"""``semalign plan`` on real recipes: the table, JSON, the overlay, and mistakes."""
+"""``semalign plan`` on real recipes: the table, JSON, the settings to overlay, and users' mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHIPPED = sorted((CONFIGS / "cards").rglob("*.yaml"))
 
 @pytest.fixture
 def recipe(base, tmp_path) -> list[str]:
-    """The paper's recipe on a tiny base and a tiny encoder, with shorter rows."""
+    """The paper's recipe with a tiny base, a tiny encoder and shorter rows."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models/cino-bo-zh").symlink_to(base)
     short = ["--model.init_args.max_prompt_tokens", "24", "--model.init_args.max_new_tokens", "16"]
@@ -101,7 +101,7 @@ def test_amounts_of_memory() -> None:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
-    """Configs as they are on the hub; one folder for all tests, so that what was predicted once is known."""
+    """Configs as on the hub; one folder for all tests, so that predictions are cached."""
     return tmp_path_factory.mktemp("published")
 
 

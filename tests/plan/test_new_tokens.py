@@ -14,7 +14,7 @@ from semalign_pl.plan.predict import predict
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.load import LoraSettings
 
-HIDDEN, NEW = 64, 100  # the fixture's base ties its head to the embedding
+HIDDEN, NEW = 64, 100  # the fixture's base shares one matrix between head and embedding
 
 
 @pytest.mark.parametrize("with_reference", [False, True])

@@ -1,4 +1,4 @@
-"""What is predicted without weights, against a real run's resident memory."""
+"""Memory predicted without weights, against the resident memory of a real run."""
 
 import json
 import os
@@ -86,11 +86,11 @@ def test_a_second_adapter_and_a_bigger_budget_cost_what_they_must(settings) -> N
     assert predict(replace(settings, rows=64)).activations == plan.activations
     assert predict(replace(settings, rows=64, rollout_rows=32)).cache == 2 * plan.cache
     keys_and_values = 2 * 6 * 3 * 64 * 4
-    assert plan.cache == keys_and_values * (2 * 192 + 16 * 64)  # room doubles: 32, then 64
+    assert plan.cache == keys_and_values * (2 * 192 + 16 * 64)  # the cache's size doubles: 32, then 64
 
 
 def test_a_larger_group_costs_no_more_activations_at_the_same_budget(settings) -> None:
-    tight = replace(settings, num_generations=24, rows=24)  # two full parts
+    tight = replace(settings, num_generations=24, rows=24)  # two full chunks
     larger = replace(settings, num_generations=64, rows=64)
     assert predict(larger).activations == pytest.approx(predict(tight).activations, rel=0.01)
 
@@ -106,7 +106,7 @@ def test_within_15_percent_of_measured_peak(settings, change: dict, base) -> Non
     warm = replace(asked, base=base, prompt_tokens=8, completion_tokens=4)
     arguments = [json.dumps(asdict(s)) for s in (warm, asked)]
     command = [sys.executable, str(Path(__file__).with_name("measure.py")), *arguments]
-    # What was freed goes back at once, or the C library's gaps would be measured too.
+    # Freed memory is returned at once; otherwise the C library's gaps would be measured too.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

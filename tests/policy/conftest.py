@@ -1,4 +1,4 @@
-"""A policy whose adapters do something, on the CPU in float32."""
+"""A policy with adapters that change its outputs, on the CPU in float32."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from semalign_pl.policy.policy import Policy
 
 @pytest.fixture
 def policy(base, sft_adapter) -> Policy:
-    """A policy on its way from the SFT adapter: base, reference and policy are three different models."""
+    """A policy trained further from the SFT adapter: base, reference and policy are three different models."""
     return stir(load_policy(base, "fp32", None, sft_adapter, CPU), seed=2, scale=0.05)
 
 

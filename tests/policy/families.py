@@ -1,6 +1,6 @@
-"""Tiny random models of the families that users take, how each is run, and the table of them in the documentation.
+"""Tiny random models of common families, how each is run, and the documentation's table of them.
 
-``python tests/policy/families.py > docs/architectures.md`` writes the table anew.
+``python tests/policy/families.py > docs/architectures.md`` writes the table again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SHAPE = {
     "pad_token_id": 0,
     "bos_token_id": None,
     "eos_token_id": 2,
-    "attention_dropout": 0.1,  # the base is frozen: it must not act
+    "attention_dropout": 0.1,  # the base is frozen, so its dropout must not act
 }
-WINDOW = {"sliding_window": 6}  # shorter than prompts and completions: it acts in both, and across them
+WINDOW = {"sliding_window": 6}  # shorter than prompts and completions, so it acts in both and across them
 ALTERNATE = {"layer_types": ["sliding_attention", "full_attention"] * 2}
 GEMMA = {**WINDOW, "query_pre_attn_scalar": 16}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
@@ -67,11 +67,11 @@ class Family(NamedTuple):
     """One row of the table.
 
     Attributes:
-        model_type: transformers' name.
-        options: What its tiny config has beside ``SHAPE``.
-        own: Why its prompts are not shared (begin of the reason); ``None`` where they are.
-        equal: Only prompts of equal length are prefilled together.
-        slow: Tested in the slow part only; another family stands for it.
+        model_type: Name in transformers.
+        options: Options of its tiny config besides ``SHAPE``.
+        own: Reason why its prompts are not shared (its beginning); ``None`` if they are shared.
+        equal: True if only prompts of equal length are prefilled together.
+        slow: True to test it only with the slow tests; another family represents it in the others.
     """
 
     model_type: str
@@ -191,9 +191,9 @@ def make(family: Family, folder: Path, tokenizer: Any) -> None:
     """Save a tiny random model and its tokenizer.
 
     Args:
-        family: Which.
-        folder: Where to.
-        tokenizer: Its tokenizer, of 400 tokens at most.
+        family: Family of the model.
+        folder: Folder to write to.
+        tokenizer: Tokenizer of the model, of 400 tokens at most.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -208,7 +208,7 @@ def make(family: Family, folder: Path, tokenizer: Any) -> None:
 
 
 def table() -> str:
-    """The page of the documentation."""
+    """Page of the documentation."""
     rows = [
         f"| {name} | {family.model_type} | "
         f"{'shared' if family.own is None else 'own, equal lengths' if family.equal else 'own'} | < 1e-5 | "

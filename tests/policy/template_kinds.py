@@ -1,4 +1,4 @@
-"""Stand-ins for published kinds of chat template, of our own writing, each with a small tokenizer of its family."""
+"""Stand-ins for published kinds of chat templates, of our own writing, each with a small tokenizer of its family."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _TEXTS = [
 
 @dataclass(frozen=True)
 class Kind:
-    """A template with its tokenizer.
+    """Chat template with its tokenizer.
 
     Attributes:
-        template: Jinja source; ``None`` for a tokenizer without.
-        end: The token that ends an answer.
-        eos: The tokenizer's ``eos_token``.
+        template: Jinja source; ``None`` for a tokenizer without a template.
+        end: Token that ends an answer.
+        eos: ``eos_token`` of the tokenizer.
         special: Control tokens.
         marks: Added tokens that are not special.
-        bos: The tokenizer's ``bos_token``.
-        pieces: ``bytes`` (GPT-2's), or Metaspace's ``prepend_scheme`` (SentencePiece's).
-        variables: What transformers' own rendering must be given.
+        bos: ``bos_token`` of the tokenizer.
+        pieces: ``bytes`` (GPT-2's), or the ``prepend_scheme`` of Metaspace (SentencePiece's).
+        variables: Variables that transformers' own rendering needs.
     """
 
     template: str | None
@@ -43,7 +43,7 @@ class Kind:
 
 
 def tokenizer_of(kind: Kind) -> PreTrainedTokenizerFast:
-    """A tokenizer trained on the tests' corpus."""
+    """Tokenizer trained on the tests' corpus."""
     special = [*dict.fromkeys([*kind.special, kind.eos])]
     raw = _byte_level(special) if kind.pieces == "bytes" else _metaspace(special, kind.pieces)
     made = PreTrainedTokenizerFast(
@@ -67,7 +67,7 @@ def _byte_level(special: list[str]) -> Tokenizer:
 
 
 def _metaspace(special: list[str], scheme: Any) -> Tokenizer:
-    """As Llama 2's and Gemma's: a space is a sign of the word behind it, and what is unknown is bytes."""
+    """Tokenizer like Llama 2's and Gemma's: a space belongs to the next word, and unknown characters become bytes."""
     raw = Tokenizer(models.BPE(unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
     in_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -194,7 +194,7 @@ KINDS = {
         "<|END_OF_TURN|>",
         "<|END_OF_TURN|>",
         ("<BOS>", "<|END_OF_TURN|>"),
-        ("<|START_OF_TURN|>", "<|USER|>", "<|CHATBOT|>", "<|SYSTEM|>"),  # not special here, and marks nonetheless
+        ("<|START_OF_TURN|>", "<|USER|>", "<|CHATBOT|>", "<|SYSTEM|>"),  # not special here, but still marks
         bos="<BOS>",
         pieces="first",
     ),

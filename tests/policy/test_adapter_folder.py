@@ -1,4 +1,4 @@
-"""Adapter folders that are damaged, unsafe, or belong to another base: one line each, before anything is trained."""
+"""Adapter folders that are damaged, unsafe, or belong to another base: one line each, before training starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from semalign_pl.policy.same_base import check_same_base
 
 
 class Mark:
-    """What a hostile pickle does while it is read."""
+    """Action of a hostile pickle while it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -149,14 +149,14 @@ def test_target_modules_said_another_way_are_the_same(base, sft_adapter) -> None
 
 
 def test_an_adapter_of_another_base_is_refused_by_name(base, sft_adapter, tmp_path, folder) -> None:
-    """Same shapes, other weights: nothing but its name tells."""
+    """Equal shapes, other weights: only the name tells them apart."""
     torch.manual_seed(5)
     other = another_base(base, tmp_path / "other")
     message = rf"^model\.init_args\.adapter: .* was made for the base {base}, not for model.init_args.base: {other}; "
     with pytest.raises(ValueError, match=message) as refusal:
         load_policy(other, "fp32", None, sft_adapter, CPU)
     assert "\n" not in str(refusal.value) and "base_model_name_or_path" in str(refusal.value)
-    configure(folder, base_model_name_or_path=other)  # as the message says
+    configure(folder, base_model_name_or_path=other)  # as the message advises
     policy = load_policy(other, "fp32", None, str(folder), CPU)
     export_adapter(policy, tmp_path / "export")
     assert json.loads((tmp_path / "export" / CONFIG).read_text())["base_model_name_or_path"] == other
@@ -164,7 +164,7 @@ def test_an_adapter_of_another_base_is_refused_by_name(base, sft_adapter, tmp_pa
 
 @pytest.mark.parametrize("recorded", ["attacker/model", None, "gone"])
 def test_the_export_names_the_base_that_was_trained_on(recorded, base, folder, tmp_path, monkeypatch) -> None:
-    """Or PEFT would load, and run code of, whatever model the adapter named before."""
+    """Otherwise PEFT would load, and run code of, any model that the adapter named before."""
     configure(folder, base_model_name_or_path=recorded, revision="v9")
     monkeypatch.chdir(Path(base).parent)
     policy = load_policy(Path(base).name, "fp32", None, str(folder), CPU)
@@ -174,7 +174,7 @@ def test_the_export_names_the_base_that_was_trained_on(recorded, base, folder, t
 
 
 def test_copies_of_a_base_are_the_same_base(base, sft_adapter, tmp_path, caplog) -> None:
-    """A moved or re-saved folder, another precision, another spelling of the path: the hand-over goes on."""
+    """A moved or re-saved folder, another precision, another spelling of the path: the next stage starts."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     copied = shutil.copytree(base, tmp_path / "copied")
@@ -216,7 +216,7 @@ def test_bases_that_only_their_names_tell_apart(recorded, base, verdict, tmp_pat
 
 
 def test_a_run_that_moved_starts_its_next_stage(base, tmp_path) -> None:
-    """Base and adapter below one folder, which is then renamed: the recorded path is gone."""
+    """Base and adapter in one folder, which is then renamed: the recorded path no longer exists."""
     run = tmp_path / "before"
     here = shutil.copytree(base, run / "toy" / "base")
     export_adapter(stir(load_policy(str(here), "fp32", LoraSettings(4, 8, 0.0), None, CPU), seed=1), run / "cold")

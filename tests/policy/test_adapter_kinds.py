@@ -1,4 +1,4 @@
-"""Every kind of adapter that PEFT reads as LoRA: policy, reference, base, export and next stage are PEFT's own reading.
+"""All kinds of adapters that PEFT loads as LoRA: policy, reference, base, export and next stage agree with PEFT.
 
 ``-v`` prints the table of distances: ``norm(logits - expected) / norm(expected)``.
 """
@@ -113,10 +113,10 @@ def bases(tokenizer, tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def table(request) -> Iterator[list[str]]:
-    """Rows of distances, printed once at the end where pytest is verbose."""
+    """Rows of distances, printed once at the end with pytest -v."""
     rows: list[str] = []
     yield rows
-    if request.config.get_verbosity() >= 0:  # the project's own options say -q, so that -v gives 0
+    if request.config.get_verbosity() >= 0:  # the project's options include -q, so that -v gives 0
         capture = request.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
             heads = ("policy", "reference", "base", "export", "next stage")
@@ -130,19 +130,19 @@ def logits(model: Any) -> Tensor:
 
 
 def pefts(base: str, folder: Path | str, **options: Any) -> Any:
-    """The folder as PEFT itself reads it."""
+    """The folder as loaded by PEFT itself."""
     return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, **options), folder)
 
 
 def make(base: str, folder: Path, kind: str, dtype: torch.dtype = torch.float32) -> str:
-    """An adapter as a run of PEFT leaves it."""
+    """Adapter as written by a run of PEFT."""
     options = {"target_modules": QV, "r": 4, "lora_alpha": 8} | KINDS[kind][1]
     torch.manual_seed(1)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).requires_grad_(False)
     made: Any = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
     converted = {}
     if "converted" in kind:
-        made.peft_config["default"].init_lora_weights = True  # or PEFT decomposes the residual once more
+        made.peft_config["default"].init_lora_weights = True  # otherwise PEFT would decompose the residual again
         made.save_pretrained(folder / "start")
         made.peft_config["default"].init_lora_weights = options["init_lora_weights"]
         converted = {"path_initial_model_for_weight_conversion": str(folder / "start")}
@@ -164,7 +164,7 @@ def roles(policy: Policy) -> dict[str, Tensor]:
 
 
 def step(policy: Policy) -> None:
-    """One step of gradient descent that moves every trained weight."""
+    """One step of gradient descent that changes every trained weight."""
     out = policy.model(input_ids=IDS, use_cache=False).logits.float()
     (out * torch.arange(out.numel()).view(out.shape).sin()).mean().backward()
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
     expected = {"policy": saved, "reference": saved, "base": bare}
     found = {role: relative(out, expected[role]) for role, out in roles(policy).items()}
 
-    # Training moves the policy alone; a resumed run has it back.
+    # Training changes only the policy; a resumed run restores it.
     step(policy)
     trained = roles(policy)
     assert relative(trained["policy"], saved) > 1e-3
@@ -196,7 +196,7 @@ def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
     load_adapter_state(resumed, {name: tensor.clone() for name, tensor in adapter_state(policy).items()})
     assert relative(roles(resumed)["policy"], trained["policy"]) <= 1e-6
 
-    # PEFT reads the export as the policy; the next stage starts from it.
+    # PEFT loads the export as the policy; the next stage starts from it.
     export_adapter(policy, tmp_path / "export")
     found["export"] = relative(logits(pefts(base, tmp_path / "export")), trained["policy"])
     after = roles(load_policy(base, "fp32", None, str(tmp_path / "export"), CPU))
@@ -208,7 +208,7 @@ def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
 
 @pytest.mark.parametrize("rows", [402, 448])
 def test_a_vocabulary_that_grew_and_was_trained_as_a_whole(rows: int, bases, tokenizer, tmp_path) -> None:
-    """As other trainers write it: the tokenizer beside the adapter, the embedding padded or not."""
+    """As other trainers write it: with the tokenizer in the adapter's folder, the embedding padded or not."""
     grown = copy.deepcopy(tokenizer)
     grown.add_tokens(["ཁྲིམས་", "ལུགས་"])
 
@@ -243,7 +243,7 @@ VOCABULARY = ["embedding", "embedding, tied", "embedding, head", "whole vocabula
 
 @pytest.mark.parametrize("kind", [*VOCABULARY, "pissa", "moe all-linear"])
 def test_shared_forward_and_gradient(kind: str, bases, tmp_path) -> None:
-    """Layouts, recomputation and the chunked head use the adapted embedding and head."""
+    """Packed batches, recomputation and the chunked head use the adapted embedding and head."""
     base = bases[KINDS[kind][0]]
     policy = load_policy(base, "fp32", None, make(base, tmp_path, kind), CPU)
     expected = oracle(policy, ROWS)
@@ -257,7 +257,7 @@ def test_shared_forward_and_gradient(kind: str, bases, tmp_path) -> None:
 
 @pytest.mark.parametrize("kind", ["whole vocabulary", "whole, tied", "pissa", "embedding, head"])
 def test_on_a_base_in_half_precision(kind: str, bases, tmp_path) -> None:
-    """Trained weights are float32 wherever they are, lose nothing between stages, and start where the reference is."""
+    """Trained weights are float32 everywhere, lose nothing between stages, and start at the reference."""
     base = bases[KINDS[kind][0]]
     adapter = make(base, tmp_path, kind, torch.bfloat16)
     policy = load_policy(base, "bf16", None, adapter, CPU)
@@ -271,11 +271,11 @@ def test_on_a_base_in_half_precision(kind: str, bases, tmp_path) -> None:
     after = load_policy(base, "bf16", None, str(tmp_path / "export"), CPU)
     for name, tensor in adapter_state(after).items():
         assert torch.equal(tensor, adapter_state(policy)[name]), name
-    assert load_policy(base, "fp32", None, adapter, CPU)  # an embedding saved in bfloat16 is the base's own
+    assert load_policy(base, "fp32", None, adapter, CPU)  # an embedding saved in bfloat16 equals the base's
 
 
 def test_a_fresh_adapter_of_a_mixture_of_experts_trains_and_goes_on(bases, tmp_path) -> None:
-    """Experts and router are adapted too; PEFT has no dropout for them, and the defaults say so."""
+    """Experts and router are adapted too; PEFT has no dropout for them, so the default settings are refused."""
     with pytest.raises(ValueError, match=r"^model\.init_args\.lora: .*lora_dropout.*`dropout`, which is 0"):
         load_policy(bases["moe"], "fp32", None, None, CPU)
     settings = LoraSettings(4, 8, 0.0)
@@ -344,7 +344,7 @@ def test_changed_weights_of_the_base_inside_an_adapter_are_refused(bases, tmp_pa
 
     adapter = Path(make(bases["tied"], tmp_path, "embedding"))
     state = load_file(adapter / "adapter_model.safetensors")
-    assert any("base_layer" in name for name in state)  # PEFT wrote the embedding, unchanged: it is read above
+    assert any("base_layer" in name for name in state)  # PEFT wrote the unchanged embedding: it was loaded above
     state = {name: tensor + ("base_layer" in name) for name, tensor in state.items()}
     save_file(state, adapter / "adapter_model.safetensors")
     refused(bases["tied"], adapter, r"holds weights of the base itself \(.*embed_tokens.weight\)")

@@ -1,4 +1,4 @@
-"""Every family is run exactly, in log-probs, gradients and tokens, or refused; no dropout of a base acts."""
+"""Every family gives exact log-probs, gradients and tokens, or is refused; no dropout of a base acts."""
 
 import functools
 from dataclasses import replace
@@ -29,7 +29,7 @@ ALL = [pytest.param(name, marks=[pytest.mark.slow] * family.slow) for name, fami
 
 @pytest.fixture(scope="session")
 def made(tokenizer, tmp_path_factory):
-    """The folder of a family's tiny model, made once."""
+    """Folder of a family's tiny model, made once."""
     folders: dict[str, str] = {}
 
     def folder(name: str) -> str:
@@ -47,7 +47,7 @@ def load(folder: str, weights="fp32", dropout: float = 0.0) -> Policy:
 
 
 def check_scores(policy: Policy, budgets: list[int]) -> None:
-    """Log-probs and gradients against one plain forward per row."""
+    """Log-probs and gradients, against one plain forward pass per row."""
     expected = oracle(policy, ROWS)
     slope = gradient(policy)
     assert slope.norm() > 1
@@ -73,10 +73,10 @@ def test_every_family_is_exact_and_why_it_is_not_shared_is_logged_once(name: str
 
 
 def check_greedy(policy: Policy) -> None:
-    """Rollouts of prompts of several lengths against transformers' own, one prompt at a time."""
+    """Rollouts of prompts of several lengths, against transformers' own, one prompt at a time."""
     policy.eos_ids = (-1,)
     prompts = list({tuple(prompt): prompt for prompt in ROWS.prompts}.values())
-    prompts.append(prompts[1][::-1])  # two of equal length
+    prompts.append(prompts[1][::-1])  # two prompts of equal length
     found = sample(policy, prompts, max_new_tokens=20, num_generations=2).completion_ids
     policy.eval()
     for row, prompt in enumerate(prompts):
@@ -99,7 +99,7 @@ def test_in_4_bits_too(name: str, made) -> None:
 
 @pytest.mark.parametrize("name", ["Qwen3.5", "LFM2", "Falcon-H1", "Gemma 2"])
 def test_rollouts_that_end_give_up_their_rows(name: str, made) -> None:
-    """An EOS in the middle: the others go on as if alone."""
+    """An EOS in the middle: the other rows continue as if alone."""
     policy = load(made(name))
     prompts = list({tuple(prompt): prompt for prompt in ROWS.prompts}.values())
     options = dict(max_new_tokens=12, temperature=1.0, seed=3)
@@ -129,14 +129,14 @@ def test_no_dropout_of_the_base_is_ever_active(name: str, made) -> None:
         reference = compute_logprobs(policy, ROWS, 30)
     for row, (logps, _) in first.items():
         assert torch.equal(logps, second[row][0])
-        assert torch.equal(logps.detach(), reference[row, : len(logps)])  # so the KL at step 0 is exactly 0
+        assert torch.equal(logps.detach(), reference[row, : len(logps)])  # so that the KL at step 0 is exactly 0
     policy.eval()
     for row, (logps, _) in score(policy, ROWS, 30).items():
         assert torch.equal(logps, first[row][0])
 
 
 class Modes(Recorded, SFTModule):
-    """SFT whose modes in the middle of a step are kept."""
+    """SFT that records the train or eval modes in the middle of a step."""
 
     stirred = 0.05
 
@@ -187,7 +187,7 @@ def test_memory_is_planned_for_every_family(name: str, made) -> None:
         160,
         sampling=(("temperature", 0.9),),
     )
-    if name == "Phi-4-mini" and Version(transformers.__version__) < Version("5.23"):  # the last that Python 3.10 has
+    if name == "Phi-4-mini" and Version(transformers.__version__) < Version("5.23"):  # Python 3.10 has no later one
         with pytest.raises(ValueError, match="cannot be run without its weights .*measure its memory by a run"):
             predict(moderate)
         return

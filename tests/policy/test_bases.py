@@ -1,4 +1,4 @@
-"""Bases that are quantised already, are adapters, have too few rows for their tokenizer, or give NaN."""
+"""Bases that are already quantised, are adapters, have fewer rows than their tokenizer has tokens, or give NaN."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_a_quantised_checkpoint_keeps_its_own_quantisation(kind, weights, base, 
     own = AutoModelForCausalLM.from_pretrained(copied, dtype=dtype, device_map={"": CPU})
     with policy.inference():
         assert relative(logits(policy.model), logits(own)) < 0.02
-        assert relative(logits(policy.model), plain) < 0.2  # raw codes read as weights are at 0.6 and more
+        assert relative(logits(policy.model), plain) < 0.2  # raw codes taken as weights give 0.6 and more
     policy.train()
     policy.model(input_ids=IDS).logits.float().square().mean().backward()
     assert torch.isfinite(gradient(policy)).all() and gradient(policy).norm() > 0
 
 
 def test_gradients_through_eight_bits_are_those_of_the_dequantised_twin(base, copied) -> None:
-    """LLM.int8 rounds activations too, so not to the last digit."""
+    """LLM.int8 rounds activations too, so results differ in the last digits."""
     AutoModelForCausalLM.from_pretrained(
         base, quantization_config=BitsAndBytesConfig(load_in_8bit=True), dtype=torch.float32, device_map={"": CPU}
     ).save_pretrained(copied)
@@ -95,7 +95,7 @@ def refused(base: str, message: str, weights: Any = "fp32", adapter: str | None 
 
 
 def test_a_base_that_is_an_adapter_is_refused(base, sft_adapter, copied) -> None:
-    """Alone it would be its base without it; inside a base it would be frozen under the new one."""
+    """Alone it would be its base without the adapter; inside a base it would be frozen under the new adapter."""
     refused(sft_adapter, "holds an adapter .*give it as model.init_args.adapter")
     for file in Path(sft_adapter).iterdir():
         shutil.copy(file, copied / file.name)
@@ -109,7 +109,7 @@ def test_a_base_that_is_an_adapter_is_refused(base, sft_adapter, copied) -> None
     [
         (["བཀྲ་ཤིས"], False, "refused"),
         (["<|end_of_turn|>"], True, "refused"),  # the template writes it
-        (["<image_soft_token>"], True, "let through"),  # as Gemma 3's 1B has it: nothing writes it
+        (["<image_soft_token>"], True, "let through"),  # as in Gemma 3's 1B: nothing writes it
     ],
 )
 def test_tokens_without_a_row_of_the_embedding(tokens, special, verdict, base, copied) -> None:

@@ -1,4 +1,4 @@
-"""Micro-batches cover what is to be scored, once, within their budget."""
+"""Micro-batches cover all rows once, within their budget."""
 
 import random
 
@@ -31,7 +31,7 @@ def test_each_row_once_and_within_the_budget(budget: int, seed: int) -> None:
                 assert all(scored.prompts[row] == prompt for row in group)
             seen += members
     assert sorted(seen) == [row for row, completion in enumerate(scored.completions) if completion]
-    assert len({tuple(prompt) for prompt in prompts}) == len(prompts)  # none is forwarded twice
+    assert len({tuple(prompt) for prompt in prompts}) == len(prompts)  # no prompt is forwarded twice
 
 
 def test_a_group_beyond_the_budget_is_split_behind_one_prompt() -> None:

@@ -1,4 +1,4 @@
-"""Chat templates that would take days or all memory end in one line, within seconds; all others are as before."""
+"""Chat templates that would take days or all memory end in one line within seconds; all others behave as before."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_refusals_are_one_line_that_names_the_option(base, sft_adapter, tmp_path
 
 
 def test_nf4_gradient_after_an_evaluation_is_that_of_its_dequantised_twin(base) -> None:
-    """Where the CPU has AVX512-BF16, bitsandbytes would repack weights in eval mode; elsewhere this cannot fail."""
+    """On CPUs with AVX512-BF16, bitsandbytes would repack weights in eval mode; on others this test cannot fail."""
     from bitsandbytes.functional import dequantize_4bit
 
     settings = LoraSettings(4, 8, 0.0)

@@ -1,4 +1,4 @@
-"""Lightened layers compute what PEFT computes, in every LoRA layer class that PEFT has."""
+"""The fast forward computes the same as PEFT, in every LoRA layer class of PEFT."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ABSTRACT = {"_ConvNd": "base of the convolutions"}
 
 
 def classes() -> set[str]:
-    """Names of PEFT's classes that are LoRA layers, from its sources: some are defined only beside their backend."""
+    """Names of PEFT's LoRA layer classes, from its sources: some are defined only if their backend is installed."""
     known, found = {"LoraLayer"}, set()
     trees = [ast.parse(path.read_text("utf-8")) for path in Path(PACKAGE[0]).glob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
@@ -51,7 +51,7 @@ def classes() -> set[str]:
 
 
 class Experts(nn.Module):
-    """A stack of weights, as mixtures of experts keep them."""
+    """Stack of weights, as mixtures of experts have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Holder(nn.Module):
 
 
 def adapted(layer: nn.Module, target: dict[str, Any] | None = None, **options: Any) -> Any:
-    """PEFT's model around one layer, its adapter away from zero."""
+    """PEFT's model of one layer, with an adapter that is not zero."""
     config = LoraConfig(r=4, lora_alpha=6, **(target or {"target_modules": ["layer"]}), **options)
     made: Any = get_peft_model(Holder(layer), config)
     with torch.no_grad():
@@ -116,7 +116,7 @@ def adapted(layer: nn.Module, target: dict[str, Any] | None = None, **options: A
 
 
 def run(made: Any, x: Tensor) -> list[Tensor]:
-    """Output, gradient of the input, gradients of the adapter; dropout is drawn alike."""
+    """Output, gradient of the input, and gradients of the adapter, with the same random dropout."""
     made.zero_grad()
     x = x.detach().clone().requires_grad_(x.requires_grad)
     torch.manual_seed(1)
@@ -128,7 +128,7 @@ def run(made: Any, x: Tensor) -> list[Tensor]:
 
 
 def check(made: Any, x: Tensor, lightened: bool, tolerance: float = 1e-6) -> None:
-    """A lightened model against its twin; ``lightened`` says whether the layer is to have another forward."""
+    """A model with the fast forward against its twin; ``lightened`` says if the layer must have another forward."""
     twin = copy.deepcopy(made)
     lighten(made)
     assert ("forward" in vars(made.base_model.model.layer)) == lightened
@@ -150,7 +150,7 @@ def test_forward_and_gradient_are_pefts(name: str) -> None:
     assert type(made.base_model.model.layer).__name__ == name
     with made.disable_adapter():
         bare = made(x := x())
-    assert (made(x) - bare).norm() > 0.01 * bare.norm()  # the adapter acts, or nothing is compared
+    assert (made(x) - bare).norm() > 0.01 * bare.norm()  # the adapter acts, otherwise nothing is compared
     check(made, x, lightened=name in LIGHTENED)
 
 

@@ -1,4 +1,4 @@
-"""Regular expressions on module names that never come to an end are refused within seconds, from every field."""
+"""Regular expressions on module names that never end are refused within seconds, in every field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles, modes, and text to ids and back."""
+"""Roles, modes, and conversion between text and ids."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def logps(policy: Policy) -> Tensor:
 
 @pytest.fixture
 def truth(policy, base, sft_adapter) -> dict[str, Tensor]:
-    """What each role must give, from models loaded without this package."""
+    """Expected output of each role, from models loaded without this package."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -76,7 +76,7 @@ def test_the_reference_of_a_fresh_adapter_is_the_base(base) -> None:
 
 def test_inference_restores_every_mode_also_after_an_exception(policy) -> None:
     odd = policy.model.base_model.model.model.layers[1].mlp
-    odd.eval()  # a submodule that someone froze in eval mode stays there
+    odd.eval()  # a submodule that the user froze in eval mode keeps that mode
     modes = {name: module.training for name, module in policy.named_modules()}
     assert len(set(modes.values())) == 2
     with pytest.raises(KeyError), policy.inference():
@@ -103,7 +103,7 @@ def test_thinking_is_off(policy, monkeypatch) -> None:
 
 
 def test_a_long_prompt_is_cut_at_the_messages_end_and_counted(policy) -> None:
-    """At every length, so that cuts fall between the bytes of Tibetan and Chinese characters too."""
+    """At all lengths, so that some cuts are between the bytes of Tibetan and Chinese characters."""
     whole = policy.encode_prompt(LONG, 1000)
     turn = [{"role": "user", "content": "\0"}]
     template = policy.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
@@ -118,9 +118,9 @@ def test_a_long_prompt_is_cut_at_the_messages_end_and_counted(policy) -> None:
         messages.append(text[len(head) : len(text) - len(tail)])
         assert LONG.startswith(messages[-1]) and len(messages[-1]) < len(LONG)
     assert policy.truncated_prompts == len(messages)
-    assert len(messages[-1]) > len(LONG) - 4  # no more is lost than must be
+    assert len(messages[-1]) > len(LONG) - 4  # no more text is lost than necessary
     tokens = policy.tokenizer(LONG)["input_ids"]
-    assert any("\ufffd" in policy.tokenizer.decode(tokens[:n]) for n in range(len(tokens)))  # or nothing was tried
+    assert any("\ufffd" in policy.tokenizer.decode(tokens[:n]) for n in range(len(tokens)))  # cuts within characters
 
 
 def test_a_limit_that_the_template_alone_exceeds_is_refused(policy) -> None:

@@ -1,4 +1,4 @@
-"""Sampling, against transformers' own generation and against itself split another way."""
+"""Sampling, against transformers' own generation and against itself with other splits."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def ids(rollouts: Rollouts) -> list[list[int]]:
 
 
 def common(policy, prompts, count: int = 40) -> tuple[int, ...]:
-    """The tokens that this policy samples most, to stand in for EOS so that completions end at many lengths."""
+    """The tokens that this policy samples most, used as EOS so that completions end at many lengths."""
     rollouts = sample(policy, prompts, num_generations=4, **{**HOT, "max_new_tokens": 20})
     return tuple(rollouts.completion_ids.flatten().bincount().argsort(descending=True)[:count].tolist())
 
@@ -42,7 +42,7 @@ def generate(policy, prompt: list[int], eos: list[int]) -> list[int]:
 def test_greedy_is_transformers_greedy_token_for_token(policy, prompts) -> None:
     free = [generate(policy, prompt, [-1]) for prompt in prompts]
     assert len({tuple(row) for row in free}) == len(prompts)
-    policy.eos_ids = (free[0][5], free[1][2], free[3][7])  # several ids end completions, at several places
+    policy.eos_ids = (free[0][5], free[1][2], free[3][7])  # several ids end completions, at several positions
     expected = [generate(policy, prompt, list(policy.eos_ids)) for prompt in prompts]
     rollouts = sample(policy, prompts, max_new_tokens=12)
     assert ids(rollouts) == expected
@@ -65,7 +65,7 @@ def test_truncated_is_not_ended(policy, prompts) -> None:
     assert not rollouts.finished.any() and rollouts.completion_mask.all() and rollouts.completion_ids.shape == (4, 12)
     policy.eos_ids = (int(rollouts.completion_ids[0, -1]),)
     last = sample(policy, prompts, **HOT)
-    assert last.finished[0] and len(ids(last)[0]) <= 12  # an EOS as the very last token is an end
+    assert last.finished[0] and len(ids(last)[0]) <= 12  # an EOS as the last token ends the completion
 
 
 def test_padding_with_an_eos_id_does_not_drive_the_mask(policy, prompts) -> None:
@@ -99,7 +99,7 @@ def test_the_split_changes_nothing_nor_is_a_global_generator_touched(policy, pro
 
 
 def test_nothing_leaks_between_groups(policy, prompts) -> None:
-    """Perturb one prompt: its rollouts move and end elsewhere, the others do not."""
+    """Change one prompt: its rollouts change and end elsewhere, the others do not."""
     policy.eos_ids = common(policy, prompts)
     before = ids(sample(policy, prompts, num_generations=3, **HOT))
     for changed in range(4):
@@ -110,7 +110,7 @@ def test_nothing_leaks_between_groups(policy, prompts) -> None:
 
 
 def test_frequencies_are_those_of_transformers_warped_distribution() -> None:
-    """Temperature before top-p. Uniforms on a grid make the frequencies exact to one part in the grid."""
+    """Temperature is applied before top-p. Uniforms on a grid make the frequencies exact to one part in the grid."""
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
     logits = torch.randn(1, 30, generator=torch.Generator().manual_seed(0))
@@ -123,7 +123,7 @@ def test_frequencies_are_those_of_transformers_warped_distribution() -> None:
 
 
 def test_sampled_first_tokens_fit_the_distribution(policy, prompts) -> None:
-    """Chi-square over the whole way from prompt to tokens; the threshold is the 0.9999 quantile."""
+    """Chi-square test from prompt to sampled tokens; the threshold is the 0.9999 quantile."""
     from scipy.stats import chi2
     from transformers import TopPLogitsWarper
 
@@ -151,13 +151,13 @@ def test_inverse_cdf_never_takes_an_impossible_token(u: float) -> None:
 def test_inverse_cdf_where_rounding_leaves_the_sum_below_one() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(50, 5000, generator=generator).softmax(-1)
-    probabilities[:, ::3] = 0  # also leaves the sum at two thirds
+    probabilities[:, ::3] = 0  # this also leaves a sum of two thirds
     for u in (torch.zeros(50), torch.full((50,), 1 - 2**-24), torch.rand(50, generator=generator)):
         chosen = inverse_cdf(probabilities, u)
         assert (probabilities.gather(1, chosen.unsqueeze(1)) > 0).all()
     assert (
         inverse_cdf(torch.tensor([[0.25, 0.25]]), torch.tensor([0.4])).item() == 0
-    )  # half the sum, not a quarter of 1
+    )  # half of the sum, not a quarter of 1
 
 
 def test_modes_are_restored_after_an_exception_in_the_middle(policy, prompts, monkeypatch) -> None:

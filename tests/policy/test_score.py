@@ -1,4 +1,4 @@
-"""Log-probs behind a shared prompt, against one plain forward a row."""
+"""Log-probs with a shared prompt, against one plain forward pass per row."""
 
 import random
 
@@ -13,7 +13,7 @@ from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.score import LogprobScorer, compute_logprobs
 
-BUDGETS = [1, 30, 10**6]  # every row alone, groups split, all at once
+BUDGETS = [1, 30, 10**6]  # every row alone, split groups, all at once
 
 
 def draw_rows(vocabulary: int = 300) -> Completions:
@@ -29,7 +29,7 @@ ROWS = draw_rows()
 
 
 def score(policy: Policy, rows: Completions, budget: int, recompute: bool = False) -> dict[int, tuple]:
-    """Log-probs and entropy of each row, and the gradient of a sum of them in which every token weighs another."""
+    """Log-probs and entropy of each row, and the gradient of a sum in which every token has another weight."""
     out = {}
     for batch in micro_batches(rows, budget):
         scorer = LogprobScorer(policy, rows, batch, recompute)
@@ -50,7 +50,7 @@ def weights(row: int, tokens: int) -> Tensor:
 
 
 def oracle(policy: Policy, rows: Completions) -> list[Tensor]:
-    """Row by row, unshared; backward of the same weighed sum."""
+    """Row by row, without sharing; backward of the same weighted sum."""
     out = []
     for row, (prompt, completion) in enumerate(zip(rows.prompts, rows.completions, strict=True)):
         out.append(plain_logps(policy.model, prompt, completion, rows.temperatures[row] if rows.temperatures else 1.0))

@@ -1,4 +1,4 @@
-"""Memory does not rise step after step."""
+"""Memory does not grow with the number of steps."""
 
 import os
 import subprocess
@@ -53,4 +53,4 @@ def test_300_steps_stay_flat(base) -> None:
     done = subprocess.run([sys.executable, "-c", SOAK, base], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     early, late = map(float, done.stdout.split())
-    assert late - early < 4.0, (early, late)  # MiB in 200 steps; one leaked cache a step would be 10
+    assert late - early < 4.0, (early, late)  # MiB in 200 steps; one leaked cache per step would be 10

@@ -1,4 +1,4 @@
-"""Chat templates as published: true prefixes of their own rendering, the token that ends a turn, and refusals."""
+"""Published chat templates: true prefixes of their own rendering, the token that ends a turn, and refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWERS = ["དགེ་རྒན་སློབ་གྲྭར་", "The answer
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Loads a random base of 30 k parameters with the tokenizer of a kind."""
+    """Load a random base of 30 k parameters with the tokenizer of a kind."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
@@ -45,7 +45,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def own_rendering(policy: Policy, kind: Kind, turns: list[Turn]) -> list[int]:
-    """The oracle: transformers, and its own tokenisation of the whole."""
+    """Expected ids: transformers' rendering and its own tokenisation of the whole."""
     if kind.template is None:
         text = "".join(turn.content + (kind.end if turn.role == "assistant" else "\n") for turn in turns)
         return policy.tokenizer(text)["input_ids"]
@@ -74,7 +74,7 @@ def test_prompt_and_completion_are_a_prefix_of_the_templates_own_rendering(make:
             assert message in policy.tokenizer.decode(prompt)
             assert completion[-1] == end == policy.eos_ids[0] and prompt[-1] not in policy.eos_ids
             assert policy.decode([completion, completion[:-1]])[0] == answer
-    assert policy.tokenizer.eos_token_id in policy.eos_ids  # what the user has configured stops still
+    assert policy.tokenizer.eos_token_id in policy.eos_ids  # a stop token that the user configured still stops
     assert policy.encode_completions(ANSWERS) == [policy.encode_completion(answer) for answer in ANSWERS]
     asked = [*MESSAGES, (*before, Turn("user", "问"))]
     assert policy.encode_prompts(asked, 1000)[0] == [policy.encode_prompt(prompt, 1000) for prompt in asked]
@@ -82,7 +82,7 @@ def test_prompt_and_completion_are_a_prefix_of_the_templates_own_rendering(make:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_literal_control_token_in_a_text_stays_text(make: Make, name: str) -> None:
-    """In messages, turns and references, one by one and many at once, whole and cut."""
+    """In messages, turns and references, singly and in batches, whole and cut."""
     kind = KINDS[name]
     policy = make(kind)
     tokens = [*kind.special, *(mark for mark in kind.marks if "think" not in mark)]
@@ -119,7 +119,7 @@ def test_what_ends_a_turn_is_said_once_and_every_configured_token_still_stops(ma
 
 
 def test_an_end_token_that_is_no_stop_token_becomes_one_and_is_said(make: Make, caplog: Any) -> None:
-    """Qwen2.5's base models: both the tokenizer and the generation config stop at another token."""
+    """Qwen2.5's base models: tokenizer and generation config both stop at another token."""
     policy = make(CHATML)
     im_end, eos = policy.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     assert policy.eos_ids == (im_end, eos)
@@ -192,7 +192,7 @@ def test_a_tokenizer_that_adds_tokens_neither_ends_nor_doubles_a_prompts(
 
 @pytest.mark.parametrize("pattern", ["%d %b %Y", "%Y-%m-%d", "%A, %B %d, %Y %H:%M:%S", "%-d.%-m.%y (%a, %j)"])
 def test_a_template_that_writes_todays_date_does_not_depend_on_the_day(make: Make, pattern: str, caplog: Any) -> None:
-    """The oracle is strftime itself."""
+    """Expected values: strftime itself."""
     kind = KINDS["llama-3"]
     policy = make(replace(kind, template=str(kind.template).replace("%d %b %Y", pattern)))
     day = datetime.datetime(2024, 7, 26)
@@ -229,7 +229,7 @@ _NO_HEADER = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.cont
 def test_a_generation_prompt_that_is_not_the_renderings(
     make: Make, template: str, prompt_end: str, completion: str, note: str | None, caplog: Any
 ) -> None:
-    """Reasoning marks that only one of the two writes, no header, no end: used as well as can be, and said."""
+    """Reasoning marks that only one of the two writes, no header, no end: used as far as possible, with a warning."""
     policy = make(replace(CHATML, template=template))
     assert policy.tokenizer.decode(policy.encode_prompt("问", 100)).endswith(prompt_end)
     assert policy.tokenizer.decode(policy.encode_completion("x")) == completion

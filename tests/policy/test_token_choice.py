@@ -1,4 +1,4 @@
-"""Which units of a corpus become tokens: signs, units and scripts without a separator, and what is left out."""
+"""Choice of the corpus units that become tokens: signs, units and scripts without a separator, and units left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semalign_pl.policy.vocabulary import VocabularySettings, count_units, find_
 
 
 def byte_level(*merged: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes, in which each of the texts is one token."""
+    """Byte-level tokenizer in which each of the texts is one token."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)  # type: ignore[assignment]
     raw.decoder = decoders.ByteLevel()  # type: ignore[assignment]
@@ -24,14 +24,14 @@ def byte_level(*merged: str) -> PreTrainedTokenizerFast:
 
 
 def chosen(text: str, language: str, folder: Path, tokenizer: Any = None, **more: int) -> dict[str, bool]:
-    """Content of each token, and whether it needs word boundaries."""
+    """Content of each token, and if it needs word boundaries."""
     (folder / "text.txt").write_text(text + "\n", encoding="utf-8")
     settings = VocabularySettings(language, str(folder / "text.txt"), "text", **{"min_count": 1, **more})
     return {token.content: token.single_word for token in find_tokens(settings, tokenizer or byte_level())}
 
 
 def pieces(text: str, tokens: dict[str, bool]) -> list[str]:
-    """The text as a tokenizer with these tokens cuts it; the rest of it in bytes."""
+    """The text as a tokenizer with these tokens splits it, with the rest in bytes."""
     from tokenizers import AddedToken
 
     tokenizer = byte_level()
@@ -54,7 +54,7 @@ def test_without_its_tsheg_a_syllable_is_no_head_of_a_longer_one(tmp_path: Path)
 
 
 def test_what_is_one_token_stays_one(tmp_path: Path) -> None:
-    """``བོད`` as a token would cut the base's own ``བོད་`` in two."""
+    """``བོད`` as a token would split the base's own token ``བོད་``."""
     known = byte_level("བོད་")
     assert len(known("བོད་")["input_ids"]) == 1
     assert chosen("བོད་བོད་ཡིག་བོད", "bo", tmp_path, known) == {"ཡིག་": False}

@@ -24,7 +24,7 @@ IDS = torch.tensor([[3, 190, 191, 7, 194, 189, 195, 199]])
 
 
 def model(tied: bool, indices: list[int], dtype: torch.dtype = torch.float32) -> Any:
-    """A random Qwen3 with some rows trained, moved away from where they began; a second adapter stands beside."""
+    """A random Qwen3 with some trained rows, moved from their initial values, and with a second adapter."""
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=VOCABULARY, hidden_size=HIDDEN, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
@@ -46,7 +46,7 @@ def rows(made: Any) -> dict[str, Tensor]:
 
 
 def both(made: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and the rows' gradient of a sum in which each weighs another."""
+    """Logits, and the rows' gradient of a weighted sum of them."""
     made.zero_grad()
     logits = made(input_ids=IDS, use_cache=False).logits
     (logits.float() * torch.arange(logits.numel()).view(logits.shape).sin()).sum().backward()
@@ -71,7 +71,7 @@ def test_as_peft_computes_it(tied: bool, first: int, dtype: torch.dtype) -> None
     for role in (made.disable_adapter, lambda: _as(made, "reference")):
         with role(), torch.no_grad():
             lean = made(input_ids=IDS).logits
-            assert (lean - logits).abs().max() > 0.1  # another model
+            assert (lean - logits).abs().max() > 0.1  # a different model
         plain = model(tied, list(range(first, first + 5)), dtype)
         with plain.disable_adapter() if role == made.disable_adapter else _as(plain, "reference"), torch.no_grad():
             torch.testing.assert_close(lean, plain(input_ids=IDS).logits, **exact)
@@ -89,7 +89,7 @@ class _as:  # noqa: N801
 
 
 class Copies(TorchDispatchMode):
-    """How often something of the matrix's size is made."""
+    """Count the tensors of the matrix's size that are made."""
 
     count = 0
 
@@ -135,7 +135,7 @@ def test_what_a_head_is_made_of() -> None:
 
 @pytest.mark.parametrize("weights", ["fp32", "bf16", "nf4"])
 def test_the_reference_is_frozen_and_the_rest_in_float32(base: str, tmp_path: Path, weights: str) -> None:
-    """Weight decay would move what PEFT leaves trainable."""
+    """Weight decay would change the weights that PEFT leaves trainable."""
     corpus = tmp_path / "text.txt"
     corpus.write_text("ཁྲིམས་ཀྱི་མདུན་སར། ཁྲིམས་ལུགས།\n" * 5, encoding="utf-8")
     settings = VocabularySettings("bo", str(corpus), "bo", tokens=4)

@@ -33,7 +33,7 @@ TALKS = {
 }
 LONG = "".join(f"{number}号学生在学校看书。" for number in range(20))
 TEMPLATES = {
-    "chatml": None,  # the fixtures' own
+    "chatml": None,  # the fixtures' own template
     "qwen3": """{%- for m in messages %}
 {%- set content = m.content %}
 {%- if m.role == 'assistant' and '</think>' in content %}
@@ -84,7 +84,7 @@ def templated(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Callable[[str 
 def test_prompt_and_completion_are_a_prefix_of_the_whole(
     policy: Policy, templated: Callable[..., Policy], name: str, talk: str
 ) -> None:
-    """The oracle is transformers: the template's own rendering of the conversation with its last answer."""
+    """Expected ids: transformers' rendering of the conversation with its last answer."""
     templated(TEMPLATES[name] or policy.tokenizer.chat_template)
     turns = TALKS[talk]
     prompt, completion = policy.encode_prompt(turns, 1000), policy.encode_completion("ཞིང་པ་")
@@ -96,7 +96,7 @@ def test_prompt_and_completion_are_a_prefix_of_the_whole(
     assert policy.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
     rendered = policy.tokenizer.decode(prompt)
     assert all(turn.content.split("</think>\n\n")[-1] in rendered for turn in turns)
-    assert ("嗯" in rendered) == (talk == "thought" and name != "qwen3")  # what it strips is stripped, nothing else
+    assert ("嗯" in rendered) == (talk == "thought" and name != "qwen3")  # nothing else is stripped
     if len(turns) == 1:
         assert prompt == policy.encode_prompt(turns[0].content, 1000)
 
@@ -105,7 +105,7 @@ def test_prompt_and_completion_are_a_prefix_of_the_whole(
 def test_many_conversations_at_once_are_as_one_by_one(
     policy: Policy, templated: Callable[..., Policy], name: str
 ) -> None:
-    """Single messages among them, too: they go the way of all other tasks' prompts, whatever stands beside them."""
+    """Including single messages: they are encoded like all other tasks' prompts, whatever else is in the batch."""
     templated(None if name == "none" else TEMPLATES[name] or policy.tokenizer.chat_template)
     prompts = ["书", *TALKS.values(), (*TALKS["all"][:-1], Turn("user", LONG)), " 问 \n", LONG]
     for limit in (1000, 60):
@@ -165,14 +165,14 @@ def test_a_turn_that_the_template_leaves_out_is_refused(
 
 @pytest.mark.parametrize("name", [*TEMPLATES, "none"])
 def test_the_oldest_exchanges_are_left_out_first(policy: Policy, templated: Callable[..., Policy], name: str) -> None:
-    """At every length: the system turn stays, whole exchanges go, then the last message is cut at its end."""
+    """At all lengths: the system turn is kept, whole exchanges are dropped, then the end of the last message is cut."""
     templated(None if name == "none" else TEMPLATES[name] or policy.tokenizer.chat_template)
     turns = TALKS["all"]
     left = [turns, (turns[0], *turns[3:]), (turns[0], turns[5])]
     whole = [policy.encode_prompt(talk, 1000) for talk in left]
     least = len(policy.encode_prompt((turns[0], Turn("user", "")), 1000))
     counted = 0
-    for limit in range(len(whole[0]), least + 3, -1):  # below, a template that trims has no room for a character
+    for limit in range(len(whole[0]), least + 3, -1):  # for less, a template that trims leaves no character
         ids = policy.encode_prompt(turns, limit)
         assert len(ids) <= limit
         fitting = next((one for one in whole if len(one) <= limit), None)

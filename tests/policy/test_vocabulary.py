@@ -1,4 +1,4 @@
-"""Added tokens: shorter text, rows that start as their pieces' mean, and only those rows trained, exactly."""
+"""Added tokens: shorter text, rows that start as the mean of their pieces, and exact training of only these rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def settings(tmp_path: Path) -> VocabularySettings:
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
 def start(request: pytest.FixtureRequest, base: str, tmp_path: Path) -> str:
-    """The base, with and without a head of its own."""
+    """The base, with and without a separate head."""
     if request.param:
         return base
     from transformers import AutoTokenizer, Qwen3ForCausalLM
@@ -62,7 +62,7 @@ def rows_of_policy(policy: Policy, name: str = "default") -> dict[str, Tensor]:
 
 
 def moved(policy: Policy) -> Policy:
-    """Adapter and rows away from where they begin."""
+    """Move adapter and rows from their initial values."""
     stir(policy, seed=3)
     with torch.no_grad():
         for place, rows in enumerate(rows_of_policy(policy).values()):
@@ -71,14 +71,14 @@ def moved(policy: Policy) -> Policy:
 
 
 def encoded(policy: Policy) -> Completions:
-    """Prompts and completions, in pairs of one prompt, full of the added tokens."""
+    """Prompts and completions, in pairs of one prompt, with many of the added tokens."""
     prompts = [policy.encode_prompt(text, 1000) for text in (TEXTS[0], CHINESE)]
     answers = [policy.encode_completion(text) for text in (TEXTS[1], TEXTS[2], UNSEEN, TEXTS[0])]
     return Completions([prompts[i // 2] for i in range(4)], answers, [1.0, 0.8, 1.0, 1.2])
 
 
 def plain_twin(policy: Policy, start: str) -> torch.nn.Module:
-    """The base with a larger embedding and head whose new rows are the policy's, as transformers makes it."""
+    """The base with a larger embedding and head that contain the policy's new rows, as transformers makes them."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
@@ -92,7 +92,7 @@ def plain_twin(policy: Policy, start: str) -> torch.nn.Module:
 
 
 def test_which_tokens_by_hand(settings: VocabularySettings, tokenizer) -> None:
-    """Frequent units with the tsheg behind them, most frequent first; what is one token already is not added."""
+    """Frequent units with the tsheg after them, most frequent first; a unit that is one token already is not added."""
     counts, apart = count_units(TEXTS, get_language("bo"))
     assert apart and counts["ཚང་"] == 4 and counts["མ་"] == 3 and counts["ཡིན"] == 3
     found = [token.content for token in find_tokens(settings, tokenizer)]
@@ -137,7 +137,7 @@ def test_rows_begin_as_their_pieces_mean(base: str, settings: VocabularySettings
 
 
 def test_logits_are_a_plain_models(start: str, settings: VocabularySettings) -> None:
-    """Those that tokens are sampled from, new tokens' own among them."""
+    """Logits that tokens are sampled from, including those of new tokens."""
     policy = load_policy(start, "fp32", LORA, None, CPU, settings)
     with torch.no_grad():
         for rows in rows_of_policy(policy).values():
@@ -152,7 +152,7 @@ def test_logits_are_a_plain_models(start: str, settings: VocabularySettings) -> 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_gradients_are_a_plain_models(start: str, settings: VocabularySettings, budget: int, recompute: bool) -> None:
-    """Through shared prompts and the chunked head: of embedding and head, against transformers' own autograd."""
+    """With shared prompts and the chunked head: gradients of embedding and head, against transformers' own autograd."""
     policy = load_policy(start, "fp32", LORA, None, CPU, settings)
     rows = encoded(policy)
     found = score(policy, rows, budget, recompute)
@@ -190,7 +190,7 @@ def test_saved_and_loaded_with_and_without_this_package(start: str, settings: Vo
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     assert tokenizer(TEXTS[0]).input_ids == policy.encode_completion(TEXTS[0])[:-1]
-    # A stranger's two lines: the base grown to the tokenizer, then PEFT.
+    # A user's two lines without this package: enlarge the base to the tokenizer, then PEFT.
     stranger = PeftModel.from_pretrained(plain_base(start, len(tokenizer)), str(tmp_path / "adapter")).eval()
     for row, (prompt, completion) in enumerate(zip(rows.prompts, rows.completions, strict=True)):
         with torch.no_grad():
@@ -209,7 +209,7 @@ def plain_base(start: str, tokens: int) -> torch.nn.Module:
 
 
 def test_the_base_is_the_base(start: str, settings: VocabularySettings) -> None:
-    """For the drift probe: acting as the base, new tokens' rows are as untrained as everything else; on text without
+    """For the drift probe: acting as the base, the rows of new tokens are untrained like all else; on text without
     new tokens it gives the base's own logits."""
     policy = load_policy(start, "fp32", LORA, None, CPU, settings)
     twin = plain_twin(policy, start)
@@ -254,7 +254,7 @@ def flags(settings: VocabularySettings, *more: str) -> list[str]:
 
 @pytest.mark.parametrize("weights_as", ["fp32", "nf4"])
 def test_stages_hand_the_tokens_on(runs: Runs, settings: VocabularySettings, weights_as: str) -> None:
-    """SFT trains the new rows and nothing else of the embedding; GRPO goes on with them; a test needs no option."""
+    """SFT trains the new rows and no others of the embedding; GRPO continues with them; a test needs no option."""
     held = f"model.init_args.weights={weights_as}"
     cli = runs("fit", "sft", "cold", *flags(settings, held, f"data.init_args.train={mixed(runs)}"))
     adapter = f"model.init_args.adapter={runs.folder / 'cold/adapter'}"
@@ -264,7 +264,7 @@ def test_stages_hand_the_tokens_on(runs: Runs, settings: VocabularySettings, wei
     assert (rows - untouched).abs().max() > 1e-3
     ours, theirs = (rows_of(p.model.get_input_embeddings())[0].weight.float() for p in (cli.model.policy, fresh))
     old = len(fresh.tokenizer) - len(rows)
-    assert torch.equal(ours[:old], theirs[:old])  # not quantised, and not moved
+    assert torch.equal(ours[:old], theirs[:old])  # neither quantised nor changed
     assert (runs.folder / "cold/adapter/tokenizer.json").is_file()
 
     lora_of_adapter = "model.init_args.lora=null"
@@ -276,7 +276,7 @@ def test_stages_hand_the_tokens_on(runs: Runs, settings: VocabularySettings, wei
 
 
 def mixed(runs: Runs) -> Path:
-    """The corpus with the new tokens' texts as some of its references."""
+    """Corpus with the new tokens' texts among its references."""
     rows = (runs.corpus / "train.jsonl").read_text(encoding="utf-8").splitlines()[:18]
     rows += [json.dumps({"zh": CHINESE, "bo": text.split("།")[0] + "།"}, ensure_ascii=False) for text in TEXTS]
     path = runs.folder / "mixed.jsonl"

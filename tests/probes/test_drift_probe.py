@@ -1,4 +1,4 @@
-"""The drift probe, against plain Hugging Face losses of base and adapter."""
+"""Drift probe, against plain Hugging Face losses of base and adapter."""
 
 from __future__ import annotations
 

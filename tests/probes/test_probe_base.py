@@ -1,4 +1,4 @@
-"""Probing changes nothing: not the weights trained, not the modes, not the random state."""
+"""A probe changes nothing: neither the trained weights, nor the modes, nor the random state."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_n_steps_and_the_test(runs: Runs) -> None:
 
 
 class Meddler(Probe):
-    """Looks at the modes, draws, and may fail."""
+    """Probe that reads the modes, draws random numbers, and may fail."""
 
     fails = False
 
@@ -61,7 +61,7 @@ def test_modes_and_random_state_are_restored(base: str, fails: bool) -> None:
     module = torch.nn.Module()
     module.policy = load_policy(base, "fp32", LoraSettings(4, 8, 0.5), None, CPU)
     dropout = next(m for m in module.policy.modules() if isinstance(m, torch.nn.Dropout))
-    dropout.eval()  # a mixture, to be restored as it was
+    dropout.eval()  # a mixture of modes, which must be restored
     before = [m.training for m in module.policy.modules()]
     random_state = torch.get_rng_state()
     probe = Meddler()

@@ -1,4 +1,4 @@
-"""The reading-comprehension probe: its file, its prompts, its scores."""
+"""Reading-comprehension probe: its file, its prompts, its scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def policy(base: str) -> Policy:
 
 
 def write(folder: Path, *questions: tuple[str, str, list[str]]) -> str:
-    """A file in CMRC's form of (context, question, answers)."""
+    """File in CMRC's form, of (context, question, answers)."""
     paragraphs = [
         {"id": f"p{i}", "context": context, "qas": [{"id": f"q{i}", "question": question, "answers": answers}]}
         for i, (context, question, texts) in enumerate(questions)
@@ -58,7 +58,7 @@ def test_file_errors(tmp_path: Path, content: bytes, wanted: str) -> None:
 
 
 def test_scores_by_hand(tmp_path: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three answers one is exact, one shares 2 of 3 and 4 segments, one shares nothing."""
+    """Of three answers one is exact, one shares 2 of 3 and 4 segments, and one shares nothing."""
     file = write(tmp_path, ("甲", "问", ["老师"]), ("乙", "问", ["学校里", "在家"]), ("丙", "问", ["山"]))
     probe = ReadingComprehensionProbe(file, name="r")
     answers = ["老师。", "在学校", "水"]

@@ -1,4 +1,4 @@
-"""A synthetic study on disk, with or without seeds."""
+"""Synthetic study on disk, with or without seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE = '<script>alert("x")</script><img src="https://example.invalid/x.png">'
 
 @pytest.fixture
 def results() -> dict[str, Any]:
-    """One seed, intervals over test rows; the paper's translation figures or near them."""
+    """One seed, with intervals over test rows; the paper's translation figures or close to them."""
     systems: dict[str, Any] = {}
     for number, system in enumerate(SYSTEMS):
         metrics = {}
@@ -50,7 +50,7 @@ def log() -> Callable[[int], list[dict[str, str]]]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Path]:
-    """``study(results, seeds)``: a folder as a study leaves it; ``seeds`` makes a folder a seed."""
+    """``study(results, seeds)``: a folder as a study writes it; with ``seeds``, one folder per seed."""
 
     def write(results: dict[str, Any], seeds: tuple[int, ...] = ()) -> Path:
         return _write_study(tmp_path, results, seeds)
@@ -85,7 +85,7 @@ def _prediction(system: str, number: int, root: str) -> dict[str, Any]:
 
 
 def _log_rows(steps: int) -> list[dict[str, str]]:
-    """Rows as CSVLogger leaves them: training and validation on lines of their own, blanks between."""
+    """Rows as CSVLogger writes them: training and validation in separate lines, with blanks between."""
     rows = []
     for step in range(steps):
         train = {"train/reward": 1 + step / steps, "train/reward/semantic": step / steps, "train/kl": step / 1000}

@@ -1,4 +1,4 @@
-"""The page: well formed, self-contained, safe, and the same samples for every system."""
+"""The page: well formed, self-contained, safe, and with the same samples for every system."""
 
 import json
 import re
@@ -15,7 +15,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Page(HTMLParser):
-    """Checks nesting while it collects tags and text."""
+    """Parser that checks nesting while it collects tags and text."""
 
     def __init__(self, source: str) -> None:
         super().__init__()

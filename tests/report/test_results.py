@@ -1,4 +1,4 @@
-"""``results.json``: what is accepted, and what is said when it is not."""
+"""``results.json``: accepted files, and messages about others."""
 
 import json
 import subprocess

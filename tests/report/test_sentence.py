@@ -1,4 +1,4 @@
-"""The sentence follows the numbers, not the paper."""
+"""The sentence depends on the numbers, not on the paper."""
 
 import math
 

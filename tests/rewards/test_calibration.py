@@ -1,4 +1,4 @@
-"""A calibrated tau: the quantile of what the starting policy writes, kept on resuming, and in the way of nothing."""
+"""Calibrated tau: a quantile of the starting policy's similarities, kept on resuming, with no effect on the run."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def reward_of(cli) -> SemanticReward:
 
 @pytest.fixture
 def calibrated(runs):
-    """Runs GRPO with a calibrated tau."""
+    """Run GRPO with a calibrated tau."""
 
     def run(*flags: str, name: str = "run", steps: int = 2, cache: bool = True, **recipe):
         recipe = runs.recipe("grpo", [runs.checkpoints(name, 1)])
@@ -33,7 +33,7 @@ def calibrated(runs):
 def test_tau_is_the_quantile_of_the_policys_own_completions(calibrated, runs, encoder) -> None:
     cli = calibrated(steps=1, name="once")
     reward, module = reward_of(cli), cli.model
-    # By hand: the policy as it began (a fresh adapter does nothing), one completion of each drawn prompt.
+    # By hand: the initial policy (a fresh adapter has no effect), with one completion per drawn prompt.
     import random
 
     from semalign_pl.policy.load import load_policy
@@ -45,7 +45,7 @@ def test_tau_is_the_quantile_of_the_policys_own_completions(calibrated, runs, en
     prompts = [policy.encode_prompt(examples[i].prompt, 1024) for i in rows]
     texts = sample(policy, prompts, max_new_tokens=6, seed=0, **module.sampling).texts
     cosines = SentenceEncoder(encoder).similarity(texts, [examples[i].reference for i in rows]).sort().values
-    assert len(set(cosines.tolist())) > 6  # or the quantile would not show
+    assert len(set(cosines.tolist())) > 6  # otherwise the quantile would not show
     by_hand = cosines[2] + 0.75 * (cosines[3] - cosines[2])  # rank 0.25 * 11 = 2.75
     assert reward.tau == pytest.approx(float(by_hand), abs=1e-5)
     assert f"tau:{reward.tau:g}(quantile 0.25 of 12)" in reward.signature
@@ -81,7 +81,7 @@ def test_resuming_keeps_tau(calibrated, runs) -> None:
     checkpoint = runs.folder / "part" / "step=1.ckpt"
     saved = torch.load(checkpoint, weights_only=True)
     assert saved["semalign_tau"] == reward_of(whole).tau
-    saved["semalign_tau"] = 0.123  # another one, to see that it is this that counts
+    saved["semalign_tau"] = 0.123  # another value, to see that the saved one is used
     torch.save(saved, checkpoint)
     resumed = calibrated(f"--ckpt_path={checkpoint}", steps=3, name="part")
     assert reward_of(resumed).tau == 0.123

@@ -1,4 +1,4 @@
-"""The cross-encoder's reward: a real (random) BERT, against its own forward of one pair at a time."""
+"""Cross-encoder reward: a real (random) BERT, against its own forward pass of one pair at a time."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def bert(tokenizer, folder, labels: int = 1, chat: bool = False) -> str:
     model = BertForSequenceClassification(config)
     with torch.no_grad():
         for weight in model.parameters():
-            weight *= 8  # or every pair would get 0.5
+            weight *= 8  # otherwise all pairs would get 0.5
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if not chat:
@@ -60,7 +60,7 @@ def test_it_is_the_models_own_score(crossed) -> None:
     assert scores.tolist() == pytest.approx(expected, abs=1e-5)
     assert min(abs(a - b) for a in expected for b in expected if a != b) > 1e-3
     torch.testing.assert_close(reward(EXAMPLES[::-1], COMPLETIONS[::-1]).flip(0), scores)
-    assert not scores.is_inference()  # autograd refuses to save those
+    assert not scores.is_inference()  # autograd cannot save inference tensors
 
 
 def test_equal_pairs_are_read_once(crossed) -> None:
@@ -87,7 +87,7 @@ def test_a_long_pair_loses_the_anchors_end_only(crossed) -> None:
 
 
 def test_a_template_is_the_encoders_to_fill(tokenizer, tmp_path) -> None:
-    """One in sentence-transformers' roles, query and document: part of what is read, and nothing of it is cut."""
+    """Template with sentence-transformers' roles, query and document: its text is read too, and is never cut."""
     folder = bert(tokenizer, tmp_path, chat=True)
     reward, oracle = CrossEncoderReward(folder), CrossEncoder(folder, device="cpu")
     expected = oracle.predict(list(zip(SOURCES, COMPLETIONS, strict=True)), convert_to_tensor=True)
@@ -138,7 +138,7 @@ def test_frozen_and_no_part_of_the_module_or_the_callbacks_state(base, sft_adapt
     assert all("lora_" in name for name in trainer.model.state_dict())
     assert trainer.logged_metrics["train/texts_cut_by_cross_encoder"] == 0
     exact = reward(EXAMPLES, COMPLETIONS)
-    with torch.autocast("cpu", torch.bfloat16):  # as under the trainer's bf16-mixed
+    with torch.autocast("cpu", torch.bfloat16):  # as with the trainer's bf16-mixed
         assert torch.equal(reward(EXAMPLES, COMPLETIONS), exact)
 
 

@@ -1,4 +1,4 @@
-"""A reward's model is tried on the data before it is trusted: what it cannot read is told with figures."""
+"""A reward's model is tried on the data before training; if it cannot read them, a message says so with figures."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def examples(count: int) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def english_encoder(tmp_path_factory) -> str:
-    """A stand-in for a BERT whose WordPiece vocabulary has no Tibetan (CINO's, MiniLM's)."""
+    """Stand-in for a BERT whose WordPiece vocabulary has no Tibetan (such as CINO's or MiniLM's)."""
     torch.manual_seed(0)
     inner, folder = tmp_path_factory.mktemp("wordpiece"), tmp_path_factory.mktemp("english")
     letters = [chr(c) for c in range(33, 127)] + sorted({c for pair in PAIRS for c in pair["zh"]})
@@ -59,7 +59,7 @@ def english_encoder(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> tuple[str, list[Example]]:
-    """The miniature world's encoder, which was trained on the pair, and pairs of that world."""
+    """Encoder of the miniature world, which was trained on the pair, and pairs of that world."""
     folder = tmp_path_factory.mktemp("world")
     write(folder)
     lines = (folder / "pairs" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:300]
@@ -68,7 +68,7 @@ def world(tmp_path_factory) -> tuple[str, list[Example]]:
 
 
 class Corpus(Batches):
-    """A data module with training examples, as CorpusDataModule has them."""
+    """Data module with training examples, like CorpusDataModule."""
 
     def __init__(self, train: list[Example]) -> None:
         super().__init__([train[:2]])
@@ -76,12 +76,12 @@ class Corpus(Batches):
 
 
 def told(caplog) -> list[str]:
-    """Our warnings."""
+    """Warnings of this package."""
     return [r.message for r in caplog.records if r.name.startswith("semalign_pl") and r.levelname == "WARNING"]
 
 
 def start(reward, train: list[Example]) -> dict:
-    """Let training start with a reward: its hooks, called by a trainer; returns the figures."""
+    """Start training with a reward, by calling its hooks as a trainer does; return the figures."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.demos.boring_classes import BoringModel
 
@@ -98,7 +98,7 @@ def start(reward, train: list[Example]) -> dict:
 
 
 def test_an_encoder_that_cannot_read_the_script_is_refused(english_encoder) -> None:
-    """It gives random syllables 0.9 and more; the message has the figures, the encoder and the remedy."""
+    """It gives random syllables 0.9 and more; the message contains the figures, the encoder and the remedy."""
     train = examples(200)
     reward = SemanticReward(english_encoder, cache=None)
     assert reward(train[:50], [tibetan(1000 + i) for i in range(50)]).mean() > 0.9
@@ -108,7 +108,7 @@ def test_an_encoder_that_cannot_read_the_script_is_refused(english_encoder) -> N
     assert message.startswith(f"SemanticReward.encoder: {english_encoder} cannot tell the texts of this corpus apart")
     assert "\n" not in message and "of 128 texts of column 'reference', 100% have tokens it does not know" in message
     assert "semalign fit --config configs/embedder.yaml" in message and "chance 0.8%" in message
-    # The figures, by sentence-transformers and by hand.
+    # The figures, computed with sentence-transformers and by hand.
     sample = draw(train)
     vectors = SentenceTransformer(english_encoder, device="cpu").encode(
         [e.reference for e in sample], normalize_embeddings=True
@@ -140,13 +140,13 @@ LEGITIMATE = {
 
 @pytest.mark.parametrize("corpus", LEGITIMATE)
 def test_corpora_on_which_little_can_be_tried_are_not_refused(english_encoder, corpus: str) -> None:
-    """By an encoder as bad as can be."""
+    """With the worst possible encoder."""
     train = LEGITIMATE[corpus]
     start(SemanticReward(english_encoder, cache=None, anchor="reference" if train[0].reference else "zh"), train)
 
 
 def test_a_monolingual_encoder_passes_as_completions_are_compared_with_references(world, caplog) -> None:
-    """Sources that have nothing to do with the references, as in an instruction task."""
+    """Sources that are unrelated to the references, as in an instruction task."""
     encoder, pairs = world
     train = [Example(e.id, e.prompt, e.reference, {}, f"{i}?") for i, e in enumerate(pairs)]
     trial = start(SemanticReward(encoder, cache=None), train)
@@ -169,14 +169,14 @@ NAN = float("nan")
     ("unknown", "cosine", "pairs", "hits", "across", "verdict"),
     [
         (1.0, 0.9, 128, 1, False, "refuse"),  # cannot read
-        (0.0, 0.9, 128, 1, False, "refuse"),  # reads, but everything is alike to it
+        (0.0, 0.9, 128, 1, False, "refuse"),  # reads, but all texts are similar to it
         (None, 0.9, 128, 1, False, "refuse"),
-        (1.0, 0.9, 128, 9, False, "refuse"),  # digits and names give some away
-        (1.0, 0.9, 128, 100, False, "warn"),  # finds them all the same
+        (1.0, 0.9, 128, 9, False, "refuse"),  # digits and names identify some pairs
+        (1.0, 0.9, 128, 100, False, "warn"),  # finds the pairs all the same
         (0.0, 0.9, 128, 100, False, "warn"),
         (1.0, 0.3, 128, 1, False, "warn"),
-        (1.0, 0.3, 128, 120, False, "trust"),  # punctuation alone is unknown, for example
-        (0.0, 0.9, MIN_PAIRS - 1, 0, False, "warn"),  # too few pairs to tell
+        (1.0, 0.3, 128, 120, False, "trust"),  # only punctuation is unknown, for example
+        (0.0, 0.9, MIN_PAIRS - 1, 0, False, "warn"),  # too few pairs for a decision
         (0.0, 0.79, 128, 1, False, "trust"),
         (0.0, 0.1, 128, 1, False, "trust"),
         (0.0, 0.1, 128, 1, True, "warn"),
@@ -212,7 +212,7 @@ def test_figures_on_a_table_by_hand() -> None:
 
 
 def test_bytes_are_not_unknown(encoder) -> None:
-    """A tokenizer that falls back to bytes hides nothing: an encoder can learn to read them."""
+    """A byte fallback of the tokenizer loses nothing: an encoder can learn to read bytes."""
     assert SentenceEncoder(encoder).unread_tokens(["老师", "\U0001f600"]) is None
 
 
@@ -239,7 +239,7 @@ def test_a_refusal_is_one_line_of_the_command(runs, english_encoder, capsys) -> 
 
 
 def test_pair_models_are_tried_on_shuffled_pairs(tokenizer, tmp_path: Path, caplog) -> None:
-    """A cross-encoder of random weights cannot tell them apart; its AUC is that of its own scores."""
+    """A cross-encoder of random weights cannot tell them apart; its AUC is computed from its own scores."""
     config = BertConfig(vocab_size=len(tokenizer), num_labels=1, **SMALL)
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -256,7 +256,7 @@ def test_pair_models_are_tried_on_shuffled_pairs(tokenizer, tmp_path: Path, capl
 
 
 def test_two_steps_embed_what_two_steps_need(runs, world, tmp_path: Path) -> None:
-    """Of 9,411 distinct references: those of 4 prompts with the rest of their blocks, and the sample that is tried."""
+    """Of 9,411 distinct references: those of 4 prompts with the rest of their blocks, and the sample of the trial."""
     encoder, pairs = world
     singles = [(a.source + b.source, a.reference + b.reference) for a in pairs[:100] for b in pairs[:100] if a != b]
     rows = [json.dumps({"zh": zh, "bo": bo}, ensure_ascii=False) for zh, bo in singles]

@@ -1,4 +1,4 @@
-"""The language reward: 1 where a completion is wholly Tibetan, else 0."""
+"""Language reward: 1 if a completion is wholly Tibetan, else 0."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_name_and_signature() -> None:
     assert reward.name == "language" and reward.signature == "reward:language|weight:0.5|language:zh|rule:2"
 
 
-LAX = [  # predominantly Tibetan, no Chinese, little Latin
+LAX = [  # mainly Tibetan, without Chinese, little Latin
     ("དགེ་རྒན་དཔེ་ཆ་བལྟས།", 1.0),
     ("དགེ་རྒན་དཔེ་ཆ་བལྟས་ IT", 1.0),  # 1 of its 6 words is Latin
     ("དགེ་རྒན་ IBM", 0.0),  # 1 of 3
@@ -48,7 +48,7 @@ LAX = [  # predominantly Tibetan, no Chinese, little Latin
     ("teacher", 0.0),
     ("", 0.0),
     ("། །", 0.0),
-    ("དགེ་རྒན་དཔེ་ཆ་བལྟས་ Ellsworth", 1.0),  # one name is one word, however long
+    ("དགེ་རྒན་དཔེ་ཆ་བལྟས་ Ellsworth", 1.0),  # one name is one word, of any length
     ("དགེ་རྒན\ufffd", 0.0),
     ("དགེ་རྒན\U0001f600", 0.0),
     ("དགེ་རྒན\U0001f1e8\U0001f1f3", 0.0),
@@ -77,20 +77,20 @@ SOURCE = "IBM公司在《红楼梦》里用了 Ellsworth 和 COVID-19 ©。"
 ROW = Example("0", "翻译：" + SOURCE, "ཨའེ་བི་ཨེམ་ IBM", {"zh": SOURCE, "note": "DNA"}, SOURCE)
 ALLOWED = [
     ("བོད་ཡིག་ IBM", ["source"], 1.0),
-    ("བོད་ཡིག་ ibm", ["source"], 1.0),  # case-folded
+    ("བོད་ཡིག་ ibm", ["source"], 1.0),  # without regard to case
     ("བོད་ཡིག་ IBM", ["reference"], 1.0),
-    ("བོད་ཡིག་ Ellsworth", ["reference"], 0.0),  # of the source alone
+    ("བོད་ཡིག་ Ellsworth", ["reference"], 0.0),  # only the source has this word
     ("བོད་ཡིག་ Ellsworth", ["reference", "source"], 1.0),
-    ("བོད་ཡིག་ Ellsworth", ["zh"], 1.0),  # any column
+    ("བོད་ཡིག་ Ellsworth", ["zh"], 1.0),  # words of any column
     ("བོད་ཡིག་ DNA", ["note"], 1.0),
-    ("བོད་ཡིག་ Ells", ["source"], 0.0),  # part of a word
+    ("བོད་ཡིག་ Ells", ["source"], 0.0),  # a part of a word
     ("བོད་ཡིག་ IBMs", ["source"], 0.0),
-    ("བོད་ཡིག་ 公司", ["source"], 0.0),  # part of a run of Han
+    ("བོད་ཡིག་ 公司", ["source"], 0.0),  # a part of a run of Han characters
     ("བོད་ཡིག་《红楼梦》 བོད་", ["source"], 1.0),
     ("བོད་ཡིག་ COVID-19 ©", ["source"], 1.0),
     ("བོད་ཡིག་ ®", ["source"], 0.0),
     ("IBM", ["source"], 0.0),  # no letter of the language
-    ("IBM Ellsworth བོད", ["source"], 0.0),  # it must have half of the words
+    ("IBM Ellsworth བོད", ["source"], 0.0),  # at least half of the words must be in the language
     (SOURCE, ["source"], 0.0),
     ("བོད་ཡིག" + SOURCE, ["source"], 0.0),
     ("བོད་ཡིག་", ["source"], 1.0),

@@ -1,4 +1,4 @@
-"""Overlap, length, repetition and anybody's functions."""
+"""Overlap, length, repetition and users' own functions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The README's own reward, copied from there, under the installed command."""
+"""The user's own reward of the README, copied from there, with the installed command."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The judge's reward: a real (random) causal LM, against its own forward of one message at a time."""
+"""Judge reward: a real (random) causal LM, against its own forward pass of one message at a time."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ EXAMPLES = [Example(str(i), "?", "རི་ལ་", {"zh": source}) for i, sourc
 
 @pytest.fixture(scope="module")
 def judge(base, tmp_path_factory) -> str:
-    """The random Qwen3 with logits that are far from uniform."""
+    """A random Qwen3 with logits that are far from uniform."""
     folder = tmp_path_factory.mktemp("judge")
     model = AutoModelForCausalLM.from_pretrained(base)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def reward_of(judge: str, **options) -> RerankerReward:
 
 
 def by_hand(model, tokenizer, anchor: str, completion: str) -> float:
-    """``exp z_yes / (exp z_yes + exp z_no)`` behind the whole text, tokenized at once."""
+    """``exp z_yes / (exp z_yes + exp z_no)`` after the whole text, tokenised at once."""
     message = f"<Instruct>: {INSTRUCTION}\n<Query>: {anchor}\n<Document>: {completion}"
     text = tokenizer.apply_chat_template(
         [{"role": "system", "content": SYSTEM}, {"role": "user", "content": message}],
@@ -51,7 +51,7 @@ def by_hand(model, tokenizer, anchor: str, completion: str) -> float:
 
 @pytest.mark.parametrize("weights", ["fp32", "nf4"])
 def test_it_is_the_judges_own_answer(judge, weights: str) -> None:
-    reward = reward_of(judge, weights=weights, micro_batch_tokens=900)  # several batches, of several rows
+    reward = reward_of(judge, weights=weights, micro_batch_tokens=900)  # several batches, with several rows each
     scores = reward(EXAMPLES, COMPLETIONS).tolist()
     quantised = {type(module).__name__ for module in reward.model.modules()} & {"Linear4bit"}
     assert bool(quantised) == (weights == "nf4")
@@ -70,7 +70,7 @@ def test_neither_order_nor_company_matters(judge) -> None:
 
 def test_batches_keep_the_budget_and_equal_pairs_are_read_once(judge) -> None:
     reward, read = reward_of(judge, micro_batch_tokens=700), []
-    reward(EXAMPLES[:1], COMPLETIONS[:1])  # loads
+    reward(EXAMPLES[:1], COMPLETIONS[:1])  # loads the model
     reward.model.get_input_embeddings().register_forward_hook(lambda _, given, __: read.append(given[0].shape))
     scores = reward(EXAMPLES * 3, COMPLETIONS * 3)
     assert sum(rows for rows, _ in read) == 5 and 1 < len(read) < 5
@@ -81,7 +81,7 @@ def test_batches_keep_the_budget_and_equal_pairs_are_read_once(judge) -> None:
 def test_empty_texts(judge) -> None:
     examples = [*EXAMPLES[:2], Example("2", "?", "", {"zh": " "}), Example("3", "?", "", {"zh": ""})]
     reward = reward_of(judge)
-    assert reward(examples[:2], ["", " \n"]).tolist() == [0.0, 0.0]  # nothing to ask
+    assert reward(examples[:2], ["", " \n"]).tolist() == [0.0, 0.0]  # nothing to judge
     scores = reward(examples, ["", COMPLETIONS[0], COMPLETIONS[0], ""])
     assert scores[0] == 0 and scores[1] > 0 and scores[2:].isnan().all()
 
@@ -98,7 +98,7 @@ def test_a_long_message_loses_the_anchors_end_only(judge) -> None:
     assert 0 < len(kept) < len(long) and reward.truncated == 2 and whole.truncated == 0
     torch.testing.assert_close(score[:1], whole([Example("0", "?", "", {"zh": kept})], [completion]))
     assert abs(score[0] - full[0]) > 1e-3
-    assert reward([example], [completion * 9]).isnan().all() and reward.truncated == 3  # no room for any of the anchor
+    assert reward([example], [completion * 9]).isnan().all() and reward.truncated == 3  # none of the anchor fits
 
 
 def test_a_completion_cannot_leave_the_message(judge) -> None:
@@ -122,7 +122,7 @@ def test_anchors(judge) -> None:
 
 
 def variant(judge: str, folder: Path, template: str | None) -> str:
-    """The judge with another chat template, or none."""
+    """The judge with another chat template, or with none."""
     shutil.copytree(judge, folder)
     (folder / "chat_template.jinja").unlink()
     if template is not None:
@@ -178,7 +178,7 @@ def test_frozen_and_in_its_own_precision(judge) -> None:
     reward = reward_of(judge)
     with torch.enable_grad():
         scores = reward(EXAMPLES, COMPLETIONS)
-        with torch.autocast("cpu", torch.bfloat16):  # as under the trainer's bf16-mixed
+        with torch.autocast("cpu", torch.bfloat16):  # as with the trainer's bf16-mixed
             mixed = reward(EXAMPLES, COMPLETIONS)
     assert not scores.requires_grad and scores.dtype == torch.float32 and torch.equal(scores, mixed)
     assert not reward.model.training and not any(weight.requires_grad for weight in reward.model.parameters())

@@ -1,4 +1,4 @@
-"""The base of every reward: TRL's convention in, one float32 a completion out."""
+"""Base of all rewards: arguments as in TRL, one float32 per completion as result."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ EXAMPLES = [
 
 
 class Given(Reward):
-    """Returns what it is told to, and keeps what it was shown."""
+    """Reward that returns given values and records its arguments."""
 
     def __init__(self, scores, weight: float = 1.0) -> None:
         super().__init__(weight)
@@ -63,7 +63,7 @@ def test_name_and_signature() -> None:
 
 @pytest.mark.parametrize("attribute", ["file", "author", "hint", "more", "read", "begin", "extra"])
 def test_a_users_reward_may_have_any_attribute(attribute: str) -> None:
-    """Plain words are the user's: a lexicon's ``file`` or ``author`` must not collide with this package's own hooks."""
+    """Plain names belong to the user: a ``file`` or ``author`` must not collide with this package's own hooks."""
 
     class Lexicon(Reward):
         def __init__(self) -> None:

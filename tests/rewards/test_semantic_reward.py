@@ -1,4 +1,4 @@
-"""The semantic reward on a real (random) encoder: a table by hand, order, empties, gradients, checkpoints."""
+"""Semantic reward on a real (random) encoder: a table by hand, order, empty texts, gradients, checkpoints."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ EXAMPLES = [Example(str(i), "?", reference) for i, reference in enumerate(REFERE
 
 @pytest.fixture(scope="module")
 def cosines(encoder) -> list[float]:
-    """By sentence-transformers alone, one text at a time."""
+    """Computed with sentence-transformers only, one text at a time."""
     oracle = SentenceTransformer(encoder, device="cpu")
 
     def unit(text: str) -> Tensor:

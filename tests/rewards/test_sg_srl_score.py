@@ -1,4 +1,4 @@
-"""SG-SRL's whole score from its four rewards, against a table computed by hand."""
+"""SG-SRL's complete score from its four rewards, against a table computed by hand."""
 
 import math
 
@@ -10,7 +10,7 @@ from semalign_pl.functional.composition import total_reward
 from semalign_pl.rewards import LanguageReward, LengthReward, RepetitionReward, RerankerReward
 from semalign_pl.types import Example
 
-PLAIN = "ཀ་ཁ་ག་ང་ཅ་"  # 10 characters, as the batch's median
+PLAIN = "ཀ་ཁ་ག་ང་ཅ་"  # 10 characters, the median of the batch
 TABLE = [  # completion, p_len, p_rep, gate
     (PLAIN, 0.0, 0.0, 1),
     (PLAIN + "ཆ་ཇ་ཉ་ཏ་ཐ་ད་ན་པ་ཕ་བ་མ་ཙ་ཚ་ཛ་ཝ་", 0.6, 0.0, 1),  # 4 medians: (4 - 2.5) / 2.5
@@ -23,7 +23,7 @@ TABLE = [  # completion, p_len, p_rep, gate
 
 
 def judge_that_says(r: float, tokenizer, folder) -> str:
-    """A judge whose layers add nothing, so that its answer depends on the frame's last token alone."""
+    """Judge whose layers add nothing, so that its answer depends only on the last token of the template."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
     config = Qwen3Config(
         vocab_size=len(tokenizer), head_dim=8, intermediate_size=16, tie_word_embeddings=False, **sizes
@@ -45,7 +45,7 @@ def judge_that_says(r: float, tokenizer, folder) -> str:
     ("r", "expected"),
     [
         (0.8, [0.8, 0.68, 0.775, 0.6 - 0.05 * 26 / 27, 0.0, 0.0, 0.0]),
-        (0.1, [0.1, 0.0, 0.075, 0.0, 0.0, 0.0, 0.0]),  # 0.1 - 0.12 is held at 0
+        (0.1, [0.1, 0.0, 0.075, 0.0, 0.0, 0.0, 0.0]),  # 0.1 - 0.12 becomes 0
     ],
 )
 def test_by_hand(r: float, expected: list[float], tokenizer, tmp_path) -> None:

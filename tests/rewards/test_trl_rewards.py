@@ -1,4 +1,4 @@
-"""TRL's reward functions run as they are: what they are given, what they may return, and what they may break."""
+"""TRL's reward functions run unchanged: their arguments, allowed return values, and errors."""
 
 import asyncio
 import contextlib
@@ -127,7 +127,7 @@ COMPLETIONS = ["<think>x</think><answer>4</answer>", "it is boxed{5}"]
 
 @pytest.fixture(autouse=True)
 def mine(tmp_path, monkeypatch):
-    """The functions as a module of the user's."""
+    """The functions as a user's module."""
     import sys
 
     (tmp_path / "rewards_of_mine.py").write_text(SOURCE, encoding="utf-8")
@@ -141,7 +141,7 @@ def reward(name: str, **options) -> FunctionReward:
 
 
 def by_trl(functions: list, conversational: bool) -> torch.Tensor:
-    """``(completions, functions)``: TRL's own calculation, as its trainer calls it."""
+    """``(completions, functions)``: the values that TRL's trainer computes."""
     trl = pytest.importorskip("trl")
     from trl.trainer.utils import start_event_loop_in_daemon
 
@@ -205,12 +205,12 @@ def test_asynchronous_rewards_run_beside_one_another_also_inside_a_running_loop(
 
     began = time.perf_counter()
     scores = asyncio.run(notebook())
-    assert time.perf_counter() - began < 0.55  # 0.3 s each, at once
+    assert time.perf_counter() - began < 0.55  # 0.3 s each, at the same time
     assert scores.tolist() == [[17.0, 7.0], [34.0, 14.0], [8.5, 3.5]]
 
 
 class Own(Reward):
-    """A user's subclass may be asynchronous as well."""
+    """A user's subclass may be asynchronous, too."""
 
     async def score(self, *, completions, **_):
         return [float(len(text)) for text in completions]
@@ -302,7 +302,7 @@ def test_edits_in_place_alter_neither_logs_nor_later_rewards() -> None:
     assert completions == COMPLETIONS and scores.tolist() == [[34.0, 14.0]] * 2
     kept = reward("reuses")(EXAMPLES, COMPLETIONS)
     reward("reuses")(EXAMPLES, COMPLETIONS)
-    assert kept.tolist() == [1.0, 1.0]  # not the tensor that the function goes on changing
+    assert kept.tolist() == [1.0, 1.0]  # not the tensor that the function changes later
 
 
 def test_what_raises_is_one_line_with_the_users_own() -> None:
@@ -403,7 +403,7 @@ def test_what_cannot_be_logged_is_refused_by_name(name: str, message: str) -> No
 
 
 class Constant(Reward):
-    """Gives one score to all, but for float noise."""
+    """Gives one score to all, except for floating-point noise."""
 
     def score(self, *, completions, **_):
         return [0.7 + 1e-7 * i for i in range(len(completions))]

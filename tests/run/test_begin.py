@@ -1,4 +1,4 @@
-"""Where a run begins: a checkpoint that is named must be there, ``--resume`` finds one, and a folder is one run's."""
+"""Start of a run: a named checkpoint must exist, ``--resume`` finds one, and a folder belongs to one run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.run.lock import hold
 
 EVERY_STEP = {"class_path": "semalign_pl.callbacks.TimedCheckpoint", "init_args": {"minutes": 0}}
-SIX = ["trainer.max_steps=6", "data.init_args.batch_size=10"]  # four steps an epoch
+SIX = ["trainer.max_steps=6", "data.init_args.batch_size=10"]  # four steps per epoch
 
 
 def strike(step: int, hook: str = "on_train_batch_start") -> dict[str, Any]:
@@ -30,7 +30,7 @@ def strike(step: int, hook: str = "on_train_batch_start") -> dict[str, Any]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, but for the locks."""
+    """All files below a folder, except the locks."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -51,7 +51,7 @@ def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def kept(base, encoder, corpus, tmp_path_factory) -> dict[str, Path]:
-    """Run folders: ``finished`` after six steps, and ``killed`` in the sixth, its newest checkpoint that of step 5."""
+    """Run folders: ``finished`` after six steps, and ``killed`` in the sixth, whose newest checkpoint is of step 5."""
     runs = Runs(tmp_path_factory.mktemp("kept"), base, encoder, corpus)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["semalign"])
@@ -71,7 +71,7 @@ def killed(kept: dict[str, Path], runs: Runs) -> Path:
     return Path(shutil.copytree(kept["killed"], runs.folder / "run"))
 
 
-# -- words for a checkpoint ------------------------------------------------------------------------------------
+# -- keywords for a checkpoint ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("word", ["last", "best", "hpc", "registry:mine"])
@@ -99,7 +99,7 @@ def test_a_word_where_there_is_no_checkpoint_at_all(
 
 
 def test_a_file_named_like_a_word(killed: Path, runs: Runs, capfd: pytest.CaptureFixture[str], monkeypatch) -> None:
-    """A path stays a path: ``registry/hpc`` is loaded, though Lightning has another meaning for its beginning."""
+    """A path is a path: ``registry/hpc`` is loaded, although its beginning has another meaning in Lightning."""
     monkeypatch.chdir(runs.folder)
     (runs.folder / "registry").mkdir()
     shutil.copy(killed / "checkpoints" / "last.ckpt", "registry/hpc")
@@ -118,7 +118,7 @@ def test_last_is_the_newest_last(finished: Path, runs: Runs) -> None:
 def test_a_checkpoint_with_a_flipped_byte_is_refused(
     killed: Path, runs: Runs, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """torch reads it without a word, and the weights are others."""
+    """torch loads it without an error, but with changed weights."""
     last = killed / "checkpoints" / "last.ckpt"
     flip(last)
     torch.load(last, weights_only=True)
@@ -130,7 +130,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_refused(
 
 
 def flip(checkpoint: Path) -> None:
-    """Change one bit of the greatest tensor."""
+    """Change one bit of the largest tensor."""
     import zipfile
 
     with zipfile.ZipFile(checkpoint) as archive:
@@ -181,7 +181,7 @@ def test_a_checkpoint_callback_that_would_never_save(runs: Runs, capfd: pytest.C
 def test_killed_twice_in_an_epoch_and_resumed_equals_straight(
     runs: Runs, stage: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed in step 3, and the resumed run in step 6; the default checkpoint is all there is."""
+    """Killed in step 3, and the resumed run in step 6; only the default checkpoint exists."""
     six = ["trainer.max_steps=6", "data.init_args.limit=16", f"data.init_args.batch_size={4 if stage == 'sft' else 2}"]
     runs("fit", stage, "straight", *six, callbacks=[EVERY_STEP])
     for step, flags in ((3, []), (6, ["--resume"])):
@@ -264,7 +264,7 @@ def test_the_saved_recipe_of_a_resumed_run_is_a_recipe(killed: Path, runs: Runs,
     assert main(["fit", "--config", str(recipe), "--resume"]) == 0
 
 
-# -- a folder is one run's -------------------------------------------------------------------------------------
+# -- a folder belongs to one run -------------------------------------------------------------------------------
 
 
 def test_a_finished_run_is_kept(finished: Path, runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
@@ -295,18 +295,18 @@ def test_checkpoints_elsewhere_belong_to_the_run_too(runs: Runs, capfd: pytest.C
 def test_a_checkpoint_that_slurm_left_is_loaded_by_nobody(
     killed: Path, runs: Runs, capfd: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
-    """Lightning loads it wherever it finds it in a job, in place of the adapter to test."""
+    """In a SLURM job, Lightning loads such a file wherever it finds it, instead of the adapter to test."""
     (killed / "checkpoints" / "last.ckpt").rename(killed / "hpc_ckpt_1.ckpt")
     monkeypatch.setattr("semalign_pl.run.begin.SLURMEnvironment.detect", lambda: True)
     assert "hpc_ckpt_1.ckpt: Lightning would load it" in one_line(capfd, runs.args("test", "sft", "run"))
     assert "unfinished run" in one_line(capfd, runs.args("fit", "sft", "run", *SIX))
 
 
-# -- two runs at a time ----------------------------------------------------------------------------------------
+# -- two runs at the same time ---------------------------------------------------------------------------------
 
 
 def test_two_trainings_in_a_folder(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
-    """Refused while the first lives, not after it was killed; a test beside it is allowed."""
+    """Refused while the first run is alive, not after it was killed; a test at the same time is allowed."""
     stopped = {"init_args": {"step": 2, "signal_name": "SIGSTOP", "hook": "on_train_batch_start"}}
     given = runs.args(
         "fit", "sft", "run", *SIX, callbacks=[EVERY_STEP, {"class_path": "run_callbacks.Strike", **stopped}]

@@ -1,4 +1,4 @@
-"""A ``fast_dev_run`` is a trial: it says so, and leaves the run's folder as it was."""
+"""A ``fast_dev_run`` is a trial: it says so, and does not change the run's folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from semalign_pl.__main__ import main
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of every file below a folder."""
+    """Content and modification time of every file below a folder."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
 def writers(runs: Runs) -> list[dict[str, Any]]:
-    """Every callback of ours that writes, and whose turn comes within two steps."""
+    """All callbacks of this package that write files and act within two steps."""
     drift = {"file": str(runs.corpus / "text.txt"), "every_n_steps": 1}
     return [
         {"class_path": "SampleTable", "init_args": {"every_n_steps": 1}},
@@ -56,7 +56,7 @@ def test_a_trial_writes_nothing(runs: Runs, case: str, capfd: pytest.CaptureFixt
 
 
 def test_a_trial_leaves_a_run_as_it_was(runs: Runs) -> None:
-    """Over a finished run, and in one that is broken off: no checkpoint, no adapter, the metrics not renamed."""
+    """In a finished run's folder and in an interrupted one's: no checkpoint, no adapter, metrics not renamed."""
     runs("fit", "sft", "run", "trainer.max_steps=1")
     folder = runs.folder / "run"
     before = files(folder)

@@ -1,4 +1,4 @@
-"""Signals to a command that is not training: one line, a status, and an end in any case."""
+"""Signals to a command that does not train: one line, a status, and an end in any case."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with signals.ending_by_signals():
 print("came to its end")
 """
 IN_PYTHON = "time.sleep(30)"
-# A lock taken twice: a main thread that waits in C, as one of several ranks does for the others, runs no handler.
+# A lock taken twice: a main thread that waits in C, as ranks wait for each other, runs no signal handler.
 IN_C = "lock = ctypes.create_string_buffer(128); [ctypes.CDLL(None).pthread_mutex_lock(lock) for _ in range(2)]"
 
 
@@ -49,7 +49,7 @@ def test_a_command_under_nohup_lives_on() -> None:
 
 
 def test_a_forked_child_has_its_own_signals() -> None:
-    """A pool ends its workers by SIGTERM; that must not end the process that has the pool."""
+    """A pool ends its workers with SIGTERM; this must not end the process that owns the pool."""
     wait = "pid = os.fork() or [time.sleep(20), os._exit(0)]; time.sleep(0.5); os.kill(pid, signal.SIGTERM); "
     wait += "print(os.waitpid(pid, 0)[1] == signal.SIGTERM); time.sleep(2)"
     done = run("SIGURG", wait)
@@ -61,7 +61,7 @@ def test_signals_in_quick_succession_are_one_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     request = Request(waits=True)
     request(signal.SIGTERM)
-    request(signal.SIGHUP)  # systemd, and a terminal that closes, send more than one
+    request(signal.SIGHUP)  # systemd, and a terminal that closes, send more than one signal
     assert request.number == signal.SIGTERM
     now[0] += SAME_REQUEST_SECONDS
     with pytest.raises(Stopped) as stopped:

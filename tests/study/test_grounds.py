@@ -1,4 +1,4 @@
-"""What a step depends on: one byte changed in each kind of file, and who takes notice."""
+"""Inputs of a study's step: one byte is changed in a file of each kind, and the steps that run again are checked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a file of each kind, and a recipe that names them all."""
+    """Working folder with a file of each kind, and a recipe that names them all."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, content in FILES.items():
@@ -88,7 +88,7 @@ STEPS = [step("test", "base"), step("fit"), step("test"), step("fit", "next")]
 
 @cache
 def settings(args: tuple[str, ...], recipe: str) -> Mapping[str, Any]:
-    """What `parse` makes of a recipe; it takes a second, and depends on nothing else."""
+    """Result of `parse` for a recipe; cached, as it takes a second and depends on nothing else."""
     assert Path("recipe.yaml").read_text(encoding="utf-8") == recipe
     return parse(args)
 
@@ -103,7 +103,7 @@ def add_byte(path: Path) -> None:
 
 
 def flip_byte_and_restore_times(path: Path) -> None:
-    """Another content of the same size, with the file's old times of access and modification."""
+    """Write other content of the same size, and restore the file's times of access and modification."""
     before = path.stat()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -225,7 +225,7 @@ def test_a_config_that_cannot_be_parsed_is_a_usage_error(folder) -> None:
     "value", ["", ".", "/", "fp32", "torch.optim.AdamW", "no/such/file", "a\0b", "x" * 5000, "[", "**"]
 )
 def test_text_that_is_no_path_names_no_file(folder, value) -> None:
-    if value in (".", "/", "**"):  # what is there changes with every run
+    if value in (".", "/", "**"):  # the content of these changes with every run
         from semalign_pl.study.named_files import holds_results
 
         assert holds_results(value, Path("out")) or value == "**"
@@ -234,7 +234,7 @@ def test_text_that_is_no_path_names_no_file(folder, value) -> None:
 
 
 def big(folder: Path) -> Path:
-    """A file whose digest is kept, changed long enough ago."""
+    """File whose digest is cached, changed long enough ago."""
     file = folder / "big.bin"
     file.write_bytes(bytes(REMEMBERED_BYTES))
     time.sleep(SETTLED_SECONDS + 0.1)
@@ -261,7 +261,7 @@ def test_a_large_file_is_read_once_and_again_when_it_changes(tmp_path) -> None:
 
 @pytest.fixture
 def done(folder) -> Callable[[], tuple[Any, str]]:
-    """A test step that was run and recorded; tells whether it is reused."""
+    """A test step that was run and recorded; the function tells if it is reused."""
     one = step("test")
     (one.folder / "results.json").write_text('{"metrics": {}}')
     (one.folder / "predictions.jsonl").write_text("{}\n")

@@ -1,4 +1,4 @@
-"""A study that was broken off goes on in the middle of a training; one that changed starts it anew, beside the old."""
+"""An interrupted study resumes in the middle of a training; a changed one trains again, and keeps the old folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semalign_pl.run.lock import hold
 
 @pytest.fixture
 def study(runs: Runs) -> dict[str, Any]:
-    """A study of one system, whose training is killed in its third step, once; ``args`` runs it, into a folder."""
+    """Study of one system, whose training is killed once, in its third step; ``args`` runs it into a folder."""
     configs = runs.folder / "configs"
     configs.mkdir()
     once = runs.folder / "killed"
@@ -55,7 +55,7 @@ def test_a_half_done_training_goes_on(study: dict[str, Any], runs: Runs, capfd: 
 def test_a_changed_training_begins_anew_beside_the_old(
     study: dict[str, Any], runs: Runs, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Half done first, then finished: the earlier folder is kept whole, and said."""
+    """First half done, then finished: the earlier folder is kept complete, and a message says so."""
     folder: Path = study["folder"]
     changed = yaml.safe_load(study["config"].read_text(encoding="utf-8"))
     study["config"].write_text(yaml.safe_dump(changed | {"seed_everything": 4}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The protocol: which commands it makes, how results join, and the whole of it on a tiny base."""
+"""The protocol: the commands that it makes, the joining of results, and all of it on a tiny base."""
 
 import json
 from pathlib import Path
@@ -145,7 +145,7 @@ def test_a_whole_study(configs, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_any_systems_and_what_they_start_from(configs, tmp_path, capsys):
-    """GRPO from the base model, whatever adapter its config names; SFT from there, its config in another folder."""
+    """GRPO from the base model, whatever adapter its config names; then SFT, with its config in another folder."""
     folder, out = tmp_path / "study", tmp_path / "out"
     folder.mkdir()
     (configs / "semantic_grpo.yaml").rename(folder / "first.yaml")
@@ -164,7 +164,7 @@ def test_any_systems_and_what_they_start_from(configs, tmp_path, capsys):
 
 
 def test_a_signal_in_a_step_ends_the_study(configs, tmp_path):
-    """With its status, and without the steps that follow."""
+    """With its status, and without the later steps."""
     path = configs / "cold_start.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     strike = {"step": 1, "signal_name": "SIGTERM", "hook": "on_before_optimizer_step"}

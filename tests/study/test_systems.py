@@ -1,4 +1,4 @@
-"""``study.yaml``: what it may say, and what is said of it when it is wrong."""
+"""``study.yaml``: its allowed content, and messages about mistakes."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from semalign_pl.study.systems import System, read_systems
 
 @pytest.fixture
 def folder(tmp_path):
-    """Configs ``a.yaml`` and ``b.yaml``; nothing is read of them here."""
+    """Configs ``a.yaml`` and ``b.yaml``; their content is not read here."""
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").touch()
     return tmp_path

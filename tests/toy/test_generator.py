@@ -34,7 +34,7 @@ def test_neighbour_changes_one_slot() -> None:
     for _ in range(300):
         meaning = generator.draw(rng, range(10))
         shared, filled = grammar.shared_slots(meaning, generator.neighbour(rng, meaning))
-        assert filled - shared in (1, 2)  # a number goes with its noun
+        assert filled - shared in (1, 2)  # a number occurs only with a noun
 
 
 def test_same_seed_same_world() -> None:

@@ -20,7 +20,7 @@ def test_format_and_spans() -> None:
 
 
 def test_a_question_fits_one_sentence_only() -> None:
-    """Put back into its question, the answer names words of exactly one sentence."""
+    """Inserted into its question, the answer names the words of exactly one sentence."""
     rng = random.Random(0)
     for _ in range(100):
         item = reading.passage(rng, range(10), 4, 6)

@@ -1,4 +1,4 @@
-"""The world in another language: its sentences, written by hand, and what lies in its folder."""
+"""The world in another language: its sentences, written by hand, and the files of its folder."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_a_folder_in_thai_is_like_the_tibetan(tmp_path: Path) -> None:
 
 
 def test_every_word_is_said_in_every_language() -> None:
-    """Each of the world's words changes the sentence it stands in; so no two of a category are one to a learner."""
+    """Each of the world's words changes its sentence, so a learner can tell any two words of a category apart."""
     for code in ("bo", "th"):
         spoken = speech(code).sentence
         for category, make in {
@@ -74,5 +74,5 @@ def test_every_word_is_said_in_every_language() -> None:
             "noun": lambda zh: Meaning("name", "扎西", "买", zh),
         }.items():
             said = [spoken(make(zh)) for zh in words(category)]
-            assert len(set(said)) >= len(said) - 1, (code, category)  # Tibetan writes and paints with one word
+            assert len(set(said)) >= len(said) - 1, (code, category)  # Tibetan has one word for writing and painting
     assert TIBETAN is speech("bo") and set(CATEGORIES) >= {"verb", "number"}

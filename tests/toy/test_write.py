@@ -1,4 +1,4 @@
-"""What lies in a world's folder, and what is kept apart from what."""
+"""Files of a world's folder, and texts that must not occur in several of them."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def test_source_only_text_is_new_and_like_the_sources_of_pairs(world):
     assert len(texts) == len(set(texts)) == 2000
     assert not set(texts) & {pair["zh"] for pair in pairs}
     assert all(text.count("。") == 1 and text.endswith("。") for text in texts)
-    held = {text for line in lines(world / "chinese.txt") for text in line.split("。")}  # drift is measured on these
+    held = {text for line in lines(world / "chinese.txt") for text in line.split("。")}  # these sentences measure drift
     assert not {text[:-1] for text in texts} & held
 
 
@@ -44,7 +44,7 @@ def test_steering_questions_are_not_the_test_questions(world):
 
 
 def test_the_texts_that_published_figures_are_of(world):
-    """To the byte: a change here is a change of every figure measured on the miniature world."""
+    """Equal to the byte: a change here changes every figure measured on the miniature world."""
     written = sorted(path for path in world.rglob("*") if path.suffix in (".jsonl", ".txt") or "reading" in path.name)
     assert len(written) == 11
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in written)).hexdigest()
