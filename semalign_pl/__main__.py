@@ -1,4 +1,4 @@
-"""The ``semalign`` command: finds out what is wanted before it imports anything heavy."""
+"""The ``semalign`` command. It reads the command name before it imports anything slow."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: Arguments; the process's own when ``None``.
+        argv: Arguments of the command; ``None`` for the arguments of this process.
 
     Returns:
-        Exit status: 0, or 2 after a message about what the user can mend.
+        Exit status: 0, or 2 after a message about a mistake that the user can mend.
 
     Raises:
-        Stopped: If a signal ended the process's own command; a ``SystemExit`` with status 128 + signal.
+        Stopped: If ``argv`` is ``None`` and a signal ended the command; a ``SystemExit`` with status 128 + signal.
     """
     if argv is not None:
         return _run(list(argv))
     prepare_process()
-    sys.path.append(os.getcwd())  # as under `python -m`: a user's own rewards lie where the command is run
+    sys.path.append(os.getcwd())  # as with `python -m`: a user's own rewards are in the working folder
     with ending_by_signals():
         sys.argv[1:] = locate_recipes(sys.argv[1:])  # processes that a strategy starts run this command line again
         return _run(sys.argv[1:])

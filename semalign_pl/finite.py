@@ -1,4 +1,4 @@
-"""NaN and infinity in weights, gradients and losses: found, named, and never written or loaded."""
+"""Checks for NaN and infinity in weights, gradients and losses: they are named, and never written or loaded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def first_nonfinite(state: Mapping[str, Tensor]) -> str | None:
-    """Name of the first tensor with NaN or infinity in it; ``None`` if there is none.
+    """Name of the first tensor that contains NaN or infinity; ``None`` if there is none.
 
     Args:
-        state: Names to tensors of any type; whole numbers are finite.
+        state: Mapping of names to tensors of any shape and dtype; integer tensors are always finite.
 
     >>> first_nonfinite({"a": torch.ones(2), "b": torch.tensor([1.0, float("inf")])})
     'b'
@@ -24,26 +24,26 @@ def check_finite(state: Mapping[str, Tensor], where: str, remedy: str) -> None:
     """Refuse weights that are not finite.
 
     Args:
-        state: Names to tensors.
-        where: Beginning of the message: the option or file that they belong to.
-        remedy: End of the message.
+        state: Mapping of names to weights.
+        where: Beginning of the message: the option or file that the weights belong to.
+        remedy: End of the message: what to do.
 
     Raises:
-        ValueError: Names the first such tensor.
+        ValueError: If a tensor contains NaN or infinity; names the first one.
     """
     if (bad := first_nonfinite(state)) is not None:
         raise ValueError(f"{where} NaN or infinity in {bad}; {remedy}")
 
 
 def check_to_write(state: Mapping[str, Tensor], target: str) -> None:
-    """Refuse to write weights that are not finite; what is in the target's place stays.
+    """Refuse to write weights that are not finite, before the target's old content is touched.
 
     Args:
-        state: Names to tensors.
-        target: File or folder, for the message.
+        state: Mapping of names to weights.
+        target: File or folder to be written, named in the message.
 
     Raises:
-        ValueError: Names the target and the first such tensor.
+        ValueError: If a tensor contains NaN or infinity; names the target and the first such tensor.
     """
     check_finite(
         state,
@@ -53,15 +53,15 @@ def check_to_write(state: Mapping[str, Tensor], target: str) -> None:
 
 
 def check_weights(parameters: Iterable[Tensor], step: int, rate: float) -> None:
-    """Refuse to go on with weights that a step has left without finite values.
+    """Refuse to continue after an optimiser step that made weights NaN or infinite.
 
     Args:
-        parameters: The trained weights.
-        step: Number of the step that was made, from 1.
-        rate: Its learning rate.
+        parameters: Trained weights.
+        step: Number of the last optimiser step, from 1.
+        rate: Learning rate of that step.
 
     Raises:
-        ValueError: Names the step and the remedy.
+        ValueError: If the norm of the weights is not finite; names the step and the remedy.
     """
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters])
     if not norm.isfinite():
@@ -69,13 +69,16 @@ def check_weights(parameters: Iterable[Tensor], step: int, rate: float) -> None:
 
 
 def diverged(what: str, value: Tensor | float, step: int, rate: float) -> ValueError:
-    """The error that stops a run which no longer computes with finite numbers.
+    """Error that stops a run with a value that is not finite.
 
     Args:
         what: Name of the quantity.
-        value: Its value.
-        step: Number of the step, from 1.
-        rate: Its learning rate.
+        value: Value of the quantity.
+        step: Number of the optimiser step, from 1.
+        rate: Learning rate of that step.
+
+    Returns:
+        The error to raise.
     """
     return ValueError(
         f"step {step}: {what} is {float(value):g} at a learning rate of {rate:g}, so the run has diverged and stops; "

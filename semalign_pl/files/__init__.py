@@ -1,1 +1,1 @@
-"""Files: whole or not at all, within limits, and what their errors mean."""
+"""Reading and writing files: atomic writes, size limits, and errors explained in one line."""

@@ -1,8 +1,8 @@
-"""Files and folders are replaced whole: after an error or a kill the old or the new one is there, never half of one.
+"""Atomic writes of files and folders: after an error or a kill there is the old or the new one, never half of one.
 
-Everything is written beside its target, never in TMPDIR, which may be another disk: from there a file has to be
-copied, and a copy can be cut. Then it is flushed to the disk, so that a power cut cannot leave an empty file under the
-new name, and renamed.
+Everything is written next to its target, never in TMPDIR. TMPDIR may be another disk, from which a file must be copied,
+and a copy can be interrupted. The new file is then flushed to the disk, so that a power cut cannot leave an empty file
+under the new name. Last, it is renamed.
 """
 
 from __future__ import annotations
@@ -22,26 +22,29 @@ from semalign_pl.files.disk import WriteError, explained
 from semalign_pl.files.unfinished import OLD, create, new_file, new_folder, remove_dead
 
 _clean_once = functools.cache(remove_dead)
-"""Once per process and folder: a folder may hold many files."""
+"""``remove_dead``, run once per process and folder, since a folder may hold many files."""
 
 
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
-"""Other names of files that are open already, which must stay the files they are."""
+"""Beginnings of paths that name files which are open already; these files must not be replaced."""
 
 
 @contextlib.contextmanager
 def replace_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """Yield a binary file that takes the place of ``path`` when the block ends without an error.
+    """Yield a binary file that replaces ``path`` when the block ends without an error.
 
-    The folder is made if absent. A link is followed. The mode is that of the old file, or a new file's under the umask.
-    Pipes and devices are written directly.
+    A missing folder is made. A link is followed. The file keeps the mode of the old file; a new file has the mode that
+    the umask gives. Pipes and devices are written directly.
 
     Args:
-        path: The file to replace or make.
-        durable: Wait until the disk has it; a cache whose entries hold checksums need not.
+        path: File to replace or make.
+        durable: True to wait until the file is on the disk. A cache whose entries hold checksums does not need this.
+
+    Yields:
+        The open file.
 
     Raises:
-        WriteError: If it cannot be written; the old file is unchanged, and nothing else is left.
+        WriteError: If the file cannot be written. The old file is unchanged, and no other file is left.
     """
     if path.exists() and not path.is_file() or str(path.absolute()).startswith(_STREAMS):
         with explained(path), path.open("wb") as file:
@@ -72,16 +75,28 @@ def replace_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by a text in UTF-8; see `replace_file`."""
+    """Replace a file by a text in UTF-8.
+
+    Args:
+        path: File to replace or make, as for `replace_file`.
+        text: Its new content.
+
+    Raises:
+        WriteError: If the file cannot be written. The old file is unchanged.
+    """
     with replace_file(path) as file:
         file.write(text.encode())
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add whole lines to a file, all or none; half a line that a killed process left at its end is removed.
+    """Add whole lines to a file, all or none. Half a line that a killed process left at its end is removed first.
+
+    Args:
+        path: File to add to; made if absent.
+        text: Lines, each with its line break.
 
     Raises:
-        WriteError: If they cannot be written; the file is unchanged.
+        WriteError: If the lines cannot be written. The whole lines of the file are unchanged.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +105,7 @@ def append_text(path: Path, text: str) -> None:
             file.truncate(size)
             try:
                 content = memoryview(text.encode())
-                while content:  # a disk that fills takes what still fits, and says so at the next call
+                while content:  # a nearly full disk writes what still fits; only the next call raises
                     content = content[file.write(content) :]
             except BaseException:
                 file.truncate(size)
@@ -99,13 +114,16 @@ def append_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, path: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder in ``parent``, removed with all that is left in it when the block ends.
+    """Yield an empty folder in ``parent``, which is removed with its content when the block ends.
 
-    Where the process is killed before, the next use of this function on the same parent removes it.
+    If the process is killed first, the next call of this function with the same parent removes it.
 
     Args:
-        parent: Folder to make it in; made if absent.
-        path: What is to be written, for the message; ``parent`` by default.
+        parent: Folder to make the temporary folder in; made if absent.
+        path: File or folder that error messages name; ``parent`` by default.
+
+    Yields:
+        Path of the temporary folder.
 
     Raises:
         WriteError: If the folder cannot be made, or the disk is full before the block ends.
@@ -122,19 +140,22 @@ def temporary_folder(parent: Path, path: Path | None = None) -> Iterator[Path]:
             finally:
                 shutil.rmtree(made, ignore_errors=True)
                 os.close(descriptor)
-    except WriteError as error:  # of a file or folder within: the user knows it by its later name
+    except WriteError as error:  # a file or folder in it: the user knows its final name only
         raise WriteError(str(error).replace(str(made), str(parent)), error.strerror) from error
 
 
 @contextlib.contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``path`` when the block ends without an error.
+    """Yield an empty folder that replaces ``path`` when the block ends without an error.
 
     Args:
-        path: The folder to replace or make. A link is followed.
+        path: Folder to replace or make. A link is followed.
+
+    Yields:
+        Path of the new folder, to be filled.
 
     Raises:
-        WriteError: If it cannot be written; the old folder is unchanged, and nothing else is left.
+        WriteError: If the folder cannot be written. The old folder is unchanged, and nothing else is left.
     """
     target = Path(os.path.realpath(path))
     with temporary_folder(target.parent, path) as beside:
@@ -145,14 +166,14 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def move_folder(made: Path, path: Path) -> None:
-    """Put a finished folder of a `temporary_folder` in the place of ``path``, whose old content is removed.
+    """Replace ``path`` by a finished folder from a `temporary_folder`; the old content of ``path`` is removed.
 
     Args:
-        made: The finished folder, directly in the temporary one, which lies on the same disk.
-        path: The folder to replace or make. A link is followed.
+        made: Finished folder, directly in the temporary folder, on the same disk as ``path``.
+        path: Folder to replace or make. A link is followed.
 
     Raises:
-        WriteError: If it cannot be put there; the old folder is unchanged.
+        WriteError: If ``path`` cannot be replaced. The old folder is unchanged.
     """
     target = Path(os.path.realpath(path))
     with explained(path):
@@ -176,14 +197,14 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF):  # file systems that flush no folders
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # some file systems cannot flush folders
             raise
     finally:
         os.close(descriptor)
 
 
 def _swap(made: Path, target: Path) -> None:
-    """Exchange two folders: at once where the file system can, else in two steps, which `remove_dead` can undo."""
+    """Exchange two folders: in one step if the file system can, else in two steps, which `remove_dead` can undo."""
     if _exchange(made, target):
         return
     old = made.parent / OLD / target.name
@@ -193,7 +214,7 @@ def _swap(made: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders at once by Linux' ``renameat2``; return whether this system and disk could."""
+    """Exchange two folders in one step with Linux's ``renameat2``; return true if this system and disk support it."""
     call = getattr(ctypes.CDLL(None), "renameat2", None)
     current_folder, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE, man 2 renameat2
     return call is not None and 0 == call(
@@ -202,7 +223,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Position behind the last line break."""
+    """Position right after the last line break, in bytes; 0 if there is none."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - 2**16)

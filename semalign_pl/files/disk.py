@@ -1,4 +1,4 @@
-"""What cannot be written is said in one line: the file, the reason, the free space and the remedy."""
+"""Errors of writing, explained in one line: the file, the reason, the free space and the remedy."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SAID = re.compile(
     rf"No space left on device|Disk quota exceeded|File too large|os error ({'|'.join(map(str, sorted(_FULL)))})\b"
     r"|\d+ requested and \d+ written|No usable temporary directory"
 )
-"""Rust, Arrow, NumPy and tempfile name the reason in the text alone."""
+"""Messages of a full disk. Rust, Arrow, NumPy and tempfile give the reason only in the text, not as an ``errno``."""
 
 
 class WriteError(OSError, ValueError):
-    """A file or folder cannot be written. Its old content, if there was any, is unchanged.
+    """Error for a file or folder that cannot be written. Its old content, if there was any, is unchanged.
 
-    It is a ``ValueError``, so that the command line prints its one line, and an ``OSError``, so that code that can do
-    without the file catches it as any other error of the disk.
+    It is a ``ValueError``, so that the command line prints it in one line. It is also an ``OSError``, so that code that
+    can work without the file catches it like any other error of the disk.
 
     Args:
         message: One line with file, reason and remedy.
-        reason: The reason alone; it is the error's ``strerror``.
+        reason: Reason alone, as the error's ``strerror``.
     """
 
     def __init__(self, message: str, reason: str | None = None) -> None:
@@ -36,10 +36,10 @@ class WriteError(OSError, ValueError):
 
 
 def find_full_disk(error: BaseException) -> str | None:
-    """Reason in the words of the operating system if a full disk caused an error; None for any other error.
+    """Reason, in the words of the operating system, if a full disk caused an error; ``None`` for any other error.
 
     Args:
-        error: The error; those that led to it are looked at, too. torch.save, for instance, raises a ``RuntimeError``
+        error: Error to examine, with the errors that led to it. torch.save, for instance, raises a ``RuntimeError``
             while it handles the ``OSError`` of the file.
     """
     for cause in _chain(error):
@@ -51,7 +51,11 @@ def find_full_disk(error: BaseException) -> str | None:
 
 
 def explain_full_disk(error: BaseException) -> str | None:
-    """One line about an error that a full disk caused, wherever it was raised; None for any other error."""
+    """One line about an error that a full disk caused, wherever it was raised; ``None`` for any other error.
+
+    Args:
+        error: Error to examine, with the errors that led to it.
+    """
     if (known := next((cause for cause in _chain(error) if isinstance(cause, WriteError)), None)) is not None:
         return str(known)
     if (reason := find_full_disk(error)) is None:
@@ -66,7 +70,12 @@ def explain_full_disk(error: BaseException) -> str | None:
 
 
 def describe(path: Path, reason: str) -> str:
-    """One line that says why a file or folder was not written for want of space, and what to do."""
+    """One line that says that a full disk kept a file or folder from being written, and what to do.
+
+    Args:
+        path: File or folder to name.
+        reason: Reason, in the words of the operating system.
+    """
     return (
         f"{path}: not written, because the disk is full ({reason}; free is {_free(path.parent)}); what was there "
         "before is unchanged; free some space there, or write to another disk"
@@ -78,11 +87,12 @@ def explained(path: Path, only_full: bool = False) -> Iterator[None]:
     """Turn an error of the disk into a ``WriteError`` that names the file or folder to be written.
 
     Args:
-        path: The file or folder.
-        only_full: Leave all errors but those of a full disk as they are: the block also reads files.
+        path: File or folder to name.
+        only_full: True to turn only errors of a full disk, for a block that also reads files.
 
     Raises:
-        WriteError: With file, reason, free space and remedy.
+        WriteError: If the block raises such an error. The message has file, reason, and remedy, and the free space for
+            a full disk.
     """
     try:
         yield
@@ -110,7 +120,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _free(folder: Path) -> str:
-    """Free space of a folder's disk in words."""
+    """Free space of a folder's disk, as text with a unit."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent

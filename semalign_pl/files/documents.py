@@ -1,4 +1,4 @@
-"""YAML and JSON that users write, read within stated limits: no file takes minutes, or ends in a traceback."""
+"""Readers of users' YAML and JSON files with size limits: no file takes minutes to read or ends in a traceback."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ import yaml
 from semalign_pl.files.yaml_keys import DuplicateKeyError, check_keys
 
 MAX_YAML_BYTES = 2**18
-"""Size of a YAML file. Recipes, studies and language profiles have some kilobytes; so much is read in two seconds."""
+"""Largest YAML file, in bytes. Recipes, studies and language files have some kilobytes. This size takes two seconds."""
 MAX_VALUES = 100_000
-"""Keys and values of a YAML text, those of an alias counted at each use: nine lines of nine aliases are a billion."""
+"""Most keys and values of a YAML text. An alias counts at each use: nine lines of nine aliases are a billion."""
 MAX_DEPTH = 64
-"""Levels of lists and mappings. Recipes have about ten; what copies them recurses, up to Python's limit of 1,000."""
+"""Most levels of nested lists and mappings. Recipes have about ten. Copying recurses, and Python stops at 1,000."""
 MAX_JSON_BYTES = 2**28
-"""Size of a JSON file. SQuAD has 40 MB; read, a file takes about ten times its size of memory."""
+"""Largest JSON file, in bytes. SQuAD has 40 MB. Reading a file takes about ten times its size in memory."""
 
 
 class TooLargeError(yaml.YAMLError):
-    """A YAML text beyond the limits."""
+    """Error for a YAML text that exceeds a limit."""
 
 
 def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
-    """Refuse a YAML text beyond the limits, or with a key twice, before anything is made of it.
+    """Refuse a YAML text that exceeds a limit or has a key twice, before it is loaded.
 
-    Counts the parser's events, in which an alias is one event whatever it stands for: memory and time grow with the
-    text alone.
+    This counts the parser's events. An alias is one event, however much it expands to, so memory and time grow with the
+    length of the text only.
 
     Args:
-        text: The YAML.
-        parser: PyYAML loader that will read it; they differ in what they accept.
+        text: YAML text.
+        parser: PyYAML loader that will load the text; loaders differ in what they accept.
 
     Raises:
-        TooLargeError: Names the limit and the remedy.
-        DuplicateKeyError: Names the key and both lines.
-        yaml.YAMLError: If it is not YAML.
+        TooLargeError: If the text exceeds a limit; names the limit and the remedy.
+        DuplicateKeyError: If a mapping has a key twice; names the key and both lines.
+        yaml.YAMLError: If the text is not YAML.
     """
     if len(text) > MAX_YAML_BYTES:
         raise TooLargeError(_too_long(len(text), MAX_YAML_BYTES))
-    # Of each open list or mapping its anchor, values so far and levels below it; of each anchor what it was at its end.
+    # open_: for each open list or mapping its anchor, the count of values before it, and its levels.
+    # anchors: for each finished anchor its number of values and levels.
     open_: list[tuple[str | None, int, int]] = []
     anchors: dict[str, tuple[int, int]] = {}
     values = 0
@@ -81,23 +82,36 @@ def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
 
 
 def load_yaml(text: str) -> Any:
-    """Values of a YAML text within the limits.
+    """Load a YAML text, within the limits.
+
+    Args:
+        text: YAML text.
+
+    Returns:
+        Its values, as from ``yaml.safe_load``.
 
     Raises:
-        yaml.YAMLError: If it is not YAML, or beyond the limits (`TooLargeError`).
+        yaml.YAMLError: If the text is not YAML, has a key twice (`DuplicateKeyError`), or exceeds a limit
+            (`TooLargeError`).
     """
     check_yaml(text)
     try:
         return yaml.safe_load(text)
-    except ValueError as error:  # what looks like a number or a date and is none: 5,000 digits, 2001-99-99
+    except ValueError as error:  # 5,000 digits or 2001-99-99: matches the pattern of a number or date, but is invalid
         raise yaml.YAMLError(f"{error}; put the value in quotes") from error
 
 
 def read_yaml(path: Path) -> Any:
-    """Values of a user's YAML file.
+    """Read a user's YAML file.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        Its values, as from ``yaml.safe_load``.
 
     Raises:
-        ValueError: If it cannot be read, is not YAML or is beyond the limits; names file and remedy.
+        ValueError: If the file cannot be read, is not YAML or exceeds a limit; names file and remedy.
     """
     try:
         return load_yaml(_text(path, str(path), MAX_YAML_BYTES, "check the path"))
@@ -108,16 +122,19 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_json(path: Path, remedy: str, where: str = "", limit: int = MAX_JSON_BYTES) -> Any:
-    """Values of a JSON file that a user may have touched.
+    """Read a JSON file that a user may have edited.
 
     Args:
-        path: The file.
-        remedy: Remedy for a file that cannot be read, as the end of a message.
-        where: Beginning of a message; the path without.
+        path: File to read.
+        remedy: End of the message if the file cannot be read: what to do.
+        where: Beginning of the message; the path if empty.
         limit: Largest size, in bytes.
 
+    Returns:
+        Its values, as from ``json.loads``.
+
     Raises:
-        ValueError: If it cannot be read or is not JSON; names file and remedy.
+        ValueError: If the file cannot be read, is too large or is not JSON; names file and remedy.
     """
     where = where or str(path)
     text = _text(path, where, limit, remedy)
@@ -132,22 +149,27 @@ def read_json(path: Path, remedy: str, where: str = "", limit: int = MAX_JSON_BY
 def check_size(path: Path, where: str, limit: int = MAX_YAML_BYTES) -> None:
     """Refuse a file that is too large, before it is read.
 
+    Args:
+        path: File to check.
+        where: Beginning of the message.
+        limit: Largest size, in bytes.
+
     Raises:
-        ValueError: Names file, size and limit.
+        ValueError: If the file is larger; names file, size and limit.
     """
     if (size := path.stat().st_size) > limit:
         raise ValueError(f"{where}: {_too_long(size, limit)}")
 
 
 def check_text(path: Path, where: str) -> None:
-    """Refuse a YAML file that is no text, or text in another encoding than UTF-8.
+    """Refuse a YAML file that is not text in UTF-8.
 
     Args:
-        path: The file.
-        where: Beginning of a message.
+        path: File to check.
+        where: Beginning of the message.
 
     Raises:
-        ValueError: If it is too large, cannot be read or is not UTF-8; names the remedy.
+        ValueError: If the file is too large, cannot be read, is not UTF-8 or has zero bytes; names the remedy.
     """
     _text(path, where, MAX_YAML_BYTES, "check the path")
 
@@ -173,7 +195,7 @@ def _text(path: Path, where: str, limit: int, remedy: str) -> str:
 
 
 _MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-"""Byte order marks, the longer before their beginnings."""
+"""Encodings by byte order mark. A longer mark comes before a mark that it begins with."""
 
 
 def _too_long(size: int, limit: int) -> str:

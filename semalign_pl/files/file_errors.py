@@ -1,4 +1,4 @@
-"""What the operating system says of a file or folder that a user named, in one line with the remedy."""
+"""Operating system errors about a user's file or folder, explained in one line with the remedy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _REMEDIES = {
 
 
 def describe(error: OSError) -> str | None:
-    """Return a line on what can be mended, or ``None`` for any other error.
+    """One line about an error that the user can mend.
 
     Args:
-        error: An error that names a file; whichever library met it, the path is the user's.
+        error: Error of the operating system. If it names a file, the path is the user's, whichever library raised it.
 
     Returns:
-        Path, reason and remedy.
+        Path, reason and remedy; ``None`` for an error without a file or without a known remedy.
     """
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None or error.filename is None:

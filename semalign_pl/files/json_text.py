@@ -1,4 +1,4 @@
-"""JSON as text, without the bare ``NaN`` and ``Infinity`` that Python writes and no other reader accepts."""
+"""JSON text without bare ``NaN`` and ``Infinity``, which Python writes and no other reader accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_json(
         value: Value to write.
         where: File that the text is for, named in the warning.
         indent: Spaces per level; ``None`` for one line.
-        default: Replacement of an object that JSON does not know, as in ``json.dumps``.
+        default: Function that replaces an object of a type that JSON does not have, as in ``json.dumps``.
     """
     options: dict[str, Any] = {"ensure_ascii": False, "indent": indent, "default": default, "allow_nan": False}
     if not (found := nonfinite(value)):
@@ -35,11 +35,11 @@ def to_json(
 
 
 def nonfinite(value: Any, path: str = "") -> list[tuple[str, float]]:
-    """Keys and values of the numbers that are not finite.
+    """Path and value of each number that is not finite.
 
     Args:
         value: JSON value.
-        path: Key of the value itself.
+        path: Path of the value itself.
 
     >>> nonfinite({"a": [1.0, float("inf")], "b": {"c": None}})
     [('a[1]', inf)]

@@ -1,4 +1,4 @@
-"""The recipes that ship with the package: ``--config configs/…`` works wherever the command is run."""
+"""Recipes that ship with the package, so that ``--config configs/…`` works in every working folder."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "configs"
-"""In an installed package a folder, in a checkout a link to its top-level ``configs``."""
+"""Folder of the recipes. In a checkout of the repository it is a link to the top-level ``configs``."""
 FLAGS = ("-c", "--config")
 
 
 def locate_recipes(args: Sequence[str]) -> list[str]:
-    """Replace ``--config configs/…`` by the package's own recipe where the working folder has none of that name.
+    """Replace ``--config configs/…`` by the package's own recipe if the working folder has no such file.
 
-    Says so in one line on stderr per recipe: a path that is read from elsewhere must not go unseen.
+    Each replacement is reported in one line on stderr, so that the user sees which file is read.
 
     Args:
         args: Command and flags.
 
     Returns:
-        The arguments, all others unchanged; a path that neither has is left for the command to refuse.
+        Arguments with the recipes replaced. A path that exists in neither place is kept, and the command refuses it.
     """
     located = []
     for before, arg in zip(["", *args], args, strict=False):

@@ -1,6 +1,6 @@
-"""What is being written has a name and a lock of its own, by which a later process knows what a killed one left.
+"""Names and locks of unfinished files and folders, by which a later process recognises what a killed process left.
 
-The operating system frees the lock of a process that ends, in whatever way.
+The operating system frees the locks of a process when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 PREFIX = ".semalign-"
-"""Names of what is being written begin so."""
+"""Beginning of the names of unfinished files and folders."""
 OLD = "old"
-"""Folder, in a folder that is being written, of the one that it takes the place of; see ``atomic.py``."""
+"""Subfolder of an unfinished folder that holds the folder to be replaced during the exchange; see ``atomic.py``."""
 
 
 def remove_dead(folder: Path, pattern: str = f"{PREFIX}*") -> None:
-    """Remove what killed processes left half written in a folder; what a process still writes is locked, and stays.
+    """Remove unfinished files and folders of killed processes; those of a running process are locked and kept.
 
     Args:
-        folder: The folder.
-        pattern: Names of what is being written.
+        folder: Folder to clean.
+        pattern: Glob pattern of the names of unfinished files and folders.
     """
     for path in folder.glob(pattern):
         try:
             descriptor = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW)
-        except OSError:  # it is gone, or another user's
+        except OSError:  # it is gone, or belongs to another user
             continue
         try:
             if not _lock(descriptor):
@@ -37,36 +37,45 @@ def remove_dead(folder: Path, pattern: str = f"{PREFIX}*") -> None:
                 if not (folder / old.name).exists():
                     os.rename(old, folder / old.name)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except OSError:  # another process removes it now, or it is another user's
+        except OSError:  # another process is removing it, or it belongs to another user
             continue
         finally:
             os.close(descriptor)
 
 
 def create(folder: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Make a file or folder under a new name and lock it; return its path and its open descriptor."""
+    """Make a file or folder under a new name and lock it.
+
+    Args:
+        folder: Folder to make it in.
+        make: Function that makes it and returns its open descriptor: `new_file` or `new_folder`.
+
+    Returns:
+        Its path and its open descriptor.
+    """
     while True:
         path = folder / f"{PREFIX}{secrets.token_hex(8)}"
         descriptor = make(path)
         locked = _lock(descriptor)
         if locked is None or (locked and path.exists()):
             return path, descriptor
-        os.close(descriptor)  # another process took it for dead before it was locked
+        os.close(descriptor)  # another process removed it as dead before it was locked
 
 
 def new_file(path: Path) -> int:
-    """Make a file for `create`, with the mode that the umask gives."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # mkstemp's file would be its owner's alone
+    """Make a file for `create`, with the mode that the umask gives, and return its open descriptor."""
+    # Not mkstemp: only the owner could read its file.
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def new_folder(path: Path) -> int:
-    """Make a folder for `create`."""
+    """Make a folder for `create` and return its open descriptor."""
     os.mkdir(path)
     return os.open(path, os.O_RDONLY)
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder: True if it was free, False if not, None where the file system has no locks."""
+    """Lock an open file or folder: true if it was free, false if not, ``None`` if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

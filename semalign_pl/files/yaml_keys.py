@@ -1,4 +1,4 @@
-"""A key that is in a YAML mapping twice: PyYAML takes the last one without a word."""
+"""Check for keys that a YAML mapping has twice: PyYAML silently takes the last one."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import yaml
 
 
 class DuplicateKeyError(yaml.YAMLError):
-    """A mapping has a key twice."""
+    """Error for a YAML mapping that has a key twice."""
 
 
 def check_keys(text: str, loader: Any = yaml.SafeLoader) -> None:
     """Refuse a YAML text in which a mapping has a key twice.
 
-    A key beside a merged mapping (``<<: *defaults``) that has the same key is no second one: YAML gives it priority.
+    A key that is also in a merged mapping (``<<: *defaults``) is allowed: YAML gives the explicit key priority.
 
     Args:
-        text: The YAML, of a depth that can be walked by recursion.
-        loader: PyYAML loader that will read it.
+        text: YAML text, of a depth that recursion can walk.
+        loader: PyYAML loader that will load the text.
 
     Raises:
-        DuplicateKeyError: Names the key and both lines.
-        yaml.YAMLError: If it is not YAML.
+        DuplicateKeyError: If a mapping has a key twice; names the key and both lines.
+        yaml.YAMLError: If the text is not YAML.
     """
     _walk(yaml.compose(text, Loader=loader), set())
 
 
 def _walk(node: yaml.Node | None, seen: set[int]) -> None:
-    if node is None or id(node) in seen:  # an alias is the very node that its anchor is on
+    if node is None or id(node) in seen:  # an alias is the same object as its anchor's node
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):

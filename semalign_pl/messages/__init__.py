@@ -1,1 +1,1 @@
-"""Messages to the user: one line per mistake, safe on every terminal."""
+"""Messages to the user: one line per mistake, safe to print on every terminal."""

@@ -1,4 +1,4 @@
-"""A user's mistake is answered by one clear line; everything else keeps its traceback."""
+"""Error reporting: one clear line for a user's mistake, a traceback for everything else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from semalign_pl.messages.terminal import visible
 
 
 class UsageError(Exception):
-    """The command line or YAML cannot be parsed.
+    """Error for a command line or YAML that cannot be parsed.
 
     Args:
-        message: The parser's.
-        keys: Keys that the parser knows, to guess what was meant.
+        message: Message of the parser.
+        keys: Keys that the parser accepts, from which the likeliest is suggested.
     """
 
     def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
@@ -28,7 +28,11 @@ class UsageError(Exception):
 
 @dataclass
 class Status:
-    """Exit status of a command."""
+    """Exit status of a command.
+
+    Attributes:
+        code: 0, or 2 after a user's mistake.
+    """
 
     code: int = 0
 
@@ -37,15 +41,15 @@ class Status:
 def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     """Print a user's mistake as one line on stderr and set the status to 2.
 
-    A mistake is what the parser refuses, what Lightning calls a misconfiguration, a ``ValueError`` that this package
-    itself raised, a path that cannot be used (`describe`), a package that is not installed (`explain_missing`), or a
-    full disk, whoever wrote to it. An error from anywhere else is a fault and propagates.
+    These are a user's mistakes: an error of the parser, a misconfiguration that Lightning reports, a ``ValueError``
+    raised by this package itself, a path that cannot be used (`describe`), a package that is not installed
+    (`explain_missing`), and a full disk, whichever library wrote to it. Every other error is a bug and propagates.
 
     Args:
-        args: The command line, to name the file that a mistake is in.
+        args: Command line, from which the file with the mistake is named.
 
     Yields:
-        The status to return.
+        Exit status; read its code after the block.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -72,7 +76,7 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
 
 
 def _explain(error: Exception) -> str | None:
-    """One line for a user's mistake; ``None`` for a fault."""
+    """One line for a user's mistake; ``None`` for a bug."""
     if isinstance(error, ValueError) and _raised_here(error.__traceback__):
         return str(error)
     if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""What jsonargparse reports on several lines, said in one: the key, what is wrong with it, and what to do."""
+"""Summary of jsonargparse's report of several lines in one line: the key, what is wrong with it, and what to do."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SEE = "see `semalign {command} --help`"
 
 
 def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) -> str:
-    """One line out of jsonargparse's nested report.
+    """Summarise jsonargparse's nested report in one line.
 
     Args:
-        message: The report.
-        keys: Keys that the parser knows.
-        args: The command line.
+        message: Report of jsonargparse.
+        keys: Keys that the parser accepts.
+        args: Command line.
 
     Returns:
-        The key as the user wrote it, what is wrong, and a remedy; the report itself, on one line, if it is of no known
-        kind.
+        Key as the user wrote it, what is wrong, and a remedy. A report of an unknown kind is returned as it is, on one
+        line.
     """
     see = _SEE.format(command=args[0] if args else "fit")
     for pattern, explain in _KINDS:
@@ -37,7 +37,7 @@ def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) 
     return " ".join(message.split("Given value type:")[0].split())
 
 
-# -- the kinds of mistake ----------------------------------------------------------------------------------------
+# -- kinds of mistakes -------------------------------------------------------------------------------------------
 
 
 _SETTINGS = {"lora": "LoraSettings", "vocabulary": "VocabularySettings", "prepare": "Preparation"}
@@ -101,7 +101,7 @@ _WORDS["CorpusKeys"] = "{path: …} with columns, task, weight, where or split"
 
 
 def _not_callable(found: re.Match[str], report: Report) -> str:
-    """An optimiser or a scheduler that cannot be had, or is none."""
+    """Message for an optimiser or scheduler that cannot be imported or is of another type."""
     kind, reason = found[1].rpartition(".")[2], found[2].strip().rstrip(".")
     path, name = report.inner_path(), (re.search(r"class_path='([^']+)'", found[3]) or ["", found[3].strip()])[1]
     if missing := explain_missing(reason):
@@ -139,7 +139,7 @@ def _required(found: re.Match[str], report: Report) -> str:
         what = f"{key}.class_path, e.g. {example}" if example else key
         return f"{key}: it is required but not set; set {what}, in the YAML or as a flag"
     path, _ = report.path(lambda key, value: key == name and value is None, name)
-    if name == "optimizer" and ".lr_scheduler." in path:  # a function, whose other arguments are no scheduler's
+    if name == "optimizer" and ".lr_scheduler." in path:  # a function: it has no arguments of a scheduler
         where = path.partition(".init_args.optimizer")[0]
         return f"{where}: it is no class of schedulers; give one, e.g. Cosine or torch.optim.lr_scheduler.StepLR"
     if report.given is None or not path.startswith(report.outer):
@@ -187,7 +187,7 @@ def _no_value(found: re.Match[str], report: Report) -> str:
 
 
 _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
-    (r"(model\.init_args\.lr_scheduler: [^\n]*)", lambda found, _: found[1]),  # check_schedule's own words
+    (r"(model\.init_args\.lr_scheduler: [^\n]*)", lambda found, _: found[1]),  # messages of check_schedule
     (r"Option '([^']+)' is not accepted", _unknown_option),
     (r"does not accept option '([^']+)'", _unknown_key),
     (r"unrecognized arguments: (.+)", _unknown_key),

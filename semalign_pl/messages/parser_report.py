@@ -1,4 +1,4 @@
-"""jsonargparse's nested report taken apart, and what could have been meant."""
+"""Parser of jsonargparse's nested report, and suggestions for misspelt keys."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from typing import Any
 
 
 class Report:
-    """The report and what surrounds it.
+    """Report of jsonargparse, with the command line that caused it.
+
+    Args:
+        message: Report of jsonargparse.
+        keys: Keys that the parser accepts.
+        args: Command line.
+        see: Advice on where the keys are listed.
 
     Attributes:
-        keys: Keys that the parser knows.
-        args: The command line.
-        see: Where the keys are listed.
-        outer: The key that the report is about, e.g. ``model``.
-        inner: Keys within it, from the report's nesting.
-        given: What the user gave for the outer key.
+        message: Report of jsonargparse.
+        keys: Keys that the parser accepts.
+        args: Command line.
+        see: Advice on where the keys are listed.
+        outer: Key that the report is about, e.g. ``model``.
+        inner: Keys within the outer key, from the nesting of the report.
+        given: Value that the user gave for the outer key; ``None`` if the report has none.
     """
 
     def __init__(self, message: str, keys: Sequence[str], args: Sequence[str], see: str) -> None:
@@ -33,13 +40,13 @@ class Report:
         self.given = _parse(text[1]) if len(text) == 2 else None
 
     def files(self) -> list[str]:
-        """The files named by ``--config``."""
+        """Files named by ``--config``."""
         flags = ("-c", "--config")
         after = [b for a, b in zip(self.args, self.args[1:], strict=False) if a in flags]
         return after + [a.split("=", 1)[1] for a in self.args if a.startswith("--config=")]
 
     def place(self, key: str) -> str:
-        """The file and line of a top-level key, in brackets; empty where no file has it."""
+        """File and line of a top-level key, in brackets; empty if no file has the key."""
         for file in self.files():
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 lines = Path(file).read_text(encoding="utf-8").splitlines()
@@ -49,7 +56,15 @@ class Report:
         return ""
 
     def path(self, wanted: Callable[[str, Any], bool], otherwise: str) -> tuple[str, Any]:
-        """Dotted path of the first entry that is wanted, and the class around it if there is one."""
+        """Dotted path of the first entry that matches, and the class that has this entry.
+
+        Args:
+            wanted: Function of key and value; true for the entry to find.
+            otherwise: Key to end the path with if no entry matches.
+
+        Returns:
+            Path, and ``class_path`` of the class; ``None`` as class if there is none or no entry matches.
+        """
         for path, key, value, around in _walk(self.given, self.outer, None):
             if wanted(key, value):
                 return path, around
@@ -65,7 +80,7 @@ class Report:
 
 
 def _walk(value: Any, path: str, around: str | None) -> Iterator[tuple[str, str, Any, str | None]]:
-    """Every entry: its path, its key, its value, and the ``class_path`` that it is an init_arg of."""
+    """All entries of a config: path, key, value, and the ``class_path`` of the class if the entry is an init_arg."""
     if isinstance(value, dict):
         own = value.get("class_path", around if path.endswith("init_args") else None)
         for key, inner in value.items():
@@ -78,7 +93,7 @@ def _walk(value: Any, path: str, around: str | None) -> Iterator[tuple[str, str,
 
 
 def _parse(text: str) -> Any:
-    """The repr of a config, with jsonargparse's ``Namespace(…)`` and ``NestedArg(…)`` as dicts."""
+    """Value of a config's repr, with jsonargparse's ``Namespace(…)`` and ``NestedArg(…)`` as dicts."""
     try:
         return _plain(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError):
@@ -98,11 +113,11 @@ def _plain(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-# -- the classes that a config may name ------------------------------------------------------------------------
+# -- classes that a config may name ----------------------------------------------------------------------------
 
 
 def classes() -> dict[str, type]:
-    """Every class that can be named in a recipe, by name."""
+    """All classes that a recipe can name, by name."""
     from lightning.pytorch.callbacks import Callback
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -125,7 +140,14 @@ def classes() -> dict[str, type]:
 
 
 def options(class_path: str | None) -> list[str]:
-    """Names of the init_args of a class and its heirs; those of its bases too where it passes ``**kwargs`` on."""
+    """Names of the init_args of a class and its subclasses, and of its bases where it passes on ``**kwargs``.
+
+    Args:
+        class_path: Import path of the class, or the name of one of `classes`; ``None`` for no class.
+
+    Returns:
+        The names; none if there is no such class.
+    """
     if class_path is None:
         return []
     module, _, name = class_path.rpartition(".")
@@ -136,16 +158,16 @@ def options(class_path: str | None) -> list[str]:
     names: list[str] = []
     for base in (base for kind in _family(one) for base in _sharing_arguments(kind)):
         names += [p.name for p in _parameters(base) if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    return [name for name in dict.fromkeys(names) if name != "params"]  # an optimiser's, filled in by the module
+    return [name for name in dict.fromkeys(names) if name != "params"]  # "params" of an optimiser: the module passes it
 
 
 def _family(one: type) -> list[type]:
-    """A class and its heirs: a flag such as ``model.init_args.x`` names only the class all share."""
+    """A class and its subclasses: for a flag such as ``model.init_args.x``, only their common base is known."""
     return [one, *(heir for child in one.__subclasses__() for heir in _family(child))]
 
 
 def _sharing_arguments(one: type) -> Iterator[type]:
-    """A class and its bases, up to the first that passes no ``**kwargs`` on."""
+    """A class and its bases, up to and including the first that does not pass on ``**kwargs``."""
     for base in one.__mro__:
         yield base
         parameters = _parameters(base)
@@ -158,7 +180,13 @@ def _parameters(one: type) -> list[inspect.Parameter]:
 
 
 def near(word: str, known: Sequence[str], otherwise: str) -> str:
-    """A question after the likeliest of the known words, or else the other advice."""
+    """Suggestion of the most similar known word, or the other advice if none is similar.
+
+    Args:
+        word: Word as the user wrote it.
+        known: Words to suggest.
+        otherwise: Advice if no known word is similar.
+    """
     lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
     return f"did you mean {lower[close[0]]}?" if close else otherwise

@@ -1,4 +1,4 @@
-"""Third-party notices that a user of this package can do nothing about."""
+"""Filters for third-party warnings that users of this package cannot act on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
     "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
     "`is_gradient_checkpointing` is deprecated",  # PEFT on transformers 5
-    "Using ModelCheckpoint with manual optimization",  # a step is over when we save, as a resume needs it
-    r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen base, see Policy.train
+    "Using ModelCheckpoint with manual optimization",  # we save only after a whole step, as resuming needs
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen base model, see Policy.train
     "Experiment logs directory .* exists and is not empty",  # the CLI keeps the earlier metrics.csv
 )
 _LOG_LINES = {
@@ -21,7 +21,7 @@ _LOG_LINES = {
 
 
 class _Without(logging.Filter):
-    """Drops records that hold a text."""
+    """Filter that drops log records which contain a text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ _FILTERS = {logger: _Without(text) for logger, text in _LOG_LINES.items()}
 
 
 def quieten() -> None:
-    """Silence them in this process; calling it again changes nothing."""
+    """Silence these warnings and log lines in this process; calling it again changes nothing."""
     for message in _WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     for logger, unwanted in _FILTERS.items():

@@ -1,4 +1,4 @@
-"""Text of a user's made safe for a terminal, and a process whose streams take any text."""
+"""Escapes for text that a terminal would act on, and output streams that accept any text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ _KEPT = "\n\t"
 
 
 def visible(text: object) -> str:
-    r"""Return text in which nothing acts on a terminal: control characters are written out, such as ``\x1b``.
+    r"""Text that no terminal acts on: control characters are escaped, such as ``\x1b``.
 
-    These are the C0 and C1 controls but line feed and tab, the marks that turn the direction of writing (they make one
-    text look like another), line and paragraph separators, and surrogates (bytes of a file name that are no UTF-8,
-    which cannot be printed). Joiners, which many scripts need, stay.
+    These are escaped: the C0 and C1 controls except line feed and tab; the marks that change the direction of writing,
+    as they make one text look like another; line and paragraph separators; and surrogates, which represent bytes of a
+    file name that are not UTF-8 and cannot be printed. Joiners are kept, since many scripts need them.
+
+    Args:
+        text: Text, or an object to convert with ``str``.
     """
     text = str(text)
     if text.isprintable():
@@ -39,10 +42,10 @@ def _escape(character: str) -> str:
 
 
 def prepare_process() -> None:
-    r"""Make this process's streams safe: for text of any script, for readers that go away, and when they are closed.
+    r"""Make this process's output streams safe for text of any script, for readers that end, and for closed streams.
 
-    Characters that the terminal's encoding lacks are written out (``\u0f40``) instead of raising. Output to a reader
-    that has ended, as in ``semalign corpus FILE | head``, is dropped: the work goes on, and its files are written.
+    Characters that the terminal's encoding lacks are escaped (``\u0f40``) instead of raising. Output to a reader that
+    has ended, as in ``semalign corpus FILE | head``, is dropped: the command continues and writes its files.
     """
     for number in (0, 1, 2):  # a file opened later must not take the number of a closed stream
         try:
@@ -55,7 +58,7 @@ def prepare_process() -> None:
 
 
 class _Output(io.FileIO):
-    """A stream that drops what nobody reads any more."""
+    """Stream that drops output once its reader has ended."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -66,7 +69,7 @@ class _Output(io.FileIO):
 
 def _open(stream: TextIO | None, number: int) -> TextIO:
     if stream is not None and not isinstance(stream, io.TextIOWrapper):
-        return stream  # somebody else's, who has replaced it before us
+        return stream  # other code has replaced this stream already
     encoding = "utf-8" if stream is None else stream.encoding
     lines, through = (True, False) if stream is None else (stream.line_buffering, stream.write_through)
     if stream is not None:
@@ -79,7 +82,7 @@ _new_record = logging.getLogRecordFactory()
 
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """A log record whose message can be printed; records of other packages may carry colours of their own."""
+    """Log record with its control characters escaped; records of other packages may have colours and stay as is."""
     record = _new_record(*args, **kwargs)
     if record.name.split(".")[0] in ("semalign_pl", "lightning"):
         record.msg, record.args = visible(record.getMessage()), ()
