@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.files.atomic import write_text
 from semalign_pl.messages.terminal import visible
 
 REMEMBERED_BYTES = 2**20
@@ -60,15 +60,8 @@ class Digests:
             raise ValueError(f"{file}: cannot be read ({error.strerror}); check its path and permissions") from error
         if time.time() - max(before.st_mtime, before.st_ctime) > SETTLED_SECONDS:
             self._known[key] = [*stamp, digest]
-            self._save()
+            write_text(self.kept, json.dumps(self._known))
         return digest
-
-    def _save(self) -> None:
-        """Write a temporary file in the same folder and rename it, so that the cache is complete at all times."""
-        self.kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.kept.with_name(f"{self.kept.name}.{os.getpid()}")
-        beside.write_text(json.dumps(self._known), encoding="utf-8")
-        beside.replace(self.kept)
 
 
 def _read(kept: Path) -> dict[str, list[Any]]:

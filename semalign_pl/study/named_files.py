@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import glob
 import importlib.machinery
 import itertools
@@ -14,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir")
-"""Last keys of settings that name an output folder."""
+OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir", "cache")
+"""Last keys of settings that name an output folder. A cache holds only what would be computed again."""
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -95,24 +96,53 @@ def _inside(path: Path) -> list[Path]:
 
 
 def _source(value: str) -> list[Path]:
-    """Source file of a class or function, unless it belongs to an installed package.
+    """Source files of a class or function: of its module, and of all modules of the user's that this imports.
 
-    Modules are searched in the working folder and on ``sys.path``, without importing them.
+    Modules are searched in the working folder and on ``sys.path``, without importing them. Files of an installed package
+    are left out.
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", value):
         return []
-    names, places, file = value.split("."), [os.getcwd(), *sys.path], None
-    for name in names[:-1]:
-        spec = importlib.machinery.PathFinder.find_spec(name, places)
+    found: dict[Path, None] = {}
+    waiting = [value]
+    while waiting:
+        for file, package in _modules(waiting.pop()):
+            if file not in found:
+                found[file] = None
+                waiting += _imports(file, package)
+    return [file.relative_to(Path.cwd()) if Path.cwd() in file.parents else file for file in found]
+
+
+def _modules(name: str) -> Iterator[tuple[Path, str]]:
+    """Each source file that importing a dotted name runs, the packages' own included, and the package it is in."""
+    places, package = [os.getcwd(), *sys.path], ""
+    for part in name.split("."):
+        spec = importlib.machinery.PathFinder.find_spec(part, places)
         if spec is None:
-            break
-        file = spec.origin or file
+            return
         places = list(spec.submodule_search_locations or [])
+        package = ".".join(filter(None, [package, part])) if places else package
+        if spec.origin is not None and Path(spec.origin).is_file():
+            if _is_installed(Path(spec.origin)):
+                return
+            yield Path(spec.origin), package
         if not places:
-            break
-    if file is None or not Path(file).is_file() or _is_installed(Path(file)):
-        return []
-    return [Path(file).relative_to(Path.cwd()) if Path.cwd() in Path(file).parents else Path(file)]
+            return
+
+
+def _imports(file: Path, package: str) -> Iterator[str]:
+    """Dotted names that a source file imports; a name may be that of an object in a module."""
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except (OSError, SyntaxError, ValueError, RecursionError):  # no Python, or none that can be run
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+            module = [*above, *filter(None, [node.module])]
+            yield from (".".join([*module, alias.name]) for alias in node.names)
 
 
 def _is_installed(file: Path) -> bool:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.terminal import prepare_process, visible
 
-def main(args: list[str] | None = None) -> None:
-    """Run one of the two commands."""
-    parser = argparse.ArgumentParser(prog="python -m semalign_pl.toy", description=main.__doc__)
+
+def main(args: list[str] | None = None) -> int:
+    """Run one of the two commands.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    parser = argparse.ArgumentParser(prog="python -m semalign_pl.toy", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     write = commands.add_parser("write", help="write a world folder: models and corpora")
     write.add_argument("folder", type=Path)
@@ -20,16 +28,19 @@ def main(args: list[str] | None = None) -> None:
     for name in ("base-steps", "encoder-steps", "base-batch", "encoder-batch", "seed", "threads"):
         build.add_argument(f"--{name}", type=int)
     given = {key: value for key, value in vars(parser.parse_args(args)).items() if value is not None}
-    if given.pop("command") == "write":
-        from semalign_pl.toy.write import write as write_world
+    with one_line() as status:
+        if given.pop("command") == "write":
+            from semalign_pl.toy.write import write as write_world
 
-        write_world(**given)
-        print(f"wrote {given['folder']}")
-    else:
-        from semalign_pl.toy.build import build as build_weights
+            write_world(**given)
+            print(visible(f"wrote {given['folder']}"))
+        else:
+            from semalign_pl.toy.build import build as build_weights
 
-        build_weights(**{**given, "parts": tuple(given["parts"])})
+            build_weights(**{**given, "parts": tuple(given["parts"])})
+    return status.code
 
 
 if __name__ == "__main__":
-    main()
+    prepare_process()
+    sys.exit(main())

@@ -22,7 +22,13 @@ from semalign_pl.study.protocol import Step
 from semalign_pl.study.record import is_old, record_file, reuse, write
 
 LANGUAGE = "code: xx\nlike: bo\nname: Mine\n"
-OWN = "from semalign_pl.rewards import LanguageReward\n\n\nclass Brief(LanguageReward):\n    pass\n"
+OWN = """
+from mine import scale
+from semalign_pl.rewards import LanguageReward
+
+
+class Brief(LanguageReward):
+    pass  # the end"""
 TEXT = json.dumps({"zh": "文", "bo": "བོད"}) + "\n"
 FILES = {
     "base/config.json": "{}",
@@ -41,6 +47,11 @@ FILES = {
     "probe_in_training.txt": "text",
     "language.yaml": LANGUAGE,
     "my_own_rewards.py": OWN,
+    "mine/__init__.py": "# the end",
+    "mine/scale.py": "import json\nfrom .deep.numbers import ONE\nfrom . import other  # the end",
+    "mine/other.py": "import my_own_rewards  # the end",
+    "mine/deep/numbers.py": "from ..third import THREE as ONE  # the end",
+    "mine/third.py": "THREE = 3  # the end",
     "out/seed-0/cold/adapter/adapter_model.safetensors": "weights",
     "out/seed-0/cold/adapter/training.json": '{"steps": 3, "finished": "yesterday"}',
 }
@@ -119,6 +130,7 @@ READERS = {
     "test.jsonl": ["test base", "test cold"],
     "probe.txt": ["test base", "test cold"],
     **dict.fromkeys(("against.json", "probe_in_training.txt", "language.yaml", "my_own_rewards.py"), ALL),
+    **dict.fromkeys((f"mine/{name}.py" for name in ("__init__", "scale", "other", "deep/numbers", "third")), ALL),
     "out/seed-0/cold/adapter/adapter_model.safetensors": ["test cold", "fit next"],
 }
 
@@ -180,7 +192,16 @@ def unchanged_run() -> None:
     Path("unrelated.txt").write_text("", encoding="utf-8")
 
 
-@pytest.mark.parametrize("change", [unchanged_comment, unchanged_default, unchanged_time, unchanged_run])
+def unchanged_cache() -> None:
+    """What a run with a SemanticReward leaves in the working folder."""
+    Path(".semalign_cache/embeddings").mkdir(parents=True)
+    Path(".semalign_cache/embeddings/1ae63a66.npy").write_bytes(b"vectors")
+
+
+UNCHANGED = [unchanged_comment, unchanged_default, unchanged_time, unchanged_run, unchanged_cache]
+
+
+@pytest.mark.parametrize("change", UNCHANGED)
 def test_what_changes_no_result_is_no_change(folder, change: Callable[[], None]) -> None:
     before = grounds(STEPS[1:3])
     change()

@@ -41,7 +41,7 @@ def test_every_counted_noun_has_a_classifier() -> None:
 
 
 def test_a_folder_in_thai_is_like_the_tibetan(tmp_path: Path) -> None:
-    main(["write", str(tmp_path / "th"), "--language", "th"])
+    assert main(["write", str(tmp_path / "th"), "--language", "th"]) == 0
     write(tmp_path / "bo")
     here, there = (
         {str(path.relative_to(tmp_path / code)) for path in (tmp_path / code).rglob("*")} for code in ("th", "bo")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.toy import generator
+from semalign_pl.toy.__main__ import main
 from semalign_pl.toy.write import write
 
 
@@ -49,3 +50,11 @@ def test_the_texts_that_published_figures_are_of(world):
     assert len(written) == 11
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in written)).hexdigest()
     assert digest.startswith("c0836372543ea1d6")
+
+
+def test_a_world_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["write", str(tmp_path / "file" / "world")]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"semalign: error: {tmp_path}/file/world: cannot be written (File exists)")
+    assert not said.out
