@@ -98,8 +98,8 @@ def _inside(path: Path) -> list[Path]:
 def _source(value: str) -> list[Path]:
     """Source files of a class or function: of its module, and of all modules of the user's that this imports.
 
-    Modules are searched in the working folder and on ``sys.path``, without importing them. Files of an installed package
-    are left out.
+    Modules are searched in the working folder and on ``sys.path``, without importing them. Files of an installed
+    package are left out.
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", value):
         return []
