@@ -20,9 +20,9 @@ _WRITES = {
 
 
 def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
-    """Refuse to take up a checkpoint that nobody named.
+    """Refuse to load a checkpoint that nobody named.
 
-    Under SLURM, Lightning goes on from ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
+    Under SLURM, every command of Lightning loads ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
 
     Args:
         root: The run's folder.
@@ -34,8 +34,8 @@ def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
     found = sorted(root.glob("hpc_ckpt_*.ckpt"))
     if checkpoint is None and found and SLURMEnvironment.detect():
         raise ValueError(
-            f"trainer.default_root_dir: {found[-1]} is the checkpoint of an earlier SLURM job, and Lightning would go "
-            f"on from it; give --ckpt_path {found[-1]} to do so, or move it away to start afresh"
+            f"trainer.default_root_dir: {found[-1]} is the checkpoint of an earlier SLURM job, and Lightning would "
+            f"load it in place of what the settings name; give --ckpt_path {found[-1]} to load it, or move it away"
         )
 
 
