@@ -144,7 +144,7 @@ class Runs:
             Process, a ``multiprocessing.Process``.
         """
         log = self.folder / "started.log"
-        process = _context().Process(target=_run, args=(args, {}, log, torch.get_num_threads()))
+        process = _context().Process(target=_run, args=(args, {}, log, torch.get_num_threads(), []))
         process.start()
         return process
 

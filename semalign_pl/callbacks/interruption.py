@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.callbacks.checkpoint_files import CheckpointError
-from semalign_pl.run.folder import may_write
+from semalign_pl.run.folder import is_trial
 from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class InterruptionCheckpoint(Callback):
         """
         trained = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > self._began_at
         # With several processes, other ranks may have ended, and saving would wait for them.
-        if trained and not self._saved and not self._done and trainer.world_size == 1 and may_write(trainer):
+        if trained and not self._saved and not self._done and trainer.world_size == 1:
             try:
                 self._save(trainer)
             except CheckpointError as error:  # must not hide why training ended, nor stop the loggers' clean-up
@@ -157,6 +157,10 @@ class InterruptionCheckpoint(Callback):
         if trainer.validating:
             _validate_anew(trainer)
         self._saved = True
+        if is_trial(trainer):
+            if trainer.is_global_zero:
+                log.warning("interrupted at step %d; nothing is saved, as this is a trial", trainer.global_step)
+            return
         path = Path(trainer.default_root_dir) / "checkpoints" / "interrupted.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:

@@ -22,7 +22,7 @@ _WRITES = {
 def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
     """Refuse a folder from which Lightning would load a checkpoint that the user did not name.
 
-    Under SLURM, Lightning continues from ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
+    Under SLURM, every command of Lightning loads ``hpc_ckpt_N.ckpt`` in the run's folder, which it wrote within a step.
 
     Args:
         root: Folder of the run.
@@ -34,8 +34,8 @@ def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
     found = sorted(root.glob("hpc_ckpt_*.ckpt"))
     if checkpoint is None and found and SLURMEnvironment.detect():
         raise ValueError(
-            f"trainer.default_root_dir: {found[-1]} is the checkpoint of an earlier SLURM job, and Lightning would go "
-            f"on from it; give --ckpt_path {found[-1]} to do so, or move it away to start afresh"
+            f"trainer.default_root_dir: {found[-1]} is the checkpoint of an earlier SLURM job, and Lightning would "
+            f"load it in place of what the settings name; give --ckpt_path {found[-1]} to load it, or move it away"
         )
 
 

@@ -115,6 +115,7 @@ def test_the_model_is_given_all_turns(runs: Any, tokenizer: Any) -> None:
 def test_a_role_that_the_template_leaves_out_names_file_row_and_role(runs: Any, command: str, base: str) -> None:
     rows = [{"messages": said("u:问", "a:答")}, {"messages": said("u:问", "a:答", "t:7", "a:七")}]
     recipe = mix(runs, "sft", rows)
+    recipe["trainer"]["callbacks"].append({"class_path": "Evaluation", "init_args": {"language": "zh"}})
     folder = Path(shutil.copytree(base, runs.folder / "no_tool"))
     template = "{% for m in messages %}{% if m.role != 'tool' %}[{{ m.content }}]{% endif %}{% endfor %}>"
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

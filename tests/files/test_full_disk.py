@@ -200,6 +200,8 @@ def test_nothing_is_written_to_a_full_tmpdir(runs: Runs, stage: str, monkeypatch
         init = {"dirpath": str(runs.folder / "c"), "every_n_train_steps": 1, "save_last": True}
         steps = [table, {"class_path": "ModelCheckpoint", "init_args": init}]
         runs("fit", stage, "run", "trainer.max_steps=2", callbacks=steps)
-        runs("test", "sft", "tested", f"model.init_args.adapter={runs.folder}/run/adapter")
+        adapter = f"model.init_args.adapter={runs.folder}/run/adapter"
+        runs("test", "sft", "tested", adapter, callbacks=[{"class_path": "Evaluation"}])
         assert (runs.folder / "c" / "last.ckpt").is_file() and (runs.folder / "run" / "adapter").is_dir()
+        assert (runs.folder / "tested" / "results.json").is_file()
         assert not mounted or list(tree(disk)) == ["filler"]

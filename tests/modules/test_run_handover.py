@@ -58,14 +58,16 @@ def test_resume_from_another_start_is_refused(runs: Runs, capfd: pytest.CaptureF
 
 def test_test_takes_a_checkpoint_of_the_same_stage(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
     saved = checkpoint(runs, "sft", "cold")
-    tested = runs("test", "sft", "tested", f"ckpt_path={saved}", callbacks=[{"class_path": "Evaluation"}])
+    evaluation = [{"class_path": "Evaluation"}]
+    tested = runs("test", "sft", "tested", f"ckpt_path={saved}", callbacks=evaluation)
     trained = weights(runs.folder / "cold")
     now = tested.model.state_dict()
     assert now.keys() == trained.keys() and all(now[key].equal(trained[key]) for key in now)
 
     said = one_line(capfd, runs.args("fit", "sft", "more", "model.init_args.lora.r=8", f"ckpt_path={saved}"))
     assert "model.init_args.lora.r was 4 and is 8" in said
-    said = one_line(capfd, runs.args("test", "sft", "more", "model.init_args.lora.r=8", f"ckpt_path={saved}"))
+    given = ["model.init_args.lora.r=8", f"ckpt_path={saved}"]
+    said = one_line(capfd, runs.args("test", "sft", "more", *given, callbacks=evaluation))
     assert "do not fit this model" in said and "lora" in said
 
 

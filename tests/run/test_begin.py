@@ -22,6 +22,7 @@ from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.run.lock import hold
 
 EVERY_STEP = {"class_path": "semalign_pl.callbacks.TimedCheckpoint", "init_args": {"minutes": 0}}
+EVALUATION = {"class_path": "Evaluation"}
 SIX = ["trainer.max_steps=6", "data.init_args.batch_size=10"]  # four steps per epoch
 
 
@@ -103,12 +104,12 @@ def test_a_file_named_like_a_word(killed: Path, runs: Runs, capfd: pytest.Captur
     monkeypatch.chdir(runs.folder)
     (runs.folder / "registry").mkdir()
     shutil.copy(killed / "checkpoints" / "last.ckpt", "registry/hpc")
-    tested = runs("test", "sft", "tested", "ckpt_path=registry/hpc")
+    tested = runs("test", "sft", "tested", "ckpt_path=registry/hpc", callbacks=[EVALUATION])
     assert_same(dict(tested.model.state_dict()), torch.load("registry/hpc", weights_only=True)["state_dict"])
 
 
 def test_last_is_the_newest_last(finished: Path, runs: Runs) -> None:
-    tested = runs("test", "sft", "run", "ckpt_path=last")
+    tested = runs("test", "sft", "run", "ckpt_path=last", callbacks=[EVALUATION])
     trained = weights(finished)
     state = tested.model.state_dict()
     assert state.keys() == trained.keys() and all(torch.equal(state[key], trained[key]) for key in state)
@@ -256,7 +257,7 @@ def test_resume_and_a_checkpoint_contradict(killed: Path, runs: Runs, capfd: pyt
 
 @pytest.mark.parametrize("flag", ["--resume", "ckpt_path=last"])
 def test_the_saved_recipe_of_a_resumed_run_is_a_recipe(killed: Path, runs: Runs, flag: str) -> None:
-    runs("fit", "sft", "run", *SIX, flag, callbacks=[EVERY_STEP])
+    runs("fit", "sft", "run", *SIX, flag, callbacks=[EVERY_STEP, EVALUATION])
     recipe = killed / "fit.yaml"
     saved = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     assert "resume" not in saved and saved["ckpt_path"] is None
@@ -297,9 +298,13 @@ def test_a_checkpoint_that_slurm_left_is_loaded_by_nobody(
 ) -> None:
     """In a SLURM job, Lightning loads such a file wherever it finds it, instead of the adapter to test."""
     (killed / "checkpoints" / "last.ckpt").rename(killed / "hpc_ckpt_1.ckpt")
-    monkeypatch.setattr("semalign_pl.run.begin.SLURMEnvironment.detect", lambda: True)
-    assert "hpc_ckpt_1.ckpt: Lightning would load it" in one_line(capfd, runs.args("test", "sft", "run"))
     assert "unfinished run" in one_line(capfd, runs.args("fit", "sft", "run", *SIX))
+    monkeypatch.setattr("semalign_pl.cli.preflight.SLURMEnvironment.detect", lambda: True)
+    before = content(killed)
+    for command in ("test", "fit"):
+        answer = one_line(capfd, runs.args(command, "sft", "run", *SIX, callbacks=[EVALUATION]))
+        assert "hpc_ckpt_1.ckpt is the checkpoint of an earlier SLURM job, and Lightning would load it" in answer
+    assert content(killed) == before
 
 
 # -- two runs at the same time ---------------------------------------------------------------------------------
@@ -323,7 +328,7 @@ def test_two_trainings_in_a_folder(runs: Runs, capfd: pytest.CaptureFixture[str]
             answer = one_line(capfd, runs.args("fit", "sft", "run", *SIX, *flags, callbacks=[EVERY_STEP]))
             assert f"in use by another run (process {first.pid} on " in answer
         assert content(runs.folder / "run") == before
-        runs("test", "sft", "run")
+        runs("test", "sft", "run", callbacks=[EVALUATION])
     finally:
         first.kill()
         first.join()
@@ -334,7 +339,7 @@ def test_two_tests_in_a_folder(runs: Runs, capfd: pytest.CaptureFixture[str]) ->
     with hold(runs.folder / "run", "test"):
         for command in ("test", "predict"):
             assert f"process {os.getpid()} on " in one_line(capfd, runs.args(command, "sft", "run"))
-    runs("test", "sft", "run")
+    runs("test", "sft", "run", callbacks=[EVALUATION])
 
 
 def test_the_lock_of_a_killed_run_whose_workers_live_on(tmp_path: Path) -> None:
