@@ -7,6 +7,15 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+REMEDY = (
+    "Lower model.init_args.optimizer.init_args.lr and start again in another folder; semalign export writes an earlier "
+    "checkpoint's weights as a folder to start from"
+)
+
+
+class Diverged(ValueError):
+    """A run is no success, whatever step it ends in: nothing of it is exported or saved any more."""
+
 
 def first_nonfinite(state: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor that contains NaN or infinity; ``None`` if there is none.
@@ -43,13 +52,12 @@ def check_to_write(state: Mapping[str, Tensor], target: str) -> None:
         target: File or folder to be written, named in the message.
 
     Raises:
-        ValueError: If a tensor contains NaN or infinity; names the target and the first such tensor.
+        Diverged: If a tensor contains NaN or infinity; names the target and the first such tensor.
     """
-    check_finite(
-        state,
-        f"{target} is not written: the run's weights have",
-        "the run diverged: go on from an earlier checkpoint, or start again with a lower learning rate",
-    )
+    if (bad := first_nonfinite(state)) is not None:
+        raise Diverged(
+            f"{target} is not written: the run's weights have NaN or infinity in {bad}, so it has diverged. {REMEDY}"
+        )
 
 
 def check_weights(parameters: Iterable[Tensor], step: int, rate: float) -> None:
@@ -61,14 +69,14 @@ def check_weights(parameters: Iterable[Tensor], step: int, rate: float) -> None:
         rate: Learning rate of that step.
 
     Raises:
-        ValueError: If the norm of the weights is not finite; names the step and the remedy.
+        Diverged: If the norm of the weights is not finite; names the step and the remedy.
     """
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters])
     if not norm.isfinite():
         raise diverged("the norm of the trained weights", norm, step, rate)
 
 
-def diverged(what: str, value: Tensor | float, step: int, rate: float) -> ValueError:
+def diverged(what: str, value: Tensor | float, step: int, rate: float) -> Diverged:
     """Error that stops a run with a value that is not finite.
 
     Args:
@@ -80,8 +88,7 @@ def diverged(what: str, value: Tensor | float, step: int, rate: float) -> ValueE
     Returns:
         The error to raise.
     """
-    return ValueError(
+    return Diverged(
         f"step {step}: {what} is {float(value):g} at a learning rate of {rate:g}, so the run has diverged and stops; "
-        "nothing is exported. Lower model.init_args.optimizer.init_args.lr, and go on from an earlier checkpoint or "
-        "start again"
+        f"nothing is exported. {REMEDY}"
     )

@@ -20,8 +20,8 @@ from semalign_pl.policy.adapter import adapter_state, fingerprint
 class Strike(Callback):
     """Send a signal to this process in step ``step`` (from 1), at a hook of Lightning's.
 
-    Hooks outside of a step take the number of steps done, and fire once. With a file ``once``, no hook fires a second
-    time, not even in a later process: the file records it.
+    Hooks outside of a step take the number of steps done, and fire once. With a folder ``once``, no hook fires a second
+    time, not even in a later process: the folder records it.
     """
 
     def __init__(self, step: int, signal_name: str, hook: str, rank: int = 0, once: str | None = None) -> None:
@@ -37,7 +37,7 @@ class Strike(Callback):
             if self.once is not None:
                 if Path(self.once).exists():
                     return
-                Path(self.once).touch()
+                Path(self.once).mkdir()  # a file would be one that the recipe names, so that the study begins anew
             os.kill(os.getpid(), self.signal)
 
     def _elsewhere(self, trainer: Trainer, *_: Any, **__: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.finite import check_to_write, diverged
+from semalign_pl.finite import Diverged, check_to_write, diverged
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +143,8 @@ class Divergence(Callback):
         self._warned.add(kind)
 
 
-def _nothing_scored(steps: int) -> ValueError:
-    return ValueError(
+def _nothing_scored(steps: int) -> Diverged:
+    return Diverged(
         f"trainer.callbacks: no reward scored any completion in the run's {steps} steps, so nothing was trained and "
         "nothing is exported; check what the rewards return (None and NaN mean not scored), and that the corpus has "
         "the columns they need"

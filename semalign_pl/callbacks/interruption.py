@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.callbacks.checkpoint_files import CheckpointError
+from semalign_pl.finite import Diverged
 from semalign_pl.run.folder import is_trial
 from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
 
@@ -118,10 +119,11 @@ class InterruptionCheckpoint(Callback):
         """
         trained = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > self._began_at
         # With several processes, other ranks may have ended, and saving would wait for them.
-        if trained and not self._saved and not self._done and trainer.world_size == 1:
+        worth_saving = trained and not self._done and not isinstance(exception, Diverged)
+        if worth_saving and not self._saved and trainer.world_size == 1:
             try:
                 self._save(trainer)
-            except CheckpointError as error:  # must not hide why training ended, nor stop the loggers' clean-up
+            except (CheckpointError, Diverged) as error:  # must not hide why training ended, nor stop the clean-up
                 if not isinstance(exception, CheckpointError):
                     log.warning("%s", error)
         if isinstance(exception, Stopped):
@@ -162,7 +164,7 @@ class InterruptionCheckpoint(Callback):
                 log.warning("interrupted at step %d; nothing is saved, as this is a trial", trainer.global_step)
             return
         path = Path(trainer.default_root_dir) / "checkpoints" / "interrupted.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)  # the default, which Lightning would name in a message
         if trainer.is_global_zero:
             log.warning("interrupted at step %d; %s", trainer.global_step, resume_hint(trainer, path))
 

@@ -86,6 +86,10 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     base = config.base_model_name_or_path
     if base is not None and Path(base).is_dir():
         config.base_model_name_or_path = str(Path(base).resolve())
+    if isinstance(
+        config.target_modules, set
+    ):  # written in an order that differs by process, and a study compares files
+        config.target_modules = sorted(config.target_modules)
     with replace_folder(folder) as made:
         policy.model.save_pretrained(str(made), selected_adapters=["default"], save_embedding_layers=False)
         if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:

@@ -19,7 +19,7 @@ from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.messages.terminal import visible
-from semalign_pl.study.half_done import enter
+from semalign_pl.study.half_done import distrust, enter
 from semalign_pl.study.protocol import Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
 
@@ -128,6 +128,8 @@ def _run_step(step: Step, digests: Digests) -> float:
             return done.seconds
         if not is_old(step):
             print(f"  {reason}; {step.name} is run again", flush=True)
+        if step.command == "fit":
+            distrust(step.folder)  # a resumed run would find the changed result and leave it as it is
         record.unlink()  # before the results that it describes are overwritten
     flags = enter(step.folder, step.command, {k: v for k, v in grounds.items() if not k.startswith("hub ")})
     started = time.monotonic()

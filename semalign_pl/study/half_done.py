@@ -11,6 +11,18 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.run.lock import hold
 
+NOTE = "fit.started.json"
+"""File in a training's folder with the dependencies with which the training started."""
+
+
+def distrust(folder: Path) -> None:
+    """Let the next `enter` move a folder away instead of resuming in it: what a finished step left there has changed.
+
+    Args:
+        folder: Folder of the step.
+    """
+    (folder / NOTE).unlink(missing_ok=True)
+
 
 def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     """Prepare a training's folder, and record the dependencies with which the training starts.
@@ -32,7 +44,7 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     """
     if command != "fit":
         return []
-    note = folder / "fit.started.json"
+    note = folder / NOTE
     if folder.exists():
         if note.is_file() and _read(note) == grounds:
             return ["--resume"]

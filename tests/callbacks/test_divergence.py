@@ -111,6 +111,8 @@ def test_a_run_without_any_score_fails(
     (message,) = warned(caplog)
     assert message.startswith("step 1: no reward scored any of the 4 completions")
     assert not (runs.folder / "run" / "adapter").exists()
+    assert error(capfd, [*grpo(runs, "run", function), "--resume"]) == line, "it is no finished run"
+    assert not (runs.folder / "run" / "adapter").exists()
 
 
 def test_a_run_without_any_score_stops_after_twenty_steps(
@@ -137,6 +139,16 @@ def test_a_rate_beyond_float32_stops_the_run(runs: Runs, capfd: pytest.CaptureFi
     line = error(capfd, runs.args("fit", "sft", "run", f"{LR}=1e37", "trainer.max_steps=4"))
     assert "step 1: the norm of the trained weights is inf at a learning rate of 1e+37" in line
     assert not (runs.folder / "run" / "adapter").exists()
+
+
+def test_a_diverged_run_leaves_no_checkpoint_to_go_on_from(
+    runs: Runs, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its weights are still finite, one by one; a lower rate would be refused on resuming."""
+    line = error(capfd, runs.args("fit", "sft", "run", f"{LR}=1e37", "trainer.max_steps=4"))
+    assert "start again in another folder; semalign export" in line
+    assert not list((runs.folder / "run").rglob("interrupted.ckpt"))
+    assert not any("go on with" in record.getMessage() for record in caplog.records)
 
 
 def test_nan_weights_are_not_exported(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:

@@ -74,3 +74,20 @@ def test_a_changed_training_begins_anew_beside_the_old(
         assert f"{folder} holds an earlier run; it was moved to {earlier}" in capfd.readouterr().out
         assert {path.name: path.read_bytes() for path in (earlier / "checkpoints").iterdir()} == before
         assert json.loads((folder / "adapter" / "training.json").read_text(encoding="utf-8"))["steps"] == value
+
+
+@pytest.mark.parametrize("changed", ["adapter_model.safetensors", "training.json"])
+def test_a_finished_training_whose_result_changed_is_trained_again(
+    study: dict[str, Any], runs: Runs, capfd: pytest.CaptureFixture[str], changed: str
+) -> None:
+    """The run's folder says that it is finished, which is what --resume would believe."""
+    folder: Path = study["folder"]
+    assert main(study["args"](runs.folder / "out")) == 0
+    trained, file = folder / "adapter" / "adapter_model.safetensors", folder / "adapter" / changed
+    right = trained.read_bytes()
+    content = file.read_bytes()
+    file.write_bytes(content[:-4] + bytes(4) if changed != "training.json" else content.replace(b'"sft"', b'"grpo"'))
+    assert main(study["args"](runs.folder / "out")) == 0
+    assert f"{folder} holds an earlier run; it was moved to" in capfd.readouterr().out
+    assert trained.read_bytes() == right
+    assert json.loads((folder / "adapter" / "training.json").read_text(encoding="utf-8"))["stage"] == "sft"
