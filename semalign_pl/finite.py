@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 
+class DivergenceError(ValueError):
+    """Error for a training that has come to nothing: nothing is exported after it, and no checkpoint is saved."""
+
+
 def first_nonfinite(state: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor with NaN or infinity in it; ``None`` if there is none.
 
@@ -20,19 +24,20 @@ def first_nonfinite(state: Mapping[str, Tensor]) -> str | None:
     return next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
 
 
-def check_finite(state: Mapping[str, Tensor], where: str, remedy: str) -> None:
+def check_finite(state: Mapping[str, Tensor], where: str, remedy: str, error: type[ValueError] = ValueError) -> None:
     """Refuse weights that are not finite.
 
     Args:
         state: Names to tensors.
         where: Beginning of the message: the option or file that they belong to.
         remedy: End of the message.
+        error: Class of the error.
 
     Raises:
         ValueError: Names the first such tensor.
     """
     if (bad := first_nonfinite(state)) is not None:
-        raise ValueError(f"{where} NaN or infinity in {bad}; {remedy}")
+        raise error(f"{where} NaN or infinity in {bad}; {remedy}")
 
 
 def check_to_write(state: Mapping[str, Tensor], target: str) -> None:
@@ -43,12 +48,13 @@ def check_to_write(state: Mapping[str, Tensor], target: str) -> None:
         target: File or folder, for the message.
 
     Raises:
-        ValueError: Names the target and the first such tensor.
+        DivergenceError: Names the target and the first such tensor.
     """
     check_finite(
         state,
         f"{target} is not written: the run's weights have",
         "the run diverged: go on from an earlier checkpoint, or start again with a lower learning rate",
+        DivergenceError,
     )
 
 
@@ -61,14 +67,14 @@ def check_weights(parameters: Iterable[Tensor], step: int, rate: float) -> None:
         rate: Its learning rate.
 
     Raises:
-        ValueError: Names the step and the remedy.
+        DivergenceError: Names the step and the remedy.
     """
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters])
     if not norm.isfinite():
         raise diverged("the norm of the trained weights", norm, step, rate)
 
 
-def diverged(what: str, value: Tensor | float, step: int, rate: float) -> ValueError:
+def diverged(what: str, value: Tensor | float, step: int, rate: float) -> DivergenceError:
     """The error that stops a run which no longer computes with finite numbers.
 
     Args:
@@ -77,7 +83,7 @@ def diverged(what: str, value: Tensor | float, step: int, rate: float) -> ValueE
         step: Number of the step, from 1.
         rate: Its learning rate.
     """
-    return ValueError(
+    return DivergenceError(
         f"step {step}: {what} is {float(value):g} at a learning rate of {rate:g}, so the run has diverged and stops; "
         "nothing is exported. Lower model.init_args.optimizer.init_args.lr, and go on from an earlier checkpoint or "
         "start again"

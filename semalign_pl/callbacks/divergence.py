@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.finite import check_to_write, diverged
+from semalign_pl.finite import DivergenceError, check_to_write, diverged
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Divergence(Callback):
         """Check the step's metrics, which are the same on all ranks.
 
         Raises:
-            ValueError: If the loss is not finite, or no reward has scored anything for ``UNSCORED_STEPS`` steps.
+            DivergenceError: If the loss is not finite, or no reward has scored anything for ``UNSCORED_STEPS`` steps.
         """
         logged, step = trainer.callback_metrics, trainer.global_step
         skipped = float(logged.get("train/step_skipped", 0.0)) == 1.0  # float16 overflowed
@@ -88,7 +88,7 @@ class Divergence(Callback):
         """Raise an error if the run is no success, on all ranks alike and before anything is exported.
 
         Raises:
-            ValueError: If the weights are not finite, or no reward has ever scored anything.
+            DivergenceError: If the weights are not finite, or no reward has ever scored anything.
         """
         check_to_write(pl_module.state_dict(), f"{trainer.default_root_dir}: what was trained")
         if self._unscored:
@@ -143,8 +143,8 @@ class Divergence(Callback):
         self._warned.add(kind)
 
 
-def _nothing_scored(steps: int) -> ValueError:
-    return ValueError(
+def _nothing_scored(steps: int) -> DivergenceError:
+    return DivergenceError(
         f"trainer.callbacks: no reward scored any completion in the run's {steps} steps, so nothing was trained and "
         "nothing is exported; check what the rewards return (None and NaN mean not scored), and that the corpus has "
         "the columns they need"

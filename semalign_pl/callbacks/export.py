@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.files.atomic import move_folder, temporary_folder
+from semalign_pl.finite import DivergenceError
 from semalign_pl.run.folder import may_write
 from semalign_pl.run.results import write_training
 
@@ -41,8 +42,8 @@ class Export(Callback):
         self._export(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Export a completed training, whatever fails after its last step."""
-        if not self._ended and trained_to_the_end(trainer):
+        """Export a completed training, whatever fails after its last step, unless it has diverged."""
+        if not self._ended and not isinstance(exception, DivergenceError) and trained_to_the_end(trainer):
             self._export(trainer, pl_module)
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:

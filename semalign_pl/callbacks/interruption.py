@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.callbacks.checkpoint_files import CheckpointError
+from semalign_pl.finite import DivergenceError
 from semalign_pl.run.folder import may_write
 from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
 
@@ -111,12 +112,13 @@ class InterruptionCheckpoint(Callback):
             raise Stopped(number)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save the training so far; after a signal, also end the processes that this one started.
+        """Save a training that has not diverged; after a signal, also end the processes that this one started.
 
         The signal handlers stay installed until Lightning's own clean-up, which follows, restores those from before the
         run.
         """
         trained = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > self._began_at
+        trained = trained and not isinstance(exception, DivergenceError)
         # With several processes, other ranks may have ended, and saving would wait for them.
         if trained and not self._saved and not self._done and trainer.world_size == 1 and may_write(trainer):
             try:

@@ -224,7 +224,7 @@ class AlignModule(StageModule):
             Folder of the adapter.
 
         Raises:
-            ValueError: If the weights are not finite.
+            DivergenceError: If the weights are not finite.
             WriteError: If the folder cannot be written; the old one is unchanged.
         """
         check_to_write(self.state_dict(), str(root / "adapter"))

@@ -176,7 +176,7 @@ class EncoderModule(StageModule):
             Folder of the encoder.
 
         Raises:
-            ValueError: If the weights are not finite.
+            DivergenceError: If the weights are not finite.
             WriteError: If the folder cannot be written; the old one is unchanged.
         """
         check_to_write(self.state_dict(), str(root / "encoder"))

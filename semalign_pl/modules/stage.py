@@ -262,7 +262,7 @@ class StageModule(LightningModule):
         """Record the stage, its settings, and whether the optimiser is between two batches.
 
         Raises:
-            ValueError: If the weights are not finite, so that this checkpoint does not replace an earlier, usable one.
+            DivergenceError: If the weights are not finite, so that an earlier, usable checkpoint is not replaced.
         """
         check_to_write(checkpoint["state_dict"], "the checkpoint")
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
