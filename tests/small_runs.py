@@ -186,7 +186,9 @@ def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, bef
     os.dup2(file, 2)
     os.environ.update(settings)
     sys.argv = ["semalign"]  # LightningCLI warns of what else stands there
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been started without
+    # A background job and nohup ignore these, and so would every process that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     torch.set_num_threads(threads)  # bits depend on it
     from semalign_pl.__main__ import main
 
