@@ -90,6 +90,14 @@ class Fingerprint(Callback):
         Path(trainer.default_root_dir, f"fingerprint-{trainer.global_rank}").write_text(text, encoding="utf-8")
 
 
+class ValidationLoss(Callback):
+    """Writes each process's ``val/loss`` into the run's folder."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = float(trainer.callback_metrics["val/loss"])
+        Path(trainer.default_root_dir, f"loss-{trainer.global_rank}").write_text(str(loss), encoding="utf-8")
+
+
 class Overflow(Callback):
     """Make the gradient of one rank infinite in one batch (from 0), as float16 does with values that are too large."""
 

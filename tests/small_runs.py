@@ -186,7 +186,9 @@ def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, bef
     os.dup2(file, 2)
     os.environ.update(settings)
     sys.argv = ["semalign"]  # LightningCLI warns about further arguments
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may start with it ignored
+    # A background job and nohup ignore these, and so would every process that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     torch.set_num_threads(threads)  # the bits depend on the number of threads
     from semalign_pl.__main__ import main
 

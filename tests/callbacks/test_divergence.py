@@ -31,6 +31,13 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "semalign_pl.callbacks.divergence"]
 
 
+def assert_nothing_to_go_on_with(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither an export nor a checkpoint of the training that diverged, and no advice to go on with it."""
+    assert not (runs.folder / "run" / "adapter").exists()
+    assert not list((runs.folder / "run").rglob("interrupted.ckpt"))
+    assert "go on with" not in caplog.text
+
+
 def reward(function: str) -> dict[str, Any]:
     return {"class_path": "FunctionReward", "init_args": {"function": f"reward_functions.{function}"}}
 
@@ -110,16 +117,17 @@ def test_a_run_without_any_score_fails(
     assert "no reward scored any completion in the run's 3 steps" in line
     (message,) = warned(caplog)
     assert message.startswith("step 1: no reward scored any of the 4 completions")
-    assert not (runs.folder / "run" / "adapter").exists()
+    assert_nothing_to_go_on_with(runs, caplog)
     assert error(capfd, [*grpo(runs, "run", function), "--resume"]) == line, "it is no finished run"
     assert not (runs.folder / "run" / "adapter").exists()
 
 
 def test_a_run_without_any_score_stops_after_twenty_steps(
-    runs: Runs, functions: None, capfd: pytest.CaptureFixture[str]
+    runs: Runs, functions: None, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     line = error(capfd, grpo(runs, "run", "none", "trainer.max_steps=1000", "model.init_args.max_new_tokens=1"))
     assert "in the run's 20 steps" in line
+    assert_nothing_to_go_on_with(runs, caplog)
 
 
 def test_infinite_rewards_fail(runs: Runs, functions: None, capfd: pytest.CaptureFixture[str]) -> None:

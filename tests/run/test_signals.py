@@ -12,6 +12,12 @@ from small_runs import Runs
 
 from semalign_pl.run.signals import ASKING, SAME_REQUEST_SECONDS, Request, Stopped
 
+# nohup and background jobs ignore them, and so would every process that they start.
+HEEDED = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 COMMAND = """
 import ctypes, os, signal, sys, threading, time
 from semalign_pl.run import signals
@@ -27,7 +33,7 @@ IN_C = "lock = ctypes.create_string_buffer(128); [ctypes.CDLL(None).pthread_mute
 
 
 def run(name: str, wait: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    code = before + COMMAND.format(name=name, wait=wait)
+    code = HEEDED + before + COMMAND.format(name=name, wait=wait)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
 
 
