@@ -20,24 +20,25 @@ from semalign_pl.policy.adapter import adapter_state, fingerprint
 class Strike(Callback):
     """Send a signal to this process in step ``step`` (from 1), at a hook of Lightning's.
 
-    Hooks outside of a step take the number of steps done, and fire once. With a folder ``once``, no hook fires a second
-    time, not even in a later process: the folder records it.
+    Hooks outside of a step take the number of steps done, and fire once. With a folder ``dirpath``, no hook fires a
+    second time, not even in a later process: it writes a file ``struck`` there. A study takes a key of this name for an
+    output, so the file is no dependency of the run.
     """
 
-    def __init__(self, step: int, signal_name: str, hook: str, rank: int = 0, once: str | None = None) -> None:
+    def __init__(self, step: int, signal_name: str, hook: str, rank: int = 0, dirpath: str | None = None) -> None:
         super().__init__()
         self.step, self.signal, self.hook, self.rank = step, signal.Signals[signal_name], hook, rank
-        self.once = once
+        self.struck = None if dirpath is None else Path(dirpath, "struck")
         if hook not in ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end"):
             setattr(self, hook, self._elsewhere)
 
     def _strike(self, hook: str, steps_done: int) -> None:
         mine = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == self.rank
         if mine and hook == self.hook and steps_done == self.step - (hook != "on_train_batch_end"):
-            if self.once is not None:
-                if Path(self.once).exists():
+            if self.struck is not None:
+                if self.struck.exists():
                     return
-                Path(self.once).mkdir()  # a file would be one that the recipe names, so that the study begins anew
+                self.struck.touch()
             os.kill(os.getpid(), self.signal)
 
     def _elsewhere(self, trainer: Trainer, *_: Any, **__: Any) -> None:

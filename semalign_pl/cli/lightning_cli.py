@@ -34,7 +34,7 @@ from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
 from semalign_pl.run.begin import begin
 from semalign_pl.run.checkpoint import local_checkpoint
-from semalign_pl.run.folder import may_write
+from semalign_pl.run.folder import RunFolder, may_write
 from semalign_pl.run.history import RunLogger, set_aside
 
 
@@ -211,8 +211,10 @@ class SemAlignCLI(LightningCLI):
         """Check the monitored metrics, give the module its settings for the checkpoints, and start new log files."""
         check_monitors(self.trainer, self.model, self.datamodule)
         self.model.settings = run_settings(self.config[str(self.subcommand)].as_dict())
-        if may_write(self.trainer) and self._get(self.config_init, "ckpt_path") is None:  # not a resumed run
-            set_aside(Path(self.trainer.default_root_dir))
+        folder, checkpoint = RunFolder.of(self.trainer), self._get(self.config_init, "ckpt_path")
+        goes_on = checkpoint is not None and folder.owns(Path(checkpoint))  # from a checkpoint of the run in the folder
+        if may_write(self.trainer) and not goes_on:
+            set_aside(folder.path)
 
 
 def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -> SemAlignCLI:

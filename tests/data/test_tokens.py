@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import CPU
 
 from semalign_pl.data.cache import Prepared
@@ -223,8 +224,15 @@ def test_a_mix_of_two_tasks(runs: Any) -> None:
     assert again.trainer.global_step == 4
     recipe["data"]["init_args"]["train"][0]["weight"] = 5
     path = runs.write(recipe, "mix")
-    with pytest.raises(ValueError, match="the checkpoint was trained with mix"):
+    with pytest.raises(ValueError, match=r"data.init_args.train.0.weight was 2.0 and is 5.0"):
         main([*resumed, f"--trainer.default_root_dir={runs.folder / 'third'}"])
+
+    # The data module compares the mix itself: a checkpoint of an earlier version does not hold the settings.
+    saved = torch.load(checkpoint, weights_only=True)
+    del saved["semalign"]["settings"]
+    torch.save(saved, checkpoint)
+    with pytest.raises(ValueError, match="the checkpoint was trained with mix"):
+        main([*resumed, f"--trainer.default_root_dir={runs.folder / 'fourth'}"])
 
 
 def test_the_loader_never_starves_the_step(runs: Any) -> None:

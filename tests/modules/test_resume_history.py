@@ -53,17 +53,27 @@ def test_an_attempt_that_is_resumed_leaves_one_history(runs: Runs) -> None:
         for name, half in (("metrics.csv", "1,2"), ("completions.jsonl", '{"step": 7, "id')):
             with (folder / name).open("a", encoding="utf-8") as file:
                 file.write(half)
-        fit(runs, folder.name, f"ckpt_path={runs.folder / 'straight' / 'kept' / f'step={step}.ckpt'}")
+        fit(runs, folder.name, f"ckpt_path={folder / 'kept' / f'step={step}.ckpt'}")
         assert rows(runs, folder.name) == straight
         assert completions(folder) == completions(runs.folder / "straight")
         assert not list(folder.glob("*.0.*"))
 
 
-def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs) -> None:
-    for _ in range(2):
-        runs("fit", "grpo", "run", "trainer.max_steps=1", callbacks=[TABLE])
-    folder = runs.folder / "run"
-    assert [row["step"] for row in completions(folder)] == [1, 1]
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs, elsewhere: bool) -> None:
+    """The earlier one ended before its first checkpoint; the new one starts afresh, or from another run's checkpoint.
+
+    A fit into a folder that holds a checkpoint or an adapter is refused.
+    """
+    folder, flags = runs.folder / "run", []
+    if elsewhere:
+        runs("fit", "grpo", "other", "trainer.max_steps=2", callbacks=[TABLE, runs.checkpoints("other", 1)])
+        flags = [f"ckpt_path={runs.folder / 'other' / 'step=1.ckpt'}"]
+    runs("fit", "grpo", "run", "trainer.max_steps=1", callbacks=[TABLE])
+    for name in ("adapter", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    runs("fit", "grpo", "run", f"trainer.max_steps={1 + elsewhere}", *flags, callbacks=[TABLE])
+    assert [row["step"] for row in completions(folder)] == [1 + elsewhere] * 2
     assert (folder / "completions.0.jsonl").read_text(encoding="utf-8").count("\n") == 2
     assert len(runs.metrics()) == 1 and (folder / "metrics.0.csv").is_file()
 

@@ -21,6 +21,7 @@ def resume(
     runs: Runs, stage: str, name: str, step: int, *flags: str, callbacks: list[dict[str, Any]] | None = None
 ) -> Any:
     saved = runs.folder / name / f"step={step}.ckpt"
+    shutil.rmtree(runs.folder / "resumed", ignore_errors=True)  # a folder holds one run
     return runs("fit", stage, "resumed", f"ckpt_path={saved}", *flags, callbacks=callbacks)
 
 

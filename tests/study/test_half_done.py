@@ -20,8 +20,7 @@ def study(runs: Runs) -> dict[str, Any]:
     """Study of one system, whose training is killed once, in its third step; ``args`` runs it into a folder."""
     configs = runs.folder / "configs"
     configs.mkdir()
-    once = runs.folder / "killed"
-    strike = {"step": 3, "signal_name": "SIGKILL", "hook": "on_train_batch_start", "once": str(once)}
+    strike = {"step": 3, "signal_name": "SIGKILL", "hook": "on_train_batch_start", "dirpath": str(runs.folder)}
     callbacks = [
         {"class_path": "TimedCheckpoint", "init_args": {"minutes": 0}},
         {"class_path": "run_callbacks.Strike", "init_args": strike},
@@ -39,7 +38,7 @@ def study(runs: Runs) -> dict[str, Any]:
         return ["study", "--config", str(configs), "--out", str(out)]
 
     [(code, log)] = runs.processes(args(runs.folder / "out"))
-    assert code == -signal.SIGKILL and once.exists(), log
+    assert code == -signal.SIGKILL and (runs.folder / "struck").exists(), log
     return {"config": config, "args": args, "folder": runs.folder / "out" / "seed-0" / "cold"}
 
 
