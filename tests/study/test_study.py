@@ -136,7 +136,9 @@ def test_a_whole_study(configs, tmp_path, capsys):
     run_study(configs, out, 1)
     said = capsys.readouterr().out
     assert said.count("done before") == 5, "a changed config is run again"
-    assert said.count("  model.init_args.max_new_tokens is 47 and was 48") == 2
+    assert said.count("  model.init_args.max_new_tokens is 47 and was 48") == 1, "said where it is trained"
+    folder = out / "seed-0" / "semantic_grpo"
+    assert said.count(f"  {folder} holds an earlier run; it was moved to {folder}.earlier-1") == 1, "with its test"
     config = configs / "cold_start.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("r: 4", "r: 2"), encoding="utf-8")
     run_study(configs, out, 1)
