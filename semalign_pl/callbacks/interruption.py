@@ -29,7 +29,7 @@ class InterruptionCheckpoint(Callback):
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let the step finish first, so that the run resumes exactly where it stopped. A
     second signal does not wait. With several processes, a signal to one of them stops all of them after the same step.
     In validation, the batch is finished, and the resumed run repeats the validation. An export and the results of a
-    test are finished. If a second signal or an error interrupts a step, its batch counts as seen.
+    test are finished. If a second signal or an error interrupts a step, its batch comes again on resume.
     """
 
     def __init__(self) -> None:
