@@ -55,7 +55,12 @@ def create(folder: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     """
     while True:
         path = folder / f"{PREFIX}{secrets.token_hex(8)}"
-        descriptor = make(path)
+        try:
+            descriptor = make(path)
+        except FileNotFoundError:
+            if not folder.is_dir():
+                raise
+            continue  # another process removed it as dead before it was opened
         locked = _lock(descriptor)
         if locked is None or (locked and path.exists()):
             return path, descriptor

@@ -56,5 +56,5 @@ def test_a_world_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pyte
     (tmp_path / "file").touch()
     assert main(["write", str(tmp_path / "file" / "world")]) == 2
     said = capsys.readouterr()
-    assert said.err.startswith(f"semalign: error: {tmp_path}/file/world: cannot be written (File exists)")
+    assert said.err.startswith(f"semalign: error: {tmp_path}/file/world: File exists: cannot be written;")
     assert not said.out
