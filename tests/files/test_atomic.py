@@ -15,7 +15,7 @@ from filling import file_limit, in_process, killed_at, killed_at_event, room, sm
 from semalign_pl.files import atomic
 from semalign_pl.files.atomic import append_text, replace_file, replace_folder, temporary_folder, write_text
 from semalign_pl.files.disk import WriteError, explain_full_disk
-from semalign_pl.files.unfinished import PREFIX, remove_dead
+from semalign_pl.files.unfinished import PREFIX, create, remove_dead
 
 SIZE = 100_000
 
@@ -303,3 +303,18 @@ def test_import_is_light() -> None:
         "import sys, semalign_pl.files.atomic; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_folder_removed_before_it_is_opened_is_made_again(tmp_path: Path) -> None:
+    made = []
+
+    def make(path: Path) -> int:
+        path.mkdir()
+        made.append(path)
+        if len(made) == 1:  # another process takes it for dead: it has no lock yet
+            path.rmdir()
+        return os.open(path, os.O_RDONLY)
+
+    path, descriptor = create(tmp_path, make)
+    os.close(descriptor)
+    assert path == made[1] and path.is_dir()
