@@ -35,7 +35,7 @@ def ours(pairs: str, dev: str, everything: bool) -> dict[str, float]:
     from lightning import Trainer
 
     from semalign_pl.data import CorpusDataModule, Translation
-    from semalign_pl.data.preparation import Preparation
+    from semalign_pl.data.cleaning.preparation import Preparation
     from semalign_pl.modules import SFTModule
 
     prepare = Preparation() if everything else Preparation(duplicates=False, decontaminate=False)
@@ -87,7 +87,7 @@ def plain(pairs: str) -> dict[str, float]:
 def stream(file: str) -> dict[str, float]:
     """Prepare a file, draw batches from all of it, and measure this process's peak memory."""
     from semalign_pl.data import CorpusDataModule
-    from semalign_pl.data.preparation import Preparation
+    from semalign_pl.data.cleaning.preparation import Preparation
 
     start = time.perf_counter()
     data = CorpusDataModule(file, prepare=Preparation())

@@ -42,8 +42,8 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
     import torch
     from lightning.pytorch import Callback, LightningDataModule, Trainer
 
+    from semalign_pl.engine import generate as sampling
     from semalign_pl.modules import Constant, GRPOModule
-    from semalign_pl.policy import sample as sampling
     from semalign_pl.policy.load import LoraSettings
     from semalign_pl.rewards import Reward
     from semalign_pl.types import Example
@@ -69,7 +69,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
     sampling.make_sampler = forced
 
-    class Score(Reward):
+    class MetricResult(Reward):
         def score(self, *, completions: list[str], **_: Any) -> list[float]:
             return [model.reward(text) for text in completions]
 
@@ -118,7 +118,7 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Score(), Turns()],
+        callbacks=[MetricResult(), Turns()],
     ).fit(trained, datamodule=Prompts())
 
 

@@ -159,7 +159,7 @@ def policy_of(base: Path, adapter: Path) -> Any:
 def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
     """Prompts as in the recipe, and references."""
     from semalign_pl.data import Translation
-    from semalign_pl.policy.batching import Completions
+    from semalign_pl.engine.micro_batches import Completions
 
     task = Translation(source="zh", target="bo")
     examples = [task.example(row, str(i)) for i, row in enumerate(pairs)]
@@ -169,10 +169,10 @@ def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
 
 def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: int) -> dict[str, dict[str, float]]:
     """Median seconds of an SFT step on 16 pairs and of decoding 48 texts, measured in alternation."""
+    from semalign_pl.engine.generate import generate
+    from semalign_pl.engine.logprobs import LogprobScorer
+    from semalign_pl.engine.micro_batches import micro_batches
     from semalign_pl.functional.losses import nll_sum
-    from semalign_pl.policy.batching import micro_batches
-    from semalign_pl.policy.sample import sample
-    from semalign_pl.policy.score import LogprobScorer
 
     def step(policy: Any, rows: Any) -> None:
         for batch in micro_batches(rows, 4096):
@@ -184,7 +184,7 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
 
     def decode(policy: Any, rows: Any) -> None:
         kept, policy.eos_ids = policy.eos_ids, (-1,)  # no EOS: all get as many tokens as the references
-        sample(policy, rows.prompts, max_new_tokens=round(rows.tokens / len(rows.prompts)))
+        generate(policy, rows.prompts, max_new_tokens=round(rows.tokens / len(rows.prompts)))
         policy.eos_ids = kept
 
     taken: dict[str, dict[str, list[float]]] = {name: {"step": [], "decode": []} for name in policies}
@@ -202,7 +202,7 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
 
 def nll_a_syllable(policy: Any, pairs: list[dict[str, str]]) -> float:
     """NLL of the references, their end included, in nats per syllable, which does not depend on the tokens."""
-    from semalign_pl.policy.score import compute_logprobs
+    from semalign_pl.engine.logprobs import compute_logprobs
 
     rows = rows_of(policy, pairs)
     return -float(compute_logprobs(policy, rows, 8192).sum()) / syllables([pair["bo"] for pair in pairs])

@@ -96,7 +96,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Score:
+class MetricResult:
     """Value of a metric with its confidence interval and signature.
 
     Attributes:

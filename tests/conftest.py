@@ -5,20 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.pairs import CHAT, PAIRS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only slow down models this small
-
-WORDS = {"老师": "དགེ་རྒན་", "学生": "སློབ་མ་", "农民": "ཞིང་པ་", "医生": "སྨན་པ་"}
-VERBS = {"看书": "དཔེ་ཆ་བལྟས།", "吃饭": "ཁ་ལག་བཟས།", "唱歌": "གླུ་བླངས།", "写信": "ཡི་གེ་བྲིས།"}
-PLACES = {"学校": "སློབ་གྲྭར་", "家里": "ནང་ལ་", "山上": "རི་ལ་"}
-PAIRS = [
-    {"zh": f"{a}在{p}{v}。", "bo": f"{WORDS[a]}{PLACES[p]}{VERBS[v]}"} for a in WORDS for p in PLACES for v in VERBS
-]
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +121,7 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture
 def runs(tmp_path, base, encoder, corpus, monkeypatch):
     """Runner of small command-line runs in a folder of this test."""
-    from small_runs import Runs
+    from helpers.small_runs import Runs
 
     monkeypatch.setattr("sys.argv", ["semalign"])  # LightningCLI warns about further arguments
     return Runs(tmp_path, base, encoder, corpus)
@@ -141,7 +131,7 @@ def runs(tmp_path, base, encoder, corpus, monkeypatch):
 def sft_adapter(base, tmp_path_factory) -> str:
     """Folder of an adapter as written by SFT: rank 4, no dropout, with weights that change the logits."""
     import torch
-    from tiny import CPU, stir
+    from helpers.tiny import CPU, stir
 
     from semalign_pl.policy.adapter import export_adapter
     from semalign_pl.policy.load import LoraSettings, load_policy
@@ -150,3 +140,22 @@ def sft_adapter(base, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("sft")
     export_adapter(stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU), seed=1), folder)
     return str(folder)
+
+
+@pytest.fixture
+def policy(base, sft_adapter):
+    """A policy trained further from the SFT adapter: base, reference and policy are three different models."""
+    from helpers.tiny import CPU, stir
+
+    from semalign_pl.policy.load import load_policy
+
+    return stir(load_policy(base, "fp32", None, sft_adapter, CPU), seed=2, scale=0.05)
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[list[int]]:
+    """Four prompts of four lengths, one of them a single token."""
+    import torch
+
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randint(3, 300, (n,), generator=generator).tolist() for n in (9, 4, 1, 6)]

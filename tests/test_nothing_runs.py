@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 import semalign_pl
 
@@ -234,7 +234,7 @@ def adapter(base: str, folder: Path) -> Any:
 
 
 def sentence_encoder(folder: Path) -> Any:
-    from semalign_pl.encoder import SentenceEncoder
+    from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 
     return SentenceEncoder(folder).encode(["x"])
 
@@ -270,7 +270,7 @@ def plan(folder: Path) -> Any:
 
 
 def rows(path: Path) -> Any:
-    from semalign_pl.data.sources import stream
+    from semalign_pl.data.reading.sources import stream
 
     return list(stream(str(path), {"zh": "zh"}))
 
@@ -603,8 +603,8 @@ def test_no_corpus(place: str, planted: Planted) -> None:
 def test_no_cached_embedding(planted: Planted, encoder: str) -> None:
     import numpy as np
 
-    from semalign_pl.embeddings import CorpusEmbeddings, _checksum
-    from semalign_pl.encoder import SentenceEncoder
+    from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings, _checksum
+    from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 
     cached = planted.folder / "cache"
     whole = SentenceEncoder(encoder)
@@ -620,8 +620,8 @@ def test_no_cached_embedding(planted: Planted, encoder: str) -> None:
 def test_no_prepared_corpus(planted: Planted) -> None:
     import numpy as np
 
+    from semalign_pl.data.cleaning.prepare import Request, prepare
     from semalign_pl.data.corpus import UNUSED, _left
-    from semalign_pl.data.prepare import Request, prepare
 
     (planted.folder / "rows.jsonl").write_text('{"zh": "x"}\n{"zh": "y"}\n')
     prepared = prepare(Request("rows.jsonl", {"zh": "zh"}), cache=planted.folder / "cache")

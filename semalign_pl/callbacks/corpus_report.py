@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.data.cache import summary
+from semalign_pl.data.storing.cache import summary
 from semalign_pl.files.atomic import replace_file, write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible

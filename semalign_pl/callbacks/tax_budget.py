@@ -14,7 +14,7 @@ from semalign_pl.files.json_text import to_json
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
 from semalign_pl.run.folder import may_write
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class TaxBudget(Callback):
         self.now = dict(self.start)
         self._note(trainer.global_step)
 
-    def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, Score]) -> None:
+    def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
         """Adjust beta by a probe's measurement; once per step, however many probes measure at it."""
         fresh = self._budgeted(trainer, scores)
         if not fresh:
@@ -175,7 +175,7 @@ class TaxBudget(Callback):
         self.beta, self.beta_min = state_dict["beta"], state_dict["beta_min"]
         self.history = list(state_dict["history"])
 
-    def _budgeted(self, trainer: Trainer, scores: dict[str, Score]) -> dict[str, float]:
+    def _budgeted(self, trainer: Trainer, scores: dict[str, MetricResult]) -> dict[str, float]:
         """Values of the scores that the budget names, from rank 0, so that beta is the same on all ranks."""
         values = {name: score.value for name, score in scores.items() if name in self.budget}
         return values if trainer.world_size == 1 else trainer.strategy.broadcast(values)

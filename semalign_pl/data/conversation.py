@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from semalign_pl.data.fields import Fault, is_blank, value_of
-from semalign_pl.data.formats import shown, top_column
-from semalign_pl.data.tasks import Task
-from semalign_pl.data.turns import (
+from semalign_pl.data.reading.fields import Fault, is_blank, value_of
+from semalign_pl.data.reading.formats import shown, top_column
+from semalign_pl.data.reading.turns import (
     check_order,
     check_text,
     exchanges_of,
@@ -19,6 +18,7 @@ from semalign_pl.data.turns import (
     turns_of,
     turns_to_json,
 )  # fmt: skip
+from semalign_pl.data.tasks import Task
 from semalign_pl.types import Example, Turn
 
 PROMPT, TURNS, COMPLETION = "prompt", "turns", "completion"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from semalign_pl.data.formats import Quoting
+from semalign_pl.data.reading.formats import Quoting
 from semalign_pl.data.tasks import Task
 
 

@@ -14,13 +14,13 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from semalign_pl.data.cache import Prepared
+from semalign_pl.data.cleaning.preparation import Preparation
+from semalign_pl.data.cleaning.prepare import BadRows, Request, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, listed, weights_of
 from semalign_pl.data.examples import Examples
 from semalign_pl.data.order import EvalOrder, TrainOrder, by_temperature, subset
-from semalign_pl.data.preparation import Preparation
-from semalign_pl.data.prepare import BadRows, Request, prepare
-from semalign_pl.data.sources import content_key
+from semalign_pl.data.reading.sources import content_key
+from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Task, Translation
 from semalign_pl.data.tokens import UNUSED, Limits, TooLong, tokenise
 from semalign_pl.types import Example

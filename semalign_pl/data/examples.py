@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, overload
 
-from semalign_pl.data.table import Table
+from semalign_pl.data.storing.table import Table
 from semalign_pl.data.tasks import Task
 from semalign_pl.types import Example
 

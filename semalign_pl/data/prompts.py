@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}\n]+)\}|[{}]")
 _BRACE = {"{{": "{", "}}": "}"}
@@ -60,7 +60,7 @@ def _is_file(language: str) -> bool:
     return language.endswith((".yaml", ".yml"))
 
 
-def _profile(language: str) -> LanguageProfile | None:
+def _profile(language: str) -> Language | None:
     """Settings of a language; ``None`` for an unknown code, because a corpus may be in any language."""
     try:
         return get_language(language)

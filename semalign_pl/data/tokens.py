@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from semalign_pl.data.cache import CACHE, Prepared, cached, opened
 from semalign_pl.data.progress import counted
-from semalign_pl.data.table import TableWriter
+from semalign_pl.data.storing.cache import CACHE, Prepared, cached, opened
+from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
 from semalign_pl.types import CannotRender, Prompt
 

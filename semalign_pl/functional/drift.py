@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semalign_pl.functional.bootstrap import confidence_interval
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 Statistic = Callable[[Tensor], float]
 """Function from ``(texts,)`` draw counts to a value, the argument of ``confidence_interval``."""
@@ -39,7 +39,7 @@ def kl_from_logits(policy_logits: Tensor, base_logits: Tensor) -> Tensor:
 
 def mean_nll_change(
     base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
-) -> Score:
+) -> MetricResult:
     """Mean change of per-token NLL, policy minus base.
 
     Args:
@@ -64,7 +64,7 @@ def mean_nll_change(
 
 def p90_nll_change(
     base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
-) -> Score:
+) -> MetricResult:
     """Change of the 90th percentile of per-token NLL, policy minus base; arguments as in ``mean_nll_change``.
 
     >>> base = [torch.arange(11.0)]
@@ -76,13 +76,13 @@ def p90_nll_change(
     return _score(lambda counts: policy(counts) - base(counts), "nll_change:p90", len(base_nll), n_bootstrap, seed)
 
 
-def mean_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+def mean_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
     """Mean per-token KL(policy || base) in nats, from one ``(tokens,)`` tensor per text (``kl_from_logits``)."""
     _require_same_tokens(kl, kl)
     return _score(_mean(kl), "kl:mean", len(kl), n_bootstrap, seed)
 
 
-def p90_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+def p90_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
     """90th percentile of per-token KL(policy || base) in nats, from one ``(tokens,)`` tensor per text."""
     _require_same_tokens(kl, kl)
     return _score(_quantile(kl, 0.9), "kl:p90", len(kl), n_bootstrap, seed)
@@ -132,10 +132,10 @@ def _require_same_tokens(base: Sequence[Tensor], policy: Sequence[Tensor]) -> No
             raise ValueError(f"base_nll: text {place} has no tokens; leave it out")
 
 
-def _score(statistic: Statistic, name: str, texts: int, n_bootstrap: int, seed: int) -> Score:
+def _score(statistic: Statistic, name: str, texts: int, n_bootstrap: int, seed: int) -> MetricResult:
     signature = f"{name}|over:tokens|unit:nats"
     value = statistic(torch.ones(texts, dtype=torch.float64))
     if n_bootstrap == 0:
-        return Score(value, None, signature)
+        return MetricResult(value, None, signature)
     interval = confidence_interval(statistic, texts, n_bootstrap, seed)
-    return Score(value, interval, f"{signature}|bs:{n_bootstrap}|seed:{seed}")
+    return MetricResult(value, interval, f"{signature}|bs:{n_bootstrap}|seed:{seed}")

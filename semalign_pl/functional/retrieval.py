@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.functional.drift import Statistic
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def auc(true: Tensor, wrong: Tensor) -> Statistic:
 
 def retrieval_scores(
     x: Tensor, y: Tensor, x_ids: Tensor, y_ids: Tensor, n_bootstrap: int = 1000, seed: int = 12345
-) -> dict[str, Score]:
+) -> dict[str, MetricResult]:
     """All retrieval metrics of an encoder on pairs.
 
     Args:
@@ -179,9 +179,9 @@ def retrieval_scores(
         if n_bootstrap:
             interval = confidence_interval(statistic, len(x), n_bootstrap, seed)
             signature = f"{signature}|bs:{n_bootstrap}|seed:{seed}"
-        scores[name] = Score(statistic(torch.ones(len(x), dtype=torch.float64)), interval, signature)
+        scores[name] = MetricResult(statistic(torch.ones(len(x), dtype=torch.float64)), interval, signature)
     even = (uniformity(x) + uniformity(y)) / 2
-    return scores | {"uniformity": Score(even, None, f"uniformity:gaussian|t:2|sides:mean|pairs:{len(x)}")}
+    return scores | {"uniformity": MetricResult(even, None, f"uniformity:gaussian|t:2|sides:mean|pairs:{len(x)}")}
 
 
 def _mean(values: Tensor) -> Statistic:

@@ -124,7 +124,7 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
     Raises:
         ValueError: If a flag cannot be parsed, ``--out`` is a file, or a corpus cannot be read.
     """
-    from semalign_pl.data.prepare import Request
+    from semalign_pl.data.cleaning.prepare import Request
     from semalign_pl.inspection.inspect import inspect
     from semalign_pl.inspection.page import write_page
     from semalign_pl.inspection.table import prepared, tables

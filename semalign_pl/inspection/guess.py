@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.languages.read import known
 
 LEAST = 0.5
 """Minimum share of a column's words that belong to the language."""
 
 
-def guess_language(column: str, texts: Sequence[str]) -> LanguageProfile | None:
+def guess_language(column: str, texts: Sequence[str]) -> Language | None:
     """Language with the largest share of words; among equals, the one the column is named after, else the first.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from semalign_pl.data.cleaning.prepare import Request
+from semalign_pl.data.cleaning.row_filter import HEAD, Judge, chunks, take
 from semalign_pl.data.conversation import Conversation, holds_turns
-from semalign_pl.data.judge import HEAD, Judge, chunks, take
-from semalign_pl.data.prepare import Request
 from semalign_pl.data.progress import counted
 from semalign_pl.inspection.duplicates import largest_groups, repeats
 from semalign_pl.inspection.guess import guess_language

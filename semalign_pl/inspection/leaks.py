@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semalign_pl.data.hashes import row_hashes
-from semalign_pl.data.judge import HEAD, Judge, chunks, shared_fields, take
-from semalign_pl.data.leakage import Leak
+from semalign_pl.data.cleaning.hashes import row_hashes
+from semalign_pl.data.cleaning.leakage import Leak
+from semalign_pl.data.cleaning.row_filter import HEAD, Judge, chunks, shared_fields, take
 from semalign_pl.data.progress import counted
 from semalign_pl.inspection.measure import Measure, share
 from semalign_pl.inspection.rows import Corpus, pick, rows

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semalign_pl.data.hashes import hash64
-from semalign_pl.data.judge import Judged, Rows
-from semalign_pl.data.leakage import is_long, letters
+from semalign_pl.data.cleaning.hashes import hash64
+from semalign_pl.data.cleaning.leakage import is_long, letters
+from semalign_pl.data.cleaning.row_filter import Judged, Rows
 from semalign_pl.inspection.duplicates import Hashes, as_array, repeats
 from semalign_pl.inspection.lengths import Lengths
 from semalign_pl.inspection.scripts import script_mix
 from semalign_pl.inspection.tokens import TokenCounter
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 
 UNKNOWN = "?"
 """Language code shown for a column that fits no language."""
@@ -33,7 +33,7 @@ class Column:
         tokens: Tokenizer of the model; ``None`` to count no tokens.
     """
 
-    def __init__(self, name: str, language: LanguageProfile | None, tokens: TokenCounter | None) -> None:
+    def __init__(self, name: str, language: Language | None, tokens: TokenCounter | None) -> None:
         self.name, self.language, self.tokens = name, language, tokens
         self.characters, self.units, self.token_lengths = Lengths(), Lengths(), Lengths()
         self._hashes: array[int] = array("Q")

@@ -9,7 +9,7 @@ from typing import Any
 
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.data.prepare import Request
+from semalign_pl.data.cleaning.prepare import Request
 
 
 class _Parsed(SemAlignCLI):

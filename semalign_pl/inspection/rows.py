@@ -11,11 +11,11 @@ from typing import Any
 
 import regex
 
+from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
+from semalign_pl.data.cleaning.prepare import Request
 from semalign_pl.data.conversation import TURNS
-from semalign_pl.data.formats import BadRow, Counts, parts, top_column
-from semalign_pl.data.preparation import Cleaner, Preparation
-from semalign_pl.data.prepare import Request
-from semalign_pl.data.sources import stream
+from semalign_pl.data.reading.formats import BadRow, Counts, parts, top_column
+from semalign_pl.data.reading.sources import stream
 
 PEEKED = 1000
 """Number of good records from which text columns and their languages are guessed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semalign_pl.data.cache import counts
+from semalign_pl.data.storing.cache import counts
 from semalign_pl.inspection.rows import FILLED
 
 if TYPE_CHECKING:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semalign_pl.languages.profile import LanguageProfile
+from semalign_pl.languages.language import Language
 from semalign_pl.languages.read import known, near, read_profile, shipped
 
 __all__ = ["LanguageProfile", "get_language"]
 
 
-def get_language(language: str | LanguageProfile) -> LanguageProfile:
+def get_language(language: str | Language) -> Language:
     """Language profile of a code such as ``bo``, or of a YAML file; a profile is returned as it is.
 
     Args:
-        language: Code from ``profiles.yaml`` or ``han.yaml``, path that ends in ``.yaml``, or profile.
+        language: Code from ``languages.yaml`` or ``han.yaml``, path that ends in ``.yaml``, or profile.
 
     Raises:
         ValueError: If the code is not known, or the file does not hold a profile.
     """
-    if isinstance(language, LanguageProfile):
+    if isinstance(language, Language):
         return language
     if language.endswith((".yaml", ".yml")):
         return read_profile(Path(language))

@@ -14,12 +14,12 @@ import regex
 import yaml
 
 from semalign_pl.files.documents import read_yaml
+from semalign_pl.languages.language import Language
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import pattern
-from semalign_pl.languages.profile import LanguageProfile
 
 UNITS = ("syllable", "character", "word")
-KEYS = tuple(field.name for field in fields(LanguageProfile))
+KEYS = tuple(field.name for field in fields(Language))
 LEGACY = tuple(field.name for field in fields(Legacy))
 _PATTERNS = {
     "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+)*|[^\s\p{DI}]",
@@ -34,16 +34,16 @@ def known() -> list[str]:
 
 
 @cache
-def shipped(code: str) -> LanguageProfile:
+def shipped(code: str) -> Language:
     """A shipped profile, by a code that is known."""
     return _profile({"code": code, **_entries()[code]}, code)
 
 
-def read_profile(path: Path) -> LanguageProfile:
+def read_profile(path: Path) -> Language:
     """A user's own profile.
 
     Needed are ``code``, ``name``, ``scripts`` and ``unit``, or ``code`` and ``like``, which names a shipped profile
-    whose values hold for every key that is not given; ``profiles.yaml`` explains the keys::
+    whose values hold for every key that is not given; ``languages.yaml`` explains the keys::
 
         code: ja
         name: Japanese
@@ -69,11 +69,11 @@ def read_profile(path: Path) -> LanguageProfile:
 @cache
 def _entries() -> dict[str, dict[str, Any]]:
     folder = files("semalign_pl.languages")
-    texts = [(folder / name).read_text(encoding="utf-8") for name in ("profiles.yaml", "han.yaml")]
+    texts = [(folder / name).read_text(encoding="utf-8") for name in ("languages.yaml", "han.yaml")]
     return {code: entry for text in texts for code, entry in yaml.safe_load(text).items()}
 
 
-def _profile(entry: Mapping[Any, Any], where: str) -> LanguageProfile:
+def _profile(entry: Mapping[Any, Any], where: str) -> Language:
     """The entry with what it inherits and what goes without saying, checked."""
     for key in entry:
         if key not in (*KEYS, "like"):
@@ -87,7 +87,7 @@ def _profile(entry: Mapping[Any, Any], where: str) -> LanguageProfile:
         raise ValueError(f"{where}: unit: {said['unit']!r} is none of {', '.join(UNITS)}; give one of them")
     if "pattern" not in said and said["unit"] not in _PATTERNS:
         raise ValueError(f"{where}: pattern: it is missing; a {said['unit']} needs a regex that matches one")
-    profile = LanguageProfile(
+    profile = Language(
         **{
             "native": said["name"],
             "chinese": said["name"],
@@ -141,7 +141,7 @@ def _check_kind(key: str, value: Any, where: str) -> None:
         raise ValueError(f"{where}: {key}: {str(value)[:60]!r} is not {wanted}")
 
 
-def _check_patterns(profile: LanguageProfile, where: str) -> None:
+def _check_patterns(profile: Language, where: str) -> None:
     """Everything compiles; a unit is never empty; no group is captured, which would change what ``findall`` returns."""
     for script in profile.scripts:
         _compiles(rf"\p{{Script={script}}}", f"{where}: scripts: {script!r}", "write a script's name as Unicode does")

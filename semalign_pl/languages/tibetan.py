@@ -1,6 +1,6 @@
 """Tibetan words (by botok) and Wylie (by pyewts), both from the extra ``tibetan``.
 
-Normal form and syllables are data, in ``profiles.yaml``: see ``get_language("bo").normalise`` and ``.segment``.
+Normal form and syllables are data, in ``languages.yaml``: see ``get_language("bo").normalise`` and ``.segment``.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def classes() -> dict[str, type]:
     from torch.optim.lr_scheduler import LRScheduler
 
     from semalign_pl.data import CorpusDataModule, Task
-    from semalign_pl.data.preparation import Preparation
+    from semalign_pl.data.cleaning.preparation import Preparation
     from semalign_pl.modules import StageModule
     from semalign_pl.policy.load import LoraSettings
     from semalign_pl.policy.vocabulary import VocabularySettings

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from semalign_pl.functional.bootstrap import confidence_interval
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 class RowMetric(Metric):
@@ -74,7 +74,7 @@ class RowMetric(Metric):
         rows = self._all_rows()
         return torch.tensor(self.from_total(rows.sum(0), len(rows)), dtype=torch.float64, device=self.device)
 
-    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
         """Metric of all texts so far, with its 95 % percentile bootstrap interval over texts.
 
         Args:
@@ -88,11 +88,11 @@ class RowMetric(Metric):
             rows = self._all_rows()
         value = self.from_total(rows.sum(0), len(rows))
         if n_bootstrap == 0:
-            return Score(value, None, self.signature)
+            return MetricResult(value, None, self.signature)
         interval = confidence_interval(
             lambda counts: self.from_total(counts @ rows, len(rows)), len(rows), n_bootstrap, seed
         )
-        return Score(value, interval, f"{self.signature}|bs:{n_bootstrap}|seed:{seed}")
+        return MetricResult(value, interval, f"{self.signature}|bs:{n_bootstrap}|seed:{seed}")
 
     def reset(self) -> None:
         """Forget all texts."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.metrics.base import RowMetric
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Bleu4(RowMetric):
         language: Language whose profile segments text into units.
     """
 
-    def __init__(self, language: str | LanguageProfile) -> None:
+    def __init__(self, language: str | Language) -> None:
         """Create the metric for a language code or profile."""
         from sacrebleu.metrics.bleu import BLEU
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.metrics.base import RowMetric
 
 
@@ -19,7 +19,7 @@ class ChrF(RowMetric):
         word_order: Order of the longest n-gram of units; 2 is chrF++, 0 is chrF.
     """
 
-    def __init__(self, language: str | LanguageProfile, word_order: int = 2) -> None:
+    def __init__(self, language: str | Language, word_order: int = 2) -> None:
         """Create the metric for a language code or profile."""
         from sacrebleu.metrics.chrf import CHRF
 

@@ -9,9 +9,9 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.metrics.base import RowMetric
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 class LanguageConsistency(RowMetric):
@@ -21,7 +21,7 @@ class LanguageConsistency(RowMetric):
         language: Language whose ``is_consistent`` is the rule.
     """
 
-    def __init__(self, language: str | LanguageProfile) -> None:
+    def __init__(self, language: str | Language) -> None:
         """Create the metric for a language code or profile."""
         super().__init__()
         self.language = get_language(language)
@@ -60,7 +60,7 @@ class ReferenceConsistency(LanguageConsistency):
         consistent, given = total.tolist()
         return consistent / given if given else float("nan")
 
-    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> Score:
+    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
         """As in ``RowMetric``; without an interval if references are so few that a resample may have none."""
         score = super().score(n_bootstrap, seed)
         return replace(score, ci=None) if score.ci and not all(map(math.isfinite, score.ci)) else score

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from semalign_pl.functional.retrieval import identities, retrieval_scores
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 class Retrieval(Metric):
@@ -51,7 +51,7 @@ class Retrieval(Metric):
         """
         return {name: score.value for name, score in self._scores(n_bootstrap=0, seed=0).items()}
 
-    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> dict[str, Score]:
+    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> dict[str, MetricResult]:
         """Metrics with 95 % intervals, by name; see ``functional.retrieval.retrieval_scores``.
 
         Args:
@@ -64,7 +64,7 @@ class Retrieval(Metric):
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             return self._scores(n_bootstrap, seed)
 
-    def _scores(self, n_bootstrap: int, seed: int) -> dict[str, Score]:
+    def _scores(self, n_bootstrap: int, seed: int) -> dict[str, MetricResult]:
         if len(self.sources) == 0:  # type: ignore[arg-type]
             raise ValueError("Retrieval: there is no pair to score; call update() with some first")
         x, y, x_ids, y_ids = (dim_zero_cat(state) for state in self._states())

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.metrics.base import RowMetric
 
 
@@ -18,7 +18,7 @@ class RougeL(RowMetric):
         language: Language whose profile segments text into units.
     """
 
-    def __init__(self, language: str | LanguageProfile) -> None:
+    def __init__(self, language: str | Language) -> None:
         """Create the metric for a language code or profile."""
         from rouge_score.rouge_scorer import RougeScorer
 
@@ -48,7 +48,7 @@ class RougeL(RowMetric):
 class _Units:
     """Tokenizer for rouge_score: the language's segmentation."""
 
-    def __init__(self, language: LanguageProfile) -> None:
+    def __init__(self, language: Language) -> None:
         self.language = language
 
     def tokenize(self, text: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.metrics.base import RowMetric
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.engine.generate import generate
+from semalign_pl.engine.logprobs import CompletionLogprobs, LogprobScorer
+from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.finite import check_to_write
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
-from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.causal_lm import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import CompletionLogprobs, LogprobScorer
 from semalign_pl.policy.vocabulary import VocabularySettings, digest
 from semalign_pl.types import Example
 
@@ -151,7 +151,7 @@ class AlignModule(StageModule):
         ]
 
     def _complete(self, batch: list[Example]) -> dict[str, Any]:
-        predictions = sample(self.policy, self.encode(batch), max_new_tokens=self.max_new_tokens).texts
+        predictions = generate(self.policy, self.encode(batch), max_new_tokens=self.max_new_tokens).texts
         return {"examples": batch, "predictions": predictions}
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from semalign_pl.modules.encoding import EncoderModule
 from semalign_pl.modules.negatives import HardNegatives, distinct
-from semalign_pl.modules.profile import Profile
+from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example
 
 
@@ -100,7 +100,7 @@ class EmbedderModule(EncoderModule):
         for example in batch:
             if not example.source.strip() or not example.reference.strip():
                 raise ValueError(f"{example.id}: a pair needs two texts, and one is empty; leave the row out")
-        profile, given = Profile(self.device), self._of_all_ranks(batch)
+        profile, given = StepTimer(self.device), self._of_all_ranks(batch)
         pairs = distinct(given)
         negatives = [] if self._mined is None else self._mined.of(pairs)
         texts = [*(e.source for e in pairs), *(e.reference for e in pairs), *negatives]

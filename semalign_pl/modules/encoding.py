@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from semalign_pl.encoder import check_activations
+from semalign_pl.encoder.sentence_encoder import check_activations
 from semalign_pl.files.atomic import replace_folder
 from semalign_pl.finite import check_finite, check_to_write
 from semalign_pl.metrics.retrieval import Retrieval

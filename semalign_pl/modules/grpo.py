@@ -11,15 +11,15 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
+from semalign_pl.engine.generate import generate
+from semalign_pl.engine.logprobs import compute_logprobs
+from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.functional.advantages import Scale, group_advantages, signal
 from semalign_pl.functional.composition import Aggregation, normalise_within_groups, total_reward
 from semalign_pl.functional.losses import Level, LossType, nll_sum
 from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
-from semalign_pl.modules.profile import Profile
-from semalign_pl.policy.batching import Completions
-from semalign_pl.policy.sample import sample
-from semalign_pl.policy.score import compute_logprobs
+from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.together import Silence, check_rewards, score_together, signal_shares
 from semalign_pl.types import Example, Rollouts
@@ -139,7 +139,7 @@ class GRPOModule(AlignModule):
             For the callbacks: the examples, their rollouts, the total reward ``(rollouts,)``, the scores of each reward
             by name (``parts``), and the extra columns of the rewards by name (``extra``).
         """
-        profile = Profile(self.device)
+        profile = StepTimer(self.device)
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
         with self.step_randomness() as seed:
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
@@ -177,7 +177,7 @@ class GRPOModule(AlignModule):
         Returns:
             Rollouts, those of one example adjacent.
         """
-        return sample(
+        return generate(
             self.policy,
             self.encode(batch),
             num_generations=num_generations,
@@ -236,7 +236,7 @@ class GRPOModule(AlignModule):
         rollouts: Rollouts,
         advantages: Tensor,
         references: Sequence[list[int]] = (),
-        profile: Profile | None = None,
+        profile: StepTimer | None = None,
     ) -> dict[str, Tensor]:
         """Make ``num_iterations`` optimiser steps of the objective (by default DeepSeekMath, equation 3).
 
@@ -252,7 +252,7 @@ class GRPOModule(AlignModule):
         Returns:
             Scalars to log: loss, kl, entropy, clip_share, grad_norm.
         """
-        profile = Profile(self.device) if profile is None else profile
+        profile = StepTimer(self.device) if profile is None else profile
         count = len(advantages)
         rows = self._rows(rollouts, advantages, references)
         policy_rows = Completions(rows.prompts[:count], rows.completions[:count], [self.temperature] * count)

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from semalign_pl.policy.batching import Completions
+from semalign_pl.engine.logprobs import compute_logprobs
+from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.score import compute_logprobs
 
 
 class ReferenceLoss:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.modules.base import AlignModule
-from semalign_pl.modules.profile import Profile
 from semalign_pl.modules.reference_loss import ReferenceLoss
-from semalign_pl.policy.batching import Completions
+from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example
 
 
@@ -49,7 +49,7 @@ class SFTModule(AlignModule):
         Returns:
             For the callbacks: the examples.
         """
-        profile = Profile(self.device)
+        profile = StepTimer(self.device)
         rows = self._rows(batch)
         # Every rank divides by the same number of tokens, so that each token of the step has the same weight.
         tokens = self.sum_over_ranks(rows.tokens)

@@ -19,22 +19,22 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from semalign_pl.functional.head import CHUNK_ELEMENTS
+from semalign_pl.engine import packed_batch as layout
+from semalign_pl.engine.decoding import FIRST_ROOM_TOKENS, DecodeState
+from semalign_pl.engine.fallback import UnsharedDecodeState
+from semalign_pl.engine.generate import make_sampler
+from semalign_pl.engine.head import CHUNK_ELEMENTS
+from semalign_pl.engine.logprobs import LogprobScorer
+from semalign_pl.engine.micro_batches import Completions, micro_batches
+from semalign_pl.engine.self_check import packing_unsupported_reason
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.plan.tracker import PeakBytes, flash_attention, grouped_matmul
-from semalign_pl.policy import layout
-from semalign_pl.policy.batching import Completions, micro_batches
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
-from semalign_pl.policy.decoding import FIRST_ROOM_TOKENS, DecodeState
 from semalign_pl.policy.load import Weights, check_folder, fresh_adapter, lora_config
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.sample import make_sampler
-from semalign_pl.policy.score import LogprobScorer
-from semalign_pl.policy.sharing import packing_unsupported_reason
 from semalign_pl.policy.token_rows import rows_of
-from semalign_pl.policy.unshared import UnsharedDecodeState
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per NF4 weight: 4 bits, plus 8 bits per block of 64, 32 bits per 256 blocks (arXiv 2305.14314, section 3)."""

@@ -1,1 +1,1 @@
-"""Policy: loading, chat templates, sampling, log-probs, and the adapter on disk."""
+"""Policy: loading of bases and adapters, new tokens, and the adapter on disk."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from semalign_pl.chat.find_format import find_chat
+from semalign_pl.engine.self_check import check_finite, choose_forward
 from semalign_pl.policy.adapter_folder import read_config, read_weights
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
@@ -19,8 +21,6 @@ from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.same_base import check_same_base
 from semalign_pl.policy.saved_adapter import adapt_from_folder, check_base_weights, check_targets
-from semalign_pl.policy.sharing import check_finite, choose_forward
-from semalign_pl.policy.template import find_chat
 from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_tokens, saved_tokens, trained_indices
 
 __all__ = ["LoraSettings", "Weights", "check_folder", "fresh_adapter", "load_causal_lm", "load_policy", "lora_config"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from semalign_pl.functional.head import head_logprobs, linear_logprobs
-from semalign_pl.policy import text
-from semalign_pl.policy.chat import Chat
-from semalign_pl.policy.template import find_chat
+from semalign_pl.chat import batch as text
+from semalign_pl.chat.find_format import find_chat
+from semalign_pl.chat.format import Chat
+from semalign_pl.chat.turns import adapt, shorten
+from semalign_pl.engine.head import head_logprobs, linear_logprobs
 from semalign_pl.policy.token_rows import rows_of
-from semalign_pl.policy.turns import adapt, shorten
 from semalign_pl.types import CannotRender, Prompt
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 import regex
 import torch
 
-from semalign_pl.data.sources import read
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.data.reading.sources import read
+from semalign_pl.languages import Language, get_language
 from semalign_pl.policy.causal_lm import first_line
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def find_tokens(settings: VocabularySettings, tokenizer: Any) -> list[Any]:
     return kept[: settings.tokens]
 
 
-def count_units(texts: Iterable[str], profile: LanguageProfile) -> tuple[Counter[str], bool]:
+def count_units(texts: Iterable[str], profile: Language) -> tuple[Counter[str], bool]:
     """Count the units of a language in texts.
 
     Args:
@@ -134,7 +134,7 @@ def count_units(texts: Iterable[str], profile: LanguageProfile) -> tuple[Counter
     return counts, 2 * glued <= words
 
 
-def _separator(text: str, at: int, profile: LanguageProfile) -> str:
+def _separator(text: str, at: int, profile: Language) -> str:
     sign = text[at : at + 1]
     return "" if not sign or sign.isspace() or profile.segment(sign) else sign
 

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.policy.policy import Policy, policy_of
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 class Probe(Callback, ABC):
@@ -33,11 +33,11 @@ class Probe(Callback, ABC):
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"{type(self).__name__}.every_n_steps: {every_n_steps} is not a positive number of steps")
         self.every_n_steps = every_n_steps
-        self.scores: dict[str, Score] = {}
+        self.scores: dict[str, MetricResult] = {}
         self._measured_at = 0
 
     @abstractmethod
-    def measure(self, policy: Policy) -> dict[str, Score]:
+    def measure(self, policy: Policy) -> dict[str, MetricResult]:
         """Measure the current policy.
 
         Args:
@@ -47,7 +47,7 @@ class Probe(Callback, ABC):
             Scores by name, e.g. ``cmrc_f1``.
         """
 
-    def run(self, pl_module: LightningModule) -> dict[str, Score]:
+    def run(self, pl_module: LightningModule) -> dict[str, MetricResult]:
         """Measure the policy of a module now.
 
         Args:

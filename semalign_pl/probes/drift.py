@@ -9,7 +9,7 @@ from semalign_pl.functional.drift import kl_from_logits, mean_kl, mean_nll_chang
 from semalign_pl.functional.logprobs import selected_logprobs
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe, existing_file
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 class DriftProbe(Probe):
@@ -38,7 +38,7 @@ class DriftProbe(Probe):
         if not self.texts:
             raise ValueError(f"DriftProbe.file: {file} holds no text; give one text a line")
 
-    def measure(self, policy: Policy) -> dict[str, Score]:
+    def measure(self, policy: Policy) -> dict[str, MetricResult]:
         """Compare policy and base on every text."""
         tokens = [policy.tokenizer(text)["input_ids"] for text in self.texts]
         cut = sum(len(ids) > self.max_tokens for ids in tokens)
@@ -56,7 +56,7 @@ class DriftProbe(Probe):
             "kl_p90": p90_kl(divergence),
         }
         suffix = f"|texts:{len(kept)}|max_tokens:{self.max_tokens}|cut:{cut}|against:base"
-        return {name: Score(s.value, s.ci, s.signature + suffix) for name, s in scores.items()}
+        return {name: MetricResult(s.value, s.ci, s.signature + suffix) for name, s in scores.items()}
 
 
 def _compare(policy: Policy, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from semalign_pl.engine.generate import generate
 from semalign_pl.files.documents import read_json
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.metrics.cmrc import exact_match, f1
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.sample import sample
 from semalign_pl.probes.base import Probe, existing_file
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 PROMPT = "阅读短文，回答问题。\n短文：{context}\n问题：{question}"
 
@@ -66,10 +66,10 @@ class ReadingComprehensionProbe(Probe):
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self.questions = read_questions(file, limit, seed)
 
-    def measure(self, policy: Policy) -> dict[str, Score]:
+    def measure(self, policy: Policy) -> dict[str, MetricResult]:
         """Answer every question greedily and score the answers."""
         prompts, cut = self._prompts(policy)
-        texts = sample(policy, prompts, max_new_tokens=self.max_new_tokens, rows=32).texts
+        texts = generate(policy, prompts, max_new_tokens=self.max_new_tokens, rows=32).texts
         pairs = list(zip(texts, self.questions, strict=True))
         em = torch.tensor([exact_match(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
         f = torch.tensor([f1(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
@@ -109,9 +109,9 @@ def _longest_fitting(encode: Callable[[str], list[int]], context: str, limit: in
     return encode(context[:low])
 
 
-def _mean(values: Tensor, signature: str) -> Score:
+def _mean(values: Tensor, signature: str) -> MetricResult:
     interval = confidence_interval(lambda counts: (counts @ values).item() / len(values), len(values))
-    return Score(values.mean().item(), interval, f"{signature}|bs:1000|seed:12345")
+    return MetricResult(values.mean().item(), interval, f"{signature}|bs:1000|seed:12345")
 
 
 def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question]:

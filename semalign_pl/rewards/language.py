@@ -35,7 +35,7 @@ class LanguageReward(Reward):
     """Score of 1 if the completion is in the target language by Unicode rules, else 0.
 
     The default rule is the paper's ``R_lang`` (arXiv 2605.14366): the text is *wholly* in the target language; see
-    ``LanguageProfile.is_consistent``. With ``source``, the rule is SG-SRL's gate (arXiv 2605.29502): the text is
+    ``Language.is_consistent``. With ``source``, the rule is SG-SRL's gate (arXiv 2605.29502): the text is
     predominantly in the target's scripts, has no letter of the source language, and little Latin. The paper gives no
     thresholds; the defaults are our choice. They are shares of words and syllables, not of letters.
 

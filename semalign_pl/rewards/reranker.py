@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from semalign_pl.chat.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.functional.judgement import yes_probability
-from semalign_pl.policy.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.policy.load import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.policy import finished_logits
 from semalign_pl.rewards.pair import PairReward

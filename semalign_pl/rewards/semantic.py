@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from semalign_pl.embeddings import CorpusEmbeddings
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.functional.similarity import rescale
 from semalign_pl.rewards.base import Reward, columns_of
 from semalign_pl.rewards.calibration import Calibration, calibrate, training_examples

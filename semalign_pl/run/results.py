@@ -12,12 +12,12 @@ from typing import Any
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
 
-def write_results(folder: Path | None, scores: Mapping[str, Score], run: Mapping[str, Any]) -> None:
+def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: Mapping[str, Any]) -> None:
     """Write ``results.json`` and print its scores as a table.
 
     Args:

@@ -41,7 +41,7 @@ def find_files(value: str) -> list[Path]:
 
     Args:
         value: A file, a folder, a pattern such as ``dev/*.csv``, paired files ``train.{zh,bo}``, any of them followed
-            by ``#member`` or ``:config@split`` (see ``semalign_pl.data.sources.stream``), or a class or function of the
+            by ``#member`` or ``:config@split`` (see ``data.reading.sources.stream``), or a class or function of the
             user, such as ``my_rewards.Brevity``.
 
     Returns:

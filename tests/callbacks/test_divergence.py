@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 import semalign_pl.toy
 from semalign_pl.__main__ import main
@@ -140,7 +140,7 @@ def test_infinite_rewards_fail(runs: Runs, functions: None, capfd: pytest.Captur
 
 def poison(step: int) -> dict[str, Any]:
     """Callback that puts a NaN into the trained weights after a step, as a diverged update would."""
-    return {"class_path": "run_callbacks.Poison", "init_args": {"step": step}}
+    return {"class_path": "helpers.run_callbacks.Poison", "init_args": {"step": step}}
 
 
 def test_a_rate_beyond_float32_stops_the_run(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +177,7 @@ def test_nan_weights_make_no_checkpoint(runs: Runs, capfd: pytest.CaptureFixture
 
 def test_without_the_callback_export_refuses_too(base: str, tmp_path: Path) -> None:
     """From Python, the run may have none of our callbacks."""
-    from tiny import CPU
+    from helpers.tiny import CPU
 
     from semalign_pl.modules import SFTModule
     from semalign_pl.policy.load import LoraSettings, load_policy
@@ -238,13 +238,13 @@ def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogC
     """A number that is not finite becomes null in the file, and a warning names file and key."""
     from semalign_pl.callbacks.evaluation import write_predictions
     from semalign_pl.callbacks.reward_alarm import append
-    from semalign_pl.data.cache import cached
+    from semalign_pl.data.storing.cache import cached
     from semalign_pl.run.results import write_results, write_training
-    from semalign_pl.types import Score
+    from semalign_pl.types import MetricResult
 
     nan, inf = float("nan"), float("inf")
     if kind == "results":
-        write_results(tmp_path, {"cmrc_f1": Score(nan, (0.0, inf), "s")}, {"rows": 1})
+        write_results(tmp_path, {"cmrc_f1": MetricResult(nan, (0.0, inf), "s")}, {"rows": 1})
         (read,), key = [strict((tmp_path / "results.json").read_text())], "metrics.cmrc_f1.value"
         assert read["metrics"]["cmrc_f1"]["value"] is None and read["metrics"]["cmrc_f1"]["ci"] == [0.0, None]
     elif kind == "training":

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_runs import Runs, assert_same
+from helpers.tiny import Batches
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from sacrebleu.metrics.chrf import CHRF
-from small_runs import Runs, assert_same
-from tiny import Batches
 
 from semalign_pl.callbacks import RewardWatch
 from semalign_pl.callbacks.unseen import METRICS, SEEN

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from small_runs import Runs, weights
+from helpers.small_runs import Runs, weights
 
 TABLE = {"class_path": "semalign_pl.callbacks.SampleTable", "init_args": {"every_n_steps": 1, "groups": 1}}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from small_runs import assert_same, weights
+from helpers.small_runs import assert_same, weights
 
 from semalign_pl.callbacks import TaxBudget
 from semalign_pl.cli import main, run
@@ -84,7 +84,7 @@ def test_resumed_equals_uninterrupted(budgeted, runs) -> None:
 
 
 def test_one_step_of_the_multiplier_however_many_probes() -> None:
-    from semalign_pl.types import Score
+    from semalign_pl.types import MetricResult
 
     class Stub:
         global_step, world_size, beta = 1, 1, 1.0
@@ -100,7 +100,7 @@ def test_one_step_of_the_multiplier_however_many_probes() -> None:
         }
     )
     for name, value in (("a", 0.5), ("b", 0.8), ("c", 9.0)):
-        budget.on_probe_end(run, run, {name: Score(value, None, "")})
+        budget.on_probe_end(run, run, {name: MetricResult(value, None, "")})
     expected = next_multiplier(1.0, 0.8, 0.0, target=0.7, rate=2.0, low=0.01, high=100.0)
     assert budget.beta == run.beta == pytest.approx(expected)
     assert [entry["step"] for entry in budget.history] == [0, 1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.small_runs import Runs, weights
 from lightning.pytorch.callbacks import Callback
-from small_runs import Runs, weights
 
 from semalign_pl.modules import AlignModule
 

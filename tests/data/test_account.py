@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from test_hostile import CASES, FAULT, Case, write
 
-from semalign_pl.data.formats import BadRow, Counts
-from semalign_pl.data.formats.account import Intake, account
-from semalign_pl.data.formats.record import Item, NoRow
-from semalign_pl.data.prepare import Request, prepare
-from semalign_pl.data.sources import stream
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.reading.formats import BadRow, Counts
+from semalign_pl.data.reading.formats.account import Intake, account
+from semalign_pl.data.reading.formats.record import Item, NoRow
+from semalign_pl.data.reading.sources import stream
 
 BAD = BadRow(1, "x:1: bad", "")
 IDENTITY = {"zh": "zh", "bo": "bo"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.data.prepare import all_texts
+from semalign_pl.data.cleaning.prepare import all_texts
 
 ROW = {
     "text": "甲",

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PAIRS
-from filling import in_process, tree, unfinished
+from helpers.filling import in_process, tree, unfinished
+from helpers.pairs import PAIRS
 
-from semalign_pl.data.cache import Prepared, cached
-from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.storing.cache import Prepared, cached
 from semalign_pl.data.tasks import Translation
 from semalign_pl.data.tokens import Limits, tokenise
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.tiny import CPU
 from test_conversation import said, sharegpt
-from tiny import CPU
 
 from semalign_pl.data import Conversation
-from semalign_pl.data.cache import Prepared
-from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tokens import Limits, tokenise
 from semalign_pl.policy.load import LoraSettings, load_policy
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.data.sources import content_key, read, stream
+from semalign_pl.data.reading.sources import content_key, read, stream
 
 COLUMNS = {"zh": "zh", "bo": "bo"}
 ROWS = [("一", "ཀ"), ("二", "ཁ")]
@@ -150,7 +150,7 @@ def test_text_that_repeats_itself_is_no_bomb(tmp_path: Path) -> None:
 
 READ = """
 import resource, sys, time
-from semalign_pl.data.sources import stream
+from semalign_pl.data.reading.sources import stream
 import pyarrow, lxml.etree
 def held():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) << 10

@@ -11,11 +11,11 @@ import pytest
 from test_nested import FORMATS, folder, jsonl
 
 from semalign_pl.data import Conversation, Translation
-from semalign_pl.data.cache import Prepared
-from semalign_pl.data.formats import BadRow
-from semalign_pl.data.preparation import Preparation
-from semalign_pl.data.prepare import Request, prepare
-from semalign_pl.data.sources import stream
+from semalign_pl.data.cleaning.preparation import Preparation
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.sources import stream
+from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.types import Example, Turn
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.__main__ import main
-from semalign_pl.data.preparation import Preparation
-from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.data.cleaning.preparation import Preparation
+from semalign_pl.data.cleaning.prepare import Request, prepare
 
 UNICODE = ["သီဟိုဠ်မှ ဉာဏ်ကြီးရှင်သည်။", "ဇလွန်ဈေးဘေးဗာဒံပင်ထက်။", "မြန်မာနိုင်ငံ", "ကျောင်းသားများ လာကြသည်။"]
 ZAWGYI = ["သီဟိုဠ္မွ ဉာဏ္ႀကီးရွင္သည္။", "ဇလြန္ေဈးေဘးဗာဒံပင္ထက္။", "ျမန္မာႏိုင္ငံ", "ေက်ာင္းသားမ်ား လာၾကသည္။"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.data.formats import BadRow
-from semalign_pl.data.formats.account import Intake
-from semalign_pl.data.formats.tables import hub, hub_revision
-from semalign_pl.data.sources import content_key, read, stream
+from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.formats.account import Intake
+from semalign_pl.data.reading.formats.tables import hub, hub_revision
+from semalign_pl.data.reading.sources import content_key, read, stream
 
 IDENTITY = {"zh": "zh", "bo": "bo"}
 ROWS = [{"zh": "一", "bo": "ཀ"}, {"zh": "二", "bo": "ཁ"}]

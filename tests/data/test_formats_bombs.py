@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semalign_pl.data.judge import take
+from semalign_pl.data.cleaning.row_filter import take
 
 READ = """
 import json, sys
-from semalign_pl.data.formats import BadRow
-from semalign_pl.data.sources import stream
+from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.sources import stream
 
 def memory(name):  # VmHWM: the peak of this process, in megabytes; VmRSS: what it holds now
     return next(int(line.split()[1]) / 1e3 for line in open("/proc/self/status") if line.startswith(name))

@@ -10,8 +10,8 @@ from pathlib import Path
 READ = """
 import gzip, sys
 from pathlib import Path
-from semalign_pl.data.formats import BadRow
-from semalign_pl.data.sources import stream
+from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.sources import stream
 
 def memory(name):  # VmHWM: the peak of this process, in megabytes; VmRSS: what it holds now
     return next(int(line.split()[1]) / 1e3 for line in open("/proc/self/status") if line.startswith(name))

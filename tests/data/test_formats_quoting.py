@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from test_cli import parse
 
-from semalign_pl.data.formats import BadRow, Counts
-from semalign_pl.data.sources import read, stream
+from semalign_pl.data.reading.formats import BadRow, Counts
+from semalign_pl.data.reading.sources import read, stream
 
 IDENTITY = {"zh": "zh", "bo": "bo"}
 ISSUE = 'zh\tbo\n"一号\tཀ\n二号\tཁ\n三号"\tག\n四号\tང\n'

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from semalign_pl.data.sources import read
+from semalign_pl.data.reading.sources import read
 
 Pairs = list[tuple[str, str]]
 ANY = st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\t\n\r\"',;#\\\u0f0b\u2028\ufeff ")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from small_runs import Runs
+from helpers.small_runs import Runs
 from test_errors import said
 
-from semalign_pl.data.formats import BadRow
-from semalign_pl.data.sources import read, stream
+from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.sources import read, stream
 
 PAIR = {"zh": "一", "bo": "ཀ"}
 LINE = '{"zh": "一", "bo": "ཀ"}\n'

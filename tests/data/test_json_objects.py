@@ -13,8 +13,8 @@ from typing import Any
 import pandas
 import pytest
 
-from semalign_pl.data.formats import BadRow, Counts
-from semalign_pl.data.sources import content_key, read, stream
+from semalign_pl.data.reading.formats import BadRow, Counts
+from semalign_pl.data.reading.sources import content_key, read, stream
 
 COLUMNS = {"zh": "zh", "bo": "bo"}
 ROWS = [{"zh": f"一{i} 🏔", "bo": "ཀ" * (i % 90 + 1), "more": [i, {"a": None}], "code": f"00{i}"} for i in range(12)]
@@ -174,7 +174,7 @@ def test_a_hundred_megabytes_in_an_object(tmp_path: Path) -> None:
         file.write(row + b"]}")
     script = f"""
 import resource, sys
-from semalign_pl.data.sources import stream
+from semalign_pl.data.reading.sources import stream
 list(stream({put(tmp_path / "s.json", {"data": ROWS})!r}, {COLUMNS!r}))
 peak = lambda: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM"))
 before = peak()

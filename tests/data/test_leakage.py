@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semalign_pl.data.leakage import LeakIndex, Texts, gram_hashes, letters
+from semalign_pl.data.cleaning.leakage import LeakIndex, Texts, gram_hashes, letters
 
 
 def pairs(path: Path) -> list[Texts]:

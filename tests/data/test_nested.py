@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from semalign_pl.data.formats import BadRow
-from semalign_pl.data.prepare import Request, prepare
-from semalign_pl.data.sources import read, stream
-from semalign_pl.data.table import Table, TableWriter
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.sources import read, stream
+from semalign_pl.data.storing.table import Table, TableWriter
 
 PAIR = {"translation": {"bo": "ཀ", "zh": "一"}, "id": 7}
 SQUAD = {"question": "谁？", "answers": {"text": ["老师"], "answer_start": [0]}}

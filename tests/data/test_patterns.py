@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.data.formats import Counts
-from semalign_pl.data.sources import content_key, read, stream
+from semalign_pl.data.reading.formats import Counts
+from semalign_pl.data.reading.sources import content_key, read, stream
 
 COLUMNS = {"bo": "bo", "en": "en"}
 BO, EN = "ཀ\nཁ\n", "a\nb\n"

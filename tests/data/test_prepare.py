@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from semalign_pl.data.cache import Prepared, summary
-from semalign_pl.data.preparation import Cleaner, Preparation
-from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.storing.cache import Prepared, summary
 
 BO = "བོད་ཡིག་གི་དཔེ་ཆ་ཀློག་"
 ROWS = [

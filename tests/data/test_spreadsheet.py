@@ -15,8 +15,8 @@ from typing import Any
 import pandas
 import pytest
 
-from semalign_pl.data.formats import BadRow, Counts
-from semalign_pl.data.sources import content_key, read, stream
+from semalign_pl.data.reading.formats import BadRow, Counts
+from semalign_pl.data.reading.sources import content_key, read, stream
 
 openpyxl = pytest.importorskip("openpyxl")
 COLUMNS = {"zh": "zh", "bo": "bo"}
@@ -246,7 +246,7 @@ def test_a_bomb_stops_in_little_memory(tmp_path: Path) -> None:
         part.write(b"</x>")
     script = f"""
 import resource, time
-from semalign_pl.data.sources import read
+from semalign_pl.data.reading.sources import read
 import openpyxl, lxml.etree
 held = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) << 10
 resource.setrlimit(resource.RLIMIT_AS, (held + (200 << 20), -1))

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from semalign_pl.data.cleaning.hashes import HashSet, hash64
+from semalign_pl.data.cleaning.near_duplicates import near_duplicates
 from semalign_pl.data.examples import Examples
-from semalign_pl.data.hashes import HashSet, hash64
-from semalign_pl.data.near import near_duplicates
-from semalign_pl.data.table import BATCH, Table, TableWriter
+from semalign_pl.data.storing.table import BATCH, Table, TableWriter
 from semalign_pl.data.tasks import Translation
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CPU
+from helpers.tiny import CPU
 
-from semalign_pl.data.cache import Prepared
-from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.chat import batch as text
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Translation
 from semalign_pl.data.tokens import UNUSED, Limits, tokenise
-from semalign_pl.policy import text
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 

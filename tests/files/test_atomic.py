@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filling import file_limit, in_process, killed_at, killed_at_event, room, small_disk, tree, unfinished
+from helpers.filling import file_limit, in_process, killed_at, killed_at_event, room, small_disk, tree, unfinished
 
 from semalign_pl.files import atomic
 from semalign_pl.files.atomic import append_text, replace_file, replace_folder, temporary_folder, write_text

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PAIRS
-from filling import fill, in_process, killed_at, room, small_disk, tree, unfinished
-from small_runs import Runs
-from tiny import CPU, stir
+from helpers.filling import fill, in_process, killed_at, room, small_disk, tree, unfinished
+from helpers.pairs import PAIRS
+from helpers.small_runs import Runs
+from helpers.tiny import CPU, stir
 
 from semalign_pl.callbacks.evaluation import write_predictions
-from semalign_pl.data.prepare import Request, prepare
-from semalign_pl.embeddings import CorpusEmbeddings
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.modules.embedder import EmbedderModule
 from semalign_pl.modules.encoding import load_encoder
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.run.results import write_results, write_training
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 Writer = Callable[[Path, int], object]
 POINTS = ["adapter", "checkpoint", "corpus", "encoder", "predictions", "results", "training"]
@@ -57,7 +57,7 @@ def writers(base: str, encoder: str, corpus: Path, tmp_path_factory: pytest.Temp
         write_predictions(folder / "predictions.jsonl", rows)
 
     def write_results_file(folder: Path, version: int) -> None:
-        write_results(folder, {"bleu4": Score(version, None, "x")}, {"trained": str(version) * 20_000})
+        write_results(folder, {"bleu4": MetricResult(version, None, "x")}, {"trained": str(version) * 20_000})
 
     def write_training_file(folder: Path, version: int) -> None:
         folder.mkdir(exist_ok=True)
@@ -156,7 +156,7 @@ def callbacks(runs: Runs, step: int, mounted: bool) -> list[dict[str, Any]]:
     full = {"folder": disk, "step": step, "free": 8192, "mounted": mounted}
     return [
         {"class_path": "ModelCheckpoint", "init_args": init},
-        {"class_path": "run_callbacks.FillDisk", "init_args": full},
+        {"class_path": "helpers.run_callbacks.FillDisk", "init_args": full},
     ]
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 from semalign_pl.__main__ import main
 

@@ -10,8 +10,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from semalign_pl.data.judge import Judge, Judged
-from semalign_pl.data.preparation import Cleaner, Preparation
+from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
+from semalign_pl.data.cleaning.row_filter import Judge, Judged
 from semalign_pl.inspection.duplicates import as_array, largest_groups, repeats
 from semalign_pl.inspection.guess import guess_language
 from semalign_pl.inspection.histogram import histogram

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from semalign_pl.__main__ import main
-from semalign_pl.data.preparation import Preparation
-from semalign_pl.data.prepare import Request, prepare
+from semalign_pl.data.cleaning.preparation import Preparation
+from semalign_pl.data.cleaning.prepare import Request, prepare
 from semalign_pl.inspection import leaks
 from semalign_pl.inspection.inspect import inspect
 

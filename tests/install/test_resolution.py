@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.promised import PYTHONS, ROOT, pins
 from packaging.utils import canonicalize_name
-from promised import PYTHONS, ROOT, pins
 
 SOURCE_ONLY = "rouge-score"
 """The only requirement without wheels; it is pure Python. All others need a wheel, since users may have no compiler."""

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from promised import PYTHONS, ROOT, pins
+from helpers.promised import PYTHONS, ROOT, pins
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 (VERSION,) = pins(PYTHONS[0])["torch"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from helpers.promised import PROJECT, PYPROJECT, PYTHONS, ROOT, pins, requirements
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from promised import PROJECT, PYPROJECT, PYTHONS, ROOT, pins, requirements
 
 
 def read(name: str) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.languages.read import known
 
 TIBETAN_TEXT = "བོད་ཡིག"
@@ -272,7 +272,7 @@ def test_units_are_counted_not_letters(code: str, text: str, own: int, foreign: 
 
 
 def test_several_scripts() -> None:
-    japanese = LanguageProfile("ja", "Japanese", "日本語", ("Han", "Hiragana", "Katakana"), "character", r"\X")
+    japanese = Language("ja", "Japanese", "日本語", ("Han", "Hiragana", "Katakana"), "character", r"\X")
     assert japanese.is_consistent("日本語のテキスト。")
     assert not japanese.is_consistent("日本語 text")
     assert get_language(japanese) is japanese

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import regex
 
-from semalign_pl.languages import LanguageProfile, get_language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.languages.rule import is_unit
 
 FIRST_NEUTRAL = r"[\p{P}\p{N}\p{Sm}\p{Sc}\p{Zs}\t\n\r°℃&&\p{Script_Extensions=Common}]"
 
 
-def first_rule(language: LanguageProfile) -> regex.Pattern[str]:
+def first_rule(language: Language) -> regex.Pattern[str]:
     """Characters that rule 1 accepted (it also required one letter of the language)."""
     used = "".join(rf"\p{{Script_Extensions={script}}}" for script in language.scripts)
     own = "".join(rf"\p{{Script={script}}}" for script in language.scripts)
@@ -26,7 +26,7 @@ def first_rule(language: LanguageProfile) -> regex.Pattern[str]:
     return regex.compile(rf"[[[{used}]{outside}]{FIRST_NEUTRAL}{language.allowed}{language.keeps}]++", regex.V1)
 
 
-def kind_of_change(language: LanguageProfile, first: regex.Pattern[str], text: str, now: bool) -> str | None:
+def kind_of_change(language: Language, first: regex.Pattern[str], text: str, now: bool) -> str | None:
     """The named kind that explains a result other than rule 1's; ``None`` if no kind does."""
     if now:
         rest = regex.sub(r"[\u200B\u200C\uFEFF\u00AD]", "", text)

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch  # noqa: F401  (its log handler keeps the stream of the time of import, which a test would close)
 import pytest
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 from semalign_pl.__main__ import main
 from semalign_pl.files.documents import load_yaml

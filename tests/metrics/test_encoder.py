@@ -10,7 +10,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 
 TEXTS = ["བོད་ཡིག", "中文", "an English text", "བོད", "x"]
 

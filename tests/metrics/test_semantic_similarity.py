@@ -5,7 +5,7 @@ import pathlib
 import pytest
 import torch
 
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.metrics import SemanticSimilarity
 
 PREDICTIONS, REFERENCES = ["བོད་ཡིག", "", "བོད"], ["བོད་ཡིག", "བོད", "中文"]

@@ -6,8 +6,8 @@ import functools
 
 import pytest
 import torch
-from conftest import PAIRS
-from tiny import fit
+from helpers.pairs import PAIRS
+from helpers.tiny import fit
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -5,12 +5,12 @@ import random
 
 import pytest
 import torch
-from tiny import Recorded, fit, relative
+from helpers.tiny import Recorded, fit, relative
 
+from semalign_pl.engine.logprobs import compute_logprobs
+from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.modules import Constant, GRPOModule, SFTModule
 from semalign_pl.policy.adapter import adapter_state
-from semalign_pl.policy.batching import Completions
-from semalign_pl.policy.score import compute_logprobs
 from semalign_pl.rewards import Reward
 from semalign_pl.types import Example
 

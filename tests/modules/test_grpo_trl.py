@@ -5,7 +5,7 @@ import random
 
 import pytest
 import torch
-from tiny import Recorded, fit, plain_logps, relative, trained
+from helpers.tiny import Recorded, fit, plain_logps, relative, trained
 from torch import Tensor
 
 from semalign_pl.functional.advantages import group_advantages

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs, assert_same, weights
-from tiny import relative
+from helpers.small_runs import Runs, assert_same, weights
+from helpers.tiny import relative
 
 from semalign_pl.__main__ import main
 
@@ -68,7 +68,7 @@ def test_norm_and_step_equal_those_of_float32(runs: Runs, optimizer: str) -> Non
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_an_overflow_skips_the_step_and_lowers_the_scale(runs: Runs, stage: str) -> None:
     """Weights, optimiser, schedule and global_step do not change; max_steps counts only the steps that were made."""
-    overflow = [{"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1}}]
+    overflow = [{"class_path": "helpers.run_callbacks.Overflow", "init_args": {"batch": 1}}]
     cli = fit(runs, "run", stage, callbacks=overflow)
     rows = runs.metrics("run")
     assert [float(row["train/step_skipped"]) for row in rows] == [0.0, 1.0, 0.0, 0.0]
@@ -81,7 +81,7 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(runs: Runs, stage: str)
 
 def test_a_skipped_step_leaves_the_weights_as_they_were(runs: Runs) -> None:
     """Two runs of one step: one first has an overflow on other rows. Neither trains on those."""
-    overflow = [{"class_path": "run_callbacks.Overflow"}]
+    overflow = [{"class_path": "helpers.run_callbacks.Overflow"}]
     cli = fit(runs, "skipped", "sft", "trainer.max_epochs=1", "data.init_args.limit=6", callbacks=overflow)
     assert cli.trainer.global_step == 0
     exported = weights(runs.folder / "skipped")
@@ -90,7 +90,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(runs: Runs) -> None:
 
 def test_resume_goes_on_with_the_scale(runs: Runs) -> None:
     """Uninterrupted and resumed after a skipped step are equal, bit for bit."""
-    overflow = [{"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1}}]
+    overflow = [{"class_path": "helpers.run_callbacks.Overflow", "init_args": {"batch": 1}}]
     fit(runs, "straight", "sft", "trainer.max_steps=4", callbacks=[*overflow, runs.checkpoints("straight", 2)])
     saved = runs.folder / "straight" / "step=2.ckpt"
     cli = fit(runs, "resumed", "sft", "trainer.max_steps=4", f"ckpt_path={saved}")
@@ -113,8 +113,8 @@ def test_overflow_after_overflow_stops_the_run(
 def test_an_overflow_on_one_rank_is_one_on_both(runs: Runs) -> None:
     """Two ranks end with the same weights and scale, after the same number of steps."""
     callbacks = [
-        {"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1, "rank": 1}},
-        {"class_path": "run_callbacks.Fingerprint"},
+        {"class_path": "helpers.run_callbacks.Overflow", "init_args": {"batch": 1, "rank": 1}},
+        {"class_path": "helpers.run_callbacks.Fingerprint"},
     ]
     given = args(runs, "run", "sft", "trainer.devices=2", "trainer.strategy=ddp", callbacks=callbacks)
     for code, log in runs.processes(given, ranks=2):
@@ -125,7 +125,7 @@ def test_an_overflow_on_one_rank_is_one_on_both(runs: Runs) -> None:
 
 
 def test_without_a_scaler_an_infinite_gradient_stops_the_run(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
-    overflow = [{"class_path": "run_callbacks.Overflow", "init_args": {"batch": 1}}]
+    overflow = [{"class_path": "helpers.run_callbacks.Overflow", "init_args": {"batch": 1}}]
     assert main(args(runs, "run", scale=None, callbacks=overflow)) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("semalign: error: ")]
     assert len(lines) == 1 and "step 2: the gradient norm is" in lines[0] and "optimizer.init_args.lr" in lines[0]

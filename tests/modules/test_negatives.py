@@ -1,7 +1,7 @@
 """Hard negatives: never a right answer, and the nearest first."""
 
 import torch
-from conftest import PAIRS
+from helpers.pairs import PAIRS
 
 from semalign_pl.modules.negatives import HardNegatives, distinct
 from semalign_pl.types import Example

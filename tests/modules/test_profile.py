@@ -7,11 +7,11 @@ import time
 import pytest
 import torch
 
-from semalign_pl.modules.profile import Profile
+from semalign_pl.modules.step_timer import StepTimer
 
 
 def test_shares_and_rates() -> None:
-    profile = Profile(torch.device("cpu"))
+    profile = StepTimer(torch.device("cpu"))
     for seconds in (0.02, 0.04):
         with profile.phase("rollout"):
             time.sleep(seconds)

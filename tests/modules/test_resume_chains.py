@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs, assert_same
+from helpers.small_runs import Runs, assert_same
 
 from semalign_pl.cli import main
 
@@ -96,7 +96,7 @@ def test_what_is_saved_at_any_hook_around_an_epochs_end(runs: Runs, by: str) -> 
     saved = runs.folder / "saved"
     init = {"folder": str(saved), "hooks": HOOKS}
     straight = fit(
-        runs, "embedder", by, "straight", callbacks=[{"class_path": "run_callbacks.SaveAt", "init_args": init}]
+        runs, "embedder", by, "straight", callbacks=[{"class_path": "helpers.run_callbacks.SaveAt", "init_args": init}]
     )
     logged = [row["val/margin"] for row in runs.metrics("straight") if row["val/margin"]]
     assert len(logged) == 2
@@ -121,7 +121,7 @@ def test_a_checkpoint_from_between_two_updates_on_a_batch_is_refused(runs: Runs)
     flags = ["trainer.max_steps=4", "model.init_args.num_iterations=2"]
     init = {"folder": str(runs.folder / "saved"), "hooks": ["on_before_optimizer_step", "on_train_batch_start"]}
     straight = runs(
-        "fit", "grpo", "straight", *flags, callbacks=[{"class_path": "run_callbacks.SaveAt", "init_args": init}]
+        "fit", "grpo", "straight", *flags, callbacks=[{"class_path": "helpers.run_callbacks.SaveAt", "init_args": init}]
     )
     with pytest.raises(ValueError, match="within a batch, after some of its optimiser steps"):
         runs("fit", "grpo", "resumed", *flags, f"ckpt_path={runs.folder / 'saved' / 'on_before_optimizer_step-3.ckpt'}")

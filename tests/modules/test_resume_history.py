@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 TABLE = {"class_path": "SampleTable", "init_args": {"every_n_steps": 1, "groups": 1}}
 # Three batches per epoch, with a validation after each second batch; a probe measures at each second step.

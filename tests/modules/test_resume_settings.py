@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.cli import main
 from semalign_pl.messages.errors import one_line

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_runs import Runs, weights
+from helpers.small_runs import Runs, weights
 
 from semalign_pl.modules import SFTModule
 
 TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
-FINGERPRINT = {"class_path": "run_callbacks.Fingerprint"}
+FINGERPRINT = {"class_path": "helpers.run_callbacks.Fingerprint"}
 EVALUATION = {"class_path": "semalign_pl.callbacks.Evaluation"}
 
 

@@ -7,12 +7,12 @@ import shutil
 
 import pytest
 import torch
-from conftest import PAIRS
-from small_runs import Runs, assert_same
+from helpers.pairs import PAIRS
+from helpers.small_runs import Runs, assert_same
 from torch.nn import functional as F
 
 from semalign_pl.cli import main
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.messages.errors import one_line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
 from semalign_pl.policy.adapter import fingerprint

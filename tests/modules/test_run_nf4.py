@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import Runs
+from helpers.small_runs import Runs
 from torch import Tensor
 
 LOADED_BY_PEFT = """

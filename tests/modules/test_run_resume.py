@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 STEPS = 20
 # Seven batches per epoch: step 10 is in the middle of the second epoch, and step 20 in the third.
@@ -20,7 +20,10 @@ def flags(stage: str, *more: str) -> list[str]:
 
 
 def strike(step: int, signal_name: str, hook: str = "on_train_batch_end") -> dict[str, Any]:
-    return {"class_path": "run_callbacks.Strike", "init_args": {"step": step, "signal_name": signal_name, "hook": hook}}
+    return {
+        "class_path": "helpers.run_callbacks.Strike",
+        "init_args": {"step": step, "signal_name": signal_name, "hook": hook},
+    }
 
 
 def state(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 SIGNALS = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"]
 STEPS, AT = 4, 2
@@ -35,7 +35,7 @@ def statuses(log: str) -> list[int]:
 
 def strike(signal_name: str, hook: str = "on_before_optimizer_step", rank: int = 0, step: int = AT) -> dict[str, Any]:
     init = {"step": step, "signal_name": signal_name, "hook": hook, "rank": rank}
-    return {"class_path": "run_callbacks.Strike", "init_args": init}
+    return {"class_path": "helpers.run_callbacks.Strike", "init_args": init}
 
 
 def state(path: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_what_has_begun_to_be_written_is_finished(runs: Runs) -> None:
 
 
 def test_a_second_signal_stops_within_the_step(runs: Runs) -> None:
-    args = runs.args("fit", "sft", "run", *FEW, callbacks=[{"class_path": "run_callbacks.Insist"}])
+    args = runs.args("fit", "sft", "run", *FEW, callbacks=[{"class_path": "helpers.run_callbacks.Insist"}])
     started = time.monotonic()
     [(code, log)] = runs.processes(args)
     assert code == status("SIGTERM") and "Traceback" not in log, log

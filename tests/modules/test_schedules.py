@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_runs import Runs
+from helpers.small_runs import Runs
 from torch.optim import lr_scheduler as schedules
 
 from semalign_pl.__main__ import main

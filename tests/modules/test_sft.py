@@ -4,8 +4,8 @@ import functools
 
 import pytest
 import torch
-from families import FAMILIES, make
-from tiny import Recorded, fit, relative, trained
+from helpers.families import FAMILIES, make
+from helpers.tiny import Recorded, fit, relative, trained
 from torch import Tensor
 
 from semalign_pl.modules import Constant, SFTModule

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.small_runs import Runs
+from helpers.tiny import Batches
 from lightning.pytorch import Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
-from small_runs import Runs
-from tiny import Batches
 
 from semalign_pl.__main__ import main
 from semalign_pl.modules import SFTModule

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs
-from tiny import plain_logps
+from helpers.small_runs import Runs
+from helpers.tiny import plain_logps
 from transformers import AutoTokenizer
 
 from semalign_pl.__main__ import main
@@ -59,7 +59,9 @@ def test_two_ranks_log_the_loss_of_one(runs: Runs) -> None:
     cli = runs("validate", "sft", "one", *flags)
     expected = float(cli.trainer.callback_metrics["val/loss"])
     flags += ["trainer.devices=2", "trainer.strategy=ddp"]
-    two = runs.args("validate", "sft", "two", *flags, callbacks=[{"class_path": "run_callbacks.ValidationLoss"}])
+    two = runs.args(
+        "validate", "sft", "two", *flags, callbacks=[{"class_path": "helpers.run_callbacks.ValidationLoss"}]
+    )
     for rank, (code, log) in enumerate(runs.processes(two, ranks=2)):
         assert code == 0, log
         assert float((runs.folder / "two" / f"loss-{rank}").read_text()) == pytest.approx(expected, rel=1e-6)

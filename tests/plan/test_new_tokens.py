@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 from semalign_pl.plan.command import settings_of
 from semalign_pl.plan.predict import predict

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CPU
+from helpers.tiny import CPU
 
 from semalign_pl.plan.predict import fitted, predict
 from semalign_pl.plan.settings import Settings
@@ -105,7 +105,7 @@ def test_within_15_percent_of_measured_peak(settings, change: dict, base) -> Non
     asked = replace(settings, **change)
     warm = replace(asked, base=base, prompt_tokens=8, completion_tokens=4)
     arguments = [json.dumps(asdict(s)) for s in (warm, asked)]
-    command = [sys.executable, str(Path(__file__).with_name("measure.py")), *arguments]
+    command = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "plan_measure.py"), *arguments]
     # Freed memory is returned at once; otherwise the C library's gaps would be measured too.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

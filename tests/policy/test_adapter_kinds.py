@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.logprob_oracle import BUDGETS, ROWS, oracle, score
+from helpers.tiny import CPU, gradient, relative
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.lora.config import BdLoraConfig, MontecloraConfig, VeloraConfig
-from test_score import BUDGETS, ROWS, oracle, score
-from tiny import CPU, gradient, relative
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 

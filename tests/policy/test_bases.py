@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CPU, gradient, relative, stir, trained
+from helpers.tiny import CPU, gradient, relative, stir, trained
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.tiny import CPU
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils.other import get_pattern_key
-from tiny import CPU
 from torch import nn
 
 from semalign_pl.policy import module_patterns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CPU, plain_logps, stir, trained
+from helpers.tiny import CPU, plain_logps, stir, trained
 from torch import Tensor
 
 from semalign_pl.policy.load import LoraSettings, load_policy

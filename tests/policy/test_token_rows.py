@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny import CPU
 from peft import LoraConfig, get_peft_model
-from tiny import CPU
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

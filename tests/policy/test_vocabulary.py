@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import Runs, assert_same, weights
-from test_score import BUDGETS, score
-from tiny import CPU, relative, stir
+from helpers.logprob_oracle import BUDGETS, score
+from helpers.small_runs import Runs, assert_same, weights
+from helpers.tiny import CPU, relative, stir
 from torch import Tensor
 
+from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.languages import get_language
 from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.batching import Completions
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.token_rows import rows_of

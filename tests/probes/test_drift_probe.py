@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CPU, stir
+from helpers.tiny import CPU, stir
 
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Runs, assert_same, weights
-from tiny import CPU
+from helpers.small_runs import Runs, assert_same, weights
+from helpers.tiny import CPU
 
 from semalign_pl.policy.load import LoraSettings, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes import Probe
-from semalign_pl.types import Score
+from semalign_pl.types import MetricResult
 
 
 def probes(runs: Runs, every_n_steps: int | None = 1) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ class Meddler(Probe):
 
     fails = False
 
-    def measure(self, policy: Policy) -> dict[str, Score]:
+    def measure(self, policy: Policy) -> dict[str, MetricResult]:
         assert not any(module.training for module in policy.modules()) and not torch.is_grad_enabled()
         torch.rand(3)
         if self.fails:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from semalign_pl.cli import main
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.rewards import SemanticReward
 from semalign_pl.rewards.calibration import Calibration
 
@@ -36,14 +36,14 @@ def test_tau_is_the_quantile_of_the_policys_own_completions(calibrated, runs, en
     # By hand: the initial policy (a fresh adapter has no effect), with one completion per drawn prompt.
     import random
 
+    from semalign_pl.engine.generate import generate
     from semalign_pl.policy.load import load_policy
-    from semalign_pl.policy.sample import sample
 
     examples = cli.datamodule.examples["train"]
     rows = sorted(random.Random(f"tau {module.seed}").sample(range(len(examples)), 12))
     policy = load_policy(module.base, "fp32", module.lora, None, torch.device("cpu"))
     prompts = [policy.encode_prompt(examples[i].prompt, 1024) for i in rows]
-    texts = sample(policy, prompts, max_new_tokens=6, seed=0, **module.sampling).texts
+    texts = generate(policy, prompts, max_new_tokens=6, seed=0, **module.sampling).texts
     cosines = SentenceEncoder(encoder).similarity(texts, [examples[i].reference for i in rows]).sort().values
     assert len(set(cosines.tolist())) > 6  # otherwise the quantile would not show
     by_hand = cosines[2] + 0.75 * (cosines[3] - cosines[2])  # rank 0.25 * 11 = 2.75

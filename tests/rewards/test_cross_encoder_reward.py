@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers.tiny import fit
 from sentence_transformers import CrossEncoder
-from tiny import fit
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from semalign_pl.modules import SFTModule

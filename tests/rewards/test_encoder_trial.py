@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PAIRS, PLACES, VERBS, WORDS
+from helpers.pairs import PAIRS, PLACES, VERBS, WORDS
+from helpers.tiny import Batches
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tiny import Batches
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from semalign_pl.cli import run
-from semalign_pl.encoder import SentenceEncoder
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.functional.proportion import wilson_interval
 from semalign_pl.rewards import CrossEncoderReward, SemanticReward
 from semalign_pl.rewards.trial import MIN_PAIRS, Trial, draw, try_encoder

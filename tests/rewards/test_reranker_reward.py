@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import fit
+from helpers.tiny import fit
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from semalign_pl.modules import SFTModule

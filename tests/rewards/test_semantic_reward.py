@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers.tiny import fit
 from sentence_transformers import SentenceTransformer
-from tiny import fit
 from torch import Tensor
 
 from semalign_pl.modules import SFTModule

@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import fit
 from lightning.pytorch import Trainer
-from tiny import fit
 
 from semalign_pl.cli import run
 from semalign_pl.modules import GRPOModule

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
 from semalign_pl.cli import SemAlignCLI, make_cli
@@ -27,7 +27,10 @@ SIX = ["trainer.max_steps=6", "data.init_args.batch_size=10"]  # four steps per 
 
 
 def strike(step: int, hook: str = "on_train_batch_start") -> dict[str, Any]:
-    return {"class_path": "run_callbacks.Strike", "init_args": {"step": step, "signal_name": "SIGKILL", "hook": hook}}
+    return {
+        "class_path": "helpers.run_callbacks.Strike",
+        "init_args": {"step": step, "signal_name": "SIGKILL", "hook": hook},
+    }
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -314,7 +317,7 @@ def test_two_trainings_in_a_folder(runs: Runs, capfd: pytest.CaptureFixture[str]
     """Refused while the first run is alive, not after it was killed; a test at the same time is allowed."""
     stopped = {"init_args": {"step": 2, "signal_name": "SIGSTOP", "hook": "on_train_batch_start"}}
     given = runs.args(
-        "fit", "sft", "run", *SIX, callbacks=[EVERY_STEP, {"class_path": "run_callbacks.Strike", **stopped}]
+        "fit", "sft", "run", *SIX, callbacks=[EVERY_STEP, {"class_path": "helpers.run_callbacks.Strike", **stopped}]
     )
     first = runs.start(given)
     try:

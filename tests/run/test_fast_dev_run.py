@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 from semalign_pl.__main__ import main
 
@@ -64,7 +64,7 @@ def test_a_trial_leaves_a_run_as_it_was(runs: Runs) -> None:
     runs("fit", "sft", "run", "trainer.fast_dev_run=true", "ckpt_path=last", "trainer.max_steps=3")
     runs("test", "sft", "run", "trainer.fast_dev_run=true", callbacks=[{"class_path": "Evaluation"}])
     strike = {"step": 2, "signal_name": "SIGINT", "hook": "on_train_batch_end"}
-    callbacks = [{"class_path": "run_callbacks.Strike", "init_args": strike}]
+    callbacks = [{"class_path": "helpers.run_callbacks.Strike", "init_args": strike}]
     [(code, log)] = runs.processes(runs.args("fit", "sft", "run", "trainer.fast_dev_run=3", callbacks=callbacks))
     assert code != 0 and "Ctrl-C" in log
     assert files(folder) == before

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from small_runs import Runs
+from helpers.small_runs import Runs
 
 from semalign_pl.run.signals import ASKING, SAME_REQUEST_SECONDS, Request, Stopped
 
@@ -76,7 +76,10 @@ def test_signals_in_quick_succession_are_one_request(monkeypatch: pytest.MonkeyP
 
 
 def strike(name: str, hook: str, step: int) -> dict[str, Any]:
-    return {"class_path": "run_callbacks.Strike", "init_args": {"step": step, "signal_name": name, "hook": hook}}
+    return {
+        "class_path": "helpers.run_callbacks.Strike",
+        "init_args": {"step": step, "signal_name": name, "hook": hook},
+    }
 
 
 @pytest.mark.parametrize("strikes", [[], [strike("SIGTERM", "on_before_optimizer_step", 1)]], ids=["ended", "stopped"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
 from semalign_pl.run.lock import hold
@@ -23,7 +23,7 @@ def study(runs: Runs) -> dict[str, Any]:
     strike = {"step": 3, "signal_name": "SIGKILL", "hook": "on_train_batch_start", "dirpath": str(runs.folder)}
     callbacks = [
         {"class_path": "TimedCheckpoint", "init_args": {"minutes": 0}},
-        {"class_path": "run_callbacks.Strike", "init_args": strike},
+        {"class_path": "helpers.run_callbacks.Strike", "init_args": strike},
         {"class_path": "Evaluation"},
     ]
     recipe = runs.recipe("sft", callbacks)

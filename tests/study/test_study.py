@@ -171,7 +171,7 @@ def test_a_signal_in_a_step_ends_the_study(configs, tmp_path):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     strike = {"step": 1, "signal_name": "SIGTERM", "hook": "on_before_optimizer_step"}
     config["trainer"] |= {"max_steps": 2}
-    config["trainer"]["callbacks"] += [{"class_path": "run_callbacks.Strike", "init_args": strike}]
+    config["trainer"]["callbacks"] += [{"class_path": "helpers.run_callbacks.Strike", "init_args": strike}]
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     with pytest.raises(SystemExit) as stopped:
         main(["study", "--config", str(configs), "--out", str(tmp_path / "out")])

@@ -1,0 +1,1 @@
+"""Chat templates: prompts and answers to token ids, without weights."""

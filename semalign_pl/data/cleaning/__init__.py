@@ -1,0 +1,1 @@
+"""Cleaning: filters, duplicates and leaks of a corpus before training."""

@@ -1,0 +1,172 @@
+"""Settings for preparing a corpus, and the row filter that decides from one row alone, as a pure function."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from semalign_pl.languages import Language, get_language
+from semalign_pl.languages.read import known
+
+Reason = Literal[
+    "bad_row", "empty", "encoding", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
+    "prompt_too_long", "too_many_tokens", "too_few_tokens",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Settings for cleaning training rows. Evaluation rows are only converted to normal form.
+
+    A text in a legacy encoding that its language detects (Zawgyi, in Burmese) is never converted to normal form. A
+    training row with such a text is dropped. A corpus is refused if a field is mostly in a legacy encoding.
+
+    Attributes:
+        normalise: Convert each field to its language's normal form (Unicode and, in Tibetan, tsheg and shad).
+        script: Minimum share of a field's words in its language's script, 0 to 1. Words are the language's units
+            (syllables, characters or words) and foreign words. A field without letters, such as 1905, passes. Null for
+            no filter.
+        length_ratio: Maximum factor between a translation's ratio of characters and the corpus' median ratio (of its
+            first 10,000 rows), in both directions; null for no filter.
+        min_tokens: Minimum number of tokens of a field, by the model's tokenizer; null for no minimum.
+        max_tokens: Maximum number of tokens of a field, by the model's tokenizer; null for no maximum.
+        duplicates: Drop rows that equal an earlier row up to case, spaces and punctuation.
+        near_duplicates: Minimum similarity to an earlier row's letters (1 - edits / length) at which a row is dropped,
+            such as 0.9; null for no filter. Takes some 500 bytes of memory per row.
+        decontaminate: Drop rows that repeat, or nearly repeat, a row of the validation or test corpus.
+        against: Further files that training rows must not repeat, such as a probe's; every text in them counts.
+    """
+
+    normalise: bool = True
+    script: float | None = 0.5
+    length_ratio: float | None = 4.0
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    duplicates: bool = True
+    near_duplicates: float | None = None
+    decontaminate: bool = True
+    against: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: If a number is out of range.
+        """
+        for name, low, high in (
+            ("script", 0, 1),
+            ("length_ratio", 1, math.inf),
+            ("near_duplicates", 0.5, 1),
+            ("min_tokens", 1, math.inf),
+            ("max_tokens", 1, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                span = f"{low} or more" if high == math.inf else f"{low} to {high}"
+                raise ValueError(f"data.init_args.prepare.{name} is {value}; give {span}, or null to leave it out")
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """Normal form and filters of one corpus' rows, each decided from one row alone.
+
+    Attributes:
+        settings: Settings of the user.
+        languages: Language of each field that has one.
+        pair: Names of two fields with the same content in two languages; ``None`` if there are none.
+        ratio: Median ratio of their numbers of characters in the corpus, second to first; ``None`` for no filter.
+    """
+
+    settings: Preparation
+    languages: Mapping[str, Language]
+    pair: tuple[str, str] | None = None
+    ratio: float | None = None
+
+    @classmethod
+    def of(cls, settings: Preparation, languages: Mapping[str, str], pair: tuple[str, str] | None = None) -> Cleaner:
+        """Cleaner for a task's fields, without a median ratio yet.
+
+        Args:
+            settings: Settings of the user.
+            languages: Code of the language of each field that has one.
+            pair: Names of two fields with the same content in two languages.
+        """
+        return cls(settings, {name: get_language(code) for name, code in languages.items()}, pair)
+
+    def measured(self, rows: Iterable[Mapping[str, str]]) -> Cleaner:
+        """Copy of this cleaner with the median length ratio of some rows.
+
+        Args:
+            rows: Rows in normal form.
+        """
+        if self.pair is None or self.settings.length_ratio is None:
+            return self
+        one, two = self.pair
+        ratios = [len(row[two]) / len(row[one]) for row in rows if row.get(one) and row.get(two)]
+        return Cleaner(self.settings, self.languages, self.pair, statistics.median(ratios) if ratios else None)
+
+    def check_encoding(self, rows: Sequence[Mapping[str, str]], source: str) -> None:
+        """Refuse a corpus that is not in Unicode.
+
+        Args:
+            rows: First rows of the corpus.
+            source: Name of the corpus, for the message.
+
+        Raises:
+            ValueError: If more than half of a field's texts are in a legacy encoding; the message names the converter.
+        """
+        for name, profile in self.languages.items():
+            texts = [row[name] for row in rows if row.get(name)]
+            if (legacy := profile.legacy) and 2 * (found := sum(map(legacy.is_used, texts))) > len(texts):
+                raise ValueError(f"{source}: {name}: {found:,} of {len(texts):,} texts are {legacy.remedy}")
+
+    def normal(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Convert a row to normal form, if the settings ask for it.
+
+        Args:
+            row: Text of each field.
+        """
+        if not self.settings.normalise:
+            return dict(row)
+        return {
+            name: self.languages[name].normalise(text) if name in self.languages else text for name, text in row.items()
+        }
+
+    def verdict(self, row: Mapping[str, str]) -> tuple[Reason, str] | None:
+        """Apply the filters to a row.
+
+        Args:
+            row: Text of each field, in normal form.
+
+        Returns:
+            Reason and measure if the row is dropped; ``None`` if it is kept.
+        """
+        for name, profile in self.languages.items():
+            if name not in row:
+                continue
+            if not row[name].strip():
+                return "empty", f"{name} is empty in normal form"
+            if profile.legacy and profile.legacy.is_used(row[name]):
+                return "encoding", f"{name} is {profile.legacy.remedy}"
+            if self.settings.script is not None:
+                own, foreign = profile.count_units(row[name])
+                if own < self.settings.script * (own + len(foreign)):
+                    share = own / (own + len(foreign))
+                    hint = _other_script(profile, row[name], self.settings.script)
+                    return "script", f"{share:.2f} of the words of {name} are {profile.name}{hint}"
+        if self.pair and self.ratio and self.settings.length_ratio and all(name in row for name in self.pair):
+            times = len(row[self.pair[1]]) / max(1, len(row[self.pair[0]])) / self.ratio
+            if not 1 / self.settings.length_ratio <= times <= self.settings.length_ratio:
+                return "length_ratio", f"{self.pair[1]} to {self.pair[0]} is {times:.2f} times the median"
+        return None
+
+
+def _other_script(profile: Language, text: str, least: float) -> str:
+    """End of a message that names the code of the same language in the script of ``text``; empty if there is none."""
+    language = profile.code.split("-")[0]
+    others = (code for code in known() if code != profile.code and code.split("-")[0] == language)
+    code = next((code for code in others if get_language(code).share(text) >= least), None)
+    return f"; in this script the code is {code}" if code else ""

@@ -1,0 +1,131 @@
+"""Values of a record, by the name of a column or by a path into a nested column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from semalign_pl.data.reading.formats import fault_of, quoted, shown, top_column
+
+
+class Fault(ValueError):
+    """Error for a row: its fault and the remedy, in one line without the row's position."""
+
+
+class Missing(Fault):
+    """Error for a row that lacks a key, a position or a value on a path."""
+
+
+def value_of(record: Mapping[str, Any], column: str) -> Any:
+    """Value at a column or path.
+
+    A step of a path is a key of an object or a position in a list (from 0). The position may be left out for a list of
+    one item: ``answers.text`` gives ``["Rome"]`` for ``{"answers": {"text": ["Rome"]}}``, and ``"Rome"`` for
+    ``{"answers": [{"text": "Rome"}]}``.
+
+    Args:
+        record: Row that has the path's first column (`top_column`).
+        column: Name of a column, or path.
+
+    Raises:
+        Missing: If the row has no value at the path.
+        Fault: If the path has several values, or goes through a value that has no parts.
+    """
+    top = top_column(record, column)
+    assert top is not None, "the caller has looked whether the column is there"
+    value, at = record[top], top
+    steps = column[len(top) + 1 :].split(".") if len(column) > len(top) else []
+    for place, step in enumerate(steps):
+        if isinstance(value, list) and not step.isdecimal():
+            if len(value) > 1:
+                rest = ".".join(steps[place:])
+                raise Fault(f"{at!r} is a list of {len(value)}; say which one, e.g. {at}.0.{rest} for the first")
+            if not value:
+                raise Missing(f"{at!r} is an empty list, so there is no {column!r}; fill it in or drop the row")
+            value = value[0]
+        if isinstance(value, list):
+            if int(step) >= len(value):
+                raise Missing(f"{at!r} is a list of {len(value)}, so there is no {column!r} (positions start at 0)")
+            value = value[int(step)]
+        elif isinstance(value, Mapping):
+            if step not in value:
+                there = shown(", ".join(map(str, value)), 200)
+                raise Missing(f"{at!r} has no part {step!r}; its parts are {there}; name one of them, e.g. {at}.<part>")
+            value = value[step]
+        else:
+            if value is None:
+                raise Missing(f"{at!r} is null, which has no part {step!r}; fill it in or drop the row")
+            kind = f"{quoted(value)} ({type(value).__name__})"
+            raise Fault(f"{at!r} is {kind}, which has no part {step!r}; mend it or drop the row")
+        at = f"{at}.{step}"
+    return value
+
+
+def text_of(record: Mapping[str, Any], column: str, field: str) -> str:
+    """Text at a column or path, checked; for a list of one text at a path, that text.
+
+    Args:
+        record: Row that has the path's first column.
+        column: Name of a column, or path.
+        field: Name of the task's field, for messages.
+
+    Raises:
+        Fault: If the value is not a good text.
+    """
+    value = value_of(record, column)
+    nested = column not in record
+    if isinstance(value, list) and value and not (nested and len(value) == 1):
+        held = f"a list of {len(value)}" if nested else f"not text but {quoted(value)} (list)"
+        raise Fault(
+            f"{column!r}, the field {field}, is {held}; say which one, e.g. data.init_args.columns: {{{field}: "
+            f"{column}.0}} for the first, or drop the row"
+        )
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, Mapping) and value:
+        part = field if field in value else next(iter(value))
+        there = shown(", ".join(map(str, value)), 200)
+        raise Fault(
+            f"{column!r}, the field {field}, is not text but an object (dict) with {there}; name one "
+            f"of its parts, e.g. data.init_args.columns: {{{field}: {column}.{part}}}, or drop the row"
+        )
+    if wrong := fault_of(value):
+        raise Fault(f"{column!r}, the field {field}, is {wrong} or drop the row")
+    assert isinstance(value, str), "fault_of names whatever else it is"
+    return value
+
+
+def is_blank(value: Any) -> bool:
+    """Return true if a value is null, blank text, or an empty list or object."""
+    return value is None or (not value.strip() if isinstance(value, str) else value in ([], {}))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text of a value, including nested columns, but not the names of a conversation's roles.
+
+    Args:
+        value: Value of a column, or a whole record.
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if {"role": "content", "from": "value"}.get(key) not in value:
+                yield from texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts_in(inner)
+
+
+def nested_place(record: Mapping[str, Any], name: str) -> str | None:
+    """Path to a part with this name inside a nested column, for suggestions; ``None`` if there is none.
+
+    Args:
+        record: Row to search.
+        name: Name of a field or column that the row itself lacks.
+    """
+    for column, value in record.items():
+        inner = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(inner, Mapping) and name in inner:
+            return f"{column}.{name}"
+    return None

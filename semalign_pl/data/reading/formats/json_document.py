@@ -1,0 +1,136 @@
+"""``.json`` files: an array of objects, an object with such an array, SQuAD, or JSON Lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from semalign_pl.data.reading.formats.account import Intake
+from semalign_pl.data.reading.formats.json_rows import json_lines, object_row
+from semalign_pl.data.reading.formats.json_shape import choose_list, shape_of, spanning_lines
+from semalign_pl.data.reading.formats.json_stream import Window
+from semalign_pl.data.reading.formats.json_value import DECODER
+from semalign_pl.data.reading.formats.lines import head_of, open_bytes
+from semalign_pl.data.reading.formats.record import Item, quoted, shown
+from semalign_pl.data.reading.formats.squad import squad
+
+_SQUAD = re.compile(r'\s*\{[^{]*"data"\s*:\s*(?=\[\s*\{[^{]*"paragraphs"\s*:)')
+
+
+def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
+    """Yield the rows of a file, numbered from 1; rows of JSON Lines are numbered by line.
+
+    Args:
+        path: Path of the file.
+        key: Key of the list to read, with dots for inner objects: ``data.train``. If empty, the list of objects whose
+            key is the split's name, or else the only list of objects.
+        split: Name of the wanted split.
+        columns: Names of the wanted columns. If the only line of a file is an object with one of them, it is a row.
+        intake: Number of lines or list elements read, updated while reading.
+
+    Raises:
+        ValueError: If the file has another structure; the message describes it and names the command that converts it.
+    """
+    with open_bytes(path) as file:
+        window, head = _begin(path, file)
+        if (found := _SQUAD.match(head)) and key in ("", "data"):
+            window.at = found.end()
+            yield from squad(path, window, intake)
+            return
+        if window.sign() == "[":
+            if key:
+                raise ValueError(f"{shown(path)}: an array, which has no keys; leave out #{shown(key)}")
+            yield from _rows(path, window.elements(), intake)
+            window.end(what="array")
+            return
+    if not key and (by_line := _is_by_line(head)) is None:
+        with open_bytes(path) as file:
+            window, _ = _begin(path, file)
+            by_line, key = _survey(path, window, split, columns)
+    if not key:
+        yield from json_lines(path, intake)
+        return
+    with open_bytes(path) as file:
+        window, _ = _begin(path, file)
+        if window.sign() != "{":
+            raise ValueError(f"{shown(path)}: not an object, which alone has keys; leave out #{shown(key)}")
+        yield from _rows(path, _list_at(window, key), intake)
+        window.end()
+
+
+def _begin(path: Path, file: BinaryIO) -> tuple[Window, str]:
+    head = head_of(path, file).decode(errors="ignore")  # type: ignore[arg-type]
+    window = Window(path, file)
+    window.grow()
+    return window, head
+
+
+def _rows(path: Path, elements: Iterator[Any], intake: Intake) -> Iterator[Item]:
+    for number, record in enumerate(elements, 1):
+        intake.lines += 1
+        yield Item(number, object_row(path, number, record))
+
+
+def _is_by_line(head: str) -> bool | None:
+    """Return true if the beginning of a file shows that it is read line by line; None if it does not show it."""
+    head = head.lstrip()
+    if not head.startswith("{"):
+        return True
+    try:
+        _, end = DECODER.raw_decode(head)
+    except json.JSONDecodeError as error:
+        # A document over several lines can be parsed beyond its first line. An error on the first line, or at the start
+        # of the second, is a damaged row: an object cut off at the end of a line cannot continue with the next object.
+        before = head[: error.pos]
+        first_line = "\n" not in before and "\n" in head
+        return True if first_line or (before.count("\n") == 1 and not before.rpartition("\n")[2].strip()) else None
+    except RecursionError:
+        return None
+    except ValueError:
+        return True
+    return True if "\n" not in head[:end] and head[end:].strip() else None
+
+
+def _survey(path: Path, window: Window, split: str, columns: set[str]) -> tuple[bool, str]:
+    """Read a document's first value, to decide how the document is read.
+
+    Returns:
+        True and an empty text if it has one object per line, or else false and the key of the list to read.
+    """
+    window.sign()
+    begun = window.line_number()
+    shape = shape_of(window)
+    on_one_line = window.line_number() == begun
+    more = window.sign()
+    assert isinstance(shape, dict)
+    if on_one_line and (more or any(name in shape or name.partition(".")[0] in shape for name in columns)):
+        return True, ""
+    if more == "{":
+        raise spanning_lines(path)
+    window.end()
+    return False, choose_list(path, shape, split)
+
+
+def _list_at(window: Window, key: str) -> Iterator[Any]:
+    """Yield the elements of the list at a key; dots in the key are for inner objects."""
+    found, there = False, []  # the first keys, for the message
+    for name in window.members():
+        there = [*there, name] if len(there) < 20 else there
+        if name == key:
+            if found:
+                raise window.fault(f"the key {quoted(key)} twice")
+            if window.sign() != "[":
+                raise ValueError(f"{shown(window.path)}: {quoted(key)} is no list; name a key that holds one")
+            yield from window.elements()
+            found = True
+        elif key.startswith(f"{name}.") and window.sign() == "{":
+            yield from _list_at(window, key[len(name) + 1 :])
+            found = True
+        else:
+            shape_of(window)
+    if not found:
+        keys = shown(", ".join(there), 300)
+        raise ValueError(f"{shown(window.path)}: no key {quoted(key)}; the keys are {keys}; name one after #")

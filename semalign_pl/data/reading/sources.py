@@ -1,0 +1,257 @@
+"""Readers of corpora as rows of text: files of the usual formats, and datasets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from semalign_pl.data.reading.fields import Fault, Missing, is_blank, nested_place, text_of, value_of
+from semalign_pl.data.reading.formats import (
+    BadRow,
+    Counts,
+    Quoting,
+    bad_row,
+    fault_of,
+    parts,
+    quoted,
+    shown,
+    top_column,
+)
+
+if TYPE_CHECKING:
+    from semalign_pl.data.conversation import Chat
+
+Row = dict[str, str] | BadRow
+_NO_HEADER = '; its first line must name them, or name them by number, e.g. {zh: "1", bo: "2"}'
+
+
+def read(source: str, columns: Mapping[str, str], split: str = "train") -> dict[str, dict[str, str]]:
+    """Read a corpus and check every field of every row; the first bad row is an error.
+
+    Text is returned exactly as it is in the file: it is not normalised, and not stripped.
+
+    Args:
+        source: Corpus to read: a file, a hub dataset or a folder, as for `stream`.
+        columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``.
+        split: Split of a hub dataset or folder, if ``source`` names none.
+
+    Returns:
+        Rows by id; each is a dict from field to text.
+
+    Raises:
+        ValueError: If the corpus cannot be used; the message says where, why, and what to change.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for id, row in stream(source, columns, split):
+        if isinstance(row, BadRow):
+            raise ValueError(row.message)
+        rows[id] = row
+    return rows
+
+
+def stream(
+    source: str,
+    columns: Mapping[str, str],
+    split: str = "train",
+    where: Mapping[str, Any] | None = None,
+    optional: Collection[str] = (),
+    quoting: Quoting | None = None,
+    counts: Counts | None = None,
+    chat: Chat | None = None,
+) -> Iterator[tuple[str, Row]]:
+    """Read a corpus of any length row by row.
+
+    Args:
+        source: Corpus to read, one of:
+
+            - a file: ``.jsonl``; ``.json`` with an object per line, an array of objects, an object with such an array
+              (``file.json#data``) or SQuAD's questions; ``.csv``; ``.tsv``; ``.txt`` with one text per line, which is
+              the wanted column whatever its name; ``.tmx``. Each of these may be compressed (``.gz``, ``.bz2``,
+              ``.xz``, ``.zst``) or in a ``.zip`` (``file.zip#member.tsv``). Also ``.parquet``, and ``.xlsx``
+              (``file.xlsx#Sheet``);
+            - a pattern of files such as ``dev/*.csv``;
+            - plain text files paired line by line, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``;
+            - a hub dataset, ``owner/name:config@split``;
+            - a folder with the layout of a hub dataset, or written by ``save_to_disk``: ``folder:config@split``.
+        columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``. A nested
+            column is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
+        split: Split of a hub dataset, a folder, or a .json file with several, if ``source`` names none.
+        where: Filter on rows: each of these columns must have the given value, or one of the given values.
+        optional: Names of fields that may be empty or missing; the row then lacks the field.
+        quoting: Quoting of ``.csv`` and ``.tsv``: ``none`` if quotes around a cell are text, ``excel`` if they are not.
+            If left out, CSV has Excel's quoting, and TSV has none unless the whole file shows otherwise.
+        counts: Counts of lines by kind, updated while reading.
+        chat: Converter of rows that hold a conversation.
+
+    Yields:
+        Id of a row, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
+        text, else the 1-based row), and a dict from field to text, or a `BadRow` with the row's fault.
+
+    Raises:
+        ValueError: If the file cannot be used, or no row was read by its end.
+    """
+    chosen, empty = _Where(where or {}), True
+    counts = Counts() if counts is None else counts
+    needed = [column for field, column in columns.items() if field not in optional]
+    with _readable(source):
+        for part in parts(source, split, quoting):
+            first = not part.sparse
+            for number, record in part.read({*columns.values(), *chosen.values}, counts):
+                row = record
+                if not isinstance(record, BadRow):
+                    try:
+                        if not chosen(record):
+                            counts.skipped += 1
+                            continue
+                        row = _row(record, columns, optional, chat)
+                    except Fault as fault:
+                        row = bad_row(part.source, number, str(fault), _raw(record))
+                    if first and isinstance(row, BadRow) and _lacks_columns(record, needed, columns, chat):
+                        # A column that the first row lacks is missing in the whole file.
+                        raise ValueError(row.message + (_NO_HEADER if part.header else ""))
+                    first = False
+                empty = False
+                if isinstance(row, BadRow):
+                    counts.bad += 1
+                else:
+                    counts.good += 1
+                yield f"{part.name}:{number}", cast(Row, row)
+    chosen.check(source)
+    if empty and chosen.values:
+        raise ValueError(f"{shown(source)}: no row has {chosen}; name a value that is there")
+    if empty:
+        raise ValueError(f"{shown(source)}: no rows in it; check that it was written to the end, or give another file")
+
+
+def content_key(source: str, split: str = "train") -> str:
+    """Hash of everything that `stream` would read, for caches: content of files, revision of a hub dataset.
+
+    Args:
+        source: Corpus, as for `stream`.
+        split: Split, as for `stream`.
+
+    Raises:
+        ValueError: If the corpus cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with _readable(source):
+        for part in parts(source, split):
+            digest.update(part.revision().encode(errors="surrogateescape"))
+            for path in part.files:
+                with path.open("rb") as file:
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+                    digest.update(f"/{file.tell()}/".encode())  # so that moving bytes between files changes the hash
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """Turn an error of the file system into a ``ValueError`` of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or shown(error)
+        raise ValueError(f"{shown(source)}: cannot be read ({reason}); check its path and permissions") from error
+
+
+class _Where:
+    """Filter on the values of columns. Values are compared as JSON text, so 7 also matches "7", and false "false"."""
+
+    def __init__(self, where: Mapping[str, Any]) -> None:
+        self.values = {
+            column: {_written(value) for value in (value if isinstance(value, list | tuple) else [value])}
+            for column, value in where.items()
+        }
+        self.unseen = dict.fromkeys(where)
+        self.seen: list[str] = []
+
+    def __call__(self, record: Mapping[str, Any]) -> bool:
+        if self.unseen:
+            self.seen = list(record)
+            self.unseen = {column: None for column in self.unseen if top_column(record, column) is None}
+        return all(self._value(record, column) in values for column, values in self.values.items())
+
+    @staticmethod
+    def _value(record: Mapping[str, Any], column: str) -> str | None:
+        if top_column(record, column) is None:
+            return None
+        try:
+            return _written(value_of(record, column))
+        except Missing:  # a row without the part does not have the value
+            return None
+
+    def __str__(self) -> str:
+        return shown(
+            ", ".join(f"{column} {' or '.join(sorted(values))}" for column, values in self.values.items()), 200
+        )
+
+    def check(self, source: str) -> None:
+        """Refuse a column that no row had.
+
+        Args:
+            source: Corpus, for the message.
+
+        Raises:
+            ValueError: If no row had one of the columns.
+        """
+        for column in self.unseen:
+            there = f"the columns are {shown(', '.join(self.seen), 300)}" if self.seen else "it has no good row"
+            raise ValueError(f"{shown(source)}: no column {column!r} for where; {there}; name one of them")
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _lacks_columns(
+    record: Mapping[str, Any], needed: Collection[str], columns: Mapping[str, str], chat: Chat | None
+) -> bool:
+    lacks = any(top_column(record, column) is None for column in needed)
+    return lacks or (chat is not None and chat.missing(record, columns) is not None)
+
+
+def _row(
+    record: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str], chat: Chat | None
+) -> dict[str, str]:
+    """Wanted fields of a row, each checked to be a good text."""
+    row = {} if chat is None else chat.row(record, columns)
+    for field, column in columns.items():
+        if field in optional and (chat is not None or _is_empty(record, column)):
+            continue
+        if isinstance(value := record.get(column), str) and fault_of(value) is None:  # nearly always
+            row[field] = value
+            continue
+        if top_column(record, column) is None:
+            raise Fault(_no_column(record, columns, field))
+        row[field] = text_of(record, column, field)
+    return row
+
+
+def _raw(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {quoted(value)}" for name, value in islice(record.items(), 20))
+
+
+def _is_empty(record: Mapping[str, Any], column: str) -> bool:
+    """Return true if an optional field of a record is missing or empty."""
+    if top_column(record, column) is None:
+        return True
+    try:
+        return is_blank(value_of(record, column))
+    except Missing:
+        return True
+
+
+def _no_column(record: Mapping[str, Any], columns: Mapping[str, str], field: str) -> str:
+    free = [name for name in islice(record, 100) if name and name not in columns.values()] or [f"<column of {field}>"]
+    guess = nested_place(record, columns[field]) or nested_place(record, field)
+    guess = guess or difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
+    return (
+        f"no column {columns[field]!r} for the field {field}; the columns are {shown(', '.join(record), 300)}; say "
+        f"which one it is, e.g. data.init_args.columns: {{{field}: {shown(guess, 60)}}}"
+    )

@@ -1,0 +1,1 @@
+"""Frozen sentence encoder and the cached embeddings of a corpus."""

@@ -1,0 +1,168 @@
+"""Sampling: each prompt is prefilled once, its K completions share the KV cache, and finished ones leave the batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from semalign_pl.engine.decoding import DecodeState
+from semalign_pl.engine.fallback import UnsharedDecodeState
+from semalign_pl.types import Rollouts
+
+if TYPE_CHECKING:
+    from semalign_pl.policy.policy import Policy
+
+
+def generate(
+    policy: Policy,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    num_generations: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    seed: int = 0,
+    rows: int = 128,
+) -> Rollouts:
+    """Sample ``num_generations`` completions per prompt.
+
+    Randomness is a table of uniforms drawn in advance from ``seed``, one per completion and position; each token is
+    drawn by inverting its cumulative distribution there. So the same seed gives the same tokens for every split of the
+    batch (up to rounding of the logits), and global random state is neither read nor changed.
+
+    Args:
+        policy: Model to sample from; its modes are restored afterwards, also after an exception.
+        prompts: Token ids of the prompts, one list per prompt.
+        max_new_tokens: Maximum length of a completion, EOS included.
+        num_generations: Number of completions per prompt (the group size K).
+        temperature: Sampling temperature; 0 takes the most likely token (greedy).
+        top_p: Nucleus: sample from the smallest set of tokens with this total probability.
+        top_k: Sample from the k most likely tokens only; 0 for all.
+        min_p: Sample only tokens with at least this fraction of the most likely one's probability.
+        seed: Seed of the uniforms.
+        rows: Number of completions decoded at once; bounds memory and changes nothing else.
+
+    Returns:
+        Rollouts on the policy's device.
+    """
+    count = len(prompts) * num_generations
+    uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
+    choose = make_sampler(temperature, top_p, top_k, min_p)
+    completions: list[list[int]] = [[] for _ in range(count)]
+    # Prompts of similar length go together, so that little of a batch is padding.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    per_batch = max(1, rows // num_generations)
+    with policy.inference():
+        for chunk in _batches(prompts, order, per_batch, equal=policy.padding_leaks):
+            members = [i * num_generations + k for i in chunk for k in range(num_generations)]
+            decoded = _decode_batch(
+                policy, [prompts[i] for i in chunk], num_generations, uniforms[members].to(policy.device), choose
+            )
+            for member, ids in zip(members, decoded, strict=True):
+                completions[member] = ids
+    return _pack(policy, prompts, completions, num_generations)
+
+
+def _batches(prompts: list[list[int]], order: list[int], size: int, equal: bool) -> Iterator[list[int]]:
+    """Indices of the prompts that are decoded together: at most ``size``, and of ``equal`` length if required."""
+    for _, group in itertools.groupby(order, key=lambda i: len(prompts[i]) if equal else 0):
+        members = list(group)
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
+
+
+def _decode_batch(
+    policy: Policy, prompts: list[list[int]], num_generations: int, uniforms: Tensor, choose: Callable
+) -> list[list[int]]:
+    """Decode one batch; returns token ids per completion, EOS included if there is one."""
+    state = UnsharedDecodeState if policy.prefix_sharing_unsupported_reason else DecodeState
+    decoding = state(policy, prompts, num_generations)
+    logits = decoding.prefill()
+    eos = torch.tensor(policy.eos_ids, device=policy.device)
+    alive = torch.arange(len(uniforms), device=policy.device)
+    tokens: list[tuple[Tensor, Tensor]] = []
+    for t in range(uniforms.shape[1]):
+        chosen = choose(logits, uniforms[alive, t])
+        tokens.append((alive, chosen))
+        unfinished = ~torch.isin(chosen, eos)
+        if t + 1 == uniforms.shape[1] or not unfinished.any():
+            break
+        # Finished completions leave the batch, so that no later step pays for them.
+        if not unfinished.all():
+            kept = unfinished.nonzero().squeeze(1)
+            alive, chosen = alive[kept], chosen[kept]
+            decoding.keep(kept)
+        logits = decoding.step(chosen)
+    completions: list[list[int]] = [[] for _ in range(len(uniforms))]
+    for rows, chosen in tokens:
+        for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
+            completions[row].append(token)
+    return completions
+
+
+def make_sampler(
+    temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a sampler ``(logits (rows, vocabulary), uniforms (rows,)) -> ids (rows,)``; options as in transformers."""
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    if temperature == 0.0:
+        return lambda logits, _: logits.argmax(-1)
+    warpers = LogitsProcessorList()
+    if temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(temperature))
+    if top_k > 0:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p < 1.0:
+        warpers.append(TopPLogitsWarper(top_p))
+    if min_p > 0.0:
+        warpers.append(MinPLogitsWarper(min_p))
+
+    def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
+        ids: Any = torch.empty(0, dtype=torch.long)  # these warpers do not use the previous tokens
+        return inverse_cdf(warpers(ids, logits.float()).softmax(-1), uniforms)
+
+    return choose
+
+
+def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Token at which the cumulative probability first exceeds ``uniforms``; never one of probability 0.
+
+    Args:
+        probabilities: Probabilities, ``(rows, vocabulary)`` float32.
+        uniforms: Uniform draws, ``(rows,)`` float32 in [0, 1].
+
+    Returns:
+        Token ids ``(rows,)`` int64.
+    """
+    cumulative = probabilities.cumsum(-1)
+    # Rounding may leave the last value next to 1: scale the draw to it and stay below it, so that some value exceeds.
+    total = cumulative[:, -1]
+    targets = (uniforms * total).minimum(total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, targets.unsqueeze(1), right=True).squeeze(1)
+
+
+def _pack(policy: Policy, prompts: list[list[int]], completions: list[list[int]], num_generations: int) -> Rollouts:
+    longest = max((len(c) for c in completions), default=0)
+    padded = [c + [policy.pad_id] * (longest - len(c)) for c in completions]
+    lengths = torch.tensor([len(c) for c in completions], device=policy.device)
+    return Rollouts(
+        prompt_ids=prompts,
+        completion_ids=torch.tensor(padded, device=policy.device).view(len(completions), longest),
+        completion_mask=torch.arange(longest, device=policy.device) < lengths.unsqueeze(1),
+        finished=torch.tensor([bool(c) and c[-1] in policy.eos_ids for c in completions], device=policy.device),
+        texts=policy.decode(completions),
+        num_generations=num_generations,
+    )

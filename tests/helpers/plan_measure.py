@@ -1,0 +1,60 @@
+"""Measure, in its own process, how much resident memory a step with the longest rows of the settings adds."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from semalign_pl.engine.generate import generate
+from semalign_pl.engine.logprobs import LogprobScorer, compute_logprobs
+from semalign_pl.engine.micro_batches import Completions, micro_batches
+from semalign_pl.functional.losses import nll_sum
+from semalign_pl.plan.settings import Settings
+from semalign_pl.policy.load import LoraSettings, load_policy
+
+CPU = torch.device("cpu")
+
+
+def mib(field: str) -> float:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
+
+
+def step(settings: Settings) -> None:
+    policy = load_policy(settings.base, settings.weights, settings.lora, None, CPU)
+    policy.eos_ids = (-1,)
+    optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=1e-6)
+    groups = settings.rows // settings.num_generations
+    prompts = [[5 + group] * settings.prompt_tokens for group in range(groups)]
+    for _ in range(2):
+        if settings.stage == "grpo":
+            options = dict(settings.sampling or [("temperature", 1.0)])
+            k, rows = settings.num_generations, settings.rollout_rows
+            generate(
+                policy, prompts, max_new_tokens=settings.completion_tokens, num_generations=k, rows=rows, **options
+            )
+        repeated = [prompt for prompt in prompts for _ in range(settings.num_generations)]
+        scored = Completions(repeated, [[7] * settings.completion_tokens] * len(repeated))
+        if settings.stage == "grpo":
+            compute_logprobs(policy, scored, settings.micro_batch_tokens)
+        for batch in micro_batches(scored, settings.micro_batch_tokens):
+            scorer = LogprobScorer(policy, scored, batch, settings.recompute)
+            for part in batch.chunks:
+                out = scorer(part)
+                nll_sum(out.logps, out.mask).backward()
+                del out
+            scorer.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+if __name__ == "__main__":
+    warm, wanted = (
+        Settings(**{**given, "lora": LoraSettings(**given["lora"])}) for given in map(json.loads, sys.argv[1:])
+    )
+    step(warm)  # libraries allocate memory on first use
+    before = mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    step(wanted)
+    print(mib("VmHWM") - before)
