@@ -48,6 +48,11 @@ def test_help_is_quick(tmp_path: Path) -> None:
     assert min(seconds) < 1
 
 
+def test_the_command_is_in_the_table_of_commands(tmp_path: Path) -> None:
+    assert "\n  data  " in semalign(tmp_path, "--help").stdout
+    assert "did you mean data?" in semalign(tmp_path, "dota").stderr
+
+
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from semalign_pl.__main__ import main;"
