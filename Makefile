@@ -56,13 +56,16 @@ bench-grpo: $(READY) runs/quickstart/world  ## GRPO steps against TRL's, side by
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/reward.py
 
-bench-embedder: $(READY)  ## a sentence encoder from scratch on real pairs (needs ../shared/data; 6 minutes)
+data/mitra: | $(READY)
+	$(BIN)/semalign data mitra
+
+bench-embedder: $(READY) data/mitra  ## a sentence encoder from scratch on real pairs, which it downloads (6 minutes)
 	$(BIN)/python benchmarks/embedder.py
 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
 
-bench-data: $(READY) runs/quickstart/world  ## preparing a corpus against datasets.map, the cache, 5 million rows (needs ../shared/data)
+bench-data: $(READY) runs/quickstart/world data/mitra  ## preparing a corpus against datasets.map, the cache, 5 million rows
 	$(BIN)/python benchmarks/data.py
 
 bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an hour)

@@ -23,6 +23,15 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("semalign-pl", "torch", "transformers", "peft", "trl", "lightning", "bitsandbytes")
 
 
+def existing(file: str) -> Path:
+    """Path of a file that a benchmark reads, or the end of the process with the command that gets it."""
+    from semalign_pl.files.example_folders import remedy
+
+    if not Path(file).is_file():
+        sys.exit(f"{file}: no such file{remedy(file)}")
+    return Path(file)
+
+
 class Turn:
     """Connection of a contestant to the benchmark: ``begin`` waits for its turn, ``end`` reports the step."""
 

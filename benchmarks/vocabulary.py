@@ -1,5 +1,6 @@
 """Measure how new tokens for a language's syllables change length, speed, quality and the loss of general ability.
 
+semalign data sib200 mitra                  # optional: lengths of real text too
 python benchmarks/vocabulary.py --seeds 3   # writes results/vocabulary.json; finished steps are not redone
 
 The miniature world's tokenizer has a token for every Tibetan syllable, so there is nothing to add. Here its Tibetan
@@ -26,7 +27,7 @@ import harness
 
 CONFIGS = Path("configs/vocabulary")
 ROOT = Path("runs/vocabulary")
-REAL = Path("../shared/data")
+REAL = Path("data")
 SYSTEMS = {
     "pieces": "in pieces",
     "syllables": "syllables, as many steps",
@@ -125,7 +126,7 @@ def lengths(base: Path, world: Path) -> dict[str, Any]:
     from semalign_pl.policy.vocabulary import VocabularySettings, find_tokens
 
     sets = {"world": (world / "pairs/train.jsonl", world / "pairs/test.jsonl")}
-    real = {name: REAL / name for name in ("mitra_bo_zh", "sib200_flores_bo_zh")}
+    real = {name: REAL / name for name in ("mitra", "sib200")}
     sets |= {name: (f / "train.jsonl", f / "dev.jsonl") for name, f in real.items() if f.is_dir()}
     found: dict[str, Any] = {}
     for name, (train, held) in sets.items():

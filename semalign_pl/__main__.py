@@ -25,6 +25,7 @@ commands
   export     a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt
   study      systems side by side, the paper's or those of a study.yaml: the table, the picture, the report
   corpus     what files are made of: lengths, tokens a syllable, scripts, duplicates, leaks; table, JSON, one page
+  data       get what configs/real reads: public data sets with licence and checksum, and a sample; lists them
   plan       will it fit? a recipe's peak memory by part, and settings that fit a card (--memory 12GiB)
   report     make table, picture and HTML report again from a study's folder
 
@@ -87,7 +88,11 @@ def _run(args: list[str]) -> int:
         from semalign_pl.inspection.command import run as run_corpus
 
         return run_corpus(args)
-    near = difflib.get_close_matches(args[0], [*STAGES, "export", "study", "report", "plan", "corpus"], n=1)
+    if args[0] == "data":
+        from semalign_pl.example_data.command import run as run_data
+
+        return run_data(args)
+    near = difflib.get_close_matches(args[0], [*STAGES, "export", "study", "report", "plan", "corpus", "data"], n=1)
     hint = f"did you mean {near[0]}?" if near else "see semalign --help"
     print(visible(f"semalign: error: there is no command {args[0]!r}; {hint}"), file=sys.stderr)
     return 2

@@ -10,16 +10,18 @@ from semalign_pl.__main__ import main
 from semalign_pl.languages import get_language
 
 ROOT = Path(__file__).parents[1]
+CORPORA = {"sib200": "sib200_flores_bo_zh", "cmrc2018": "cmrc2018", "mitra": "mitra_bo_zh"}
+"""Corpora beside the checkout, by the name of the data set that ``semalign data`` gets in their place."""
 
 
 @pytest.mark.slow
 def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, tmp_path, monkeypatch):
     from semalign_pl.toy.write import write
 
-    # The configs name their files relative to the checkout; one link per file redirects them to a temporary folder.
-    (tmp_path / "shared").symlink_to(shared.parent)
     work = tmp_path / "main"
-    work.mkdir()
+    (work / "data").mkdir(parents=True)
+    for name, corpus in CORPORA.items():
+        (work / "data" / name).symlink_to(shared / corpus)
     (work / "configs").symlink_to(ROOT / "configs")
     write(work / "runs" / "quickstart" / "world")
     monkeypatch.chdir(work)

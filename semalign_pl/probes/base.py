@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.files.example_folders import remedy
 from semalign_pl.policy.policy import Policy, policy_of
 from semalign_pl.types import MetricResult
 
@@ -99,5 +100,6 @@ def existing_file(option: str, path: str) -> Path:
         ValueError: If there is no such file.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{option}: there is no file {path}; check the path, it is relative to the working folder")
+        advice = "check the path, it is relative to the working folder"
+        raise ValueError(f"{option}: there is no file {path}; {advice}{remedy(path)}")
     return Path(path)

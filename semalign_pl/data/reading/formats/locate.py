@@ -20,6 +20,7 @@ from semalign_pl.data.reading.formats.quoting import Quoting
 from semalign_pl.data.reading.formats.record import shown, stem_suffix
 from semalign_pl.data.reading.formats.saved import saved_folder, saved_split
 from semalign_pl.data.reading.formats.tables import folder, hub, hub_revision
+from semalign_pl.files.example_folders import remedy
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
 
@@ -144,8 +145,9 @@ def _missing(source: str, path: Path) -> ValueError:
     if not path.parent.is_dir():
         return ValueError(
             f"{shown(source)}: no such file, nor is there a folder {shown(path.parent)}; paths start where you run from"
+            + remedy(path)
         )
     neighbours = sorted(entry.name for entry in path.parent.iterdir())
     near = difflib.get_close_matches(path.name, neighbours, n=3) or neighbours[:5]
     there = f"did you mean {shown(' or '.join(near))}?" if near else "the folder is empty"
-    return ValueError(f"{shown(source)}: no such file in {shown(path.parent.absolute())}; {there}")
+    return ValueError(f"{shown(source)}: no such file in {shown(path.parent.absolute())}; {there}{remedy(path)}")

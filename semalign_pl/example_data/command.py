@@ -1,0 +1,70 @@
+"""``semalign data``: list the data sets that recipes read, and get them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from semalign_pl.example_data.data_set import DataSet
+from semalign_pl.example_data.get import get
+from semalign_pl.example_data.sets import SETS
+from semalign_pl.files.example_folders import ROOT
+from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.terminal import visible
+
+
+def run(args: Sequence[str]) -> int:
+    """Run ``semalign data``.
+
+    Args:
+        args: Name of the command, then its flags.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    parser = argparse.ArgumentParser(
+        prog="semalign data",
+        description=f"Get data that recipes read, each set into the folder {ROOT}/NAME. A folder that is there is "
+        "checked by its SHA-256 checksums. Without a name, list the data sets.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SETS))
+    with one_line(args) as status:
+        options, rest = parser.parse_known_args(list(args[1:]))
+        if rest:
+            raise ValueError(f"{rest[0]}: there is no such flag; write semalign data NAME")
+        names = list(dict.fromkeys(options.names))
+        chosen = [_find(name) for name in names]
+        for data_set in chosen:
+            made = get(data_set)
+            print(visible(_report(data_set, ROOT / data_set.name, made)))
+        if not names:
+            print("\n".join(map(_describe, SETS.values())))
+    return status.code
+
+
+def _find(name: str) -> DataSet:
+    if name in SETS:
+        return SETS[name]
+    near = difflib.get_close_matches(name, SETS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SETS)}"
+    raise ValueError(f"{name!r}: there is no such data set; {hint}")
+
+
+def _report(data_set: DataSet, folder: Path, made: bool) -> str:
+    state = "made" if made else "already there, checksums verified"
+    return f"{folder}: {state}; {data_set.rows}; licence: {data_set.licence}; source: {data_set.source}"
+
+
+def _describe(data_set: DataSet) -> str:
+    size = sum(one.size for one in data_set.downloads)
+    lines = [
+        data_set.what,
+        data_set.rows,
+        f"download: {size / 1e6:.1f} MB from {data_set.source}" if size else "download: none, works without a network",
+        f"licence: {data_set.licence}",
+        f"for: {data_set.used_by}",
+    ]
+    return f"{data_set.name}\n" + "".join(f"    {line}\n" for line in lines)
