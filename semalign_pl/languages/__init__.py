@@ -7,7 +7,7 @@ from pathlib import Path
 from semalign_pl.languages.language import Language
 from semalign_pl.languages.read import known, near, read_profile, shipped
 
-__all__ = ["LanguageProfile", "get_language"]
+__all__ = ["Language", "get_language"]
 
 
 def get_language(language: str | Language) -> Language:
