@@ -6,13 +6,14 @@ Each sample is one prompt, so a GRPO group is never split between batches or pro
 from __future__ import annotations
 
 import random
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any, cast
 
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
+
+from semalign_pl.files.digest import digest
 
 
 def shuffled(rows: int, name: str) -> array[int]:
@@ -170,7 +171,7 @@ class TrainOrder(DistributedSampler[int]):
         self.sizes, self.weights = list(sizes or [len(dataset)]), weights
         self.shape = {"rows": len(dataset), "seed": seed, "processes": world_size}
         if weights is not None:
-            self.shape["mix"] = zlib.crc32(repr((self.sizes, [round(w / sum(weights), 9) for w in weights])).encode())
+            self.shape["mix"] = int(digest(self.sizes, [round(w / sum(weights), 9) for w in weights], digits=8), 16)
         self.stop = len(self)
         self.place = (0, 0)
         self.resumed = False

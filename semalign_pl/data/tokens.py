@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -19,6 +18,7 @@ from semalign_pl.data.progress import counted
 from semalign_pl.data.storing.cache import CACHE, Prepared, cached, opened
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
+from semalign_pl.files.digest import digest
 from semalign_pl.types import CannotRender, Prompt
 
 TooLong = Literal["cut_prompt", "drop", "error"]
@@ -102,7 +102,7 @@ def tokenise(
             cannot render a conversation.
     """
     identity = [prepared.folder.name, _task(task), policy.text_signature(), dataclasses.asdict(limits), drop]
-    key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
+    key = digest(*identity)
     return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, policy, limits, drop)))
 
 

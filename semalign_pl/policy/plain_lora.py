@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from semalign_pl.files.disk import explained
+from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.adapter_folder import WEIGHTS
-from semalign_pl.policy.causal_lm import first_line
 
 log = logging.getLogger(__name__)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
