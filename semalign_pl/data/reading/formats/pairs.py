@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from semalign_pl.data.reading.formats.record import shown
+from semalign_pl.data.reading.formats.record import escape
 
 
 def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
@@ -23,7 +23,7 @@ def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
     found = re.fullmatch(r"([^{}]*)\{([^{}]*)\}([^{}]*)", template, re.S)
     items = [item.strip() for item in found[2].split(",")] if found else []
     if not found or len(items) < 2 or "" in items or len(set(items)) < len(items):
-        raise ValueError(f"{shown(source)}: braces name the files of a pair, once each; write e.g. train.{{zh,bo}}")
+        raise ValueError(f"{escape(source)}: braces name the files of a pair, once each; write e.g. train.{{zh,bo}}")
     return found[1], items, found[3]
 
 
@@ -49,13 +49,13 @@ def match_pairs(source: str, before: str, columns: list[str], after: str) -> dic
             if not os.path.isdir(file) and (found := split.fullmatch(file)):
                 pairs.setdefault((found[1], found[2]), {})[column] = Path(file)
     if not pairs:
-        raise ValueError(f"{shown(source)}: no file matches; paths start where you run from")
+        raise ValueError(f"{escape(source)}: no file matches; paths start where you run from")
     for (start, end), files in sorted(pairs.items()):
         for column in columns:
             if column not in files:
-                have = shown(next(iter(files.values())))
+                have = escape(next(iter(files.values())))
                 raise ValueError(
-                    f"{have} has no partner {shown(f'{start}{column}{end}')}; add it, or move the other away"
+                    f"{have} has no partner {escape(f'{start}{column}{end}')}; add it, or move the other away"
                 )
     names = ",".join(columns)
     return {

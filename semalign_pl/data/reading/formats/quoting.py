@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from semalign_pl.data.reading.formats.account import Intake
-from semalign_pl.data.reading.formats.lines import head_of, open_bytes
-from semalign_pl.data.reading.formats.notes import warn_once
-from semalign_pl.data.reading.formats.quoted import Split, quoted_records
-from semalign_pl.data.reading.formats.record import BadRow, NoRow, shown
+from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.lines import open_bytes, read_head
+from semalign_pl.data.reading.formats.quoted_cells import CellRecord, quoted_records
+from semalign_pl.data.reading.formats.record import BadRow, NoRow, escape, warn_once
 
 Quoting = Literal["none", "excel"]
 
@@ -40,9 +39,9 @@ def tsv_quoting(path: Path) -> Quoting:
     if not _has_quotes(path):
         return "none"
     found = _Evidence()
-    for record in quoted_records(path, "\t", Intake()):
+    for record in quoted_records(path, "\t", LineCounter()):
         found.add(record)
-    where = shown(path)
+    where = escape(path)
     if found.signs and found.broken:
         warn_once(
             f"{where}: some cells are quoted as Excel does it, but line {found.broken} is not, so that no cell is read "
@@ -75,7 +74,7 @@ class _Evidence:
     def __init__(self) -> None:
         self.width = self.broken = self.signs = self.doubts = self.quoted = self.bare = self.commas = self.loose = 0
 
-    def add(self, record: Split) -> None:
+    def add(self, record: CellRecord) -> None:
         number, cells, lines = record
         if isinstance(cells, NoRow):
             return
@@ -112,5 +111,5 @@ class _Evidence:
 
 def _has_quotes(path: Path) -> bool:
     with open_bytes(path) as file:
-        head_of(path, file)
+        read_head(path, file)
         return any(b'"' in chunk for chunk in iter(lambda: file.read(_CHUNK), b""))
