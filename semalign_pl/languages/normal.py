@@ -115,5 +115,5 @@ def _beginning(source: str) -> str:
 
 
 def pattern(source: str) -> regex.Pattern[str]:
-    """Compile a profile's pattern: version 1, verbose."""
+    """Compile a language's pattern: version 1, verbose."""
     return regex.compile(source, regex.V1 | regex.VERBOSE)

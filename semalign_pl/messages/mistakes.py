@@ -13,7 +13,8 @@ import yaml
 from semalign_pl.files.documents import TooLargeError, load_yaml
 from semalign_pl.files.yaml_keys import DuplicateKeyError
 from semalign_pl.messages.missing_packages import explain_missing
-from semalign_pl.messages.parser_report import Report, classes, near, options
+from semalign_pl.messages.parser_report import Report, classes, options
+from semalign_pl.messages.suggestion import suggest
 
 _SEE = "see `semalign {command} --help`"
 
@@ -51,9 +52,9 @@ def _unknown_option(found: re.Match[str], report: Report) -> str:
         around = next((s for s in subtypes if s.endswith(_SETTINGS[settings[-1]])), None)
     if around is None and report.outer in ("model", "data"):
         around = subtypes[0] if subtypes else None
-    known = options(around)
-    listed = f"it has {', '.join(known)}" if known else report.see
-    return f"{path}: there is no such key; {near(name, known, listed)}"
+    keys = options(around)
+    advice = f"it has {', '.join(keys)}" if keys else report.see
+    return f"{path}: there is no such key; {suggest(name, keys, advice)}"
 
 
 _FLAGS_ONLY = ("help", "config", "print_config", "print_shtab", "subcommand")
@@ -68,16 +69,16 @@ def _unknown_key(found: re.Match[str], report: Report) -> str:
     tops = [k for k in dict.fromkeys(k.split(".")[0] for k in report.keys) if k not in _FLAGS_ONLY]
     if "." in bare and head not in tops and (close := difflib.get_close_matches(head, tops, n=1)):
         return f"{head}: there is no such key; did you mean {close[0]}?{report.place(head)}"
-    listed = report.see if key.startswith("-") else f"there are {', '.join(tops)}"
-    return f"{key}: there is no such key; {near(bare, report.keys, listed)}{report.place(head)}"
+    advice = report.see if key.startswith("-") else f"there are {', '.join(tops)}"
+    return f"{key}: there is no such key; {suggest(bare, report.keys, advice)}{report.place(head)}"
 
 
 def _unknown_class(found: re.Match[str], report: Report) -> str:
     name = found[1]
     path, _ = report.path(lambda _, value: value == name, "class_path")
-    known = [n for n in classes() if not n.startswith("_")]
+    public = [n for n in classes() if not n.startswith("_")]
     advice = "give a class by its import path, package.module.Class, and see that the module can be imported"
-    return f"{path}: there is no class {name}; {near(name.split('.')[-1], known, advice)}"
+    return f"{path}: there is no class {name}; {suggest(name.split('.')[-1], public, advice)}"
 
 
 def _other_class(found: re.Match[str], report: Report) -> str:
@@ -109,7 +110,7 @@ def _not_callable(found: re.Match[str], report: Report) -> str:
     if absent := re.fullmatch(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         there = vars(importlib.import_module(absent[1])).items()
         names = [key for key, one in there if isinstance(one, type) and kind in [base.__name__ for base in one.__mro__]]
-        return f"{path}: there is no class {name}; {near(absent[2], names, 'check its spelling')}"
+        return f"{path}: there is no class {name}; {suggest(absent[2], names, 'check its spelling')}"
     example = {"LRScheduler": "Cosine or torch.optim.lr_scheduler.StepLR", "Optimizer": "torch.optim.AdamW"}.get(kind)
     return f"{path}: {name} is no {kind}" + (f"; give one, e.g. {example}" if example else f" ({reason})")
 
