@@ -34,7 +34,7 @@ def sharegpt(*turns: str) -> list[dict[str, str]]:
 
 def read(path: Path, task: Conversation, columns: dict[str, str] | None = None, part: str = "test") -> list[Any]:
     """Examples of a file, and its bad rows."""
-    wanted = task.wanted(part, columns or {})
+    wanted = task.columns_to_read(part, columns or {})
     rows = stream(str(path), wanted, optional=task.optional, chat=task.chat(part))
     return [row if isinstance(row, BadRow) else task.example(row, id) for id, row in rows]
 
@@ -110,7 +110,7 @@ def test_columns_choose_the_conversation(tmp_path: Path) -> None:
     (example,) = read(path, Conversation(), {"instruction": "q", "input": "topic", "output": "a"})
     assert (example.prompt, example.reference) == ("Q\nlaw", "R")
     with pytest.raises(ValueError, match=r"columns: 'turns' names no field"):
-        Conversation().wanted("train", {"turns": "messages"})
+        Conversation().columns_to_read("train", {"turns": "messages"})
 
 
 def test_prompts_alone(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def prepared(path: Path, task: Any, cache: Path, held_out: tuple[Prepared, ...] 
     options: dict[str, Any] = {"script": None} | settings
     request = Request(
         str(path),
-        task.wanted(part, {}),
+        task.columns_to_read(part, {}),
         task.optional,
         fields=task.fields,
         languages=task.languages,
