@@ -72,7 +72,7 @@ class Example:
     turns: tuple[Turn, ...] = ()
 
     @property
-    def asked(self) -> Prompt:
+    def policy_prompt(self) -> Prompt:
         """Prompt for the policy: all turns of a conversation, else the user's message."""
         return self.turns or self.prompt
 

@@ -109,7 +109,7 @@ def tokenise(
 def _task(task: Task) -> str:
     """Text that identifies a task by its prompt and reference for placeholder fields, for the cache key."""
     shown = task.example({field: f"<{field}>" for field in task.fields}, "")
-    return repr((type(task).__name__, shown.asked, shown.reference, sorted(task.optional)))
+    return repr((type(task).__name__, shown.policy_prompt, shown.reference, sorted(task.optional)))
 
 
 def _tokenise(
@@ -126,7 +126,7 @@ def _tokenise(
             fields = [{k: v for k, v in row.items() if k != "id" and v is not None} for row in chunk]
             examples = [task.example(row, id["id"]) for row, id in zip(fields, chunk, strict=True)]
             try:
-                prompts, shortened = policy.encode_prompts([e.asked for e in examples], limits.prompt)
+                prompts, shortened = policy.encode_prompts([e.policy_prompt for e in examples], limits.prompt)
             except CannotRender as error:
                 raise ValueError(f"{examples[error.place].id}: {error}") from error
             answers = policy.encode_completions([e.reference for e in examples])

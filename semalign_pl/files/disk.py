@@ -47,8 +47,8 @@ def find_full_disk(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _FULL:
             return os.strerror(cause.errno or 0)
-        if found := _FULL_DISK_MESSAGE.search(str(cause)):
-            return found[0]
+        if match := _FULL_DISK_MESSAGE.search(str(cause)):
+            return match[0]
     return None
 
 

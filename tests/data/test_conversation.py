@@ -61,7 +61,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_every_shape_in_every_format(tmp_path: Path, shape: str, name: str) -> None:
     path = FORMATS[name](tmp_path / name, [SHAPES[shape]])
     (example,) = read(path, Conversation())
-    assert example.turns == TURNS == example.asked and example.reference == "D"
+    assert example.turns == TURNS == example.policy_prompt and example.reference == "D"
     assert example.prompt == "system: S\n\nuser: A\n\nassistant: B\n\nuser: C"
     assert example.source == "S\n\nA\n\nB\n\nC" and "turns" not in example.columns
 
@@ -91,7 +91,7 @@ def test_one_user_message_stays_that_message(tmp_path: Path, record: dict[str, A
     """So its token ids are computed in the same way as the prompts of all other tasks."""
     (example,) = read(jsonl(tmp_path / "c.jsonl", [record]), Conversation())
     assert example == Example("c.jsonl:1", "A", "D", {"prompt": "A", "completion": "D"}, "A")
-    assert example.asked == "A"
+    assert example.policy_prompt == "A"
 
 
 def test_columns_choose_the_conversation(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def value_of(record: Mapping[str, object], column: str) -> object:
             value = value[int(step)]
         elif isinstance(value, Mapping):
             if step not in value:
-                there = escape(", ".join(map(str, value)), 200)
-                raise Missing(f"{at!r} has no part {step!r}; its parts are {there}; name one of them, e.g. {at}.<part>")
+                keys = escape(", ".join(map(str, value)), 200)
+                raise Missing(f"{at!r} has no part {step!r}; its parts are {keys}; name one of them, e.g. {at}.<part>")
             value = value[step]
         else:
             if value is None:
@@ -78,18 +78,18 @@ def text_of(record: Mapping[str, object], column: str, field: str) -> str:
     value = value_of(record, column)
     nested = column not in record
     if isinstance(value, list) and value and not (nested and len(value) == 1):
-        held = f"a list of {len(value)}" if nested else f"not text but {quote(value)} (list)"
+        kind = f"a list of {len(value)}" if nested else f"not text but {quote(value)} (list)"
         raise Fault(
-            f"{column!r}, the field {field}, is {held}; say which one, e.g. data.init_args.columns: {{{field}: "
+            f"{column!r}, the field {field}, is {kind}; say which one, e.g. data.init_args.columns: {{{field}: "
             f"{column}.0}} for the first, or drop the row"
         )
     if isinstance(value, list) and value:
         value = value[0]
     if isinstance(value, Mapping) and value:
         key = field if field in value else next(iter(value))
-        there = escape(", ".join(map(str, value)), 200)
+        keys = escape(", ".join(map(str, value)), 200)
         raise Fault(
-            f"{column!r}, the field {field}, is not text but an object (dict) with {there}; name one "
+            f"{column!r}, the field {field}, is not text but an object (dict) with {keys}; name one "
             f"of its parts, e.g. data.init_args.columns: {{{field}: {column}.{key}}}, or drop the row"
         )
     if wrong := fault_of(value):
@@ -148,9 +148,9 @@ def fault_of(value: object) -> str | None:
         )
     if not value or value.isspace():
         return f"empty ({quote(value)}); fill it in"
-    if found := _CONTROL.search(value):
-        context = quote(value[max(0, found.start() - 20) :])
-        if found[0] >= "\ud800":
+    if match := _CONTROL.search(value):
+        context = quote(value[max(0, match.start() - 20) :])
+        if match[0] >= "\ud800":
             return f"not Unicode text, half a surrogate pair in {context}; mend it"
-        return f"not plain text, the control character U+{ord(found[0]):04X} in {context}; take it out"
+        return f"not plain text, the control character U+{ord(match[0]):04X} in {context}; take it out"
     return None

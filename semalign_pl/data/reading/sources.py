@@ -204,8 +204,9 @@ class _RowFilter:
             ValueError: If no row had one of the columns.
         """
         for column in self.missing:
-            there = f"the columns are {escape(', '.join(self.columns), 300)}" if self.columns else "it has no good row"
-            raise ValueError(f"{escape(source)}: no column {column!r} for where; {there}; name one of them")
+            names = escape(", ".join(self.columns), 300)
+            reason = f"the columns are {names}" if self.columns else "it has no good row"
+            raise ValueError(f"{escape(source)}: no column {column!r} for where; {reason}; name one of them")
 
 
 def _to_text(value: object) -> str:

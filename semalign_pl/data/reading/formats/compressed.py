@@ -197,12 +197,14 @@ def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.Zi
         ValueError: If there is no such member, or more than one, or it is encrypted.
     """
     # `Path` merges doubled slashes, so both names are compared as paths.
-    found = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
-    if len(found) != 1:
-        raise ValueError(f"{escape(path)}: {len(found) or 'no'} members are called {member!r}; name one that is there")
-    if found[0].flag_bits & 1:
+    members = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
+    if len(members) != 1:
+        raise ValueError(
+            f"{escape(path)}: {len(members) or 'no'} members are called {member!r}; name one that is there"
+        )
+    if members[0].flag_bits & 1:
         raise ValueError(f"{escape(path)}: {escape(member)} is encrypted; unzip it with its password")
-    return found[0]
+    return members[0]
 
 
 def split_fragment(source: object) -> tuple[Path, str]:

@@ -84,9 +84,9 @@ def _is_by_line(head: str) -> bool | None:
     except json.JSONDecodeError as error:
         # A document over several lines can be parsed beyond its first line. An error on the first line, or at the start
         # of the second, is a damaged row: an object cut off at the end of a line cannot continue with the next object.
-        before = head[: error.pos]
-        first_line = "\n" not in before and "\n" in head
-        return True if first_line or (before.count("\n") == 1 and not before.rpartition("\n")[2].strip()) else None
+        parsed = head[: error.pos]
+        on_first_line = "\n" not in parsed and "\n" in head
+        return True if on_first_line or (parsed.count("\n") == 1 and not parsed.rpartition("\n")[2].strip()) else None
     except RecursionError:
         return None
     except ValueError:
@@ -101,14 +101,14 @@ def _survey(path: Path, stream: JsonStream, split: str, columns: set[str]) -> tu
         True and an empty text if it has one object per line, or else false and the key of the list to read.
     """
     stream.peek()
-    begun = stream.line_number()
+    first_line_number = stream.line_number()
     shape = shape_of(stream)
-    on_one_line = stream.line_number() == begun
-    more = stream.peek()
+    on_one_line = stream.line_number() == first_line_number
+    next_character = stream.peek()
     assert isinstance(shape, dict)
-    if on_one_line and (more or any(name in shape or name.partition(".")[0] in shape for name in columns)):
+    if on_one_line and (next_character or any(name in shape or name.partition(".")[0] in shape for name in columns)):
         return True, ""
-    if more == "{":
+    if next_character == "{":
         raise spanning_lines_error(path)
     stream.end()
     return False, choose_list(path, shape, split)

@@ -67,8 +67,8 @@ def choose_list(path: Path, shape: Mapping[str, Shape], split: str) -> str:
         return split
     if len(lists) == 1:
         return lists[0]
-    told = ", ".join(f"{key} ({_describe(inner)})" for key, inner in list(shape.items())[:20])
-    raise ValueError(f"{escape(path)}: a JSON object with the keys {escape(told, 600)}; {_remedy(path, shape, lists)}")
+    keys = ", ".join(f"{key} ({_describe(inner)})" for key, inner in list(shape.items())[:20])
+    raise ValueError(f"{escape(path)}: a JSON object with the keys {escape(keys, 600)}; {_remedy(path, shape, lists)}")
 
 
 def _describe(shape: Shape) -> str:

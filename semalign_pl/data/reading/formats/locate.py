@@ -58,9 +58,9 @@ def find_source_files(source: str, split: str, quoting: Quoting | None = None) -
     if chosen := _folder_split(str(path)):
         inside, config, its_split = chosen
         return [_folder(source, inside, config, its_split or split, its_split)]
-    found = _HUB_ID.fullmatch(source)
-    if found and stem_suffix(path) not in SUFFIXES and not path.parent.exists():
-        dataset = (source, found["name"], found["config"], found["split"] or split)
+    match = _HUB_ID.fullmatch(source)
+    if match and stem_suffix(path) not in SUFFIXES and not path.parent.exists():
+        dataset = (source, match["name"], match["config"], match["split"] or split)
         return [SourceFile(path.name, source, partial(hub, *dataset), revision=partial(hub_revision, *dataset))]
     if glob.has_magic(source):
         return _pattern(source, path, split, quoting)

@@ -63,6 +63,6 @@ def paired_rows(source: str, paths: Mapping[str, Path], counter: LineCounter) ->
             yield Item(number, NoRow.BLANK)
     counts = [one.lines for one in counters]
     if len(set(counts)) > 1:
-        told = " and ".join(f"{path.name} {count:,}" for path, count in zip(paths.values(), counts, strict=True))
-        raise ValueError(f"{escape(source)}: lines belong together, but {escape(told)} lines; make them equally many")
+        lines = " and ".join(f"{path.name} {count:,}" for path, count in zip(paths.values(), counts, strict=True))
+        raise ValueError(f"{escape(source)}: lines belong together, but {escape(lines)} lines; make them equally many")
     counter.lines = counts[0]

@@ -38,18 +38,18 @@ def tsv_quoting(path: Path) -> Quoting:
     """
     if not _has_quotes(path):
         return "none"
-    found = _Evidence()
+    evidence = _Evidence()
     for record in quoted_records(path, "\t", LineCounter()):
-        found.add(record)
+        evidence.add(record)
     where = escape(path)
-    if found.signs and found.broken:
+    if evidence.signs and evidence.broken:
         warn_once(
-            f"{where}: some cells are quoted as Excel does it, but line {found.broken} is not, so that no cell is read "
-            "as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
+            f"{where}: some cells are quoted as Excel does it, but line {evidence.broken} is not, so that no cell is "
+            "read as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
         )
-    every = found.quoted and not found.bare
-    some = found.signs or (found.commas and not found.loose)
-    if found.broken or not (every or (some and found.signs >= found.doubts)):
+    every = evidence.quoted and not evidence.bare
+    some = evidence.signs or (evidence.commas and not evidence.loose)
+    if evidence.broken or not (every or (some and evidence.signs >= evidence.doubts)):
         return "none"
     warn_once(
         f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them"

@@ -159,8 +159,8 @@ def _sheet(path: Path, book: Workbook, name: str) -> _Sheet:
     visible = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
     named = [sheet for sheet in sheets if sheet.title == name] if name else visible
     if not named:
-        there = escape(", ".join(repr(sheet.title) for sheet in sheets), 300)
-        raise ValueError(f"{escape(path)}: no sheet {name!r}; its sheets are {there}")
+        titles = escape(", ".join(repr(sheet.title) for sheet in sheets), 300)
+        raise ValueError(f"{escape(path)}: no sheet {name!r}; its sheets are {titles}")
     if not name and len(named) > 1:
         others = escape(", ".join(sheet.title for sheet in named[1:]), 200)
         warn_once(
@@ -194,11 +194,11 @@ def _survey(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, list[
 
 def _items(path: Path, rows: Iterable[Sequence[_Cell]], merged: list[_Range], columns: set[str]) -> Iterator[Item]:
     header: list[str] | None = None
-    begun: list[_Range] = []  # merged cells that include this row
+    begun_ranges: list[_Range] = []  # merged cells that include this row
     for number, row in enumerate(rows, 1):
         while merged and merged[0][1] <= number:
-            begun.append(merged.pop(0))
-        begun = [range_ for range_ in begun if range_[3] >= number]
+            begun_ranges.append(merged.pop(0))
+        begun_ranges = [range_ for range_ in begun_ranges if range_[3] >= number]
         if len(row) > _COLUMNS:
             raise ValueError(
                 f"{escape(path)}:{number}: {len(row):,} columns, more than {_COLUMNS:,}; delete the others"
@@ -210,12 +210,12 @@ def _items(path: Path, rows: Iterable[Sequence[_Cell]], merged: list[_Range], co
             yield Item(number, NoRow.BLANK)
         elif header is None and is_headless(cells, columns):
             header = [str(place) for place in range(1, len(cells) + 1)]
-            yield Item(number, _record(path, number, cells, header, begun))
+            yield Item(number, _record(path, number, cells, header, begun_ranges))
         elif header is None:
             header = _header(path, number, cells)
             yield Item(number, NoRow.HEADER)
         else:
-            yield Item(number, _record(path, number, cells, header, begun))
+            yield Item(number, _record(path, number, cells, header, begun_ranges))
 
 
 def _value(cell: _Cell) -> object:
@@ -225,7 +225,7 @@ def _value(cell: _Cell) -> object:
         return Formula(str(getattr(value, "text", None) or value))
     if kind == "e":
         return ErrorValue(str(value))
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), value) if isinstance(value, str) else value
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value) if isinstance(value, str) else value
 
 
 def _header(path: Path, number: int, cells: Sequence[object]) -> list[str]:
