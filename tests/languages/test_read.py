@@ -90,7 +90,7 @@ def test_a_path_goes_wherever_a_code_does(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must be a mapping such as `code: xx`, one key a line, not 'None'"),
+        ("", "must be a mapping such as `code: xx`, one key per line, not 'None'"),
         ("- a", r"not \"\['a'\]\""),
         ("code: [", "not valid YAML .*line 1.*mend that line"),
         ("name: X\nscripts: [Latin]\nunit: word", "code: it is missing; write it, or `like: bo`"),
@@ -115,7 +115,7 @@ def test_a_path_goes_wherever_a_code_does(tmp_path) -> None:
         ("code: x\nlike: bo\npattern: '.'", "matches nothing, or a space"),
         ("code: x\nlike: bo\npattern: 3", "pattern: '3' is not text"),
         ("code: x\nlike: bo\nletters: '[a'", "letters: '\\[a' is no pattern"),
-        ("code: x\nlike: bo\nallowed: 'a]b'", "allowed: 'a\\]b' is more than one set; write what stands in \\[ \\]"),
+        ("code: x\nlike: bo\nallowed: 'a]b'", "allowed: 'a\\]b' is more than one set; write what is in \\[ \\]"),
         ("code: x\nlike: bo\nkeeps: '\\p{Nothing}'", "keeps: .* is no pattern"),
         ("code: x\nlike: bo\nreplacements: {a: b}", "replacements: .* is not a list of \\[pattern, replacement\\]"),
         ("code: x\nlike: bo\nreplacements: [[a]]", "is not a list of \\[pattern, replacement\\]"),

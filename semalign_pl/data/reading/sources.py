@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from semalign_pl.data.reading.formats import (
     quote,
     top_column,
 )
+from semalign_pl.data.reading.row_filter import RowFilter
 
 if TYPE_CHECKING:
     from semalign_pl.data.conversation import Chat
@@ -94,7 +94,7 @@ def stream(
     Raises:
         ValueError: If the file cannot be used, or no row was read by its end.
     """
-    chosen, empty = _RowFilter(where or {}), True
+    chosen, empty = RowFilter(where or {}), True
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
@@ -159,58 +159,6 @@ def _readable(source: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or escape(error)
         raise ValueError(f"{escape(source)}: cannot be read ({reason}); check its path and permissions") from error
-
-
-class _RowFilter:
-    """Filter on the values of columns. Values are compared as JSON text, so 7 also matches "7", and false "false"."""
-
-    def __init__(self, where: Mapping[str, object]) -> None:
-        self.values = {
-            column: {_to_text(value) for value in (value if isinstance(value, list | tuple) else [value])}
-            for column, value in where.items()
-        }
-        self.missing = dict.fromkeys(where)
-        """Columns that no row had so far."""
-        self.columns: list[str] = []
-        """Columns of the last row that was searched for them."""
-
-    def __call__(self, record: Mapping[str, object]) -> bool:
-        if self.missing:
-            self.columns = list(record)
-            self.missing = {column: None for column in self.missing if top_column(record, column) is None}
-        return all(self._value(record, column) in values for column, values in self.values.items())
-
-    @staticmethod
-    def _value(record: Mapping[str, object], column: str) -> str | None:
-        if top_column(record, column) is None:
-            return None
-        try:
-            return _to_text(value_of(record, column))
-        except Missing:  # a row without this path does not have the value
-            return None
-
-    def __str__(self) -> str:
-        return escape(
-            ", ".join(f"{column} {' or '.join(sorted(values))}" for column, values in self.values.items()), 200
-        )
-
-    def check(self, source: str) -> None:
-        """Refuse a column that no row had.
-
-        Args:
-            source: Corpus, for the message.
-
-        Raises:
-            ValueError: If no row had one of the columns.
-        """
-        for column in self.missing:
-            names = escape(", ".join(self.columns), 300)
-            reason = f"the columns are {names}" if self.columns else "it has no good row"
-            raise ValueError(f"{escape(source)}: no column {column!r} for where; {reason}; name one of them")
-
-
-def _to_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _lacks_columns(
