@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from semalign_pl.data.reading.fields import Fault, is_blank, value_of
-from semalign_pl.data.reading.formats import shown, top_column
+from semalign_pl.data.reading.formats import escape, top_column
 from semalign_pl.data.reading.turns import (
     check_order,
     check_text,
@@ -19,7 +18,7 @@ from semalign_pl.data.reading.turns import (
     turns_to_json,
 )  # fmt: skip
 from semalign_pl.data.tasks import Task
-from semalign_pl.types import Example, Turn
+from semalign_pl.types import Example, Role, Turn
 
 PROMPT, TURNS, COMPLETION = "prompt", "turns", "completion"
 """Columns of a prepared conversation. `prompt` is the text of its turns without roles, so that rows are compared by
@@ -33,12 +32,12 @@ _SHAPES = {
     "instruction": ("instruction", "input", "output", "history"),
 }
 """Columns of each shape of conversation, by the shape's first column; if a row has several, the first is read."""
-_BESIDE = ("system", "tools")
-_ALL = tuple(column for shape in _SHAPES.values() for column in shape) + _BESIDE
-_ANSWERS = ("completion", "output")
+_COMPANION_SUFFIXES = ("system", "tools")
+_COLUMNS = tuple(column for shape in _SHAPES.values() for column in shape) + _COMPANION_SUFFIXES
+_REFERENCE_FIELDS = ("completion", "output")
 
 
-def holds_turns(record: Mapping[str, Any]) -> bool:
+def holds_turns(record: Mapping[str, object]) -> bool:
     """Return true if a record has a list of turns in a column with one of the usual names.
 
     Args:
@@ -62,7 +61,7 @@ class Chat:
         """Names of the columns of a row."""
         return (PROMPT, TURNS) if self.prompts_only else (PROMPT, TURNS, COMPLETION)
 
-    def missing(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
+    def missing(self, record: Mapping[str, object], columns: Mapping[str, str]) -> str | None:
         """Message for a record that has the columns of no shape of conversation.
 
         Args:
@@ -77,11 +76,11 @@ class Chat:
         wanted = " or ".join(repr(columns[head]) for head in _SHAPES if head in columns)
         guess = next((name for name, value in record.items() if isinstance(value, list)), "<its column>")
         return (
-            f"no conversation: no column {wanted}; the columns are {shown(', '.join(record), 300)}; say which one "
-            f"holds the turns, e.g. data.init_args.columns: {{messages: {shown(guess, 60)}}}"
+            f"no conversation: no column {wanted}; the columns are {escape(', '.join(record), 300)}; say which one "
+            f"holds the turns, e.g. data.init_args.columns: {{messages: {escape(guess, 60)}}}"
         )
 
-    def row(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
+    def row(self, record: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, str]:
         """Return prompt, turns and completion of a record.
 
         Args:
@@ -93,28 +92,28 @@ class Chat:
         """
         if fault := self.missing(record, columns):
             raise Fault(fault)
-        there = {field: columns[field] for field in _ALL if field in columns and top_column(record, columns[field])}
-        values = {field: value for field, name in there.items() if not is_blank(value := value_of(record, name))}
+        names = {field: columns[field] for field in _COLUMNS if field in columns and top_column(record, columns[field])}
+        values = {field: value for field, name in names.items() if not is_blank(value := value_of(record, name))}
         if "tools" in values and values["tools"] != "[]":
-            raise Fault(f"{there['tools']!r} describes tools, which the prompt would lack; drop the row")
+            raise Fault(f"{names['tools']!r} describes tools, which the prompt would lack; drop the row")
         head = next((head for head in _SHAPES if head in values), None)
         if head is None:
-            names = " and ".join(repr(there[head]) for head in _SHAPES if head in there)
-            raise Fault(f"{names} {'are' if ' and ' in names else 'is'} empty; fill it in or drop the row")
+            empty = " and ".join(repr(names[head]) for head in _SHAPES if head in names)
+            raise Fault(f"{empty} {'are' if ' and ' in empty else 'is'} empty; fill it in or drop the row")
         if head == "prompt":
-            turns = self._prompt(values, there)
+            turns = self._prompt(values, names)
         elif head == "instruction":
-            turns = self._instruction(values, there)
+            turns = self._instruction(values, names)
         else:
-            turns = turns_of(values[head], there[head])
+            turns = turns_of(values[head], names[head])
         if "system" in values:
             if turns and turns[0].role == "system":
-                raise Fault(f"{there['system']!r} is a second system text beside that of the turns; leave one out")
-            turns = [Turn("system", check_text(values["system"], there["system"])), *turns]
+                raise Fault(f"{names['system']!r} is a second system text beside that of the turns; leave one out")
+            turns = [Turn("system", check_text(values["system"], names["system"])), *turns]
         check_order(turns)
         return self._split(turns)
 
-    def _prompt(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[Turn]:
+    def _prompt(self, values: Mapping[str, object], names: Mapping[str, str]) -> list[Turn]:
         """Turns of TRL's shape: prompt and completion, each a text or a list of turns."""
         turns = self._side(values["prompt"], names["prompt"], "user")
         if self.prompts_only or "completion" not in values:
@@ -128,16 +127,16 @@ class Chat:
         return turns + answer
 
     @staticmethod
-    def _side(value: Any, name: str, role: Any) -> list[Turn]:
+    def _side(value: object, name: str, role: Role) -> list[Turn]:
         if isinstance(value, str) and not looks_like_turns(value):
             return [Turn(role, check_text(value, name))]
         return turns_of(value, name)
 
-    def _instruction(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[Turn]:
+    def _instruction(self, values: Mapping[str, object], names: Mapping[str, str]) -> list[Turn]:
         """Turns of Alpaca's shape: history, then the instruction with its input below it."""
         turns = exchanges_of(values["history"], names["history"]) if "history" in values else []
-        asked = [check_text(values[field], names[field]) for field in ("instruction", "input") if field in values]
-        turns.append(Turn("user", "\n".join(asked)))
+        texts = [check_text(values[field], names[field]) for field in ("instruction", "input") if field in values]
+        turns.append(Turn("user", "\n".join(texts)))
         if not self.prompts_only and "output" in values:
             turns.append(Turn("assistant", check_text(values["output"], names["output"])))
         return turns
@@ -188,27 +187,27 @@ class Conversation(Task):
             source_only: True to train on the prompts alone, for rewards that need no reference.
         """
         self.fields: tuple[str, ...] = (PROMPT, COMPLETION)
-        self.optional = frozenset(_ALL)
+        self.optional = frozenset(_COLUMNS)
         self.target_language = language or ""
         self.template = "{prompt}"
         self.source_only = source_only
         self.languages = {} if language is None else {COMPLETION: language}
 
-    def chat(self, part: str) -> Chat:
+    def chat(self, split: str) -> Chat:
         """Converter of the records of a split.
 
         Args:
-            part: Split: ``train``, ``validation`` or ``test``.
+            split: Split: ``train``, ``validation`` or ``test``.
         """
-        return Chat(prompts_only=self.source_only and part == "train")
+        return Chat(prompts_only=self.source_only and split == "train")
 
-    def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
+    def columns_to_read(self, split: str, columns: Mapping[str, str]) -> dict[str, str]:
         """Name of the corpus' column for each field to read.
 
         If the user names a column of a shape of conversation, only the shapes with named columns are read.
 
         Args:
-            part: Split: ``train``, ``validation`` or ``test``.
+            split: Split: ``train``, ``validation`` or ``test``.
             columns: Columns that the user names, by field.
 
         Raises:
@@ -217,11 +216,11 @@ class Conversation(Task):
         if TURNS in columns:
             raise ValueError(f"data.init_args.columns: {TURNS!r} names no field; use messages for the column of turns")
         named = [head for head, shape in _SHAPES.items() if set(shape) & columns.keys()]
-        fields = [field for head in named or _SHAPES for field in _SHAPES[head]] + list(_BESIDE)
-        wanted = {field: field for field in fields} | dict(columns)
-        if self.chat(part).prompts_only:
-            return {field: column for field, column in wanted.items() if field not in _ANSWERS}
-        return wanted
+        fields = [field for head in named or _SHAPES for field in _SHAPES[head]] + list(_COMPANION_SUFFIXES)
+        columns = {field: field for field in fields} | dict(columns)
+        if self.chat(split).prompts_only:
+            return {field: column for field, column in columns.items() if field not in _REFERENCE_FIELDS}
+        return columns
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
         """Example of one prepared row.

@@ -55,7 +55,7 @@ class CorpusKeys(_Named, total=False):
 Corpora = str | CorpusKeys | list[str | CorpusKeys]
 
 
-def listed(corpora: Corpora | None) -> list[Corpus]:
+def list_corpora(corpora: Corpora | None) -> list[Corpus]:
     """Convert a recipe's setting to a list of corpora.
 
     Args:
@@ -65,7 +65,7 @@ def listed(corpora: Corpora | None) -> list[Corpus]:
     return [Corpus(corpus) if isinstance(corpus, str) else Corpus(**corpus) for corpus in several]
 
 
-def weights_of(corpora: Sequence[Corpus], temperature: float | None) -> list[float] | None:
+def sampling_weights(corpora: Sequence[Corpus], temperature: float | None) -> list[float] | None:
     """Sampling weights of a mix, one per corpus; ``None`` if its corpora have none.
 
     Args:

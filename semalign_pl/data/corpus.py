@@ -16,9 +16,9 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import BadRows, Request, prepare
-from semalign_pl.data.corpora import Corpora, Corpus, listed, weights_of
+from semalign_pl.data.corpora import Corpora, Corpus, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples
-from semalign_pl.data.order import EvalOrder, TrainOrder, by_temperature, subset
+from semalign_pl.data.order import EvalOrder, TrainOrder, subset, temperature_weights
 from semalign_pl.data.reading.sources import content_key
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Task, Translation
@@ -119,8 +119,12 @@ class CorpusDataModule(LightningDataModule):
         ):
             if value is not None and value < least:
                 raise ValueError(f"data.init_args.{name} is {value}; give {least} or more")
-        self.corpora = {"train": listed(train), "validation": listed(validation), "test": listed(test)}
-        self.weights = weights_of(self.corpora["train"], temperature)
+        self.corpora = {
+            "train": list_corpora(train),
+            "validation": list_corpora(validation),
+            "test": list_corpora(test),
+        }
+        self.weights = sampling_weights(self.corpora["train"], temperature)
         self.task = Translation() if task is _DEFAULT_TASK else task
         self.columns = dict(columns or {})
         self.prepare = prepare
@@ -186,7 +190,7 @@ class CorpusDataModule(LightningDataModule):
         task = corpus.task or self.task
         return Request(
             source=corpus.path,
-            columns=task.wanted(part, self.columns if corpus.columns is None else corpus.columns),
+            columns=task.columns_to_read(part, self.columns if corpus.columns is None else corpus.columns),
             optional=task.optional,
             split=corpus.split or part,
             where=corpus.where,
@@ -242,11 +246,13 @@ class CorpusDataModule(LightningDataModule):
         examples = self._tokenised("train")
         sizes, weights = examples.sizes, self.weights
         if self.temperature is not None:
-            weights = by_temperature(sizes, self.temperature)
+            weights = temperature_weights(sizes, self.temperature)
         order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, **self._process())
         if self.trainer:  # count the rows of an epoch as the trainer does
             batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
-            order.stop = min(len(order), self.batch_size * (limit if isinstance(limit, int) else int(batches * limit)))
+            order.rows_per_epoch = min(
+                len(order), self.batch_size * (limit if isinstance(limit, int) else int(batches * limit))
+            )
         if self._order is not None and not self._order.resumed:
             self._state = {}  # the checkpoint's position was used
         if not self._kept:

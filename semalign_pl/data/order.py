@@ -6,16 +6,17 @@ Each sample is one prompt, so a GRPO group is never split between batches or pro
 from __future__ import annotations
 
 import random
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence, Sized
-from typing import Any, cast
+from typing import cast
 
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from semalign_pl.files.digest import digest
 
-def shuffled(rows: int, name: str) -> array[int]:
+
+def shuffled_rows(rows: int, name: str) -> array[int]:
     """All row indices in an order that is a function of ``name``; eight bytes per row.
 
     Args:
@@ -42,10 +43,10 @@ def subset(rows: int, seed: int, skip: int = 0, limit: int | None = None) -> Seq
     """
     if skip == 0 and (limit is None or limit >= rows):
         return range(rows)
-    return array("q", sorted(shuffled(rows, f"subset {seed}")[skip:][:limit]))
+    return array("q", sorted(shuffled_rows(rows, f"subset {seed}")[skip:][:limit]))
 
 
-def shares(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
+def rows_per_corpus(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
     """Number of an epoch's rows from each corpus; their sum is the number of rows of all corpora.
 
     Args:
@@ -62,7 +63,7 @@ def shares(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
     return whole
 
 
-def by_temperature(sizes: Sequence[int], temperature: float) -> list[float]:
+def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]:
     """Sampling weights in proportion to ``size ** (1 / temperature)`` (arXiv 1907.05019).
 
     Args:
@@ -72,7 +73,7 @@ def by_temperature(sizes: Sequence[int], temperature: float) -> list[float]:
     return [size ** (1 / temperature) for size in sizes]
 
 
-def mixed(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> array[int]:
+def mix_corpora(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> array[int]:
     """Rows of one epoch of a mix, not yet shuffled across corpora.
 
     Every row of a corpus is used once before one of them is used again, in a new order each time. An epoch continues
@@ -88,12 +89,12 @@ def mixed(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int)
         Row indices, counted through all corpora.
     """
     rows, offset = array("q"), 0
-    for corpus, (size, share) in enumerate(zip(sizes, shares(sizes, weights), strict=True)):
+    for corpus, (size, share) in enumerate(zip(sizes, rows_per_corpus(sizes, weights), strict=True)):
         # Positions of this epoch in the endless sequence of the corpus' passes.
         at, stop = epoch * share, (epoch + 1) * share
         while at < stop:
             again, start = divmod(at, size)
-            order = shuffled(size, f"mix {seed} {corpus} {again}")[start : start + stop - at]
+            order = shuffled_rows(size, f"mix {seed} {corpus} {again}")[start : start + stop - at]
             rows.extend(offset + row for row in order)
             at += len(order)
         offset += size
@@ -117,10 +118,10 @@ def epoch_order(
         weights: Sampling weight of each corpus; ``None`` to use each row once.
     """
     rows = sum(sizes)
-    order = shuffled(rows, f"epoch {seed} {epoch}")
+    order = shuffled_rows(rows, f"epoch {seed} {epoch}")
     if weights is not None:
-        # ``mixed`` returns as many rows as there are in all, so a shuffle of its positions mixes the corpora.
-        chosen = mixed(sizes, weights, seed, epoch)
+        # ``mix_corpora`` returns as many rows as there are in all, so a shuffle of its positions mixes the corpora.
+        chosen = mix_corpora(sizes, weights, seed, epoch)
         order = array("q", (chosen[place] for place in order))
     return order[: rows - rows % world_size][rank::world_size]
 
@@ -133,11 +134,12 @@ class TrainOrder(DistributedSampler[int]):
     iterator, because Lightning drops iterators before it saves a checkpoint after ``fit``.
 
     Attributes:
-        shape: Numbers that a position depends on: rows, seed, processes, and a checksum of the mix.
-        stop: Number of rows per epoch and process; fewer than ``len(self)`` under ``trainer.limit_train_batches``.
-        place: Position: the epoch and the number of its rows taken.
+        identity: Numbers that a position depends on: rows, seed, processes, and a checksum of the mix.
+        rows_per_epoch: Number of rows per epoch and process; fewer than ``len(self)`` under
+            ``trainer.limit_train_batches``.
+        position: Epoch, and number of its rows taken.
         resumed: True after a position was loaded, until the next pass starts.
-        lead: Number of epochs that the sampler is ahead of the trainer's count.
+        epochs_ahead: Number of epochs that the sampler is ahead of the trainer's count.
     """
 
     def __init__(
@@ -166,15 +168,15 @@ class TrainOrder(DistributedSampler[int]):
             raise ValueError(
                 f"{len(dataset)} training rows for {world_size} processes; give more rows or lower trainer.devices"
             )
-        super().__init__(cast(Dataset[Any], dataset), num_replicas=world_size, rank=rank, seed=seed)
+        super().__init__(cast(Dataset[object], dataset), num_replicas=world_size, rank=rank, seed=seed)
         self.sizes, self.weights = list(sizes or [len(dataset)]), weights
-        self.shape = {"rows": len(dataset), "seed": seed, "processes": world_size}
+        self.identity = {"rows": len(dataset), "seed": seed, "processes": world_size}
         if weights is not None:
-            self.shape["mix"] = zlib.crc32(repr((self.sizes, [round(w / sum(weights), 9) for w in weights])).encode())
-        self.stop = len(self)
-        self.place = (0, 0)
+            self.identity["mix"] = int(digest(self.sizes, [round(w / sum(weights), 9) for w in weights], digits=8), 16)
+        self.rows_per_epoch = len(self)
+        self.position = (0, 0)
         self.resumed = False
-        self.lead = 0
+        self.epochs_ahead = 0
 
     def __iter__(self) -> Iterator[int]:
         """Yield the remaining rows of the epoch.
@@ -182,13 +184,13 @@ class TrainOrder(DistributedSampler[int]):
         The epoch is read at the first row, because Lightning sets it after it calls ``iter``.
         """
         for row in self._begin():
-            epoch, taken = self.place
-            self.place = (epoch, taken + 1)
+            epoch, taken = self.position
+            self.position = (epoch, taken + 1)
             yield row
 
     def __len__(self) -> int:
         """Number of rows per epoch and process."""
-        return self.shape["rows"] // self.num_replicas
+        return self.identity["rows"] // self.num_replicas
 
     def _begin(self) -> Sequence[int]:
         """Remaining rows of the epoch that now starts or continues.
@@ -196,15 +198,15 @@ class TrainOrder(DistributedSampler[int]):
         A trainer that stopped at ``max_steps`` counts its epoch as done and resumes in the next one. The sampler
         finishes the interrupted epoch instead.
         """
-        broken_off = 0 < self.place[1] < self.stop
-        epoch, taken = self.place if self.resumed or broken_off else (self.epoch + self.lead, 0)
-        self.lead, self.resumed, self.place = epoch - self.epoch, False, (epoch, taken)
-        seed, processes = self.shape["seed"], self.shape["processes"]
+        broken_off = 0 < self.position[1] < self.rows_per_epoch
+        epoch, taken = self.position if self.resumed or broken_off else (self.epoch + self.epochs_ahead, 0)
+        self.epochs_ahead, self.resumed, self.position = epoch - self.epoch, False, (epoch, taken)
+        seed, processes = self.identity["seed"], self.identity["processes"]
         return epoch_order(self.sizes, seed, epoch, self.rank, processes, self.weights)[taken:]
 
     def state_dict(self) -> dict[str, int]:
-        """Position, and the numbers it depends on (``shape``)."""
-        return {"epoch": self.place[0], "taken": self.place[1], **self.shape}
+        """Position, and the numbers it depends on (``identity``)."""
+        return {"epoch": self.position[0], "taken": self.position[1], **self.identity}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Resume at a saved position; after the last row of an epoch, at the start of the next one.
@@ -215,14 +217,14 @@ class TrainOrder(DistributedSampler[int]):
         Raises:
             ValueError: If rows, seed, processes or mix differ from those of the saved position.
         """
-        for name, now in self.shape.items():
+        for name, now in self.identity.items():
             if state.get(name) != now:
                 raise ValueError(
                     f"the checkpoint was trained with {name} = {state.get(name)}, this run has {now}, so it cannot go "
                     "on where that one stopped; restore the data settings, or start a new run from its adapter folder"
                 )
-        ended = state["taken"] >= self.stop
-        self.place = (state["epoch"] + 1, 0) if ended else (state["epoch"], state["taken"])
+        ended = state["taken"] >= self.rows_per_epoch
+        self.position = (state["epoch"] + 1, 0) if ended else (state["epoch"], state["taken"])
         self.resumed = True
 
 
@@ -237,7 +239,7 @@ class EvalOrder(DistributedSampler[int]):
             rank: Rank of this process.
             world_size: Number of processes.
         """
-        super().__init__(cast(Dataset[Any], dataset), num_replicas=world_size, rank=rank, shuffle=False)
+        super().__init__(cast(Dataset[object], dataset), num_replicas=world_size, rank=rank, shuffle=False)
         self.rows = range(rank, len(dataset), world_size)
 
     def __iter__(self) -> Iterator[int]:

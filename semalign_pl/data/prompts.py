@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,9 +16,28 @@ _PIECE = re.compile(r"\{\{|\}\}|\{([^{}\n]+)\}|[{}]")
 _BRACE = {"{{": "{", "}}": "}"}
 
 
+@dataclass(frozen=True)
+class _Wordings:
+    """Default prompts in one language.
+
+    Attributes:
+        prompts: Prompt of each task.
+        name_of: Attribute of `Language` with a language's name in the language of the prompts.
+        names: Names by code that take precedence over ``name_of``.
+    """
+
+    prompts: Mapping[str, str]
+    name_of: str
+    names: Mapping[str, str]
+
+
 @cache
-def _wordings() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((Path(__file__).parent / "prompts.yaml").read_text(encoding="utf-8"))
+def _wordings() -> dict[str, _Wordings]:
+    entries = yaml.safe_load((Path(__file__).parent / "prompts.yaml").read_text(encoding="utf-8"))
+    return {
+        code: _Wordings(prompts=entry, name_of=entry.pop("name_of"), names=entry.pop("names", {}))
+        for code, entry in entries.items()
+    }
 
 
 def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> str:
@@ -38,11 +57,11 @@ def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> st
             f"{', '.join(_wordings())}; give the wording yourself as prompt"
         )
     shipped = _wordings()[prompt_language]
-    text: str = shipped[task]
-    for place, language in languages.items():
-        profile = _profile(language)
-        name = getattr(profile, shipped["name_of"]) if profile else language
-        text = text.replace(f"{{{place}}}", shipped.get("names", {}).get(code(language), name))
+    text = shipped.prompts[task]
+    for placeholder, name_or_code in languages.items():
+        language = _find_language(name_or_code)
+        name = getattr(language, shipped.name_of) if language else name_or_code
+        text = text.replace(f"{{{placeholder}}}", shipped.names.get(code(name_or_code), name))
     return text
 
 
@@ -52,16 +71,16 @@ def code(language: str) -> str:
     Args:
         language: Code of the language, or its .yaml file.
     """
-    profile = _profile(language) if _is_file(language) else None
-    return profile.code if profile else language
+    own = _find_language(language) if _is_file(language) else None
+    return own.code if own else language
 
 
 def _is_file(language: str) -> bool:
     return language.endswith((".yaml", ".yml"))
 
 
-def _profile(language: str) -> Language | None:
-    """Settings of a language; ``None`` for an unknown code, because a corpus may be in any language."""
+def _find_language(language: str) -> Language | None:
+    """Language of a code or file; ``None`` for an unknown code, because a corpus may be in any language."""
     try:
         return get_language(language)
     except ValueError:
@@ -80,7 +99,7 @@ def fields(template: str, option: str) -> list[str]:
     Raises:
         ValueError: If the template has no field, or a single brace.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     where = f"data.init_args.task.init_args.{option}: {template!r}"
     for piece in _PIECE.finditer(template):
         if piece[0] in ("{", "}"):
@@ -88,10 +107,10 @@ def fields(template: str, option: str) -> list[str]:
                 f"{where} has a lone {piece[0]} (character {piece.start() + 1}); double it for a plain one"
             )
         if piece[1]:
-            found[piece[1]] = None
-    if not found:
+            names[piece[1]] = None
+    if not names:
         raise ValueError(f"{where} has no {{field}}; put one where a row's text goes")
-    return list(found)
+    return list(names)
 
 
 def fill(template: str, row: Mapping[str, str]) -> str:
@@ -101,9 +120,9 @@ def fill(template: str, row: Mapping[str, str]) -> str:
         template: Template, as for ``fields``.
         row: Text of each field.
     """
-    kept = []
+    lines = []
     for line in template.split("\n"):
         names = [piece[1] for piece in _PIECE.finditer(line) if piece[1]]
         if not names or any(row[name].strip() for name in names):
-            kept.append(_PIECE.sub(lambda piece: row[piece[1]] if piece[1] else _BRACE[piece[0]], line))
-    return "\n".join(kept)
+            lines.append(_PIECE.sub(lambda piece: row[piece[1]] if piece[1] else _BRACE[piece[0]], line))
+    return "\n".join(lines)

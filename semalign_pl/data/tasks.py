@@ -51,7 +51,7 @@ class Task:
             ValueError: If input and reference are the same field, or the template lacks the placeholder.
         """
         if input == reference:
-            raise ValueError(f"data.init_args.task: {input!r} is both what is read and what is wanted; name two fields")
+            raise ValueError(f"data.init_args.task: {input!r} is both input and reference; name two fields")
         if placeholder not in template:
             raise ValueError(
                 f"data.init_args.task.init_args.prompt: {template!r} has no {placeholder}; put it where the text goes"
@@ -62,26 +62,25 @@ class Task:
         self.source_only = source_only
         self.languages = {reference: target_language}
         self._placeholder = placeholder
-        self._answer: tuple[str, ...] = (reference,)
+        self._reference_fields: tuple[str, ...] = (reference,)
 
-    def wanted(self, part: str, columns: Mapping[str, str]) -> dict[str, str]:
+    def columns_to_read(self, split: str, columns: Mapping[str, str]) -> dict[str, str]:
         """Name of the corpus' column for each field to read.
 
         Args:
-            part: Split: ``train``, ``validation`` or ``test``; only training can do without references.
+            split: Split: ``train``, ``validation`` or ``test``; only training can do without references.
             columns: Columns that the user names, by field.
         """
-        wanted = {field: field for field in self.fields} | dict(columns)
-        if self.source_only and part == "train":
-            for field in self._answer:
-                del wanted[field]
-        return wanted
+        columns = {field: field for field in self.fields} | dict(columns)
+        if self.source_only and split == "train":
+            return {field: column for field, column in columns.items() if field not in self._reference_fields}
+        return columns
 
-    def chat(self, part: str) -> Chat | None:
+    def chat(self, split: str) -> Chat | None:
         """Converter of records that hold a conversation; ``None`` if each field is a column of text.
 
         Args:
-            part: Split: ``train``, ``validation`` or ``test``.
+            split: Split: ``train``, ``validation`` or ``test``.
         """
         return None
 
@@ -220,25 +219,25 @@ class Instruction(Task):
             ValueError: If a template has no field or a single brace, or ``optional`` names a field that is not in the
                 prompt, a field of the completion, or all fields of the prompt.
         """
-        asked, said = prompts.fields(prompt, "prompt"), prompts.fields(completion, "completion")
+        prompt_fields, completion_fields = prompts.fields(prompt, "prompt"), prompts.fields(completion, "completion")
         where = "data.init_args.task.init_args.optional"
         for field in optional:
-            if field not in asked:
-                raise ValueError(f"{where}: {field!r} is no field of the prompt, which has {', '.join(asked)}")
-            if field in said:
+            if field not in prompt_fields:
+                raise ValueError(f"{where}: {field!r} is no field of the prompt, which has {', '.join(prompt_fields)}")
+            if field in completion_fields:
                 raise ValueError(
                     f"{where}: {field!r} is part of the completion, which every row must have; leave it out"
                 )
-        if set(asked) <= set(optional):
+        if set(prompt_fields) <= set(optional):
             raise ValueError(f"{where}: all fields of the prompt may be empty, so nothing may be asked; leave one out")
-        self.fields = tuple(dict.fromkeys((*asked, *said)))
+        self.fields = tuple(dict.fromkeys((*prompt_fields, *completion_fields)))
         self.optional = frozenset(optional)
         self.target_language = language
         self.template, self.completion = prompt, completion
         self.source_only = source_only
-        self.languages = dict.fromkeys(said, language)
-        self._asked, self._said = asked, said
-        self._answer = tuple(field for field in said if field not in asked)
+        self.languages = dict.fromkeys(completion_fields, language)
+        self._prompt_fields, self._completion_fields = prompt_fields, completion_fields
+        self._reference_fields = tuple(field for field in completion_fields if field not in prompt_fields)
 
     def example(self, row: Mapping[str, str], id: str) -> Example:
         """Example of one row; an optional field that the row lacks becomes an empty column.
@@ -251,7 +250,7 @@ class Instruction(Task):
         return Example(
             id=id,
             prompt=prompts.fill(self.template, row),
-            reference=prompts.fill(self.completion, row) if all(field in row for field in self._said) else "",
+            reference=prompts.fill(self.completion, row) if row.keys() >= {*self._completion_fields} else "",
             columns=row,
-            source="\n".join(row[field] for field in self._asked if row[field].strip()),
+            source="\n".join(row[field] for field in self._prompt_fields if row[field].strip()),
         )

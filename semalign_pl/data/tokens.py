@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -19,6 +18,7 @@ from semalign_pl.data.progress import counted
 from semalign_pl.data.storing.cache import CACHE, Prepared, cached, opened
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
+from semalign_pl.files.digest import digest
 from semalign_pl.types import CannotRender, Prompt
 
 TooLong = Literal["cut_prompt", "drop", "error"]
@@ -102,14 +102,14 @@ def tokenise(
             cannot render a conversation.
     """
     identity = [prepared.folder.name, _task(task), policy.text_signature(), dataclasses.asdict(limits), drop]
-    key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
+    key = digest(*identity)
     return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, policy, limits, drop)))
 
 
 def _task(task: Task) -> str:
     """Text that identifies a task by its prompt and reference for placeholder fields, for the cache key."""
     shown = task.example({field: f"<{field}>" for field in task.fields}, "")
-    return repr((type(task).__name__, shown.asked, shown.reference, sorted(task.optional)))
+    return repr((type(task).__name__, shown.policy_prompt, shown.reference, sorted(task.optional)))
 
 
 def _tokenise(
@@ -126,7 +126,7 @@ def _tokenise(
             fields = [{k: v for k, v in row.items() if k != "id" and v is not None} for row in chunk]
             examples = [task.example(row, id["id"]) for row, id in zip(fields, chunk, strict=True)]
             try:
-                prompts, shortened = policy.encode_prompts([e.asked for e in examples], limits.prompt)
+                prompts, shortened = policy.encode_prompts([e.policy_prompt for e in examples], limits.prompt)
             except CannotRender as error:
                 raise ValueError(f"{examples[error.place].id}: {error}") from error
             answers = policy.encode_completions([e.reference for e in examples])

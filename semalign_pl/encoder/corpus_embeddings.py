@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.files.atomic import replace_file
+from semalign_pl.files.digest import digest
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class CorpusEmbeddings:
         if self._writable and len(self._memory) * self._block_bytes > MEMORY_BYTES:
             self._memory.clear()
         texts = self._texts[at * self._size : (at + 1) * self._size]
-        path = None if self._folder is None else self._folder / f"{_digest(self._signature, texts)}.npy"
+        path = None if self._folder is None else self._folder / f"{digest(self._signature, texts, digits=32)}.npy"
         vectors = None if path is None else _read(path, (len(texts), self._encoder.dimensions))
         if vectors is None:
             vectors = self._encoder.encode(texts).cpu().numpy()
@@ -106,13 +107,6 @@ def _warn_unwritable(folder: Path, reason: str) -> None:
         folder,
         reason,
     )
-
-
-def _digest(signature: str, texts: Sequence[str]) -> str:
-    digest = hashlib.sha256(b"checksum of name and content\0" + signature.encode())
-    for text in texts:
-        digest.update(b"\0" + text.encode())
-    return digest.hexdigest()[:32]
 
 
 def _checksum(path: Path, content: bytes) -> bytes:

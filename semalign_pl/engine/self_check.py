@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semalign_pl.engine.fallback import UnsharedDecodeState, unshared_hidden
 from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, decode
+from semalign_pl.messages.error_text import first_line
 
 if TYPE_CHECKING:
     from semalign_pl.policy.policy import Policy
@@ -142,7 +143,7 @@ def _try(
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _probe(policy: Policy) -> tuple[list[list[int]], list[list[list[int]]]]:

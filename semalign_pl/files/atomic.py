@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from semalign_pl.files.disk import WriteError, explained
+from semalign_pl.files.disk import WriteError, explain_errors
 from semalign_pl.files.unfinished import OLD, create, new_file, new_folder, remove_dead
 
 _clean_once = functools.cache(remove_dead)
@@ -47,11 +47,11 @@ def replace_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         WriteError: If the file cannot be written. The old file is unchanged, and no other file is left.
     """
     if path.exists() and not path.is_file() or str(path.absolute()).startswith(_STREAMS):
-        with explained(path), path.open("wb") as file:
+        with explain_errors(path), path.open("wb") as file:
             yield file
         return
     target = Path(os.path.realpath(path))
-    with explained(path):
+    with explain_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         _clean_once(target.parent)
         if target.exists() and not os.access(target, os.W_OK):
@@ -98,7 +98,7 @@ def append_text(path: Path, text: str) -> None:
     Raises:
         WriteError: If the lines cannot be written. The whole lines of the file are unchanged.
     """
-    with explained(path):
+    with explain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+", buffering=0) as file:
             size = _end_of_lines(file)
@@ -129,12 +129,12 @@ def temporary_folder(parent: Path, path: Path | None = None) -> Iterator[Path]:
         WriteError: If the folder cannot be made, or the disk is full before the block ends.
     """
     path = path or parent
-    with explained(path):
+    with explain_errors(path):
         parent.mkdir(parents=True, exist_ok=True)
         remove_dead(parent)
         made, descriptor = create(parent, new_folder)
     try:
-        with explained(path, only_full=True):
+        with explain_errors(path, only_full=True):
             try:
                 yield made
             finally:
@@ -176,7 +176,7 @@ def move_folder(made: Path, path: Path) -> None:
         WriteError: If ``path`` cannot be replaced. The old folder is unchanged.
     """
     target = Path(os.path.realpath(path))
-    with explained(path):
+    with explain_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         for folder, _, files in os.walk(made):
             for name in (*files, "."):

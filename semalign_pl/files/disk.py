@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from semalign_pl.files.file_errors import find_remedy, shorten
+from semalign_pl.files.file_errors import find_remedy, shorten_path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_SAID = re.compile(
+_FULL_DISK_MESSAGE = re.compile(
     rf"No space left on device|Disk quota exceeded|File too large|os error ({'|'.join(map(str, sorted(_FULL)))})\b"
     r"|\d+ requested and \d+ written|No usable temporary directory"
 )
@@ -47,8 +47,8 @@ def find_full_disk(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _FULL:
             return os.strerror(cause.errno or 0)
-        if found := _SAID.search(str(cause)):
-            return found[0]
+        if match := _FULL_DISK_MESSAGE.search(str(cause)):
+            return match[0]
     return None
 
 
@@ -58,20 +58,20 @@ def explain_full_disk(error: BaseException) -> str | None:
     Args:
         error: Error to examine, with the errors that led to it.
     """
-    if (known := next((cause for cause in _chain(error) if isinstance(cause, WriteError)), None)) is not None:
-        return str(known)
+    if (write_error := next((cause for cause in _chain(error) if isinstance(cause, WriteError)), None)) is not None:
+        return str(write_error)
     if (reason := find_full_disk(error)) is None:
         return None
     named = next((c.filename for c in _chain(error) if isinstance(c, OSError) and c.filename), None)
     if named is not None:
-        return describe(Path(os.fsdecode(named)), reason)
+        return describe_full_disk(Path(os.fsdecode(named)), reason)
     return (
         f"a file could not be written, because a disk is full ({reason}); free are {_free(Path.cwd())} and "
         f"{_free(Path(tempfile.gettempdir()))} (TMPDIR); free some space, or set TMPDIR to another folder"
     )
 
 
-def describe(path: Path, reason: str) -> str:
+def describe_full_disk(path: Path, reason: str) -> str:
     """One line that says that a full disk kept a file or folder from being written, and what to do.
 
     Args:
@@ -85,7 +85,7 @@ def describe(path: Path, reason: str) -> str:
 
 
 @contextlib.contextmanager
-def explained(path: Path, only_full: bool = False) -> Iterator[None]:
+def explain_errors(path: Path, only_full: bool = False) -> Iterator[None]:
     """Turn an error of the disk into a ``WriteError`` that names the file or folder to be written.
 
     Args:
@@ -102,13 +102,13 @@ def explained(path: Path, only_full: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         if (reason := find_full_disk(error)) is not None:
-            raise WriteError(describe(path, reason), reason) from error
+            raise WriteError(describe_full_disk(path, reason), reason) from error
         if only_full or not isinstance(error, OSError):
             raise
         reason = error.strerror or str(error)
         remedy = find_remedy(error) or "give a folder that can be written to"
         unchanged = "cannot be written; what was there before is unchanged"
-        raise WriteError(f"{shorten(str(path))}: {reason}: {unchanged}; {remedy}", reason) from error
+        raise WriteError(f"{shorten_path(str(path))}: {reason}: {unchanged}; {remedy}", reason) from error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -24,7 +24,7 @@ class TooLargeError(yaml.YAMLError):
     """Error for a YAML text that exceeds a limit."""
 
 
-def check_yaml(text: str, parser: Any = yaml.SafeLoader) -> None:
+def check_yaml(text: str, parser: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.SafeLoader) -> None:
     """Refuse a YAML text that exceeds a limit or has a key twice, before it is loaded.
 
     This counts the parser's events. An alias is one event, however much it expands to, so memory and time grow with the

@@ -31,7 +31,7 @@ def describe(error: OSError) -> str | None:
     if remedy is None or error.filename is None:
         return None
     path = error.filename if isinstance(error.filename, str) else repr(error.filename)
-    return f"{shorten(path)}: {error.strerror}; {remedy}"
+    return f"{shorten_path(path)}: {error.strerror}; {remedy}"
 
 
 def find_remedy(error: OSError) -> str | None:
@@ -39,6 +39,6 @@ def find_remedy(error: OSError) -> str | None:
     return _REMEDIES.get(error.errno or 0)
 
 
-def shorten(path: str) -> str:
+def shorten_path(path: str) -> str:
     """Return a path as a message shows it: without its middle if it has more than 120 characters."""
     return path if len(path) <= 120 else f"{path[:60]}…{path[-50:]}"

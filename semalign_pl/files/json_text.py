@@ -6,14 +6,14 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 log = logging.getLogger(__name__)
 
 
 def to_json(
-    value: Any, where: str | Path, *, indent: int | None = None, default: Callable[[Any], Any] | None = None
+    value: object, where: str | Path, *, indent: int | None = None, default: Callable[[object], object] | None = None
 ) -> str:
     """JSON text of a value; a number that is not finite becomes ``null``, and a warning names it.
 
@@ -23,18 +23,18 @@ def to_json(
         indent: Spaces per level; ``None`` for one line.
         default: Function that replaces an object of a type that JSON does not have, as in ``json.dumps``.
     """
-    options: dict[str, Any] = {"ensure_ascii": False, "indent": indent, "default": default, "allow_nan": False}
+    dumps = partial(json.dumps, ensure_ascii=False, indent=indent, default=default, allow_nan=False)
     if not (found := nonfinite(value)):
-        return json.dumps(value, **options)
+        return dumps(value)
     (path, number), more = found[0], len(found) - 1
     log.warning(
         "%s: %s is %s, which JSON cannot hold, so null is written%s",
         where, path, number, f" (as for {more} more)" if more else "",
     )  # fmt: skip
-    return json.dumps(_with_null(value), **options)
+    return dumps(_with_null(value))
 
 
-def nonfinite(value: Any, path: str = "") -> list[tuple[str, float]]:
+def nonfinite(value: object, path: str = "") -> list[tuple[str, float]]:
     """Path and value of each number that is not finite.
 
     Args:
@@ -53,7 +53,7 @@ def nonfinite(value: Any, path: str = "") -> list[tuple[str, float]]:
     return []
 
 
-def _with_null(value: Any) -> Any:
+def _with_null(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 
 
@@ -11,7 +9,7 @@ class DuplicateKeyError(yaml.YAMLError):
     """Error for a YAML mapping that has a key twice."""
 
 
-def check_keys(text: str, loader: Any = yaml.SafeLoader) -> None:
+def check_keys(text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.SafeLoader) -> None:
     """Refuse a YAML text in which a mapping has a key twice.
 
     A key that is also in a merged mapping (``<<: *defaults``) is allowed: YAML gives the explicit key priority.

@@ -6,13 +6,13 @@ them would not fit in memory for a large corpus. Pairs that share a text are not
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from semalign_pl.files.digest import digest
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.functional.drift import Statistic
 from semalign_pl.types import MetricResult
@@ -41,8 +41,7 @@ def identities(texts: Sequence[str]) -> Tensor:
     >>> bool(a == c), bool(a == b)
     (True, False)
     """
-    digests = [hashlib.blake2b(text.encode(), digest_size=7).digest() for text in texts]
-    return torch.tensor([int.from_bytes(digest, "big") for digest in digests], dtype=torch.long)
+    return torch.tensor([int(digest(text, digits=14), 16) for text in texts], dtype=torch.long)
 
 
 def search(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from semalign_pl.languages import Language, get_language
-from semalign_pl.languages.read import known
+from semalign_pl.languages.read import language_codes
 
 LEAST = 0.5
 """Minimum share of a column's words that belong to the language."""
@@ -22,6 +22,7 @@ def guess_language(column: str, texts: Sequence[str]) -> Language | None:
         Language, or ``None`` if no language has half of the words.
     """
     joined, named = "\n".join(texts), column.lower().replace("_", "-")
-    ranked = [(round(get_language(code).share(joined), 2), code.lower() == named, -i) for i, code in enumerate(known())]
+    codes = language_codes()
+    ranked = [(round(get_language(code).share(joined), 2), code.lower() == named, -i) for i, code in enumerate(codes)]
     best, _, place = max(ranked)
-    return get_language(known()[-place]) if best >= LEAST else None
+    return get_language(codes[-place]) if best >= LEAST else None

@@ -101,7 +101,7 @@ def _columns(file: Request, tokens: TokenCounter | None) -> tuple[Corpus, dict[s
     records = peek(file)
     if not file.columns and holds_turns(records[0]):
         task = Conversation()
-        wanted, chat = task.wanted("test", {}), task.chat("test")
+        wanted, chat = task.columns_to_read("test", {}), task.chat("test")
         file = replace(file, columns=wanted, optional=task.optional, fields=task.fields, chat=chat)
     guessed = not file.columns
     if not guessed:

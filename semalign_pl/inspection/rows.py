@@ -14,7 +14,7 @@ import regex
 from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
 from semalign_pl.data.cleaning.prepare import Request
 from semalign_pl.data.conversation import TURNS
-from semalign_pl.data.reading.formats import BadRow, Counts, parts, top_column
+from semalign_pl.data.reading.formats import BadRow, Counts, find_source_files, top_column
 from semalign_pl.data.reading.sources import stream
 
 PEEKED = 1000
@@ -105,10 +105,10 @@ def peek(request: Request) -> list[Mapping[str, Any]]:
 
 
 def _records(request: Request) -> Iterator[Mapping[str, Any] | BadRow]:
-    for part in parts(request.source, request.split, request.quoting):
+    for source_file in find_source_files(request.source, request.split, request.quoting):
         # Without named columns, a plain text file calls its only column "text". Other formats are asked for a column
         # that no file has, which makes them read all; asked for "text", Parquet would leave out the others.
-        for _, record in part.read(set(request.columns.values()) or ({"text"} if part.plain else {"\0"})):
+        for _, record in source_file.read(set(request.columns.values()) or ({"text"} if source_file.plain else {"\0"})):
             yield record
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from semalign_pl.languages.language import Language
-from semalign_pl.languages.read import known, near, read_profile, shipped
+from semalign_pl.languages.read import language_codes, load_shipped, read_language, suggest_name
 
 __all__ = ["Language", "get_language"]
 
 
 def get_language(language: str | Language) -> Language:
-    """Language profile of a code such as ``bo``, or of a YAML file; a profile is returned as it is.
+    """Language of a code such as ``bo``, or of a YAML file; a `Language` is returned as it is.
 
     Args:
-        language: Code from ``languages.yaml`` or ``han.yaml``, path that ends in ``.yaml``, or profile.
+        language: Code from ``languages.yaml`` or ``han.yaml``, path that ends in ``.yaml``, or a language.
 
     Raises:
-        ValueError: If the code is not known, or the file does not hold a profile.
+        ValueError: If there is no language of this code, or the file does not hold one.
     """
     if isinstance(language, Language):
         return language
     if language.endswith((".yaml", ".yml")):
-        return read_profile(Path(language))
-    if language not in known():
-        names = [*known(), "the path of a .yaml file of your own"]
-        raise ValueError(f"language: {language!r} is not known; {near(language, names)}")
-    return shipped(language)
+        return read_language(Path(language))
+    if language not in language_codes():
+        names = [*language_codes(), "the path of a .yaml file of your own"]
+        raise ValueError(f"language: {language!r} is not known; {suggest_name(language, names)}")
+    return load_shipped(language)

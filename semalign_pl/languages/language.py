@@ -1,4 +1,4 @@
-"""Profile of a language: its script, its normal form and its unit of text."""
+"""A language: its script, its normal form and its unit of text."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ class NormalForm:
             ValueError: If the rules undo each other.
         """
         for _ in range(_PASSES):
-            before, text = text, self._once(text)
-            if text == before:
+            previous, text = text, self._once(text)
+            if text == previous:
                 return text
         raise ValueError(
             f"language {self.language!r}: replacements: they never settle on {text[:40]!r}; see that none makes what "
@@ -52,7 +52,7 @@ class NormalForm:
     def _once(self, text: str) -> str:
         text = unicodedata.normalize("NFC", text)
         if self.compatibility is not None:
-            text = self.compatibility.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+            text = self.compatibility.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
         for begins, pattern, replacement in self.replacements:
             if begins in text:
                 text = pattern.sub(replacement, text)
@@ -61,13 +61,13 @@ class NormalForm:
                 text = pattern.sub(replacement, text)
         if self.order is not None and self.order[0].search(text):
             _, run, sign = self.order
-            text = run.sub(lambda found: _in_order(found[0], sign), text)
+            text = run.sub(lambda match: _in_order(match[0], sign), text)
         return text.strip(" \n")
 
 
 def _in_order(run: str, sign: regex.Pattern[str]) -> str:
-    signs = sorted(sign.finditer(run), key=lambda found: found.lastindex or 0)
-    return "".join(found[0] for found in signs)
+    signs = sorted(sign.finditer(run), key=lambda match: match.lastindex or 0)
+    return "".join(match[0] for match in signs)
 
 
 def compile_rules(
@@ -107,13 +107,13 @@ def _beginning(source: str) -> str:
     ('AB', '', 'A')
     """
     literal, at = "", 0
-    while "|" not in source and (found := _LITERAL.match(source, at)):
-        literal, at = literal + chr(int(found[0][2:], 16)), found.end()
+    while "|" not in source and (match := _LITERAL.match(source, at)):
+        literal, at = literal + chr(int(match[0][2:], 16)), match.end()
         if source[at : at + 1] == "+":
             break
     return literal
 
 
 def pattern(source: str) -> regex.Pattern[str]:
-    """Compile a profile's pattern: version 1, verbose."""
+    """Compile a language's pattern: version 1, verbose."""
     return regex.compile(source, regex.V1 | regex.VERBOSE)

@@ -1,14 +1,12 @@
-"""Language profiles out of YAML: the shipped ones, and a user's own."""
+"""Languages read from YAML: the shipped ones, and a user's own."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import regex
 import yaml
@@ -17,6 +15,8 @@ from semalign_pl.files.documents import read_yaml
 from semalign_pl.languages.language import Language
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import pattern
+from semalign_pl.messages.suggestion import suggest
+from semalign_pl.types import Json
 
 UNITS = ("syllable", "character", "word")
 KEYS = tuple(field.name for field in fields(Language))
@@ -25,24 +25,26 @@ _PATTERNS = {
     "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+)*|[^\s\p{DI}]",
     "character": r"\p{Nd}+|(?!\s|\p{DI})\X",
 }
-_SHOULD_BE = "a mapping such as `code: xx`, one key a line"
+_FORM = "a mapping such as `code: xx`, one key per line"
+_NEEDED = ("code", "name", "scripts", "unit")
+_NOT_EMPTY = ("code", "name", "unit", "pattern")
 
 
-def known() -> list[str]:
-    """Codes of the shipped profiles."""
+def language_codes() -> list[str]:
+    """Codes of the shipped languages."""
     return list(_entries())
 
 
 @cache
-def shipped(code: str) -> Language:
-    """A shipped profile, by a code that is known."""
-    return _profile({"code": code, **_entries()[code]}, code)
+def load_shipped(code: str) -> Language:
+    """Shipped language of a code from `language_codes`."""
+    return _language({"code": code, **_entries()[code]}, code)
 
 
-def read_profile(path: Path) -> Language:
-    """A user's own profile.
+def read_language(path: Path) -> Language:
+    """Read a user's own language.
 
-    Needed are ``code``, ``name``, ``scripts`` and ``unit``, or ``code`` and ``like``, which names a shipped profile
+    Needed are ``code``, ``name``, ``scripts`` and ``unit``, or ``code`` and ``like``, which names a shipped language
     whose values hold for every key that is not given; ``languages.yaml`` explains the keys::
 
         code: ja
@@ -51,143 +53,159 @@ def read_profile(path: Path) -> Language:
         unit: character
 
     Args:
-        path: Of a YAML file.
+        path: Path of a YAML file.
 
     Raises:
         ValueError: If the file is not of this form; names file, key, value and remedy.
     """
     entry = read_yaml(path)
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{path}: must be {_SHOULD_BE}, not {str(entry)[:40]!r}")
-    if entry.get("code") in known():
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path}: must be {_FORM}, not {str(entry)[:40]!r}")
+    if entry.get("code") in language_codes():
         raise ValueError(
-            f"{path}: code: {entry['code']!r} is a shipped profile's; choose another, as signatures of scores name it"
+            f"{path}: code: {entry['code']!r} is a shipped language's; choose another, as signatures of scores name it"
         )
-    return _profile(entry, str(path))
+    return _language(entry, str(path))
 
 
 @cache
-def _entries() -> dict[str, dict[str, Any]]:
+def _entries() -> dict[str, dict[str, Json]]:
     folder = files("semalign_pl.languages")
     texts = [(folder / name).read_text(encoding="utf-8") for name in ("languages.yaml", "han.yaml")]
     return {code: entry for text in texts for code, entry in yaml.safe_load(text).items()}
 
 
-def _profile(entry: Mapping[Any, Any], where: str) -> Language:
-    """The entry with what it inherits and what goes without saying, checked."""
+def _language(entry: Mapping[str, Json], where: str) -> Language:
+    """Check an entry, with the values that it inherits and the defaults, and make it a language."""
     for key in entry:
         if key not in (*KEYS, "like"):
-            raise ValueError(f"{where}: {key}: there is no such key; {near(str(key), [*KEYS, 'like'])}")
-    said = _inherited(entry, where)
-    if missing := next((key for key in ("code", "name", "scripts", "unit") if key not in said), None):
-        raise ValueError(f"{where}: {missing}: it is missing; write it, or `like: bo` to take it from another profile")
-    for key, value in said.items():
-        _check_kind(key, value, where)
-    if said["unit"] not in UNITS:
-        raise ValueError(f"{where}: unit: {said['unit']!r} is none of {', '.join(UNITS)}; give one of them")
-    if "pattern" not in said and said["unit"] not in _PATTERNS:
-        raise ValueError(f"{where}: pattern: it is missing; a {said['unit']} needs a regex that matches one")
-    profile = Language(
-        **{
-            "native": said["name"],
-            "chinese": said["name"],
-            "pattern": _PATTERNS.get(said["unit"], ""),
-            **said,
-            "letters": "".join(said.get("letters", "").split()),
-            "scripts": tuple(said["scripts"]),
-            "replacements": tuple((old, new) for old, new in _flat(said.get("replacements", []))),
-            "order": tuple(said.get("order", ())),
-            "legacy": Legacy(**said["legacy"]) if "legacy" in said else None,
-        }
+            raise ValueError(f"{where}: {key}: there is no such key; {suggest_name(str(key), [*KEYS, 'like'])}")
+    values = _inherit(entry, where)
+    if missing := next((key for key in _NEEDED if key not in values), None):
+        raise ValueError(f"{where}: {missing}: it is missing; write it, or `like: bo` to take it from another language")
+    text = {key: _text(key, value, where) for key, value in values.items() if key not in _OTHER_KINDS}
+    unit = text["unit"]
+    if unit not in UNITS:
+        raise ValueError(f"{where}: unit: {unit!r} is none of {', '.join(UNITS)}; give one of them")
+    if "pattern" not in text and unit not in _PATTERNS:
+        raise ValueError(f"{where}: pattern: it is missing; a {unit} needs a regex that matches one")
+    default = {"native": text["name"], "chinese": text["name"], "pattern": _PATTERNS.get(unit, "")}
+    letters = "".join(text.get("letters", "").split())
+    language = Language(
+        **{**default, **text, "letters": letters},
+        scripts=_texts("scripts", values["scripts"], where),
+        replacements=_replacements(values.get("replacements", []), where),
+        order=_texts("order", values.get("order", []), where),
+        legacy=_legacy(values["legacy"], where) if "legacy" in values else None,
     )
-    _check_patterns(profile, where)
-    return profile
+    _check_patterns(language, where)
+    return language
 
 
-def _inherited(entry: Mapping[Any, Any], where: str) -> dict[str, Any]:
+_OTHER_KINDS = ("scripts", "replacements", "order", "legacy")
+"""Keys whose values are not texts."""
+
+
+def _inherit(entry: Mapping[str, Json], where: str) -> dict[str, Json]:
+    """Values of an entry, over those of the shipped language that it is like."""
     own = {key: value for key, value in entry.items() if key != "like"}
     if "like" not in entry:
         return own
     like = entry["like"]
-    if like not in known():
-        raise ValueError(f"{where}: like: {like!r} is not a shipped profile; {near(str(like), known())}")
-    parent = _inherited(_entries()[like], where)
+    if not isinstance(like, str) or like not in language_codes():
+        hint = suggest_name(str(like), language_codes())
+        raise ValueError(f"{where}: like: {like!r} is not a shipped language; {hint}")
+    parent = _inherit(_entries()[like], where)
     if own.get("unit", parent["unit"]) != parent["unit"]:
         del parent["pattern"]  # it is of the other unit
     return {**parent, **own}
 
 
-def _flat(replacements: list[Any]) -> list[Any]:
-    """Pairs, and the pairs of lists among them: so that a language can have another's rules and more."""
+def _text(key: str, value: Json, where: str) -> str:
+    if not isinstance(value, str) or (value == "" and key in _NOT_EMPTY):
+        raise _wrong_kind(key, value, "text; put it in quotes", where)
+    return value
+
+
+def _texts(key: str, value: Json, where: str) -> tuple[str, ...]:
+    texts = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    if texts != value or (not texts and key != "order"):
+        raise _wrong_kind(key, value, "a list of texts, such as [Tibetan]", where)
+    return tuple(texts)
+
+
+def _replacements(value: Json, where: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for pair in _flat(value) if isinstance(value, list) else [value]:
+        match pair:
+            case [str(old), str(new)]:
+                pairs.append((old, new))
+            case _:
+                raise _wrong_kind("replacements", value, "a list of [pattern, replacement]", where)
+    return tuple(pairs)
+
+
+def _legacy(value: Json, where: str) -> Legacy:
+    texts = {key: one for key, one in value.items() if isinstance(one, str)} if isinstance(value, dict) else {}
+    if texts != value or {*texts} != {*LEGACY}:
+        raise _wrong_kind("legacy", value, f"a mapping of {', '.join(LEGACY)} to texts", where)
+    return Legacy(**texts)
+
+
+def _wrong_kind(key: str, value: Json, wanted: str, where: str) -> ValueError:
+    return ValueError(f"{where}: {key}: {str(value)[:60]!r} is not {wanted}")
+
+
+def _flat(replacements: list[Json]) -> list[Json]:
+    """Pairs, including those of lists of pairs, by which a language can have another's rules and more."""
     grouped = [one if isinstance(one, list) and one and isinstance(one[0], list) else [one] for one in replacements]
     return [pair for group in grouped for pair in group]
 
 
-def _check_kind(key: str, value: Any, where: str) -> None:
-    if key in ("scripts", "order"):
-        right = isinstance(value, list) and all(isinstance(one, str) for one in value) and (value or key == "order")
-        wanted = "a list of texts, such as [Tibetan]"
-    elif key == "replacements":
-        pairs = _flat(value) if isinstance(value, list) else [value]
-        right = all(isinstance(pair, list) and list(map(type, pair)) == [str, str] for pair in pairs)
-        wanted = "a list of [pattern, replacement]"
-    elif key == "legacy":
-        right = isinstance(value, Mapping) and {*value} == {*LEGACY} and all(isinstance(v, str) for v in value.values())
-        wanted = f"a mapping of {', '.join(LEGACY)} to texts"
-    else:
-        right, wanted = isinstance(value, str), "text; put it in quotes"
-        right = right and (value != "" or key not in ("code", "name", "unit", "pattern"))
-    if not right:
-        raise ValueError(f"{where}: {key}: {str(value)[:60]!r} is not {wanted}")
-
-
-def _check_patterns(profile: Language, where: str) -> None:
-    """Everything compiles; a unit is never empty; no group is captured, which would change what ``findall`` returns."""
-    for script in profile.scripts:
-        _compiles(rf"\p{{Script={script}}}", f"{where}: scripts: {script!r}", "write a script's name as Unicode does")
+def _check_patterns(language: Language, where: str) -> None:
+    """Check that all patterns compile, units are not empty, and no group changes what ``findall`` returns."""
+    for script in language.scripts:
+        _compile(rf"\p{{Script={script}}}", f"{where}: scripts: {script!r}", "write a script's name as Unicode does")
     for key in ("letters", "compatibility", "pattern"):
-        _compiles(getattr(profile, key), f"{where}: {key}: {getattr(profile, key)!r}")
+        _compile(getattr(language, key), f"{where}: {key}: {getattr(language, key)!r}")
     for key in ("allowed", "keeps"):
-        members = _compiles(f"[{getattr(profile, key)}x]", f"{where}: {key}: {getattr(profile, key)!r}")
+        members = _compile(f"[{getattr(language, key)}x]", f"{where}: {key}: {getattr(language, key)!r}")
         if not members.fullmatch("x"):
-            raise ValueError(
-                f"{where}: {key}: {getattr(profile, key)!r} is more than one set; write what stands in [ ]"
-            )
-    for old, new in profile.replacements:
-        compiled = _compiles(old, f"{where}: replacements: {old!r}")
-        _replaces(compiled, new, f"{where}: replacements: {new!r}")
-    for key in LEGACY[1:3] if profile.legacy else ():
-        _compiles(getattr(profile.legacy, key), f"{where}: legacy: {key}: {getattr(profile.legacy, key)!r}")
-    for sign in profile.order:
-        _no_group(_compiles(sign, f"{where}: order: {sign!r}"), f"{where}: order: {sign!r}")
-    unit = pattern(profile.pattern)
-    _no_group(unit, f"{where}: pattern: {profile.pattern!r}")
+            raise ValueError(f"{where}: {key}: {getattr(language, key)!r} is more than one set; write what is in [ ]")
+    for old, new in language.replacements:
+        compiled = _compile(old, f"{where}: replacements: {old!r}")
+        _check_replacement(compiled, new, f"{where}: replacements: {new!r}")
+    for key in LEGACY[1:3] if language.legacy else ():
+        _compile(getattr(language.legacy, key), f"{where}: legacy: {key}: {getattr(language.legacy, key)!r}")
+    for sign in language.order:
+        _check_no_group(_compile(sign, f"{where}: order: {sign!r}"), f"{where}: order: {sign!r}")
+    unit = pattern(language.pattern)
+    _check_no_group(unit, f"{where}: pattern: {language.pattern!r}")
     if unit.fullmatch("") or unit.fullmatch(" "):
         raise ValueError(
-            f"{where}: pattern: {profile.pattern!r} matches nothing, or a space; match one character or more"
+            f"{where}: pattern: {language.pattern!r} matches nothing, or a space; match one character or more"
         )
 
 
-def _compiles(source: str, where: str, remedy: str = "mend it, see the documentation of `regex`") -> regex.Pattern[str]:
+def _compile(source: str, where: str, remedy: str = "mend it, see the documentation of `regex`") -> regex.Pattern[str]:
     try:
         return pattern(source)
     except regex.error as error:
         raise ValueError(f"{' '.join(where.split())[:200]} is no pattern ({error}); {remedy}") from error
 
 
-def _replaces(compiled: regex.Pattern[str], new: str, where: str) -> None:
+def _check_replacement(compiled: regex.Pattern[str], new: str, where: str) -> None:
     try:
         pattern(f"(?:{compiled.pattern}\n)|\\Z").sub(new, "")  # a group is looked up only where something matches
     except (regex.error, IndexError) as error:
         raise ValueError(f"{where} is no replacement ({error}); write text, and \\1 for the first group") from error
 
 
-def _no_group(compiled: regex.Pattern[str], where: str) -> None:
+def _check_no_group(compiled: regex.Pattern[str], where: str) -> None:
     if compiled.groups:
         raise ValueError(f"{' '.join(where.split())[:200]} captures a group; write (?:...) for (...)")
 
 
-def near(name: str, names: list[str]) -> str:
-    """What was probably meant, or all that there is."""
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"give one of {', '.join(names)}"
+def suggest_name(name: str, names: list[str]) -> str:
+    """Suggestion of the most similar name, or all names if none is similar."""
+    return suggest(name, names, f"give one of {', '.join(names)}")

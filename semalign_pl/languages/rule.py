@@ -96,9 +96,9 @@ class Rule:
         return _MARK.match(text) is None and self._has_sound_stacks(text) and self._has_sound_signs(text)
 
     def _has_only_its_characters(self, text: str) -> bool:
-        for found in self.foreign.finditer(text):
-            beyond_plane = max(found[0]) > "\uffff"
-            if not (is_unit(text, *found.span()) or (beyond_plane and self.characters.fullmatch(found[0]))):
+        for match in self.foreign.finditer(text):
+            beyond_plane = max(match[0]) > "\uffff"
+            if not (is_unit(text, *match.span()) or (beyond_plane and self.characters.fullmatch(match[0]))):
                 return False
         return True
 
@@ -107,10 +107,10 @@ class Rule:
 
     def _has_sound_signs(self, text: str) -> bool:
         padding = 0
-        for found in self.suspect.finditer(text):
-            if _MARK.match(text, found.end()) and not self._bears_mark(text, found.end() - 1):
+        for match in self.suspect.finditer(text):
+            if _MARK.match(text, match.end()) and not self._bears_mark(text, match.end() - 1):
                 return False
-            padding += len(found[0]) if len(found[0]) > 1 else 0
+            padding += len(match[0]) if len(match[0]) > 1 else 0
         # There are p signs in long runs, and at most 3 before, between and after n letters. As
         # 3 (n + 1) + p <= 5 n + 1 if n >= p / 2 + 1, finding a few letters is enough for most text.
         needed = padding // 2 + 2

@@ -9,7 +9,8 @@ import unicodedata
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import regex
 
@@ -62,13 +63,32 @@ def from_wylie(text: str) -> str:
     return unicodedata.normalize("NFC", converted)
 
 
+class _Converter(Protocol):
+    """Converter of pyewts."""
+
+    def toWylie(self, text: str, warnings: list[str]) -> str: ...  # noqa: N802
+    def toUnicode(self, text: str, warnings: list[str], sloppy: bool) -> str: ...  # noqa: N802
+
+
+class _Token(Protocol):
+    """Word of botok."""
+
+    text: str
+
+
+class _Tokenizer(Protocol):
+    """Tokenizer of botok."""
+
+    def tokenize(self, text: str) -> list[_Token]: ...
+
+
 @cache
-def _converter() -> Any:
+def _converter() -> _Converter:
     return _library("pyewts", "Wylie").pyewts(fix_spacing=False)
 
 
 @cache
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path) -> _Tokenizer:
     botok = _library("botok", "words")
     if missing := [name for name in ("dictionary", "adjustments") if not (folder / name).is_dir()]:
         raise ValueError(
@@ -81,7 +101,7 @@ def _tokenizer(folder: Path) -> Any:
         raise ValueError(f"pack: {folder} cannot be read ({error}); botok needs it, and writes beside it") from error
 
 
-def _library(name: str, purpose: str) -> Any:
+def _library(name: str, purpose: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:

@@ -13,7 +13,8 @@ import yaml
 from semalign_pl.files.documents import TooLargeError, load_yaml
 from semalign_pl.files.yaml_keys import DuplicateKeyError
 from semalign_pl.messages.missing_packages import explain_missing
-from semalign_pl.messages.parser_report import Report, classes, near, options
+from semalign_pl.messages.parser_report import Report, classes, options
+from semalign_pl.messages.suggestion import suggest
 
 _SEE = "see `semalign {command} --help`"
 
@@ -32,8 +33,8 @@ def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) 
     """
     see = _SEE.format(command=args[0] if args else "fit")
     for pattern, explain in _KINDS:
-        if found := re.search(pattern, message):
-            return explain(found, Report(message, keys, args, see))
+        if match := re.search(pattern, message):
+            return explain(match, Report(message, keys, args, see))
     return " ".join(message.split("Given value type:")[0].split())
 
 
@@ -43,79 +44,79 @@ def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) 
 _SETTINGS = {"lora": "LoraSettings", "vocabulary": "VocabularySettings", "prepare": "Preparation"}
 
 
-def _unknown_option(found: re.Match[str], report: Report) -> str:
-    name = found[1]
+def _unknown_option(match: re.Match[str], report: Report) -> str:
+    name = match[1]
     path, around = report.path(lambda key, _: key == name, name)
     subtypes = re.findall(r"<class '([\w.]+)'>", report.message)
     if around is None and (settings := [n for n in report.inner if n in _SETTINGS]):
         around = next((s for s in subtypes if s.endswith(_SETTINGS[settings[-1]])), None)
     if around is None and report.outer in ("model", "data"):
         around = subtypes[0] if subtypes else None
-    known = options(around)
-    listed = f"it has {', '.join(known)}" if known else report.see
-    return f"{path}: there is no such key; {near(name, known, listed)}"
+    keys = options(around)
+    advice = f"it has {', '.join(keys)}" if keys else report.see
+    return f"{path}: there is no such key; {suggest(name, keys, advice)}"
 
 
 _FLAGS_ONLY = ("help", "config", "print_config", "print_shtab", "subcommand")
 
 
-def _unknown_key(found: re.Match[str], report: Report) -> str:
-    key = found[1].split()[0].split("=")[0]
-    if not key.startswith("-") and "unrecognized" in found[0]:
+def _unknown_key(match: re.Match[str], report: Report) -> str:
+    key = match[1].split()[0].split("=")[0]
+    if not key.startswith("-") and "unrecognized" in match[0]:
         return f"{key}: this argument belongs to no flag; write it as --KEY {key}, or leave it out"
     bare = key.lstrip("-")
     head = bare.split(".")[0]
     tops = [k for k in dict.fromkeys(k.split(".")[0] for k in report.keys) if k not in _FLAGS_ONLY]
     if "." in bare and head not in tops and (close := difflib.get_close_matches(head, tops, n=1)):
         return f"{head}: there is no such key; did you mean {close[0]}?{report.place(head)}"
-    listed = report.see if key.startswith("-") else f"there are {', '.join(tops)}"
-    return f"{key}: there is no such key; {near(bare, report.keys, listed)}{report.place(head)}"
+    advice = report.see if key.startswith("-") else f"there are {', '.join(tops)}"
+    return f"{key}: there is no such key; {suggest(bare, report.keys, advice)}{report.place(head)}"
 
 
-def _unknown_class(found: re.Match[str], report: Report) -> str:
-    name = found[1]
+def _unknown_class(match: re.Match[str], report: Report) -> str:
+    name = match[1]
     path, _ = report.path(lambda _, value: value == name, "class_path")
-    known = [n for n in classes() if not n.startswith("_")]
+    public = [n for n in classes() if not n.startswith("_")]
     advice = "give a class by its import path, package.module.Class, and see that the module can be imported"
-    return f"{path}: there is no class {name}; {near(name.split('.')[-1], known, advice)}"
+    return f"{path}: there is no class {name}; {suggest(name.split('.')[-1], public, advice)}"
 
 
-def _other_class(found: re.Match[str], report: Report) -> str:
-    path, _ = report.path(lambda _, value: value == found[1], "class_path")
-    return f"{path}: {found[1]} is no {found[2]}; give the import path of a class derived from {found[2]}"
+def _other_class(match: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: value == match[1], "class_path")
+    return f"{path}: {match[1]} is no {match[2]}; give the import path of a class derived from {match[2]}"
 
 
-def _ambiguous(found: re.Match[str], report: Report) -> str:
-    path, _ = report.path(lambda _, value: value == found[1], "class_path")
-    return f"{path}: there are several classes {found[1]}; give one of {found[2]}"
+def _ambiguous(match: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: value == match[1], "class_path")
+    return f"{path}: there are several classes {match[1]}; give one of {match[2]}"
 
 
-def _no_import(found: re.Match[str], report: Report) -> str:
-    path, _ = report.path(lambda _, value: value == found[1], "class_path")
+def _no_import(match: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: value == match[1], "class_path")
     advice = "check its spelling, and that its module is on PYTHONPATH"
-    return f"{path}: cannot import {found[1]} ({found[2].strip()}); {advice}"
+    return f"{path}: cannot import {match[1]} ({match[2].strip()}); {advice}"
 
 
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 _WORDS["CorpusKeys"] = "{path: …} with columns, task, weight, where or split"
 
 
-def _not_callable(found: re.Match[str], report: Report) -> str:
+def _not_callable(match: re.Match[str], report: Report) -> str:
     """Message for an optimiser or scheduler that cannot be imported or is of another type."""
-    kind, reason = found[1].rpartition(".")[2], found[2].strip().rstrip(".")
-    path, name = report.inner_path(), (re.search(r"class_path='([^']+)'", found[3]) or ["", found[3].strip()])[1]
+    kind, reason = match[1].rpartition(".")[2], match[2].strip().rstrip(".")
+    path, name = report.inner_path(), (re.search(r"class_path='([^']+)'", match[3]) or ["", match[3].strip()])[1]
     if missing := explain_missing(reason):
         return f"{path}: {name}: {missing}"
     if absent := re.fullmatch(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         there = vars(importlib.import_module(absent[1])).items()
         names = [key for key, one in there if isinstance(one, type) and kind in [base.__name__ for base in one.__mro__]]
-        return f"{path}: there is no class {name}; {near(absent[2], names, 'check its spelling')}"
+        return f"{path}: there is no class {name}; {suggest(absent[2], names, 'check its spelling')}"
     example = {"LRScheduler": "Cosine or torch.optim.lr_scheduler.StepLR", "Optimizer": "torch.optim.AdamW"}.get(kind)
     return f"{path}: {name} is no {kind}" + (f"; give one, e.g. {example}" if example else f" ({reason})")
 
 
-def _wrong_type(found: re.Match[str], report: Report) -> str:
-    kind, value = found[1], found[2].strip()
+def _wrong_type(match: re.Match[str], report: Report) -> str:
+    kind, value = match[1], match[2].strip()
     path = report.inner_path()
     if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
         return f"{path}: {value} is none of {literal[1].replace(chr(39), '')}; give one of them"
@@ -123,7 +124,7 @@ def _wrong_type(found: re.Match[str], report: Report) -> str:
     return f"{path}: needs {_WORDS.get(name, name)}, not {value!r}"
 
 
-def _wrong_union(found: re.Match[str], report: Report) -> str:
+def _wrong_union(match: re.Match[str], report: Report) -> str:
     innermost = re.findall(r"Subtypes: \[(.*)\]", report.message)[-1]
     names = re.findall(r"<class '(?:[^']*?\.)?(\w+)'>", innermost)
     value = re.findall(r"Given value: ([^\n]*)", report.message)
@@ -131,8 +132,8 @@ def _wrong_union(found: re.Match[str], report: Report) -> str:
     return f"{report.inner_path()}: needs {needed}, not {value[0][:80] if value else 'this'!r}"
 
 
-def _required(found: re.Match[str], report: Report) -> str:
-    name = found[1].split(",")[0].strip()
+def _required(match: re.Match[str], report: Report) -> str:
+    name = match[1].split(",")[0].strip()
     if not report.outer:
         key = name.split(".", 1)[-1]
         example = {"model": "SFTModule or GRPOModule", "data": "CorpusDataModule"}.get(key)
@@ -150,7 +151,7 @@ def _required(found: re.Match[str], report: Report) -> str:
     return f"{path}: it is required but not set; set it in the YAML or as a flag"
 
 
-def _no_yaml(found: re.Match[str], report: Report) -> str:
+def _no_yaml(match: re.Match[str], report: Report) -> str:
     for file in report.files():
         try:
             load_yaml(Path(file).read_text(encoding="utf-8"))
@@ -163,31 +164,31 @@ def _no_yaml(found: re.Match[str], report: Report) -> str:
             return f"--config: {file} is not YAML: {where}: {error.problem}; {remedy}"
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             return f"--config: {file} cannot be read: {error}; give a UTF-8 YAML file"
-    return f"--config: not YAML: {found[1]}; mend it"
+    return f"--config: not YAML: {match[1]}; mend it"
 
 
-def _no_keys(found: re.Match[str], report: Report) -> str:
-    given = found[1].strip()
+def _no_keys(match: re.Match[str], report: Report) -> str:
+    given = match[1].strip()
     what = f"is only {given[:60]!r}" if given else "is empty"
     file = " or ".join(report.files()) or "the file"
     return f"--config: {file} {what}; give a YAML file with keys such as model and data"
 
 
-def _no_file(found: re.Match[str], report: Report) -> str:
-    return f"--{report.outer}: there is no file {found[1]}; check the path, it is relative to the working folder"
+def _no_file(match: re.Match[str], report: Report) -> str:
+    return f"--{report.outer}: there is no file {match[1]}; check the path, it is relative to the working folder"
 
 
-def _folder(found: re.Match[str], report: Report) -> str:
-    return f"--{report.outer}: {found[1]} is not a file; give the YAML file in it"
+def _folder(match: re.Match[str], report: Report) -> str:
+    return f"--{report.outer}: {match[1]} is not a file; give the YAML file in it"
 
 
-def _no_value(found: re.Match[str], report: Report) -> str:
-    flag = next((a for a in reversed(report.args) if a.startswith(found[1])), found[1])
+def _no_value(match: re.Match[str], report: Report) -> str:
+    flag = next((a for a in reversed(report.args) if a.startswith(match[1])), match[1])
     return f"{flag}: the flag needs a value; write {flag} VALUE"
 
 
 _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
-    (r"(model\.init_args\.lr_scheduler: [^\n]*)", lambda found, _: found[1]),  # messages of check_schedule
+    (r"(model\.init_args\.lr_scheduler: [^\n]*)", lambda match, _: match[1]),  # messages of check_schedule
     (r"Option '([^']+)' is not accepted", _unknown_option),
     (r"does not accept option '([^']+)'", _unknown_key),
     (r"unrecognized arguments: (.+)", _unknown_key),

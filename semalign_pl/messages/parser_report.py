@@ -1,16 +1,14 @@
-"""Parser of jsonargparse's nested report, and suggestions for misspelt keys."""
+"""Parser of jsonargparse's nested report, and the classes and keys that a recipe may have."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 
 class Report:
@@ -55,18 +53,18 @@ class Report:
                     return f" ({file}, line {found[0]})"
         return ""
 
-    def path(self, wanted: Callable[[str, Any], bool], otherwise: str) -> tuple[str, Any]:
+    def path(self, matches: Callable[[str, object], bool], otherwise: str) -> tuple[str, str | None]:
         """Dotted path of the first entry that matches, and the class that has this entry.
 
         Args:
-            wanted: Function of key and value; true for the entry to find.
+            matches: Function of key and value; true for the entry to find.
             otherwise: Key to end the path with if no entry matches.
 
         Returns:
             Path, and ``class_path`` of the class; ``None`` as class if there is none or no entry matches.
         """
         for path, key, value, around in _walk(self.given, self.outer, None):
-            if wanted(key, value):
+            if matches(key, value):
                 return path, around
         between = ".init_args" if self.outer in ("model", "data") else ""
         inner = self.inner[:-1] if self.inner[-1:] == [otherwise] else self.inner
@@ -79,7 +77,7 @@ class Report:
         return self.path(lambda key, _: key == self.inner[-1], self.inner[-1])[0]
 
 
-def _walk(value: Any, path: str, around: str | None) -> Iterator[tuple[str, str, Any, str | None]]:
+def _walk(value: object, path: str, around: str | None) -> Iterator[tuple[str, str, object, str | None]]:
     """All entries of a config: path, key, value, and the ``class_path`` of the class if the entry is an init_arg."""
     if isinstance(value, dict):
         own = value.get("class_path", around if path.endswith("init_args") else None)
@@ -92,7 +90,7 @@ def _walk(value: Any, path: str, around: str | None) -> Iterator[tuple[str, str,
             yield from _walk(inner, f"{path}[{i}]", None)
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str) -> object:
     """Value of a config's repr, with jsonargparse's ``Namespace(…)`` and ``NestedArg(…)`` as dicts."""
     try:
         return _plain(ast.parse(text.strip(), mode="eval").body)
@@ -100,7 +98,7 @@ def _parse(text: str) -> Any:
         return text.strip()
 
 
-def _plain(node: ast.expr) -> Any:
+def _plain(node: ast.expr) -> object:
     if isinstance(node, ast.Call):
         values = {k.arg: _plain(k.value) for k in node.keywords if k.arg}
         if getattr(node.func, "id", "") == "NestedArg":
@@ -177,16 +175,3 @@ def _sharing_arguments(one: type) -> Iterator[type]:
 
 def _parameters(one: type) -> list[inspect.Parameter]:
     return list(inspect.signature(one).parameters.values()) if "__init__" in vars(one) else []
-
-
-def near(word: str, known: Sequence[str], otherwise: str) -> str:
-    """Suggestion of the most similar known word, or the other advice if none is similar.
-
-    Args:
-        word: Word as the user wrote it.
-        known: Words to suggest.
-        otherwise: Advice if no known word is similar.
-    """
-    lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
-    return f"did you mean {lower[close[0]]}?" if close else otherwise

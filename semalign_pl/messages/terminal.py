@@ -8,8 +8,13 @@ import os
 import sys
 import unicodedata
 import warnings
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TextIO
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+P = ParamSpec("P")
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _KEPT = "\n\t"
 
@@ -53,14 +58,14 @@ def prepare_process() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = _open(sys.stdout, 1), _open(sys.stderr, 2)
-    logging.setLogRecordFactory(_record)
+    logging.setLogRecordFactory(_make_record)
     warnings.showwarning = _show_warning
 
 
 class _Output(io.FileIO):
     """Stream that drops output once its reader has ended."""
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -78,15 +83,19 @@ def _open(stream: TextIO | None, number: int) -> TextIO:
     return io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=lines, write_through=through)
 
 
-_new_record = logging.getLogRecordFactory()
+def _escape_records(make: Callable[P, logging.LogRecord]) -> Callable[P, logging.LogRecord]:
+    """Factory of log records with escaped control characters; other packages' records, which may have colours, stay."""
+
+    def make_escaped(*args: P.args, **kwargs: P.kwargs) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if record.name.split(".")[0] in ("semalign_pl", "lightning"):
+            record.msg, record.args = visible(record.getMessage()), ()
+        return record
+
+    return make_escaped
 
 
-def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """Log record with its control characters escaped; records of other packages may have colours and stay as is."""
-    record = _new_record(*args, **kwargs)
-    if record.name.split(".")[0] in ("semalign_pl", "lightning"):
-        record.msg, record.args = visible(record.getMessage()), ()
-    return record
+_make_record = _escape_records(logging.getLogRecordFactory())
 
 
 def _show_warning(

@@ -132,7 +132,7 @@ class AlignModule(StageModule):
 
     def _encode(self, example: Example) -> list[int]:
         try:
-            return self.policy.encode_prompt(example.asked, self.max_prompt_tokens)
+            return self.policy.encode_prompt(example.policy_prompt, self.max_prompt_tokens)
         except ValueError as error:
             raise ValueError(f"{example.id}: {error}") from error
 

@@ -28,6 +28,7 @@ from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.engine.self_check import packing_unsupported_reason
 from semalign_pl.functional.losses import nll_sum
+from semalign_pl.messages.error_text import first_line
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.plan.tracker import PeakBytes, flash_attention, grouped_matmul
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
@@ -66,10 +67,10 @@ def predict(settings: Settings) -> Plan:
         rollout, cache = _rollout(replace(settings, micro_batch_tokens=0, recompute=False))
         update = _update(replace(settings, rollout_rows=0, sampling=(), encoders=(), judges=()))
     except RuntimeError as error:  # an operation that needs data, or that the meta device lacks
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"semalign plan: {settings.base} ({lm.config.model_type}) cannot be run without its weights ({reason}); "
-            "measure its memory by a run of two steps (`semalign fit` with --trainer.max_steps 2)"
+            f"semalign plan: {settings.base} ({lm.config.model_type}) cannot be run without its weights "
+            f"({first_line(error)}); measure its memory by a run of two steps (`semalign fit` with "
+            "--trainer.max_steps 2)"
         ) from error
     return Plan(
         weights=_weight_bytes(policy.model.get_base_model(), settings.weights),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from semalign_pl.files.documents import read_json
-from semalign_pl.policy.causal_lm import first_line
+from semalign_pl.messages.error_text import first_line
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 MAX_CONFIG_BYTES = 2**22

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import torch
 
+from semalign_pl.messages.error_text import first_line
+
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
 LOAD_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ImportError, pickle.UnpicklingError)
@@ -95,15 +97,6 @@ def is_path(name: str) -> bool:
         name: Hub id or folder of the model.
     """
     return name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message, or its type if the message is empty.
-
-    Args:
-        error: Exception of another library.
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def load_reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from semalign_pl.messages.parser_report import near
+from semalign_pl.messages.suggestion import suggest
 
 
 def check_layer_names(names: str | Sequence[str], model: nn.Module) -> None:
@@ -35,5 +35,5 @@ def _advice(name: str, model: nn.Module) -> str:
     """Suggestion of the most similar layer name, and all names of layers with weights, without block numbers."""
     weighted = [path for path, one in model.named_modules() if isinstance(getattr(one, "weight", None), nn.Parameter)]
     layers = list(dict.fromkeys(path.rpartition(".")[2] for path in weighted if path))
-    guess = near(name.rpartition(".")[2], layers, "")
+    guess = suggest(name.rpartition(".")[2], layers, "")
     return f"{guess} it has {', '.join(layers[:40])}".strip()

@@ -11,6 +11,7 @@ import torch
 
 from semalign_pl.chat.find_format import find_chat
 from semalign_pl.engine.self_check import check_finite, choose_forward
+from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.adapter_folder import read_config, read_weights
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
@@ -166,10 +167,9 @@ def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
                 raise ValueError(f"it does not adapt the layer {name!r}")
         return made
     except (ValueError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"model.init_args.lora: PEFT cannot adapt this base so ({reason}); change `target_modules`, `r` or "
-            "`dropout`, which is 0 where experts are adapted"
+            f"model.init_args.lora: PEFT cannot adapt this base so ({first_line(error)}); change `target_modules`, `r` "
+            "or `dropout`, which is 0 where experts are adapted"
         ) from error
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semalign_pl.files.disk import explained
+from semalign_pl.files.disk import explain_errors
+from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.adapter_folder import WEIGHTS
-from semalign_pl.policy.causal_lm import first_line
 
 log = logging.getLogger(__name__)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
@@ -76,7 +76,7 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
         2 * config.r,
     )
     with tempfile.TemporaryDirectory() as folder:
-        with explained(Path(folder)):
+        with explain_errors(Path(folder)):
             _widen_config(config).save_pretrained(folder)
             save_file(plain, Path(folder) / WEIGHTS)
         yield folder

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from semalign_pl.messages.error_text import last_line
 from semalign_pl.policy.adapter_folder import read_weights
 from semalign_pl.policy.same_base import same_values
 from semalign_pl.policy.whole_modules import keep_in_float32
@@ -43,8 +44,7 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, re.error) as error:
         raise ValueError(
             f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
-            f"({(str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:200]}); give the base that the "
-            "adapter was trained on"
+            f"({last_line(error)[:200]}); give the base that the adapter was trained on"
         ) from error
     if keep_in_float32(peft_model):
         saved = read_weights(folder)

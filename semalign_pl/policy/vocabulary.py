@@ -18,7 +18,7 @@ import torch
 
 from semalign_pl.data.reading.sources import read
 from semalign_pl.languages import Language, get_language
-from semalign_pl.policy.causal_lm import first_line
+from semalign_pl.messages.error_text import first_line
 
 log = logging.getLogger(__name__)
 _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}]")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
+from semalign_pl.messages.error_text import first_line
 from semalign_pl.run.results import read_training
 
 RESULTS = ("adapter", "encoder")
@@ -140,5 +141,5 @@ def read_step(checkpoint: Path) -> int:
             return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
         reason = f"{broken} does not match its checksum"
     except Exception as error:  # zipfile, pickle and torch raise many kinds of errors for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
     raise ValueError(f"{checkpoint} is damaged or not a checkpoint ({reason})")

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from semalign_pl.files.file_errors import find_remedy, shorten
+from semalign_pl.files.file_errors import find_remedy, shorten_path
 
 ORPHANS_SECONDS = 20.0
 """Longest wait for the lock of a dead process. Its data loader workers inherit the lock, and end after 5 seconds."""
@@ -46,7 +46,7 @@ def hold(folder: Path, kind: str) -> Iterator[None]:
         lock.release()
         remedy = find_remedy(error) or "give another folder"
         raise ValueError(
-            f"trainer.default_root_dir: {shorten(str(folder))} cannot be written to ({error.strerror}); {remedy}"
+            f"trainer.default_root_dir: {shorten_path(str(folder))} cannot be written to ({error.strerror}); {remedy}"
         ) from error
     try:
         yield

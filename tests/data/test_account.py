@@ -14,7 +14,7 @@ from test_hostile import CASES, FAULT, Case, write
 
 from semalign_pl.data.cleaning.prepare import Request, prepare
 from semalign_pl.data.reading.formats import BadRow, Counts
-from semalign_pl.data.reading.formats.account import Intake, account
+from semalign_pl.data.reading.formats.account import LineCounter, account
 from semalign_pl.data.reading.formats.record import Item, NoRow
 from semalign_pl.data.reading.sources import stream
 
@@ -106,9 +106,9 @@ def test_a_reader_that_loses_lines_is_stopped(items: list[Item], lines: int, fau
     counts = Counts()
     if fault:
         with pytest.raises(ValueError, match=rf"^t\.csv: {fault}.*; this is a fault of the reader"):
-            list(account("t.csv", items, Intake(lines), counts))
+            list(account("t.csv", items, LineCounter(lines), counts))
     else:
-        rows = list(account("t.csv", items, Intake(lines), counts))
+        rows = list(account("t.csv", items, LineCounter(lines), counts))
         assert rows == [(item.number, item.row) for item in items if not isinstance(item.row, NoRow)]
         assert counts.lines == lines
 

@@ -128,7 +128,7 @@ def test_a_role_that_the_template_leaves_out_names_file_row_and_role(runs: Any, 
 
 def tokenised(base: str, folder: Path, name: str, rows: list[dict[str, Any]], limits: Limits) -> Prepared:
     policy, task = load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU), Conversation()
-    path, wanted = chat(folder / name, rows), task.wanted("train", {})
+    path, wanted = chat(folder / name, rows), task.columns_to_read("train", {})
     request = Request(str(path), wanted, task.optional, fields=task.fields, chat=task.chat("train"))
     return tokenise(prepare(request, cache=folder / "c"), task, policy, limits, True, folder / "c")
 

@@ -34,7 +34,7 @@ def sharegpt(*turns: str) -> list[dict[str, str]]:
 
 def read(path: Path, task: Conversation, columns: dict[str, str] | None = None, part: str = "test") -> list[Any]:
     """Examples of a file, and its bad rows."""
-    wanted = task.wanted(part, columns or {})
+    wanted = task.columns_to_read(part, columns or {})
     rows = stream(str(path), wanted, optional=task.optional, chat=task.chat(part))
     return [row if isinstance(row, BadRow) else task.example(row, id) for id, row in rows]
 
@@ -61,7 +61,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_every_shape_in_every_format(tmp_path: Path, shape: str, name: str) -> None:
     path = FORMATS[name](tmp_path / name, [SHAPES[shape]])
     (example,) = read(path, Conversation())
-    assert example.turns == TURNS == example.asked and example.reference == "D"
+    assert example.turns == TURNS == example.policy_prompt and example.reference == "D"
     assert example.prompt == "system: S\n\nuser: A\n\nassistant: B\n\nuser: C"
     assert example.source == "S\n\nA\n\nB\n\nC" and "turns" not in example.columns
 
@@ -91,7 +91,7 @@ def test_one_user_message_stays_that_message(tmp_path: Path, record: dict[str, A
     """So its token ids are computed in the same way as the prompts of all other tasks."""
     (example,) = read(jsonl(tmp_path / "c.jsonl", [record]), Conversation())
     assert example == Example("c.jsonl:1", "A", "D", {"prompt": "A", "completion": "D"}, "A")
-    assert example.asked == "A"
+    assert example.policy_prompt == "A"
 
 
 def test_columns_choose_the_conversation(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_columns_choose_the_conversation(tmp_path: Path) -> None:
     (example,) = read(path, Conversation(), {"instruction": "q", "input": "topic", "output": "a"})
     assert (example.prompt, example.reference) == ("Q\nlaw", "R")
     with pytest.raises(ValueError, match=r"columns: 'turns' names no field"):
-        Conversation().wanted("train", {"turns": "messages"})
+        Conversation().columns_to_read("train", {"turns": "messages"})
 
 
 def test_prompts_alone(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def prepared(path: Path, task: Any, cache: Path, held_out: tuple[Prepared, ...] 
     options: dict[str, Any] = {"script": None} | settings
     request = Request(
         str(path),
-        task.wanted(part, {}),
+        task.columns_to_read(part, {}),
         task.optional,
         fields=task.fields,
         languages=task.languages,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.data.reading.formats import BadRow
-from semalign_pl.data.reading.formats.account import Intake
-from semalign_pl.data.reading.formats.tables import hub, hub_revision
+from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.hub_datasets import hub, hub_revision
 from semalign_pl.data.reading.sources import content_key, read, stream
 
 IDENTITY = {"zh": "zh", "bo": "bo"}
@@ -211,9 +211,9 @@ def test_a_hub_dataset_is_read_by_way_of_its_cache(tmp_path: Path, monkeypatch: 
     put(folder / "train.jsonl", "".join(json.dumps(row | {"n": 1}) + "\n" for row in ROWS))
     put(folder / "validation.jsonl", json.dumps(ROWS[0]) + "\n")
     dataset = (str(folder), str(folder), None)
-    intake = Intake()
-    assert [item[:2] for item in hub(*dataset, "train", {"zh", "bo"}, intake)] == list(enumerate(ROWS, 1))
-    assert intake.lines == 2
+    counter = LineCounter()
+    assert [item[:2] for item in hub(*dataset, "train", {"zh", "bo"}, counter)] == list(enumerate(ROWS, 1))
+    assert counter.lines == 2
     revision = hub_revision(*dataset, "train")
     assert revision == hub_revision(*dataset, "train") != hub_revision(*dataset, "validation")
     put(folder / "train.jsonl", json.dumps(ROWS[1]) + "\n")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from semalign_pl.data import EvalOrder, TrainOrder
-from semalign_pl.data.order import by_temperature, epoch_order, shares, shuffled, subset
+from semalign_pl.data.order import epoch_order, rows_per_corpus, shuffled_rows, subset, temperature_weights
 
 
 def train(rows: int = 20, rank: int = 0, world_size: int = 1, seed: int = 0, epoch: int = 0) -> list[int]:
@@ -104,14 +104,16 @@ def test_subsets_are_nested_disjoint_and_seeded(seed: int) -> None:
 def test_shuffled_is_what_random_sample_gives() -> None:
     """The same order at a fifth of the memory, since published runs used it."""
     for rows in (1, 2, 7, 100):
-        assert list(shuffled(rows, "x")) == random.Random("x").sample(range(rows), rows)
+        assert list(shuffled_rows(rows, "x")) == random.Random("x").sample(range(rows), rows)
 
 
 def test_a_mix_by_hand() -> None:
     """Each epoch has the shares; all rows of a small corpus are drawn before one is repeated."""
     sizes, weights = [9, 3], [1.0, 1.0]
     assert (
-        shares(sizes, weights) == [6, 6] and shares(sizes, None) == sizes and shares([3, 3, 4], [1, 1, 1]) == [4, 3, 3]
+        rows_per_corpus(sizes, weights) == [6, 6]
+        and rows_per_corpus(sizes, None) == sizes
+        and rows_per_corpus([3, 3, 4], [1, 1, 1]) == [4, 3, 3]
     )
     epochs = [epoch_order(sizes, 0, epoch, 0, 1, weights) for epoch in range(3)]
     assert all(sum(row < 9 for row in epoch) == 6 for epoch in epochs)
@@ -125,6 +127,6 @@ def test_a_mix_by_hand() -> None:
 
 
 def test_temperature_by_hand() -> None:
-    assert by_temperature([100, 1], 1) == [100, 1]
-    assert by_temperature([100, 1], 2) == pytest.approx([10, 1])
-    assert shares([100, 1], by_temperature([100, 1], 2)) == [92, 9]  # 101 * 10/11 = 91.8
+    assert temperature_weights([100, 1], 1) == [100, 1]
+    assert temperature_weights([100, 1], 2) == pytest.approx([10, 1])
+    assert rows_per_corpus([100, 1], temperature_weights([100, 1], 2)) == [92, 9]  # 101 * 10/11 = 91.8

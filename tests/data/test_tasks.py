@@ -101,7 +101,7 @@ def test_instructions_over_any_fields() -> None:
         assert (example.prompt, example.source, example.reference) == ("读\n", "读", "好 {end}")
         assert not example.columns["input"].strip()
     assert task.fields == ("instruction", "input", "output") and task.optional == {"input"}
-    assert task.wanted("train", {"output": "answer", "topic": "topic"}) == {
+    assert task.columns_to_read("train", {"output": "answer", "topic": "topic"}) == {
         "instruction": "instruction", "input": "input", "output": "answer", "topic": "topic",
     }  # fmt: skip
 
@@ -118,13 +118,13 @@ def test_multiple_choice_and_questions() -> None:
 
 def test_source_only_reads_nothing_of_the_answer_in_training() -> None:
     copy = Instruction("{text} {hint}", "{text} {answer}", source_only=True)
-    assert set(copy.wanted("train", {"answer": "a"})) == {"text", "hint"}
-    assert set(copy.wanted("test", {})) == {"text", "hint", "answer"}
+    assert set(copy.columns_to_read("train", {"answer": "a"})) == {"text", "hint"}
+    assert set(copy.columns_to_read("test", {})) == {"text", "hint", "answer"}
     assert copy.example({"text": "t", "hint": "h"}, "c:1").reference == ""
-    assert Summarisation(source_only=True).wanted("train", {"article": "body"}) == {"article": "body"}
+    assert Summarisation(source_only=True).columns_to_read("train", {"article": "body"}) == {"article": "body"}
 
 
-def test_a_profile_of_ones_own_names_field_and_language(tmp_path: Path) -> None:
+def test_a_language_of_ones_own_names_field_and_language(tmp_path: Path) -> None:
     path = str(tmp_path / "mine.yaml")
     with pytest.raises(ValueError, match="mine.yaml"):  # not taken for a language code
         Translation(target=path)

@@ -113,7 +113,6 @@ def test_the_remedy_for_a_missing_file(path: str, name: str | None) -> None:
 
 def test_a_missing_corpus_or_probe_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from semalign_pl.data.reading.sources import read
-
     from semalign_pl.probes.reading_comprehension import read_questions
 
     monkeypatch.chdir(tmp_path)

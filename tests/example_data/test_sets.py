@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 import pytest
-from semalign_pl.data.reading.sources import read
 
+from semalign_pl.data.reading.sources import read
 from semalign_pl.example_data import mitra, sib200
 from semalign_pl.example_data.get import get
 from semalign_pl.example_data.sample import SAMPLE

@@ -52,7 +52,7 @@ def toy(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "profile": lambda path: get_language(str(path)),
+    "language": lambda path: get_language(str(path)),
     "study": study,
     "toy": toy,
 }

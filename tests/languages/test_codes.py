@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from semalign_pl.languages import get_language
-from semalign_pl.languages.read import known
+from semalign_pl.languages.read import language_codes
 
 LIKELY = {
     "bo": "Tibt", "dz": "Tibt", "zh": "Hans", "zh-Hans": "Hans", "zh-Hant": "Hant", "en": "Latn", "za": "Latn",
@@ -21,7 +21,7 @@ SCRIPTS = {
 """Property value of each subtag: PropertyValueAliases.txt, sc."""
 
 
-@pytest.mark.parametrize("code", known())
+@pytest.mark.parametrize("code", language_codes())
 def test_a_code_means_the_script_that_cldr_takes_as_given(code: str) -> None:
     assert get_language(code).scripts == (SCRIPTS[LIKELY[code]],)
 

@@ -100,7 +100,7 @@ legacy: {name: Other, signs: '%s', unicode: '[\\u103E]', converter: a program}
 """
 
 
-def test_a_profile_of_ones_own_names_its_legacy_encoding(tmp_path) -> None:
+def test_a_language_of_ones_own_names_its_legacy_encoding(tmp_path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(OWN % "\\u1000\\u1000", encoding="utf-8")
     own = get_language(str(path))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semalign_pl.languages import get_language
-from semalign_pl.languages.read import known
+from semalign_pl.languages.read import language_codes
 
 ODD = "\u00a0\u3000\t\n\r\x0b\x85\u2028\x00\x1c\u00ad\ufeff\u200b\u200c\u200d\u200e\u061c\u202f\u2060\u180e\u0301a1é。"
 
@@ -33,7 +33,7 @@ def _texts(code: str) -> st.SearchStrategy[str]:
     return st.text(one, max_size=40)
 
 
-@pytest.mark.parametrize("code", known())
+@pytest.mark.parametrize("code", language_codes())
 def test_what_it_returns_it_leaves_alone(code: str) -> None:
     language = get_language(code)
 
@@ -53,7 +53,7 @@ def test_what_it_returns_it_leaves_alone(code: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("code", [code for code in known() if _named(code)])
+@pytest.mark.parametrize("code", [code for code in language_codes() if _named(code)])
 def test_three_in_a_row_are_left_alone(code: str) -> None:
     """All triples of characters that rules name, with a dropped one between them; of many triples every seventh,
     which leaves out no pair.
@@ -64,7 +64,7 @@ def test_three_in_a_row_are_left_alone(code: str) -> None:
         assert language.normalise(normal) == normal
 
 
-@pytest.mark.parametrize("code", known())
+@pytest.mark.parametrize("code", language_codes())
 def test_units_are_what_was_written(code: str) -> None:
     language = get_language(code)
     between = regex.compile(r"[\s\p{DI}\u0F0B\u0F0C]*", regex.V1)
@@ -259,7 +259,7 @@ def test_any_respelling_has_the_same_normal_form() -> None:
     check()
 
 
-@pytest.mark.parametrize("code", known())
+@pytest.mark.parametrize("code", language_codes())
 def test_composed_and_decomposed_have_one_normal_form(code: str) -> None:
     language = get_language(code)
 

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from semalign_pl.languages import get_language
-from semalign_pl.languages.read import known
+from semalign_pl.languages.read import language_codes
 from semalign_pl.metrics import Bleu4, LanguageConsistency
 from semalign_pl.rewards import LanguageReward, RepetitionReward
 
@@ -90,7 +90,7 @@ def test_a_path_goes_wherever_a_code_does(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must be a mapping such as `code: xx`, one key a line, not 'None'"),
+        ("", "must be a mapping such as `code: xx`, one key per line, not 'None'"),
         ("- a", r"not \"\['a'\]\""),
         ("code: [", "not valid YAML .*line 1.*mend that line"),
         ("name: X\nscripts: [Latin]\nunit: word", "code: it is missing; write it, or `like: bo`"),
@@ -98,10 +98,10 @@ def test_a_path_goes_wherever_a_code_does(tmp_path) -> None:
         ("code: x\nname: X\nscripts: [Latin]", "unit: it is missing"),
         ("code: no\nlike: bo", "code: 'False' is not text; put it in quotes"),
         ("code: ''\nlike: bo", "code: '' is not text"),
-        ("code: bo\nlike: bo", "code: 'bo' is a shipped profile's; choose another"),
-        ("code: x\nlike: tibetan", "like: 'tibetan' is not a shipped profile; give one of bo, dz"),
-        ("code: x\nlike: zh-hant", "like: 'zh-hant' is not a shipped profile; did you mean zh-Hant\\?"),
-        ("code: x\nlike: [bo]", "is not a shipped profile"),
+        ("code: bo\nlike: bo", "code: 'bo' is a shipped language's; choose another"),
+        ("code: x\nlike: tibetan", "like: 'tibetan' is not a shipped language; give one of bo, dz"),
+        ("code: x\nlike: zh-hant", "like: 'zh-hant' is not a shipped language; did you mean zh-Hant\\?"),
+        ("code: x\nlike: [bo]", "is not a shipped language"),
         ("code: x\nlike: bo\nscript: [Latin]", "script: there is no such key; did you mean scripts\\?"),
         ("code: x\nlike: bo\n3: 4", "3: there is no such key; give one of code, name"),
         ("code: x\nlike: bo\nscripts: Latin", "scripts: 'Latin' is not a list of texts, such as \\[Tibetan\\]"),
@@ -115,7 +115,7 @@ def test_a_path_goes_wherever_a_code_does(tmp_path) -> None:
         ("code: x\nlike: bo\npattern: '.'", "matches nothing, or a space"),
         ("code: x\nlike: bo\npattern: 3", "pattern: '3' is not text"),
         ("code: x\nlike: bo\nletters: '[a'", "letters: '\\[a' is no pattern"),
-        ("code: x\nlike: bo\nallowed: 'a]b'", "allowed: 'a\\]b' is more than one set; write what stands in \\[ \\]"),
+        ("code: x\nlike: bo\nallowed: 'a]b'", "allowed: 'a\\]b' is more than one set; write what is in \\[ \\]"),
         ("code: x\nlike: bo\nkeeps: '\\p{Nothing}'", "keeps: .* is no pattern"),
         ("code: x\nlike: bo\nreplacements: {a: b}", "replacements: .* is not a list of \\[pattern, replacement\\]"),
         ("code: x\nlike: bo\nreplacements: [[a]]", "is not a list of \\[pattern, replacement\\]"),
@@ -159,4 +159,4 @@ def test_nothing_is_read_at_import() -> None:
         "import semalign_pl.rewards; from semalign_pl.languages import read; print(read._entries.cache_info().currsize)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "0\n"
-    assert len(known()) == 19
+    assert len(language_codes()) == 19

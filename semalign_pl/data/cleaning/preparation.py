@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from semalign_pl.languages import Language, get_language
-from semalign_pl.languages.read import known
+from semalign_pl.languages.read import language_codes
 
 Reason = Literal[
     "bad_row", "empty", "encoding", "script", "length_ratio", "duplicate", "near_duplicate", "leak", "answer_too_long",
@@ -167,6 +167,6 @@ class Cleaner:
 def _other_script(profile: Language, text: str, least: float) -> str:
     """End of a message that names the code of the same language in the script of ``text``; empty if there is none."""
     language = profile.code.split("-")[0]
-    others = (code for code in known() if code != profile.code and code.split("-")[0] == language)
+    others = (code for code in language_codes() if code != profile.code and code.split("-")[0] == language)
     code = next((code for code in others if get_language(code).share(text) >= least), None)
     return f"; in this script the code is {code}" if code else ""

@@ -23,7 +23,7 @@ from semalign_pl.data.conversation import TURNS, Chat
 from semalign_pl.data.progress import counted
 from semalign_pl.data.reading import sources
 from semalign_pl.data.reading.fields import texts_in
-from semalign_pl.data.reading.formats import BadRow, Counts, Quoting, parts
+from semalign_pl.data.reading.formats import BadRow, Counts, Quoting, find_source_files
 from semalign_pl.data.storing.cache import CACHE, Prepared, cached, counts, opened
 from semalign_pl.data.storing.table import Table, TableWriter
 
@@ -242,8 +242,8 @@ def all_texts(file: str) -> Iterator[tuple[str, Texts]]:
     Raises:
         ValueError: If a row cannot be read, so that leaks of it could not be found.
     """
-    for part in parts(file, "test"):
-        for number, record in part.read(set()):
+    for source_file in find_source_files(file, "test"):
+        for number, record in source_file.read(set()):
             if isinstance(record, BadRow):
                 raise ValueError(f"data.init_args.prepare.against: {record.message}")
-            yield from ((f"{part.name}:{number}", (text,)) for text in texts_in(record))
+            yield from ((f"{source_file.name}:{number}", (text,)) for text in texts_in(record))

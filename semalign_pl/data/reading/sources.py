@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from semalign_pl.data.reading.fields import Fault, Missing, is_blank, nested_place, text_of, value_of
+from semalign_pl.data.reading.fields import Fault, Missing, fault_of, is_blank, nested_place, text_of, value_of
 from semalign_pl.data.reading.formats import (
     BadRow,
     Counts,
     Quoting,
     bad_row,
-    fault_of,
-    parts,
-    quoted,
-    shown,
+    escape,
+    find_source_files,
+    quote,
     top_column,
 )
+from semalign_pl.data.reading.row_filter import RowFilter
 
 if TYPE_CHECKING:
     from semalign_pl.data.conversation import Chat
@@ -58,7 +57,7 @@ def stream(
     source: str,
     columns: Mapping[str, str],
     split: str = "train",
-    where: Mapping[str, Any] | None = None,
+    where: Mapping[str, object] | None = None,
     optional: Collection[str] = (),
     quoting: Quoting | None = None,
     counts: Counts | None = None,
@@ -95,37 +94,39 @@ def stream(
     Raises:
         ValueError: If the file cannot be used, or no row was read by its end.
     """
-    chosen, empty = _Where(where or {}), True
+    chosen, empty = RowFilter(where or {}), True
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
-        for part in parts(source, split, quoting):
-            first = not part.sparse
-            for number, record in part.read({*columns.values(), *chosen.values}, counts):
-                row = record
-                if not isinstance(record, BadRow):
+        for source_file in find_source_files(source, split, quoting):
+            first = not source_file.sparse
+            for number, record in source_file.read({*columns.values(), *chosen.values}, counts):
+                row: Row
+                if isinstance(record, BadRow):
+                    row = record
+                else:
                     try:
                         if not chosen(record):
                             counts.skipped += 1
                             continue
                         row = _row(record, columns, optional, chat)
                     except Fault as fault:
-                        row = bad_row(part.source, number, str(fault), _raw(record))
+                        row = bad_row(source_file.source, number, str(fault), _raw(record))
                     if first and isinstance(row, BadRow) and _lacks_columns(record, needed, columns, chat):
                         # A column that the first row lacks is missing in the whole file.
-                        raise ValueError(row.message + (_NO_HEADER if part.header else ""))
+                        raise ValueError(row.message + (_NO_HEADER if source_file.header else ""))
                     first = False
                 empty = False
                 if isinstance(row, BadRow):
                     counts.bad += 1
                 else:
                     counts.good += 1
-                yield f"{part.name}:{number}", cast(Row, row)
+                yield f"{source_file.name}:{number}", row
     chosen.check(source)
     if empty and chosen.values:
-        raise ValueError(f"{shown(source)}: no row has {chosen}; name a value that is there")
+        raise ValueError(f"{escape(source)}: no row has {chosen}; name a value that is there")
     if empty:
-        raise ValueError(f"{shown(source)}: no rows in it; check that it was written to the end, or give another file")
+        raise ValueError(f"{escape(source)}: no rows in it; check that it was written to the end, or give another file")
 
 
 def content_key(source: str, split: str = "train") -> str:
@@ -140,9 +141,9 @@ def content_key(source: str, split: str = "train") -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     with _readable(source):
-        for part in parts(source, split):
-            digest.update(part.revision().encode(errors="surrogateescape"))
-            for path in part.files:
+        for source_file in find_source_files(source, split):
+            digest.update(source_file.revision().encode(errors="surrogateescape"))
+            for path in source_file.files:
                 with path.open("rb") as file:
                     while chunk := file.read(1 << 20):
                         digest.update(chunk)
@@ -156,68 +157,19 @@ def _readable(source: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or shown(error)
-        raise ValueError(f"{shown(source)}: cannot be read ({reason}); check its path and permissions") from error
-
-
-class _Where:
-    """Filter on the values of columns. Values are compared as JSON text, so 7 also matches "7", and false "false"."""
-
-    def __init__(self, where: Mapping[str, Any]) -> None:
-        self.values = {
-            column: {_written(value) for value in (value if isinstance(value, list | tuple) else [value])}
-            for column, value in where.items()
-        }
-        self.unseen = dict.fromkeys(where)
-        self.seen: list[str] = []
-
-    def __call__(self, record: Mapping[str, Any]) -> bool:
-        if self.unseen:
-            self.seen = list(record)
-            self.unseen = {column: None for column in self.unseen if top_column(record, column) is None}
-        return all(self._value(record, column) in values for column, values in self.values.items())
-
-    @staticmethod
-    def _value(record: Mapping[str, Any], column: str) -> str | None:
-        if top_column(record, column) is None:
-            return None
-        try:
-            return _written(value_of(record, column))
-        except Missing:  # a row without the part does not have the value
-            return None
-
-    def __str__(self) -> str:
-        return shown(
-            ", ".join(f"{column} {' or '.join(sorted(values))}" for column, values in self.values.items()), 200
-        )
-
-    def check(self, source: str) -> None:
-        """Refuse a column that no row had.
-
-        Args:
-            source: Corpus, for the message.
-
-        Raises:
-            ValueError: If no row had one of the columns.
-        """
-        for column in self.unseen:
-            there = f"the columns are {shown(', '.join(self.seen), 300)}" if self.seen else "it has no good row"
-            raise ValueError(f"{shown(source)}: no column {column!r} for where; {there}; name one of them")
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+        reason = error.strerror or escape(error)
+        raise ValueError(f"{escape(source)}: cannot be read ({reason}); check its path and permissions") from error
 
 
 def _lacks_columns(
-    record: Mapping[str, Any], needed: Collection[str], columns: Mapping[str, str], chat: Chat | None
+    record: Mapping[str, object], needed: Collection[str], columns: Mapping[str, str], chat: Chat | None
 ) -> bool:
     lacks = any(top_column(record, column) is None for column in needed)
     return lacks or (chat is not None and chat.missing(record, columns) is not None)
 
 
 def _row(
-    record: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str], chat: Chat | None
+    record: Mapping[str, object], columns: Mapping[str, str], optional: Collection[str], chat: Chat | None
 ) -> dict[str, str]:
     """Wanted fields of a row, each checked to be a good text."""
     row = {} if chat is None else chat.row(record, columns)
@@ -233,11 +185,11 @@ def _row(
     return row
 
 
-def _raw(record: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {quoted(value)}" for name, value in islice(record.items(), 20))
+def _raw(record: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}: {quote(value)}" for name, value in islice(record.items(), 20))
 
 
-def _is_empty(record: Mapping[str, Any], column: str) -> bool:
+def _is_empty(record: Mapping[str, object], column: str) -> bool:
     """Return true if an optional field of a record is missing or empty."""
     if top_column(record, column) is None:
         return True
@@ -247,11 +199,11 @@ def _is_empty(record: Mapping[str, Any], column: str) -> bool:
         return True
 
 
-def _no_column(record: Mapping[str, Any], columns: Mapping[str, str], field: str) -> str:
+def _no_column(record: Mapping[str, object], columns: Mapping[str, str], field: str) -> str:
     free = [name for name in islice(record, 100) if name and name not in columns.values()] or [f"<column of {field}>"]
     guess = nested_place(record, columns[field]) or nested_place(record, field)
     guess = guess or difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
     return (
-        f"no column {columns[field]!r} for the field {field}; the columns are {shown(', '.join(record), 300)}; say "
-        f"which one it is, e.g. data.init_args.columns: {{{field}: {shown(guess, 60)}}}"
+        f"no column {columns[field]!r} for the field {field}; the columns are {escape(', '.join(record), 300)}; say "
+        f"which one it is, e.g. data.init_args.columns: {{{field}: {escape(guess, 60)}}}"
     )

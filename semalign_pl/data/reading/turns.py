@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
-from semalign_pl.data.reading.fields import Fault, is_blank
-from semalign_pl.data.reading.formats import fault_of, quoted
+from semalign_pl.data.reading.fields import Fault, fault_of, is_blank
+from semalign_pl.data.reading.formats import quote
 from semalign_pl.types import Role, Turn
 
 ROLES: dict[str, Role] = {
@@ -37,7 +37,7 @@ _MEANING = (
 )  # fmt: skip
 
 
-def turns_of(value: Any, name: str) -> list[Turn]:
+def turns_of(value: object, name: str) -> list[Turn]:
     """Parse the turns of a conversation; their order is not checked.
 
     Args:
@@ -55,7 +55,7 @@ def turns_of(value: Any, name: str) -> list[Turn]:
         if len(lengths) == 1:
             value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
-        raise Fault(f"{name!r} is no list of turns but {quoted(value)} ({type(value).__name__}); {_WANTED}")
+        raise Fault(f"{name!r} is no list of turns but {quote(value)} ({type(value).__name__}); {_WANTED}")
     return [_turn(turn, f"{name}.{place}", place == len(value) - 1) for place, turn in enumerate(value)]
 
 
@@ -80,8 +80,8 @@ def looks_like_turns(text: str) -> bool:
     )
 
 
-def _parse_json(text: str, name: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_json(text: str, name: str) -> object:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(dict(pairs)) < len(pairs):
             raise Fault(f"{name!r} has an object with a key twice; leave one out")
         return dict(pairs)
@@ -91,17 +91,17 @@ def _parse_json(text: str, name: str) -> Any:
     except Fault:
         raise
     except (ValueError, RecursionError):
-        raise Fault(f"{name!r} is text that is not JSON: {quoted(text)}; write it with json.dumps") from None
+        raise Fault(f"{name!r} is text that is not JSON: {quote(text)}; write it with json.dumps") from None
 
 
-def _turn(turn: Any, at: str, last: bool) -> Turn:
+def _turn(turn: object, at: str, last: bool) -> Turn:
     if not isinstance(turn, Mapping):
-        raise Fault(f"{at!r} is no turn but {quoted(turn)} ({type(turn).__name__}); {_WANTED}")
+        raise Fault(f"{at!r} is no turn but {quote(turn)} ({type(turn).__name__}); {_WANTED}")
     if {"role", "from"} <= turn.keys() and not (is_blank(turn["role"]) or is_blank(turn["from"])):
         raise Fault(f"{at!r} has both role and from; leave one out")
     role, content = (next((turn[key] for key in keys if turn.get(key) is not None), None) for keys in _KEYS)
     if not isinstance(role, str) or role.strip().lower() not in ROLES:
-        raise Fault(f"{at!r} has the role {quoted(role)}; the roles are {', '.join(ROLES)}; name one, or drop the row")
+        raise Fault(f"{at!r} has the role {quote(role)}; the roles are {', '.join(ROLES)}; name one, or drop the row")
     _check_keys(turn, at, last)
     return Turn(ROLES[role.strip().lower()], check_text(_join_texts(content, at), f"{at} ({role})"))
 
@@ -109,12 +109,12 @@ def _turn(turn: Any, at: str, last: bool) -> Turn:
 _KEYS = (("role", "from"), ("content", "value"))
 
 
-def _check_keys(turn: Mapping[str, Any], at: str, last: bool) -> None:
+def _check_keys(turn: Mapping[str, object], at: str, last: bool) -> None:
     """Refuse keys whose meaning would be lost; metadata such as an id or a date is allowed."""
     for key in _MEANING:
         if not is_blank(turn.get(key)):
             raise Fault(
-                f"{at!r} has {key} {quoted(turn[key])}, which changes what the turn says and is not read; write it "
+                f"{at!r} has {key} {quote(turn[key])}, which changes what the turn says and is not read; write it "
                 "into the content, take it out, or drop the row"
             )
     for key in _TRAINED:
@@ -122,25 +122,25 @@ def _check_keys(turn: Mapping[str, Any], at: str, last: bool) -> None:
         if value is None or value == 1 or (value == 0 and not last):
             continue
         raise Fault(
-            f"{at!r} has {key} {quoted(value)}, and of a conversation its last turn is trained, with weight 1, and no "
+            f"{at!r} has {key} {quote(value)}, and of a conversation its last turn is trained, with weight 1, and no "
             f"other; take {key} out, end the conversation at the turn to train, or drop the row"
         )
 
 
-def _join_texts(content: Any, at: str) -> Any:
-    """Join the text of typed parts without a separator, as chat templates do."""
+def _join_texts(content: object, at: str) -> object:
+    """Join the texts of typed content without a separator, as chat templates do."""
     if not isinstance(content, list):
         return content
     texts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise Fault(f"{at!r} has a part of type {quoted(kind)}, and only text is read; drop the row")
-        texts.append(part["text"])
+    for item in content:
+        kind = item.get("type") if isinstance(item, Mapping) else type(item).__name__
+        if kind != "text" or not isinstance(item.get("text"), str):
+            raise Fault(f"{at!r} has a part of type {quote(kind)}, and only text is read; drop the row")
+        texts.append(item["text"])
     return "".join(texts)
 
 
-def check_text(content: Any, at: str) -> str:
+def check_text(content: object, at: str) -> str:
     """Return the text of a turn if it is a good text.
 
     Args:
@@ -152,10 +152,11 @@ def check_text(content: Any, at: str) -> str:
     """
     if wrong := fault_of(content):
         raise Fault(f"{at!r} is {wrong}, take the turn out, or drop the row")
+    assert isinstance(content, str), "fault_of names whatever else it is"
     return content
 
 
-def exchanges_of(value: Any, name: str) -> list[Turn]:
+def exchanges_of(value: object, name: str) -> list[Turn]:
     """Parse the turns of Alpaca's ``history``: pairs of a user's message and its answer.
 
     Args:
@@ -172,7 +173,7 @@ def exchanges_of(value: Any, name: str) -> list[Turn]:
     for place, pair in enumerate(pairs):
         at = f"{name}.{place}"
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise Fault(f"{at!r} is no pair of message and answer but {quoted(pair)}; write [[message, answer], …]")
+            raise Fault(f"{at!r} is no pair of message and answer but {quote(pair)}; write [[message, answer], …]")
         turns += [Turn("user", check_text(pair[0], f"{at}.0")), Turn("assistant", check_text(pair[1], f"{at}.1"))]
     return turns
 
@@ -186,31 +187,32 @@ def check_order(turns: Sequence[Turn]) -> None:
     Raises:
         Fault: If a turn may not follow the one before it; the message names the turn and the remedy.
     """
-    before: Role | None = None
+    previous: Role | None = None
     for place, turn in enumerate(turns, 1):
-        if turn.role not in _AFTER[before]:
-            raise Fault(f"turn {place} is {_article(turn.role)} turn {_where(before)}; {_remedy(before, turn.role)}")
-        before = turn.role
+        if turn.role not in _AFTER[previous]:
+            raise Fault(
+                f"turn {place} is {_article(turn.role)} turn {_where(previous)}; {_remedy(previous, turn.role)}"
+            )
+        previous = turn.role
 
 
 def _article(role: Role) -> str:
     return f"{'an' if role[0] in 'aeio' else 'a'} {role}"
 
 
-def _where(before: Role | None) -> str:
-    return "at the start" if before is None else f"after {_article(before)} turn"
+def _where(previous: Role | None) -> str:
+    return "at the start" if previous is None else f"after {_article(previous)} turn"
 
 
-def _remedy(before: Role | None, role: Role) -> str:
-    if before == role:
+def _remedy(previous: Role | None, role: Role) -> str:
+    if previous == role:
         return f"join the two {role} turns, take one out, or drop the row"
     if role == "system":
         return "a system turn can only be the first; move it there, or drop the row"
-    if before is None:
+    if previous is None:
         return "a conversation starts with a user turn; take the turn out, or drop the row"
-    return (
-        f"after {_article(before)} turn comes {' or '.join(map(_article, _AFTER[before]))} turn; mend or drop the row"
-    )
+    allowed = " or ".join(map(_article, _AFTER[previous]))
+    return f"after {_article(previous)} turn comes {allowed} turn; mend or drop the row"
 
 
 def turns_to_json(turns: Sequence[Turn]) -> str:

@@ -6,25 +6,22 @@ numbers. Formats that store types are read with pyarrow (Parquet) or ``datasets`
 """
 
 from semalign_pl.data.reading.formats.account import Counts
-from semalign_pl.data.reading.formats.check import fault_of
-from semalign_pl.data.reading.formats.files import SUFFIXES
-from semalign_pl.data.reading.formats.locate import parts
-from semalign_pl.data.reading.formats.part import Part
+from semalign_pl.data.reading.formats.locate import find_source_files
 from semalign_pl.data.reading.formats.quoting import Quoting
-from semalign_pl.data.reading.formats.record import MAX_TEXT, BadRow, Record, bad_row, quoted, shown, top_column
+from semalign_pl.data.reading.formats.record import MAX_TEXT, BadRow, Record, bad_row, escape, quote, top_column
+from semalign_pl.data.reading.formats.source_file import SUFFIXES, SourceFile
 
 __all__ = [
     "MAX_TEXT",
     "SUFFIXES",
     "BadRow",
     "Counts",
-    "Part",
     "Quoting",
     "Record",
+    "SourceFile",
     "bad_row",
-    "fault_of",
-    "parts",
-    "quoted",
-    "shown",
+    "find_source_files",
+    "quote",
+    "escape",
     "top_column",
 ]

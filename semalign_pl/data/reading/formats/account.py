@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from semalign_pl.data.reading.formats.record import Item, NoRow, Record, shown
+from semalign_pl.data.reading.formats.record import Item, NoRow, Record, escape
 
 
 @dataclass
-class Intake:
+class LineCounter:
     """Number of lines read by the lowest layer of a reader; the layers above are checked against it.
 
     Attributes:
@@ -53,20 +53,20 @@ class Counts:
             self.continued += item.span - 1
 
 
-Reader = Callable[[set[str], Intake], Iterator[Item]]
+Reader = Callable[[set[str], LineCounter], Iterator[Item]]
 """Function that yields items from the wanted columns (empty for all) and a line count.
 
 Each line of the source is part of exactly one item, in order.
 """
 
 
-def account(source: str, items: Iterable[Item], intake: Intake, counts: Counts) -> Iterator[Record]:
+def account(source: str, items: Iterable[Item], counter: LineCounter, counts: Counts) -> Iterator[Record]:
     """Yield the rows among a reader's items, and check that no line is lost.
 
     Args:
         source: Name of the source file, for messages.
         items: Items of a reader. Each must start on the line after the previous item.
-        intake: Number of lines that the reader was given.
+        counter: Number of lines that the reader was given.
         counts: Line counts, filled while reading; the caller counts good, bad and skipped rows.
 
     Raises:
@@ -75,14 +75,14 @@ def account(source: str, items: Iterable[Item], intake: Intake, counts: Counts) 
     covered = 0
     for item in items:
         if item.number != covered + 1:
-            raise _unbalanced(source, f"row {item.number:,} follows line {covered:,}")
+            raise _balance_error(source, f"row {item.number:,} follows line {covered:,}")
         covered += item.span
         counts.add(item)
         if not isinstance(item.row, NoRow):
             yield item.number, item.row
-    if covered != intake.lines:
-        raise _unbalanced(source, f"{intake.lines:,} lines were read, but {covered:,} became rows or blank lines")
+    if covered != counter.lines:
+        raise _balance_error(source, f"{counter.lines:,} lines were read, but {covered:,} became rows or blank lines")
 
 
-def _unbalanced(source: str, fault: str) -> ValueError:
-    return ValueError(f"{shown(source)}: {fault}; this is a fault of the reader: report it, and convert it to .jsonl")
+def _balance_error(source: str, fault: str) -> ValueError:
+    return ValueError(f"{escape(source)}: {fault}; this is a fault of the reader: report it, and convert it to .jsonl")

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from semalign_pl.data.reading.formats.compressed import find_member, open_archive
-from semalign_pl.data.reading.formats.record import shown, stem_suffix
+from semalign_pl.data.reading.formats.record import escape, stem_suffix
 
-_ABOUT = re.compile(r"(readme|licen[cs]e|copying|changelog|changes|citation|source|about)\b.*", re.I)
-_BESIDE = (
+_DOCUMENTATION = re.compile(r"(readme|licen[cs]e|copying|changelog|changes|citation|source|about)\b.*", re.I)
+_COMPANION_SUFFIXES = (
     ".ids",
     ".xml",
     ".scores",
@@ -23,7 +23,7 @@ _BESIDE = (
 )  # files that accompany the texts of OPUS, or documentation
 
 
-def members(path: Path) -> list[str]:
+def list_members(path: Path) -> list[str]:
     """Names of the files in a zip archive, without documentation and metadata.
 
     Args:
@@ -35,7 +35,7 @@ def members(path: Path) -> list[str]:
     with path.open("rb") as file, open_archive(path, file) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
     if locked := [info for info in infos if info.flag_bits & 1]:
-        raise ValueError(f"{shown(path)}: {shown(locked[0].filename)} is encrypted; unzip it with its password")
+        raise ValueError(f"{escape(path)}: {escape(locked[0].filename)} is encrypted; unzip it with its password")
     return [info.filename for info in infos if not _is_description(info)]
 
 
@@ -56,8 +56,8 @@ def check_member(path: Path, name: str) -> None:
 def _is_description(info: zipfile.ZipInfo) -> bool:
     path = PurePosixPath(info.filename)
     return bool(
-        _ABOUT.fullmatch(path.name)
-        or path.suffix.lower() in _BESIDE
+        _DOCUMENTATION.fullmatch(path.name)
+        or path.suffix.lower() in _COMPANION_SUFFIXES
         or any(step.startswith(".") and step != ".." or step == "__MACOSX" for step in path.parts)
     )
 
@@ -76,16 +76,16 @@ def choose_member(path: Path, names: Collection[str], readable: Collection[str])
     Raises:
         ValueError: If there is no such member or pair, or more than one; the message lists the members.
     """
-    known = [name for name in names if stem_suffix(Path(name)) in readable]
-    pair = _pair([name for name in names if name not in known])
-    if len(known) == 1 and not pair:
-        return known[0]
-    if pair and not known:
+    readable_names = [name for name in names if stem_suffix(Path(name)) in readable]
+    pair = _pair([name for name in names if name not in readable_names])
+    if len(readable_names) == 1 and not pair:
+        return readable_names[0]
+    if pair and not readable_names:
         return pair
-    there = shown(", ".join(list(names)[:20]), 600) or "nothing"
-    example = shown(next(iter(known or names), "member.tsv"), 100)
+    there = escape(", ".join(list(names)[:20]), 600) or "nothing"
+    example = escape(next(iter(readable_names or names), "member.tsv"), 100)
     raise ValueError(
-        f"{shown(path)}: {len(names)} files in the archive ({there}); say which one is read: {shown(path)}#{example}"
+        f"{escape(path)}: {len(names)} files in the archive ({there}); say which one is read: {escape(path)}#{example}"
     )
 
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from semalign_pl.data.reading.formats.account import Intake
-from semalign_pl.data.reading.formats.lines import texts
-from semalign_pl.data.reading.formats.notes import warn_once
-from semalign_pl.data.reading.formats.quoted import Split, quoted_records
+from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.lines import text_lines
+from semalign_pl.data.reading.formats.quoted_cells import CellRecord, quoted_records
 from semalign_pl.data.reading.formats.quoting import Quoting, tsv_quoting
-from semalign_pl.data.reading.formats.record import BadRow, Item, NoRow, bad_row, check_header, is_headless, shown
+from semalign_pl.data.reading.formats.record import (
+    BadRow,
+    Item,
+    NoRow,
+    bad_row,
+    check_header,
+    escape,
+    is_headless,
+    warn_once,
+)
 
 
-def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[str], intake: Intake) -> Iterator[Item]:
+def delimited_rows(
+    path: Path, delimiter: str, quoting: Quoting | None, columns: set[str], counter: LineCounter
+) -> Iterator[Item]:
     """Yield the rows of a CSV or TSV file, each numbered by its first line.
 
     The first column may have no name, and the header may start with ``# ``. The file is read without a header, and its
@@ -27,7 +37,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             ``none``: quotes are text. If None, ``excel`` for CSV, and for TSV ``none`` unless the whole file shows
             otherwise.
         columns: Names of the wanted columns.
-        intake: Number of lines read, updated while reading.
+        counter: Number of lines read, updated while reading.
 
     Raises:
         ValueError: If the header cannot be read, or a column has no name or the same name as another.
@@ -38,7 +48,7 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
     records = quoted_records if quoting == "excel" else _plain_records
     header: list[str] | None = None
     written: list[str] = []  # the header as it is in the file, to recognise a repetition
-    for number, cells, lines in records(path, delimiter, intake):
+    for number, cells, lines in records(path, delimiter, counter):
         row: Mapping[str, str] | BadRow | NoRow
         if isinstance(cells, NoRow):
             row = cells
@@ -61,8 +71,8 @@ def separated(path: Path, delimiter: str, quoting: Quoting | None, columns: set[
             if doubtful and len(lines) > 1 and all(line.count(b",") == len(cells) - 1 for line in lines):
                 doubtful = False  # once per file
                 warn_once(
-                    f"{shown(path)}:{number}: a quote makes {len(lines)} lines one row, though each has a row's cells; "
-                    "set quoting: none if quotes are text, or quoting: excel to see this note no more"
+                    f"{escape(path)}:{number}: a quote makes {len(lines)} lines one row, though each has a row's cells"
+                    "; set quoting: none if quotes are text, or quoting: excel to see this note no more"
                 )
         yield Item(number, row, len(lines))
 
@@ -80,12 +90,12 @@ def _header(path: Path, number: int, cells: list[str]) -> list[str]:
     return header
 
 
-def _plain_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
+def _plain_records(path: Path, delimiter: str, counter: LineCounter) -> Iterator[CellRecord]:
     """Yield one record per line; quotes are text."""
-    for number, text in texts(path, intake):
+    for number, text in text_lines(path, counter):
         if isinstance(text, BadRow):
-            yield Split(number, text, [b""])
+            yield CellRecord(number, text, [b""])
         elif delimiter in text or text.strip():
-            yield Split(number, text.split(delimiter), [text.encode()])
+            yield CellRecord(number, text.split(delimiter), [text.encode()])
         else:
-            yield Split(number, NoRow.BLANK, [b""])
+            yield CellRecord(number, NoRow.BLANK, [b""])

@@ -12,9 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
-from semalign_pl.data.reading.formats.record import one_line, shown
+from semalign_pl.data.reading.formats.record import escape, one_line
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 FREE = 100_000_000
 """Number of bytes that any file may decompress to."""
@@ -38,48 +41,55 @@ _CHUNK = 1 << 16
 _BUFFER = 1 << 17
 
 
+class _Readable(Protocol):
+    """Stream that fills a buffer."""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None: ...
+
+
 class _Streams(io.RawIOBase):
     """Concatenated bzip2 or xz streams. ``bz2.open`` and ``lzma.open`` would ignore other data after a stream."""
 
-    def __init__(self, file: IO[bytes], start: Callable[[], Any]) -> None:
+    def __init__(self, file: io.RawIOBase, start: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> None:
         self.file, self.start = file, start
-        self.decoder: Any = None
+        self.decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor | None = None
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
         while True:
             if self.decoder is None or self.decoder.eof:
                 # The end of a stream may be padded with zeros.
                 data = (self.decoder.unused_data if self.decoder else b"").lstrip(b"\0")
-                data = data or self.file.read(_CHUNK).lstrip(b"\0")
+                data = data or (self.file.read(_CHUNK) or b"").lstrip(b"\0")
                 if not data:
                     return 0
                 self.decoder = self.start()
             elif self.decoder.needs_input:
-                data = self.file.read(_CHUNK)
+                data = self.file.read(_CHUNK) or b""
                 if not data:
                     raise EOFError("it ends in the middle")
             else:
                 data = b""
-            if out := self.decoder.decompress(data, len(buffer)):
-                buffer[: len(out)] = out
+            if out := self.decoder.decompress(data, len(view)):
+                view[: len(out)] = out
                 return len(out)
 
 
-def _xz(file: IO[bytes]) -> Any:
+def _xz(file: io.RawIOBase) -> _Readable:
     return _Streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY))
 
 
-def _zstd(file: IO[bytes]) -> Any:
+def _zstd(file: io.RawIOBase) -> _Readable:
     from pyarrow import CompressedInputStream
 
     return CompressedInputStream(file, "zstd")
 
 
-_CODECS: dict[str, tuple[str, str, Callable[[IO[bytes]], Any]]] = {
-    ".gz": ("gzip", "gunzip", lambda file: gzip.GzipFile(fileobj=file)),
+_CODECS: dict[str, tuple[str, str, Callable[[io.RawIOBase], _Readable]]] = {
+    ".gz": ("gzip", "gunzip", lambda file: gzip.GzipFile(fileobj=cast(IO[bytes], file))),
     ".bz2": ("bzip2", "bunzip2", lambda file: _Streams(file, bz2.BZ2Decompressor)),
     ".xz": ("xz", "unxz", _xz),
     ".zst": ("zstd", "unzstd", _zstd),
@@ -101,33 +111,33 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
     file, member = split_fragment(path)
     with contextlib.ExitStack() as stack:
         disk = stack.enter_context(file.open("rb", buffering=0))
-        stream: Any = disk
+        stream: io.RawIOBase = disk
         if member:
             archive = stack.enter_context(open_archive(file, disk))
             info = find_member(file, archive, member)
             with _translate_errors(file, "zip", "unzip"):
-                stream = stack.enter_context(archive.open(info))
+                content = stack.enter_context(archive.open(info))
             used = lambda: disk.tell() - info.header_offset  # noqa: E731
-            stream = _BoundedStream(path, "zip", f"unzip {shown(file)}", stream, used)
+            stream = _BoundedStream(path, "zip", f"unzip {escape(file)}", cast(_Readable, content), used)
         name = path.name.lower()
         while codec := _CODECS.get(os.path.splitext(name)[1]):
             name = os.path.splitext(name)[0]
             kind, command, decompress = codec
-            stream = _BoundedStream(path, kind, f"{command} {shown(file)}", decompress(stream), disk.tell)
+            stream = _BoundedStream(path, kind, f"{command} {escape(file)}", decompress(stream), disk.tell)
         yield io.BufferedReader(stream, _BUFFER)
 
 
 class _BoundedStream(io.RawIOBase):
     """Decompressed stream of bounded size. Every read but the last fills its buffer."""
 
-    def __init__(self, path: Path, kind: str, command: str, stream: Any, used: Callable[[], int]) -> None:
+    def __init__(self, path: Path, kind: str, command: str, stream: _Readable, used: Callable[[], int]) -> None:
         self.path, self.kind, self.command, self.stream, self.used = path, kind, command, stream, used
         self.total = self.records = 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         view, filled = memoryview(buffer), 0
         with _translate_errors(self.path, self.kind, self.command):
             while filled < len(view) and (count := self.stream.readinto(view[filled:])):
@@ -137,12 +147,12 @@ class _BoundedStream(io.RawIOBase):
         self.records += sum(data.count(sign) for sign in (b"\n", b"{", b"<"))
         if self.records > max(FREE_RECORDS, RECORDS * self.used()):
             raise ValueError(
-                f"{shown(self.path)}: decompresses to more than {RECORDS:,} lines, objects or tags per byte (beyond "
+                f"{escape(self.path)}: decompresses to more than {RECORDS:,} lines, objects or tags per byte (beyond "
                 f"the first {FREE_RECORDS:,}), as no text does; if it is right, decompress it first: {self.command}"
             )
         if self.total > max(FREE, RATIO * self.used()):
             raise ValueError(
-                f"{shown(self.path)}: decompresses to more than {RATIO:,} times its size (beyond the first "
+                f"{escape(self.path)}: decompresses to more than {RATIO:,} times its size (beyond the first "
                 f"{FREE // 10**6} MB), as no text does; if it is right, decompress it first: {self.command}"
             )
         return filled
@@ -157,7 +167,7 @@ def _translate_errors(path: Path, kind: str, command: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # an error of the disk, not of the data
             raise
         raise ValueError(
-            f"{shown(path)}: not a whole {kind} file ({one_line(error)}); try {command}, or zip it again"
+            f"{escape(path)}: not a whole {kind} file ({one_line(error)}); try {command}, or zip it again"
         ) from error
 
 
@@ -171,7 +181,7 @@ def open_archive(path: Path, file: IO[bytes]) -> zipfile.ZipFile:
     Raises:
         ValueError: If the file is not a zip archive, or is damaged.
     """
-    with _translate_errors(path, "zip", f"unzip {shown(path)}"):
+    with _translate_errors(path, "zip", f"unzip {escape(path)}"):
         return zipfile.ZipFile(file)
 
 
@@ -187,12 +197,14 @@ def find_member(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.Zi
         ValueError: If there is no such member, or more than one, or it is encrypted.
     """
     # `Path` merges doubled slashes, so both names are compared as paths.
-    found = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
-    if len(found) != 1:
-        raise ValueError(f"{shown(path)}: {len(found) or 'no'} members are called {member!r}; name one that is there")
-    if found[0].flag_bits & 1:
-        raise ValueError(f"{shown(path)}: {shown(member)} is encrypted; unzip it with its password")
-    return found[0]
+    members = [info for info in archive.infolist() if Path(f"#{info.filename}") == Path(f"#{member}")]
+    if len(members) != 1:
+        raise ValueError(
+            f"{escape(path)}: {len(members) or 'no'} members are called {member!r}; name one that is there"
+        )
+    if members[0].flag_bits & 1:
+        raise ValueError(f"{escape(path)}: {escape(member)} is encrypted; unzip it with its password")
+    return members[0]
 
 
 def split_fragment(source: object) -> tuple[Path, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from semalign_pl.data.reading.formats.record import COMPRESSIONS, shown
+from semalign_pl.data.reading.formats.record import COMPRESSIONS, escape
 
 _OFFICE = "libreoffice --headless --convert-to {to} {file}"
 _TEXT = "'txt:Text (encoded):UTF8'"
@@ -55,7 +55,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 _BY_SUFFIX = {suffix: entry for suffixes, entry in _COMMANDS.items() for suffix in suffixes.split()}
 
 
-def conversion(path: Path) -> str | None:
+def suggest_conversion(path: Path) -> str | None:
     """Kind of a file of an unsupported format and the command that converts it, for a message.
 
     Args:
@@ -79,4 +79,4 @@ def conversion(path: Path) -> str | None:
 
 def _word(path: object) -> str:
     """Quote a path for a shell."""
-    return shlex.quote(shown(path))
+    return shlex.quote(escape(path))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from semalign_pl.data.reading.formats.account import Intake
+from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.json_decoder import DECODER
 from semalign_pl.data.reading.formats.json_rows import json_lines, object_row
-from semalign_pl.data.reading.formats.json_shape import choose_list, shape_of, spanning_lines
-from semalign_pl.data.reading.formats.json_stream import Window
-from semalign_pl.data.reading.formats.json_value import DECODER
-from semalign_pl.data.reading.formats.lines import head_of, open_bytes
-from semalign_pl.data.reading.formats.record import Item, quoted, shown
+from semalign_pl.data.reading.formats.json_shape import choose_list, shape_of, spanning_lines_error
+from semalign_pl.data.reading.formats.json_stream import JsonStream
+from semalign_pl.data.reading.formats.lines import open_bytes, read_head
+from semalign_pl.data.reading.formats.record import Item, escape, quote
 from semalign_pl.data.reading.formats.squad import squad
 
 _SQUAD = re.compile(r'\s*\{[^{]*"data"\s*:\s*(?=\[\s*\{[^{]*"paragraphs"\s*:)')
 
 
-def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intake) -> Iterator[Item]:
+def json_file(path: Path, key: str, split: str, columns: set[str], counter: LineCounter) -> Iterator[Item]:
     """Yield the rows of a file, numbered from 1; rows of JSON Lines are numbered by line.
 
     Args:
@@ -29,48 +29,48 @@ def json_file(path: Path, key: str, split: str, columns: set[str], intake: Intak
             key is the split's name, or else the only list of objects.
         split: Name of the wanted split.
         columns: Names of the wanted columns. If the only line of a file is an object with one of them, it is a row.
-        intake: Number of lines or list elements read, updated while reading.
+        counter: Number of lines or list elements read, updated while reading.
 
     Raises:
         ValueError: If the file has another structure; the message describes it and names the command that converts it.
     """
     with open_bytes(path) as file:
-        window, head = _begin(path, file)
+        stream, head = _begin(path, file)
         if (found := _SQUAD.match(head)) and key in ("", "data"):
-            window.at = found.end()
-            yield from squad(path, window, intake)
+            stream.at = found.end()
+            yield from squad(path, stream, counter)
             return
-        if window.sign() == "[":
+        if stream.peek() == "[":
             if key:
-                raise ValueError(f"{shown(path)}: an array, which has no keys; leave out #{shown(key)}")
-            yield from _rows(path, window.elements(), intake)
-            window.end(what="array")
+                raise ValueError(f"{escape(path)}: an array, which has no keys; leave out #{escape(key)}")
+            yield from _rows(path, stream.elements(), counter)
+            stream.end(what="array")
             return
     if not key and (by_line := _is_by_line(head)) is None:
         with open_bytes(path) as file:
-            window, _ = _begin(path, file)
-            by_line, key = _survey(path, window, split, columns)
+            stream, _ = _begin(path, file)
+            by_line, key = _survey(path, stream, split, columns)
     if not key:
-        yield from json_lines(path, intake)
+        yield from json_lines(path, counter)
         return
     with open_bytes(path) as file:
-        window, _ = _begin(path, file)
-        if window.sign() != "{":
-            raise ValueError(f"{shown(path)}: not an object, which alone has keys; leave out #{shown(key)}")
-        yield from _rows(path, _list_at(window, key), intake)
-        window.end()
+        stream, _ = _begin(path, file)
+        if stream.peek() != "{":
+            raise ValueError(f"{escape(path)}: not an object, which alone has keys; leave out #{escape(key)}")
+        yield from _rows(path, _list_at(stream, key), counter)
+        stream.end()
 
 
-def _begin(path: Path, file: BinaryIO) -> tuple[Window, str]:
-    head = head_of(path, file).decode(errors="ignore")  # type: ignore[arg-type]
-    window = Window(path, file)
-    window.grow()
-    return window, head
+def _begin(path: Path, file: io.BufferedReader) -> tuple[JsonStream, str]:
+    head = read_head(path, file).decode(errors="ignore")
+    stream = JsonStream(path, file)
+    stream.read_chunk()
+    return stream, head
 
 
-def _rows(path: Path, elements: Iterator[Any], intake: Intake) -> Iterator[Item]:
+def _rows(path: Path, elements: Iterator[object], counter: LineCounter) -> Iterator[Item]:
     for number, record in enumerate(elements, 1):
-        intake.lines += 1
+        counter.lines += 1
         yield Item(number, object_row(path, number, record))
 
 
@@ -84,9 +84,9 @@ def _is_by_line(head: str) -> bool | None:
     except json.JSONDecodeError as error:
         # A document over several lines can be parsed beyond its first line. An error on the first line, or at the start
         # of the second, is a damaged row: an object cut off at the end of a line cannot continue with the next object.
-        before = head[: error.pos]
-        first_line = "\n" not in before and "\n" in head
-        return True if first_line or (before.count("\n") == 1 and not before.rpartition("\n")[2].strip()) else None
+        parsed = head[: error.pos]
+        on_first_line = "\n" not in parsed and "\n" in head
+        return True if on_first_line or (parsed.count("\n") == 1 and not parsed.rpartition("\n")[2].strip()) else None
     except RecursionError:
         return None
     except ValueError:
@@ -94,43 +94,43 @@ def _is_by_line(head: str) -> bool | None:
     return True if "\n" not in head[:end] and head[end:].strip() else None
 
 
-def _survey(path: Path, window: Window, split: str, columns: set[str]) -> tuple[bool, str]:
+def _survey(path: Path, stream: JsonStream, split: str, columns: set[str]) -> tuple[bool, str]:
     """Read a document's first value, to decide how the document is read.
 
     Returns:
         True and an empty text if it has one object per line, or else false and the key of the list to read.
     """
-    window.sign()
-    begun = window.line_number()
-    shape = shape_of(window)
-    on_one_line = window.line_number() == begun
-    more = window.sign()
+    stream.peek()
+    first_line_number = stream.line_number()
+    shape = shape_of(stream)
+    on_one_line = stream.line_number() == first_line_number
+    next_character = stream.peek()
     assert isinstance(shape, dict)
-    if on_one_line and (more or any(name in shape or name.partition(".")[0] in shape for name in columns)):
+    if on_one_line and (next_character or any(name in shape or name.partition(".")[0] in shape for name in columns)):
         return True, ""
-    if more == "{":
-        raise spanning_lines(path)
-    window.end()
+    if next_character == "{":
+        raise spanning_lines_error(path)
+    stream.end()
     return False, choose_list(path, shape, split)
 
 
-def _list_at(window: Window, key: str) -> Iterator[Any]:
+def _list_at(stream: JsonStream, key: str) -> Iterator[object]:
     """Yield the elements of the list at a key; dots in the key are for inner objects."""
     found, there = False, []  # the first keys, for the message
-    for name in window.members():
+    for name in stream.members():
         there = [*there, name] if len(there) < 20 else there
         if name == key:
             if found:
-                raise window.fault(f"the key {quoted(key)} twice")
-            if window.sign() != "[":
-                raise ValueError(f"{shown(window.path)}: {quoted(key)} is no list; name a key that holds one")
-            yield from window.elements()
+                raise stream.error(f"the key {quote(key)} twice")
+            if stream.peek() != "[":
+                raise ValueError(f"{escape(stream.path)}: {quote(key)} is no list; name a key that holds one")
+            yield from stream.elements()
             found = True
-        elif key.startswith(f"{name}.") and window.sign() == "{":
-            yield from _list_at(window, key[len(name) + 1 :])
+        elif key.startswith(f"{name}.") and stream.peek() == "{":
+            yield from _list_at(stream, key[len(name) + 1 :])
             found = True
         else:
-            shape_of(window)
+            shape_of(stream)
     if not found:
-        keys = shown(", ".join(there), 300)
-        raise ValueError(f"{shown(window.path)}: no key {quoted(key)}; the keys are {keys}; name one after #")
+        keys = escape(", ".join(there), 300)
+        raise ValueError(f"{escape(stream.path)}: no key {quote(key)}; the keys are {keys}; name one after #")

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from semalign_pl.data.reading.formats.account import Intake
-from semalign_pl.data.reading.formats.json_value import DECODER, DEEP, DuplicateKey, LongNumber, is_deep, reason
+from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.json_decoder import (
+    DECODER,
+    DEEP,
+    DuplicateKey,
+    LongNumber,
+    describe_json_error,
+    is_deep,
+)
 from semalign_pl.data.reading.formats.lines import lines
-from semalign_pl.data.reading.formats.record import BadRow, Item, NoRow, bad_row, quoted
+from semalign_pl.data.reading.formats.record import BadRow, Item, NoRow, bad_row, quote
 
 
-def json_lines(path: Path, intake: Intake) -> Iterator[Item]:
+def json_lines(path: Path, counter: LineCounter) -> Iterator[Item]:
     """Yield one item per line: a row, a bad row or a blank line.
 
     Args:
         path: Path of the file.
-        intake: Number of lines read, updated while reading.
+        counter: Number of lines read, updated while reading.
     """
-    for number, line in lines(path, intake):
+    for number, line in lines(path, counter):
         if isinstance(line, BadRow):
             yield Item(number, line)
         else:
             yield Item(number, NoRow.BLANK if line.isspace() else _line(path, number, line))
 
 
-def _line(path: Path, number: int, line: str) -> Mapping[str, Any] | BadRow:
+def _line(path: Path, number: int, line: str) -> Mapping[str, object] | BadRow:
     try:
         record = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        fault = f"not JSON ({reason(error)}): {quoted(line.strip())}; write one whole object per line"
+        fault = f"not JSON ({describe_json_error(error)}): {quote(line.strip())}; write one whole object per line"
         return bad_row(path, number, fault, line)
     return object_row(path, number, record, line)
 
 
-def object_row(path: Path, number: int, record: Any, raw: str | None = None) -> Mapping[str, Any] | BadRow:
+def object_row(path: Path, number: int, record: object, raw: str | None = None) -> Mapping[str, object] | BadRow:
     """Return a JSON value as a row, or as a bad row if it is not an object or is nested too deep.
 
     Args:
@@ -48,12 +54,12 @@ def object_row(path: Path, number: int, record: Any, raw: str | None = None) -> 
         return bad_row(path, number, f"{DEEP}; flatten it, or drop it", raw or "")
     if isinstance(record, dict):
         return record
-    return bad_row(path, number, _no_object(record), repr(record) if raw is None else raw)
+    return bad_row(path, number, _describe_wrong_value(record), repr(record) if raw is None else raw)
 
 
-def _no_object(record: Any) -> str:
+def _describe_wrong_value(record: object) -> str:
     if isinstance(record, DuplicateKey):
-        return f"the object has {quoted(record.key)} twice; leave one out"
+        return f"the object has {quote(record.key)} twice; leave one out"
     kind = "number" if isinstance(record, LongNumber) else type(record).__name__
     wanted = 'write one object per line, such as {"zh": "…", "bo": "…"}'
     return f"a JSON {kind} where an object is wanted; {wanted}"

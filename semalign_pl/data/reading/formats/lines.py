@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from semalign_pl.data.reading.formats.account import Intake
+from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.compressed import open_bytes
-from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, bad_row, quoted, shown
+from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, bad_row, escape, quote
 
 _HEAD = 1 << 16
 _NO_TEXT = {
@@ -34,7 +34,7 @@ _MARKS = {  # longest first: UTF-32LE's mark starts with that of UTF-16LE
 }
 
 
-def head_of(path: Path, file: io.BufferedReader) -> bytes:
+def read_head(path: Path, file: io.BufferedReader) -> bytes:
     """Return the first bytes of UTF-8 text, and move the file past its byte-order mark.
 
     Args:
@@ -50,13 +50,13 @@ def head_of(path: Path, file: io.BufferedReader) -> bytes:
     head = file.peek(_HEAD)[:_HEAD]
     for magic, fault in _NO_TEXT.items():
         if head.startswith(magic):
-            raise ValueError(f"{shown(path)}: not text but {fault}")
+            raise ValueError(f"{escape(path)}: not text but {fault}")
     if encoding := _wide(head):
         raise ValueError(
-            f"{shown(path)}:1: not UTF-8 but {encoding}; convert it: iconv -f {encoding} -t UTF-8, or save it as UTF-8"
+            f"{escape(path)}:1: not UTF-8 but {encoding}; convert it: iconv -f {encoding} -t UTF-8, or save it as UTF-8"
         )
     if b"\n" not in head and re.search(rb"\r[^\r]", head):
-        raise ValueError(f"{shown(path)}:1: its lines end in CR alone; convert it: tr '\\r' '\\n'")
+        raise ValueError(f"{escape(path)}:1: its lines end in CR alone; convert it: tr '\\r' '\\n'")
     if head.startswith(codecs.BOM_UTF8):
         file.read(len(codecs.BOM_UTF8))
     return head.removeprefix(codecs.BOM_UTF8)
@@ -84,19 +84,19 @@ def _wide(head: bytes) -> str | None:
     return found[max(found)] if found else None
 
 
-def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]]:
+def raw_lines(path: Path, counter: LineCounter) -> Iterator[tuple[int, bytes | BadRow]]:
     """Yield numbered lines with their line ends, without a byte-order mark; a line over ``MAX_LINE`` is a bad row.
 
     Args:
         path: Path of the file.
-        intake: Number of lines read, updated while reading.
+        counter: Number of lines read, updated while reading.
     """
     with open_bytes(path) as file:
-        head_of(path, file)
+        read_head(path, file)
         number = 0
         while line := file.readline(MAX_LINE):
             number += 1
-            intake.lines += 1
+            counter.lines += 1
             if len(line) < MAX_LINE or line.endswith(b"\n"):
                 yield number, line
                 continue
@@ -106,9 +106,9 @@ def raw_lines(path: Path, intake: Intake) -> Iterator[tuple[int, bytes | BadRow]
             yield number, bad_row(path, number, fault, line)
 
 
-def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
+def lines(path: Path, counter: LineCounter) -> Iterator[tuple[int, str | BadRow]]:
     """Yield the numbered lines of `raw_lines` as text; a line that is not UTF-8 is a bad row."""
-    for number, line in raw_lines(path, intake):
+    for number, line in raw_lines(path, counter):
         if isinstance(line, bytes):
             try:
                 yield number, line.decode()
@@ -118,13 +118,13 @@ def lines(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
             yield number, line
 
 
-def texts(path: Path, intake: Intake) -> Iterator[tuple[int, str | BadRow]]:
+def text_lines(path: Path, counter: LineCounter) -> Iterator[tuple[int, str | BadRow]]:
     """Yield numbered lines as text without their line ends; a line with a CR inside is a bad row."""
-    for number, line in lines(path, intake):
+    for number, line in lines(path, counter):
         if isinstance(line, str):
             line = line.removesuffix("\n").removesuffix("\r")
             if "\r" in line:
-                fault = f"a CR inside the line: {quoted(line)}; a line must end in LF or CR LF"
+                fault = f"a CR inside the line: {quote(line)}; a line must end in LF or CR LF"
                 line = bad_row(path, number, fault, line)
         yield number, line
 

@@ -1,4 +1,4 @@
-"""Lookup of the parts that a source's name refers to: files, pairs of files, folders and hub datasets."""
+"""Lookup of what a source's name refers to: files, pairs of files, folders and hub datasets."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ from pathlib import Path
 from typing import get_args
 
 from semalign_pl.data.reading.formats.compressed import split_fragment
-from semalign_pl.data.reading.formats.files import SUFFIXES, file_part, paired_part
+from semalign_pl.data.reading.formats.hub_datasets import folder, hub, hub_revision, saved_folder, saved_split
 from semalign_pl.data.reading.formats.pairs import match_pairs, split_braces
-from semalign_pl.data.reading.formats.part import Part
 from semalign_pl.data.reading.formats.quoting import Quoting
-from semalign_pl.data.reading.formats.record import shown, stem_suffix
-from semalign_pl.data.reading.formats.saved import saved_folder, saved_split
-from semalign_pl.data.reading.formats.tables import folder, hub, hub_revision
+from semalign_pl.data.reading.formats.record import escape, stem_suffix
+from semalign_pl.data.reading.formats.source_file import SUFFIXES, SourceFile, paired_source_file, source_file
 from semalign_pl.files.example_folders import remedy
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
 
 
-def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]:
-    """Return the parts that the name of a source refers to, in order.
+def find_source_files(source: str, split: str, quoting: Quoting | None = None) -> list[SourceFile]:
+    """Find the source files that the name of a source refers to, in order.
 
     Args:
         source: Name of the source, as in `sources.stream`.
         split: Name of the split of a hub dataset, folder or .json file, if ``source`` names none.
-        quoting: Quoting of .csv and .tsv files, as in `cells.separated`.
+        quoting: Quoting of .csv and .tsv files, as in `cells.delimited_rows`.
 
     Raises:
         ValueError: If ``source`` refers to nothing that can be read.
@@ -39,7 +37,7 @@ def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]
     try:
         path = Path(source).expanduser()
     except RuntimeError as error:
-        raise ValueError(f"{shown(source)}: no such user; write the path out") from error
+        raise ValueError(f"{escape(source)}: no such user; write the path out") from error
     if not source.strip():
         raise ValueError("an empty name where a corpus is wanted; name a file or a hub dataset")
     if quoting is not None:
@@ -47,38 +45,38 @@ def parts(source: str, split: str, quoting: Quoting | None = None) -> list[Part]
     if path.is_dir():
         return [_folder(source, path, None, split, None)]
     if path.exists():
-        return [file_part(source, path, path.name, split, quoting)]
+        return [source_file(source, path, path.name, split, quoting)]
     if path.is_symlink():
-        target = shown(os.readlink(path))
+        target = escape(os.readlink(path))
         raise ValueError(
-            f"{shown(source)}: a link to {target}, where nothing is; mend the link or name the file itself"
+            f"{escape(source)}: a link to {target}, where nothing is; mend the link or name the file itself"
         )
     file, fragment = split_fragment(path)
     if fragment:
-        return [file_part(source, file, f"{file.name}#{fragment}", split, quoting, fragment)]
+        return [source_file(source, file, f"{file.name}#{fragment}", split, quoting, fragment)]
     if "{" in source or "}" in source:
         return _pairs(source, path)
     if chosen := _folder_split(str(path)):
         inside, config, its_split = chosen
         return [_folder(source, inside, config, its_split or split, its_split)]
-    found = _HUB_ID.fullmatch(source)
-    if found and stem_suffix(path) not in SUFFIXES and not path.parent.exists():
-        dataset = (source, found["name"], found["config"], found["split"] or split)
-        return [Part(path.name, source, partial(hub, *dataset), revision=partial(hub_revision, *dataset))]
+    match = _HUB_ID.fullmatch(source)
+    if match and stem_suffix(path) not in SUFFIXES and not path.parent.exists():
+        dataset = (source, match["name"], match["config"], match["split"] or split)
+        return [SourceFile(path.name, source, partial(hub, *dataset), revision=partial(hub_revision, *dataset))]
     if glob.has_magic(source):
         return _pattern(source, path, split, quoting)
-    raise _missing(source, path)
+    raise _missing_error(source, path)
 
 
 def _check_quoting(source: str, path: Path, quoting: str) -> None:
     if quoting not in get_args(Quoting):
-        raise ValueError(f"{shown(source)}: quoting is {quoting!r}; give one of {', '.join(get_args(Quoting))}")
+        raise ValueError(f"{escape(source)}: quoting is {quoting!r}; give one of {', '.join(get_args(Quoting))}")
     if stem_suffix(path) not in (".csv", ".tsv", ".zip"):
-        raise ValueError(f"{shown(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
+        raise ValueError(f"{escape(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
 
 
-def _pairs(source: str, path: Path) -> list[Part]:
-    """Return one part per pair of files of a name with braces, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``."""
+def _pairs(source: str, path: Path) -> list[SourceFile]:
+    """Find the pairs of files of a name with braces, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``."""
     before, columns, after = split_braces(source, str(path))
     if glob.has_magic(before + after):
         pairs = match_pairs(source, before, columns, after)
@@ -90,7 +88,7 @@ def _pairs(source: str, path: Path) -> list[Part]:
         for file in files.values():
             _check_text(source, file)
     return [
-        paired_part(
+        paired_source_file(
             Path(name).relative_to(root).as_posix(),
             source if len(pairs) == 1 else name,
             files,
@@ -104,12 +102,12 @@ def _pairs(source: str, path: Path) -> list[Part]:
 def _check_text(source: str, path: Path) -> None:
     if stem_suffix(path) in SUFFIXES and stem_suffix(path) != ".txt":
         raise ValueError(
-            f"{shown(source)}: braces pair plain text files; several {stem_suffix(path)} files need a pattern with *"
+            f"{escape(source)}: braces pair plain text files; several {stem_suffix(path)} files need a pattern with *"
         )
     if not path.exists():
-        raise _missing(str(path), path)
+        raise _missing_error(str(path), path)
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError(f"{shown(path)}: not a file; give one text per line")
+        raise ValueError(f"{escape(path)}: not a file; give one text per line")
 
 
 def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
@@ -123,31 +121,31 @@ def _folder_split(text: str) -> tuple[Path, str | None, str | None] | None:
     return None
 
 
-def _folder(source: str, path: Path, config: str | None, split: str, named: str | None) -> Part:
-    """Return the part that reads a folder with the layout of a hub dataset, or one written by ``save_to_disk``."""
+def _folder(source: str, path: Path, config: str | None, split: str, named: str | None) -> SourceFile:
+    """Return a folder with the layout of a hub dataset, or one written by ``save_to_disk``, as a source file."""
     inside = saved_split(path, config, split, named)
     root = inside or path
     files = tuple(sorted(file for file in root.rglob("*") if file.is_file()))
     names = "\n".join([config or "", split, *(str(file.relative_to(path)) for file in files)])
     reader = partial(saved_folder, inside) if inside else partial(folder, path, config, split)
-    return Part(Path(source).name, source, reader, files=files, revision=lambda: names)
+    return SourceFile(Path(source).name, source, reader, files=files, revision=lambda: names)
 
 
-def _pattern(source: str, path: Path, split: str, quoting: Quoting | None) -> list[Part]:
+def _pattern(source: str, path: Path, split: str, quoting: Quoting | None) -> list[SourceFile]:
     files = [Path(file) for file in sorted(glob.glob(str(path))) if not os.path.isdir(file)]
     if not files:
-        raise ValueError(f"{shown(source)}: no file matches; paths start where you run from")
+        raise ValueError(f"{escape(source)}: no file matches; paths start where you run from")
     root = Path(*itertools.takewhile(lambda step: not glob.has_magic(step), path.parts))
-    return [file_part(str(file), file, file.relative_to(root).as_posix(), split, quoting) for file in files]
+    return [source_file(str(file), file, file.relative_to(root).as_posix(), split, quoting) for file in files]
 
 
-def _missing(source: str, path: Path) -> ValueError:
+def _missing_error(source: str, path: Path) -> ValueError:
     if not path.parent.is_dir():
         return ValueError(
-            f"{shown(source)}: no such file, nor is there a folder {shown(path.parent)}; paths start where you run from"
-            + remedy(path)
+            f"{escape(source)}: no such file, nor is there a folder {escape(path.parent)}; paths start "
+            f"where you run from{remedy(path)}"
         )
     neighbours = sorted(entry.name for entry in path.parent.iterdir())
-    near = difflib.get_close_matches(path.name, neighbours, n=3) or neighbours[:5]
-    there = f"did you mean {shown(' or '.join(near))}?" if near else "the folder is empty"
-    return ValueError(f"{shown(source)}: no such file in {shown(path.parent.absolute())}; {there}{remedy(path)}")
+    similar = difflib.get_close_matches(path.name, neighbours, n=3) or neighbours[:5]
+    hint = f"did you mean {escape(' or '.join(similar))}?" if similar else "the folder is empty"
+    return ValueError(f"{escape(source)}: no such file in {escape(path.parent.absolute())}; {hint}{remedy(path)}")

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from semalign_pl.data.reading.formats.record import shown
+from semalign_pl.data.reading.formats.record import escape
 
 
 def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
@@ -20,11 +20,11 @@ def split_braces(source: str, template: str) -> tuple[str, list[str], str]:
     Raises:
         ValueError: If there is not exactly one pair of braces, or it does not contain two or more different columns.
     """
-    found = re.fullmatch(r"([^{}]*)\{([^{}]*)\}([^{}]*)", template, re.S)
-    items = [item.strip() for item in found[2].split(",")] if found else []
-    if not found or len(items) < 2 or "" in items or len(set(items)) < len(items):
-        raise ValueError(f"{shown(source)}: braces name the files of a pair, once each; write e.g. train.{{zh,bo}}")
-    return found[1], items, found[3]
+    match = re.fullmatch(r"([^{}]*)\{([^{}]*)\}([^{}]*)", template, re.S)
+    items = [item.strip() for item in match[2].split(",")] if match else []
+    if not match or len(items) < 2 or "" in items or len(set(items)) < len(items):
+        raise ValueError(f"{escape(source)}: braces name the files of a pair, once each; write e.g. train.{{zh,bo}}")
+    return match[1], items, match[3]
 
 
 def match_pairs(source: str, before: str, columns: list[str], after: str) -> dict[str, dict[str, Path]]:
@@ -46,16 +46,16 @@ def match_pairs(source: str, before: str, columns: list[str], after: str) -> dic
     for column in columns:
         split = re.compile(f"({_regex(before)}){re.escape(column)}({_regex(after)})", re.S)
         for file in glob.glob(f"{before}{glob.escape(column)}{after}"):
-            if not os.path.isdir(file) and (found := split.fullmatch(file)):
-                pairs.setdefault((found[1], found[2]), {})[column] = Path(file)
+            if not os.path.isdir(file) and (match := split.fullmatch(file)):
+                pairs.setdefault((match[1], match[2]), {})[column] = Path(file)
     if not pairs:
-        raise ValueError(f"{shown(source)}: no file matches; paths start where you run from")
+        raise ValueError(f"{escape(source)}: no file matches; paths start where you run from")
     for (start, end), files in sorted(pairs.items()):
         for column in columns:
             if column not in files:
-                have = shown(next(iter(files.values())))
+                present = escape(next(iter(files.values())))
                 raise ValueError(
-                    f"{have} has no partner {shown(f'{start}{column}{end}')}; add it, or move the other away"
+                    f"{present} has no partner {escape(f'{start}{column}{end}')}; add it, or move the other away"
                 )
     names = ",".join(columns)
     return {

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from semalign_pl.data.reading.formats.account import Intake
-from semalign_pl.data.reading.formats.lines import head_of, open_bytes
-from semalign_pl.data.reading.formats.notes import warn_once
-from semalign_pl.data.reading.formats.quoted import Split, quoted_records
-from semalign_pl.data.reading.formats.record import BadRow, NoRow, shown
+from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.lines import open_bytes, read_head
+from semalign_pl.data.reading.formats.quoted_cells import CellRecord, quoted_records
+from semalign_pl.data.reading.formats.record import BadRow, NoRow, escape, warn_once
 
 Quoting = Literal["none", "excel"]
 
@@ -39,18 +38,18 @@ def tsv_quoting(path: Path) -> Quoting:
     """
     if not _has_quotes(path):
         return "none"
-    found = _Evidence()
-    for record in quoted_records(path, "\t", Intake()):
-        found.add(record)
-    where = shown(path)
-    if found.signs and found.broken:
+    evidence = _Evidence()
+    for record in quoted_records(path, "\t", LineCounter()):
+        evidence.add(record)
+    where = escape(path)
+    if evidence.signs and evidence.broken:
         warn_once(
-            f"{where}: some cells are quoted as Excel does it, but line {found.broken} is not, so that no cell is read "
-            "as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
+            f"{where}: some cells are quoted as Excel does it, but line {evidence.broken} is not, so that no cell is "
+            "read as quoted; mend the line, or set quoting: excel (or quoting: none, to see this note no more)"
         )
-    every = found.quoted and not found.bare
-    some = found.signs or (found.commas and not found.loose)
-    if found.broken or not (every or (some and found.signs >= found.doubts)):
+    every = evidence.quoted and not evidence.bare
+    some = evidence.signs or (evidence.commas and not evidence.loose)
+    if evidence.broken or not (every or (some and evidence.signs >= evidence.doubts)):
         return "none"
     warn_once(
         f"{where}: cells are quoted as Excel does it and read without these quotes; set quoting: none to keep them"
@@ -75,7 +74,7 @@ class _Evidence:
     def __init__(self) -> None:
         self.width = self.broken = self.signs = self.doubts = self.quoted = self.bare = self.commas = self.loose = 0
 
-    def add(self, record: Split) -> None:
+    def add(self, record: CellRecord) -> None:
         number, cells, lines = record
         if isinstance(cells, NoRow):
             return
@@ -112,5 +111,5 @@ class _Evidence:
 
 def _has_quotes(path: Path) -> bool:
     with open_bytes(path) as file:
-        head_of(path, file)
+        read_head(path, file)
         return any(b'"' in chunk for chunk in iter(lambda: file.read(_CHUNK), b""))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import reprlib
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
 
 MAX_TEXT = 1_000_000
 """Maximum number of characters of a field; a longer one means that a line break was lost."""
@@ -31,7 +35,7 @@ class BadRow:
     raw: str
 
 
-Record = tuple[int, Mapping[str, Any] | BadRow]
+Record = tuple[int, Mapping[str, object] | BadRow]
 """Number of a row and its content.
 
 The number is that of the row's first line in a text file, or else its 1-based index. The content is a mapping from
@@ -56,7 +60,7 @@ class Item(NamedTuple):
     """
 
     number: int
-    row: Mapping[str, Any] | BadRow | NoRow
+    row: Mapping[str, object] | BadRow | NoRow
     span: int = 1
 
 
@@ -72,12 +76,12 @@ def bad_row(source: object, number: int, fault: str, raw: str | bytes) -> BadRow
     text = raw[:800].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw[:200]
     return BadRow(
         number,
-        f"{shown(source)}:{number}: {fault}",
+        f"{escape(source)}:{number}: {fault}",
         text.rstrip("\r\n").encode("utf-8", "backslashreplace").decode()[:200],
     )
 
 
-def shown(text: object, limit: int | None = None) -> str:
+def escape(text: object, limit: int | None = None) -> str:
     """Format text for a message: one line, unprintable characters escaped, cut to ``limit`` characters."""
     text = str(text)
     if limit is not None and len(text) > limit:
@@ -85,14 +89,20 @@ def shown(text: object, limit: int | None = None) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def quoted(value: Any) -> str:
+def quote(value: object) -> str:
     """Python's ``repr`` of the beginning of a value, about 60 characters."""
     return repr(value[:60]) if isinstance(value, str) else reprlib.repr(value)[:60]
 
 
 def one_line(error: Exception) -> str:
     """Message of an error on one line, or the error's type if it has none."""
-    return shown(" ".join(str(error).split()), 300) or type(error).__name__
+    return escape(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Log a warning only once per process, as a corpus is read several times."""
+    log.warning(message)
 
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -128,7 +138,7 @@ def wanted_columns(names: Sequence[str], columns: Iterable[str]) -> list[str]:
     return [name for name in names if not tops or None in tops or name in tops]
 
 
-def is_headless(cells: Sequence[Any], columns: Iterable[str]) -> bool:
+def is_headless(cells: Sequence[object], columns: Iterable[str]) -> bool:
     """Return true if a table's first row is data, not a header.
 
     It is data if every wanted column is a number that the row does not contain, or if no column is wanted.
@@ -151,9 +161,9 @@ def check_header(source: object, number: int, names: Sequence[str]) -> None:
     Raises:
         ValueError: If a name is missing or occurs twice; the message names the place, the column and the remedy.
     """
-    where = f"{shown(source)}:{number}: the header"
+    where = f"{escape(source)}:{number}: the header"
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"{where} names {quoted(twice[0])} twice; rename one of them")
+        raise ValueError(f"{where} names {quote(twice[0])} twice; rename one of them")
     if "" in names[1:]:
         raise ValueError(f"{where} has no name for column {names.index('', 1) + 1}; only the first may have none")
 

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from semalign_pl.data.reading.formats.account import Intake
+from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.json_rows import object_row
-from semalign_pl.data.reading.formats.json_stream import Window
+from semalign_pl.data.reading.formats.json_stream import JsonStream
 from semalign_pl.data.reading.formats.record import Item, bad_row
 
 
-def squad(path: Path, window: Window, intake: Intake) -> Iterator[Item]:
+def squad(path: Path, stream: JsonStream, counter: LineCounter) -> Iterator[Item]:
     """Yield one row per question of a SQuAD file.
 
     Args:
         path: Path of the file, for messages.
-        window: Document, positioned at the array of articles.
-        intake: Number of questions read, updated while reading.
+        stream: Document, positioned at the array of articles.
+        counter: Number of questions read, updated while reading.
     """
-    found = (question for article in window.elements() for question in _questions(article, intake))
-    for number, question in enumerate(found, 1):
+    questions = (question for article in stream.elements() for question in _questions(article, counter))
+    for number, question in enumerate(questions, 1):
         fault = "no paragraph with questions in SQuAD's form (paragraphs, qas, question); mend it or drop it"
         yield Item(number, object_row(path, number, question) if question else bad_row(path, number, fault, ""))
-    window.end((",", "}"), "array")
+    stream.end((",", "}"), "array")
 
 
-def _questions(article: Any, intake: Intake) -> Iterator[dict[str, Any] | None]:
+def _questions(article: object, counter: LineCounter) -> Iterator[dict[str, object] | None]:
     """Yield one row per question; None for an article, paragraph or question of another form."""
     for paragraph in _list(article, "paragraphs"):
         questions = _list(paragraph, "qas")
-        intake.lines += len(questions)
+        counter.lines += len(questions)
         for question in questions:
             if not isinstance(question, dict):
                 yield None
@@ -40,13 +39,17 @@ def _questions(article: Any, intake: Intake) -> Iterator[dict[str, Any] | None]:
             first = answers[0] if isinstance(answers, list) and answers else None
             yield {
                 "id": question.get("id"),
-                "title": article.get("title"),
-                "context": paragraph.get("context"),
+                "title": _value(article, "title"),
+                "context": _value(paragraph, "context"),
                 "question": question.get("question"),
                 "answer": first.get("text") if isinstance(first, dict) else "",
             }
 
 
-def _list(value: Any, key: str) -> list[Any]:
-    inner = value.get(key) if isinstance(value, dict) else None
+def _value(item: object, key: str) -> object:
+    return item.get(key) if isinstance(item, dict) else None
+
+
+def _list(item: object, key: str) -> list[object]:
+    inner = _value(item, key)
     return inner if isinstance(inner, list) else [None]

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from semalign_pl.data.reading.formats.account import Intake
+from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.lines import not_utf8, raw_lines
 from semalign_pl.data.reading.formats.record import MAX_LINE, MAX_TEXT, BadRow, NoRow, bad_row, one_line
 
 
-class Split(NamedTuple):
+class CellRecord(NamedTuple):
     """Record split into cells.
 
     Attributes:
@@ -27,7 +27,7 @@ class Split(NamedTuple):
     lines: list[bytes]
 
 
-def quoted_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split]:
+def quoted_records(path: Path, delimiter: str, counter: LineCounter) -> Iterator[CellRecord]:
     """Yield the records of a file with quoted cells.
 
     A line with a quote that is never closed is a bad row. Reading continues with the next line.
@@ -35,10 +35,10 @@ def quoted_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split
     Args:
         path: Path of the file.
         delimiter: Delimiter of cells, a comma or a tab.
-        intake: Number of lines read, updated while reading.
+        counter: Number of lines read, updated while reading.
     """
     csv.field_size_limit(MAX_TEXT)  # the csv module has one limit per process
-    source = _Lines(path, intake)
+    source = _Lines(path, counter)
     while True:
         # With `strict`, a quote that is never closed is an error.
         reader = csv.reader(source, delimiter=delimiter, strict=True)
@@ -46,23 +46,23 @@ def quoted_records(path: Path, delimiter: str, intake: Intake) -> Iterator[Split
             for cells in reader:
                 number, lines = source.taken[0][0], [line for _, line in source.taken]
                 if source.undecoded:
-                    yield Split(number, not_utf8(path, number, *source.undecoded), lines)
+                    yield CellRecord(number, not_utf8(path, number, *source.undecoded), lines)
                 elif len(cells) > 1 or b"".join(lines).strip():
-                    yield Split(number, cells, lines)
+                    yield CellRecord(number, cells, lines)
                 else:
-                    yield Split(number, NoRow.BLANK, lines)
+                    yield CellRecord(number, NoRow.BLANK, lines)
                 source.clear()
             return
         except _Unreadable as stop:
             source.clear()
-            yield Split(stop.row.number, stop.row, [b""])
+            yield CellRecord(stop.row.number, stop.row, [b""])
         except csv.Error as error:
             fault = (
                 f"cannot be split into cells ({one_line(error)}); a quote that starts a cell must be closed, and "
                 "doubled inside it; set quoting: none if quotes are text, or use .jsonl"
             )
             number, line = source.only_first()
-            yield Split(number, bad_row(path, number, fault, line), [line])
+            yield CellRecord(number, bad_row(path, number, fault, line), [line])
 
 
 class _Unreadable(Exception):
@@ -74,8 +74,8 @@ class _Unreadable(Exception):
 class _Lines:
     """Iterator of lines for `csv.reader`; it keeps a record's lines, to read them again after a fault in the first."""
 
-    def __init__(self, path: Path, intake: Intake) -> None:
-        self.lines = raw_lines(path, intake)
+    def __init__(self, path: Path, counter: LineCounter) -> None:
+        self.lines = raw_lines(path, counter)
         self.again: deque[tuple[int, bytes | BadRow]] = deque()
         self.clear()
 

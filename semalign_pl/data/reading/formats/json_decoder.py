@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from semalign_pl.data.reading.formats.record import one_line
 
@@ -29,7 +28,7 @@ class DuplicateKey:
         return f"an object with the key {self.key!r} twice"
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | DuplicateKey:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object] | DuplicateKey:
     record = dict(pairs)
     return record if len(record) == len(pairs) else DuplicateKey(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
@@ -56,14 +55,14 @@ DEEP = f"nested more than {MAX_DEPTH} deep"
 DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number)
 
 
-def reason(error: ValueError | RecursionError) -> str:
+def describe_json_error(error: ValueError | RecursionError) -> str:
     """Reason of a JSON error in words, for a message."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at column {error.colno}"
     return DEEP if isinstance(error, RecursionError) else one_line(error)
 
 
-def is_deep(value: Any) -> bool:
+def is_deep(value: object) -> bool:
     """Return true if a value is nested more than `MAX_DEPTH` levels deep."""
     level = [value]  # one level at a time: recursion could exceed Python's limit
     for _ in range(MAX_DEPTH):

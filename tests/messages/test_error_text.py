@@ -1,0 +1,19 @@
+"""One line of an error's message, for messages with one line."""
+
+import pytest
+
+from semalign_pl.messages.error_text import first_line, last_line
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "last"),
+    [
+        ("one line", "one line", "one line"),
+        ("\n  Error(s) in loading:\n\tsize mismatch\n", "Error(s) in loading:", "size mismatch"),
+        ("", "KeyError", "KeyError"),
+        (" \n ", "KeyError", "KeyError"),
+    ],
+)
+def test_the_line_quoted_of_an_error(message: str, first: str, last: str) -> None:
+    error = type("KeyError", (Exception,), {})(message)
+    assert (first_line(error), last_line(error)) == (first, last)
