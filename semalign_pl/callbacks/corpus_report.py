@@ -13,7 +13,7 @@ from semalign_pl.data.storing.cache import summary
 from semalign_pl.files.atomic import replace_file, write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible
-from semalign_pl.run.folder import may_write
+from semalign_pl.run.trainer import may_write
 
 
 class CorpusReport(Callback):

@@ -19,8 +19,8 @@ from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsi
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
-from semalign_pl.run.folder import may_write
 from semalign_pl.run.results import read_training, write_results
+from semalign_pl.run.trainer import may_write
 
 
 class Evaluation(Callback):

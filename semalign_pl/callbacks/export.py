@@ -11,8 +11,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.files.atomic import move_folder, temporary_folder
 from semalign_pl.finite import Diverged
-from semalign_pl.run.folder import may_write
 from semalign_pl.run.results import write_training
+from semalign_pl.run.trainer import may_write
 
 
 class Export(Callback):

@@ -17,8 +17,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.callbacks.checkpoint_files import CheckpointError
 from semalign_pl.finite import Diverged
-from semalign_pl.run.folder import is_trial
-from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
+from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Stopped, StopRequest, install
+from semalign_pl.run.trainer import is_trial
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class InterruptionCheckpoint(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._request = Request(waits=True)
+        self._request = StopRequest(waits=True)
         self._began_at = self._common = 0
         self._saved = self._done = False
 
@@ -130,7 +130,7 @@ class InterruptionCheckpoint(Callback):
             _end_children(trainer, wait=self._saved or self._done)
 
     def _take_over(self, trainer: Trainer, waits: bool) -> None:
-        self._request, self._done = Request(waits), False
+        self._request, self._done = StopRequest(waits), False
         environment: Any = trainer._accelerator_connector.cluster_environment
         requeue = getattr(environment, "requeue_signal", None)
         install(self._request, ASKING if requeue is None else {*ASKING, requeue})

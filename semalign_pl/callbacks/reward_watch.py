@@ -13,7 +13,7 @@ from torch import Tensor
 from semalign_pl.callbacks.reward_alarm import Alarm, append, samples, show
 from semalign_pl.callbacks.unseen import METRICS, SEEN, Unseen
 from semalign_pl.functional.trend import Comparison, compare
-from semalign_pl.run.folder import may_write
+from semalign_pl.run.trainer import may_write
 
 RECOVERED = 0.25
 """Number of standard deviations below its best at which a metric no longer counts as fallen: half the threshold of an

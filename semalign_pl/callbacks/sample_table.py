@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.files.atomic import append_text
 from semalign_pl.files.json_text import to_json
-from semalign_pl.run.folder import may_write
+from semalign_pl.run.trainer import may_write
 
 
 class SampleTable(Callback):

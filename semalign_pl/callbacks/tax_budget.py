@@ -13,7 +13,7 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
-from semalign_pl.run.folder import may_write
+from semalign_pl.run.trainer import may_write
 from semalign_pl.types import MetricResult
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
 from semalign_pl.policy.load import check_folder
-from semalign_pl.run.folder import may_write
 from semalign_pl.run.results import write_results
+from semalign_pl.run.trainer import may_write
 from semalign_pl.types import Example
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from semalign_pl.modules.progress import Place, finish_batch, read_place, set_pl
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
 from semalign_pl.modules.settings import Settings, built_settings, compare_settings
 from semalign_pl.modules.supported import check_trainer
-from semalign_pl.run.folder import may_write
 from semalign_pl.run.history import cut_history
+from semalign_pl.run.trainer import may_write
 
 log = logging.getLogger(__name__)
 

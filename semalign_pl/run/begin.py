@@ -11,8 +11,9 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from semalign_pl.run.folder import RunFolder, is_trial, read_step
+from semalign_pl.run.folder import RunFolder, read_step
 from semalign_pl.run.lock import hold
+from semalign_pl.run.trainer import is_trial
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
         lock = hold(folder.path, "fit" if command == "fit" else "test")
     with lock:
         if checkpoint is not None:
-            checkpoint = find(folder, command, checkpoint)
+            checkpoint = find_checkpoint(folder, command, checkpoint)
         if command != "fit":
             yield Start(checkpoint)
         elif resume:
@@ -73,7 +74,7 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
             yield Start(checkpoint)
 
 
-def find(folder: RunFolder, command: str, checkpoint: str) -> str:
+def find_checkpoint(folder: RunFolder, command: str, checkpoint: str) -> str:
     """Find the file that ``--ckpt_path`` names.
 
     Lightning accepts four keywords besides paths. If a keyword leads to no checkpoint, it runs without one, or stops in
