@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.policy.policy import Policy
-from semalign_pl.types import Example, MetricResult, Rollouts
+from semalign_pl.types import Example, MetricResult, PredictionOutputs, Rollouts, StepOutputs
 
 # -- modules -----------------------------------------------------------------------------------------------------------
 
@@ -100,6 +101,24 @@ class ExportableModule(Protocol):
             Folder of the result, directly in ``root``.
         """
         ...
+
+
+def has_rollouts(outputs: STEP_OUTPUT) -> TypeGuard[StepOutputs]:
+    """Return true if a training step sampled completions, so that its result has the members of ``StepOutputs``.
+
+    Args:
+        outputs: Result of the training step.
+    """
+    return isinstance(outputs, Mapping) and "rollouts" in outputs
+
+
+def has_predictions(outputs: object) -> TypeGuard[PredictionOutputs]:
+    """Return true if an evaluation step completed a batch, so that its result has the members of ``PredictionOutputs``.
+
+    Args:
+        outputs: Result of the validation, test or predict step.
+    """
+    return isinstance(outputs, Mapping) and "predictions" in outputs
 
 
 # -- data modules ------------------------------------------------------------------------------------------------------

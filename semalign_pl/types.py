@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +96,36 @@ class Rollouts:
     finished: Tensor
     texts: list[str]
     num_generations: int
+
+
+class StepOutputs(TypedDict):
+    """Result of a GRPO training step, for the callbacks.
+
+    Attributes:
+        examples: Examples of this rank's batch, one per group.
+        rollouts: Completions of the examples.
+        rewards: Total rewards, ``(rollouts,)`` float32, NaN where not scored.
+        rewards_per_func: Scores of each reward by its name, ``(rollouts,)`` float32, NaN where not scored.
+        extra: Columns that rewards add to the table of completions, by name; one value per rollout.
+    """
+
+    examples: list[Example]
+    rollouts: Rollouts
+    rewards: Tensor
+    rewards_per_func: dict[str, Tensor]
+    extra: dict[str, list[object]]
+
+
+class PredictionOutputs(TypedDict):
+    """Result of a validation, test or predict step of a policy, for the callbacks.
+
+    Attributes:
+        examples: Examples of the batch.
+        predictions: Completions of the examples, as text.
+    """
+
+    examples: list[Example]
+    predictions: list[str]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.callbacks import CorpusReport, Evaluation, RewardWatch, TaxBudget
-from semalign_pl.callbacks.unseen import METRICS
+from semalign_pl.callbacks.watch_metrics import METRICS
 from semalign_pl.modules import EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward

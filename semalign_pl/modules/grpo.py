@@ -137,7 +137,7 @@ class GRPOModule(AlignModule):
 
         Returns:
             For the callbacks: the examples, their rollouts, the total reward ``(rollouts,)``, the scores of each reward
-            by name (``parts``), and the extra columns of the rewards by name (``extra``).
+            by name (``rewards_per_func``), and the extra columns of the rewards by name (``extra``).
         """
         profile = StepTimer(self.device)
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
@@ -164,7 +164,7 @@ class GRPOModule(AlignModule):
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         named = self._named(parts)
-        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": named, "extra": extra}
+        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "rewards_per_func": named, "extra": extra}
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
