@@ -17,7 +17,7 @@ from semalign_pl.modules import EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward
 from semalign_pl.rewards.base import Reward
-from semalign_pl.rewards.pair import PairReward
+from semalign_pl.rewards.pair_reward import PairReward
 
 _OWN = ("lightning", "semalign_pl")
 _HOOKS = [name for name in vars(Callback) if name.startswith("on_")]

@@ -21,7 +21,7 @@ from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rewards.base import Reward
-from semalign_pl.rewards.together import Silence, check_rewards, score_together, signal_shares
+from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
 from semalign_pl.types import Example, Rollouts
 
 
@@ -107,7 +107,7 @@ class GRPOModule(AlignModule):
             ValueError: Names the fault and the remedy.
         """
         check_rewards(self.rewards, self.aggregation)
-        self._silence = Silence(self.rewards)
+        self._no_signal_warnings = NoSignalWarnings(self.rewards)
 
     @property
     def rewards(self) -> list[Reward]:
@@ -200,7 +200,7 @@ class GRPOModule(AlignModule):
         repeated = [example for example in batch for _ in range(self.num_generations)]
         lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
         written = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        return score_together(self.rewards, repeated, rollouts.texts, written).to(self.device)
+        return score_completions(self.rewards, repeated, rollouts.texts, written).to(self.device)
 
     def total(self, parts: Tensor) -> Tensor:
         """Total reward from all rewards, by their weights and gates.
@@ -343,7 +343,7 @@ class GRPOModule(AlignModule):
         self, rollouts: Rollouts, parts: Tensor, rewards: Tensor, metrics: Mapping[str, Tensor | float]
     ) -> None:
         groups, shares = signal(rewards, self.num_generations), signal_shares(parts, self.num_generations)
-        self._silence(parts, shares, self._sum_tensor)
+        self._no_signal_warnings(parts, shares, self._sum_tensor)
         distinct = len(set(zip(_group_ids(len(rewards), self.num_generations), rollouts.texts, strict=True)))
         self.log_train(
             {
