@@ -99,33 +99,21 @@ class Rollouts:
 
 
 class StepOutputs(TypedDict):
-    """Result of a GRPO training step, for the callbacks.
+    """Return value of GRPO's ``training_step``, for the callbacks.
 
     Attributes:
-        examples: Examples of this rank's batch, one per group.
-        rollouts: Completions of the examples.
-        rewards: Total rewards, ``(rollouts,)`` float32, NaN where not scored.
-        rewards_per_func: Scores of each reward by its name, ``(rollouts,)`` float32, NaN where not scored.
-        extra: Columns that rewards add to the table of completions, by name; one value per rollout.
+        examples: Examples of the step.
+        rollouts: Their completions, ``num_generations`` per example.
+        rewards: Total reward per completion, ``(completions,)`` float32, NaN where not scored.
+        rewards_per_func: Scores of each reward per completion, by the reward's name, NaN where it gave no score.
+        extra: Extra columns of the rewards by name, one value per completion.
     """
 
     examples: list[Example]
     rollouts: Rollouts
     rewards: Tensor
     rewards_per_func: dict[str, Tensor]
-    extra: dict[str, list[object]]
-
-
-class PredictionOutputs(TypedDict):
-    """Result of a validation, test or predict step of a policy, for the callbacks.
-
-    Attributes:
-        examples: Examples of the batch.
-        predictions: Completions of the examples, as text.
-    """
-
-    examples: list[Example]
-    predictions: list[str]
+    extra: Mapping[str, Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -145,3 +133,15 @@ class MetricResult:
     def as_dict(self) -> dict[str, object]:
         """Dictionary for ``results.json``."""
         return {"value": self.value, "ci": None if self.ci is None else list(self.ci), "signature": self.signature}
+
+
+class PredictionOutputs(TypedDict):
+    """Result of a validation, test or predict step of a policy, for the callbacks.
+
+    Attributes:
+        examples: Examples of the batch.
+        predictions: Completions of the examples, as text.
+    """
+
+    examples: list[Example]
+    predictions: list[str]

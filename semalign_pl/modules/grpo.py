@@ -22,7 +22,8 @@ from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
-from semalign_pl.types import Example, Rollouts
+from semalign_pl.run.trainer import callbacks_of
+from semalign_pl.types import Example, Rollouts, StepOutputs
 
 
 class GRPOModule(AlignModule):
@@ -112,8 +113,7 @@ class GRPOModule(AlignModule):
     @property
     def rewards(self) -> list[Reward]:
         """Rewards among the trainer's callbacks."""
-        callbacks: list[Any] = getattr(self.trainer, "callbacks", [])
-        return [c for c in callbacks if isinstance(c, Reward)]
+        return [c for c in callbacks_of(self.trainer) if isinstance(c, Reward)]
 
     @property
     def beta(self) -> float:
@@ -128,7 +128,7 @@ class GRPOModule(AlignModule):
         """Number of optimiser steps per batch."""
         return self.num_iterations
 
-    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: list[Example], batch_idx: int) -> StepOutputs:
         """Sample rollouts, score them, and make ``num_iterations`` optimiser steps.
 
         Args:

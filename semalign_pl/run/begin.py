@@ -151,6 +151,6 @@ def _refuse_used(folder: RunFolder, checkpoint: str | None) -> None:
     checkpoints = folder.checkpoints()
     if checkpoints:
         raise ValueError(
-            f"trainer.default_root_dir: {folder.path} holds an unfinished run, whose newest checkpoint is {checkpoints[0]}; "
-            f"--resume goes on with it. For a new run {ANOTHER}"
+            f"trainer.default_root_dir: {folder.path} holds an unfinished run, whose newest checkpoint is "
+            f"{checkpoints[0]}; --resume goes on with it. For a new run {ANOTHER}"
         )
