@@ -60,13 +60,13 @@ class Evaluation(Callback):
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
         super().__init__()
-        spoken = get_language(language)
+        target = get_language(language)
         self.metrics: dict[str, RowMetric] = {
-            "bleu4": Bleu4(spoken),
-            "chrf": ChrF(spoken),
-            "rouge_l": RougeL(spoken),
-            "language_consistency": LanguageConsistency(spoken),
-            "language_consistency_references": ReferenceConsistency(spoken),
+            "bleu4": Bleu4(target),
+            "chrf": ChrF(target),
+            "rouge_l": RougeL(target),
+            "language_consistency": LanguageConsistency(target),
+            "language_consistency_references": ReferenceConsistency(target),
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
@@ -159,7 +159,7 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch, without scores."""
-        self._rows += _bare_rows(*_examples_and_predictions(outputs))
+        self._rows += _rows_without_scores(*_examples_and_predictions(outputs))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
@@ -180,7 +180,7 @@ class Evaluation(Callback):
     def _add(self, outputs: STEP_OUTPUT) -> None:
         examples, predictions = _examples_and_predictions(outputs)
         references = [example.reference for example in examples]
-        rows = list(_bare_rows(examples, predictions))
+        rows = list(_rows_without_scores(examples, predictions))
         for name, metric in self.metrics.items():
             metric.update(predictions, references)
             for row, value in zip(rows, metric.per_row(predictions, references), strict=True):
@@ -204,7 +204,7 @@ def _examples_and_predictions(outputs: STEP_OUTPUT) -> tuple[list[Example], list
     return outputs["examples"], outputs["predictions"]
 
 
-def _bare_rows(examples: Sequence[Example], predictions: Sequence[str]) -> Iterator[PredictionRow]:
+def _rows_without_scores(examples: Sequence[Example], predictions: Sequence[str]) -> Iterator[PredictionRow]:
     for example, prediction in zip(examples, predictions, strict=True):
         yield {
             "id": example.id,

@@ -91,7 +91,7 @@ class RewardWatch(Callback):
         """Measure, log, compare and warn, if the batch is a watched one."""
         if not has_rollouts(outputs) or trainer.fit_loop.total_batch_idx % self.every_n_steps:
             return
-        names = [*outputs["rewards_per_func"], *map(_logged, METRICS)]
+        names = [*outputs["rewards_per_func"], *map(_log_name, METRICS)]
         if names != self._names:  # first batch of the run, or a run resumed with other rewards
             self._begin(names)
         row = self._row(outputs, trainer, pl_module)
@@ -100,7 +100,7 @@ class RewardWatch(Callback):
         self._steps.append(trainer.global_step)
         alarms = self._compare()
         means = dict(zip(names, row[:, 2].tolist(), strict=True))
-        values = {name: means[name] for name in map(_logged, METRICS) if means[name] == means[name]}
+        values = {name: means[name] for name in map(_log_name, METRICS) if means[name] == means[name]}
         values["watch/alarms"] = float(len(self._alarmed))
         # Passed to the loggers directly, like a probe's values: Lightning would repeat them in the steps between.
         pl_module.log_dict(values, logger=False, batch_size=1)
@@ -157,7 +157,7 @@ class RewardWatch(Callback):
         return alarms
 
     def _pair(self, pair: tuple[str, str]) -> Tensor:
-        return self._series[:, [self._names.index(pair[0]), self._names.index(_logged(pair[1]))]]
+        return self._series[:, [self._names.index(pair[0]), self._names.index(_log_name(pair[1]))]]
 
     def _alarm(self, pair: tuple[str, str], change: Comparison) -> Alarm:
         logged = self._pair(pair)[..., 2]
@@ -179,7 +179,7 @@ class RewardWatch(Callback):
         }
 
 
-def _logged(metric: str) -> str:
+def _log_name(metric: str) -> str:
     return f"watch/{metric}"  # with a prefix, because a reward may have the metric's name
 
 

@@ -123,13 +123,13 @@ class TaxBudget(Callback):
                 f"TaxBudget.budget: nothing measures {missing!r} during training (there is {there}); list a probe for "
                 "it under trainer.callbacks, with every_n_steps"
             )
-        self.start = self._budgeted(trainer, scores)
+        self.start = self._select_budget(trainer, scores)
         self.now = dict(self.start)
         self._note(trainer.global_step)
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
         """Adjust beta by a probe's measurement; once per step, however many probes measure at it."""
-        fresh = self._budgeted(trainer, scores)
+        fresh = self._select_budget(trainer, scores)
         if not fresh:
             return
         assert self.beta is not None and self.beta_min is not None, "probes measure in training after its start"
@@ -155,7 +155,7 @@ class TaxBudget(Callback):
         """Measure the last step if it is not measured yet; write and print the result, kept or not."""
         if self.history[-1]["step"] != trainer.global_step:
             for probe in _probes(trainer):
-                self.now |= self._budgeted(trainer, probe.run(pl_module))
+                self.now |= self._select_budget(trainer, probe.run(pl_module))
             self._note(trainer.global_step)
         if not trainer.is_global_zero:
             return
@@ -194,7 +194,7 @@ class TaxBudget(Callback):
         self.beta, self.beta_min = state_dict["beta"], state_dict["beta_min"]
         self.history = list(state_dict["history"])
 
-    def _budgeted(self, trainer: Trainer, scores: dict[str, MetricResult]) -> dict[str, float]:
+    def _select_budget(self, trainer: Trainer, scores: dict[str, MetricResult]) -> dict[str, float]:
         """Values of the scores that the budget names, from rank 0, so that beta is the same on all ranks."""
         values = {name: score.value for name, score in scores.items() if name in self.budget}
         return values if trainer.world_size == 1 else trainer.strategy.broadcast(values)

@@ -113,7 +113,7 @@ class AlignModule(StageModule):
             scorer = LogprobScorer(self.policy, rows, batch, self.recompute)
             for part in batch.chunks:
                 yield scorer(part)
-            with self._unsynced():
+            with self._block_sync():
                 scorer.backward()
 
     # -- generation --------------------------------------------------------------------------------------------

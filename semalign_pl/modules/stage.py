@@ -184,10 +184,10 @@ class StageModule(LightningModule):
         Args:
             loss: Loss of the chunk, scalar, already divided by the denominator of the whole step.
         """
-        with self._unsynced():
+        with self._block_sync():
             self.manual_backward(loss)
 
-    def _unsynced(self) -> contextlib.AbstractContextManager[None]:
+    def _block_sync(self) -> contextlib.AbstractContextManager[None]:
         """Switch off DDP's averaging: ranks have unequal numbers of micro-batches, and ``update`` sums gradients."""
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else contextlib.nullcontext()

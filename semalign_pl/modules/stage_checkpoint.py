@@ -1,4 +1,4 @@
-"""What a stage writes into its checkpoints, and the refusal of checkpoints that it cannot resume exactly."""
+"""Checks of a checkpoint that a stage is to resume exactly, and the place at which it resumes."""
 
 from __future__ import annotations
 

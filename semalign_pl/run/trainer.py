@@ -17,7 +17,7 @@ class _Connected(Protocol):
     fast_dev_run: bool | int
 
 
-def _connected(trainer: Trainer) -> _Connected:
+def _check(trainer: Trainer) -> _Connected:
     assert isinstance(trainer, _Connected), "every Trainer of lightning 2.6 has callbacks, datamodule and fast_dev_run"
     return trainer
 
@@ -28,7 +28,7 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     Args:
         trainer: Trainer of the run.
     """
-    return _connected(trainer).callbacks
+    return _check(trainer).callbacks
 
 
 def data_module_of(trainer: Trainer) -> LightningDataModule | None:
@@ -37,7 +37,7 @@ def data_module_of(trainer: Trainer) -> LightningDataModule | None:
     Args:
         trainer: Trainer of the run.
     """
-    return _connected(trainer).datamodule
+    return _check(trainer).datamodule
 
 
 def is_trial(trainer: Trainer) -> bool:
@@ -46,7 +46,7 @@ def is_trial(trainer: Trainer) -> bool:
     Args:
         trainer: Trainer of the run.
     """
-    return bool(_connected(trainer).fast_dev_run)
+    return bool(_check(trainer).fast_dev_run)
 
 
 def may_write(trainer: Trainer) -> bool:
