@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,6 +98,24 @@ class Rollouts:
     num_generations: int
 
 
+class StepOutputs(TypedDict):
+    """Return value of GRPO's ``training_step``, for the callbacks.
+
+    Attributes:
+        examples: Examples of the step.
+        rollouts: Their completions, ``num_generations`` per example.
+        rewards: Total reward per completion, ``(completions,)`` float32, NaN where not scored.
+        rewards_per_func: Scores of each reward per completion, by the reward's name, NaN where it gave no score.
+        extra: Extra columns of the rewards by name, one value per completion.
+    """
+
+    examples: list[Example]
+    rollouts: Rollouts
+    rewards: Tensor
+    rewards_per_func: dict[str, Tensor]
+    extra: Mapping[str, Sequence[object]]
+
+
 @dataclass(frozen=True)
 class MetricResult:
     """Value of a metric with its confidence interval and signature.
@@ -115,3 +133,15 @@ class MetricResult:
     def as_dict(self) -> dict[str, object]:
         """Dictionary for ``results.json``."""
         return {"value": self.value, "ci": None if self.ci is None else list(self.ci), "signature": self.signature}
+
+
+class PredictionOutputs(TypedDict):
+    """Result of a validation, test or predict step of a policy, for the callbacks.
+
+    Attributes:
+        examples: Examples of the batch.
+        predictions: Completions of the examples, as text.
+    """
+
+    examples: list[Example]
+    predictions: list[str]

@@ -240,7 +240,7 @@ def sentence_encoder(folder: Path) -> Any:
 
 
 def trained_encoder(folder: Path) -> Any:
-    from semalign_pl.modules.encoding import load_encoder
+    from semalign_pl.modules.encoder import load_encoder
 
     return load_encoder(str(folder), None)
 

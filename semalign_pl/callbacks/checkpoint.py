@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 
 class TimedCheckpoint(ModelCheckpoint):
@@ -36,7 +36,7 @@ class TimedCheckpoint(ModelCheckpoint):
         self.minutes = minutes
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Save ``last.ckpt`` if it is due; rank 0 decides for all, because every rank takes part in saving."""
         assert self._last_time_checked is not None, "set when training started"
@@ -53,7 +53,7 @@ class TimedCheckpoint(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
 
 
-def with_checkpoint(callbacks: Sequence[Callback], trainer: Mapping[str, Any], folder: Path) -> list[Callback]:
+def with_checkpoint(callbacks: Sequence[Callback], trainer: Mapping[str, object], folder: Path) -> list[Callback]:
     """Callbacks of a run, with one that saves checkpoints unless the recipe wants none.
 
     The checkpoints are saved in ``RUN/checkpoints``, where ``--resume`` looks, whatever logger the run has. Lightning

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io.wrapper import _WrappingCheckpointIO
 
@@ -28,7 +28,7 @@ class CheckpointFiles(TorchCheckpointIO):
     whose own disk has space.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, object], path: _PATH, storage_options: object = None) -> None:
         """Write a checkpoint.
 
         Args:
@@ -52,10 +52,10 @@ class CheckpointFiles(TorchCheckpointIO):
 
 def _newest(folder: Path) -> str:
     """Sentence that names the newest checkpoint of a folder, to resume from."""
-    found = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
-    if found is None:
+    newest = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    if newest is None:
         return f"The run has stopped, and {folder} holds no earlier checkpoint"
-    return f"The run has stopped; go on from its newest checkpoint with --ckpt_path {found}"
+    return f"The run has stopped; go on from its newest checkpoint with --ckpt_path {newest}"
 
 
 def use_checkpoint_files(trainer: Trainer) -> None:

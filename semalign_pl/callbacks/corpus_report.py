@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.data.examples import Examples
 from semalign_pl.data.storing.cache import summary
 from semalign_pl.files.atomic import replace_file, write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible
-from semalign_pl.run.folder import may_write
+from semalign_pl.protocols import ExampleData, PreparedData
+from semalign_pl.run.trainer import data_module_of, may_write
 
 
 class CorpusReport(Callback):
@@ -31,13 +32,14 @@ class CorpusReport(Callback):
         """Report the training split."""
         self._report(trainer, "train")
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Log how long the step waited for its batch."""
-        data: Any = getattr(trainer, "datamodule", None)
-        seconds = getattr(getattr(data, "examples", {}).get("train"), "seconds", None)
-        if seconds is not None:
-            pl_module.log("train/time/data_seconds", seconds - self._seconds, on_step=True, batch_size=1)
-            self._seconds = seconds
+        data = data_module_of(trainer)
+        examples = data.examples.get("train") if isinstance(data, ExampleData) else None
+        if isinstance(examples, Examples):
+            waited = examples.seconds - self._seconds
+            pl_module.log("train/time/data_seconds", waited, on_step=True, batch_size=1)
+            self._seconds = examples.seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the validation split."""
@@ -51,21 +53,22 @@ class CorpusReport(Callback):
         """Report the split to predict, which is the test split."""
         self._report(trainer, "test")
 
-    def _report(self, trainer: Trainer, part: str) -> None:
-        data: Any = getattr(trainer, "datamodule", None)
-        prepared = getattr(data, "prepared", {}).get(part)
-        if part in self._done or not prepared or not may_write(trainer):
+    def _report(self, trainer: Trainer, split: str) -> None:
+        data = data_module_of(trainer)
+        if split in self._done or not isinstance(data, PreparedData) or not may_write(trainer):
             return
-        self._done.add(part)
+        if not (prepared := data.prepared.get(split)):
+            return
+        self._done.add(split)
         folder = Path(trainer.default_root_dir) / "corpus"
         reports = [corpus.report for corpus in prepared]
-        content = {"used": len(data.examples[part]), "corpora": reports}
-        file = folder / f"{part}.json"
+        content = {"used": len(data.examples[split]), "corpora": reports}
+        file = folder / f"{split}.json"
         write_text(file, to_json(content, file, indent=1) + "\n")
-        with replace_file(folder / f"{part}_dropped.jsonl") as file:
+        with replace_file(folder / f"{split}_dropped.jsonl") as file:
             for corpus in prepared:
-                with (corpus.folder / "dropped.jsonl").open("rb") as listed:
-                    shutil.copyfileobj(listed, file)
+                with (corpus.folder / "dropped.jsonl").open("rb") as dropped:
+                    shutil.copyfileobj(dropped, file)
         for report in reports:
             if report["dropped"] or report.get("prompts_cut"):
-                trainer.print(visible(f"{part}: {summary(report)} (see {folder / part}_dropped.jsonl)"))
+                trainer.print(visible(f"{split}: {summary(report)} (see {folder / split}_dropped.jsonl)"))

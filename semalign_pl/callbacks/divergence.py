@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from semalign_pl.finite import Diverged, check_to_write, diverged
 
@@ -31,7 +33,7 @@ class Divergence(Callback):
     There is a warning about a step in which no reward scored any completion, a step in which all groups had equal
     rewards, a gradient norm of exactly 0 in ``WINDOW`` steps, and a loss ``LOSS_RISE`` above the first step's. A loss
     that is not finite stops the run. So do rewards that have scored nothing at all, after ``UNSCORED_STEPS`` steps or
-    at the end. ``rewards/together.py`` watches single rewards for a missing signal, and RewardWatch watches for
+    at the end. ``rewards/run_rewards.py`` watches single rewards for a missing signal, and RewardWatch watches for
     exploited rewards.
     """
 
@@ -43,7 +45,7 @@ class Divergence(Callback):
         self._unscored: int | None = 0  # steps so far without any score; None after the first score
         self._warned: set[str] = set()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """State of the checks, so that a resumed run warns like an uninterrupted one."""
         return {
             "first_loss": self._first_loss,
@@ -60,7 +62,7 @@ class Divergence(Callback):
         self._zero_gradients, self._warned = state_dict["zero_gradients"], set(state_dict["warned"])
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Check the step's metrics, which are the same on all ranks.
 
@@ -81,7 +83,7 @@ class Divergence(Callback):
                     "the policy may have saturated (lower the learning rate), or no row has a loss (look at "
                     "train/rows_too_long and at the rewards in metrics.csv)",
                 )
-        if "rewards" in (outputs or {}):
+        if isinstance(outputs, Mapping) and "rewards" in outputs:
             self._check_rewards(outputs["rewards"], trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
-from semalign_pl.policy.policy import policy_of
 from semalign_pl.probes.base import Probe
-from semalign_pl.run.folder import may_write
+from semalign_pl.protocols import GeneratingModule, has_predictions, missing_members
 from semalign_pl.run.results import read_training, write_results
+from semalign_pl.run.trainer import callbacks_of, may_write
+from semalign_pl.types import Example
+
+
+class PredictionRow(TypedDict):
+    """Row of ``predictions.jsonl``.
+
+    Attributes:
+        id: Source of the row, such as ``test.jsonl:17``.
+        prompt: User's message.
+        reference: Wanted completion; empty if the corpus has none.
+        prediction: Completion of the policy.
+        scores: Values of the metrics on this row alone, by name; empty under ``predict``.
+    """
+
+    id: str
+    prompt: str
+    reference: str
+    prediction: str
+    scores: dict[str, float]
 
 
 class Evaluation(Callback):
@@ -40,17 +60,17 @@ class Evaluation(Callback):
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
         super().__init__()
-        profile = get_language(language)
+        target = get_language(language)
         self.metrics: dict[str, RowMetric] = {
-            "bleu4": Bleu4(profile),
-            "chrf": ChrF(profile),
-            "rouge_l": RougeL(profile),
-            "language_consistency": LanguageConsistency(profile),
-            "language_consistency_references": ReferenceConsistency(profile),
+            "bleu4": Bleu4(target),
+            "chrf": ChrF(target),
+            "rouge_l": RougeL(target),
+            "language_consistency": LanguageConsistency(target),
+            "language_consistency_references": ReferenceConsistency(target),
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[PredictionRow] = []
         self._started = 0.0
 
     # -- validation --------------------------------------------------------------------------------------------
@@ -63,8 +83,8 @@ class Evaluation(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: STEP_OUTPUT,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -80,15 +100,20 @@ class Evaluation(Callback):
     # -- test and predict --------------------------------------------------------------------------------------
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reset the metrics, and start the clock."""
+        """Reset the metrics, and start the clock.
+
+        Raises:
+            ValueError: If the module has no policy.
+        """
+        _check(pl_module)
         self._reset(pl_module)
 
     def on_test_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: STEP_OUTPUT,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -99,19 +124,19 @@ class Evaluation(Callback):
         """Gather rows and scores, write and print them."""
         scores = {name: metric.score() for name, metric in self.metrics.items()}
         scores = {name: score for name, score in scores.items() if not math.isnan(score.value)}
-        for callback in getattr(trainer, "callbacks", []):
+        for callback in callbacks_of(trainer):
             if isinstance(callback, Probe):
                 scores |= callback.scores
         rows = _gather(self._rows, trainer)
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        module: Any = pl_module
+        module = _check(pl_module)
         if may_write(trainer):
             write_predictions(folder / "predictions.jsonl", rows)
         run = {
             "rows": len(rows),
-            "prompts_cut": policy_of(pl_module).truncated_prompts,
+            "prompts_cut": module.policy.truncated_prompts,
             "texts_cut_by_encoder": self._texts_cut(),
             "decode": f"greedy|max_new:{module.max_new_tokens}",
             "seed": module.seed,
@@ -128,13 +153,13 @@ class Evaluation(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: STEP_OUTPUT,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch, without scores."""
-        self._rows += _bare_rows(outputs)
+        self._rows += _rows_without_scores(*_examples_and_predictions(outputs))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
@@ -152,10 +177,10 @@ class Evaluation(Callback):
         for metric in self.metrics.values():
             metric.to(pl_module.device).reset()
 
-    def _add(self, outputs: dict[str, Any]) -> None:
-        predictions = outputs["predictions"]
-        references = [example.reference for example in outputs["examples"]]
-        rows = list(_bare_rows(outputs))
+    def _add(self, outputs: STEP_OUTPUT) -> None:
+        examples, predictions = _examples_and_predictions(outputs)
+        references = [example.reference for example in examples]
+        rows = list(_rows_without_scores(examples, predictions))
         for name, metric in self.metrics.items():
             metric.update(predictions, references)
             for row, value in zip(rows, metric.per_row(predictions, references), strict=True):
@@ -164,8 +189,23 @@ class Evaluation(Callback):
         self._rows += rows
 
 
-def _bare_rows(outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for example, prediction in zip(outputs["examples"], outputs["predictions"], strict=True):
+def _check(module: LightningModule) -> GeneratingModule:
+    if not isinstance(module, GeneratingModule):
+        raise missing_members("Evaluation", module, "policy, max_new_tokens, adapter and seed")
+    return module
+
+
+def _examples_and_predictions(outputs: STEP_OUTPUT) -> tuple[list[Example], list[str]]:
+    if not has_predictions(outputs):
+        raise ValueError(
+            "trainer.callbacks: Evaluation scores the completions that a validation, test or predict step returns as "
+            "{'examples': …, 'predictions': …}, and the step of this module returns none; leave Evaluation out"
+        )
+    return outputs["examples"], outputs["predictions"]
+
+
+def _rows_without_scores(examples: Sequence[Example], predictions: Sequence[str]) -> Iterator[PredictionRow]:
+    for example, prediction in zip(examples, predictions, strict=True):
         yield {
             "id": example.id,
             "prompt": example.prompt,
@@ -175,16 +215,16 @@ def _bare_rows(outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _gather(rows: list[dict[str, Any]], trainer: Trainer) -> list[dict[str, Any]]:
+def _gather(rows: list[PredictionRow], trainer: Trainer) -> list[PredictionRow]:
     """Rows of all ranks, in file order: rank r of n has rows r, r + n and so on."""
     if trainer.world_size == 1:
         return rows
-    shards: list[list[dict[str, Any]]] = [[] for _ in range(trainer.world_size)]
+    shards: list[list[PredictionRow]] = [[] for _ in range(trainer.world_size)]
     torch.distributed.all_gather_object(shards, rows)
     return [shard[i] for i in range(len(shards[0])) for shard in shards if i < len(shard)]
 
 
-def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_predictions(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write one JSON object per line.
 
     Args:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.files.atomic import move_folder, temporary_folder
 from semalign_pl.finite import Diverged
-from semalign_pl.run.folder import may_write
+from semalign_pl.protocols import ExportableModule, SignedCallback, missing_members
+from semalign_pl.rewards.base import Reward
 from semalign_pl.run.results import write_training
+from semalign_pl.run.trainer import callbacks_of, may_write
 
 
 class Export(Callback):
@@ -29,7 +31,12 @@ class Export(Callback):
         self._ended = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that this training has not ended yet."""
+        """Note that this training has not ended yet.
+
+        Raises:
+            ValueError: If the module has no result to export.
+        """
+        _check(pl_module)
         self._ended = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,16 +57,21 @@ class Export(Callback):
         self._ended = True
         if not may_write(trainer):
             return
-        module: Any = pl_module
-        callbacks: list[Any] = getattr(trainer, "callbacks", [])
-        signatures = [callback.signature for callback in callbacks if hasattr(callback, "signature")]
-        trials = {callback.name: callback.trial for callback in callbacks if getattr(callback, "trial", None)}
+        module, callbacks = _check(pl_module), callbacks_of(trainer)
+        signatures = [callback.signature for callback in callbacks if isinstance(callback, SignedCallback)]
+        trials = {reward.name: reward.trial for reward in callbacks if isinstance(reward, Reward) and reward.trial}
         facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
         root = Path(trainer.default_root_dir)
         with temporary_folder(root) as beside:  # weights and training.json are moved together
             folder = module.export(beside)
             write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
             move_folder(folder, root / folder.name)
+
+
+def _check(module: LightningModule) -> ExportableModule:
+    if not isinstance(module, ExportableModule):
+        raise missing_members("Export", module, "stage, seed and export(root)")
+    return module
 
 
 def trained_to_the_end(trainer: Trainer) -> bool:
@@ -71,7 +83,8 @@ def trained_to_the_end(trainer: Trainer) -> bool:
         trainer: Trainer of the run.
     """
     loop = trainer.fit_loop
-    progress: Any = loop.epoch_loop.batch_progress
+    progress = loop.epoch_loop.batch_progress
+    assert isinstance(progress.current, _ProcessedTracker)
     if trainer.state.fn != TrainerFn.FITTING or progress.current.processed < max(1, progress.current.ready):
         return False  # within a step, or before the first one
     last_of_epoch = progress.is_last_batch and 0 < (trainer.max_epochs or 0) <= trainer.current_epoch + 1

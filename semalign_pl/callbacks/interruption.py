@@ -6,19 +6,23 @@ import contextlib
 import logging
 import math
 import subprocess
+from collections.abc import Sized
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loops.progress import _ProcessedTracker
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch.utils.data import DataLoader
 
 from semalign_pl.callbacks.checkpoint_files import CheckpointError
 from semalign_pl.finite import Diverged
-from semalign_pl.run.folder import is_trial
-from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Request, Stopped, install
+from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Stopped, StopRequest, install
+from semalign_pl.run.trainer import is_trial
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ class InterruptionCheckpoint(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._request = Request(waits=True)
+        self._request = StopRequest(waits=True)
         self._began_at = self._common = 0
         self._saved = self._done = False
 
@@ -46,13 +50,13 @@ class InterruptionCheckpoint(Callback):
         self._began_at, self._saved = trainer.global_step, False
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Save if asked to stop; the next hook stops, after this step's metrics are logged."""
         if self._agree(trainer):
             self._save(trainer)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Stop if asked to, once the checkpoint is saved."""
         self._stop_if_saved()
 
@@ -83,18 +87,42 @@ class InterruptionCheckpoint(Callback):
         self._take_over(trainer, waits=trainer.world_size > 1)
         self._common = _common_batches(trainer, trainer.predict_dataloaders)
 
-    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Stop if asked to; in training, save first."""
         if not trainer.sanity_checking:
-            self._stop_between_batches(trainer, args[3])
+            self._stop_between_batches(trainer, batch_idx)
 
-    def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Stop if asked to."""
-        self._stop_between_batches(trainer, args[3])
+        self._stop_between_batches(trainer, batch_idx)
 
-    def on_predict_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Stop if asked to."""
-        self._stop_between_batches(trainer, args[3])
+        self._stop_between_batches(trainer, batch_idx)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let signals wait from now on, while results are written."""
@@ -130,9 +158,9 @@ class InterruptionCheckpoint(Callback):
             _end_children(trainer, wait=self._saved or self._done)
 
     def _take_over(self, trainer: Trainer, waits: bool) -> None:
-        self._request, self._done = Request(waits), False
-        environment: Any = trainer._accelerator_connector.cluster_environment
-        requeue = getattr(environment, "requeue_signal", None)
+        self._request, self._done = StopRequest(waits), False
+        environment = trainer._accelerator_connector.cluster_environment
+        requeue = environment.requeue_signal if isinstance(environment, SLURMEnvironment) else None
         install(self._request, ASKING if requeue is None else {*ASKING, requeue})
 
     def _agree(self, trainer: Trainer) -> int:
@@ -186,13 +214,12 @@ def resume_hint(trainer: Trainer, checkpoint: Path) -> str:
     return hint
 
 
-def _common_batches(trainer: Trainer, loaders: Any) -> int:
+def _common_batches(trainer: Trainer, loaders: object) -> int:
     """Number of evaluation batches that every rank has; no rank has fewer than ``rows // ranks`` rows."""
-    loader: Any = loaders[0] if isinstance(loaders, list) and loaders else loaders
-    try:
-        return math.ceil(len(loader.dataset) // trainer.world_size / loader.batch_size)
-    except (AttributeError, TypeError):  # a loader of unknown length
-        return 0
+    loader = loaders[0] if isinstance(loaders, list) and loaders else loaders
+    if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, Sized) or loader.batch_size is None:
+        return 0  # a loader of unknown length
+    return math.ceil(len(loader.dataset) // trainer.world_size / loader.batch_size)
 
 
 def _validate_anew(trainer: Trainer) -> None:
@@ -201,11 +228,13 @@ def _validate_anew(trainer: Trainer) -> None:
     Lightning resumes a validation that was saved within a step: it counts the batches done, but reads from the first
     one, so that the last ones would be left out. The counters are therefore set as if only the first batch had begun.
     """
-    progress: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-    progress.total.completed = progress.total.processed = progress.total.completed - progress.current.completed
-    progress.current.completed = progress.current.processed = 0
-    progress.total.ready = progress.total.started = progress.total.completed + 1
-    progress.current.ready = progress.current.started = 1
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    total, current = progress.total, progress.current
+    assert isinstance(total, _ProcessedTracker) and isinstance(current, _ProcessedTracker)
+    total.completed = total.processed = total.completed - current.completed
+    current.completed = current.processed = 0
+    total.ready = total.started = total.completed + 1
+    current.ready = current.started = 1
     progress.is_last_batch = False
 
 
@@ -216,7 +245,10 @@ def _end_children(trainer: Trainer, wait: bool) -> None:
         trainer: Trainer of the run.
         wait: Give them time to stop by themselves.
     """
-    children: list[subprocess.Popen[Any]] = getattr(trainer.strategy.launcher, "procs", [])
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        return
+    children = launcher.procs
     # Lightning watches this list, and kills this process if one of them ends with an error status.
     mine, children[:] = list(children), []
     for child in mine:

@@ -4,33 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from semalign_pl.files.atomic import append_text
 from semalign_pl.files.json_text import to_json
-
-Alarm = dict[str, Any]
-"""Alarm about a reward and a metric. Keys are ``step``, the names ``reward`` and ``metric``, ``reward_z`` and
-``metric_z``, and two windows, ``before`` and ``now``. The keys of a window are ``steps`` (first and last), the means
-``reward`` and ``metric``, and ``samples``."""
+from semalign_pl.types import StepOutputs
 
 
-def samples(outputs: dict[str, Any], groups: int = 3) -> list[dict[str, Any]]:
+class Sample(TypedDict):
+    """Best-rewarded completion of a group, with its rewards by name (``None`` where not scored)."""
+
+    id: str
+    prompt: str
+    reference: str
+    completion: str
+    rewards: dict[str, float | None]
+
+
+class Window(TypedDict):
+    """Window of watched steps.
+
+    Attributes:
+        steps: First and last optimiser step.
+        reward: Mean of the reward.
+        metric: Mean of the metric.
+        samples: Completions of one of the steps.
+    """
+
+    steps: list[int]
+    reward: float
+    metric: float
+    samples: list[Sample]
+
+
+class Alarm(TypedDict):
+    """Alarm about a reward and a metric that diverge.
+
+    Attributes:
+        step: Optimiser step of the alarm.
+        reward: Name of the reward.
+        metric: Name of the metric.
+        reward_z: Rise of the reward, in standard errors.
+        metric_z: Change of the metric, in standard errors; negative for a fall.
+        before: The metric's best window.
+        now: Last window.
+    """
+
+    step: int
+    reward: str
+    metric: str
+    reward_z: float
+    metric_z: float
+    before: Window
+    now: Window
+
+
+def best_completions(outputs: StepOutputs, groups: int = 3) -> list[Sample]:
     """Best-rewarded completion of each of a step's first groups: the text that the policy is led to.
 
     Args:
-        outputs: Return value of GRPO's ``training_step``.
+        outputs: Result of GRPO's ``training_step``.
         groups: Number of groups.
 
     Returns:
-        Objects with id, prompt, reference, completion, and rewards by name (``None`` where not scored).
+        One sample per group.
     """
     rollouts, k = outputs["rollouts"], outputs["rollouts"].num_generations
-    found = []
+    samples: list[Sample] = []
     for group, example in enumerate(outputs["examples"][:groups]):
         best = group * k + int(outputs["rewards"][group * k : (group + 1) * k].nan_to_num(-float("inf")).argmax())
-        rewards = {name: float(part[best]) for name, part in outputs["parts"].items()}
-        found.append(
+        rewards = {name: float(scores[best]) for name, scores in outputs["rewards_per_func"].items()}
+        samples.append(
             {
                 "id": example.id,
                 "prompt": example.prompt,
@@ -39,10 +83,10 @@ def samples(outputs: dict[str, Any], groups: int = 3) -> list[dict[str, Any]]:
                 "rewards": {name: value if value == value else None for name, value in rewards.items()},
             }
         )
-    return found
+    return samples
 
 
-def append(path: Path, alarms: Sequence[Alarm]) -> None:
+def append_alarms(path: Path, alarms: Sequence[Alarm]) -> None:
     """Append one JSON object per alarm to a file.
 
     Args:
@@ -52,7 +96,7 @@ def append(path: Path, alarms: Sequence[Alarm]) -> None:
     append_text(path, "".join(to_json(alarm, path) + "\n" for alarm in alarms))
 
 
-def show(alarms: Sequence[Alarm]) -> None:
+def print_alarms(alarms: Sequence[Alarm]) -> None:
     """Print a panel on stderr.
 
     Args:
@@ -76,11 +120,11 @@ def show(alarms: Sequence[Alarm]) -> None:
     texts = Table("", reward, box=None)
     for column in ("best paid completion", "reference"):
         texts.add_column(column, overflow="fold")  # Tibetan has no spaces to break lines at
-    for when in ("before", "now"):
-        for sample in alarms[0][when]["samples"]:
-            paid = sample["rewards"][reward]
+    for when, window in (("before", alarms[0]["before"]), ("now", alarms[0]["now"])):
+        for sample in window["samples"]:
+            value = sample["rewards"][reward]
             cells = [_cut(sample["completion"]), _cut(sample["reference"])]
-            texts.add_row(when, "-" if paid is None else f"{paid:.3f}", *map(Text, cells))
+            texts.add_row(when, "-" if value is None else f"{value:.3f}", *map(Text, cells))
     title = f"RewardWatch, step {alarms[0]['step']}: the reward climbs, but is the policy better?"
     Console(stderr=True).print(Panel(Group(figures, "", texts), title=title, border_style="bold yellow"))
 

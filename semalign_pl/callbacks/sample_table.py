@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
 
 from semalign_pl.files.atomic import append_text
 from semalign_pl.files.json_text import to_json
-from semalign_pl.run.folder import may_write
+from semalign_pl.protocols import has_rollouts
+from semalign_pl.run.trainer import may_write
 
 
 class SampleTable(Callback):
@@ -26,10 +28,10 @@ class SampleTable(Callback):
         self.every_n_steps, self.groups = every_n_steps, groups
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Write the batch's first groups, if it is due."""
-        if not may_write(trainer) or "rollouts" not in (outputs or {}):
+        if not may_write(trainer) or not has_rollouts(outputs):
             return
         if trainer.fit_loop.total_batch_idx % self.every_n_steps:  # batch_idx would count within the epoch
             return
@@ -45,14 +47,14 @@ class SampleTable(Callback):
                 "completion": text,
                 "ended_by_eos": bool(rollouts.finished[i]),
                 "reward": _number(outputs["rewards"][i]),
-                "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
+                "rewards": {name: _number(scores[i]) for name, scores in outputs["rewards_per_func"].items()},
             }
             row |= {"extra": {name: values[i] for name, values in extra.items()}} if extra else {}
             lines.append(to_json(row, path, default=str) + "\n")
         append_text(path, "".join(lines))
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Tensor) -> float | None:
     """Value as a float; ``None`` for "not scored", because JSON has no NaN."""
     number = float(value)
     return None if number != number else number

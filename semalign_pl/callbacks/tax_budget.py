@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -13,10 +13,27 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
-from semalign_pl.run.folder import may_write
+from semalign_pl.protocols import KLModule
+from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import MetricResult
 
 log = logging.getLogger(__name__)
+
+
+class Measurement(TypedDict):
+    """Measurement of the probes, in the history of the budget.
+
+    Attributes:
+        step: Number of optimiser steps done.
+        values: Scores that the budget names, by name.
+        used: Used share of each budget, by name.
+        beta: KL weight from this step on.
+    """
+
+    step: int
+    values: dict[str, float]
+    used: dict[str, float]
+    beta: float | None
 
 
 class TaxBudget(Callback):
@@ -63,7 +80,7 @@ class TaxBudget(Callback):
         self.start: dict[str, float] = {}
         self.now: dict[str, float] = {}
         self.beta: float | None = None
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Measurement] = []
         self._before = (0.0, 0.0)  # beta and used share at the measured step before the last one
 
     @property
@@ -80,13 +97,16 @@ class TaxBudget(Callback):
             ValueError: If there is no KL weight to steer, its bounds are invalid, or no probe measures a score of the
                 budget.
         """
-        module: Any = pl_module
         if self.beta is None:
-            self._begin(trainer, module)
+            self._begin(trainer, pl_module)
+        self._set_beta(pl_module)
+
+    def _set_beta(self, module: LightningModule) -> None:
+        assert isinstance(module, KLModule) and self.beta is not None, "_begin refuses a module without a KL weight"
         module.beta = self.beta
 
-    def _begin(self, trainer: Trainer, module: Any) -> None:
-        beta: float = getattr(module, "beta", 0.0)
+    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
+        beta = module.beta if isinstance(module, KLModule) else 0.0
         low = beta if self.beta_min is None else self.beta_min
         if not 0 < low <= beta <= self.beta_max:
             raise ValueError(
@@ -103,13 +123,13 @@ class TaxBudget(Callback):
                 f"TaxBudget.budget: nothing measures {missing!r} during training (there is {there}); list a probe for "
                 "it under trainer.callbacks, with every_n_steps"
             )
-        self.start = self._budgeted(trainer, scores)
+        self.start = self._select_budget(trainer, scores)
         self.now = dict(self.start)
         self._note(trainer.global_step)
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
         """Adjust beta by a probe's measurement; once per step, however many probes measure at it."""
-        fresh = self._budgeted(trainer, scores)
+        fresh = self._select_budget(trainer, scores)
         if not fresh:
             return
         assert self.beta is not None and self.beta_min is not None, "probes measure in training after its start"
@@ -122,11 +142,10 @@ class TaxBudget(Callback):
         bounds = {"low": self.beta_min, "high": self.beta_max}
         beta, before = self._before
         self.beta = next_multiplier(beta, used, before, target=self.target, rate=self.rate, **bounds)
-        module: Any = pl_module
-        module.beta = self.beta
+        self._set_beta(pl_module)
         self._note(trainer.global_step)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Log the step's beta, and the used share of the budget."""
         assert self.beta is not None, "set when training started"
         values = {"train/beta": self.beta, "train/budget_used": max(self.used.values())}
@@ -136,7 +155,7 @@ class TaxBudget(Callback):
         """Measure the last step if it is not measured yet; write and print the result, kept or not."""
         if self.history[-1]["step"] != trainer.global_step:
             for probe in _probes(trainer):
-                self.now |= self._budgeted(trainer, probe.run(pl_module))
+                self.now |= self._select_budget(trainer, probe.run(pl_module))
             self._note(trainer.global_step)
         if not trainer.is_global_zero:
             return
@@ -150,7 +169,7 @@ class TaxBudget(Callback):
 
     # -- state -------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Values at the start of the stage and now, beta, its minimum, and the history."""
         return {
             "start": self.start,
@@ -175,7 +194,7 @@ class TaxBudget(Callback):
         self.beta, self.beta_min = state_dict["beta"], state_dict["beta_min"]
         self.history = list(state_dict["history"])
 
-    def _budgeted(self, trainer: Trainer, scores: dict[str, MetricResult]) -> dict[str, float]:
+    def _select_budget(self, trainer: Trainer, scores: dict[str, MetricResult]) -> dict[str, float]:
         """Values of the scores that the budget names, from rank 0, so that beta is the same on all ranks."""
         values = {name: score.value for name, score in scores.items() if name in self.budget}
         return values if trainer.world_size == 1 else trainer.strategy.broadcast(values)
@@ -185,8 +204,7 @@ class TaxBudget(Callback):
 
 
 def _probes(trainer: Trainer) -> list[Probe]:
-    callbacks: list[Any] = getattr(trainer, "callbacks", [])
-    return [c for c in callbacks if isinstance(c, Probe) and c.every_n_steps is not None]
+    return [c for c in callbacks_of(trainer) if isinstance(c, Probe) and c.every_n_steps is not None]
 
 
 def _print(budget: TaxBudget, kept: bool) -> None:

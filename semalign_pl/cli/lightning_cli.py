@@ -34,8 +34,9 @@ from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
 from semalign_pl.run.begin import begin
 from semalign_pl.run.checkpoint import local_checkpoint
-from semalign_pl.run.folder import RunFolder, may_write
+from semalign_pl.run.folder import RunFolder
 from semalign_pl.run.history import RunLogger, set_aside
+from semalign_pl.run.trainer import may_write
 
 
 class SaveConfig(SaveConfigCallback):

@@ -12,12 +12,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.callbacks import CorpusReport, Evaluation, RewardWatch, TaxBudget
-from semalign_pl.callbacks.unseen import METRICS
+from semalign_pl.callbacks.watch_metrics import METRICS
 from semalign_pl.modules import EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward
 from semalign_pl.rewards.base import Reward
-from semalign_pl.rewards.pair import PairReward
+from semalign_pl.rewards.pair_reward import PairReward
 
 _OWN = ("lightning", "semalign_pl")
 _HOOKS = [name for name in vars(Callback) if name.startswith("on_")]

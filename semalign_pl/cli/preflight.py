@@ -9,7 +9,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 
 from semalign_pl.callbacks import Evaluation
-from semalign_pl.modules.encoding import NO_TEXT, EncoderModule
+from semalign_pl.modules.encoder import NO_TEXT, EncoderModule
 
 _STAGES = {"validate": "validation", "test": "test", "predict": "predict"}
 _WRITES = {

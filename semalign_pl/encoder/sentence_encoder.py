@@ -146,7 +146,7 @@ class SentenceEncoder:
         vectors = self.encode([*a, *b])
         return (vectors[: len(a)] * vectors[len(a) :]).sum(-1).clamp(-1.0, 1.0)
 
-    def unread_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
+    def count_unknown_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]] | None:
         """Count the unknown tokens of each text.
 
         An unknown token hides what the text says from the encoder.

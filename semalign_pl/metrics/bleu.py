@@ -20,11 +20,11 @@ class Bleu4(RowMetric):
     ``per_row`` is sentence BLEU with effective order, as sacrebleu recommends for single sentences.
 
     Attributes:
-        language: Language whose profile segments text into units.
+        language: Language that segments text into units.
     """
 
     def __init__(self, language: str | Language) -> None:
-        """Create the metric for a language code or profile."""
+        """Create the metric for a language or its code."""
         from sacrebleu.metrics.bleu import BLEU
 
         super().__init__()

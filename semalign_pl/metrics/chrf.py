@@ -15,12 +15,12 @@ class ChrF(RowMetric):
     Separators of units (the tsheg, white space) are not in the character n-grams.
 
     Attributes:
-        language: Language whose profile segments text into units.
+        language: Language that segments text into units.
         word_order: Order of the longest n-gram of units; 2 is chrF++, 0 is chrF.
     """
 
     def __init__(self, language: str | Language, word_order: int = 2) -> None:
-        """Create the metric for a language code or profile."""
+        """Create the metric for a language or its code."""
         from sacrebleu.metrics.chrf import CHRF
 
         super().__init__()

@@ -50,7 +50,7 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
     >>> exact_match("《范廷颂》", ["范廷颂枢机", "范廷颂"])
     1.0
     """
-    return float(_bare(prediction) in [_bare(answer) for answer in _required(answers)])
+    return float(_bare(prediction) in [_bare(answer) for answer in _require(answers)])
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
@@ -61,7 +61,7 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
     >>> f1("在1963年", ["1963年"])
     0.8
     """
-    return max(_substring_f1(segments(prediction), segments(answer)) for answer in _required(answers))
+    return max(_substring_f1(segments(prediction), segments(answer)) for answer in _require(answers))
 
 
 def segments(text: str) -> list[str]:
@@ -100,7 +100,7 @@ def _bare(text: str) -> str:
     return "".join(char for char in text.lower().strip() if char not in _PUNCTUATION)
 
 
-def _required(answers: Sequence[str]) -> Sequence[str]:
+def _require(answers: Sequence[str]) -> Sequence[str]:
     if not answers:
         raise ValueError("answers: a question without an answer cannot be scored; leave it out")
     return answers

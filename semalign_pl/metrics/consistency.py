@@ -22,7 +22,7 @@ class LanguageConsistency(RowMetric):
     """
 
     def __init__(self, language: str | Language) -> None:
-        """Create the metric for a language code or profile."""
+        """Create the metric for a language or its code."""
         super().__init__()
         self.language = get_language(language)
 

@@ -15,11 +15,11 @@ class RougeL(RowMetric):
     """Mean ROUGE-L F1 by rouge_score (Lin, 2004), 0 to 1, on the longest common subsequence of units.
 
     Attributes:
-        language: Language whose profile segments text into units.
+        language: Language that segments text into units.
     """
 
     def __init__(self, language: str | Language) -> None:
-        """Create the metric for a language code or profile."""
+        """Create the metric for a language or its code."""
         from rouge_score.rouge_scorer import RougeScorer
 
         super().__init__()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torch.nn.modules.module import _IncompatibleKeys
 
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import CompletionLogprobs, LogprobScorer
@@ -15,12 +16,13 @@ from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.finite import check_to_write
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
+from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
 from semalign_pl.policy.causal_lm import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.vocabulary import VocabularySettings, digest
-from semalign_pl.types import Example
+from semalign_pl.types import Example, PredictionOutputs
 
 
 class AlignModule(StageModule):
@@ -48,7 +50,7 @@ class AlignModule(StageModule):
     """
 
     trains_references = False
-    handover = "To start from another stage's result, give its adapter folder: --model.init_args.adapter RUN/adapter"
+    resume_hint = "To start from another stage's result, give its adapter folder: --model.init_args.adapter RUN/adapter"
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class AlignModule(StageModule):
             scorer = LogprobScorer(self.policy, rows, batch, self.recompute)
             for part in batch.chunks:
                 yield scorer(part)
-            with self._unsynced():
+            with self._block_sync():
                 scorer.backward()
 
     # -- generation --------------------------------------------------------------------------------------------
@@ -150,15 +152,15 @@ class AlignModule(StageModule):
             for e in batch
         ]
 
-    def _complete(self, batch: list[Example]) -> dict[str, Any]:
+    def _complete(self, batch: list[Example]) -> PredictionOutputs:
         predictions = generate(self.policy, self.encode(batch), max_new_tokens=self.max_new_tokens).texts
         return {"examples": batch, "predictions": predictions}
 
-    def validation_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: list[Example], batch_idx: int) -> PredictionOutputs:
         """Complete a batch greedily, for the callbacks that score completions."""
         return self._complete(batch)
 
-    def test_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: list[Example], batch_idx: int) -> PredictionOutputs:
         """Complete a batch greedily, for the callbacks that score completions."""
         return self._complete(batch)
 
@@ -166,17 +168,19 @@ class AlignModule(StageModule):
         """Give completions to the callbacks only: Lightning cannot collect frozen examples, and need not keep them."""
         self.trainer.predict_loop.return_predictions = False
 
-    def predict_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def predict_step(self, batch: list[Example], batch_idx: int) -> PredictionOutputs:
         """Complete a batch greedily, for the callbacks that write completions."""
         return self._complete(batch)
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Weights of the adapter, and none of the base."""
         return {} if self._policy is None else adapter_state(self._policy)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
         """Load a checkpoint's adapter weights; keys must match exactly.
 
         Args:
@@ -188,14 +192,14 @@ class AlignModule(StageModule):
             ValueError: If the checkpoint belongs to another model or other LoRA settings.
         """
         load_adapter_state(self.policy, state_dict)
-        return torch.nn.modules.module._IncompatibleKeys([], [])
+        return _IncompatibleKeys([], [])
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record the stage, its reference, and the tokens that were added to the vocabulary."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.tokenizer)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
 
         Raises:

@@ -10,9 +10,12 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from semalign_pl.modules.encoding import EncoderModule
+from semalign_pl.modules.encoder import EncoderModule
 from semalign_pl.modules.negatives import HardNegatives, distinct
+from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.modules.step_timer import StepTimer
+from semalign_pl.protocols import BatchedData, ExampleData
+from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example
 
 
@@ -67,14 +70,14 @@ class EmbedderModule(EncoderModule):
         Raises:
             ValueError: If the batch size is 1, or hard negatives are set with a data module that has no corpus.
         """
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if getattr(data, "batch_size", None) == 1:
+        data = data_module_of(self.trainer)
+        if isinstance(data, BatchedData) and data.batch_size == 1:
             raise ValueError("data.init_args.batch_size: a pair alone has no wrong answer beside it; use e.g. 256")
         if self.hard_negatives:
-            if not hasattr(data, "examples"):
+            if not isinstance(data, ExampleData):
                 raise ValueError("model.init_args.hard_negatives: only CorpusDataModule has them; use it, or give 0")
             self._mined = HardNegatives(data.examples["train"], self.hard_negatives, self.hard_negative_margin)
-            self._mined.found = self._mined_before or self._mined.found
+            self._mined.nearest = self._mined_before or self._mined.nearest
 
     def on_train_epoch_start(self) -> None:
         """Mine hard negatives.
@@ -84,7 +87,7 @@ class EmbedderModule(EncoderModule):
         if self._mined is not None:
             self._mined.mine(self.encoder, self.micro_batch)
 
-    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, list[Example]]:
         """Make one optimiser step on one batch.
 
         Args:
@@ -100,27 +103,27 @@ class EmbedderModule(EncoderModule):
         for example in batch:
             if not example.source.strip() or not example.reference.strip():
                 raise ValueError(f"{example.id}: a pair needs two texts, and one is empty; leave the row out")
-        profile, given = StepTimer(self.device), self._of_all_ranks(batch)
-        pairs = distinct(given)
+        timer, gathered = StepTimer(self.device), self._gather_pairs(batch)
+        pairs = distinct(gathered)
         negatives = [] if self._mined is None else self._mined.of(pairs)
         texts = [*(e.source for e in pairs), *(e.reference for e in pairs), *negatives]
-        with self.step_randomness() as seed, profile.phase("update"):
+        with self.step_randomness() as seed, timer.phase("update"):
             loss, at_limit = self._contrast(texts, len(pairs), seed)
             norm = self.update()
         self.log_train(
             {
                 "loss": loss,
                 "grad_norm": norm,
-                "pairs_left_out": float(len(given) - len(pairs)),
+                "pairs_left_out": float(len(gathered) - len(pairs)),
                 "hard_negatives": len(negatives) / len(pairs),
                 "texts_at_max_seq_length": self.trainer.world_size * at_limit / len(texts),
-                **profile.metrics(),
+                **timer.metrics(),
             },
             len(pairs),
         )
         return {"examples": batch}
 
-    def _of_all_ranks(self, batch: list[Example]) -> list[Example]:
+    def _gather_pairs(self, batch: list[Example]) -> list[Example]:
         """Pairs of the step on all ranks, in the order of a run with one process."""
         if self.trainer.world_size == 1:
             return batch
@@ -141,20 +144,20 @@ class EmbedderModule(EncoderModule):
         """
         # Micro-batches of one language and similar lengths have the least padding.
         order = sorted(range(len(texts)), key=lambda i: (i >= pairs, len(texts[i])))
-        parts = [order[start : start + self.micro_batch] for start in range(0, len(order), self.micro_batch)]
-        parts = parts[self.global_rank :: self.trainer.world_size]
-        features = [self._features([texts[i] for i in part]) for part in parts]
+        chunks = [order[start : start + self.micro_batch] for start in range(0, len(order), self.micro_batch)]
+        chunks = chunks[self.global_rank :: self.trainer.world_size]
+        features = [self._features([texts[i] for i in chunk]) for chunk in chunks]
         # Embeddings without gradient first: the loss needs those of the whole batch, whose activations would not fit.
         vectors = torch.zeros(len(texts), self.encoder.get_embedding_dimension() or 0, device=self.device)
         with torch.no_grad():
-            for i, (part, inputs) in enumerate(zip(parts, features, strict=True)):
-                vectors[part] = self._embed(inputs, seed + i)
+            for i, (chunk, inputs) in enumerate(zip(chunks, features, strict=True)):
+                vectors[chunk] = self._embed(inputs, seed + i)
         vectors = self.trainer.strategy.reduce(vectors, reduce_op="sum").requires_grad_()
         loss = self._loss(vectors, pairs)
         (gradient,) = torch.autograd.grad(loss, vectors)
         # Forward again with gradient. The same seed gives the same dropout, so these are the embeddings of the loss.
-        for i, (part, inputs) in enumerate(zip(parts, features, strict=True)):
-            self.accumulate((self._embed(inputs, seed + i) * gradient[part]).sum())
+        for i, (chunk, inputs) in enumerate(zip(chunks, features, strict=True)):
+            self.accumulate((self._embed(inputs, seed + i) * gradient[chunk]).sum())
         return loss.detach(), sum(self._at_limit(inputs) for inputs in features)
 
     def _loss(self, vectors: Tensor, pairs: int) -> Tensor:
@@ -166,29 +169,29 @@ class EmbedderModule(EncoderModule):
             directions=("query_to_doc", "doc_to_query"),
             partition_mode="per_direction",
         )
-        columns = [part for part in vectors.split([pairs, pairs, len(vectors) - 2 * pairs]) if len(part)]
+        columns = [column for column in vectors.split([pairs, pairs, len(vectors) - 2 * pairs]) if len(column)]
         with torch.autocast(self.device.type, enabled=False):  # bfloat16 cannot tell a cosine of 0.99 from 0.992
             return contrast.compute_loss_from_embeddings(columns, torch.empty(0))
 
-    def _features(self, texts: list[str]) -> dict[str, Any]:
+    def _features(self, texts: list[str]) -> dict[str, object]:
         features = self.encoder.preprocess(texts)
         return {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()}
 
-    def _embed(self, features: Mapping[str, Any], seed: int) -> Tensor:
+    def _embed(self, features: Mapping[str, object], seed: int) -> Tensor:
         """Embeddings ``(texts, dimensions)`` float32; the same seed gives the same dropout."""
         torch.manual_seed(seed)
         return self.encoder(dict(features))["sentence_embedding"].float()  # modules may change the dict that they get
 
-    def _at_limit(self, features: Mapping[str, Any]) -> int:
+    def _at_limit(self, features: Mapping[str, object]) -> int:
         mask, limit = features.get("attention_mask"), self.encoder.max_seq_length
-        return 0 if mask is None or limit is None else int((mask.sum(1) >= limit).sum())
+        return 0 if not isinstance(mask, Tensor) or limit is None else int((mask.sum(1) >= limit).sum())
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record the stage and the hard negatives of the epoch."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["semalign"]["negatives"] = None if self._mined is None else self._mined.found
+        checkpoint["semalign"]["negatives"] = None if self._mined is None else self._mined.nearest
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint of another stage; keep its hard negatives for the rest of the epoch.
 
         Raises:

@@ -21,8 +21,9 @@ from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rewards.base import Reward
-from semalign_pl.rewards.together import Silence, check_rewards, score_together, signal_shares
-from semalign_pl.types import Example, Rollouts
+from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
+from semalign_pl.run.trainer import callbacks_of
+from semalign_pl.types import Example, Rollouts, StepOutputs
 
 
 class GRPOModule(AlignModule):
@@ -107,13 +108,12 @@ class GRPOModule(AlignModule):
             ValueError: Names the fault and the remedy.
         """
         check_rewards(self.rewards, self.aggregation)
-        self._silence = Silence(self.rewards)
+        self._no_signal_warnings = NoSignalWarnings(self.rewards)
 
     @property
     def rewards(self) -> list[Reward]:
         """Rewards among the trainer's callbacks."""
-        callbacks: list[Any] = getattr(self.trainer, "callbacks", [])
-        return [c for c in callbacks if isinstance(c, Reward)]
+        return [c for c in callbacks_of(self.trainer) if isinstance(c, Reward)]
 
     @property
     def beta(self) -> float:
@@ -128,7 +128,7 @@ class GRPOModule(AlignModule):
         """Number of optimiser steps per batch."""
         return self.num_iterations
 
-    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: list[Example], batch_idx: int) -> StepOutputs:
         """Sample rollouts, score them, and make ``num_iterations`` optimiser steps.
 
         Args:
@@ -137,7 +137,7 @@ class GRPOModule(AlignModule):
 
         Returns:
             For the callbacks: the examples, their rollouts, the total reward ``(rollouts,)``, the scores of each reward
-            by name (``parts``), and the extra columns of the rewards by name (``extra``).
+            by name (``rewards_per_func``), and the extra columns of the rewards by name (``extra``).
         """
         profile = StepTimer(self.device)
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
@@ -164,7 +164,7 @@ class GRPOModule(AlignModule):
         self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         named = self._named(parts)
-        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "parts": named, "extra": extra}
+        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "rewards_per_func": named, "extra": extra}
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -200,7 +200,7 @@ class GRPOModule(AlignModule):
         repeated = [example for example in batch for _ in range(self.num_generations)]
         lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
         written = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        return score_together(self.rewards, repeated, rollouts.texts, written).to(self.device)
+        return score_completions(self.rewards, repeated, rollouts.texts, written).to(self.device)
 
     def total(self, parts: Tensor) -> Tensor:
         """Total reward from all rewards, by their weights and gates.
@@ -343,7 +343,7 @@ class GRPOModule(AlignModule):
         self, rollouts: Rollouts, parts: Tensor, rewards: Tensor, metrics: Mapping[str, Tensor | float]
     ) -> None:
         groups, shares = signal(rewards, self.num_generations), signal_shares(parts, self.num_generations)
-        self._silence(parts, shares, self._sum_tensor)
+        self._no_signal_warnings(parts, shares, self._sum_tensor)
         distinct = len(set(zip(_group_ids(len(rewards), self.num_generations), rollouts.texts, strict=True)))
         self.log_train(
             {

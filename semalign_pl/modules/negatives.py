@@ -43,8 +43,8 @@ class HardNegatives:
     Attributes:
         references: Distinct references of the corpus.
         own: References of each source.
-        found: Indices into ``references`` of at most ``count`` hard negatives per distinct source, in the order of the
-            corpus, the hardest first; plain numbers, for the checkpoint.
+        nearest: Indices into ``references`` of at most ``count`` hard negatives per distinct source, in the order of
+            the corpus, the hardest first; plain numbers, for the checkpoint.
     """
 
     def __init__(self, pairs: Sequence[Example], count: int, margin: float) -> None:
@@ -55,7 +55,7 @@ class HardNegatives:
         for example in pairs:
             self.own.setdefault(example.source, set()).add(example.reference)
         self._row = {source: row for row, source in enumerate(self.own)}
-        self.found: list[list[int]] = [[] for _ in self.own]
+        self.nearest: list[list[int]] = [[] for _ in self.own]
 
     def mine(self, encoder: SentenceTransformer, batch_size: int) -> None:
         """Embed the corpus with the current weights and find each source's nearest wrong references.
@@ -82,11 +82,11 @@ class HardNegatives:
         )
         encoder.train(training)
         place = {reference: i for i, reference in enumerate(self.references)}
-        self.found = [[] for _ in self.own]
+        self.nearest = [[] for _ in self.own]
         for source, negative in zip(mined["source"], mined["negative"], strict=True):
-            here = self.found[self._row[source]]
-            if place[negative] not in here:  # a source with two references is mined twice
-                here.append(place[negative])
+            indices = self.nearest[self._row[source]]
+            if place[negative] not in indices:  # a source with two references is mined twice
+                indices.append(place[negative])
 
     def of(self, batch: Sequence[Example]) -> list[str]:
         """Hard negatives of a batch: each text once, and none that is a reference of a source of the batch.
@@ -98,5 +98,5 @@ class HardNegatives:
             Texts of the hard negatives.
         """
         right = set().union(*(self.own[example.source] for example in batch))
-        places = (place for example in batch for place in self.found[self._row[example.source]])
+        places = (place for example in batch for place in self.nearest[self._row[example.source]])
         return [text for text in dict.fromkeys(self.references[place] for place in places) if text not in right]

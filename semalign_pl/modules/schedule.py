@@ -6,7 +6,6 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -41,9 +40,11 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
             "per optimiser step; use e.g. Cosine, or an EarlyStopping callback beside it"
         )
     parameters = inspect.signature(target).parameters
-    told = {} if given.get("epochs") else {n: steps for n in STEP_NAMES if n in parameters and given.get(n) is None}
+    filled_in = (
+        {} if given.get("epochs") else {n: steps for n in STEP_NAMES if n in parameters and given.get(n) is None}
+    )
     try:
-        schedule = factory(optimizer, **told)
+        schedule = factory(optimizer, **filled_in)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         raise ValueError(
             f"model.init_args.lr_scheduler: {name} cannot be built ({type(error).__name__}: {error}); a schedule gets "
@@ -63,9 +64,9 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
     return schedule
 
 
-def _unwrap(factory: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+def _unwrap(factory: Callable[..., object]) -> tuple[Callable[..., object], dict[str, object]]:
     """Callable and keyword arguments of a ``partial``; in jsonargparse's, the class is a positional argument."""
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     while isinstance(factory, functools.partial):
         given = {**factory.keywords, **given}
         factory = next((arg for arg in factory.args if inspect.isclass(arg)), factory.func)

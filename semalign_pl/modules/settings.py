@@ -6,12 +6,13 @@ import pydoc
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-Settings = dict[str, Any]
+from semalign_pl.types import Json
+
+Settings = dict[str, Json]
 """Plain values (``None``, bool, int, float, str, lists of them) by dotted YAML key."""
 
 LENGTH = ("trainer.max_steps", "trainer.max_epochs")
@@ -32,7 +33,7 @@ _FOLDERS = re.compile(r"\.(base|encoder|judge)$")  # compared by the last part o
 _HOW = ("foreach", "fused", "capturable", "differentiable")  # optimiser options that do not change the result
 
 
-def run_settings(config: Mapping[str, Any]) -> Settings:
+def run_settings(config: Mapping[str, object]) -> Settings:
     """List the settings that determine the training result.
 
     Args:
@@ -41,11 +42,16 @@ def run_settings(config: Mapping[str, Any]) -> Settings:
     Returns:
         Values by dotted key.
     """
-    trainer = dict(config.get("trainer") or {})
+    given = config.get("trainer")
+    trainer = dict(given) if isinstance(given, Mapping) else {}
     trainer["callbacks"] = _training_callbacks(trainer.get("callbacks"))
     flat = _flatten({**config, "trainer": trainer}, "")
     kept = {key: value for key, value in flat if _KEPT.match(key) and not _FREE.search(key)}
-    return {key: Path(value).name if _FOLDERS.search(key) and value else value for key, value in kept.items()}
+    # A folder may be moved, so only its name is compared.
+    return {
+        key: Path(value).name if isinstance(value, str) and value and _FOLDERS.search(key) else value
+        for key, value in kept.items()
+    }
 
 
 def built_settings(optimizer: Optimizer, schedule: LRScheduler) -> Settings:
@@ -71,7 +77,7 @@ def built_settings(optimizer: Optimizer, schedule: LRScheduler) -> Settings:
     return dict(_flatten(built, "model.init_args."))
 
 
-def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]:
+def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[str]:
     """Compare a checkpoint's settings with those of the run that resumes from it.
 
     A key that only one of them has belongs to an option of another version, and is ignored.
@@ -79,7 +85,7 @@ def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]
     Args:
         saved: Settings of the checkpoint.
         now: Settings of the run.
-        handover: Sentence that ends the message: how to start a new run from the trained result.
+        resume_hint: Sentence that ends the message: how to start a new run from the trained result.
 
     Returns:
         Changes of the run's length, one phrase each.
@@ -102,27 +108,29 @@ def compare_settings(saved: Settings, now: Settings, handover: str) -> list[str]
     if refused:
         raise ValueError(
             f"--ckpt_path: a resumed run goes on with the settings that it was begun with, but {'; '.join(refused)}; "
-            f"set {'it' if len(refused) == 1 else 'them'} back, or begin a new run in another folder. {handover}"
+            f"set {'it' if len(refused) == 1 else 'them'} back, or begin a new run in another folder. {resume_hint}"
         )
     return [words for key, words in changed if key in LENGTH]
 
 
-def _training_callbacks(listed: Any) -> dict[str, Any]:
+def _training_callbacks(entries: object) -> dict[str, object]:
     """Arguments of the callbacks that take part in training, by class name; a second one of a class is numbered."""
     from semalign_pl.callbacks.tax_budget import TaxBudget
     from semalign_pl.rewards.base import Reward
 
-    found: dict[str, Any] = {}
-    for entry in listed if isinstance(listed, Sequence) else [listed]:
-        kind = pydoc.locate(entry.get("class_path", "")) if isinstance(entry, Mapping) else None
+    arguments: dict[str, object] = {}
+    for entry in entries if isinstance(entries, Sequence) else [entries]:
+        if not isinstance(entry, Mapping):
+            continue
+        kind = pydoc.locate(entry.get("class_path", ""))
         if not (isinstance(kind, type) and issubclass(kind, Reward | TaxBudget)):
             continue
-        same = sum(name.split("#")[0] == kind.__name__ for name in found)
-        found[kind.__name__ + (f"#{same + 1}" if same else "")] = entry.get("init_args") or {}
-    return {"listed": sorted(found), **found}
+        same = sum(name.split("#")[0] == kind.__name__ for name in arguments)
+        arguments[kind.__name__ + (f"#{same + 1}" if same else "")] = entry.get("init_args") or {}
+    return {"listed": sorted(arguments), **arguments}
 
 
-def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _flatten(value: object, prefix: str) -> Iterator[tuple[str, Json]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flatten(inner, f"{prefix}{key}.")
@@ -133,7 +141,7 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield prefix[:-1], _plain(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -141,5 +149,5 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _words(value: Any) -> str:
+def _words(value: Json) -> str:
     return "null" if value is None else str(value)

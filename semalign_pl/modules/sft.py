@@ -13,7 +13,7 @@ from semalign_pl.functional.losses import nll_sum
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.reference_loss import ReferenceLoss
 from semalign_pl.modules.step_timer import StepTimer
-from semalign_pl.types import Example
+from semalign_pl.types import Example, PredictionOutputs
 
 
 class SFTModule(AlignModule):
@@ -39,7 +39,7 @@ class SFTModule(AlignModule):
         self._heldout = ReferenceLoss()
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
-    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, list[Example]]:
         """Make one optimiser step on one batch.
 
         Args:
@@ -80,7 +80,7 @@ class SFTModule(AlignModule):
         """Reset the validation loss."""
         self._heldout = ReferenceLoss()
 
-    def validation_step(self, batch: list[Example], batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: list[Example], batch_idx: int) -> PredictionOutputs:
         """Add the loss of the references, and complete the batch greedily for the callbacks that score completions."""
         # The loss and the completions use the same prompts: encoded once, long prompts are cut and counted once.
         prompts = self.encode(batch)

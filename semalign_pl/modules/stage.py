@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from semalign_pl.finite import check_finite, check_to_write, check_weights, diverged
-from semalign_pl.modules.loss_scale import LossScale
-from semalign_pl.modules.progress import Place, finish_batch, read_place, set_place, set_rows
+from semalign_pl.finite import check_to_write, check_weights, diverged
+from semalign_pl.modules.loss_scale import LossScale, scaler_of
+from semalign_pl.modules.run_place import Place, finish_batch, set_rows
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
 from semalign_pl.modules.settings import Settings, built_settings, compare_settings
+from semalign_pl.modules.stage_checkpoint import Checkpoint, check_stage, compare_with_run, resume_place
 from semalign_pl.modules.supported import check_trainer
-from semalign_pl.run.folder import may_write
+from semalign_pl.protocols import BatchedData
 from semalign_pl.run.history import cut_history
-
-log = logging.getLogger(__name__)
+from semalign_pl.run.trainer import data_module_of, may_write
 
 
 class StageModule(LightningModule):
@@ -46,12 +48,12 @@ class StageModule(LightningModule):
     Attributes:
         stage: Name of the stage, in checkpoints and as default folder of a run.
         updates_tried: Number of calls of ``update`` in this process, including steps that float16 skipped.
-        handover: Sentence for error messages: how to start from another stage's result instead of its checkpoint.
+        resume_hint: Sentence for error messages: how to start from another stage's result instead of its checkpoint.
         settings: Settings of the run, saved in its checkpoints; the command line fills them in.
     """
 
     stage: ClassVar[str] = ""
-    handover: ClassVar[str] = ""
+    resume_hint: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class StageModule(LightningModule):
             torch.manual_seed(self.seed)
             yield strategy.root_device
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser of the trained weights, and its schedule for the number of steps of the run.
 
         Raises:
@@ -117,7 +119,7 @@ class StageModule(LightningModule):
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         schedule = build_schedule(self.lr_scheduler, optimizer, self._total_steps())
         self._built = built_settings(optimizer, schedule)
-        compare_settings(self._built_before, self._built, self.handover)
+        compare_settings(self._built_before, self._built, self.resume_hint)
         self._built_before = {}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
@@ -129,7 +131,7 @@ class StageModule(LightningModule):
         # trainer.estimated_stepping_batches would build the train loader, which then repeats data after a resume.
         trainer = self.trainer
         steps = trainer.max_steps if trainer.max_steps > 0 else None
-        data = getattr(trainer, "datamodule", None)
+        data = data_module_of(trainer)
         if trainer.max_epochs is not None and trainer.max_epochs > 0 and data is not None:
             batches = len(data.train_dataloader())
             limit = trainer.limit_train_batches
@@ -155,7 +157,7 @@ class StageModule(LightningModule):
         finish_batch(self.trainer, self._place)
         self._place = None
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: object, batch_idx: int) -> None:
         """Record the number of steps, to tell whether a checkpoint is written between the steps of a batch."""
         self._steps_at_batch_end = self.global_step
 
@@ -182,10 +184,10 @@ class StageModule(LightningModule):
         Args:
             loss: Loss of the chunk, scalar, already divided by the denominator of the whole step.
         """
-        with self._unsynced():
+        with self._block_sync():
             self.manual_backward(loss)
 
-    def _unsynced(self) -> contextlib.AbstractContextManager[None]:
+    def _block_sync(self) -> contextlib.AbstractContextManager[None]:
         """Switch off DDP's averaging: ranks have unequal numbers of micro-batches, and ``update`` sums gradients."""
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else contextlib.nullcontext()
@@ -213,27 +215,28 @@ class StageModule(LightningModule):
         if self.trainer.world_size > 1:
             flat = torch.cat([gradient.view(-1) for gradient in gradients])
             torch.distributed.all_reduce(flat)
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
-        optimizer: Any = self.optimizers()
-        schedule: Any = self.lr_schedulers()
-        plugin = self.trainer.precision_plugin
-        scale = self._loss_scale.value(plugin, self.device)
+            for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer), "one optimiser, see configure_optimizers"
+        assert isinstance(schedule, LRScheduler) and not isinstance(schedule, ReduceLROnPlateau), "see build_schedule"
+        scaler = scaler_of(self.trainer.precision_plugin)
+        scale = self._loss_scale.value(scaler, self.device)
         norm = torch.nn.utils.get_total_norm(gradients) / scale
         finite = bool(norm.isfinite())
         if finite:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
-            rate = optimizer.param_groups[0]["lr"]
+            rate = optimizer.optimizer.param_groups[0]["lr"]
             optimizer.step()
             check_weights(parameters, self.global_step, rate)
             schedule.step()
             self._loss_scale.skipped_in_a_row = 0
-        elif getattr(plugin, "scaler", None) is None:
-            raise diverged("the gradient norm", norm, self.global_step + 1, optimizer.param_groups[0]["lr"])
+        elif scaler is None:
+            raise diverged("the gradient norm", norm, self.global_step + 1, optimizer.optimizer.param_groups[0]["lr"])
         else:
-            self._loss_scale.skip(plugin, optimizer.optimizer, self.global_step + 1, norm)
-        optimizer.zero_grad()
-        if getattr(plugin, "scaler", None) is not None:
+            self._loss_scale.skip(scaler, optimizer.optimizer, self.global_step + 1, norm)
+        optimizer.optimizer.zero_grad()
+        if scaler is not None:
             self.log_dict({"train/loss_scale": scale, "train/step_skipped": float(not finite)}, batch_size=1)
         return norm
 
@@ -258,7 +261,7 @@ class StageModule(LightningModule):
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record the stage, its settings, and whether the optimiser is between two batches.
 
         Raises:
@@ -274,41 +277,19 @@ class StageModule(LightningModule):
             "steps_in_batch": self.global_step - self._steps_at_batch_end + within,
         }
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint of another stage, of other settings, written within a batch, or with NaN weights.
 
         Raises:
             ValueError: Names the difference and the remedy.
         """
-        saved = checkpoint.get("semalign", {"stage": "unknown"})
-        if saved["stage"] != self.stage:
-            raise ValueError(
-                f"--ckpt_path: this is a checkpoint of stage {saved['stage']!r}, and the run is stage {self.stage!r}; "
-                f"--ckpt_path resumes the same stage. {self.handover}"
-            )
-        path = self.trainer.ckpt_path or "the checkpoint"
-        check_finite(
-            checkpoint["state_dict"], f"--ckpt_path: {path} holds", "its run had diverged; give an earlier checkpoint"
-        )
+        check_stage(checkpoint, str(self.trainer.ckpt_path or "the checkpoint"), self.stage, self.resume_hint)
         if self.trainer.state.fn != TrainerFn.FITTING:
             return
-        if "settings" not in saved:
-            log.warning(
-                "--ckpt_path: an earlier version wrote this checkpoint; its settings cannot be compared with these"
-            )
-        for change in compare_settings(saved.get("settings", {}), self.settings, self.handover):
-            log.warning("--ckpt_path: %s; the learning-rate schedule is that of the new length from here on", change)
-        self._built_before = saved.get("built", {})
-        fit_loop = checkpoint["loops"]["fit_loop"]
-        self._place = read_place(fit_loop)
-        if self._place.broken_off and saved.get("steps_in_batch"):
-            raise ValueError(
-                "--ckpt_path: this checkpoint was written within a batch, after some of its optimiser steps, so the "
-                "run cannot go on from it exactly; give an earlier one"
-            )
-        set_place(fit_loop, self._place)
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if hasattr(data, "batch_size"):
+        self._built_before = compare_with_run(checkpoint, self.settings, self.resume_hint)
+        self._place = resume_place(checkpoint)
+        data = data_module_of(self.trainer)
+        if isinstance(data, BatchedData):
             set_rows(checkpoint.get(type(data).__qualname__, {}), self._place, data.batch_size)
 
     @staticmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from lightning.pytorch import Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+
+from semalign_pl.run.trainer import callbacks_of
 
 PRECISIONS = (None, 16, 32, "16", "32", "bf16", "16-mixed", "bf16-mixed", "32-true")
 """Values of ``trainer.precision`` that keep trained weights in float32."""
@@ -49,7 +50,7 @@ REFUSED: dict[str, tuple[str, str]] = {
 """Reason and remedy of each Lightning callback that is refused, by class name."""
 
 
-def check_precision(value: Any) -> None:
+def check_precision(value: object) -> None:
     """Refuse a ``trainer.precision`` that would cast the trained weights, before a trainer is built.
 
     Args:
@@ -62,7 +63,7 @@ def check_precision(value: Any) -> None:
         raise ValueError(_precision_message(f"trainer.precision: {value}"))
 
 
-def check_trainer(trainer: Any) -> None:
+def check_trainer(trainer: Trainer) -> None:
     """Refuse precision plugins and callbacks that no stage supports, before the model is loaded.
 
     Args:
@@ -74,7 +75,7 @@ def check_trainer(trainer: Any) -> None:
     plugin = trainer.precision_plugin
     if type(plugin) is not Precision and not isinstance(plugin, MixedPrecision):
         raise ValueError(_precision_message(f"trainer.precision: {type(plugin).__name__}"))
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if (reason := refusal(callback)) is not None:
             raise ValueError(f"trainer.callbacks: {type(callback).__name__} {reason}")
 

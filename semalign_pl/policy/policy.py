@@ -310,14 +310,3 @@ def finished_logits(logits: Tensor, config: Any) -> Tensor:
     logits = logits * getattr(config, "lm_head_multiplier", 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
-
-
-def policy_of(pl_module: Any) -> Policy:
-    """Policy of a LightningModule, so that callbacks need not import the modules.
-
-    Args:
-        pl_module: Module that Lightning passes to the hook of a callback.
-    """
-    policy = pl_module.policy
-    assert isinstance(policy, Policy)
-    return policy

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from semalign_pl.files.example_folders import remedy
-from semalign_pl.policy.policy import Policy, policy_of
+from semalign_pl.policy.policy import Policy
+from semalign_pl.protocols import PolicyModule, ProbeListener, missing_members
+from semalign_pl.run.trainer import callbacks_of
 from semalign_pl.types import MetricResult
 
 
@@ -19,7 +21,8 @@ class Probe(Callback, ABC):
     """Callback that measures the policy's general ability every N steps and in a test, without affecting the training.
 
     Implement ``measure`` in a subclass; the base class takes care of eval mode, gradients and random state. A callback
-    that acts on the measurements during training has a method ``on_probe_end(trainer, pl_module, scores)``.
+    that acts on the measurements during training is a ``ProbeListener`` (protocols.py): it has a method
+    ``on_probe_end(trainer, pl_module, scores)``.
 
     Args:
         every_n_steps: Number of optimiser steps between measurements during training; ``None`` to measure only in a
@@ -56,8 +59,13 @@ class Probe(Callback, ABC):
 
         Returns:
             Scores by name.
+
+        Raises:
+            ValueError: If the module has no policy.
         """
-        policy = policy_of(pl_module)
+        if not isinstance(pl_module, PolicyModule):
+            raise missing_members(type(self).__name__, pl_module, "a policy, such as SFTModule or GRPOModule")
+        policy = pl_module.policy
         devices = [policy.device] if policy.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), policy.inference():
             return self.measure(policy)
@@ -67,7 +75,7 @@ class Probe(Callback, ABC):
         self._measured_at = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Measure after every N steps, and log under ``probe/``."""
         step, every = trainer.global_step, self.every_n_steps
@@ -79,8 +87,8 @@ class Probe(Callback, ABC):
             pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
-            for callback in getattr(trainer, "callbacks", []):
-                if hasattr(callback, "on_probe_end"):
+            for callback in callbacks_of(trainer):
+                if isinstance(callback, ProbeListener):
                     callback.on_probe_end(trainer, pl_module, scores)
         self._measured_at = step
 

@@ -65,7 +65,7 @@ def _compare(policy: Policy, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     with policy.acting_as("base"):
         base_logits = policy.model(input_ids=ids, use_cache=False).logits[0, :-1]
     targets = ids[0, 1:]
-    nll = [-selected_logprobs(part, targets).cpu() for part in (base_logits, logits)]
+    nll = [-selected_logprobs(each, targets).cpu() for each in (base_logits, logits)]
     # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
     kl = [kl_from_logits(a, b).cpu() for a, b in zip(logits.split(128), base_logits.split(128), strict=True)]
     return nll[0], nll[1], torch.cat(kl)

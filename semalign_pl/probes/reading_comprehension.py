@@ -77,8 +77,8 @@ class ReadingComprehensionProbe(Probe):
             f"questions:{len(pairs)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
             f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018-v6|scale:100"
         )
-        parts = {"em": em, "f1": f, "avg": (em + f) / 2}
-        return {f"{self.name}_{key}": _mean(values, f"{key}|{signature}") for key, values in parts.items()}
+        values_per_score = {"em": em, "f1": f, "avg": (em + f) / 2}
+        return {f"{self.name}_{key}": _mean(values, f"{key}|{signature}") for key, values in values_per_score.items()}
 
     def _prompts(self, policy: Policy) -> tuple[list[list[int]], int]:
         prompts, cut = [], 0

@@ -8,10 +8,12 @@ import os
 import threading
 from collections.abc import Awaitable
 from concurrent.futures import Future
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def run_in_background(awaitable: Awaitable[Any]) -> Future[Any]:
+def run_in_background(awaitable: Awaitable[T]) -> Future[T]:
     """Run an awaitable in the background, even if this thread has a running event loop, as in notebooks.
 
     Args:
@@ -21,7 +23,7 @@ def run_in_background(awaitable: Awaitable[Any]) -> Future[Any]:
         Future of its result. All awaitables of a process share one event loop, so their sessions and locks stay valid.
     """
 
-    async def run() -> Any:
+    async def run() -> T:
         return await awaitable
 
     return asyncio.run_coroutine_threadsafe(run(), _loop(os.getpid()))

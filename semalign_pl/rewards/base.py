@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from semalign_pl.rewards.background import run_in_background
-from semalign_pl.rewards.scores import read_scores
+from semalign_pl.rewards.return_value import read_return_value
 from semalign_pl.types import Example
 
 
@@ -41,8 +41,8 @@ class Reward(Callback, ABC):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
-        self.trial: dict[str, Any] = {}
-        self.extra_columns: dict[str, list[Any]] = {}
+        self.trial: dict[str, float | str | None] = {}
+        self.extra_columns: dict[str, list[object]] = {}
 
     @property
     def name(self) -> str:
@@ -130,14 +130,14 @@ class Reward(Callback, ABC):
         """
         return {}
 
-    def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
-        """Convert the return value of ``score`` to ``(completions,)`` float32; see ``read_scores``.
+    def _read_scores(self, given: object, completions: Sequence[str]) -> Tensor:
+        """Convert the return value of ``score`` to ``(completions,)`` float32; see ``read_return_value``.
 
         Args:
             given: Return value of ``score``.
             completions: Texts that were scored.
         """
-        return read_scores(given, self._error_name, completions)
+        return read_return_value(given, self._error_name, completions)
 
     @property
     def _error_name(self) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 
+from semalign_pl.protocols import ExampleData, SamplingModule
+from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example
 
 CHUNK = 32
+"""Number of completions that are sampled and compared at once."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Calibration:
 def calibrate(
     wanted: Calibration,
     trainer: Trainer,
-    pl_module: LightningModule,
+    module: SamplingModule,
     cosines: Callable[[list[Example], list[str]], Tensor],
 ) -> float:
     """Sample completions from the current policy, and return the quantile of their similarities.
@@ -56,7 +58,7 @@ def calibrate(
     Args:
         wanted: Quantile and number of samples.
         trainer: Trainer whose data module has the training examples.
-        pl_module: Module with a method ``rollouts(batch, num_generations, seed)``.
+        module: Module that samples the completions.
         cosines: Function from examples, and one completion of each, to cosines ``(completions,)`` float32.
 
     Returns:
@@ -67,13 +69,12 @@ def calibrate(
     """
     from rich.progress import track
 
-    module: Any = pl_module
-    drawn = _drawn(trainer, wanted.samples, module.seed)
-    found = []
+    drawn = _draw_examples(trainer, wanted.samples, module.seed)
+    similarities = []
     for start in track(range(0, len(drawn), CHUNK), description="calibrating tau", transient=True):
         batch = drawn[start : start + CHUNK]
-        found.append(cosines(batch, module.rollouts(batch, num_generations=1, seed=start).texts).cpu())
-    tau = float(torch.cat(found).double().quantile(wanted.quantile))
+        similarities.append(cosines(batch, module.rollouts(batch, num_generations=1, seed=start).texts).cpu())
+    tau = float(torch.cat(similarities).double().quantile(wanted.quantile))
     if tau > 1 - 1e-4:
         raise ValueError(
             f"tau.quantile: {wanted.quantile:g} of the starting policy's completions are as good as the reference, so "
@@ -82,7 +83,7 @@ def calibrate(
     return trainer.strategy.broadcast(tau)
 
 
-def _drawn(trainer: Trainer, count: int, seed: int) -> list[Example]:
+def _draw_examples(trainer: Trainer, count: int, seed: int) -> list[Example]:
     examples = training_examples(trainer)
     if not examples:
         raise ValueError(
@@ -98,4 +99,5 @@ def training_examples(trainer: Trainer) -> Sequence[Example]:
     Args:
         trainer: Trainer of the run.
     """
-    return getattr(getattr(trainer, "datamodule", None), "examples", {}).get("train", [])
+    data = data_module_of(trainer)
+    return data.examples.get("train", ()) if isinstance(data, ExampleData) else ()

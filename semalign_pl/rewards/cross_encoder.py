@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, check_folder, load_reason
-from semalign_pl.rewards.pair import PairReward
+from semalign_pl.rewards.pair_reward import PairReward
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 
-class CrossEncoderReward(PairReward):
+class CrossEncoderReward(PairReward["CrossEncoder"]):
     """Sigmoid of a sentence-transformers CrossEncoder's score of anchor and completion, in [0, 1].
 
     The sigmoid is applied to the logit. The activation that the model names for ranking, often none, is not used.
@@ -77,9 +77,11 @@ class CrossEncoderReward(PairReward):
 
     def tokens(self, anchor: str, completion: str) -> int:
         """Number of tokens of both texts, with the special tokens around them."""
-        return self.model.preprocess([(anchor, completion)])["input_ids"].shape[1]
+        return self.loaded.preprocess([(anchor, completion)])["input_ids"].shape[1]
 
     def probabilities(self, pairs: list[tuple[str, str]]) -> Tensor:
         """Sigmoid of the model's logits, ``(pairs,)`` float32."""
-        logits = self.model.predict(pairs, activation_fn=nn.Identity(), convert_to_tensor=True, show_progress_bar=False)
+        logits = self.loaded.predict(
+            pairs, activation_fn=nn.Identity(), convert_to_tensor=True, show_progress_bar=False
+        )
         return logits.float().sigmoid()

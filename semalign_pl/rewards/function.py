@@ -9,15 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from statistics import fmean
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
+from semalign_pl.data.examples import Examples
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.calibration import training_examples
-from semalign_pl.rewards.scores import first_nan
+from semalign_pl.rewards.return_value import first_nan
 from semalign_pl.types import Example
+
+if TYPE_CHECKING:
+    from transformers.trainer_callback import TrainerState
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +99,7 @@ class FunctionReward(Reward):
             self._trainer = trainer
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Log the step's mean of each value that the function gave to ``log_metric``, on rank 0 only."""
         for name, values in self._metrics.items():
@@ -103,7 +108,8 @@ class FunctionReward(Reward):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the columns of all corpora of a mix."""
-        self._columns = getattr(training_examples(trainer), "columns", frozenset())
+        examples = training_examples(trainer)
+        self._columns = examples.columns if isinstance(examples, Examples) else frozenset()
 
     def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
@@ -130,7 +136,7 @@ class FunctionReward(Reward):
             }
         return given
 
-    def _log_metric(self, name: str, value: Any) -> None:
+    def _log_metric(self, name: str, value: SupportsFloat) -> None:
         try:
             self._metrics.setdefault(name, []).append(float(value))
         except (TypeError, ValueError, RuntimeError):
@@ -164,11 +170,11 @@ class FunctionReward(Reward):
         given = columns if self._takes_all else {name: columns[name] for name in self._wanted if name in columns}
         return self._call(**given)
 
-    def _read_scores(self, given: Any, completions: Sequence[str]) -> Tensor:
+    def _read_scores(self, given: object, completions: Sequence[str]) -> Tensor:
         """Convert the scores; warn once about NaN, because ``None`` is the intended value for "not scored".
 
         Raises:
-            ValueError: As in ``read_scores``, or if a ``log_extra`` column does not have one value per completion.
+            ValueError: As in ``read_return_value``, or if a ``log_extra`` column lacks a value per completion.
         """
         scores = super()._read_scores(given, completions)
         for column, values in self.extra_columns.items():
@@ -197,7 +203,7 @@ class FunctionReward(Reward):
         return ""
 
 
-def _state(trainer: Trainer) -> Any:
+def _state(trainer: Trainer) -> TrainerState:
     """State of the run as the ``TrainerState`` of transformers."""
     from transformers.trainer_callback import TrainerState
 
@@ -211,26 +217,26 @@ def _state(trainer: Trainer) -> Any:
 def _import_callable(path: str) -> Callable[..., Any]:
     """Import the callable at a path: an attribute of a module, or of a class or object in it."""
     try:
-        found = _find(path)
+        attribute = _find_attribute(path)
     except Exception as error:  # the user's module may raise anything when it is imported
         raise ValueError(
             f"FunctionReward.function: cannot import {path!r} ({type(error).__name__}: {error}); give module.function, "
             "with the module in the folder you run from, installed, or on PYTHONPATH"
         ) from error
-    if inspect.isclass(found):
+    if inspect.isclass(attribute):
         raise ValueError(
             f"FunctionReward.function: {path} is not a function but a class; give one of its static methods, or an "
             "instance of it in the module"
         )
-    if not callable(found):
+    if not callable(attribute):
         raise ValueError(
-            f"FunctionReward.function: {path} is not a function but a {type(found).__name__}; name a "
+            f"FunctionReward.function: {path} is not a function but a {type(attribute).__name__}; name a "
             "function, a method or a callable object"
         )
-    return found
+    return attribute
 
 
-def _find(path: str) -> Any:
+def _find_attribute(path: str) -> object:
     names = path.split(".")
     for cut in range(len(names) - 1, 0, -1):
         module = ".".join(names[:cut])

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import regex
 from lightning.pytorch import LightningModule, Trainer
@@ -89,11 +88,11 @@ class LanguageReward(Reward):
         if trainer.is_global_zero and (warning := self.check_references(training_examples(trainer))):
             log.warning(warning)
 
-    def check_references(self, examples: Any) -> str | None:
+    def check_references(self, examples: Sequence[Example]) -> str | None:
         """Warning in one line if more than 5 % of the references fail, else ``None``.
 
         Args:
-            examples: Sequence of examples; about 1,000 of them, evenly spaced, are checked.
+            examples: Training examples; about 1,000 of them, evenly spaced, are checked.
         """
         drawn = [examples[at] for at in range(0, len(examples), -(-len(examples) // SAMPLE))] if examples else []
         drawn = [example for example in drawn if example.reference.strip()]
@@ -118,7 +117,9 @@ class LanguageReward(Reward):
             examples = [replace(e, columns={"source": e.source, **e.columns}) for e in examples]
         return super().start_scoring(examples, completions, completion_ids)
 
-    def score(self, *, completions: list[str], references: list[str] | None = None, **columns: Any) -> list[float]:
+    def score(
+        self, *, completions: list[str], references: list[str] | None = None, **columns: list[str]
+    ) -> list[float]:
         """Score of 1 or 0 per completion.
 
         Raises:

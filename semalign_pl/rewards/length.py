@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -34,6 +32,6 @@ class LengthReward(Reward):
         """Every option that changes the score."""
         return f"{super().signature}|start:{self.start:g}|end:{self.end:g}|unit:character"
 
-    def score(self, *, completions: list[str], **_: Any) -> Tensor:
+    def score(self, *, completions: list[str], **_: list[str]) -> Tensor:
         """Negative penalties, ``(completions,)`` float32 in [-1, 0]."""
         return -length_penalty(torch.tensor([len(text) for text in completions]), self.start, self.end)

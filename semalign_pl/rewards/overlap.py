@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from semalign_pl.metrics import Bleu4, ChrF, RougeL
 from semalign_pl.rewards.base import Reward
@@ -34,7 +34,7 @@ class OverlapReward(Reward):
         """Every option that changes the score."""
         return f"{super().signature}|{self._scorer.signature}"
 
-    def score(self, *, completions: list[str], references: list[str], **_: Any) -> list[float]:
+    def score(self, *, completions: list[str], references: list[str], **_: list[str]) -> list[float]:
         """Score from 0 to 1 per completion; NaN (not scored) if the reference is blank."""
         scale = 1.0 if self.metric == "rouge_l" else 100.0
         scores = self._scorer.per_row(completions, references)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -36,7 +34,7 @@ class RepetitionReward(Reward):
         unit = f"unit:{self.language.unit}|lang:{self.language.code}"
         return f"{super().signature}|n:{self.n}|threshold:{self.threshold:g}|{unit}"
 
-    def score(self, *, completions: list[str], **_: Any) -> Tensor:
+    def score(self, *, completions: list[str], **_: list[str]) -> Tensor:
         """Negative penalties, ``(completions,)`` float32 in [-1, 0]."""
         ratios = [repeated_ngrams(self.language.segment(text), self.n) for text in completions]
         return -repetition_penalty(torch.tensor(ratios), self.threshold)

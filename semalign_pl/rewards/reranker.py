@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,10 @@ from semalign_pl.chat.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.functional.judgement import yes_probability
 from semalign_pl.policy.load import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.policy import finished_logits
-from semalign_pl.rewards.pair import PairReward
+from semalign_pl.rewards.pair_reward import PairReward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 INSTRUCTION = (
     "Given a Query in Chinese, judge whether the Document is its faithful translation into Tibetan, with nothing left "
@@ -28,7 +31,7 @@ TEMPLATE = "<Instruct>: {instruction}\n<Query>: {anchor}\n<Document>: {completio
 _MESSAGE = "\ue000"  # placeholder for the message; the rendered chat template is split at it
 
 
-class RerankerReward(PairReward):
+class RerankerReward(PairReward["PreTrainedModel"]):
     """``r = exp z_yes / (exp z_yes + exp z_no)`` at the first token of a judge's answer (SG-SRL, arXiv 2605.29502).
 
     The judge is any causal LM. Its chat template is used, with thinking switched off if the template can do so. The
@@ -70,9 +73,7 @@ class RerankerReward(PairReward):
         super().__init__(anchor, weight)
         missing = next((field for field in ("{anchor}", "{completion}") if field not in template), None)
         if missing is not None:
-            raise ValueError(
-                f"RerankerReward.template: {template!r} has no {missing}; put it where the text is to stand"
-            )
+            raise ValueError(f"RerankerReward.template: {template!r} has no {missing}; put it where the text goes")
         if yes == no:
             raise ValueError(
                 f"RerankerReward.no: {no!r} is also the answer yes; give the two words that a judge tells apart"
@@ -95,7 +96,7 @@ class RerankerReward(PairReward):
             f"|max_tokens:{self.max_tokens}"
         )
 
-    def load(self, device: torch.device) -> Any:
+    def load(self, device: torch.device) -> PreTrainedModel:
         """Load the judge.
 
         Args:
@@ -149,8 +150,8 @@ class RerankerReward(PairReward):
         rows = [torch.tensor(self.encode(*pair)) for pair in pairs]
         scores = torch.empty(len(rows))
         for batch in _batches([len(row) for row in rows], self.micro_batch_tokens):
-            ids = pad_sequence([rows[i] for i in batch], batch_first=True).to(self.model.device)
-            hidden = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+            ids = pad_sequence([rows[i] for i in batch], batch_first=True).to(self.loaded.device)
+            hidden = self.loaded.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
             last = torch.tensor([len(rows[i]) - 1 for i in batch], device=hidden.device)
             logits = self._answer_logits(hidden[torch.arange(len(batch), device=hidden.device), last])
             scores[batch] = yes_probability(logits).cpu()
@@ -161,13 +162,14 @@ class RerankerReward(PairReward):
 
         Only two rows of the output head are used, in float32: bf16 would round logits to steps of 1/8.
         """
-        head = self.model.get_output_embeddings()
+        head = self.loaded.get_output_embeddings()
+        assert head is not None, "a causal LM has an output head"
         if type(head) is nn.Linear:
             bias = None if head.bias is None else head.bias[self._answer_ids].float()
             logits = nn.functional.linear(hidden.float(), head.weight[self._answer_ids].float(), bias)
         else:
             logits = head(hidden)[:, self._answer_ids].float()
-        return finished_logits(logits, self.model.config.get_text_config())
+        return finished_logits(logits, self.loaded.config.get_text_config())
 
     def _answer_id(self, name: str) -> int:
         word = self.answers[name]

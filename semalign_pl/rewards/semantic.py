@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.functional.similarity import rescale
+from semalign_pl.protocols import SamplingModule
 from semalign_pl.rewards.base import Reward, columns_of
 from semalign_pl.rewards.calibration import Calibration, calibrate, training_examples
-from semalign_pl.rewards.trial import REMEDY, draw, try_encoder
+from semalign_pl.rewards.encoder_trial import REMEDY, draw_sample, try_encoder
 from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,8 @@ class SemanticReward(Reward):
     without gradient (in bfloat16 on a GPU). It is not part of the module, its optimiser or its checkpoint. The
     embeddings of the anchors are computed when a batch first needs them, and cached.
 
-    When training starts, the encoder is tried on a sample of the corpus. rewards/trial.py defines what is measured, and
-    when an encoder is warned about or refused.
+    When training starts, the encoder is tried on a sample of the corpus. rewards/encoder_trial.py defines what is
+    measured, and when an encoder is warned about or refused.
 
     Args:
         encoder: SentenceTransformer: hub id or folder.
@@ -65,7 +67,7 @@ class SemanticReward(Reward):
         self.encoder_name = encoder
         self.encoder: SentenceEncoder | None = None
         self.cache = None if cache is None else Path(cache)
-        self._known: CorpusEmbeddings | None = None
+        self._corpus_embeddings: CorpusEmbeddings | None = None
 
     @property
     def signature(self) -> str:
@@ -92,17 +94,17 @@ class SemanticReward(Reward):
         """
         examples = training_examples(trainer)
         if examples and self.encoder is not None:
-            self._known = self._embeddings(self.encoder, examples)
-            self._try(self.encoder, draw(examples))
-        if self.calibration is not None and self.tau is None and hasattr(pl_module, "rollouts"):
+            self._corpus_embeddings = self._embeddings(self.encoder, examples)
+            self._try(self.encoder, draw_sample(examples))
+        if self.calibration is not None and self.tau is None and isinstance(pl_module, SamplingModule):
             self.tau = calibrate(self.calibration, trainer, pl_module, self.cosines)
             log.warning("SemanticReward: tau is %.4f: %s", self.tau, self.signature)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Embed the anchors of the batch, before its completions are sampled."""
-        if self._known is not None and isinstance(batch, list):
+        if self._corpus_embeddings is not None and isinstance(batch, list):
             for texts in self._anchors([example.reference for example in batch], columns_of(batch)):
-                self._known([text for text in texts if text in self._known])
+                self._corpus_embeddings([text for text in texts if text in self._corpus_embeddings])
 
     def _embeddings(self, encoder: SentenceEncoder, examples: Sequence[Example]) -> CorpusEmbeddings:
         """Cache of the anchors' embeddings; each is computed when it is first needed."""
@@ -126,7 +128,9 @@ class SemanticReward(Reward):
         columns.setdefault("reference", references)  # completions are in the same script
         texts = chain(sources, *columns.values())
         embedded = CorpusEmbeddings(encoder, texts, self.cache)
-        trial = try_encoder(lambda texts: embedded(texts).cpu(), encoder.unread_tokens, columns, sources, references)
+        trial = try_encoder(
+            lambda texts: embedded(texts).cpu(), encoder.count_unknown_tokens, columns, sources, references
+        )
         if trial is None:
             return
         self.trial = trial.figures()
@@ -144,7 +148,7 @@ class SemanticReward(Reward):
             )  # fmt: skip
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Log tau, and the number of texts so far that exceeded the encoder's limit: their ends earn nothing."""
         if self.encoder is not None:
@@ -152,7 +156,7 @@ class SemanticReward(Reward):
         if self.calibration is not None and self.tau is not None:
             pl_module.log("train/tau", self.tau, batch_size=1, sync_dist=True)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
         """Save a calibrated tau.
 
         It is not saved in ``state_dict``: Lightning would then refuse a second SemanticReward before GRPO can explain
@@ -168,7 +172,7 @@ class SemanticReward(Reward):
 
     # -- scores ------------------------------------------------------------------------------------------------
 
-    def score(self, *, completions: list[str], references: list[str], **columns: Any) -> Tensor:
+    def score(self, *, completions: list[str], references: list[str], **columns: list[str]) -> Tensor:
         """Rescaled cosines, ``(completions,)`` float32 in [0, 1]; empty text scores 0.
 
         Raises:
@@ -207,8 +211,10 @@ class SemanticReward(Reward):
     def _cosines(self, completions: list[str], anchors: list[list[str]], cached: bool = True) -> Tensor:
         if self.encoder is None:
             self.encoder = SentenceEncoder(self.encoder_name)
-        known, encode = self._known if cached else None, self.encoder.encode
+        corpus, encode = self._corpus_embeddings if cached else None, self.encoder.encode
         vectors = encode(completions)
-        embedded = [known(texts) if known and all(t in known for t in texts) else encode(texts) for texts in anchors]
+        embedded = [
+            corpus(texts) if corpus and all(text in corpus for text in texts) else encode(texts) for texts in anchors
+        ]
         shares = torch.tensor(list(self.anchors.values()), device=vectors.device)
         return (shares / shares.sum()) @ (vectors * torch.stack(embedded)).sum(-1).clamp(-1.0, 1.0)

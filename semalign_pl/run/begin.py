@@ -11,8 +11,9 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from semalign_pl.run.folder import RunFolder, is_trial, read_step
+from semalign_pl.run.folder import RunFolder, read_step
 from semalign_pl.run.lock import hold
+from semalign_pl.run.trainer import is_trial
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
         lock = hold(folder.path, "fit" if command == "fit" else "test")
     with lock:
         if checkpoint is not None:
-            checkpoint = find(folder, command, checkpoint)
+            checkpoint = find_checkpoint(folder, command, checkpoint)
         if command != "fit":
             yield Start(checkpoint)
         elif resume:
@@ -73,7 +74,7 @@ def begin(trainer: Trainer, command: str, checkpoint: str | None, resume: bool) 
             yield Start(checkpoint)
 
 
-def find(folder: RunFolder, command: str, checkpoint: str) -> str:
+def find_checkpoint(folder: RunFolder, command: str, checkpoint: str) -> str:
     """Find the file that ``--ckpt_path`` names.
 
     Lightning accepts four keywords besides paths. If a keyword leads to no checkpoint, it runs without one, or stops in
@@ -113,16 +114,16 @@ def find(folder: RunFolder, command: str, checkpoint: str) -> str:
 
 def _resume(trainer: Trainer, folder: RunFolder) -> Start:
     finished = folder.finished_step()
-    found, damaged = folder.newest()
+    newest, damaged = folder.newest()
     for message in damaged:
-        log.warning("--resume: %s; %s", message, "an older one is taken" if found else "there is no older one")
-    if finished is not None and (found is None or found[1] <= finished):
-        more = f"; to train on, give --ckpt_path {found[0]} and a larger trainer.max_steps" if found else ""
+        log.warning("--resume: %s; %s", message, "an older one is taken" if newest else "there is no older one")
+    if finished is not None and (newest is None or newest[1] <= finished):
+        more = f"; to train on, give --ckpt_path {newest[0]} and a larger trainer.max_steps" if newest else ""
         trainer.print(f"--resume: {folder.path} holds a finished run of {finished} steps: nothing is left to do{more}")
         return Start(done=True)
-    if found is not None:
-        trainer.print(f"--resume: going on from {found[0]} at step {found[1]}")
-        return Start(str(found[0].absolute()))
+    if newest is not None:
+        trainer.print(f"--resume: going on from {newest[0]} at step {newest[1]}")
+        return Start(str(newest[0].absolute()))
     unusable = folder.checkpoints()
     if unusable:
         raise ValueError(f"--resume: no checkpoint in {folder.path} can be gone on from ({unusable[0]}); {ANOTHER}")
@@ -147,9 +148,9 @@ def _refuse_used(folder: RunFolder, checkpoint: str | None) -> None:
     result = folder.result()
     if result is not None:
         raise ValueError(f"trainer.default_root_dir: {folder.path} holds an earlier run's {result.name}; {ANOTHER}")
-    found = folder.checkpoints()
-    if found:
+    checkpoints = folder.checkpoints()
+    if checkpoints:
         raise ValueError(
-            f"trainer.default_root_dir: {folder.path} holds an unfinished run, whose newest checkpoint is {found[0]}; "
-            f"--resume goes on with it. For a new run {ANOTHER}"
+            f"trainer.default_root_dir: {folder.path} holds an unfinished run, whose newest checkpoint is "
+            f"{checkpoints[0]}; --resume goes on with it. For a new run {ANOTHER}"
         )

@@ -1,4 +1,4 @@
-"""Folder of a run: which process may write to it, the run that it contains, and that run's checkpoints."""
+"""Folder of a run: the run that it contains, and that run's checkpoints."""
 
 from __future__ import annotations
 
@@ -14,24 +14,6 @@ from semalign_pl.run.results import read_training
 
 RESULTS = ("adapter", "encoder")
 """Names of the subfolders that training writes its result to."""
-
-
-def is_trial(trainer: Trainer) -> bool:
-    """Return true under ``trainer.fast_dev_run``, which leaves the run's folder unchanged.
-
-    Args:
-        trainer: Trainer of the run.
-    """
-    return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def may_write(trainer: Trainer) -> bool:
-    """Return true in the one process that writes to the run's folder; in a trial no process does.
-
-    Args:
-        trainer: Trainer of the run.
-    """
-    return trainer.is_global_zero and not is_trial(trainer)
 
 
 @dataclass(frozen=True)
@@ -93,11 +75,15 @@ class RunFolder:
         """Number of optimiser steps of the result; ``None`` if there is no complete result.
 
         Raises:
-            ValueError: If ``training.json`` cannot be read.
+            ValueError: If ``training.json`` cannot be read, or its ``steps`` is no whole number.
         """
         result = self.result()
         training = None if result is None else read_training(str(result))
-        return None if training is None else training.get("steps", 0)
+        steps = None if training is None else training.get("steps", 0)
+        if steps is not None and not isinstance(steps, int):
+            file = f"{result}/training.json"
+            raise ValueError(f"{file}: steps: {steps!r} is no whole number; give the run another folder")
+        return steps
 
     def owns(self, checkpoint: Path) -> bool:
         """Return true if a checkpoint is in one of the run's folders.

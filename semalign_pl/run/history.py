@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
@@ -86,7 +85,7 @@ def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
             write_text(path, "".join(lines))
 
 
-def _until(rows: Iterator[Mapping[str, Any]], batches: int, finished: bool) -> Iterator[Mapping[str, Any]]:
+def _until(rows: Iterator[Mapping[str, str]], batches: int, finished: bool) -> Iterator[Mapping[str, str]]:
     """Rows of the first batches. ``step`` counts batches from 0; a training row precedes the row of its validation."""
     done = False
     for row in rows:
@@ -97,7 +96,7 @@ def _until(rows: Iterator[Mapping[str, Any]], batches: int, finished: bool) -> I
         done = step == batches - 1 and any(value for name, value in row.items() if name.startswith("train/"))
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+def _as_csv(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Iterator[str]:
     class Lines(list[str]):
         write = list.append
 

@@ -7,9 +7,9 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +17,21 @@ from semalign_pl.files.file_errors import find_remedy, shorten_path
 
 ORPHANS_SECONDS = 20.0
 """Longest wait for the lock of a dead process. Its data loader workers inherit the lock, and end after 5 seconds."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Process that holds a lock, as the lock's file names it.
+
+    Attributes:
+        pid: Process id.
+        host: Name of its machine.
+        since: Time when it took the lock, ISO 8601 in UTC.
+    """
+
+    pid: int
+    host: str
+    since: str
 
 
 @contextlib.contextmanager
@@ -40,8 +55,8 @@ def hold(folder: Path, kind: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _acquire(lock, file, folder)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        file.write_text(json.dumps(holder), encoding="utf-8")
+        holder = Holder(os.getpid(), socket.gethostname(), _now())
+        file.write_text(json.dumps(asdict(holder)), encoding="utf-8")
     except OSError as error:
         lock.release()
         remedy = find_remedy(error) or "give another folder"
@@ -66,28 +81,29 @@ def _acquire(lock: FileLock, file: Path, folder: Path) -> None:
             return
         except Timeout:
             holder = _read_holder(file)
-            if not _is_dead(holder):
+            if holder is None or not _is_dead(holder):
                 break
-    who = "process {pid} on {host}, since {since}".format(**holder) if holder else "another process"
+    who = f"process {holder.pid} on {holder.host}, since {holder.since}" if holder else "another process"
     raise ValueError(
         f"trainer.default_root_dir: {folder} is in use by another run ({who}); wait for it to end, or give another "
         "folder"
     )
 
 
-def _read_holder(file: Path) -> dict[str, Any]:
+def _read_holder(file: Path) -> Holder | None:
+    """Process that a lock's file names; ``None`` if the file is not written yet."""
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))
-        return {"pid": int(holder["pid"]), "host": holder["host"], "since": holder["since"]}
+        return Holder(int(holder["pid"]), holder["host"], holder["since"])
     except (OSError, ValueError, TypeError, KeyError):  # another process is writing it
-        return {}
+        return None
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
-    if holder.get("host") != socket.gethostname():
+def _is_dead(holder: Holder) -> bool:
+    if holder.host != socket.gethostname():
         return False
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return True
     except OSError:

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
-from semalign_pl.types import MetricResult
+from semalign_pl.types import Json, MetricResult
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
 
-def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: Mapping[str, Any]) -> None:
+def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: Mapping[str, object]) -> None:
     """Write ``results.json`` and print its scores as a table.
 
     Args:
@@ -30,7 +29,8 @@ def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: 
     from semalign_pl.messages.console import Console
 
     if folder is not None:
-        results = {"metrics": {name: score.as_dict() for name, score in scores.items()}, "run": {**run, **_finished()}}
+        metrics = {name: score.as_dict() for name, score in scores.items()}
+        results = {"metrics": metrics, "run": {**run, **_time_and_versions()}}
         file = folder / "results.json"
         write_text(file, to_json(results, file, indent=2))
     title = "nothing is written" if folder is None else f"{folder}/results.json"
@@ -41,7 +41,7 @@ def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: 
     Console().print(table)
 
 
-def write_training(folder: Path, **facts: Any) -> None:
+def write_training(folder: Path, **facts: object) -> None:
     """Write ``training.json``.
 
     Args:
@@ -49,10 +49,10 @@ def write_training(folder: Path, **facts: Any) -> None:
         **facts: Facts about the training; the time and the package versions are added.
     """
     file = folder / "training.json"
-    write_text(file, to_json({**facts, **_finished()}, file, indent=2))
+    write_text(file, to_json({**facts, **_time_and_versions()}, file, indent=2))
 
 
-def read_training(folder: str | None) -> dict[str, Any] | None:
+def read_training(folder: str | None) -> dict[str, Json] | None:
     """Read the ``training.json`` of an adapter.
 
     Args:
@@ -62,15 +62,20 @@ def read_training(folder: str | None) -> dict[str, Any] | None:
         Facts about the training; ``None`` if there is no such file, as for an adapter that this package did not train.
 
     Raises:
-        ValueError: If the file cannot be read or is not JSON.
+        ValueError: If the file cannot be read or is not a JSON object.
     """
     path = None if folder is None else Path(folder) / "training.json"
     if path is None or not path.is_file():
         return None
-    return read_json(path, "train the adapter again, or delete the file to do without what it says")
+    remedy = "train the adapter again, or delete the file to do without what it says"
+    facts = read_json(path, remedy)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: {type(facts).__name__} is no JSON object of facts; {remedy}")
+    return facts
 
 
-def _finished() -> dict[str, Any]:
+def _time_and_versions() -> dict[str, object]:
+    """Time at which a file is written, and versions of the packages."""
     return {
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

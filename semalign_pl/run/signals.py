@@ -10,8 +10,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 
 ASKING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
@@ -37,7 +37,7 @@ class Stopped(SystemExit):
         self.number = number
 
 
-class Request:
+class StopRequest:
     """Signal handler that records the first signal or raises ``Stopped`` at once; a second signal always raises.
 
     Args:
@@ -51,7 +51,7 @@ class Request:
     def __init__(self, waits: bool) -> None:
         self.waits, self.number, self._at = waits, 0, -SAME_REQUEST_SECONDS
 
-    def __call__(self, number: int, frame: Any = None) -> None:
+    def __call__(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal.
 
         Args:
@@ -87,7 +87,7 @@ def name_of(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def install(handler: Any, numbers: Iterable[int] = ASKING) -> None:
+def install(handler: Callable[[int, FrameType | None], object], numbers: Iterable[int] = ASKING) -> None:
     """Install a handler for signals, except for ignored ones (``nohup``). Outside the main thread this does nothing.
 
     Args:
@@ -111,7 +111,7 @@ def ending_by_signals() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in ASKING}
-    install(Request(waits=False))
+    install(StopRequest(waits=False))
     with _watchdog():
         try:
             yield
@@ -140,7 +140,7 @@ def _watchdog() -> Iterator[None]:
         if active:  # a forked child must handle its own signals only
             signal.set_wakeup_fd(-1)
             for number in ASKING:
-                if isinstance(signal.getsignal(number), Request):
+                if isinstance(signal.getsignal(number), StopRequest):
                     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     if hasattr(os, "register_at_fork"):
@@ -161,7 +161,7 @@ def _watch(reader: socket.socket) -> None:
             handler, now = signal.getsignal(number), time.monotonic()
             again = first is not None and now - first > SAME_REQUEST_SECONDS
             first = now if first is None else first
-            if again or not (isinstance(handler, Request) and handler.waits):
+            if again or not (isinstance(handler, StopRequest) and handler.waits):
                 _end_later(number)
     reader.close()
 

@@ -237,7 +237,7 @@ def strict(text: str) -> Any:
 def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
     """A number that is not finite becomes null in the file, and a warning names file and key."""
     from semalign_pl.callbacks.evaluation import write_predictions
-    from semalign_pl.callbacks.reward_alarm import append
+    from semalign_pl.callbacks.reward_alarm import append_alarms
     from semalign_pl.data.storing.cache import cached
     from semalign_pl.run.results import write_results, write_training
     from semalign_pl.types import MetricResult
@@ -256,7 +256,7 @@ def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogC
         read, key = strict((tmp_path / "predictions.jsonl").read_text()), "scores.bleu4"
         assert read == {"id": "a", "scores": {"bleu4": None}}
     elif kind == "alarms":
-        append(tmp_path / "reward_watch.jsonl", [{"step": 3, "now": {"reward": inf}}])
+        append_alarms(tmp_path / "reward_watch.jsonl", [{"step": 3, "now": {"reward": inf}}])
         read, key = strict((tmp_path / "reward_watch.jsonl").read_text()), "now.reward"
         assert read == {"step": 3, "now": {"reward": None}}
     elif kind == "completions":

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 from sacrebleu.metrics.chrf import CHRF
 
 from semalign_pl.callbacks import RewardWatch
-from semalign_pl.callbacks.unseen import METRICS, SEEN
+from semalign_pl.callbacks.watch_metrics import METRICS, SAME_MEASURE
 from semalign_pl.rewards import LanguageReward, LengthReward, OverlapReward, RepetitionReward
 from semalign_pl.types import Example, Rollouts
 
@@ -53,7 +53,7 @@ class Scripted(LightningModule):
         rollouts = Rollouts([[]] * len(examples), nothing.long(), nothing.bool(), nothing[:, 0].bool(), texts, 4)
         named = {name: torch.tensor(values) for name, values in parts.items()}
         rewards = torch.stack([*named.values()]).nansum(0)
-        return {"examples": examples, "rollouts": rollouts, "rewards": rewards, "parts": named}
+        return {"examples": examples, "rollouts": rollouts, "rewards": rewards, "rewards_per_func": named}
 
 
 class Halved(Scripted):
@@ -205,14 +205,14 @@ def test_without_references(tmp_path: Path) -> None:
 
 def test_a_reward_is_not_compared_with_the_metric_that_it_is(tmp_path: Path) -> None:
     own = [OverlapReward("chrf"), LengthReward(), LanguageReward(), RepetitionReward()]
-    assert {reward.name for reward in own} == {reward for reward, _ in SEEN}
-    assert {metric for _, metric in SEEN} < set(METRICS)
-    names = [reward for reward, _ in SEEN]
+    assert {reward.name for reward in own} == {reward for reward, _ in SAME_MEASURE}
+    assert {metric for _, metric in SAME_MEASURE} < set(METRICS)
+    names = [reward for reward, _ in SAME_MEASURE]
     steps = [good(i, **dict.fromkeys(names, 0.2)) for i in range(8)]
     steps += [(["中" * 30] * 8, good(i, **dict.fromkeys(names, 0.8))[1]) for i in range(8)]
     watch(tmp_path, Scripted(steps), window=4)
     found = {(alarm["reward"], alarm["metric"]) for alarm in alarms(tmp_path)}
-    assert found == {(name, metric) for name in names for metric in METRICS} - SEEN
+    assert found == {(name, metric) for name in names for metric in METRICS} - SAME_MEASURE
 
 
 @pytest.mark.parametrize("kinds, caught", [(3, False), (1, True)])

@@ -44,13 +44,13 @@ def test_hard_negatives_are_the_nearest_wrong_references(still):
             j for j, text in enumerate(references) if text not in right and cosines[i, j] <= own - 0.001 * abs(own)
         ]
         wanted = sorted(allowed, key=lambda j: -cosines[i, j])[:2]
-        assert mined.found[i] == wanted
+        assert mined.nearest[i] == wanted
         some += len(wanted)
     assert some > 10
 
 
 def test_what_is_right_for_another_pair_of_the_batch_is_no_hard_negative():
     mined = HardNegatives([*BATCH, Example("other", BATCH[0].source, "གཞན།", source=BATCH[0].source)], 3, 0.05)
-    mined.found = [[1, 7, 4], [7, 2, 5], [5], [], [], [], []]  # 7 is the other right reference of the first source
+    mined.nearest = [[1, 7, 4], [7, 2, 5], [5], [], [], [], []]  # 7 is the other right reference of the first source
     assert mined.of(BATCH[:2]) == [BATCH[4].reference, BATCH[2].reference, BATCH[5].reference]
     assert mined.of(BATCH[1:3]) == ["གཞན།", BATCH[5].reference]

@@ -18,7 +18,7 @@ from semalign_pl.cli import run
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.functional.proportion import wilson_interval
 from semalign_pl.rewards import CrossEncoderReward, SemanticReward
-from semalign_pl.rewards.trial import MIN_PAIRS, Trial, draw, try_encoder
+from semalign_pl.rewards.encoder_trial import MIN_PAIRS, EncoderTrial, draw_sample, try_encoder
 from semalign_pl.toy.write import write
 from semalign_pl.types import Example
 
@@ -109,7 +109,7 @@ def test_an_encoder_that_cannot_read_the_script_is_refused(english_encoder) -> N
     assert "\n" not in message and "of 128 texts of column 'reference', 100% have tokens it does not know" in message
     assert "semalign fit --config configs/embedder.yaml" in message and "chance 0.8%" in message
     # The figures, computed with sentence-transformers and by hand.
-    sample = draw(train)
+    sample = draw_sample(train)
     vectors = SentenceTransformer(english_encoder, device="cpu").encode(
         [e.reference for e in sample], normalize_embeddings=True
     )
@@ -186,7 +186,7 @@ NAN = float("nan")
 )
 def test_verdicts(unknown, cosine, pairs, hits, across, verdict) -> None:
     low, high = wilson_interval(hits, pairs) if pairs else (NAN, NAN)
-    trial = Trial(
+    trial = EncoderTrial(
         "bo", 128, unknown, unknown, cosine, cosine, pairs, hits / max(1, pairs), low, high, 1 / max(1, pairs)
     )
     assert trial.verdict(across) == verdict
@@ -213,12 +213,12 @@ def test_figures_on_a_table_by_hand() -> None:
 
 def test_bytes_are_not_unknown(encoder) -> None:
     """A byte fallback of the tokenizer loses nothing: an encoder can learn to read bytes."""
-    assert SentenceEncoder(encoder).unread_tokens(["老师", "\U0001f600"]) is None
+    assert SentenceEncoder(encoder).count_unknown_tokens(["老师", "\U0001f600"]) is None
 
 
 @pytest.mark.parametrize("texts", [["", "a"], []])
 def test_counting_nothing(english_encoder, texts) -> None:
-    assert SentenceEncoder(english_encoder).unread_tokens(texts) == [(0, len(text)) for text in texts]
+    assert SentenceEncoder(english_encoder).count_unknown_tokens(texts) == [(0, len(text)) for text in texts]
 
 
 def test_the_figures_are_beside_the_adapter_and_in_the_results(runs) -> None:
@@ -246,7 +246,7 @@ def test_pair_models_are_tried_on_shuffled_pairs(tokenizer, tmp_path: Path, capl
     reward = CrossEncoderReward(str(tmp_path), anchor="zh")
     train = examples(60)
     trial = start(reward, train)
-    sample = draw(train, 32)
+    sample = draw_sample(train, 32)
     own = reward(sample, [e.reference for e in sample])
     wrong = reward(sample, [e.reference for e in sample[1:] + sample[:1]])
     above = (own.unsqueeze(1) > wrong).float() + 0.5 * (own.unsqueeze(1) == wrong).float()

@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from semalign_pl.cli import run
 from semalign_pl.modules import GRPOModule
 from semalign_pl.rewards import FunctionReward, Reward
-from semalign_pl.rewards.together import score_together
+from semalign_pl.rewards.run_rewards import score_completions
 from semalign_pl.types import Example
 
 SOURCE = """
@@ -181,7 +181,7 @@ PLAIN = ["length", "correct", "maths_only", "slow", "slow_too", "judge", "waitin
 def test_scores_are_trls() -> None:
     rewards = [reward(name) for name in PLAIN]
     expected = by_trl([r._call for r in rewards], conversational=False)
-    torch.testing.assert_close(score_together(rewards, EXAMPLES, COMPLETIONS).T, expected, equal_nan=True)
+    torch.testing.assert_close(score_completions(rewards, EXAMPLES, COMPLETIONS).T, expected, equal_nan=True)
     chat = reward("format_reward", format="conversational")
     torch.testing.assert_close(chat(EXAMPLES, COMPLETIONS), by_trl([chat._call], conversational=True)[:, 0])
     assert chat(EXAMPLES, COMPLETIONS).tolist() == [1.0, 0.0]
@@ -201,7 +201,7 @@ def test_asynchronous_rewards_run_beside_one_another_also_inside_a_running_loop(
     rewards = [reward("slow"), reward("length"), reward("slow_too")]
 
     async def notebook():
-        return score_together(rewards, EXAMPLES, COMPLETIONS)
+        return score_completions(rewards, EXAMPLES, COMPLETIONS)
 
     began = time.perf_counter()
     scores = asyncio.run(notebook())
@@ -298,7 +298,7 @@ def test_nan_is_told_once_and_none_never(caplog) -> None:
 
 def test_edits_in_place_alter_neither_logs_nor_later_rewards() -> None:
     completions = list(COMPLETIONS)
-    scores = score_together([reward("vandal"), reward("length")], EXAMPLES, completions)
+    scores = score_completions([reward("vandal"), reward("length")], EXAMPLES, completions)
     assert completions == COMPLETIONS and scores.tolist() == [[34.0, 14.0]] * 2
     kept = reward("reuses")(EXAMPLES, COMPLETIONS)
     reward("reuses")(EXAMPLES, COMPLETIONS)
@@ -439,7 +439,7 @@ def test_signal_is_logged_per_reward_and_its_absence_told_once(base, sft_adapter
 
 
 def test_signal_shares_by_hand() -> None:
-    from semalign_pl.rewards.together import signal_shares
+    from semalign_pl.rewards.run_rewards import signal_shares
 
     nan = math.nan
     parts = torch.tensor([[0.0, 1.0, 0.5, 0.5], [nan, 1.0, nan, nan], [0.9, 0.9 + 1e-6, 0.2, 0.9]])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.small_runs import Runs
 
-from semalign_pl.run.signals import ASKING, SAME_REQUEST_SECONDS, Request, Stopped
+from semalign_pl.run.signals import ASKING, SAME_REQUEST_SECONDS, Stopped, StopRequest
 
 # nohup and background jobs ignore them, and so would every process that they start.
 HEEDED = """
@@ -65,7 +65,7 @@ def test_a_forked_child_has_its_own_signals() -> None:
 def test_signals_in_quick_succession_are_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    request = Request(waits=True)
+    request = StopRequest(waits=True)
     request(signal.SIGTERM)
     request(signal.SIGHUP)  # systemd, and a terminal that closes, send more than one signal
     assert request.number == signal.SIGTERM

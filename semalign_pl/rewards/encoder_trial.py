@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor
@@ -21,11 +21,11 @@ MIN_TEXTS = 20
 """Number of distinct texts below which the cosine of unrelated texts says little."""
 MIN_PAIRS = 64
 """Number of pairs below which accuracy@1 cannot be told from chance: of 64, 3 hits are the fewest that are above it."""
-MAX_UNREAD = 0.5
+MAX_UNKNOWN = 0.5
 """Share of texts with unknown tokens above which the encoder counts as unable to read the script."""
-ABLE = 0.5
+ABLE_ACCURACY = 0.5
 """Accuracy@1 (lower bound) from which an encoder counts as able, whatever else was measured."""
-NEAR_ONE = 0.8
+ALIKE_COSINE = 0.8
 """Mean cosine of unrelated texts from which all texts look alike to the encoder. Measured: 0.84 and 0.92 for an English
 encoder on two Tibetan corpora that it cannot read; 0.03 for the miniature world's encoder. Contrastive encoders with a
 low temperature (E5) reach 0.7 to 0.8 on texts that they do read."""
@@ -35,7 +35,7 @@ Verdict = Literal["refuse", "warn", "trust"]
 
 
 @dataclass(frozen=True)
-class Trial:
+class EncoderTrial:
     """Measurements of an encoder on a sample of the corpus.
 
     Attributes:
@@ -75,15 +75,15 @@ class Trial:
         Args:
             across: True if completions are compared with the source, so that the reward relies on accuracy@1.
         """
-        unread = self.unknown_texts is not None and self.unknown_texts > MAX_UNREAD
-        crowded = self.texts >= MIN_TEXTS and self.unrelated_mean >= NEAR_ONE
+        unknown = self.unknown_texts is not None and self.unknown_texts > MAX_UNKNOWN
+        crowded = self.texts >= MIN_TEXTS and self.unrelated_mean >= ALIKE_COSINE
         blind = self.pairs >= MIN_PAIRS and self.accuracy_low <= self.chance
-        able = self.pairs >= MIN_PAIRS and self.accuracy_low >= ABLE
-        if crowded and (unread or blind) and not able:
+        able = self.pairs >= MIN_PAIRS and self.accuracy_low >= ABLE_ACCURACY
+        if crowded and (unknown or blind) and not able:
             return "refuse"
-        return "warn" if (unread and not able) or crowded or (blind and across) else "trust"
+        return "warn" if (unknown and not able) or crowded or (blind and across) else "trust"
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, float | str | None]:
         """All figures, by name; ``None`` if one could not be measured."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
@@ -106,7 +106,7 @@ class Trial:
         return f"of {self.texts} texts of column {self.column!r}, " + ", ".join(figures)
 
 
-def draw(examples: Sequence[Example], count: int = SAMPLE) -> list[Example]:
+def draw_sample(examples: Sequence[Example], count: int = SAMPLE) -> list[Example]:
     """Draw the examples of a trial, the same in every run, process and stage.
 
     Args:
@@ -139,16 +139,16 @@ def distinct_pairs(first: Sequence[str], second: Sequence[str]) -> list[tuple[st
 
 def try_encoder(
     embed: Callable[[Sequence[str]], Tensor],
-    unread_tokens: Callable[[Sequence[str]], list[tuple[int, int]] | None],
+    count_unknown: Callable[[Sequence[str]], list[tuple[int, int]] | None],
     columns: Mapping[str, Sequence[str]],
     sources: Sequence[str],
     references: Sequence[str],
-) -> Trial | None:
+) -> EncoderTrial | None:
     """Measure an encoder on a sample.
 
     Args:
         embed: Function from texts to embeddings, ``(texts, dimensions)`` with rows of length 1.
-        unread_tokens: Function from texts to the numbers of unknown tokens and of all tokens per text, or to ``None``
+        count_unknown: Function from texts to the numbers of unknown tokens and of all tokens per text, or to ``None``
             if the tokenizer has no unknown token.
         columns: Texts that the encoder has to read, by column.
         sources: Source of each example.
@@ -158,13 +158,13 @@ def try_encoder(
         Measurements, with the column that the encoder reads worst; ``None`` if there are no texts.
     """
     read = [
-        _measure_column(name, embed, unread_tokens, texts)
+        _measure_column(name, embed, count_unknown, texts)
         for name, column in columns.items()
         if (texts := list(dict.fromkeys(text for text in column if text.strip())))
     ]
     if not read:
         return None
-    worst = max(read, key=lambda r: ((r["unknown_texts"] or 0) > MAX_UNREAD, r["unrelated_mean"]))
+    worst = max(read, key=lambda r: ((r["unknown_texts"] or 0) > MAX_UNKNOWN, r["unrelated_mean"]))
     pairs = distinct_pairs(sources, references)
     accuracy, (low, high) = float("nan"), (float("nan"), float("nan"))
     if len(pairs) > 1:
@@ -172,34 +172,48 @@ def try_encoder(
         hits = int((search(embed(x), embed(y), identities(x), identities(y)).rank == 1).sum())
         accuracy, (low, high) = hits / len(pairs), wilson_interval(hits, len(pairs))
     chance = 1 / max(1, len(pairs))
-    return Trial(**worst, pairs=len(pairs), accuracy_at_1=accuracy, accuracy_low=low, accuracy_high=high, chance=chance)
+    return EncoderTrial(
+        **worst, pairs=len(pairs), accuracy_at_1=accuracy, accuracy_low=low, accuracy_high=high, chance=chance
+    )
+
+
+class _ColumnFigures(TypedDict):
+    """Figures of one column, with the meaning and the names of ``EncoderTrial``'s."""
+
+    column: str
+    texts: int
+    unknown_texts: float | None
+    unknown_tokens: float | None
+    unrelated_mean: float
+    unrelated_p95: float
 
 
 def _measure_column(
     name: str,
     embed: Callable[[Sequence[str]], Tensor],
-    unread_tokens: Callable[[Sequence[str]], list[tuple[int, int]] | None],
+    count_unknown: Callable[[Sequence[str]], list[tuple[int, int]] | None],
     texts: list[str],
-) -> dict[str, Any]:
+) -> _ColumnFigures:
     """Figures of one column: share of unknown tokens, and cosines of unrelated texts."""
-    counts = unread_tokens(texts)
+    counts = count_unknown(texts)
     vectors = embed(texts)
     others = ~torch.eye(len(texts), dtype=torch.bool, device=vectors.device)
     cosines = (vectors @ vectors.T)[others]
-    found = {"unknown_texts": None, "unknown_tokens": None} if counts is None else _shares(counts)
+    unknown_texts, unknown_tokens = (None, None) if counts is None else _shares(counts)
     return {
         "column": name,
         "texts": len(texts),
-        **found,
+        "unknown_texts": unknown_texts,
+        "unknown_tokens": unknown_tokens,
         "unrelated_mean": float(cosines.mean()),
         "unrelated_p95": float(cosines.quantile(0.95)) if len(texts) > 1 else float("nan"),
     }
 
 
-def _shares(counts: list[tuple[int, int]]) -> dict[str, float]:
+def _shares(counts: list[tuple[int, int]]) -> tuple[float, float]:
     """Share of texts with an unknown token, and share of unknown tokens."""
     total = sum(tokens for _, tokens in counts)
-    return {
-        "unknown_texts": sum(unread > 0 for unread, _ in counts) / len(counts),
-        "unknown_tokens": sum(unread for unread, _ in counts) / max(1, total),
-    }
+    return (
+        sum(unknown > 0 for unknown, _ in counts) / len(counts),
+        sum(unknown for unknown, _ in counts) / max(1, total),
+    )

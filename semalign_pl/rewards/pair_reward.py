@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from semalign_pl.functional.bootstrap import confidence_interval
@@ -16,17 +17,25 @@ from semalign_pl.functional.judgement import longest_prefix
 from semalign_pl.functional.retrieval import auc
 from semalign_pl.rewards.base import Reward, columns_of
 from semalign_pl.rewards.calibration import training_examples
-from semalign_pl.rewards.trial import MIN_TEXTS, distinct_pairs, draw
+from semalign_pl.rewards.encoder_trial import MIN_TEXTS, distinct_pairs, draw_sample
 from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
 
-TRIED = 32
+TRIAL_EXAMPLES = 32
 """Number of examples on which the model is tried when training starts; each is scored with its own reference and with
 that of another."""
 
 
-class PairReward(Reward):
+class _OnDevice(Protocol):
+    @property
+    def device(self) -> torch.device: ...
+
+
+Model = TypeVar("Model", bound=_OnDevice)
+
+
+class PairReward(Reward, Generic[Model]):
     """Probability that a frozen model gives to an anchor and a completion.
 
     The model runs without gradient, in the precision of its own weights. It is not part of the module, its optimiser or
@@ -46,15 +55,21 @@ class PairReward(Reward):
         super().__init__(weight)
         self.anchor = anchor
         self.truncated = 0
-        self.model: Any = None
+        self.model: Model | None = None
 
     @abstractmethod
-    def load(self, device: torch.device) -> Any:
+    def load(self, device: torch.device) -> Model:
         """Load the model, frozen and in eval mode.
 
         Args:
             device: Device of the model.
         """
+
+    @property
+    def loaded(self) -> Model:
+        """Loaded model; ``setup`` or the first call of ``score`` loads it."""
+        assert self.model is not None, "score loads the model before it asks for tokens or probabilities"
+        return self.model
 
     @abstractmethod
     def room(self) -> int:
@@ -89,7 +104,7 @@ class PairReward(Reward):
         """Try the model on a sample: it should score an anchor's own reference above another one's."""
         examples = training_examples(trainer)
         if examples and self.model is not None:
-            self._try(draw(examples, TRIED))
+            self._try(draw_sample(examples, TRIAL_EXAMPLES))
 
     def _try(self, sample: Sequence[Example]) -> None:
         references = [example.reference for example in sample]
@@ -122,12 +137,12 @@ class PairReward(Reward):
             )  # fmt: skip
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Log the number of completions so far whose anchor was cut."""
         pl_module.log(f"train/texts_cut_by_{self.name}", float(self.truncated), batch_size=1, sync_dist=True)
 
-    def score(self, *, completions: list[str], references: list[str], **columns: Any) -> list[float]:
+    def score(self, *, completions: list[str], references: list[str], **columns: list[str]) -> list[float]:
         """One probability per completion.
 
         An empty completion scores 0. A completion is not scored (NaN) if its anchor is empty, or if it leaves no room

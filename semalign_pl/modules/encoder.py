@@ -7,10 +7,12 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torch.nn.modules.module import _IncompatibleKeys
 
 from semalign_pl.encoder.sentence_encoder import check_activations
 from semalign_pl.files.atomic import replace_folder
@@ -21,8 +23,8 @@ from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
 from semalign_pl.policy.load import check_folder
-from semalign_pl.run.folder import may_write
 from semalign_pl.run.results import write_results
+from semalign_pl.run.trainer import may_write
 from semalign_pl.types import Example
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class EncoderModule(StageModule):
         seed: Seed of new weights and dropout; the CLI sets it from seed_everything.
     """
 
-    handover = "To go on from another run's encoder, give its folder: --model.init_args.base RUN/encoder"
+    resume_hint = "To go on from another run's encoder, give its folder: --model.init_args.base RUN/encoder"
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class EncoderModule(StageModule):
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> None:
         """Embed a batch and add it to the retrieval metrics."""
-        self._look_at(batch)
+        self._embed_and_add(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the retrieval metrics of all pairs."""
@@ -109,7 +111,7 @@ class EncoderModule(StageModule):
 
     def test_step(self, batch: list[Example], batch_idx: int) -> None:
         """Embed a batch and add it to the retrieval metrics."""
-        self._look_at(batch)
+        self._embed_and_add(batch)
 
     def on_test_end(self) -> None:
         """Compute the retrieval metrics of all pairs, write them to ``results.json`` and print them."""
@@ -132,7 +134,7 @@ class EncoderModule(StageModule):
         """
         raise ValueError(NO_TEXT)
 
-    def _look_at(self, batch: list[Example]) -> None:
+    def _embed_and_add(self, batch: list[Example]) -> None:
         sources, references = [e.source for e in batch], [e.reference for e in batch]
         vectors = self.encoder.encode(
             [*sources, *references], batch_size=self.micro_batch, convert_to_tensor=True, show_progress_bar=False
@@ -142,11 +144,13 @@ class EncoderModule(StageModule):
 
     # -- checkpoints and result --------------------------------------------------------------------------------
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """Weights of the encoder, with its own names as keys."""
         return {} if self._encoder is None else self._encoder.state_dict()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
         """Load a checkpoint's weights; keys must match exactly.
 
         Args:
@@ -158,11 +162,13 @@ class EncoderModule(StageModule):
             ValueError: If the checkpoint belongs to another encoder.
         """
         here = self.state_dict()
-        odd = sorted(set(here) ^ set(state_dict)) or [key for key in here if here[key].shape != state_dict[key].shape]
-        if odd:
+        unequal = sorted(set(here) ^ set(state_dict)) or [
+            key for key in here if here[key].shape != state_dict[key].shape
+        ]
+        if unequal:
             raise ValueError(
-                f"--ckpt_path: {len(odd)} tensors of the checkpoint do not fit this encoder (first: {odd[0]}); resume "
-                "with the same model.init_args.base that the run began with"
+                f"--ckpt_path: {len(unequal)} tensors of the checkpoint do not fit this encoder (first: {unequal[0]}); "
+                "resume with the same model.init_args.base that the run began with"
             )
         return self.encoder.load_state_dict(state_dict)
 

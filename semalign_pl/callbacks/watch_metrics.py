@@ -11,11 +11,11 @@ from semalign_pl.metrics import ChrF
 from semalign_pl.types import Example, Rollouts
 
 METRICS = ("chrf", "length_ratio", "script", "repetition", "distinct")
-SEEN = {("chrf", "chrf"), ("length", "length_ratio"), ("language", "script"), ("repetition", "repetition")}
+SAME_MEASURE = {("chrf", "chrf"), ("length", "length_ratio"), ("language", "script"), ("repetition", "repetition")}
 """Pairs of a reward's name and the metric that this reward is; a comparison of the two would say nothing."""
 
 
-class Unseen:
+class WatchMetrics:
     """METRICS of completions, one number per completion (``distinct``: per group).
 
     ``chrf`` is sentence chrF++ against the reference. ``length_ratio`` is the number of characters divided by the
@@ -60,8 +60,8 @@ class Unseen:
         script = _tensor([self.language.share(text) for text in texts])
         repetition = _tensor([repeated_ngrams(self.language.segment(text)) for text in texts])
         distinct = _tensor([len(set(texts[i : i + k])) / k for i in range(0, len(texts), k)])
-        found = ((chrf, chrf), (match, lengths / wanted), (script, script), (-repetition, repetition))
-        return dict(zip(METRICS, (*found, (distinct, distinct)), strict=True))
+        pairs = ((chrf, chrf), (match, lengths / wanted), (script, script), (-repetition, repetition))
+        return dict(zip(METRICS, (*pairs, (distinct, distinct)), strict=True))
 
 
 def _tensor(values: list[float] | list[int]) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ QUOTED = 60
 """Number of characters of a completion that a message quotes."""
 
 
-def read_scores(given: Any, author: str, completions: Sequence[str]) -> Tensor:
+def read_return_value(given: object, author: str, completions: Sequence[str]) -> Tensor:
     """Convert the return value of a reward to a tensor.
 
     Args:
@@ -55,7 +54,7 @@ def read_scores(given: Any, author: str, completions: Sequence[str]) -> Tensor:
     return scores
 
 
-def first_nan(given: Any) -> int | None:
+def first_nan(given: object) -> int | None:
     """Index of the first NaN, which unlike ``None`` may be an accident; ``None`` if there is none.
 
     >>> first_nan([1.0, None, float("nan")])
@@ -67,7 +66,7 @@ def first_nan(given: Any) -> int | None:
     return next((place for place, value in enumerate(values) if value is not None and value != value), None)
 
 
-def _number(value: Any, author: str, completion: str) -> float:
+def _number(value: object, author: str, completion: str) -> float:
     if value is None:
         return float("nan")
     if isinstance(value, numbers.Real | Decimal | np.bool_) or (isinstance(value, Tensor) and value.numel() == 1):
@@ -84,6 +83,6 @@ def _number(value: Any, author: str, completion: str) -> float:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= QUOTED else f"{text[:QUOTED]} …"

@@ -9,12 +9,13 @@ on loading. Then the resumed run first does everything that an uninterrupted run
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Trainer
 
+LoopState = dict[str, Any]
+"""State of Lightning's fit loop in a checkpoint: nested dictionaries of counters."""
 _FORMS = ("ready", "started", "processed", "completed")
 
 
@@ -39,7 +40,7 @@ class Place:
     broken_off: bool = False
 
 
-def read_place(fit_loop: Mapping[str, Any]) -> Place:
+def read_place(fit_loop: LoopState) -> Place:
     """Read the place from the counters of a checkpoint.
 
     Args:
@@ -65,7 +66,7 @@ def read_place(fit_loop: Mapping[str, Any]) -> Place:
     return Place(epoch["processed"], batch["processed"], total, progress["is_last_batch"], validated)
 
 
-def set_place(fit_loop: dict[str, Any], place: Place) -> None:
+def set_place(fit_loop: LoopState, place: Place) -> None:
     """Write a place into the counters of a checkpoint, in the form that Lightning reads without guessing.
 
     Args:
@@ -84,7 +85,7 @@ def set_place(fit_loop: dict[str, Any], place: Place) -> None:
     fit_loop["state_dict"].pop("combined_loader", None)  # the data module stores its own position in the rows
 
 
-def set_rows(data: dict[str, Any], place: Place, batch_size: int) -> None:
+def set_rows(data: dict[str, int], place: Place, batch_size: int) -> None:
     """Write a place into the state of a ``CorpusDataModule``, so that rows read ahead but not trained on are repeated.
 
     Args:

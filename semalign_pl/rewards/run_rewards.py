@@ -35,10 +35,10 @@ def check_rewards(rewards: Sequence[Reward], aggregation: Aggregation) -> None:
             "{class_path: SemanticReward, init_args: {encoder: …}}"
         )
     names = [reward.name for reward in rewards]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
         raise ValueError(
-            f"trainer.callbacks: two rewards are named {twice!r}, so one would hide the other in logs and samples; "
+            f"trainer.callbacks: two rewards are named {repeated!r}, so one would hide the other in logs and samples; "
             "leave one out, or give it a class of its own"
         )
     if aggregation == "normalize_then_sum" and any(reward.gate for reward in rewards):
@@ -48,7 +48,7 @@ def check_rewards(rewards: Sequence[Reward], aggregation: Aggregation) -> None:
         )
 
 
-def score_together(
+def score_completions(
     rewards: Sequence[Reward],
     examples: Sequence[Example],
     completions: Sequence[str],
@@ -65,25 +65,25 @@ def score_together(
     Returns:
         ``(rewards, completions)`` float32 on CPU, NaN where a reward gave no score.
     """
-    finish = [reward.start_scoring(examples, completions, completion_ids) for reward in rewards]
-    return torch.stack([finished() for finished in finish])
+    results = [reward.start_scoring(examples, completions, completion_ids) for reward in rewards]
+    return torch.stack([result() for result in results])
 
 
-def signal_shares(parts: Tensor, num_generations: int) -> Tensor:
+def signal_shares(rewards_per_func: Tensor, num_generations: int) -> Tensor:
     """Share of groups in which a reward's own scores differ, by more than float noise: ``(rewards,)`` float32.
 
     Args:
-        parts: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one prompt are
-            consecutive.
+        rewards_per_func: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one
+            prompt are consecutive.
         num_generations: Number of rollouts per prompt.
 
     >>> signal_shares(torch.tensor([[0.0, 1.0, 0.5, 0.5], [0.9, 0.9000001, 1.0, 1.0]]), 2)
     tensor([0.5000, 0.0000])
     """
-    return signal(parts.flatten(), num_generations).view(len(parts), -1).float().mean(1)
+    return signal(rewards_per_func.flatten(), num_generations).view(len(rewards_per_func), -1).float().mean(1)
 
 
-class Silence:
+class NoSignalWarnings:
     """Warnings, once per reward, about rewards without any signal for ``SILENT_STEPS`` steps.
 
     A reward has no signal if it gives equal scores to all completions of a prompt. There is no warning about a reward
@@ -100,39 +100,40 @@ class Silence:
 
     def _begin(self) -> None:
         self._steps = 0
-        self._seen = torch.zeros(len(self._rewards), 4, dtype=torch.float64)
+        self._sums = torch.zeros(len(self._rewards), 4, dtype=torch.float64)
 
-    def __call__(self, parts: Tensor, shares: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> list[str]:
+    def __call__(self, rewards_per_func: Tensor, shares: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> list[str]:
         """Add the scores of a step.
 
         Args:
-            parts: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored.
+            rewards_per_func: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored.
             shares: Share of groups with signal, ``(rewards,)`` float32, from ``signal_shares``.
             over_ranks: Function that sums a tensor over all ranks; called once per ``SILENT_STEPS`` steps.
 
         Returns:
             Names of the rewards that were warned about in this call.
         """
-        parts, scored = parts.double().cpu(), ~parts.isnan().cpu()
+        scores = rewards_per_func.double().cpu()
+        scored = ~scores.isnan()
         best = torch.tensor([float("nan") if r.best is None else r.best for r in self._rewards]).unsqueeze(1)
-        short = scored & ~((parts - best).abs() <= EQUAL_REWARDS)
-        columns = (shares.double().cpu(), scored.sum(1), short.sum(1), parts.nansum(1))
-        self._seen += torch.stack([column.double() for column in columns], 1)
+        below = scored & ~((scores - best).abs() <= EQUAL_REWARDS)
+        columns = (shares.double().cpu(), scored.sum(1), below.sum(1), scores.nansum(1))
+        self._sums += torch.stack([column.double() for column in columns], 1)
         self._steps += 1
         if self._steps < SILENT_STEPS:
             return []
-        rows = over_ranks(self._seen).tolist()
+        rows = over_ranks(self._sums).tolist()
         self._begin()
-        silent = []
-        for reward, (told_apart, count, short_of_best, total) in zip(self._rewards, rows, strict=True):
-            if told_apart or reward.name in self._warned or (count and not short_of_best):
+        warned = []
+        for reward, (groups_with_signal, count, below_best, total) in zip(self._rewards, rows, strict=True):
+            if groups_with_signal or reward.name in self._warned or (count and not below_best):
                 continue
             self._warned.add(reward.name)
-            silent.append(reward.name)
+            warned.append(reward.name)
             what = f"its mean score was {total / count:.4g}" if count else "it scored none of them"
             log.warning(
                 "reward %r told no completions of a prompt apart in the last %d steps (%s), so it taught nothing; look "
                 "at completions.jsonl (SampleTable), and at its options: %s",
                 reward.name, SILENT_STEPS, what, reward.signature,
             )  # fmt: skip
-        return silent
+        return warned
