@@ -29,7 +29,7 @@ def samples(outputs: dict[str, Any], groups: int = 3) -> list[dict[str, Any]]:
     found = []
     for group, example in enumerate(outputs["examples"][:groups]):
         best = group * k + int(outputs["rewards"][group * k : (group + 1) * k].nan_to_num(-float("inf")).argmax())
-        rewards = {name: float(part[best]) for name, part in outputs["parts"].items()}
+        rewards = {name: float(part[best]) for name, part in outputs["rewards_per_func"].items()}
         found.append(
             {
                 "id": example.id,

@@ -88,7 +88,7 @@ class RewardWatch(Callback):
         """Measure, log, compare and warn, if the batch is a watched one."""
         if "rollouts" not in (outputs or {}) or trainer.fit_loop.total_batch_idx % self.every_n_steps:
             return
-        names = [*outputs["parts"], *map(_logged, METRICS)]
+        names = [*outputs["rewards_per_func"], *map(_logged, METRICS)]
         if names != self._names:  # first batch of the run, or a run resumed with other rewards
             self._begin(names)
         row = self._row(outputs, trainer, pl_module)
@@ -125,7 +125,7 @@ class RewardWatch(Callback):
         typical = max(1.0, sum(self._lengths) / len(self._lengths))
         measured = self.unseen(outputs["examples"], outputs["rollouts"], typical)
         sums = []
-        for judged, shown in [*((part, part) for part in outputs["parts"].values()), *measured.values()]:
+        for judged, shown in [*((part, part) for part in outputs["rewards_per_func"].values()), *measured.values()]:
             judged, shown = (values[~values.isnan()].double() for values in (judged, shown))
             sums.append([len(judged), float(judged.sum()), float(judged.square().sum()), float(shown.sum())])
         count, total, squares, shown = over_ranks(sums).unbind(1)

@@ -45,7 +45,7 @@ class SampleTable(Callback):
                 "completion": text,
                 "ended_by_eos": bool(rollouts.finished[i]),
                 "reward": _number(outputs["rewards"][i]),
-                "rewards": {name: _number(part[i]) for name, part in outputs["parts"].items()},
+                "rewards": {name: _number(part[i]) for name, part in outputs["rewards_per_func"].items()},
             }
             row |= {"extra": {name: values[i] for name, values in extra.items()}} if extra else {}
             lines.append(to_json(row, path, default=str) + "\n")

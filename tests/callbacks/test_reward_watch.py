@@ -53,7 +53,7 @@ class Scripted(LightningModule):
         rollouts = Rollouts([[]] * len(examples), nothing.long(), nothing.bool(), nothing[:, 0].bool(), texts, 4)
         named = {name: torch.tensor(values) for name, values in parts.items()}
         rewards = torch.stack([*named.values()]).nansum(0)
-        return {"examples": examples, "rollouts": rollouts, "rewards": rewards, "parts": named}
+        return {"examples": examples, "rollouts": rollouts, "rewards": rewards, "rewards_per_func": named}
 
 
 class Halved(Scripted):

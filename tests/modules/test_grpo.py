@@ -202,7 +202,7 @@ def test_a_reward_that_scores_some_completions(module) -> None:
     lengths = torch.tensor([len(text) / 10 for text in trained.out["rollouts"].texts])
     factor = torch.tensor([2.5, 2.0, 2.0]).repeat(4)
     torch.testing.assert_close(trained.out["rewards"], lengths * factor)
-    assert trained.out["parts"]["sometimes"].isnan().tolist() == [False, True, True] * 4
+    assert trained.out["rewards_per_func"]["sometimes"].isnan().tolist() == [False, True, True] * 4
     assert metrics["train/reward/sometimes"] == pytest.approx(lengths[::3].mean().item())
     assert metrics["train/reward/length"] == pytest.approx(lengths.mean().item())
 
