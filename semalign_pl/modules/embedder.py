@@ -100,11 +100,11 @@ class EmbedderModule(EncoderModule):
         for example in batch:
             if not example.source.strip() or not example.reference.strip():
                 raise ValueError(f"{example.id}: a pair needs two texts, and one is empty; leave the row out")
-        profile, given = StepTimer(self.device), self._of_all_ranks(batch)
+        timer, given = StepTimer(self.device), self._of_all_ranks(batch)
         pairs = distinct(given)
         negatives = [] if self._mined is None else self._mined.of(pairs)
         texts = [*(e.source for e in pairs), *(e.reference for e in pairs), *negatives]
-        with self.step_randomness() as seed, profile.phase("update"):
+        with self.step_randomness() as seed, timer.phase("update"):
             loss, at_limit = self._contrast(texts, len(pairs), seed)
             norm = self.update()
         self.log_train(
@@ -114,7 +114,7 @@ class EmbedderModule(EncoderModule):
                 "pairs_left_out": float(len(given) - len(pairs)),
                 "hard_negatives": len(negatives) / len(pairs),
                 "texts_at_max_seq_length": self.trainer.world_size * at_limit / len(texts),
-                **profile.metrics(),
+                **timer.metrics(),
             },
             len(pairs),
         )
