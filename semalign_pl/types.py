@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
 
@@ -83,17 +84,17 @@ class Rollouts:
 
     Attributes:
         prompt_ids: Token ids of the prompts, one list per prompt.
-        completion_ids: Token ids of the completions, ``(completions, tokens)`` int64, padded on the right.
-        completion_mask: Completion mask, ``(completions, tokens)`` bool, true up to and including the first EOS.
-        finished: Mask of the completions that ended in an EOS, ``(completions,)`` bool.
+        completion_ids: Token ids of the completions, padded on the right.
+        completion_mask: Completion mask, true up to and including the first EOS.
+        finished: Mask of the completions that ended in an EOS.
         texts: Completions as text, without special tokens, one per completion.
         num_generations: Number of completions per prompt.
     """
 
     prompt_ids: list[list[int]]
-    completion_ids: Tensor
-    completion_mask: Tensor
-    finished: Tensor
+    completion_ids: Int[Tensor, "completions tokens"]
+    completion_mask: Bool[Tensor, "completions tokens"]
+    finished: Bool[Tensor, " completions"]
     texts: list[str]
     num_generations: int
 
@@ -104,15 +105,15 @@ class StepOutputs(TypedDict):
     Attributes:
         examples: Examples of the step.
         rollouts: Their completions, ``num_generations`` per example.
-        rewards: Total reward per completion, ``(completions,)`` float32, NaN where not scored.
+        rewards: Total reward per completion, NaN where not scored.
         rewards_per_func: Scores of each reward per completion, by the reward's name, NaN where it gave no score.
         extra: Extra columns of the rewards by name, one value per completion.
     """
 
     examples: list[Example]
     rollouts: Rollouts
-    rewards: Tensor
-    rewards_per_func: dict[str, Tensor]
+    rewards: Float[Tensor, " completions"]
+    rewards_per_func: dict[str, Float[Tensor, " completions"]]
     extra: Mapping[str, Sequence[object]]
 
 

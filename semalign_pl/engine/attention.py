@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
 def shared_prompt_attention(
-    query: Tensor,
-    prompt_key: Tensor,
-    prompt_value: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "groups rows heads tokens dim"],
+    prompt_key: Float[Tensor, "groups kv_heads prompt_tokens dim"],
+    prompt_value: Float[Tensor, "groups kv_heads prompt_tokens dim"],
+    key: Float[Tensor, "groups rows kv_heads own_tokens dim"],
+    value: Float[Tensor, "groups rows kv_heads own_tokens dim"],
     scale: float,
-    prompt_bias: Tensor | None = None,
-    bias: Tensor | None = None,
-) -> Tensor:
+    prompt_bias: Float[Tensor, "#groups #rows #tokens prompt_tokens"] | None = None,
+    bias: Float[Tensor, "#groups #rows tokens own_tokens"] | None = None,
+) -> Float[Tensor, "groups rows heads tokens dim"]:
     """Softmax attention over the concatenation of the prompt's keys and a completion's own keys.
 
     The softmax runs over both, but they are never concatenated: one matrix product multiplies the prompt's keys with
@@ -27,28 +28,34 @@ def shared_prompt_attention(
     key-value head (grouped-query attention, arXiv 2305.13245).
 
     Args:
-        query: Queries of the completions, ``(groups, rows, heads, tokens, dim)``; the rows of a group share its prompt.
-        prompt_key: Keys of the prompts, ``(groups, kv_heads, prompt_tokens, dim)``.
-        prompt_value: Values of the prompts, same shape.
-        key: Keys of the completions, ``(groups, rows, kv_heads, own_tokens, dim)``.
-        value: Values of the completions, same shape.
+        query: Queries of the completions; the rows of a group share its prompt.
+        prompt_key: Keys of the prompts.
+        prompt_value: Values of the prompts.
+        key: Keys of the completions.
+        value: Values of the completions.
         scale: Factor on the products of queries and keys.
-        prompt_bias: Additive mask from queries to prompt keys, -inf where masked; broadcasts to
-            ``(groups, rows, tokens, prompt_tokens)``.
-        bias: Additive mask from queries to own keys, ``(groups, rows, tokens, own_tokens)``. Every query needs at least
-            one key that is not masked.
+        prompt_bias: Additive mask from queries to prompt keys, -inf where masked.
+        bias: Additive mask from queries to own keys. Every query needs at least one key that is not masked.
 
     Returns:
-        ``(groups, rows, heads, tokens, dim)`` in the query's dtype; the softmax is computed in float32.
+        Attention output in the query's dtype; the softmax is computed in float32.
     """
-    output: Any = _SharedPromptAttention.apply(query, prompt_key, prompt_value, key, value, scale, prompt_bias, bias)
-    return output
+    return _SharedPromptAttention.apply(query, prompt_key, prompt_value, key, value, scale, prompt_bias, bias)
+
+
+class _Context(Protocol):
+    """Values that forward keeps for backward."""
+
+    saved_tensors: tuple[Tensor, ...]
+    scale: float
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
 
 class _SharedPromptAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         query: Tensor,
         prompt_key: Tensor,
         prompt_value: Tensor,
@@ -59,13 +66,13 @@ class _SharedPromptAttention(torch.autograd.Function):
         bias: Tensor | None,
     ) -> Tensor:
         heads = _HeadLayout(query.shape, prompt_key.shape[1])
-        # 1. Scores against both sets of keys, which are never concatenated.
+        # 1. Scores against both sets of keys, which are never concatenated: that would copy the prompt per completion.
         over_prompt = heads.prompt_scores(query, prompt_key, scale, prompt_bias)
         over_own = heads.own_scores(query, key, scale, bias)
         # 2. One log-sum-exp over both: this is what makes it one softmax.
         lse = heads.from_prompt(over_prompt.logsumexp(-1, keepdim=True))
         lse = lse.logaddexp(heads.from_own(over_own.logsumexp(-1, keepdim=True)))  # (groups, rows, heads, tokens, 1)
-        # 3. Each part's probabilities times its values, added.
+        # 3. Probabilities times values of each set, added: the shared log-sum-exp has normalised them already.
         output = heads.from_prompt(_probabilities(over_prompt, heads.by_prompt(lse)).to(query.dtype) @ prompt_value)
         output += heads.from_own(_probabilities(over_own, heads.by_own(lse)).to(query.dtype) @ value)
         ctx.save_for_backward(query, prompt_key, prompt_value, key, value, output, lse, prompt_bias, bias)
@@ -73,15 +80,15 @@ class _SharedPromptAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, prompt_key, prompt_value, key, value, output, lse, prompt_bias, bias = ctx.saved_tensors
-        (gradient,) = gradients
-        scale: float = ctx.scale
+        (gradient,), scale = gradients, ctx.scale
         heads = _HeadLayout(query.shape, prompt_key.shape[1])
         # The softmax's Jacobian needs the sum over keys of probability * gradient, which equals gradient . output.
         delta = (gradient.float() * output).sum(-1, keepdim=True)
 
-        # Prompt keys: the product sums the gradients of all completions of a group.
+        # Prompt keys: the product sums the gradients of all completions of a group. Probabilities are computed again,
+        # because keeping them for every layer would take most of the memory of a step.
         scores = heads.prompt_scores(query, prompt_key, scale, prompt_bias)
         by_prompt = [heads.by_prompt(x) for x in (lse, query, gradient, delta)]
         grad_query, grad_prompt_key, grad_prompt_value = _backward(scores, by_prompt, prompt_key, prompt_value, scale)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from semalign_pl.engine.attention import shared_prompt_attention
-from semalign_pl.engine.packed_batch import PackedSequences, PromptCache, bias_of, decode
-
-if TYPE_CHECKING:
-    from semalign_pl.policy.policy import Policy
+from semalign_pl.engine.model import CausalPolicy
+from semalign_pl.engine.packed_batch import PackedSequences, bias_of, decode
 
 FIRST_ROOM_TOKENS = 32
+"""Number of tokens per completion that a new cache has room for."""
 
 
 class DecodeState:
@@ -25,33 +23,35 @@ class DecodeState:
         num_generations: Number of completions per prompt.
 
     Attributes:
-        slot: Index of each live completion in the cache, ``(completions,)`` int64. Every prompt has the same
-            number of slots there, as many as the largest group has live completions.
+        slot: Index of each live completion in the cache. Every prompt has the same number of slots there, as many as
+            the largest group has live completions.
     """
 
-    def __init__(self, policy: Policy, prompts: list[list[int]], num_generations: int) -> None:
+    def __init__(self, policy: CausalPolicy, prompts: list[list[int]], num_generations: int) -> None:
         self.policy = policy
         self.prompts = PackedSequences(prompts, policy.device, keep=True)
-        self.prompt_cache = cast(PromptCache, self.prompts.prompt_cache)
+        assert self.prompts.prompt_cache is not None
+        self.prompt_cache = self.prompts.prompt_cache
         self.slots = num_generations
-        self.slot = torch.arange(len(prompts) * num_generations, device=policy.device)
+        self.slot: Int[Tensor, " completions"] = torch.arange(len(prompts) * num_generations, device=policy.device)
         self.length = 0
-        self.keys: dict[int, Tensor] = {}
-        self.values: dict[int, Tensor] = {}
+        self.keys: dict[int, Float[Tensor, "slots kv_heads room dim"]] = {}
+        self.values: dict[int, Float[Tensor, "slots kv_heads room dim"]] = {}
 
-    def prefill(self) -> Tensor:
-        """Forward the prompts; returns the logits of each completion's first token, ``(completions, vocabulary)``."""
+    def prefill(self) -> Float[Tensor, "completions vocabulary"]:
+        """Forward the prompts; returns the logits of each completion's first token."""
+        # Once per prompt: its completions start from the same last state, and read the same keys and values.
         last = decode(self.policy, self.prompts)[self.prompts.last]
         return self.policy.head(last)[self.slot // self.slots]
 
-    def step(self, chosen: Tensor) -> Tensor:
+    def step(self, chosen: Int[Tensor, " completions"]) -> Float[Tensor, "completions vocabulary"]:
         """Append a token to each live completion.
 
         Args:
-            chosen: Token ids, ``(completions,)`` int64.
+            chosen: Token id per live completion.
 
         Returns:
-            Logits of the next token, ``(completions, vocabulary)``.
+            Logits of the next token.
         """
         self.ids = chosen.unsqueeze(0)
         self.biases: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
@@ -60,7 +60,7 @@ class DecodeState:
         self.length += 1
         return self.policy.head(hidden)
 
-    def keep(self, completions: Tensor) -> None:
+    def keep(self, completions: Int[Tensor, " kept"]) -> None:
         """Drop all completions but some.
 
         Args:
@@ -77,24 +77,26 @@ class DecodeState:
         slots = int(counts.max())
         first = counts.cumsum(0) - counts
         slot = group * slots + torch.arange(len(group), device=group.device) - first[group]
-        # 2. Gather the old slots' keys and values; the content of an empty slot is never read.
+        # 2. Gather the old slots' keys and values; the output of an empty slot is never read.
         taken = slot.new_zeros(len(live) * slots).index_copy(0, slot, self.slot)
         for cache in (self.keys, self.values):
-            for layer, held in cache.items():
-                cache[layer] = held[taken]
+            for layer, cached in cache.items():
+                cache[layer] = cached[taken]
         if len(live) < groups:
             self.prompt_cache = self.prompt_cache.select(live)
         self.slot, self.slots = slot, slots
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        """Attention output of one layer; appends this step's keys and values to the cache."""
+        """Attention output of one layer, as in ``PackedBatch``; appends this step's keys and values to the cache."""
         self._append(self.keys, layer, key)
         self._append(self.values, layer, value)
         now, groups = self.length + 1, len(self.prompt_cache.lengths)
         q = query
+        # Empty slots get a query of zeros: attention is one product per prompt, so that its keys are read only once.
         if len(self.slot) < groups * self.slots:
             q = query.new_zeros((groups * self.slots, *query.shape[1:])).index_copy(0, self.slot, query)
         if window not in self.biases:
+            # Every live completion has as many tokens, so one mask serves all; it is needed only if the window is full.
             far = torch.arange(now, device=q.device) <= now - 1 - (window or now)
             own = bias_of(far).view(1, 1, 1, -1) if window is not None and window < now else None
             self.biases[window] = self.prompt_cache.bias(self.length, 1, window), own
@@ -109,13 +111,14 @@ class DecodeState:
         ).flatten(0, 1)[:, :, 0]
         return output if len(self.slot) == len(output) else output[self.slot]
 
-    def _append(self, cache: dict[int, Tensor], layer: int, new: Tensor) -> None:
-        """Append ``(completions, kv_heads, dim)`` to a layer's cache; its room doubles when it is full."""
-        held = cache.get(layer)
-        if held is None or held.shape[2] == self.length:
+    def _append(self, cache: dict[int, Tensor], layer: int, new: Float[Tensor, "completions kv_heads dim"]) -> None:
+        """Append keys or values of this step to a layer's cache."""
+        cached = cache.get(layer)
+        # The room doubles when it is full: a concatenation per step would copy the whole cache for every token.
+        if cached is None or cached.shape[2] == self.length:
             rows, room = len(self.prompt_cache.lengths) * self.slots, max(FIRST_ROOM_TOKENS, 2 * self.length)
             wider = new.new_zeros((rows, new.shape[1], room, new.shape[2]))
-            if held is not None:
-                wider[:, :, : self.length] = held
-            cache[layer] = held = wider
-        held[self.slot, :, self.length] = new
+            if cached is not None:
+                wider[:, :, : self.length] = cached
+            cache[layer] = cached = wider
+        cached[self.slot, :, self.length] = new

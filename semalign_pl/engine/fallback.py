@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from semalign_pl.policy.policy import Policy
+from semalign_pl.engine.model import CausalPolicy
 
 
 class UnsharedDecodeState:
@@ -24,14 +24,14 @@ class UnsharedDecodeState:
         num_generations: Number of completions per prompt.
     """
 
-    def __init__(self, policy: Policy, prompts: list[list[int]], num_generations: int) -> None:
+    def __init__(self, policy: CausalPolicy, prompts: list[list[int]], num_generations: int) -> None:
         from transformers import DynamicCache
 
         self.policy, self.num_generations = policy, num_generations
         longest = max(map(len, prompts))
         padded = [[policy.pad_id] * (longest - len(prompt)) + prompt for prompt in prompts]
         self.ids = torch.tensor(padded, device=policy.device)
-        self.mask: Tensor | None = None
+        self.mask: Bool[Tensor, "completions tokens"] | None = None
         if min(map(len, prompts)) < longest:
             lengths = torch.tensor([len(prompt) for prompt in prompts], device=policy.device)
             self.mask = torch.arange(longest, device=policy.device) >= longest - lengths.unsqueeze(1)
@@ -40,27 +40,27 @@ class UnsharedDecodeState:
         self.positioned = "position_ids" in inspect.signature(policy.decoder.forward).parameters
         self.cache: Any = DynamicCache(config=policy.decoder.config)
 
-    def prefill(self) -> Tensor:
-        """Forward the prompts; returns the logits of each completion's first token, ``(completions, vocabulary)``."""
+    def prefill(self) -> Float[Tensor, "completions vocabulary"]:
+        """Forward the prompts; returns the logits of each completion's first token."""
         logits = self._forward(self.ids)
         self.keep(torch.arange(len(logits), device=logits.device).repeat_interleave(self.num_generations))
         return logits.repeat_interleave(self.num_generations, 0)
 
-    def step(self, chosen: Tensor) -> Tensor:
+    def step(self, chosen: Int[Tensor, " completions"]) -> Float[Tensor, "completions vocabulary"]:
         """Append a token to each live completion.
 
         Args:
-            chosen: Token ids, ``(completions,)`` int64.
+            chosen: Token id per live completion.
 
         Returns:
-            Logits of the next token, ``(completions, vocabulary)``.
+            Logits of the next token.
         """
         self.length += 1
         if self.mask is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones((len(self.mask), 1))], 1)
         return self._forward(chosen.unsqueeze(1))
 
-    def keep(self, completions: Tensor) -> None:
+    def keep(self, completions: Int[Tensor, " kept"]) -> None:
         """Drop all completions but some.
 
         Args:
@@ -71,8 +71,8 @@ class UnsharedDecodeState:
         if self.mask is not None:
             self.mask = self.mask[completions]
 
-    def _forward(self, ids: Tensor) -> Tensor:
-        """Logits ``(completions, vocabulary)`` after the last of ``ids`` ``(completions, tokens)``."""
+    def _forward(self, ids: Int[Tensor, "completions tokens"]) -> Float[Tensor, "completions vocabulary"]:
+        """Logits after the last of ``ids``."""
         tokens, options = ids.shape[1], {}
         if self.mask is not None:
             options["attention_mask"] = self.mask.long()
@@ -86,7 +86,9 @@ class UnsharedDecodeState:
         return self.policy.head(output.last_hidden_state[:, -1])
 
 
-def unshared_hidden(policy: Policy, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
+def unshared_hidden(
+    policy: CausalPolicy, prompts: list[list[int]], completions: list[list[int]]
+) -> Float[Tensor, "tokens hidden"]:
     """Last hidden states that predict each completion token, by one forward of prompt and completion together.
 
     Rows are padded on the right: in a causal model, recurrent or not, no token depends on what follows it. So no mask
@@ -98,7 +100,7 @@ def unshared_hidden(policy: Policy, prompts: list[list[int]], completions: list[
         completions: Token ids of the completions, one list per row; none empty.
 
     Returns:
-        ``(tokens of all completions, hidden)``, row after row.
+        States of the tokens of all completions, row after row.
     """
     rows = [p + c for p, c in zip(prompts, completions, strict=True)]
     longest = max(map(len, rows))

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
+from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.types import Rollouts
 
-if TYPE_CHECKING:
-    from semalign_pl.policy.policy import Policy
+Sampler = Callable[
+    [Float[Tensor, "completions vocabulary"], Float[Tensor, " completions"]], Int[Tensor, " completions"]
+]
+"""Function from logits and uniform draws to token ids."""
 
 
 def generate(
-    policy: Policy,
+    policy: CausalPolicy,
     prompts: list[list[int]],
     *,
     max_new_tokens: int,
@@ -78,7 +81,11 @@ def _batches(prompts: list[list[int]], order: list[int], size: int, equal: bool)
 
 
 def _decode_batch(
-    policy: Policy, prompts: list[list[int]], num_generations: int, uniforms: Tensor, choose: Callable
+    policy: CausalPolicy,
+    prompts: list[list[int]],
+    num_generations: int,
+    uniforms: Float[Tensor, "completions positions"],
+    choose: Sampler,
 ) -> list[list[int]]:
     """Decode one batch; returns token ids per completion, EOS included if there is one."""
     state = UnsharedDecodeState if policy.prefix_sharing_unsupported_reason else DecodeState
@@ -106,10 +113,8 @@ def _decode_batch(
     return completions
 
 
-def make_sampler(
-    temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a sampler ``(logits (rows, vocabulary), uniforms (rows,)) -> ids (rows,)``; options as in transformers."""
+def make_sampler(temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0) -> Sampler:
+    """Return a sampler; options as in transformers."""
     from transformers import (
         LogitsProcessorList,
         MinPLogitsWarper,
@@ -131,21 +136,23 @@ def make_sampler(
         warpers.append(MinPLogitsWarper(min_p))
 
     def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
-        ids: Any = torch.empty(0, dtype=torch.long)  # these warpers do not use the previous tokens
+        ids = torch.LongTensor()  # these warpers do not use the previous tokens
         return inverse_cdf(warpers(ids, logits.float()).softmax(-1), uniforms)
 
     return choose
 
 
-def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+def inverse_cdf(
+    probabilities: Float[Tensor, "completions vocabulary"], uniforms: Float[Tensor, " completions"]
+) -> Int[Tensor, " completions"]:
     """Token at which the cumulative probability first exceeds ``uniforms``; never one of probability 0.
 
     Args:
-        probabilities: Probabilities, ``(rows, vocabulary)`` float32.
-        uniforms: Uniform draws, ``(rows,)`` float32 in [0, 1].
+        probabilities: Probabilities of the tokens, float32.
+        uniforms: Uniform draws in [0, 1], float32.
 
     Returns:
-        Token ids ``(rows,)`` int64.
+        Token id per completion.
     """
     cumulative = probabilities.cumsum(-1)
     # Rounding may leave the last value next to 1: scale the draw to it and stay below it, so that some value exceeds.
@@ -154,7 +161,9 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, targets.unsqueeze(1), right=True).squeeze(1)
 
 
-def _pack(policy: Policy, prompts: list[list[int]], completions: list[list[int]], num_generations: int) -> Rollouts:
+def _pack(
+    policy: CausalPolicy, prompts: list[list[int]], completions: list[list[int]], num_generations: int
+) -> Rollouts:
     longest = max((len(c) for c in completions), default=0)
     padded = [c + [policy.pad_id] * (longest - len(c)) for c in completions]
     lengths = torch.tensor([len(c) for c in completions], device=policy.device)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -16,14 +17,14 @@ CHUNK_ELEMENTS = 2**24
 
 
 def linear_logprobs(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    ids: Tensor,
-    temperatures: Tensor,
-    rows: Tensor | None = None,
+    hidden: Float[Tensor, "tokens hidden"],
+    weight: Float[Tensor, "vocabulary hidden"],
+    bias: Float[Tensor, " vocabulary"] | None,
+    ids: Int[Tensor, " tokens"],
+    temperatures: Float[Tensor, " tokens"],
+    rows: Float[Tensor, "trained hidden"] | None = None,
     first: int = 0,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
     """Log-probs of tokens and entropy under a frozen linear head, of which some rows may be trained.
 
     A token's log-prob depends only on its own hidden state, so its gradient is one vector per token, scaled by the
@@ -33,25 +34,38 @@ def linear_logprobs(
     summed over tokens.
 
     Args:
-        hidden: Last hidden states, ``(tokens, hidden)`` float.
-        weight: Weight of the head, ``(vocabulary, hidden)``, frozen.
-        bias: Bias of the head, ``(vocabulary,)``, frozen, or ``None``.
-        ids: Token ids, ``(tokens,)`` int64.
-        temperatures: Temperature per token, ``(tokens,)`` float32; divides the logits.
-        rows: Trained rows ``(rows, hidden)`` that replace rows of ``weight`` from ``first`` on, or ``None``.
+        hidden: Last hidden states.
+        weight: Weight of the head, frozen.
+        bias: Bias of the head, frozen.
+        ids: Token ids.
+        temperatures: Temperature per token, float32; divides the logits.
+        rows: Trained rows that replace rows of ``weight`` from ``first`` on.
         first: Index of the first replaced row.
 
     Returns:
-        Log-probs (with gradient) and entropy (without), each ``(tokens,)`` float32 in nats.
+        Log-probs (with gradient) and entropy (without), float32 in nats.
     """
-    output: Any = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures, rows, first)
-    return output
+    logps, spread = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures, rows, first)
+    return logps, spread
+
+
+class _Context(Protocol):
+    """Values that forward keeps for backward."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    first: int
+    computed: torch.dtype
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
 
 
 class _LinearLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -66,34 +80,35 @@ class _LinearLogprobs(torch.autograd.Function):
         place = slice(first, first + (0 if rows is None else len(rows)))
         wanted = ctx.needs_input_grad[0]
         slope = torch.empty_like(hidden) if wanted else None
-        for part in _chunks(len(ids), len(weight)):
-            chosen, temperature = ids[part].unsqueeze(1), temperatures[part].unsqueeze(1)
+        for chunk in _chunks(len(ids), len(weight)):
+            chosen, temperature = ids[chunk].unsqueeze(1), temperatures[chunk].unsqueeze(1)
             # 1. Logits of the chunk. Two buffers, one exponential, everything else in place: memory is the bottleneck.
-            scaled = torch.nn.functional.linear(hidden[part], weight, bias)
+            scaled = torch.nn.functional.linear(hidden[chunk], weight, bias)
             ctx.computed = scaled.dtype  # under autocast it is not the weights'
             if own is not None:
-                scaled[:, place] = torch.nn.functional.linear(hidden[part], own)
+                scaled[:, place] = torch.nn.functional.linear(hidden[chunk], own)
             scaled = scaled.float().div_(temperature)
-            # 2. A stable softmax in float32.
+            # 2. A stable softmax in float32: with the highest logit subtracted, no exponential overflows.
             highest = scaled.amax(-1, keepdim=True)
             scaled -= highest
             probabilities = scaled.exp()
             total = probabilities.sum(-1, keepdim=True)
             probabilities /= total
-            # 3. What is returned: log-prob of the chosen token, and entropy.
-            normaliser[part] = (highest + total.log()).squeeze(1)
-            logps[part] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
+            # 3. Log-prob of the chosen token, and entropy: a logit of -inf has probability 0, but 0 * -inf is NaN.
+            normaliser[chunk] = (highest + total.log()).squeeze(1)
+            logps[chunk] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
             mean = torch.bmm(probabilities.unsqueeze(1), scaled.nan_to_num_(neginf=0.0).unsqueeze(2)).flatten()
-            spread[part] = total.log().squeeze(1) - mean
-            # 4. The gradient by hidden states, while the probabilities are here.
+            spread[chunk] = total.log().squeeze(1) - mean
+            # 4. The gradient with respect to hidden states, while the probabilities exist: backward then needs no
+            # logits, neither kept nor computed again.
             if slope is not None:
                 probabilities.scatter_add_(1, chosen, probabilities.new_full(chosen.shape, -1.0))
                 probabilities.div_(-temperature)
                 by_rows = None if own is None else probabilities[:, place].to(own.dtype) @ own
                 probabilities[:, place] = 0.0
-                slope[part] = probabilities.to(weight.dtype) @ weight
+                slope[chunk] = probabilities.to(weight.dtype) @ weight
                 if by_rows is not None:
-                    slope[part] += by_rows
+                    slope[chunk] += by_rows
         trained = ctx.needs_input_grad[5]
         ctx.first = first
         ctx.save_for_backward(slope, *((hidden, ids, temperatures, normaliser, rows) if trained else ()))
@@ -101,7 +116,7 @@ class _LinearLogprobs(torch.autograd.Function):
         return logps, spread
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slope, *rest = ctx.saved_tensors
         above = gradients[0]
         of_hidden = None if slope is None else slope * above.unsqueeze(1).to(slope.dtype)
@@ -110,55 +125,62 @@ class _LinearLogprobs(torch.autograd.Function):
 
 
 def _rows_gradient(
-    above: Tensor,
+    above: Float[Tensor, " tokens"],
     first: int,
     computed: torch.dtype,
-    hidden: Tensor,
-    ids: Tensor,
-    temperatures: Tensor,
-    normaliser: Tensor,
-    rows: Tensor,
-) -> Tensor:
+    hidden: Float[Tensor, "tokens hidden"],
+    ids: Int[Tensor, " tokens"],
+    temperatures: Float[Tensor, " tokens"],
+    normaliser: Float[Tensor, " tokens"],
+    rows: Float[Tensor, "trained hidden"],
+) -> Float[Tensor, "trained hidden"]:
     """Gradient of trained rows; only the logits of these rows are computed again."""
     gradient = torch.zeros_like(rows)
     place = torch.arange(first, first + len(rows), device=ids.device)
     own = rows.to(computed)
-    for part in _chunks(len(ids), len(rows)):
-        temperature = temperatures[part].unsqueeze(1)
-        logits = torch.nn.functional.linear(hidden[part].to(computed), own).float()
-        share = (ids[part].unsqueeze(1) == place).float() - (logits / temperature - normaliser[part].unsqueeze(1)).exp()
-        gradient += (share * (above[part].unsqueeze(1) / temperature)).t() @ hidden[part].float()
+    for chunk in _chunks(len(ids), len(rows)):
+        temperature = temperatures[chunk].unsqueeze(1)
+        logits = torch.nn.functional.linear(hidden[chunk].to(computed), own).float()
+        share = (ids[chunk].unsqueeze(1) == place).float() - (
+            logits / temperature - normaliser[chunk].unsqueeze(1)
+        ).exp()
+        gradient += (share * (above[chunk].unsqueeze(1) / temperature)).t() @ hidden[chunk].float()
     return gradient
 
 
 def head_logprobs(
-    head: Callable[[Tensor], Tensor], vocabulary: int, hidden: Tensor, ids: Tensor, temperatures: Tensor
-) -> tuple[Tensor, Tensor]:
+    head: Callable[[Float[Tensor, "tokens hidden"]], Float[Tensor, "tokens vocabulary"]],
+    vocabulary: int,
+    hidden: Float[Tensor, "tokens hidden"],
+    ids: Int[Tensor, " tokens"],
+    temperatures: Float[Tensor, " tokens"],
+) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
     """Log-probs of tokens and entropy under any head; backward computes each chunk's logits again.
 
     Args:
-        head: Function from hidden states ``(tokens, hidden)`` to logits ``(tokens, vocabulary)``; may be trained.
+        head: Function from hidden states to logits; may be trained.
         vocabulary: Number of logits per token.
-        hidden: Last hidden states, ``(tokens, hidden)`` float.
-        ids: Token ids, ``(tokens,)`` int64.
-        temperatures: Temperature per token, ``(tokens,)`` float32; divides the logits.
+        hidden: Last hidden states.
+        ids: Token ids.
+        temperatures: Temperature per token, float32; divides the logits.
 
     Returns:
-        Log-probs (with gradient) and entropy (without), each ``(tokens,)`` float32 in nats.
+        Log-probs (with gradient) and entropy (without), float32 in nats.
     """
 
-    def chunk(hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden).float() / temperatures.unsqueeze(1)
         return selected_logprobs(logits, ids), entropy(logits.detach())
 
     inputs = (hidden, ids, temperatures)
-    parts = [
-        checkpoint(chunk, *(x[part] for x in inputs), use_reentrant=False) for part in _chunks(len(ids), vocabulary)
+    outputs = [
+        checkpoint(forward, *(x[chunk] for x in inputs), use_reentrant=False) for chunk in _chunks(len(ids), vocabulary)
     ]
-    logps, spread = zip(*parts, strict=True)
+    logps, spread = zip(*outputs, strict=True)
     return torch.cat(logps), torch.cat(spread)
 
 
 def _chunks(tokens: int, vocabulary: int) -> list[slice]:
+    """Slices of tokens whose logits fit ``CHUNK_ELEMENTS``."""
     size = max(1, CHUNK_ELEMENTS // vocabulary)
     return [slice(start, start + size) for start in range(0, tokens, size)]

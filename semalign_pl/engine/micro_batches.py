@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -10,19 +11,36 @@ class Completions:
     """Prompts and completions to forward.
 
     Attributes:
-        prompts: Token ids of the prompts, one list per row.
-        completions: Token ids of the completions, one list per row; an empty one costs nothing.
-        temperatures: Temperature of the logits, one per row; ``None`` for 1.
+        prompts: Token ids of the prompts, one list per completion.
+        completions: Token ids of the completions; an empty one costs nothing.
+        temperatures: Temperature of the logits, one per completion; ``None`` for 1.
     """
 
     prompts: list[list[int]]
     completions: list[list[int]]
     temperatures: list[float] | None = None
 
+    def __len__(self) -> int:
+        return len(self.completions)
+
     @property
     def tokens(self) -> int:
         """Number of completion tokens."""
         return sum(map(len, self.completions))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Completions]) -> Completions:
+        """Completions of several batches, one batch after the other.
+
+        Args:
+            batches: Batches, at least one.
+        """
+        temperatures = [t for batch in batches for t in batch.temperatures or [1.0] * len(batch)]
+        return cls(
+            [prompt for batch in batches for prompt in batch.prompts],
+            [completion for batch in batches for completion in batch.completions],
+            None if all(batch.temperatures is None for batch in batches) else temperatures,
+        )
 
 
 @dataclass
@@ -31,38 +49,39 @@ class MicroBatch:
 
     Attributes:
         prompts: Token ids of the distinct prompts.
-        chunks: Row indices of the completions that are forwarded together, per chunk and prompt. More than one chunk
-            only if a single group exceeds the budget.
+        chunks: Indices of the completions that are forwarded together, per chunk and prompt. There is more than one
+            chunk only if a single group exceeds the budget.
     """
 
     prompts: list[list[int]] = field(default_factory=list)
     chunks: list[list[list[int]]] = field(default_factory=list)
 
 
-def micro_batches(rows: Completions, budget: int) -> list[MicroBatch]:
+def micro_batches(completions: Completions, budget: int) -> list[MicroBatch]:
     """Group completions by prompt, and pack groups of similar length up to a token budget.
 
     Args:
-        rows: Completions to forward; empty ones are left out.
+        completions: Completions to forward; empty ones are left out.
         budget: Maximum number of tokens per forward, prompts and completions together. A group that exceeds it is split
-            into chunks, and its prompt is still forwarded once; only a single row may then be larger.
+            into chunks, and its prompt is still forwarded once; only a single completion may then be larger.
 
     Returns:
         Micro-batches, longest first, so that running out of memory happens at the start.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
-    for row, (prompt, completion) in enumerate(zip(rows.prompts, rows.completions, strict=True)):
-        if completion:
-            groups.setdefault(tuple(prompt), []).append(row)
-    length = [len(completion) for completion in rows.completions]
+    for index, (prompt, ids) in enumerate(zip(completions.prompts, completions.completions, strict=True)):
+        if ids:
+            groups.setdefault(tuple(prompt), []).append(index)
+    length = [len(ids) for ids in completions.completions]
     for members in groups.values():
-        members.sort(key=lambda row: -length[row])
+        members.sort(key=lambda index: -length[index])
     batches: list[MicroBatch] = []
     room = 0
     for prompt, members in sorted(groups.items(), key=lambda group: (-len(group[0]), -length[group[1][0]])):
-        size = len(prompt) + sum(length[row] for row in members)
+        size = len(prompt) + sum(length[index] for index in members)
+        # Larger than the budget: a micro-batch of its own, in chunks, whose gradients meet at the prompt.
         if size > budget:
-            chunks = _fill(members, length, budget - len(prompt))
+            chunks = _split(members, length, budget - len(prompt))
             batches.append(MicroBatch([list(prompt)], [[chunk] for chunk in chunks]))
             room = 0
             continue
@@ -75,14 +94,14 @@ def micro_batches(rows: Completions, budget: int) -> list[MicroBatch]:
     return batches
 
 
-def _fill(members: list[int], length: list[int], budget: int) -> list[list[int]]:
-    """Split the rows of one group into chunks of at most ``budget`` completion tokens."""
+def _split(members: list[int], length: list[int], budget: int) -> list[list[int]]:
+    """Split the completions of one group into chunks of at most ``budget`` completion tokens."""
     chunks: list[list[int]] = []
     room = 0
-    for row in members:
-        if not chunks or length[row] > room:
+    for index in members:
+        if not chunks or length[index] > room:
             chunks.append([])
             room = budget
-        chunks[-1].append(row)
-        room -= length[row]
+        chunks[-1].append(index)
+        room -= length[index]
     return chunks

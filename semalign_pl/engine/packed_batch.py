@@ -11,66 +11,73 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from semalign_pl.engine.attention import shared_prompt_attention
+from semalign_pl.engine.model import CausalPolicy
 
 if TYPE_CHECKING:
-    from semalign_pl.policy.policy import Policy
+    from transformers import PreTrainedModel
 
-ATTENTION = "semalign_flat"
+ATTENTION = "semalign_packed"
 
 
 class PackedBatch(Protocol):
     """A packed batch: token ids, positions, and its attention function.
 
     Attributes:
-        ids: Token ids of all sequences, ``(1, tokens)`` int64.
-        positions: Position of each token in its own sequence, ``(1, tokens)`` int64.
+        ids: Token ids of all sequences.
+        positions: Position of each token in its own sequence.
     """
 
-    ids: Tensor
-    positions: Tensor
+    ids: Int[Tensor, "1 tokens"]
+    positions: Int[Tensor, "1 tokens"]
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "tokens heads dim"],
+        key: Float[Tensor, "tokens kv_heads dim"],
+        value: Float[Tensor, "tokens kv_heads dim"],
+        scale: float,
+        window: int | None,
+    ) -> Float[Tensor, "tokens heads dim"]:
         """Attention output of one layer.
 
         Args:
             layer: Index of the layer.
-            query: Queries, ``(tokens, heads, dim)``.
-            key: Keys, ``(tokens, kv_heads, dim)``.
-            value: Values, same shape as the keys.
+            query: Queries of all tokens.
+            key: Keys of all tokens.
+            value: Values of all tokens.
             scale: Factor on the products of queries and keys.
             window: Size of the sliding window: a token attends to itself and the ``window - 1`` tokens before it.
                 ``None`` for full attention.
-
-        Returns:
-            ``(tokens, heads, dim)``.
         """
         ...
 
 
-def decode(policy: Policy, layout: PackedBatch) -> Tensor:
+def decode(policy: CausalPolicy, batch: PackedBatch) -> Float[Tensor, "tokens hidden"]:
     """Run the decoder on a packed batch.
 
     Args:
         policy: Model to use; set train or eval mode and the active adapter first.
-        layout: Packed batch to run.
+        batch: Packed batch to run.
 
     Returns:
-        Last hidden states ``(tokens, hidden)``.
+        Last hidden states of all tokens.
     """
-    with flat_attention(policy.decoder):
-        output = policy.decoder(input_ids=layout.ids, position_ids=layout.positions, use_cache=False, layout=layout)
+    with packed_attention(policy.decoder):
+        output = policy.decoder(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, packed_batch=batch)
     return output.last_hidden_state[0]
 
 
 @contextlib.contextmanager
-def flat_attention(decoder: nn.Module) -> Iterator[None]:
+def packed_attention(decoder: PreTrainedModel) -> Iterator[None]:
     """Replace the decoder's attention by the packed batch's; restored on exit, also after an exception.
 
     Args:
@@ -79,7 +86,7 @@ def flat_attention(decoder: nn.Module) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, _attention)
-    config: Any = decoder.config
+    config = decoder.config
     before = config._attn_implementation
     config._attn_implementation = ATTENTION
     try:
@@ -88,17 +95,32 @@ def flat_attention(decoder: nn.Module) -> Iterator[None]:
         config._attn_implementation = before
 
 
+class _AttentionLayer(Protocol):
+    layer_idx: int
+
+
 def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *, layout: PackedBatch, **options: Any
-) -> tuple[Tensor, None]:
+    module: _AttentionLayer,
+    query: Float[Tensor, "1 heads tokens dim"],
+    key: Float[Tensor, "1 kv_heads tokens dim"],
+    value: Float[Tensor, "1 kv_heads tokens dim"],
+    attention_mask: object,
+    *,
+    packed_batch: PackedBatch,
+    scaling: float,
+    sliding_window: int | None = None,
+    dropout: float = 0.0,
+    **options: object,
+) -> tuple[Float[Tensor, "1 tokens heads dim"], None]:
+    """Attention function of transformers' interface; refuses what a packed batch would silently leave out."""
     for name in ("softcap", "s_aux", "position_bias"):
         if options.get(name) is not None:
             raise NotImplementedError(f"its attention uses {name}")
-    if options.get("dropout"):
+    if dropout:
         raise NotImplementedError("its attention uses dropout")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast a float32 norm of queries and keys returns float32
-    output = layout.attend(module.layer_idx, q, k, v, options["scaling"], options.get("sliding_window"))
+    output = packed_batch.attend(module.layer_idx, q, k, v, scaling, sliding_window)
     return output.unsqueeze(0), None
 
 
@@ -110,24 +132,24 @@ class Padding:
         device: Device of the tokens.
 
     Attributes:
-        shape: ``(rows, longest)``.
-        mask: Mask of tokens, ``(rows, longest)`` bool.
+        shape: Number of rows, and of tokens in the longest.
+        mask: Mask of tokens.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
         self.shape = (len(lengths), max(lengths))
         grid = torch.arange(self.shape[1]) < torch.tensor(lengths).unsqueeze(1)
-        self.mask = grid.to(device)
+        self.mask: Bool[Tensor, "rows longest"] = grid.to(device)
         self.places = None if bool(grid.all()) else grid.flatten().nonzero().squeeze(1).to(device)
 
-    def pad(self, x: Tensor) -> Tensor:
-        """Pad packed tokens ``(tokens, ...)`` to ``(rows, longest, ...)`` with zeros."""
+    def pad(self, x: Float[Tensor, "tokens ..."]) -> Float[Tensor, "rows longest ..."]:
+        """Pad packed tokens with zeros."""
         if self.places is not None:
             x = x.new_zeros((self.shape[0] * self.shape[1], *x.shape[1:])).index_copy(0, self.places, x)
         return x.reshape(*self.shape, *x.shape[1:])
 
-    def flatten(self, x: Tensor) -> Tensor:
-        """Pack padded rows ``(rows, longest, ...)`` to ``(tokens, ...)``."""
+    def flatten(self, x: Float[Tensor, "rows longest ..."]) -> Float[Tensor, "tokens ..."]:
+        """Pack padded rows."""
         x = x.flatten(0, 1)
         return x if self.places is None else x.index_select(0, self.places)
 
@@ -140,29 +162,30 @@ class PromptCache:
         device: Device of the cache.
 
     Attributes:
-        lengths: Number of tokens of each prompt, ``(prompts,)`` int64.
-        keys: Keys per layer, ``(prompts, kv_heads, longest, dim)``, padded on the right.
-        values: Values per layer, same shape.
+        lengths: Number of tokens of each prompt.
+        keys: Keys per layer, padded on the right.
+        values: Values per layer, padded on the right.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
-        self.lengths, self.longest = torch.tensor(lengths, device=device), max(lengths)
+        self.lengths: Int[Tensor, " prompts"] = torch.tensor(lengths, device=device)
+        self.longest = max(lengths)
         self.ragged = min(lengths) < self.longest
-        self.keys: dict[int, Tensor] = {}
-        self.values: dict[int, Tensor] = {}
+        self.keys: dict[int, Float[Tensor, "prompts kv_heads longest dim"]] = {}
+        self.values: dict[int, Float[Tensor, "prompts kv_heads longest dim"]] = {}
 
-    def select(self, rows: Tensor) -> PromptCache:
+    def select(self, prompts: Int[Tensor, " chosen"]) -> PromptCache:
         """Return the cache of some prompts.
 
         Args:
-            rows: Indices of the prompts, ``(rows,)`` int64.
+            prompts: Indices of the prompts.
         """
-        chosen = PromptCache(self.lengths[rows].tolist(), rows.device)
-        chosen.keys = {layer: held[rows, :, : chosen.longest] for layer, held in self.keys.items()}
-        chosen.values = {layer: held[rows, :, : chosen.longest] for layer, held in self.values.items()}
+        chosen = PromptCache(self.lengths[prompts].tolist(), prompts.device)
+        chosen.keys = {layer: cached[prompts, :, : chosen.longest] for layer, cached in self.keys.items()}
+        chosen.values = {layer: cached[prompts, :, : chosen.longest] for layer, cached in self.values.items()}
         return chosen
 
-    def bias(self, start: int, tokens: int, window: int | None) -> Tensor | None:
+    def bias(self, start: int, tokens: int, window: int | None) -> Float[Tensor, "prompts 1 queries longest"] | None:
         """Additive attention mask from completion tokens to prompt keys: masks padding and keys outside the window.
 
         Args:
@@ -171,15 +194,15 @@ class PromptCache:
             window: Size of the sliding window, as in ``PackedBatch.attend``.
 
         Returns:
-            ``(prompts, 1, 1 or tokens, longest)`` float32 of 0 and -inf; ``None`` if nothing is masked.
+            Float32 of 0 and -inf, for one query if the mask is the same for all tokens; ``None`` if nothing is masked.
         """
-        near = window is None or self.longest + start + tokens <= window
-        if near and not self.ragged:
+        all_in_window = window is None or self.longest + start + tokens <= window
+        if all_in_window and not self.ragged:
             return None
         device = self.lengths.device
         key = torch.arange(self.longest, device=device)
         hidden = (key >= self.lengths.unsqueeze(1))[:, None, None]
-        if window is not None and not near:
+        if window is not None and not all_in_window:
             position = self.lengths.unsqueeze(1) + torch.arange(start, start + tokens, device=device)
             hidden = hidden | (position.unsqueeze(-1) - key >= window).unsqueeze(1)
         return bias_of(hidden)
@@ -195,7 +218,7 @@ class PackedSequences:
 
     Attributes:
         prompt_cache: The KV cache with ``keep``; else ``None``.
-        last: Index of each sequence's last token in the packed row, ``(sequences,)`` int64.
+        last: Index of each sequence's last token in the packed row.
     """
 
     def __init__(self, sequences: list[list[int]], device: torch.device, keep: bool = False) -> None:
@@ -203,15 +226,15 @@ class PackedSequences:
         self.ids = torch.tensor([token for ids in sequences for token in ids], device=device).unsqueeze(0)
         self.positions = torch.cat([torch.arange(n) for n in lengths]).to(device).unsqueeze(0)
         self.padding = Padding(lengths, device)
-        self.last = torch.tensor(lengths, device=device).cumsum(0) - 1
+        self.last: Int[Tensor, " sequences"] = torch.tensor(lengths, device=device).cumsum(0) - 1
         self.prompt_cache = PromptCache(lengths, device) if keep else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        """Attention output of one layer. Padding follows every token, so causal attention never reaches it."""
+        """Attention output of one layer, as in ``PackedBatch``."""
+        # Padding follows every token, so causal attention never reaches it.
         q, k, v = (self.padding.pad(x).transpose(1, 2) for x in (query, key, value))
-        if (
-            self.prompt_cache is not None and layer not in self.prompt_cache.keys
-        ):  # recomputation runs this a second time
+        # Recomputation runs this a second time; completions attend to the first keys, whose gradients are gathered.
+        if self.prompt_cache is not None and layer not in self.prompt_cache.keys:
             self.prompt_cache.keys[layer], self.prompt_cache.values[layer] = k, v
         mask = None
         if window is not None and window < q.shape[2]:
@@ -245,10 +268,11 @@ class PackedCompletions:
         self.positions = torch.cat(positions).to(device).unsqueeze(0)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        """Attention output of one layer."""
-        # (prompts, slots, heads, longest, dim)
+        """Attention output of one layer, as in ``PackedBatch``."""
+        # (prompts, slots, heads, longest, dim): the completions of a prompt share one product with its keys.
         q, k, v = (self.padding.pad(x).unflatten(0, (-1, self.slots)).transpose(2, 3) for x in (query, key, value))
         if window not in self.biases:
+            # One mask per window serves all layers.
             distance = _distance(q.shape[3], q.device)
             hidden = (distance < 0) if window is None else (distance < 0) | (distance >= window)
             self.biases[window] = self.prompt_cache.bias(0, q.shape[3], window), bias_of(hidden)[None, None]
@@ -257,15 +281,21 @@ class PackedCompletions:
         return self.padding.flatten(output.transpose(2, 3).flatten(0, 1))
 
 
-def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+def causal_attention(
+    query: Float[Tensor, "rows heads tokens dim"],
+    key: Float[Tensor, "rows kv_heads tokens dim"],
+    value: Float[Tensor, "rows kv_heads tokens dim"],
+    scale: float,
+    mask: Bool[Tensor, "tokens tokens"] | None,
+) -> Float[Tensor, "rows heads tokens dim"]:
     """PyTorch's fused attention with a causal mask, or with a given one.
 
     Args:
-        query: Queries, ``(rows, heads, tokens, dim)``.
-        key: Keys, ``(rows, kv_heads, tokens, dim)``.
-        value: Values, same shape as the keys.
+        query: Queries.
+        key: Keys.
+        value: Values.
         scale: Factor on the products of queries and keys.
-        mask: Mask ``(tokens, tokens)`` bool, true where a query attends to a key; ``None`` for a causal mask.
+        mask: Mask that is true where a query attends to a key; ``None`` for a causal mask.
     """
     grouped = query.shape[1] != key.shape[1]
     return scaled_dot_product_attention(
@@ -273,12 +303,12 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scale: float, ma
     )
 
 
-def _distance(tokens: int, device: torch.device) -> Tensor:
-    """Distance from each query position (rows) back to each key position (columns), ``(tokens, tokens)`` int64."""
+def _distance(tokens: int, device: torch.device) -> Int[Tensor, "queries keys"]:
+    """Distance from each query position back to each key position, of the same tokens."""
     place = torch.arange(tokens, device=device)
     return place.unsqueeze(1) - place
 
 
-def bias_of(hidden: Tensor) -> Tensor:
-    """Additive attention mask, float32 of 0 and -inf, from a mask of what is ``hidden`` (bool, any shape)."""
+def bias_of(hidden: Bool[Tensor, " *dims"]) -> Float[Tensor, " *dims"]:
+    """Additive attention mask, float32 of 0 and -inf, from a mask of what is ``hidden``."""
     return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))

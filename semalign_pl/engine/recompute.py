@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from semalign_pl.engine.packed_batch import flat_attention
+from semalign_pl.engine.packed_batch import packed_attention
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @contextlib.contextmanager
-def recomputation(decoder: nn.Module, on: bool, flat: bool = True) -> Iterator[None]:
+def recomputation(decoder: PreTrainedModel, on: bool, packed: bool = True) -> Iterator[None]:
     """Keep only the input of each decoder layer, and compute the rest again in backward (arXiv 1604.06174).
 
     Hugging Face's gradient checkpointing cannot be used: it drops the KV cache in train mode, and with it the shared
@@ -24,12 +26,12 @@ def recomputation(decoder: nn.Module, on: bool, flat: bool = True) -> Iterator[N
     Args:
         decoder: Decoder of transformers.
         on: Flag to recompute; without it, or without gradients, nothing changes.
-        flat: Flag for the forward of a packed batch, whose attention the recomputation needs too.
+        packed: Flag for the forward of a packed batch, whose attention the recomputation needs too.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    def contexts() -> tuple[Any, Any]:
-        return contextlib.nullcontext(), flat_attention(decoder) if flat else contextlib.nullcontext()
+    def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+        return contextlib.nullcontext(), packed_attention(decoder) if packed else contextlib.nullcontext()
 
     layers = [m for m in decoder.modules() if isinstance(m, GradientCheckpointingLayer)] if on else []
     try:

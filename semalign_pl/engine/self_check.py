@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from semalign_pl.engine.fallback import UnsharedDecodeState, unshared_hidden
+from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, decode
 from semalign_pl.messages.error_text import first_line
 
 if TYPE_CHECKING:
-    from semalign_pl.policy.policy import Policy
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Relative difference of logits that rounding explains, by dtype; wrong positions give 1e-2 in random models."""
 
 
-def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -> None:
+def check_finite(policy: CausalPolicy, base: str, weights: str, adapter: str | None) -> None:
     """Refuse a model that cannot run, or whose logits are not finite: everything computed from them would be NaN.
 
     Args:
@@ -47,7 +49,7 @@ def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -
                 f"model.init_args.adapter: {adapter} gives NaN or infinite logits on {base}, which alone does not; "
                 "give an earlier adapter"
             )
-        lm: Any = policy.model.get_base_model()
+        lm = _causal_lm(policy)
         bad = (n for n, p in lm.named_parameters() if p.is_floating_point() and not torch.isfinite(p).all())
         remedy = "try `weights: fp32`" if weights != "fp32" else "it is damaged, so download it again"
         if (name := next(bad, None)) is not None:
@@ -57,12 +59,21 @@ def check_finite(policy: Policy, base: str, weights: str, adapter: str | None) -
         )
 
 
-def _probe_tokens(policy: Policy) -> list[int]:
-    lm: Any = policy.model.get_base_model()
+def _causal_lm(policy: CausalPolicy) -> PreTrainedModel:
+    """Model of transformers inside the PEFT model."""
+    from transformers import PreTrainedModel
+
+    model = policy.model.get_base_model()
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _probe_tokens(policy: CausalPolicy) -> list[int]:
+    lm = _causal_lm(policy)
     return [(7 * i + 3) % lm.config.get_text_config().vocab_size for i in range(9)]
 
 
-def choose_forward(policy: Policy, base: str) -> None:
+def choose_forward(policy: CausalPolicy, base: str) -> None:
     """Choose shared prompts if they are exact for this architecture, else transformers' own forward if it is exact.
 
     Each is tried on a dozen tokens in rows of unequal length, and compared with one plain forward per row. Sets
@@ -75,7 +86,7 @@ def choose_forward(policy: Policy, base: str) -> None:
     Raises:
         ValueError: If no way of running this architecture gives its own logits.
     """
-    lm: Any = policy.model.get_base_model()
+    lm = _causal_lm(policy)
     allowed = TOLERANCE.get(lm.dtype, 1e-4)
     with policy.inference():
         expected = _plain_logits(policy)
@@ -95,7 +106,7 @@ def choose_forward(policy: Policy, base: str) -> None:
         )
 
 
-def packing_unsupported_reason(policy: Policy) -> str | None:
+def packing_unsupported_reason(policy: CausalPolicy) -> str | None:
     """Reason why packed batches cannot run this architecture, as far as it is known without weights.
 
     Args:
@@ -108,7 +119,7 @@ def packing_unsupported_reason(policy: Policy) -> str | None:
         return _unfit(policy) or _try(shared_logits, policy)
 
 
-def _unfit(policy: Policy) -> str | None:
+def _unfit(policy: CausalPolicy) -> str | None:
     """Reason in the config why packed batches cannot run this architecture, or ``None``."""
     config = policy.decoder.config
     odd = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
@@ -121,7 +132,7 @@ def _unfit(policy: Policy) -> str | None:
     return None
 
 
-def _recurrent(policy: Policy) -> bool:
+def _recurrent(policy: CausalPolicy) -> bool:
     """Return true if a layer carries a state from token to token, which padding on the left would change."""
     from transformers import DynamicCache
 
@@ -129,16 +140,16 @@ def _recurrent(policy: Policy) -> bool:
 
 
 def _try(
-    way: Callable[[Policy], Tensor], policy: Policy, expected: Tensor | None = None, allowed: float = 0.0
+    way: Callable[[CausalPolicy], Tensor], policy: CausalPolicy, expected: Tensor | None = None, allowed: float = 0.0
 ) -> str | None:
-    """Compare logits ``(tokens, vocabulary)``; returns why they differ from the expected ones, or ``None``."""
+    """Compare logits; returns why they differ from the expected ones, or ``None``."""
     try:
-        found = way(policy).float()
+        logits = way(policy).float()
     except Exception as error:  # an unknown architecture may raise anything
         return _reason(error)
     if expected is None:
         return None
-    difference = ((found - expected).norm() / expected.norm()).item()
+    difference = ((logits - expected).norm() / expected.norm()).item()
     return None if difference <= allowed else f"its logits would differ by {difference:.1%}"
 
 
@@ -146,13 +157,13 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _probe(policy: Policy) -> tuple[list[list[int]], list[list[list[int]]]]:
+def _probe(policy: CausalPolicy) -> tuple[list[list[int]], list[list[list[int]]]]:
     """Token ids of two prompts, and of two completions of each; prompts differ in length, and so do completions."""
     tokens = _probe_tokens(policy)
     return [tokens[:4], tokens[2:5]], [[tokens[4:7], tokens[6:8]], [tokens[5:9], tokens[1:2]]]
 
 
-def _flat_probe(policy: Policy) -> tuple[list[list[int]], list[list[int]]]:
+def _flat_probe(policy: CausalPolicy) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of the prompts and completions of the four rows."""
     prompts, groups = _probe(policy)
     return [p for p, group in zip(prompts, groups, strict=True) for _ in group], [
@@ -160,8 +171,8 @@ def _flat_probe(policy: Policy) -> tuple[list[list[int]], list[list[int]]]:
     ]
 
 
-def _plain_logits(policy: Policy) -> Tensor:
-    """Logits after each prompt and each completion token, by one plain forward per row: ``(tokens, vocabulary)``."""
+def _plain_logits(policy: CausalPolicy) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits after each prompt and each completion token, by one plain forward per row."""
     rows = [
         policy.model(input_ids=torch.tensor([prompt + row], device=policy.device), use_cache=False).logits[0]
         for prompt, row in zip(*_flat_probe(policy), strict=True)
@@ -170,7 +181,7 @@ def _plain_logits(policy: Policy) -> Tensor:
     return torch.cat([logits[len(prompt) - 1 :] for prompt, logits in zip(prompts, rows, strict=True)]).float()
 
 
-def shared_logits(policy: Policy) -> Tensor:
+def shared_logits(policy: CausalPolicy) -> Tensor:
     """Same logits as ``_plain_logits``, computed with packed batches.
 
     Args:
@@ -180,14 +191,14 @@ def shared_logits(policy: Policy) -> Tensor:
         NotImplementedError: If the attention does something that packed batches cannot do.
     """
     prompts, groups = _probe(policy)
-    layout = PackedSequences(prompts, policy.device, keep=True)
-    last = decode(policy, layout)[layout.last]
-    assert layout.prompt_cache is not None
-    rows = PackedCompletions(layout.prompt_cache, list(map(len, prompts)), groups)
-    rest = decode(policy, rows)
-    if rows.biases.keys() != (declared := _windows(policy.decoder.config)):
+    packed = PackedSequences(prompts, policy.device, keep=True)
+    last = decode(policy, packed)[packed.last]
+    assert packed.prompt_cache is not None
+    completions = PackedCompletions(packed.prompt_cache, list(map(len, prompts)), groups)
+    rest = decode(policy, completions)
+    if completions.biases.keys() != (declared := _windows(policy.decoder.config)):
         # A window that exists only in transformers' masks would not change a dozen tokens.
-        raise NotImplementedError(f"its attention has windows {list(rows.biases)}, its config {list(declared)}")
+        raise NotImplementedError(f"its attention has windows {list(completions.biases)}, its config {list(declared)}")
     lengths = [len(row) for group in groups for row in group]
     firsts = [state for state, group in zip(last, groups, strict=True) for _ in group]
     hidden = [
@@ -196,25 +207,25 @@ def shared_logits(policy: Policy) -> Tensor:
     return policy.head(torch.cat(hidden))
 
 
-def _windows(config: Any) -> set[int | None]:
+def _windows(config: PreTrainedConfig) -> set[int | None]:
     """Sliding windows of a decoder's layers, as declared in its config; ``None`` for full attention."""
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
     return {window if kinds is None or kind == "sliding_attention" else None for kind in kinds or [None]}
 
 
-def _padded_rollout(policy: Policy) -> Tensor:
+def _padded_rollout(policy: CausalPolicy) -> Tensor:
     """Same logits as ``_plain_logits``, computed with transformers' cache, prompts padded to equal length."""
     return _rollout(policy, *_probe(policy))
 
 
-def _equal_rollout(policy: Policy) -> Tensor:
+def _equal_rollout(policy: CausalPolicy) -> Tensor:
     """Same logits as ``_plain_logits``, computed with transformers' cache, one prompt at a time."""
     prompts, groups = _probe(policy)
     return torch.cat([_rollout(policy, [p], [group]) for p, group in zip(prompts, groups, strict=True)])
 
 
-def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[int]]]) -> Tensor:
+def _rollout(policy: CausalPolicy, prompts: list[list[int]], groups: list[list[list[int]]]) -> Tensor:
     """Logits from decoding given completions; a finished completion leaves the batch."""
     rows = [row for group in groups for row in group]
     decoding = UnsharedDecodeState(policy, prompts, len(groups[0]))
@@ -230,7 +241,7 @@ def _rollout(policy: Policy, prompts: list[list[int]], groups: list[list[list[in
     return torch.cat([torch.stack(row) for row in logits])
 
 
-def _own_scores(policy: Policy) -> Tensor:
+def _own_scores(policy: CausalPolicy) -> Tensor:
     """Same logits as ``_plain_logits``, computed as log-probs are without shared prompts: rows padded on the right."""
     prompts, rows = _flat_probe(policy)
     return policy.head(unshared_hidden(policy, prompts, [[*row, policy.pad_id] for row in rows]))

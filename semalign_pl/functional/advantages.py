@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Scale = Literal["group", "batch", "none"]
@@ -12,21 +13,23 @@ EQUAL_REWARDS = 1e-4
 """Range of rewards below which a group counts as equal: the float noise of cosines is no signal."""
 
 
-def group_advantages(rewards: Tensor, num_generations: int, scale: Scale = "group", spread: float = 1.0) -> Tensor:
+def group_advantages(
+    rewards: Float[Tensor, " completions"], num_generations: int, scale: Scale = "group", spread: float = 1.0
+) -> Float[Tensor, " completions"]:
     """``(r - mean) / (std + 1e-4)`` with the mean of each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
     The standard deviation is the sample's (n - 1), as in TRL. A group of one, a group of equal rewards, and a
     completion without a reward get exactly 0. Completions without a reward do not count in their group's mean.
 
     Args:
-        rewards: ``(completions,)`` float; the completions of one prompt are adjacent. NaN means not scored.
+        rewards: Rewards; the completions of one prompt are adjacent. NaN means not scored.
         num_generations: Number of completions per prompt.
         scale: Standard deviation to divide by: the ``group``'s, the ``batch``'s (arXiv 2508.08221), or ``none``, as
             dividing favours easy and hard prompts (Dr. GRPO, arXiv 2503.20783).
         spread: Standard deviation of the batch, for ``scale="batch"``.
 
     Returns:
-        ``(completions,)`` float32.
+        Advantage per completion, float32.
 
     >>> group_advantages(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
     tensor([-0.7070,  0.7070,  0.0000,  0.0000])
@@ -47,15 +50,12 @@ def group_advantages(rewards: Tensor, num_generations: int, scale: Scale = "grou
     return torch.where(signal(rewards, num_generations).unsqueeze(1), centred, 0.0).view(-1)
 
 
-def signal(rewards: Tensor, num_generations: int) -> Tensor:
+def signal(rewards: Float[Tensor, " completions"], num_generations: int) -> Bool[Tensor, " groups"]:
     """Mask of the groups whose rewards differ by more than ``EQUAL_REWARDS``; the others give no gradient.
 
     Args:
-        rewards: ``(completions,)`` float, NaN where not scored.
+        rewards: Rewards, NaN where not scored; the completions of one prompt are adjacent.
         num_generations: Number of completions per prompt.
-
-    Returns:
-        ``(groups,)`` bool.
 
     >>> signal(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
     tensor([ True, False])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Tensor]:
+def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Float[Tensor, " rows"]]:
     """Draw counts per row of bootstrap resamples; the same for the same seed.
 
     Args:
@@ -17,7 +18,7 @@ def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Tensor]:
         seed: Seed of a separate generator; the global one is not used.
 
     Yields:
-        ``(rows,)`` float64 on the CPU, each summing to ``rows``.
+        Counts, float64 on the CPU, each summing to ``rows``.
 
     >>> [counts.sum().item() for counts in resample_counts(5, 2, seed=0)]
     [5.0, 5.0]
@@ -29,12 +30,12 @@ def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Tensor]:
 
 
 def confidence_interval(
-    statistic: Callable[[Tensor], float], rows: int, n_bootstrap: int = 1000, seed: int = 12345
+    statistic: Callable[[Float[Tensor, " rows"]], float], rows: int, n_bootstrap: int = 1000, seed: int = 12345
 ) -> tuple[float, float]:
     """95 % percentile interval of a statistic under resampling of rows.
 
     Args:
-        statistic: Function from ``(rows,)`` float64 draw counts to the statistic of that resample.
+        statistic: Function from float64 draw counts to the statistic of that resample.
         rows: Number of rows.
         n_bootstrap: Number of resamples.
         seed: Seed of the resampling; two systems with the same seed get the same resamples.

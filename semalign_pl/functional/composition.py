@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from semalign_pl.functional.advantages import group_advantages
@@ -13,19 +14,23 @@ from semalign_pl.functional.advantages import group_advantages
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 
 
-def total_reward(rewards_per_func: Tensor, weights: Sequence[float], gates: Sequence[bool] | None = None) -> Tensor:
+def total_reward(
+    rewards_per_func: Float[Tensor, "rewards completions"],
+    weights: Sequence[float],
+    gates: Sequence[bool] | None = None,
+) -> Float[Tensor, " completions"]:
     """``gate * max(sum of weight * reward, 0)``; without gates, the plain sum.
 
     NaN means "not scored" and is left out, never counted as 0; a gate without a score is 1. With a gate the sum is
     clamped at 0, because otherwise a closed gate would remove a negative sum (SG-SRL, arXiv 2605.29502).
 
     Args:
-        rewards_per_func: ``(rewards, completions)`` float32, NaN where a reward gave no score.
+        rewards_per_func: Scores of each reward, NaN where it gave none.
         weights: Weight of each reward; the weights of gates are not used.
         gates: Flags of the rewards that multiply the sum instead of adding to it; ``None`` for no gates.
 
     Returns:
-        ``(completions,)`` float32; NaN where no reward except gates gave a score.
+        Total reward, float32; NaN where no reward except gates gave a score.
 
     >>> total_reward(torch.tensor([[1.0, float("nan")], [1.0, 0.0]]), [1.5, 1.0])
     tensor([2.5000, 0.0000])
@@ -40,18 +45,19 @@ def total_reward(rewards_per_func: Tensor, weights: Sequence[float], gates: Sequ
     return total.clamp(min=0.0) * rewards[gate].nan_to_num(1.0).prod(0) if gate.any() else total
 
 
-def normalise_within_groups(rewards_per_func: Tensor, num_generations: int) -> Tensor:
+def normalise_within_groups(
+    rewards_per_func: Float[Tensor, "rewards completions"], num_generations: int
+) -> Float[Tensor, "rewards completions"]:
     """Group-relative advantages of each reward separately, so that the scale of one reward cannot hide another.
 
     GDPO (arXiv 2601.05242). A reward that is equal within a group adds nothing to that group.
 
     Args:
-        rewards_per_func: ``(rewards, completions)`` float32, NaN where not scored; the completions of one prompt are
-            adjacent.
+        rewards_per_func: Scores of each reward, NaN where not scored; the completions of one prompt are adjacent.
         num_generations: Number of completions per prompt.
 
     Returns:
-        ``(rewards, completions)`` float32; NaN stays NaN.
+        Normalised scores, float32; NaN stays NaN.
 
     >>> normalise_within_groups(torch.tensor([[0.0, 2.0, 1.0, 1.0]]), 2)
     tensor([[-0.7071,  0.7071,  0.0000,  0.0000]])

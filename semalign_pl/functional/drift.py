@@ -10,25 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.types import MetricResult
 
-Statistic = Callable[[Tensor], float]
-"""Function from ``(texts,)`` draw counts to a value, the argument of ``confidence_interval``."""
+Statistic = Callable[[Float[Tensor, " texts"]], float]
+"""Function from draw counts to a value, the argument of ``confidence_interval``."""
 
 
-def kl_from_logits(policy_logits: Tensor, base_logits: Tensor) -> Tensor:
+def kl_from_logits(
+    policy_logits: Float[Tensor, "tokens vocabulary"], base_logits: Float[Tensor, "tokens vocabulary"]
+) -> Float[Tensor, " tokens"]:
     """Per-token KL(policy || base) over the full vocabulary, computed in float32.
 
     Args:
-        policy_logits: Logits of the policy, ``(tokens, vocabulary)`` float of any precision.
-        base_logits: Logits of the base for the same tokens, same shape.
+        policy_logits: Logits of the policy, of any precision.
+        base_logits: Logits of the base for the same tokens.
 
     Returns:
-        ``(tokens,)`` float32, in nats, not below 0.
+        KL per token, float32 in nats, not below 0.
 
     >>> kl_from_logits(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     tensor([0.])
@@ -38,12 +41,15 @@ def kl_from_logits(policy_logits: Tensor, base_logits: Tensor) -> Tensor:
 
 
 def mean_nll_change(
-    base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
+    base_nll: Sequence[Float[Tensor, " tokens"]],
+    policy_nll: Sequence[Float[Tensor, " tokens"]],
+    n_bootstrap: int = 1000,
+    seed: int = 12345,
 ) -> MetricResult:
     """Mean change of per-token NLL, policy minus base.
 
     Args:
-        base_nll: Per-token NLL under the base, one ``(tokens,)`` float tensor per text, in nats.
+        base_nll: Per-token NLL under the base, one tensor per text, in nats.
         policy_nll: Per-token NLL under the policy, for the same texts and tokens.
         n_bootstrap: Number of resamples of texts; 0 for no interval.
         seed: Seed of the bootstrap resampling.
@@ -63,7 +69,10 @@ def mean_nll_change(
 
 
 def p90_nll_change(
-    base_nll: Sequence[Tensor], policy_nll: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345
+    base_nll: Sequence[Float[Tensor, " tokens"]],
+    policy_nll: Sequence[Float[Tensor, " tokens"]],
+    n_bootstrap: int = 1000,
+    seed: int = 12345,
 ) -> MetricResult:
     """Change of the 90th percentile of per-token NLL, policy minus base; arguments as in ``mean_nll_change``.
 
@@ -76,25 +85,25 @@ def p90_nll_change(
     return _score(lambda counts: policy(counts) - base(counts), "nll_change:p90", len(base_nll), n_bootstrap, seed)
 
 
-def mean_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
-    """Mean per-token KL(policy || base) in nats, from one ``(tokens,)`` tensor per text (``kl_from_logits``)."""
+def mean_kl(kl: Sequence[Float[Tensor, " tokens"]], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
+    """Mean per-token KL(policy || base) in nats, from one tensor per text (``kl_from_logits``)."""
     _require_same_tokens(kl, kl)
     return _score(_mean(kl), "kl:mean", len(kl), n_bootstrap, seed)
 
 
-def p90_kl(kl: Sequence[Tensor], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
-    """90th percentile of per-token KL(policy || base) in nats, from one ``(tokens,)`` tensor per text."""
+def p90_kl(kl: Sequence[Float[Tensor, " tokens"]], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
+    """90th percentile of per-token KL(policy || base) in nats, from one tensor per text."""
     _require_same_tokens(kl, kl)
     return _score(_quantile(kl, 0.9), "kl:p90", len(kl), n_bootstrap, seed)
 
 
-def _mean(values: Sequence[Tensor]) -> Statistic:
+def _mean(values: Sequence[Float[Tensor, " tokens"]]) -> Statistic:
     sums = torch.stack([text.double().sum() for text in values]).cpu()
     tokens = torch.tensor([len(text) for text in values], dtype=torch.float64)
     return lambda counts: ((counts @ sums) / (counts @ tokens)).item()
 
 
-def _quantile(values: Sequence[Tensor], q: float) -> Statistic:
+def _quantile(values: Sequence[Float[Tensor, " tokens"]], q: float) -> Statistic:
     """Linearly interpolated quantile over the tokens of the drawn texts, with one sort for all resamples.
 
     The sorted tokens are cut into blocks, and the tokens of each text in each block are counted once. A resample finds
@@ -121,7 +130,7 @@ def _quantile(values: Sequence[Tensor], q: float) -> Statistic:
     return statistic
 
 
-def _require_same_tokens(base: Sequence[Tensor], policy: Sequence[Tensor]) -> None:
+def _require_same_tokens(base: Sequence[Float[Tensor, " tokens"]], policy: Sequence[Float[Tensor, " tokens"]]) -> None:
     if len(base) != len(policy) or not base:
         raise ValueError(f"policy_nll: {len(policy)} texts against {len(base)} of the base; give the same, and some")
     for place, (base_text, policy_text) in enumerate(zip(base, policy, strict=True)):

@@ -6,17 +6,18 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 import torch  # noqa: F401  (the doctests need it)
+from jaxtyping import Float
 from torch import Tensor
 
 
-def yes_probability(logits: Tensor) -> Tensor:
+def yes_probability(logits: Float[Tensor, "*dims 2"]) -> Float[Tensor, " *dims"]:
     """Probability of yes, ``exp z_yes / (exp z_yes + exp z_no)`` (SG-SRL, arXiv 2605.29502).
 
     Args:
-        logits: Logits of yes and no, ``(..., 2)`` float.
+        logits: Logits of yes and no.
 
     Returns:
-        ``(...)`` float32 in [0, 1].
+        Probabilities, float32 in [0, 1].
 
     >>> yes_probability(torch.tensor([[0.0, 0.0], [3.0, 3.0 - torch.tensor(3.0).log()], [-1e4, 1e4]]))
     tensor([0.5000, 0.7500, 0.0000])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch  # noqa: F401  (the doctests need it)
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def selected_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
+def selected_logprobs(
+    logits: Float[Tensor, "*dims vocabulary"], ids: Int[Tensor, " *dims"], temperature: float = 1.0
+) -> Float[Tensor, " *dims"]:
     """Log-probs of given tokens under ``softmax(logits / temperature)``.
 
     The temperature divides the *logits*, so that log-probs and samples are of the same distribution. The log-sum-exp is
@@ -14,12 +17,12 @@ def selected_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> 
     old policy and reference, so their ratios are consistent.
 
     Args:
-        logits: Logits, ``(..., vocabulary)`` float.
-        ids: Token ids, ``(...)`` int64.
+        logits: Logits of any precision.
+        ids: Token ids.
         temperature: Sampling temperature, above 0.
 
     Returns:
-        ``(...)`` float32, in nats, each at most 0.
+        Log-probs, float32 in nats, each at most 0.
 
     >>> selected_logprobs(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).exp()
     tensor([0.5000])
@@ -29,15 +32,15 @@ def selected_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> 
     return chosen - logits.logsumexp(-1)
 
 
-def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
+def entropy(logits: Float[Tensor, "*dims vocabulary"], temperature: float = 1.0) -> Float[Tensor, " *dims"]:
     """Shannon entropy of ``softmax(logits / temperature)``.
 
     Args:
-        logits: Logits, ``(..., vocabulary)`` float.
+        logits: Logits of any precision.
         temperature: Sampling temperature, above 0.
 
     Returns:
-        ``(...)`` float32, in nats.
+        Entropy, float32 in nats.
 
     >>> entropy(torch.zeros(1, 4)).exp().round()
     tensor([4.])

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor
 
 
-def length_penalty(lengths: Tensor, start: float = 2.5, end: float = 5.0) -> Tensor:
+def length_penalty(
+    lengths: Real[Tensor, " completions"], start: float = 2.5, end: float = 5.0
+) -> Float[Tensor, " completions"]:
     """Length penalty ``p_len``: 0 up to ``start`` times the batch's median length, then linear to 1 at ``end`` times.
 
     Args:
-        lengths: Lengths of a batch's completions, ``(completions,)``, in any unit. The median of an even number of
-            lengths is the mean of the middle two.
+        lengths: Lengths of a batch's completions, in any unit. The median of an even number of lengths is the mean of
+            the middle two.
         start: Length at which the penalty begins, in medians.
         end: Length at which the penalty is 1, in medians.
 
     Returns:
-        ``(completions,)`` float32 in [0, 1].
+        Penalties, float32 in [0, 1].
 
     Raises:
         ValueError: Unless ``0 < start < end``.
@@ -52,17 +55,17 @@ def repeated_ngrams(units: Sequence[Hashable], n: int = 4) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def repetition_penalty(ratios: Tensor, threshold: float = 0.15) -> Tensor:
+def repetition_penalty(ratios: Float[Tensor, " *dims"], threshold: float = 0.15) -> Float[Tensor, " *dims"]:
     """Repetition penalty ``p_rep``: the ratio of repeated n-grams if it exceeds the threshold, else 0.
 
     The paper gives the threshold but not the size of the penalty; the ratio itself is our choice.
 
     Args:
-        ratios: Ratios of repeated n-grams, any shape, in [0, 1].
+        ratios: Ratios of repeated n-grams, in [0, 1].
         threshold: Largest ratio without a penalty.
 
     Returns:
-        Penalties of the same shape, float32.
+        Penalties, float32.
 
     >>> repetition_penalty(torch.tensor([0.0, 0.15, 0.5]))
     tensor([0.0000, 0.0000, 0.5000])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from semalign_pl.files.digest import digest
@@ -23,19 +24,19 @@ class SearchResult:
     """Result of a search, per query.
 
     Attributes:
-        own: Cosine to the query's own candidate, ``(pairs,)`` float32.
-        wrong: Cosine to the nearest wrong candidate, ``(pairs,)`` float32; -inf if there is none.
-        rank: Rank of the own candidate among the wrong ones, ``(pairs,)`` int64, from 1. Ties count against it, so that
-            an encoder with equal cosines for everything has no hits.
+        own: Cosine to the query's own candidate.
+        wrong: Cosine to the nearest wrong candidate; -inf if there is none.
+        rank: Rank of the own candidate among the wrong ones, from 1. Ties count against it, so that an encoder with
+            equal cosines for everything has no hits.
     """
 
-    own: Tensor
-    wrong: Tensor
-    rank: Tensor
+    own: Float[Tensor, " pairs"]
+    wrong: Float[Tensor, " pairs"]
+    rank: Int[Tensor, " pairs"]
 
 
-def identities(texts: Sequence[str]) -> Tensor:
-    """Hashes of texts, equal for equal texts in every process: ``(texts,)`` int64.
+def identities(texts: Sequence[str]) -> Int[Tensor, " texts"]:
+    """Hashes of texts, equal for equal texts in every process.
 
     >>> a, b, c = identities(["a", "b", "a"])
     >>> bool(a == c), bool(a == b)
@@ -45,16 +46,19 @@ def identities(texts: Sequence[str]) -> Tensor:
 
 
 def search(
-    queries: Tensor, candidates: Tensor, query_ids: Tensor, candidate_ids: Tensor, chunk: int = 1024
+    queries: Float[Tensor, "pairs dims"],
+    candidates: Float[Tensor, "pairs dims"],
+    query_ids: Int[Tensor, " pairs"],
+    candidate_ids: Int[Tensor, " pairs"],
+    chunk: int = 1024,
 ) -> SearchResult:
     """Rank each query's own candidate, the one in the same row, among all candidates.
 
     Args:
-        queries: Embeddings of the queries, ``(pairs, dimensions)`` float32, rows of length 1.
-        candidates: Embeddings of the candidates, same shape.
-        query_ids: Hashes of the query texts, ``(pairs,)`` int64.
-        candidate_ids: Hashes of the candidate texts, ``(pairs,)`` int64; a row is a wrong answer if both its texts
-            differ.
+        queries: Embeddings of the queries, rows of length 1.
+        candidates: Embeddings of the candidates, rows of length 1.
+        query_ids: Hashes of the query texts.
+        candidate_ids: Hashes of the candidate texts; a row is a wrong answer if both its texts differ.
         chunk: Number of queries per chunk.
 
     >>> towards = torch.tensor([0.0, 0.1, 1.5])  # angles, in radians
@@ -63,25 +67,25 @@ def search(
     >>> found.rank.tolist()  # the first two find each other's
     [2, 2, 1]
     """
-    parts = []
+    results = []
     for rows in _chunks(queries, chunk):
         cosines = queries[rows] @ candidates.T
         own = cosines[torch.arange(len(rows)), rows].clone()
         same = (query_ids[rows].unsqueeze(1) == query_ids) | (candidate_ids[rows].unsqueeze(1) == candidate_ids)
         cosines.masked_fill_(same, -torch.inf)
-        parts.append((own, cosines.amax(1), 1 + (cosines >= own.unsqueeze(1)).sum(1)))
-    return SearchResult(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        results.append((own, cosines.amax(1), 1 + (cosines >= own.unsqueeze(1)).sum(1)))
+    return SearchResult(*(torch.cat(column) for column in zip(*results, strict=True)))
 
 
-def alignment(x: Tensor, y: Tensor) -> Tensor:
+def alignment(x: Float[Tensor, "pairs dims"], y: Float[Tensor, "pairs dims"]) -> Float[Tensor, " pairs"]:
     """Squared distance of each pair; the mean is Wang and Isola's alignment (arXiv 2005.10242, section 4.1; α = 2).
 
     Args:
-        x: Embeddings of one side, ``(pairs, dimensions)`` float, rows of length 1.
-        y: Embeddings of the other side, same shape.
+        x: Embeddings of one side, rows of length 1.
+        y: Embeddings of the other side, rows of length 1.
 
     Returns:
-        Squared distances ``(pairs,)``, in [0, 4].
+        Squared distances, in [0, 4].
 
     >>> alignment(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
     tensor([2.])
@@ -89,11 +93,11 @@ def alignment(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).square().sum(-1)
 
 
-def uniformity(x: Tensor, t: float = 2.0, chunk: int = 1024) -> float:
+def uniformity(x: Float[Tensor, "texts dims"], t: float = 2.0, chunk: int = 1024) -> float:
     """Uniformity: log of the mean of exp(-t · squared distance) over pairs of texts (arXiv 2005.10242, section 4.1).
 
     Args:
-        x: Embeddings, ``(texts, dimensions)`` float, rows of length 1; at least two rows.
+        x: Embeddings, rows of length 1; at least two rows.
         t: Sharpness, 2 in the paper.
         chunk: Number of rows per chunk.
 
@@ -107,15 +111,15 @@ def uniformity(x: Tensor, t: float = 2.0, chunk: int = 1024) -> float:
     return float((torch.cat(others).mean() / (len(x) - 1)).log())
 
 
-def auc(true: Tensor, wrong: Tensor) -> Statistic:
+def auc(true: Float[Tensor, " pairs"], wrong: Float[Tensor, "pairs each"]) -> Statistic:
     """Area under the ROC curve of true against wrong cosines; ties count half.
 
     Args:
-        true: Cosines of true pairs, ``(pairs,)`` float.
-        wrong: Cosines of wrong pairs, ``(pairs, each)`` float; they are drawn together with their true pair.
+        true: Cosines of true pairs.
+        wrong: Cosines of wrong pairs; they are drawn together with their true pair.
 
     Returns:
-        Function from ``(pairs,)`` draw counts to the area, for ``confidence_interval``; one sort for all resamples.
+        Function from draw counts to the area, for ``confidence_interval``; one sort for all resamples.
 
     >>> auc(torch.tensor([0.9, 0.5]), torch.tensor([[0.5], [0.1]]))(torch.ones(2))
     0.875
@@ -133,15 +137,20 @@ def auc(true: Tensor, wrong: Tensor) -> Statistic:
 
 
 def retrieval_scores(
-    x: Tensor, y: Tensor, x_ids: Tensor, y_ids: Tensor, n_bootstrap: int = 1000, seed: int = 12345
+    x: Float[Tensor, "pairs dims"],
+    y: Float[Tensor, "pairs dims"],
+    x_ids: Int[Tensor, " pairs"],
+    y_ids: Int[Tensor, " pairs"],
+    n_bootstrap: int = 1000,
+    seed: int = 12345,
 ) -> dict[str, MetricResult]:
     """All retrieval metrics of an encoder on pairs.
 
     Args:
-        x: Embeddings of the sources, ``(pairs, dimensions)`` float32, rows of length 1.
-        y: Embeddings of the targets, same shape.
-        x_ids: Hashes of the source texts, ``(pairs,)`` int64, from ``identities``.
-        y_ids: Hashes of the target texts, ``(pairs,)`` int64.
+        x: Embeddings of the sources, rows of length 1.
+        y: Embeddings of the targets, rows of length 1.
+        x_ids: Hashes of the source texts, from ``identities``.
+        y_ids: Hashes of the target texts.
         n_bootstrap: Number of resamples of queries, with the candidates fixed; 0 for no intervals.
         seed: Seed of the bootstrap resampling.
 

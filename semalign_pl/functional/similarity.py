@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 
-def rescale(similarity: Tensor, tau: float) -> Tensor:
+def rescale(similarity: Float[Tensor, " *dims"], tau: float) -> Float[Tensor, " *dims"]:
     """Semantic reward ``R_sim``: 0 up to the threshold, then linear to 1 (arXiv 2605.14366, "Reward").
 
     Args:
-        similarity: Cosines in [-1, 1], any shape, float. NaN (not scored) stays NaN.
+        similarity: Cosines in [-1, 1]. NaN (not scored) stays NaN.
         tau: Threshold, the minimal semantic adequacy, in [-1, 1).
 
     Returns:
-        Rewards in [0, 1], same shape and dtype.
+        Rewards in [0, 1], in the dtype of the cosines.
 
     Raises:
         ValueError: If ``tau`` is outside [-1, 1).

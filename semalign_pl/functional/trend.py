@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -62,16 +63,16 @@ class Comparison:
         return rose and self.metric.z <= -z and self.metric.effect <= -effect
 
 
-def compare(reward: Tensor, metric: Tensor, window: int = 10) -> Comparison | None:
+def compare(reward: Float[Tensor, "steps 2"], metric: Float[Tensor, "steps 2"], window: int = 10) -> Comparison | None:
     """Compare the last steps of a reward and a metric with the metric's best steps before them.
 
     The noise of one step is estimated by the mean square successive difference (von Neumann et al., Annals of
     Mathematical Statistics 12, 1941), which unlike a variance does not count a trend as noise.
 
     Args:
-        reward: Per step the mean over completions and the variance between them, ``(steps, 2)`` float64; NaN for steps
-            without a reward.
-        metric: Mean and variance of the metric, same shape; larger is better.
+        reward: Per step the mean over completions and the variance between them, float64; NaN for steps without a
+            reward.
+        metric: Mean and variance of the metric; larger is better.
         window: Number of steps per window.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.modules.module import _IncompatibleKeys
 
 from semalign_pl.engine.generate import generate
-from semalign_pl.engine.logprobs import CompletionLogprobs, LogprobScorer
-from semalign_pl.engine.micro_batches import Completions, micro_batches
+from semalign_pl.engine.logprobs import LogprobScorer
+from semalign_pl.engine.micro_batches import micro_batches
 from semalign_pl.finite import check_to_write
+from semalign_pl.modules.loss_terms import LossTerm, StepLoss
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
@@ -100,21 +101,27 @@ class AlignModule(StageModule):
         check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
-    def scored(self, rows: Completions) -> Iterator[CompletionLogprobs]:
-        """Log-probs of the step's rows, with gradient, chunk by chunk; ``accumulate`` a loss of each before the next.
+    def optimise(self, terms: Sequence[LossTerm], updates: int = 1) -> dict[str, Tensor]:
+        """Make optimiser steps on the weighted sum of terms.
 
         Args:
-            rows: Rows of the step.
+            terms: Terms of the loss, at least one.
+            updates: Number of optimiser steps on the same completions.
 
-        Yields:
-            Log-probs of the completions of one chunk, which fit ``micro_batch_tokens``.
+        Returns:
+            Scalars to log: loss, the terms' own values, grad_norm (of the last step).
         """
-        for batch in micro_batches(rows, self.micro_batch_tokens):
-            scorer = LogprobScorer(self.policy, rows, batch, self.recompute)
-            for part in batch.chunks:
-                yield scorer(part)
-            with self._block_sync():
-                scorer.backward()
+        loss = StepLoss(terms, updates, self.trainer.world_size, self.device)
+        norm = torch.zeros((), device=self.device)
+        for _ in range(updates):
+            for batch in micro_batches(loss.completions, self.micro_batch_tokens):
+                scorer = LogprobScorer(self.policy, loss.completions, batch, self.recompute)
+                for chunk in batch.chunks:
+                    self.accumulate(loss(scorer(chunk)))
+                with self._block_sync():
+                    scorer.backward()
+            norm = self.update()
+        return {**loss.values, "grad_norm": norm}
 
     # -- generation --------------------------------------------------------------------------------------------
 

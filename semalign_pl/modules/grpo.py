@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.micro_batches import Completions
-from semalign_pl.functional.advantages import Scale, group_advantages, signal
+from semalign_pl.functional.advantages import Scale, group_advantages
 from semalign_pl.functional.composition import Aggregation, normalise_within_groups, total_reward
-from semalign_pl.functional.losses import Level, LossType, nll_sum
+from semalign_pl.functional.losses import Level, LossType
 from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.base import AlignModule
+from semalign_pl.modules.loss_terms import LossTerm, NLLTerm
+from semalign_pl.modules.policy_term import PolicyTerm, loss_mask, masked_completions
+from semalign_pl.modules.rollout_metrics import rollout_metrics
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
@@ -136,35 +140,38 @@ class GRPOModule(AlignModule):
             batch_idx: Index of the batch in the epoch.
 
         Returns:
-            For the callbacks: the examples, their rollouts, the total reward ``(rollouts,)``, the scores of each reward
-            by name (``rewards_per_func``), and the extra columns of the rewards by name (``extra``).
+            Rollouts and rewards, for the callbacks.
         """
-        profile = StepTimer(self.device)
+        timer = StepTimer(self.device)
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
         with self.step_randomness() as seed:
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
             # is no value model). The current weights sample, so the first update is on-policy.
-            with profile.phase("rollout"):
+            with timer.phase("rollout"):
                 rollouts = self.rollouts(batch, self.num_generations, seed)
             # 2. Reward: all rewards score all rollouts. NaN means "not scored": it is left out, never counted as 0,
             # because a missing score says nothing about the completion.
-            with profile.phase("reward"):
-                parts = self.score_rollouts(batch, rollouts)
-            rewards = self.total(parts)
+            with timer.phase("reward"):
+                rewards_per_func = self._score(batch, rollouts)
+            rewards = self._total(rewards_per_func)
             # 3. Advantage: reward minus the mean of the group, so that easy prompts, where every completion gets a high
             # reward, do not count more. GDPO normalises each reward first, so that the scale of one cannot hide
             # another; the logged reward stays the plain sum.
             compared = rewards
             if self.aggregation == "normalize_then_sum":
-                compared = self.total(normalise_within_groups(parts, self.num_generations))
-            references = self._references(batch) if self.reference_nll_weight > 0 else []
+                compared = self._total(normalise_within_groups(rewards_per_func, self.num_generations))
+            advantages = self._advantages(compared)
             # 4. Reference and 5. update: see policy_update.
-            metrics = self.policy_update(rollouts, self.advantages(compared), references, profile)
-            profile.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
-        self._log_rollouts(rollouts, parts, rewards, {**metrics, **profile.metrics()})
+            references = self._references(batch) if self.reference_nll_weight > 0 else []
+            metrics = self.policy_update(rollouts, advantages, references, timer)
+            timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
+        shares = signal_shares(rewards_per_func, self.num_generations)
+        self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
+        by_name = self._by_name(rewards_per_func)
+        metrics = {**rollout_metrics(rollouts, rewards, by_name, self._by_name(shares)), **metrics, **timer.metrics()}
+        self.log_train(metrics, len(rewards))
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
-        named = self._named(parts)
-        return {"examples": batch, "rollouts": rollouts, "rewards": rewards, "rewards_per_func": named, "extra": extra}
+        return StepOutputs(examples=batch, rollouts=rollouts, rewards=rewards, rewards_per_func=by_name, extra=extra)
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -187,41 +194,20 @@ class GRPOModule(AlignModule):
             **self.sampling,
         )
 
-    def score_rollouts(self, batch: list[Example], rollouts: Rollouts) -> Tensor:
-        """Score every rollout with every reward.
-
-        Args:
-            batch: Examples of the rollouts.
-            rollouts: Completions, ``num_generations`` per example.
-
-        Returns:
-            ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
-        """
+    def _score(self, batch: list[Example], rollouts: Rollouts) -> Float[Tensor, "rewards completions"]:
+        """Scores of every rollout by every reward, float32, NaN where a reward gave none."""
         repeated = [example for example in batch for _ in range(self.num_generations)]
         lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
         written = [row[:length] for row, length in zip(ids, lengths, strict=True)]
         return score_completions(self.rewards, repeated, rollouts.texts, written).to(self.device)
 
-    def total(self, parts: Tensor) -> Tensor:
-        """Total reward from all rewards, by their weights and gates.
+    def _total(self, rewards_per_func: Float[Tensor, "rewards completions"]) -> Float[Tensor, " completions"]:
+        """Total reward from all rewards, by their weights and gates; NaN where no reward gave a score."""
+        weights, gates = [reward.weight for reward in self.rewards], [reward.gate for reward in self.rewards]
+        return total_reward(rewards_per_func, weights, gates)
 
-        Args:
-            parts: Scores of each reward, ``(rewards, rollouts)`` float32, NaN where a reward gave no score.
-
-        Returns:
-            ``(rollouts,)`` float32, NaN where no reward gave a score.
-        """
-        return total_reward(parts, [reward.weight for reward in self.rewards], [reward.gate for reward in self.rewards])
-
-    def advantages(self, rewards: Tensor) -> Tensor:
-        """Group-relative advantages of this rank's rollouts.
-
-        Args:
-            rewards: Total rewards, ``(rollouts,)`` float32, NaN where not scored.
-
-        Returns:
-            ``(rollouts,)`` float32.
-        """
+    def _advantages(self, rewards: Float[Tensor, " completions"]) -> Float[Tensor, " completions"]:
+        """Group-relative advantages of this rank's rollouts."""
         spread = 1.0
         # A batch spans all ranks, so that its standard deviation does not depend on the number of GPUs.
         if self.scale_rewards == "batch":
@@ -234,9 +220,9 @@ class GRPOModule(AlignModule):
     def policy_update(
         self,
         rollouts: Rollouts,
-        advantages: Tensor,
+        advantages: Float[Tensor, " completions"],
         references: Sequence[list[int]] = (),
-        profile: StepTimer | None = None,
+        timer: StepTimer | None = None,
     ) -> dict[str, Tensor]:
         """Make ``num_iterations`` optimiser steps of the objective (by default DeepSeekMath, equation 3).
 
@@ -244,89 +230,63 @@ class GRPOModule(AlignModule):
 
         Args:
             rollouts: Completions to train on.
-            advantages: Advantage per rollout, ``(rollouts,)`` float32.
+            advantages: Advantage per rollout, float32.
             references: Token ids of the reference completions, one list per prompt, for SFT's loss; an empty list
                 leaves a prompt out of it.
-            profile: Timer that gets seconds and tokens of the phases ``reference`` and ``update``.
+            timer: Timer that gets seconds and tokens of the phases ``reference`` and ``update``.
 
         Returns:
-            Scalars to log: loss, kl, entropy, clip_share, grad_norm.
+            Scalars to log: loss, kl, entropy, clip_share, grad_norm; with references also each term of the loss.
         """
-        profile = StepTimer(self.device) if profile is None else profile
-        count = len(advantages)
-        rows = self._rows(rollouts, advantages, references)
-        policy_rows = Completions(rows.prompts[:count], rows.completions[:count], [self.temperature] * count)
-        # Losses of micro-batches are sums, divided by the denominator of the whole step: so micro-batches and ranks of
-        # any size give the same gradient.
-        divisor, nll_divisor = self._divisors(rollouts, references)
+        timer = StepTimer(self.device) if timer is None else timer
+        in_loss = loss_mask(rollouts, self.mask_truncated_completions)
+        # Without a KL, the advantage is the only source of a gradient: other rollouts are not forwarded. They still
+        # count in the denominator, so that what is saved does not change the gradient.
+        forwarded = in_loss if self.objective.beta > 0 else in_loss & (advantages != 0).unsqueeze(1)
+        completions = masked_completions(rollouts, forwarded, self.temperature)
+        denominator = self._denominator(in_loss)
         # 4. Reference: the KL needs log-probs of the policy at the start of the stage. It never changes, so one forward
         # per batch serves all iterations.
-        reference = old = None
+        ref_logps = old_logps = None
         if self.objective.beta > 0:
-            with profile.phase("reference"), self.policy.acting_as("reference"):
-                reference = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
+            with timer.phase("reference"), self.policy.acting_as("reference"):
+                ref_logps = compute_logprobs(self.policy, completions, self.micro_batch_tokens)
         # 5. Update: clipped surrogate loss and KL, one optimiser step per iteration.
-        with profile.phase("update"):
+        with timer.phase("update"):
             # From the second iteration on the policy has moved away from its rollouts, and the ratio corrects for that.
             if self.num_iterations > 1:
-                old = compute_logprobs(self.policy, policy_rows, self.micro_batch_tokens)
-            iterations = self._iterations()
-            share = 1 / max(1, policy_rows.tokens * iterations)
-            totals = {name: torch.zeros((), device=self.device) for name in ("loss", "kl", "entropy", "clip_share")}
-            norm = torch.zeros((), device=self.device)
-            for _ in range(iterations):
-                for part in self.scored(rows):
-                    # Rollouts and references of a prompt are in one micro-batch, so that the prompt is forwarded once.
-                    nll = nll_sum(part.logps[part.rows >= count], part.mask[part.rows >= count])
-                    part = part.select(part.rows < count)
-                    index, width = part.rows, part.logps.shape[1]
-                    # The first update is on-policy: the old log-probs are the current ones, the ratio is exactly 1.
-                    before = part.logps.detach() if old is None else old[index, :width]
-                    behind = None if reference is None else reference[index, :width]
-                    loss, kl, clipped = self.objective(part.logps, before, behind, advantages[index], part.mask)
-                    loss = loss / divisor + self.reference_nll_weight * nll / nll_divisor
-                    self.accumulate(loss)
-                    # Each rank has its share of the mean over all ranks; log_train averages over ranks.
-                    totals["loss"] += loss.detach() * self.trainer.world_size / iterations
-                    for name, value in (("kl", kl), ("entropy", part.entropy), ("clip_share", clipped)):
-                        totals[name] += (value.detach() * part.mask).sum() * share
-                norm = self.update()
-        profile.tokens |= {"reference": policy_rows.tokens, "update": rows.tokens * iterations}
-        return {**totals, "grad_norm": norm}
+                old_logps = compute_logprobs(self.policy, completions, self.micro_batch_tokens)
+            policy_term = PolicyTerm(
+                name="policy_loss", completions=completions, denominator=denominator, objective=self.objective,
+                advantages=advantages, old_logps=old_logps, ref_logps=ref_logps,
+            )  # fmt: skip
+            terms = [policy_term, *self._reference_terms(rollouts, references)]
+            metrics = self.optimise(terms, iterations := self._iterations())
+        tokens = sum(term.completions.tokens for term in terms)
+        timer.tokens |= {"reference": completions.tokens, "update": tokens * iterations}
+        return metrics
+
+    def _reference_terms(self, rollouts: Rollouts, references: Sequence[list[int]]) -> list[LossTerm]:
+        """SFT's loss on the references, if it has a weight."""
+        if self.reference_nll_weight <= 0:
+            return []
+        completions = Completions(rollouts.prompt_ids[: len(references)], list(references))
+        tokens = max(1.0, self.sum_over_ranks(completions.tokens))
+        name, weight = "reference_nll", self.reference_nll_weight
+        return [NLLTerm(name=name, completions=completions, denominator=tokens, weight=weight)]
+
+    def _denominator(self, in_loss: Tensor) -> float:
+        """Denominator of the objective for the whole step on all ranks, from the mask of this rank's tokens in it."""
+        tokens_here = float(in_loss.sum())
+        completions, tokens = self.sum_over_ranks(float(in_loss.any(1).sum())), self.sum_over_ranks(tokens_here)
+        return self.objective.denominator(
+            completions, tokens, tokens_here, self.trainer.world_size, self.max_new_tokens
+        )
 
     def _iterations(self) -> int:
         """Number of optimiser steps of this batch: fewer than ``num_iterations`` if ``max_steps`` ends the run."""
         left = self.trainer.max_steps - self.global_step
         return min(self.num_iterations, left) if self.trainer.max_steps > 0 and left > 0 else self.num_iterations
-
-    def _rows(self, rollouts: Rollouts, advantages: Tensor, references: Sequence[list[int]]) -> Completions:
-        """Rows of the step: the rollouts, then the references; rollouts without a gradient become empty."""
-        counts = self._counts(rollouts)
-        # Without a KL, the advantage is the only source of a gradient. Empty rows are not forwarded.
-        if self.objective.beta == 0:
-            counts = counts & (advantages != 0).unsqueeze(1)
-        ids, lengths = rollouts.completion_ids.tolist(), counts.sum(1).tolist()
-        repeated = [prompt for prompt in rollouts.prompt_ids for _ in range(rollouts.num_generations)]
-        completions = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        temperatures = [self.temperature] * len(completions) + [1.0] * len(references)
-        return Completions(
-            [*repeated, *rollouts.prompt_ids[: len(references)]], [*completions, *references], temperatures
-        )
-
-    def _counts(self, rollouts: Rollouts) -> Tensor:
-        """Mask of the tokens in the loss, ``(rollouts, tokens)`` bool."""
-        mask = rollouts.completion_mask
-        return mask & rollouts.finished.unsqueeze(1) if self.mask_truncated_completions else mask
-
-    def _divisors(self, rollouts: Rollouts, references: Sequence[list[int]]) -> tuple[float, float]:
-        """Denominators of the objective and of SFT's loss, for the whole step on all ranks."""
-        counts = self._counts(rollouts)
-        here = float(counts.sum())
-        rows, tokens = self.sum_over_ranks(float(counts.any(1).sum())), self.sum_over_ranks(here)
-        nll = self.sum_over_ranks(sum(map(len, references))) if self.reference_nll_weight > 0 else 1.0
-        return self.objective.denominator(rows, tokens, here, self.trainer.world_size, self.max_new_tokens), max(
-            1.0, nll
-        )
 
     def _references(self, batch: list[Example]) -> list[list[int]]:
         """Token ids of the reference completions; one that is too long is empty: a cut one would teach not to stop."""
@@ -336,30 +296,5 @@ class GRPOModule(AlignModule):
     def _sum_tensor(self, values: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
 
-    def _named(self, parts: Tensor) -> dict[str, Tensor]:
-        return {reward.name: part for reward, part in zip(self.rewards, parts, strict=True)}
-
-    def _log_rollouts(
-        self, rollouts: Rollouts, parts: Tensor, rewards: Tensor, metrics: Mapping[str, Tensor | float]
-    ) -> None:
-        groups, shares = signal(rewards, self.num_generations), signal_shares(parts, self.num_generations)
-        self._no_signal_warnings(parts, shares, self._sum_tensor)
-        distinct = len(set(zip(_group_ids(len(rewards), self.num_generations), rollouts.texts, strict=True)))
-        self.log_train(
-            {
-                "reward": rewards.nanmean(),
-                **{f"reward/{name}": part.nanmean() for name, part in self._named(parts).items()},
-                **{f"signal/{name}": share for name, share in self._named(shares).items()},
-                "reward_std": rewards.view(-1, self.num_generations).std(1).nanmean(),
-                "completion_tokens": rollouts.completion_mask.sum(1).float().mean(),
-                "ended_by_eos": rollouts.finished.float().mean(),
-                "groups_without_signal": 1 - groups.float().mean(),
-                "distinct_completions": distinct / len(rewards),
-                **metrics,
-            },
-            len(rewards),
-        )
-
-
-def _group_ids(rollouts: int, num_generations: int) -> list[int]:
-    return [i // num_generations for i in range(rollouts)]
+    def _by_name(self, per_reward: Float[Tensor, "rewards ..."]) -> dict[str, Tensor]:
+        return {reward.name: values for reward, values in zip(self.rewards, per_reward, strict=True)}

@@ -9,9 +9,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from semalign_pl.engine.micro_batches import Completions
-from semalign_pl.functional.losses import nll_sum
 from semalign_pl.modules.base import AlignModule
-from semalign_pl.modules.reference_loss import ReferenceLoss
+from semalign_pl.modules.loss_terms import NLLTerm, sum_without_gradient
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example, PredictionOutputs
 
@@ -36,7 +35,7 @@ class SFTModule(AlignModule):
         self, base: str, optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5), **kwargs: Any
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
-        self._heldout = ReferenceLoss()
+        self._val_nll, self._val_tokens, self._val_too_long = 0.0, 0, 0
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, list[Example]]:
@@ -49,28 +48,23 @@ class SFTModule(AlignModule):
         Returns:
             For the callbacks: the examples.
         """
-        profile = StepTimer(self.device)
-        rows = self._rows(batch)
+        timer = StepTimer(self.device)
+        references = self._references(batch)
         # Every rank divides by the same number of tokens, so that each token of the step has the same weight.
-        tokens = self.sum_over_ranks(rows.tokens)
-        loss = torch.zeros((), device=self.device)
-        norm = torch.zeros((), device=self.device)
+        tokens = self.sum_over_ranks(references.tokens)
+        nothing = torch.zeros((), device=self.device)
+        metrics = {"loss": nothing, "grad_norm": nothing}
         if tokens > 0:
-            with self.step_randomness(), profile.phase("update"):
-                for part in self.scored(rows):
-                    nll = nll_sum(part.logps, part.mask) / tokens
-                    self.accumulate(nll)
-                    loss += nll.detach()
-                norm = self.update()
-        profile.tokens["update"] = rows.tokens + sum(map(len, rows.prompts))
+            term = NLLTerm(name="reference_nll", completions=references, denominator=tokens)
+            with self.step_randomness(), timer.phase("update"):
+                metrics = self.optimise([term])
+        timer.tokens["update"] = references.tokens + sum(map(len, references.prompts))
         self.log_train(
             {
-                # Each rank has its share of the mean over all ranks; log_train averages over ranks.
-                "loss": loss * self.trainer.world_size,
-                "grad_norm": norm,
-                "completion_tokens": rows.tokens / max(1, len(rows.prompts)),
-                "rows_too_long": float(len(batch) - len(rows.prompts)),
-                **profile.metrics(),
+                **metrics,
+                "completion_tokens": references.tokens / max(1, len(references)),
+                "rows_too_long": float(len(batch) - len(references)),
+                **timer.metrics(),
             },
             len(batch),
         )
@@ -78,7 +72,7 @@ class SFTModule(AlignModule):
 
     def on_validation_epoch_start(self) -> None:
         """Reset the validation loss."""
-        self._heldout = ReferenceLoss()
+        self._val_nll, self._val_tokens, self._val_too_long = 0.0, 0, 0
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> PredictionOutputs:
         """Add the loss of the references, and complete the batch greedily for the callbacks that score completions."""
@@ -86,14 +80,23 @@ class SFTModule(AlignModule):
         prompts = self.encode(batch)
         batch = [replace(example, prompt_ids=ids) for example, ids in zip(batch, prompts, strict=True)]
         given = [example for example in batch if example.reference]
-        rows = self._rows(given)
-        self._heldout.update(self.policy, rows, len(given) - len(rows.prompts), self.micro_batch_tokens)
+        references = self._references(given)
+        # Summed over batches and ranks, and divided once: the value depends on neither their size nor their number.
+        term = NLLTerm(name="reference_nll", completions=references, denominator=references.tokens)
+        self._val_nll += sum_without_gradient(self.policy, term, self.micro_batch_tokens)
+        self._val_tokens += references.tokens
+        self._val_too_long += len(given) - len(references)
         return super().validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the per-token loss of the references, over all rows and ranks."""
-        for name, value in self._heldout.compute(self.trainer).items():
-            self.log(f"val/{name}", value, batch_size=1, prog_bar=name == "loss")
+        sums = torch.tensor([self._val_nll, self._val_tokens, self._val_too_long], dtype=torch.float64)
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+        nll, tokens, too_long = sums.tolist()
+        if tokens > 0:
+            self.log("val/loss", nll / tokens, batch_size=1, prog_bar=True)
+            self.log("val/rows_too_long", too_long, batch_size=1)
 
     def on_train_epoch_start(self) -> None:
         """Record the number of updates at the start of the epoch."""
@@ -111,7 +114,8 @@ class SFTModule(AlignModule):
                 "tokens, so nothing was trained; raise it (semalign fit logs train/rows_too_long)"
             )
 
-    def _rows(self, batch: list[Example]) -> Completions:
+    def _references(self, batch: list[Example]) -> Completions:
+        """References of a batch with their prompts, without those that are too long."""
         completions = self.encode_references(batch)
         kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
         return Completions(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])

@@ -9,7 +9,6 @@ from typing import Any
 from .results import BASE, Column, Metric, Results, column_of, parse
 
 SURFACE = ("chrf", "rouge_l", "bleu4")
-T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 def verdict(results: Mapping[str, Any]) -> str:
@@ -60,16 +59,17 @@ def margin(a: Metric, b: Metric) -> float | None:
         variances = a.sd**2 / len(a.seeds), b.sd**2 / len(b.seeds)
         total = sum(variances)
         below = variances[0] ** 2 / (len(a.seeds) - 1) + variances[1] ** 2 / (len(b.seeds) - 1)
-        parts.append(_t_975(total**2 / below) * math.sqrt(total) if below else 0.0)
+        parts.append(_t_quantile(total**2 / below) * math.sqrt(total) if below else 0.0)
     if a.half_width is not None and b.half_width is not None:
         parts.append(math.hypot(a.half_width, b.half_width))
     return math.hypot(*parts) if parts else None
 
 
-def _t_975(freedom: float) -> float:
+def _t_quantile(freedom: float) -> float:
     """97.5 % quantile of Student's t distribution; the degrees of freedom are rounded down."""
-    whole = max(1, int(freedom))
-    return T_975[whole - 1] if whole <= len(T_975) else 1.96 + 2.5 / whole
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(1, int(freedom)), 0.975))
 
 
 def _contestants(parsed: Results) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 import torch
 from helpers.tiny import CPU, stir
+from semalign_pl.functional.losses import LossInputs
 from semalign_pl.functional.objective import Objective
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.policy.load import LoraSettings, load_policy
@@ -34,10 +35,11 @@ for step in range(300):
     advantages = torch.linspace(-1, 1, 16)
     for batch in micro_batches(rows, 64):
         scorer = LogprobScorer(policy, rows, batch, recompute=step % 2 == 0)
-        for part in batch.chunks:
-            out = scorer(part)
-            behind = reference[out.rows, : out.logps.shape[1]]
-            loss, _, _ = objective(out.logps, out.logps.detach(), behind, advantages[out.rows], out.mask)
+        for chunk in batch.chunks:
+            out = scorer(chunk)
+            ref_logps = reference[out.indices, : out.logps.shape[1]]
+            old_logps, weights = out.logps.detach(), advantages[out.indices]
+            loss = objective(LossInputs(out.logps, old_logps, ref_logps, weights, out.mask, out.entropy)).loss
             (loss / 16).backward()
         scorer.backward()
     optimizer.step()

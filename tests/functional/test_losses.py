@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semalign_pl.functional.losses import (
+    LossInputs,
     clipped_surrogate,
     importance_ratio,
     kl_k3,
@@ -127,8 +128,8 @@ KINDS = [Objective(), Objective("dapo", "sequence"), Objective("cispo", epsilon_
 
 
 def total(logps: Tensor, old: Tensor, mask: Tensor, objective: Objective = KINDS[0]) -> Tensor:
-    loss, _, _ = objective(logps, old, old, torch.tensor([1.0, -1.0]), mask)
-    return loss + nll_sum(logps, mask)
+    inputs = LossInputs(logps, old, old, torch.tensor([1.0, -1.0]), mask, torch.zeros_like(logps))
+    return objective(inputs).loss + nll_sum(logps, mask)
 
 
 @pytest.mark.parametrize("tokens", [3, 0])

@@ -30,13 +30,13 @@ def score(policy: Policy, rows: Completions, budget: int, recompute: bool = Fals
     out = {}
     for batch in micro_batches(rows, budget):
         scorer = LogprobScorer(policy, rows, batch, recompute)
-        for part in batch.chunks:
-            scored = scorer(part)
+        for chunk in batch.chunks:
+            scored = scorer(chunk)
             assert scored.logps[~scored.mask].abs().sum() == scored.entropy[~scored.mask].abs().sum() == 0
-            for row, logps, spread, mask in zip(scored.rows, scored.logps, scored.entropy, scored.mask, strict=True):
-                out[int(row)] = logps[mask], spread[mask]
+            for row, logps, spread, mask in zip(scored.indices, scored.logps, scored.entropy, scored.mask, strict=True):
+                out[row] = logps[mask], spread[mask]
             if torch.is_grad_enabled():
-                weighed = [(out[int(row)][0] * weights(int(row), len(out[int(row)][0]))).sum() for row in scored.rows]
+                weighed = [(out[row][0] * weights(row, len(out[row][0]))).sum() for row in scored.indices]
                 torch.stack(weighed).sum().backward()
         scorer.backward()
     return out

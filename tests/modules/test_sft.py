@@ -75,7 +75,7 @@ def test_the_end_of_turn_is_trained_once_and_the_prompt_is_not(module) -> None:
     fit(ours, [BATCH])
     eos = ours.policy.eos_ids[0]
     assert relative(ours.gradients[0], oracle(ours, BATCH, without=eos)[1]) > 0.01
-    rows = ours._rows(BATCH)
+    rows = ours._references(BATCH)
     for prompt, tokens, example in zip(rows.prompts, rows.completions, BATCH, strict=True):
         assert tokens[-1] == eos and tokens.count(eos) == 1
         assert ours.policy.decode([tokens]) == [example.reference]

@@ -11,15 +11,15 @@ from semalign_pl.modules.step_timer import StepTimer
 
 
 def test_shares_and_rates() -> None:
-    profile = StepTimer(torch.device("cpu"))
+    timer = StepTimer(torch.device("cpu"))
     for seconds in (0.02, 0.04):
-        with profile.phase("rollout"):
+        with timer.phase("rollout"):
             time.sleep(seconds)
-    with pytest.raises(KeyError), profile.phase("update"):
+    with pytest.raises(KeyError), timer.phase("update"):
         time.sleep(0.02)
         raise KeyError
-    profile.tokens["rollout"] = 600
-    metrics = profile.metrics()
+    timer.tokens["rollout"] = 600
+    metrics = timer.metrics()
     assert metrics["time/rollout_seconds"] >= 0.06 and metrics["time/update_seconds"] >= 0.02
     assert metrics["time/rollout_share"] + metrics["time/update_share"] == pytest.approx(1)
     assert metrics["time/rollout_tokens_per_second"] == pytest.approx(600 / metrics["time/rollout_seconds"])

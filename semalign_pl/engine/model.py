@@ -1,0 +1,73 @@
+"""The model as the engine sees it: the attributes of a policy that packed batches, decoding and log-probs use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+class CausalPolicy(Protocol):
+    """Causal LM with adapters; ``semalign_pl.policy.policy.Policy`` is one.
+
+    Attributes:
+        pad_id: Token id for padding.
+        eos_ids: Token ids that end a completion.
+        prefix_sharing_unsupported_reason: Reason why completions cannot share their prompt's forward in this
+            architecture; ``None`` if they can.
+        padding_leaks: True if padding on the left changes the states of a prompt; only prompts of equal length are then
+            prefilled together.
+    """
+
+    pad_id: int
+    eos_ids: tuple[int, ...]
+    prefix_sharing_unsupported_reason: str | None
+    padding_leaks: bool
+
+    @property
+    def model(self) -> PeftModel:
+        """Whole model."""
+        ...
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """Causal LM without its head."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        ...
+
+    def head(self, hidden: Float[Tensor, "tokens hidden"], /) -> Float[Tensor, "tokens vocabulary"]:
+        """Logits from last hidden states."""
+        ...
+
+    def logprobs(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        ids: Int[Tensor, " tokens"],
+        temperatures: Float[Tensor, " tokens"],
+    ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
+        """Log-probs of tokens, and entropy, from the hidden states that predict them."""
+        ...
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Switch off gradients and dropout; modes are restored on exit."""
+        ...
+
+    def acting_as(self, role: Literal["policy", "reference", "base"], /) -> AbstractContextManager[None]:
+        """Run the model as the policy, its reference, or the bare base; restored on exit."""
+        ...
+
+    def decode(self, ids: Sequence[Sequence[int]], /) -> list[str]:
+        """Texts of completions, without special tokens."""
+        ...

@@ -1,0 +1,130 @@
+"""Terms of a loss: each scores completions of its own, and adds its weighted mean to the loss of the step.
+
+To add an objective, subclass ``LossTerm``, and add the new term to the list that a module gives to ``optimise``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from semalign_pl.engine.logprobs import CompletionLogprobs, LogprobScorer
+from semalign_pl.engine.micro_batches import Completions, micro_batches
+from semalign_pl.engine.model import CausalPolicy
+from semalign_pl.functional.losses import LossOutputs, nll_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerm(ABC):
+    """One named term of a step's loss: ``weight * sum over chunks / denominator``.
+
+    A term is called with one chunk of its scored completions at a time, and returns sums over them. The module adds the
+    terms, runs backward per chunk, and logs the term's values per token under ``train/``.
+
+    Attributes:
+        name: Name under which the term's value, without its weight, is logged if the loss has several terms.
+        completions: Completions to score, with their prompts.
+        denominator: Divisor of the summed loss, the same on all ranks and for all chunks of the step.
+        weight: Factor on the term.
+        logged: Names of the values that the term logs as means per token, the keys of ``LossOutputs.token_sums``.
+    """
+
+    name: str
+    completions: Completions
+    denominator: float
+    weight: float = 1.0
+    logged: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def __call__(self, scored: CompletionLogprobs) -> LossOutputs:
+        """Sum the term over one chunk of its completions.
+
+        Args:
+            scored: Log-probs of the chunk, with gradient; ``indices`` are places in ``completions``.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLLTerm(LossTerm):
+    """Negative log-likelihood of completions: SFT's loss. The denominator is the number of tokens on all ranks."""
+
+    def __call__(self, scored: CompletionLogprobs) -> LossOutputs:
+        """Sum the NLL of the chunk's completion tokens, in nats."""
+        return LossOutputs(nll_sum(scored.logps, scored.mask))
+
+
+class StepLoss:
+    """Loss of one step: the weighted sum of its terms, chunk by chunk, and the values to log.
+
+    Completions of different terms with the same prompt are in one micro-batch, so that the prompt is forwarded once.
+
+    Args:
+        terms: Terms of the loss, at least one.
+        updates: Number of optimiser steps on these terms, over which the values to log are averaged.
+        ranks: Number of ranks; each has its share of the mean over all ranks, and ``log_train`` averages over ranks.
+        device: Device of the values.
+
+    Attributes:
+        completions: Completions of all terms.
+        values: Scalars by log name: ``loss``, each term if there are several, and the terms' values per token.
+    """
+
+    def __init__(self, terms: Sequence[LossTerm], updates: int, ranks: int, device: torch.device) -> None:
+        self.terms, self._updates, self._ranks = terms, updates, ranks
+        self.completions = Completions.concatenate([term.completions for term in terms])
+        self._starts = [sum(len(term.completions) for term in terms[:i]) for i in range(len(terms))]
+        of_terms = [term.name for term in terms] if len(terms) > 1 else []
+        names = ["loss", *of_terms, *(name for term in terms for name in term.logged)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"loss terms: two values would be logged as one name: {', '.join(names)}; rename a term")
+        # All names on every rank from the start: a rank without completions must log them too.
+        self.values: dict[str, Float[Tensor, ""]] = {name: torch.zeros((), device=device) for name in names}
+
+    def __call__(self, scored: CompletionLogprobs) -> Float[Tensor, ""]:
+        """Loss of one chunk with gradient, divided by the denominators of the step; adds its values to ``values``.
+
+        Args:
+            scored: Log-probs of the chunk; ``indices`` are places in ``completions``.
+        """
+        losses: list[Tensor] = []
+        for term, start in zip(self.terms, self._starts, strict=True):
+            own = scored.select(start, len(term.completions))
+            if not own.indices:
+                continue
+            outputs = term(own)
+            losses.append(term.weight * outputs.loss / term.denominator)
+            if len(self.terms) > 1:
+                self._add(term.name, outputs.loss / term.denominator)
+            share = 1 / max(1, term.completions.tokens * self._updates)
+            for name in term.logged:
+                self.values[name] += outputs.token_sums[name].detach() * share
+        loss = torch.stack(losses).sum()
+        self._add("loss", loss)
+        return loss
+
+    def _add(self, name: str, value: Float[Tensor, ""]) -> None:
+        self.values[name] += value.detach() * self._ranks / self._updates
+
+
+@torch.no_grad()
+def sum_without_gradient(policy: CausalPolicy, term: LossTerm, budget: int) -> float:
+    """Loss of a term summed over its completions, in float64, without gradient and dropout; not divided.
+
+    Args:
+        policy: Policy to measure; set the active adapter first.
+        term: Term to sum.
+        budget: Maximum number of tokens per forward.
+    """
+    total = 0.0
+    with policy.inference():
+        for batch in micro_batches(term.completions, budget):
+            scorer = LogprobScorer(policy, term.completions, batch)
+            for chunk in batch.chunks:
+                total += float(term(scorer(chunk).double()).loss)
+    return total
