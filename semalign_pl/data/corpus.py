@@ -233,7 +233,7 @@ class CorpusDataModule(LightningDataModule):
             both = zip(self._prepare(part), self.corpora[part], strict=True)
             self._use(
                 part,
-                [tokenise(p, c.task or self.task, policy, limits, drop=part == "train") for p, c in both],
+                [tokenise(p, c.task or self.task, policy.encoder, limits, drop=part == "train") for p, c in both],
             )
         return self.examples[part]
 

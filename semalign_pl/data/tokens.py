@@ -53,7 +53,7 @@ class Encoder(Protocol):
         """
         ...
 
-    def text_signature(self) -> str:
+    def signature(self) -> str:
         """Hash of everything that the token ids depend on."""
         ...
 
@@ -101,7 +101,7 @@ def tokenise(
         ValueError: If ``too_long`` is ``error`` and a row is too long, if no row is left, or if the chat template
             cannot render a conversation.
     """
-    identity = [prepared.folder.name, _task(task), policy.text_signature(), dataclasses.asdict(limits), drop]
+    identity = [prepared.folder.name, _task(task), policy.signature(), dataclasses.asdict(limits), drop]
     key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
     return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, policy, limits, drop)))
 

@@ -132,7 +132,7 @@ class AlignModule(StageModule):
 
     def _encode(self, example: Example) -> list[int]:
         try:
-            return self.policy.encode_prompt(example.asked, self.max_prompt_tokens)
+            return self.policy.encoder.encode_prompt(example.asked, self.max_prompt_tokens)
         except ValueError as error:
             raise ValueError(f"{example.id}: {error}") from error
 
@@ -146,7 +146,7 @@ class AlignModule(StageModule):
             Token ids, one list per example; each ends in the end-of-turn token.
         """
         return [
-            self.policy.encode_completion(e.reference) if e.completion_ids is None else list(e.completion_ids)
+            self.policy.encoder.encode_completion(e.reference) if e.completion_ids is None else list(e.completion_ids)
             for e in batch
         ]
 
@@ -193,7 +193,7 @@ class AlignModule(StageModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record the stage, its reference, and the tokens that were added to the vocabulary."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.tokenizer)}
+        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.encoder.tokenizer)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
@@ -207,7 +207,7 @@ class AlignModule(StageModule):
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
             )
-        tokens = digest(self.policy.tokenizer)
+        tokens = digest(self.policy.encoder.tokenizer)
         if checkpoint["semalign"].get("vocabulary", tokens) != tokens:
             raise ValueError(
                 "--ckpt_path: the run began with other new tokens than model.init_args.vocabulary gives now; give the "
