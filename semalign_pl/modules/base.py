@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import CompletionLogprobs, LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
@@ -21,6 +22,24 @@ from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.vocabulary import VocabularySettings, digest
 from semalign_pl.types import Example
+
+
+@runtime_checkable
+class TakesEncoder(Protocol):
+    """Data module that tokenises rows before training, as CorpusDataModule does."""
+
+    def connect(
+        self, encoder: PromptEncoder, max_prompt_tokens: int, max_new_tokens: int, trains_references: bool
+    ) -> None:
+        """Take the encoder of a policy and the limits on lengths in tokens."""
+        ...
+
+
+@runtime_checkable
+class _HasData(Protocol):
+    """Trainer, to which Lightning adds this attribute at run time."""
+
+    datamodule: object
 
 
 class AlignModule(StageModule):
@@ -84,19 +103,37 @@ class AlignModule(StageModule):
         return self._policy
 
     def configure_model(self) -> None:
-        """Load the policy onto the strategy's device; later calls do nothing.
+        """Load the policy onto the strategy's device in the first call, and hand its encoder to the data module.
+
+        Lightning calls this after the data module's ``setup`` and before any loader is made.
 
         Raises:
             ValueError: If the policy cannot be loaded, the strategy shards the model, the trainer has a precision or
                 callback that is refused, or the longest row would change the positions of all rows (RoPE scaling).
         """
-        if self._policy is not None:
-            return
+        if self._policy is None:
+            self._load_policy()
+        if isinstance(self.trainer, _HasData):
+            self.connect(self.trainer.datamodule, self.policy.encoder)
+
+    def _load_policy(self) -> None:
         with self.setting_up() as device:
             self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device, self.vocabulary)
         config = self.policy.model.config.get_text_config()
         check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
+
+    def connect(self, data: object, encoder: PromptEncoder) -> None:
+        """Hand the encoder and the limits on lengths to a data module that takes them.
+
+        Other data modules give examples without token ids, which the module encodes itself.
+
+        Args:
+            data: Data module of the run; ``None`` if loaders were given to the trainer.
+            encoder: Tokenizer and chat template of the policy.
+        """
+        if isinstance(data, TakesEncoder):
+            data.connect(encoder, self.max_prompt_tokens, self.max_new_tokens, self.trains_references)
 
     def scored(self, rows: Completions) -> Iterator[CompletionLogprobs]:
         """Log-probs of the step's rows, with gradient, chunk by chunk; ``accumulate`` a loss of each before the next.

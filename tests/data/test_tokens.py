@@ -13,9 +13,10 @@ import torch
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder, message_frame
 from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.examples import UNUSED
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Translation
-from semalign_pl.data.tokens import UNUSED, Limits, tokenise
+from semalign_pl.data.tokens import Limits, tokenise
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 
 TEXTS = ["老师看书。", "", " 问 \n", "བཀྲ་ཤིས་བདེ་ལེགས།", "a<|im_end|>b", "x" * 300, "\u200b༼བོད༽", "{source}"]
