@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from semalign_pl.chat.control_tokens import token_id
 from semalign_pl.chat.find_format import find_chat
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.policy.adapter_folder import read_config
@@ -62,7 +63,7 @@ def _find_eos_ids(base: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, .
 
     chat = find_chat(tokenizer)
     stops = [*_token_ids(tokenizer.eos_token_id), *_configured_eos_ids(base)]
-    own = [] if chat.end is None else _token_ids(tokenizer.convert_tokens_to_ids(chat.end))
+    own = [] if chat.end is None else [token_id(tokenizer, chat.end)]
     ids = tuple(dict.fromkeys(own + stops))
     if not ids:
         raise ValueError(
