@@ -164,8 +164,8 @@ def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
 
     task = Translation(source="zh", target="bo")
     examples = [task.example(row, str(i)) for i, row in enumerate(pairs)]
-    prompts = [policy.encode_prompt(example.prompt, 256) for example in examples]
-    return Completions(prompts, [policy.encode_completion(example.reference) for example in examples])
+    prompts = [policy.encoder.encode_prompt(example.prompt, 256) for example in examples]
+    return Completions(prompts, [policy.encoder.encode_completion(example.reference) for example in examples])
 
 
 def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: int) -> dict[str, dict[str, float]]:
@@ -218,7 +218,7 @@ def leak(policy: Any, texts: list[str]) -> float:
     total, tokens = 0.0, 0
     with policy.inference(), policy.acting_as("base"):
         for text in texts:
-            ids = policy.tokenizer(text)["input_ids"]
+            ids = policy.encoder.tokenizer(text)["input_ids"]
             logits = policy.model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
             total += float((logits.logsumexp(-1) - logits[:, :first].logsumexp(-1)).sum())
             tokens += len(ids) - 1

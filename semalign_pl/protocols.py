@@ -15,6 +15,7 @@ from typing import Protocol, TypeGuard, runtime_checkable
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.policy.policy import Policy
 from semalign_pl.types import Example, MetricResult, PredictionOutputs, Rollouts, StepOutputs
@@ -122,6 +123,17 @@ def has_predictions(outputs: object) -> TypeGuard[PredictionOutputs]:
 
 
 # -- data modules ------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class TakesEncoder(Protocol):
+    """Data module that tokenises rows before training, as CorpusDataModule does."""
+
+    def connect(
+        self, encoder: PromptEncoder, max_prompt_tokens: int, max_new_tokens: int, trains_references: bool
+    ) -> None:
+        """Take the encoder of a policy and the limits on lengths in tokens."""
+        ...
 
 
 @runtime_checkable

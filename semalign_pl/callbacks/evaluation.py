@@ -136,7 +136,7 @@ class Evaluation(Callback):
             write_predictions(folder / "predictions.jsonl", rows)
         run = {
             "rows": len(rows),
-            "prompts_cut": module.policy.truncated_prompts,
+            "prompts_cut": module.policy.encoder.truncated_prompts,
             "texts_cut_by_encoder": self._texts_cut(),
             "decode": f"greedy|max_new:{module.max_new_tokens}",
             "seed": module.seed,

@@ -10,13 +10,17 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jinja2 import Template, nodes
-from jinja2.compiler import CodeGenerator
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MAX_SECONDS = 3.0
 """Maximum processor time of one rendering, in seconds; a conversation of 1,000 turns takes milliseconds."""
@@ -30,6 +34,9 @@ MAX_BITS = 4096
 """Maximum number of bits of an integer."""
 _LONG_FORMAT = re.compile(r"\d{6}|\*|:[^{}]*\{")
 """Pattern of a width or precision of six digits, or one that is an argument."""
+Message = Mapping[str, object]
+Filter = Callable[..., object]
+T = TypeVar("T")
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)
 
 
@@ -67,7 +74,7 @@ def compile_template(source: str) -> Template:
 
 
 def render_chat(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], template: str | None = None, **given: Any
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], template: str | None = None, **given: object
 ) -> str:
     """Render a conversation as ``tokenizer.apply_chat_template`` does, within limits.
 
@@ -129,17 +136,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateLimitError(f"it takes more than {MAX_SECONDS:.0f} seconds")
         return ""
 
-    def charge_output(self, value: Any) -> Any:
+    def charge_output(self, value: T) -> T:
         """Charge a value that the template writes, and return it."""
         self.charge(self._written(value))
         return value
 
-    def join_bounded(self, *values: Any) -> str:
+    def join_bounded(self, *values: object) -> str:
         """Join values as the operator ``~`` does."""
         self.charge(sum(map(self._written, values)))
         return "".join(map(str, values))
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Compute ``left operator right``, unless the result would exceed a limit."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
@@ -152,7 +159,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             self.charge(sizes[0] * sizes[1] if operator == "*" else sum(sizes))
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Any, function: Any, *args: Any, **options: Any) -> Any:
+    def call(self, context: Context, function: object, *args: object, **options: object) -> object:
         """Call a function, method or macro of a template."""
         method = getattr(function, "__wrapped__", function)  # the sandbox wraps str.format
         subject = getattr(method, "__self__", None)
@@ -161,12 +168,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             self._check_call(getattr(method, "__name__", ""), subject, args, options)
         return super().call(context, function, *args, **options)
 
-    def bound_filter(self, name: str, function: Any) -> Any:
+    def bound_filter(self, name: str, function: Filter) -> Filter:
         """Wrap a filter, to check its arguments before each call and charge its result after it."""
         passed = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @functools.wraps(function)
-        def checked(*args: Any, **options: Any) -> Any:
+        def checked(*args: object, **options: object) -> object:
             given = args[passed:]
             self._check_call(name, given[0] if given else None, given[1:], options)
             result = function(*args, **options)
@@ -175,7 +182,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
         return checked
 
-    def _check_call(self, name: str, subject: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    def _check_call(self, name: str, subject: object, args: Sequence[object], options: Mapping[str, object]) -> None:
         """Charge a call by its arguments, and refuse one whose result could be out of proportion to them."""
         given = [*args, *options.values()]
         large = next((v for v in given if isinstance(v, int) and abs(v) > MAX_WHOLE), None)
@@ -194,13 +201,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             longest = max((len(v) for v in given if isinstance(v, str)), default=0)
             self.charge(len(subject) + places * max(1, width if name != "replace" else 0, longest))
 
-    def _check_format(self, pattern: str, values: Sequence[Any]) -> None:
+    def _check_format(self, pattern: str, values: Sequence[object]) -> None:
         if _LONG_FORMAT.search(pattern):
             raise TemplateLimitError("it formats a text to a width of six digits, or to one that is a variable")
         places = pattern.count("%") + pattern.count("{")
         self.charge(len(pattern) + places * (100_000 if re.search(r"\d{3}", pattern) else self._written(values)))
 
-    def _written(self, value: Any, between: int = 4) -> int:
+    def _written(self, value: object, between: int = 4) -> int:
         """Number of characters of a value when written; counting stops when it exceeds the characters left."""
         if isinstance(value, str):
             return len(value)
@@ -220,7 +227,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 class _Charging(CodeGenerator):
     """Code generator that charges every run of a body that may run more than once, and limits ``~``."""
 
-    def visit_Template(self, node: nodes.Template, frame: Any = None) -> None:
+    def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:
         for body in node.find_all(_BODIES):
             length = sum(len(text.data) for text in body.find_all(nodes.TemplateData))
             body.body.insert(0, nodes.ExprStmt(_charge(1 + length), lineno=body.lineno))

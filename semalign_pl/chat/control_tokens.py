@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CUT = "\ufdd0\ufdd1"
 """Mark of a cut: two noncharacters, which Unicode reserves for use inside a program, so no text contains them."""
@@ -44,7 +47,7 @@ class ControlTokens:
         return re.sub(f"(?s)(?={self.pattern.pattern}).", lambda first: first[0] + CUT, text)
 
 
-def control_tokens(tokenizer: Any, rendered: str) -> ControlTokens:
+def control_tokens(tokenizer: PreTrainedTokenizerBase, rendered: str) -> ControlTokens:
     """Find the control tokens: special tokens, and other added tokens that the chat template writes around turns.
 
     All other added tokens count as text (Gemma's ``<table>``, Qwen's ``<tool_call>``). So do reasoning marks
@@ -63,7 +66,19 @@ def control_tokens(tokenizer: Any, rendered: str) -> ControlTokens:
     return ControlTokens(tuple(longest_first), re.compile("(?:" + "|".join(map(re.escape, longest_first)) + ")"))
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """Token id of a token of the vocabulary.
+
+    Args:
+        tokenizer: Tokenizer of the base.
+        token: Text of the token.
+    """
+    index = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(index, int), "transformers returns a list only for a list of tokens"
+    return index
+
+
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts, without adding special tokens.
 
     Args:
@@ -77,7 +92,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [_encode_pieces(tokenizer, text.split(CUT)) if CUT in text else next(whole) for text in texts]
 
 
-def _encode_pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
+def _encode_pieces(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]) -> list[int]:
     """Token ids of a cut text; later pieces are encoded after a line break, or SentencePiece would add a space."""
     first, line_break, *rest = _encode(tokenizer, [pieces[0], "\n", *("\n" + piece for piece in pieces[1:])])
     ids = list(first)
@@ -87,9 +102,12 @@ def _encode_pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
     return ids
 
 
-def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    backend = tokenizer.backend_tokenizer if tokenizer.is_fast and not tokenizer.split_special_tokens else None
-    if backend is None or backend.truncation or backend.padding or backend.encode_special_tokens:
-        plain = {"add_special_tokens": False, "split_special_tokens": False}
-        return tokenizer(list(texts), **plain)["input_ids"] if texts else []
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    from transformers import PreTrainedTokenizerFast
+
+    backend = tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+    splits = tokenizer.split_special_tokens
+    if backend is None or splits or backend.truncation or backend.padding or backend.encode_special_tokens:
+        whole = list(texts)
+        return tokenizer(whole, add_special_tokens=False, split_special_tokens=False)["input_ids"] if whole else []
     return [row.ids for row in backend.encode_batch_fast(list(texts), add_special_tokens=False)]  # no offsets

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from semalign_pl.chat.bounded_template import TemplateLimitError
-from semalign_pl.chat.control_tokens import control_tokens, encode_texts
+from semalign_pl.chat.control_tokens import control_tokens, encode_texts, token_id
 from semalign_pl.chat.format import Chat, reason_of
 from semalign_pl.types import Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DATE = datetime.date(2024, 7, 26)
 """Date that templates get as today: the default of Llama 3's own template."""
@@ -25,7 +28,7 @@ _TALKS: dict[str, tuple[Turn, ...]] = {
 _ANSWERS = ("x", "ཀ", "7", "(", " x", "X y")
 
 
-def find_chat(tokenizer: Any) -> Chat:
+def find_chat(tokenizer: PreTrainedTokenizerBase) -> Chat:
     """Find the format of a tokenizer's chat template.
 
     Args:
@@ -121,7 +124,7 @@ def _check(chat: Chat) -> Chat:
         return chat
     ids = [*chat.encode(_USER.content), *chat.encode_answers([_ANSWER.content])[0]]
     if chat.end is not None:
-        ids.append(chat.tokenizer.convert_tokens_to_ids(chat.end))
+        ids.append(token_id(chat.tokenizer, chat.end))
     if encode_texts(chat.tokenizer, [whole])[0][: len(ids)] == ids:
         return chat
     note = "the tokens of prompt and completion are not a prefix of those of the chat template's own rendering"
@@ -140,7 +143,7 @@ def _without_clock(template: str) -> tuple[str, tuple[str, ...]]:
     return macro + template, (said,)
 
 
-def _start(tokenizer: Any) -> tuple[int, ...]:
+def _start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Token ids that the tokenizer adds before a text (BOS); those after it (EOS, SEP) would end a prompt."""
     alone, ids = encode_texts(tokenizer, ["x"])[0], tokenizer("x")["input_ids"]
     places = (n for n in range(len(ids) - len(alone) + 1) if ids[n : n + len(alone)] == alone)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from semalign_pl.chat.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.chat.control_tokens import ControlTokens, encode_texts
 from semalign_pl.chat.turns import format_plain, messages_of
 from semalign_pl.types import CannotRender, Prompt, Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Chat:
         notes: Messages for the user, one fact each.
     """
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     template: str | None = None
     typed: frozenset[str] = frozenset()
     start: tuple[int, ...] = ()
@@ -81,7 +84,7 @@ class Chat:
         turns = [Turn("user", prompt)] if isinstance(prompt, str) else prompt
         turns = [replace(turn, content=self.control.guard(turn.content)) for turn in turns]
         if self.template is None:
-            return format_plain(turns, self.tokenizer.eos_token or "")
+            return format_plain(turns, str(self.tokenizer.eos_token or ""))
         try:
             text = self.render(turns)
         except TemplateLimitError as error:  # not the row's fault, so the run ends

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
 
+from semalign_pl.chat.bounded_template import Message
 from semalign_pl.chat.control_tokens import encode_texts
 from semalign_pl.types import CannotRender, Prompt, Turn
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _PROBE = {role: f"SEMALIGN{role.upper()}PROBE" for role in ("system", "user", "assistant", "tool")}
 
 
-def messages_of(turns: Sequence[Turn], typed: Collection[str] = ()) -> list[dict[str, Any]]:
+def messages_of(turns: Sequence[Turn], typed: Collection[str] = ()) -> list[Message]:
     """Convert turns to the messages that chat templates take.
 
     Args:
@@ -175,7 +176,7 @@ def cut_message(chat: Chat, message: str, encode: Callable[[str], list[int]], ma
     while len(ids) > max_tokens:
         if keep <= 0:
             return None
-        kept = chat.tokenizer.decode(tokens[:keep], clean_up_tokenization_spaces=False)
+        (kept,) = chat.tokenizer.batch_decode([tokens[:keep]], clean_up_tokenization_spaces=False)
         ids = encode(kept.rstrip("\ufffd"))
         keep -= max(1, len(ids) - max_tokens)
     return ids

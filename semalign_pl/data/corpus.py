@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from array import array
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TypeVar, cast
 
-import numpy as np
 import torch
 from jsonargparse.typing import lazy_instance
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import BadRows, Request, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, list_corpora, sampling_weights
-from semalign_pl.data.examples import Examples
-from semalign_pl.data.order import EvalOrder, TrainOrder, subset, temperature_weights
-from semalign_pl.data.reading.sources import content_key
+from semalign_pl.data.examples import Examples, choose_rows
+from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
+from semalign_pl.data.position import State, TrainPosition
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Task, Translation
-from semalign_pl.data.tokens import UNUSED, Limits, TooLong, tokenise
+from semalign_pl.data.tokens import Limits, TooLong, tokenise
 from semalign_pl.types import Example
 
-_STAGES = {
+_SPLITS = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
     "test": ("test",),
@@ -33,15 +32,14 @@ _STAGES = {
 }
 _HELD_OUT = ("validation", "test")
 # A lazy instance, so that a saved config spells out the default. Outside the command line it means Translation().
-_DEFAULT_TASK: Any = lazy_instance(Translation)
-
-
+_DEFAULT_TASK: Task = lazy_instance(Translation)
 # Warnings that a user cannot act on.
 _NOT_YOURS = (
     "does not have many workers",  # reading rows is cheap: worker processes would cost more
     "Total length of `list` across ranks is zero",  # no validation corpus
     "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
 )
+T = TypeVar("T")
 
 
 class CorpusDataModule(LightningDataModule):
@@ -136,18 +134,37 @@ class CorpusDataModule(LightningDataModule):
         self.seed = seed
         self.examples: dict[str, Examples] = {}
         self.prepared: dict[str, list[Prepared]] = {}
-        self._prepared: dict[str, list[Prepared]] = {}
-        self._order: TrainOrder | None = None
-        self._state: dict[str, Any] = {}
-        self._kept: dict[str, Any] = {}  # batch size and content keys that a saved position depends on, plain values
+        self._cleaned: dict[str, list[Prepared]] = {}
+        self._encoder: PromptEncoder | None = None
+        self._limits = Limits(0, 0)
+        self._position = TrainPosition(self.corpora["train"])
         # A shard is empty if there are more processes than validation rows.
         self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def connect(
+        self, encoder: PromptEncoder, max_prompt_tokens: int, max_new_tokens: int, trains_references: bool
+    ) -> None:
+        """Take the encoder of a policy, with which rows are tokenised from then on.
+
+        A module with a policy calls this before its loaders are made. Without an encoder, examples have no token ids.
+
+        Args:
+            encoder: Tokenizer and chat template of the policy.
+            max_prompt_tokens: Maximum number of tokens per prompt.
+            max_new_tokens: Maximum number of tokens per reference.
+            trains_references: True if references are trained on.
+        """
+        bounds = self.prepare or Preparation()
+        self._encoder = encoder
+        self._limits = Limits(
+            max_prompt_tokens, max_new_tokens, self.too_long, trains_references, bounds.min_tokens, bounds.max_tokens
+        )
 
     def prepare_data(self) -> None:
         """Read and clean the corpora of the stage, in one process; the other processes find them on disk."""
         if self.trainer is not None and self.trainer.state.fn is not None:
-            for part in self._parts(str(self.trainer.state.fn.value)):
-                self._prepare(part)
+            for split in self._splits(str(self.trainer.state.fn.value)):
+                self._clean(split)
 
     def setup(self, stage: str) -> None:
         """Read the corpora of the stage that are not read yet.
@@ -157,111 +174,103 @@ class CorpusDataModule(LightningDataModule):
         """
         for message in _NOT_YOURS:
             warnings.filterwarnings("ignore", message=f".*{message}")
-        self._order, self._state, self._kept = None, {}, {}
-        for part in self._parts(stage):
-            if part not in self.examples:
-                self._use(part, self._prepare(part))
+        self._position.reset()
+        if self.trainer is not None:
+            self._encoder = None  # the module of this run connects its own after this hook, if it has one
+        for split in self._splits(stage):
+            self._use(split, self._clean(split))
 
-    def _parts(self, stage: str) -> list[str]:
-        return [part for part in _STAGES[stage] if stage != "fit" or part == "train" or self.corpora[part]]
+    def _splits(self, stage: str) -> list[str]:
+        return [split for split in _SPLITS[stage] if stage != "fit" or split == "train" or self.corpora[split]]
 
-    def _prepare(self, part: str) -> list[Prepared]:
+    def _clean(self, split: str) -> list[Prepared]:
         """Prepare the split's corpora; for training, prepare the corpora that it must not repeat first."""
-        if part not in self._prepared:
-            if not self.corpora[part]:
+        if split not in self._cleaned:
+            if not self.corpora[split]:
                 raise ValueError(
-                    f"data.init_args.{part} is not set: name a .jsonl, .csv, .tsv, .parquet, .tmx or .txt file, or a "
+                    f"data.init_args.{split} is not set: name a .jsonl, .csv, .tsv, .parquet, .tmx or .txt file, or a "
                     "hub dataset owner/name, there"
                 )
-            kept_apart = part == "train" and self.prepare is not None and self.prepare.decontaminate
-            others = [p for other in _HELD_OUT if kept_apart and self.corpora[other] for p in self._prepare(other)]
-            self._prepared[part] = [
-                prepare(self.request(part, corpus), others, workers=self.workers) for corpus in self.corpora[part]
+            kept_apart = split == "train" and self.prepare is not None and self.prepare.decontaminate
+            others = [p for other in _HELD_OUT if kept_apart and self.corpora[other] for p in self._clean(other)]
+            self._cleaned[split] = [
+                prepare(self.request(split, corpus), others, workers=self.workers) for corpus in self.corpora[split]
             ]
-        return self._prepared[part]
+        return self._cleaned[split]
 
-    def request(self, part: str, corpus: Corpus) -> Request:
+    def request(self, split: str, corpus: Corpus) -> Request:
         """Describe how a corpus is read and prepared.
 
         Args:
-            part: Split: ``train``, ``validation`` or ``test``.
-            corpus: Corpus of ``corpora[part]``.
+            split: Split: ``train``, ``validation`` or ``test``.
+            corpus: Corpus of ``corpora[split]``.
         """
         task = corpus.task or self.task
         return Request(
             source=corpus.path,
-            columns=task.columns_to_read(part, self.columns if corpus.columns is None else corpus.columns),
+            columns=task.columns_to_read(split, self.columns if corpus.columns is None else corpus.columns),
             optional=task.optional,
-            split=corpus.split or part,
+            split=corpus.split or split,
             where=corpus.where,
             quoting=corpus.quoting,
             fields=task.fields,
             languages=task.languages,
             pair=(task.fields[0], task.fields[1]) if task.parallel else None,
             prepare=self.prepare,
-            filters=part == "train",
+            filters=split == "train",
             bad_rows=self.bad_rows,
-            chat=task.chat(part),
+            chat=task.chat(split),
         )
 
-    def _use(self, part: str, prepared: Sequence[Prepared]) -> None:
+    def _use(self, split: str, prepared: Sequence[Prepared]) -> None:
         """Choose the split's rows by seed, among all prepared rows; too long rows are removed after the choice."""
-        pairs = [(p.table, c.task or self.task) for p, c in zip(prepared, self.corpora[part], strict=True)]
-        rows = sum(len(table) for table, _ in pairs)
-        skip, limit = (self.skip, self.limit) if part == "train" else (0, self.eval_limit)
+        corpora = [(p.table, c.task or self.task) for p, c in zip(prepared, self.corpora[split], strict=True)]
+        rows = sum(len(table) for table, _ in corpora)
+        skip, limit = (self.skip, self.limit) if split == "train" else (0, self.eval_limit)
         if skip >= rows:
-            paths = ", ".join(corpus.path for corpus in self.corpora[part])
+            paths = ", ".join(corpus.path for corpus in self.corpora[split])
             raise ValueError(f"data.init_args.skip is {skip}, but {paths} has {rows} rows; nothing would be left")
-        self.examples[part] = Examples(pairs, _left(subset(rows, self.seed, skip, limit), prepared))
-        self.prepared[part] = list(prepared)
+        self.examples[split] = Examples(corpora, choose_rows(prepared, self.seed, skip, limit))
+        self.prepared[split] = list(prepared)
 
-    def _tokenised(self, part: str) -> Examples:
-        """Examples of the split, with token ids if the trainer's module has a policy."""
-        module: Any = self.trainer.lightning_module if self.trainer else None
-        policy = getattr(module, "_policy", None)
-        bounds = self.prepare or Preparation()
-        if policy is None and (bounds.min_tokens or bounds.max_tokens) and part == "train":
+    def load_examples(self, split: str) -> Examples:
+        """Examples of a split after ``setup``, with token ids if an encoder is connected.
+
+        Rows of an evaluation split are tokenised only to refuse long ones: the module tokenises the others.
+
+        Args:
+            split: Split: ``train``, ``validation`` or ``test``.
+
+        Raises:
+            ValueError: If rows are too long and ``too_long`` is ``error``, if no row is left, or if lengths in tokens
+                are limited without an encoder.
+        """
+        bounds, trains = self.prepare or Preparation(), split == "train"
+        if self._encoder is None and (bounds.min_tokens or bounds.max_tokens) and trains:
             raise ValueError(
-                "data.init_args.prepare: min_tokens and max_tokens count tokens of a policy, and "
-                f"{type(module).__name__} has none; leave them out, or train an SFTModule or GRPOModule"
+                "data.init_args.prepare: min_tokens and max_tokens count tokens of a policy, and the module that is "
+                "trained has none; leave them out, or train an SFTModule or GRPOModule"
             )
-        if policy is not None and (part == "train" or self.too_long == "error"):
-            limits = Limits(
-                module.max_prompt_tokens,
-                module.max_new_tokens,
-                self.too_long,
-                module.trains_references,
-                bounds.min_tokens,
-                bounds.max_tokens,
-            )
-            both = zip(self._prepare(part), self.corpora[part], strict=True)
-            self._use(
-                part,
-                [tokenise(p, c.task or self.task, policy, limits, drop=part == "train") for p, c in both],
-            )
-        return self.examples[part]
+        if self._encoder is not None and (trains or self.too_long == "error"):
+            tokenised = [
+                tokenise(cleaned, corpus.task or self.task, self._encoder, self._limits, drop=trains)
+                for cleaned, corpus in zip(self._clean(split), self.corpora[split], strict=True)
+            ]
+            self._use(split, tokenised)
+        return self.examples[split]
 
     def train_dataloader(self) -> StatefulDataLoader[Example]:
         """Batches in the order of each epoch, starting at the checkpoint's position if there is one."""
-        examples = self._tokenised("train")
+        examples = self.load_examples("train")
         sizes, weights = examples.sizes, self.weights
         if self.temperature is not None:
             weights = temperature_weights(sizes, self.temperature)
         order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, **self._process())
         if self.trainer:  # count the rows of an epoch as the trainer does
             batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
-            order.rows_per_epoch = min(
-                len(order), self.batch_size * (limit if isinstance(limit, int) else int(batches * limit))
-            )
-        if self._order is not None and not self._order.resumed:
-            self._state = {}  # the checkpoint's position was used
-        if not self._kept:
-            paths = [(corpus.path, corpus.split or "train") for corpus in self.corpora["train"]]
-            self._kept = {"batch_size": self.batch_size, "corpora": [content_key(*path) for path in paths]}
-        if self._state:
-            self._check_same(self._state)
-            order.load_state_dict(self._state)
-        self._order = order
+            limit = limit if isinstance(limit, int) else int(batches * limit)
+            order.rows_per_epoch = min(len(order), self.batch_size * limit)
+        self._position.follow(order, self.batch_size)
         return StatefulDataLoader(
             cast(Dataset[Example], examples),
             batch_size=self.batch_size,
@@ -270,46 +279,24 @@ class CorpusDataModule(LightningDataModule):
             generator=torch.Generator(),
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Position in the training rows, and the identity of those rows.
+    def state_dict(self) -> State:
+        """Position in the training rows, and the identity of those rows."""
+        return self._position.state_dict()
 
-        The loader saves the position too, but Lightning does not restore loaders if ``configure_optimizers`` has read
-        ``trainer.estimated_stepping_batches``.
-        """
-        return {**self._order.state_dict(), **self._kept} if self._order else {}
-
-    def _check_same(self, state: dict[str, Any]) -> None:
-        """Refuse a position in other rows.
-
-        Raises:
-            ValueError: If the corpora's content or the batch size has changed since the checkpoint was written.
-        """
-        if state.get("batch_size", self.batch_size) != self.batch_size:
-            raise ValueError(
-                f"--ckpt_path: data.init_args.batch_size was {state['batch_size']} and is {self.batch_size}; set it "
-                "back, or begin a new run from what was trained"
-            )
-        if state.get("corpora", self._kept["corpora"]) != self._kept["corpora"]:
-            paths = ", ".join(corpus.path for corpus in self.corpora["train"])
-            raise ValueError(
-                f"--ckpt_path: data.init_args.train: the content of {paths} is not what the checkpoint was trained on; "
-                "restore it, or begin a new run from what was trained"
-            )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Keep a saved position for the training loader.
 
         Args:
             state_dict: State from ``state_dict``.
         """
-        self._state = state_dict
+        self._position.load_state_dict(state_dict)
 
     def _process(self) -> dict[str, int]:
         """Rank and number of processes; a single process if no trainer is attached."""
         trainer = self.trainer
         return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
 
-    def val_dataloader(self) -> DataLoader[Example] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Example] | list[Example]:
         """Validation batches in file order; an empty list if no validation corpus is set."""
         return self._eval_dataloader("validation") if "validation" in self.examples else []
 
@@ -321,8 +308,8 @@ class CorpusDataModule(LightningDataModule):
         """Test batches in file order, for predicting."""
         return self._eval_dataloader("test")
 
-    def _eval_dataloader(self, part: str) -> DataLoader[Example]:
-        examples = self._tokenised(part)
+    def _eval_dataloader(self, split: str) -> DataLoader[Example]:
+        examples = self.load_examples(split)
         return DataLoader(
             cast(Dataset[Example], examples),
             batch_size=self.eval_batch_size,
@@ -331,22 +318,6 @@ class CorpusDataModule(LightningDataModule):
             generator=torch.Generator(),  # else the loader draws a seed from the global generator
         )
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: T, device: torch.device, dataloader_idx: int) -> T:
         """Return the batch unchanged: it is text and lists of token ids."""
         return batch
-
-
-def _left(rows: Sequence[int], prepared: Sequence[Prepared]) -> Sequence[int]:
-    """Remove the rows that tokenising dropped from ``rows``, indices through all corpora."""
-    offsets = np.cumsum([0, *(len(p.table) for p in prepared)])[:-1]
-    dropped = [
-        offset + np.load(p.folder / UNUSED, allow_pickle=False)
-        for offset, p in zip(offsets, prepared, strict=True)
-        if p.unused
-    ]
-    if not dropped:
-        return rows
-    left = np.setdiff1d(np.asarray(rows, np.int64), np.concatenate(dropped), assume_unique=True)
-    if not len(left):
-        raise ValueError("data.init_args.limit: all rows that it draws are too long; raise it, or the model's limits")
-    return array("q", left.tolist())

@@ -1,26 +1,33 @@
-"""Prepared corpora as one sequence of examples, each made when it is accessed."""
+"""Prepared corpora as one sequence of examples, each read when it is accessed."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import time
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, overload
 
+import numpy as np
+
+from semalign_pl.data.order import subset
+from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.storing.table import Table
 from semalign_pl.data.tasks import Task
-from semalign_pl.types import Example
+from semalign_pl.types import Example, Turn
 
-_OURS = ("id", "prompt_ids", "completion_ids")
+UNUSED = "unused.npy"
+"""Name of the file of a tokenised corpus that lists the indices of the rows that are not used."""
+_TOKENISED = {"id", "example", "prompt_ids", "completion_ids"}
 
 
 class Examples(Sequence[Example]):
     """Examples of one or several corpora, one corpus after the other; rows are read from disk when accessed.
 
     Args:
-        corpora: Table and task of each corpus.
+        corpora: Table and task of each corpus. A tokenised table has its examples; of other rows the task makes them.
         chosen: Rows to use, as ascending indices counted through all corpora; all rows if left out.
 
     Attributes:
@@ -39,7 +46,7 @@ class Examples(Sequence[Example]):
     @property
     def columns(self) -> frozenset[str]:
         """Names of the columns that the corpora have."""
-        firsts = (_example(table[0], task) for table, task in self._corpora if len(table))
+        firsts = (_read_example(table[0], task) for table, task in self._corpora if len(table))
         return frozenset(name for example in firsts for name in example.columns)
 
     def __len__(self) -> int:
@@ -55,7 +62,7 @@ class Examples(Sequence[Example]):
         row = self._chosen[index]
         corpus = bisect_right(self._ends, row)
         table, task = self._corpora[corpus]
-        return _example(table[row - (self._ends[corpus - 1] if corpus else 0)], task)
+        return _read_example(table[row - (self._ends[corpus - 1] if corpus else 0)], task)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """Examples of one batch; PyTorch's fetcher calls this instead of one ``__getitem__`` per row."""
@@ -69,12 +76,66 @@ class Examples(Sequence[Example]):
             yield from (self[i] for i in range(len(self)))
             return
         for table, task in self._corpora:  # iterating a table reads each record batch of its file once
-            yield from (_example(row, task) for row in table)
+            yield from (_read_example(row, task) for row in table)
 
 
-def _example(row: dict[str, Any], task: Task) -> Example:
-    fields = {name: value for name, value in row.items() if name not in _OURS and value is not None}
-    example = task.example(fields, row["id"])
-    if "prompt_ids" not in row:
-        return example
-    return dataclasses.replace(example, prompt_ids=row["prompt_ids"], completion_ids=row["completion_ids"])
+def make_example(row: Mapping[str, Any], task: Task) -> Example:
+    """Example of a prepared row.
+
+    Args:
+        row: Row of a prepared corpus: ``id`` and the fields, of which missing ones are ``None``.
+        task: Task of the row.
+    """
+    return task.example({name: value for name, value in row.items() if name != "id" and value is not None}, row["id"])
+
+
+def pack_example(example: Example) -> str:
+    """JSON of an example without token ids, so that the task makes it once, when the corpus is tokenised.
+
+    Args:
+        example: Example to store.
+    """
+    turns = [[turn.role, turn.content] for turn in example.turns]
+    texts = [example.id, example.prompt, example.reference, dict(example.columns), example.source, turns]
+    return json.dumps(texts, ensure_ascii=False)
+
+
+def _read_example(row: Mapping[str, Any], task: Task) -> Example:
+    if row.keys() != _TOKENISED:
+        return make_example(row, task)
+    id, prompt, reference, columns, source, turns = json.loads(row["example"])
+    turns = tuple(Turn(role, content) for role, content in turns)
+    return Example(id, prompt, reference, columns, source, row["prompt_ids"], row["completion_ids"], turns)
+
+
+def choose_rows(prepared: Sequence[Prepared], seed: int, skip: int, limit: int | None) -> Sequence[int]:
+    """Choose rows by seed among all prepared rows, then remove those that tokenising dropped.
+
+    So a seed draws the same rows with any limits on lengths.
+
+    Args:
+        prepared: Prepared corpora.
+        seed: Seed of the choice.
+        skip: Number of rows to leave out.
+        limit: Maximum number of rows; ``None`` for all.
+
+    Returns:
+        Ascending indices counted through all corpora.
+
+    Raises:
+        ValueError: If no row is left.
+    """
+    sizes = [len(corpus.table) for corpus in prepared]
+    rows = subset(sum(sizes), seed, skip, limit)
+    offsets = np.cumsum([0, *sizes])[:-1]
+    dropped = [
+        offset + np.load(corpus.folder / UNUSED, allow_pickle=False)
+        for offset, corpus in zip(offsets, prepared, strict=True)
+        if corpus.unused
+    ]
+    if not dropped:
+        return rows
+    left = np.setdiff1d(np.asarray(rows, np.int64), np.concatenate(dropped), assume_unique=True)
+    if not len(left):
+        raise ValueError("data.init_args.limit: all rows that it draws are too long; raise it, or the model's limits")
+    return array("q", left.tolist())

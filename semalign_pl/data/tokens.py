@@ -6,56 +6,25 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
+from semalign_pl.data.examples import UNUSED, make_example, pack_example
 from semalign_pl.data.progress import counted
 from semalign_pl.data.storing.cache import CACHE, Prepared, cached, opened
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
 from semalign_pl.files.digest import digest
-from semalign_pl.types import CannotRender, Prompt
+from semalign_pl.types import CannotRender
 
 TooLong = Literal["cut_prompt", "drop", "error"]
-UNUSED = "unused.npy"
 _CHUNK = 1000
 _LISTS = {"prompt_ids": pa.list_(pa.int32()), "completion_ids": pa.list_(pa.int32())}
-
-
-class Encoder(Protocol):
-    """Tokenizer and chat template of a policy."""
-
-    def encode_prompts(self, prompts: Sequence[Prompt], max_tokens: int) -> tuple[list[list[int]], list[bool]]:
-        """Encode prompts with the chat template, and cut those that are too long.
-
-        Args:
-            prompts: User's messages, or turns of conversations.
-            max_tokens: Maximum number of tokens per prompt.
-
-        Returns:
-            Token ids of each prompt, empty if it cannot be cut to fit; and true for each prompt that was too long.
-        """
-        ...
-
-    def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encode references.
-
-        Args:
-            texts: References, one per prompt.
-
-        Returns:
-            Token ids of each reference, with the end-of-turn token.
-        """
-        ...
-
-    def text_signature(self) -> str:
-        """Hash of everything that the token ids depend on."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,18 +49,18 @@ class Limits:
 
 
 def tokenise(
-    prepared: Prepared, task: Task, policy: Encoder, limits: Limits, drop: bool, cache: Path = CACHE
+    prepared: Prepared, task: Task, encoder: PromptEncoder, limits: Limits, drop: bool, cache: Path = CACHE
 ) -> Prepared:
-    """Add ``prompt_ids`` and ``completion_ids`` to the rows of a prepared corpus, or take them from the cache.
+    """Make the examples of a prepared corpus with their token ids, or take them from the cache.
 
-    The table keeps every row, so that a seed draws the same rows with any limits. The file ``UNUSED`` lists the indices
-    of the dropped rows. A reference is never cut: a row with a too long reference is dropped, or refused if
-    ``too_long`` is ``error``.
+    A row of the table has the ``example`` as JSON, its ``prompt_ids`` and its ``completion_ids``. The table keeps every
+    row, so that a seed draws the same rows with any limits. The file ``UNUSED`` lists the indices of the dropped rows.
+    A reference is never cut: a row with a too long reference is dropped, or refused if ``too_long`` is ``error``.
 
     Args:
         prepared: Prepared corpus.
         task: Task that makes prompts and references of the rows.
-        policy: Tokenizer and chat template.
+        encoder: Tokenizer and chat template of the policy.
         limits: Limits on lengths, and the treatment of longer texts.
         drop: True for training rows, which may be dropped. Evaluation rows are kept and their prompts cut,
             or refused if ``too_long`` is ``error``.
@@ -101,9 +70,9 @@ def tokenise(
         ValueError: If ``too_long`` is ``error`` and a row is too long, if no row is left, or if the chat template
             cannot render a conversation.
     """
-    identity = [prepared.folder.name, _task(task), policy.text_signature(), dataclasses.asdict(limits), drop]
+    identity = [prepared.folder.name, _task(task), encoder.signature(), dataclasses.asdict(limits), drop]
     key = digest(*identity)
-    return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, policy, limits, drop)))
+    return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, encoder, limits, drop)))
 
 
 def _task(task: Task) -> str:
@@ -113,7 +82,7 @@ def _task(task: Task) -> str:
 
 
 def _tokenise(
-    folder: Path, prepared: Prepared, task: Task, policy: Encoder, limits: Limits, drop: bool
+    folder: Path, prepared: Prepared, task: Task, encoder: PromptEncoder, limits: Limits, drop: bool
 ) -> dict[str, Any]:
     dropped, cut, first, unused = Counter[str](), 0, "", list[int]()
     rows = counted(prepared.table, f"tokenising {prepared.report['source']}")
@@ -123,24 +92,25 @@ def _tokenise(
     ) as writer:  # fmt: skip
         file.write(listed)
         while chunk := list(itertools.islice(rows, _CHUNK)):
-            fields = [{k: v for k, v in row.items() if k != "id" and v is not None} for row in chunk]
-            examples = [task.example(row, id["id"]) for row, id in zip(fields, chunk, strict=True)]
+            examples = [make_example(row, task) for row in chunk]
             try:
-                prompts, shortened = policy.encode_prompts([e.policy_prompt for e in examples], limits.prompt)
+                prompts, shortened = encoder.encode_prompts([e.policy_prompt for e in examples], limits.prompt)
             except CannotRender as error:
                 raise ValueError(f"{examples[error.place].id}: {error}") from error
-            answers = policy.encode_completions([e.reference for e in examples])
+            answers = encoder.encode_completions([e.reference for e in examples])
             ranged = limits.min_tokens is not None or limits.max_tokens is not None
-            sources = policy.encode_completions([e.source for e in examples]) if ranged and drop else answers
-            for row, prompt, answer, source, was_cut in zip(chunk, prompts, answers, sources, shortened, strict=True):
+            sources = encoder.encode_completions([e.source for e in examples]) if ranged and drop else answers
+            columns = zip(chunk, examples, prompts, answers, sources, shortened, strict=True)
+            for row, example, prompt, answer, source, was_cut in columns:
+                packed = {"id": row["id"], "example": pack_example(example)}
                 verdict = _verdict(len(answer), len(source), was_cut, bool(prompt), limits, drop)
                 if verdict is None:
                     cut += was_cut
-                    writer.write({**row, "prompt_ids": prompt, "completion_ids": answer})
+                    writer.write({**packed, "prompt_ids": prompt, "completion_ids": answer})
                     continue
                 # A dropped row is kept in the table without token ids, so that row indices do not depend on limits.
                 unused.append(writer.rows)
-                writer.write({**row, "prompt_ids": [], "completion_ids": []})
+                writer.write({**packed, "prompt_ids": [], "completion_ids": []})
                 reason, detail = verdict
                 dropped[reason] += 1
                 first = first or f"{row['id']}: {detail}"

@@ -172,6 +172,6 @@ def _pack(
         completion_ids=torch.tensor(padded, device=policy.device).view(len(completions), longest),
         completion_mask=torch.arange(longest, device=policy.device) < lengths.unsqueeze(1),
         finished=torch.tensor([bool(c) and c[-1] in policy.eos_ids for c in completions], device=policy.device),
-        texts=policy.decode(completions),
+        texts=policy.encoder.decode(completions),
         num_generations=num_generations,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -68,6 +69,7 @@ class CausalPolicy(Protocol):
         """Run the model as the policy, its reference, or the bare base; restored on exit."""
         ...
 
-    def decode(self, ids: Sequence[Sequence[int]], /) -> list[str]:
-        """Texts of completions, without special tokens."""
+    @property
+    def encoder(self) -> PromptEncoder:
+        """Encoder whose ``decode`` gives the texts of completions."""
         ...

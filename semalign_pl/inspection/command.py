@@ -133,7 +133,7 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
     from semalign_pl.messages.quiet import quieten
 
     quieten()
-    limits, data = None if options.limits is None else numbers(options.limits), None
+    limits, whole_recipe = None if options.limits is None else numbers(options.limits), None
     if recipe is None:
         columns = mapping("--columns", options.columns) if options.columns else {}
         names = list(columns) or None
@@ -144,16 +144,16 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
 
         read = read_recipe(recipe)
         files, model = read.files, options.model or read.base
-        limits, data = limits or read.limits, read.data
+        limits, whole_recipe = limits or read.limits, read
     if options.out.is_file():
         raise ValueError(f"--out: {options.out} is a file; give a folder")
     tokens = TokenCounter(model) if model else None
     result, counted = inspect(files, tokens, limits or LIMITS)
     result["preparation"] = None
-    if data is not None:
+    if whole_recipe is not None:
         from semalign_pl.inspection.recipe import preparation
 
-        result["preparation"] = preparation(data)
+        result["preparation"] = preparation(whole_recipe)
     console = Console()
     for table in tables(result):
         console.print(table)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+from lightning.pytorch import LightningModule
 
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.data.cleaning.prepare import Request
+from semalign_pl.inspection.new_tokens import connect_encoder, measure_new_tokens
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 
 
 class _Parsed(SemAlignCLI):
@@ -25,12 +30,14 @@ class Recipe:
 
     Attributes:
         data: Data module of the recipe.
+        module: Module of the recipe, without weights.
         files: Corpora to read: training first, then validation and test.
         base: Hub id or folder of the base model, for its tokenizer.
         limits: Maximum lengths of prompt and completion, in tokens, ascending.
     """
 
     data: CorpusDataModule
+    module: LightningModule
     files: list[Request]
     base: str
     limits: list[int]
@@ -52,36 +59,48 @@ def read_recipe(args: Sequence[str]) -> Recipe:
         cli = make_cli(_Parsed, list(args), run=False)
     # jsonargparse 4.49 renamed the method, and warns if the old name is used.
     instantiate = getattr(cli.parser, "instantiate", None) or cli.parser.instantiate_classes
-    made: Any = instantiate(Namespace(data=cli.config.data))
+    made: Any = instantiate(Namespace(data=cli.config.data, model=cli.config.model))
     data: Any = made.data
     model = cli.config.model.init_args
     files = [data.request(part, corpus) for part, corpora in data.corpora.items() for corpus in corpora]
     if not files:
         raise ValueError("--config: the recipe names no corpus; set data.init_args.train, validation or test")
     longest = {model.get(name) for name in ("max_prompt_tokens", "max_new_tokens")} - {None}
-    return Recipe(data, files, model.base, sorted(longest))
+    return Recipe(data, made.model, files, model.base, sorted(longest))
 
 
-def preparation(data: CorpusDataModule) -> list[dict[str, Any]]:
-    """Prepare the corpora as ``fit`` and ``test`` do, and count the rows kept and dropped.
+def preparation(recipe: Recipe) -> list[dict[str, Any]]:
+    """Prepare and tokenise the corpora as ``fit`` and ``test`` do, and count the rows kept and dropped.
 
     Args:
-        data: Data module of the recipe.
+        recipe: Recipe with its data module.
 
     Returns:
-        Dictionary per corpus: ``part`` (the split), ``source``, ``read``, ``kept``, ``dropped`` (rows by reason) and
-        ``listed_in`` (file that lists dropped rows). If a corpus cannot be prepared, the last dictionary has ``part``
+        Dictionary per corpus: ``part`` (the split), ``source``, ``read``, ``kept``, ``dropped`` (rows by reason),
+        ``prompts_cut``, ``listed_in`` (file that lists dropped rows), and ``new_tokens`` of a training corpus if the
+        recipe adds any. If a corpus cannot be prepared, the last dictionary has ``part``
         and ``error``.
     """
     reports: list[dict[str, Any]] = []
+    data = recipe.data
+    try:
+        encoder = connect_encoder(recipe.module, data)
+    except ValueError as error:
+        return [{"part": "all splits", "error": str(error)}]
     for stage, part in (("validate", "validation"), ("test", "test"), ("fit", "train")):
         if data.corpora[part]:
             try:
                 data.setup(stage)
+                examples = data.load_examples(part)
             except ValueError as error:
                 return [*reports, {"part": part, "error": str(error)}]
-            for prepared in data.prepared[part]:
+            base = load_prompt_encoder(recipe.base) if encoder is not None and encoder.new_tokens else None
+            rows = iter(examples)
+            for prepared, used in zip(data.prepared[part], examples.sizes, strict=True):
                 counts = {key: prepared.report[key] for key in ("source", "read", "kept", "dropped")}
                 listed = str(prepared.folder / "dropped.jsonl") if counts["dropped"] else None
-                reports.append({"part": part, **counts, "listed_in": listed})
+                cut = prepared.report.get("prompts_cut", 0)
+                reports.append({"part": part, **counts, "prompts_cut": cut, "listed_in": listed})
+                if part == "train" and encoder is not None and base is not None:
+                    reports[-1]["new_tokens"] = measure_new_tokens(islice(rows, used), base, encoder)
     return reports

@@ -161,8 +161,16 @@ def prepared(report: Numbers) -> str:
     if "error" in report:
         return f"preparing {report['part']} stops: {report['error']}"
     rows = f"prepared {report['part']} {report['source']}: {report['read']:,} read = {report['kept']:,} kept"
-    return f"{rows} + {report['read'] - report['kept']:,} dropped" + (
+    line = f"{rows} + {report['read'] - report['kept']:,} dropped" + (
         f" ({counts(report['dropped'])}; listed in {report['listed_in']})" if report["dropped"] else ""
+    )
+    line += f"; {report['prompts_cut']:,} prompts cut" if report["prompts_cut"] else ""
+    if (new := report.get("new_tokens")) is None:
+        return line
+    (rows_before, rows_after), (before, after) = new["tokens_per_row"], new["tokens_per_character"]
+    return (
+        f"{line}; {new['added']:,} new tokens: {rows_before:.1f} to {rows_after:.1f} tokens per row, {before:.3f} to "
+        f"{after:.3f} per character"
     )
 
 

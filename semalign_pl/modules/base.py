@@ -10,6 +10,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.nn.modules.module import _IncompatibleKeys
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import micro_batches
@@ -23,6 +24,8 @@ from semalign_pl.policy.causal_lm import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.vocabulary import VocabularySettings, digest
+from semalign_pl.protocols import TakesEncoder
+from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, PredictionOutputs
 
 
@@ -87,19 +90,36 @@ class AlignModule(StageModule):
         return self._policy
 
     def configure_model(self) -> None:
-        """Load the policy onto the strategy's device; later calls do nothing.
+        """Load the policy onto the strategy's device in the first call, and hand its encoder to the data module.
+
+        Lightning calls this after the data module's ``setup`` and before any loader is made.
 
         Raises:
             ValueError: If the policy cannot be loaded, the strategy shards the model, the trainer has a precision or
                 callback that is refused, or the longest row would change the positions of all rows (RoPE scaling).
         """
-        if self._policy is not None:
-            return
+        if self._policy is None:
+            self._load_policy()
+        self.connect(data_module_of(self.trainer), self.policy.encoder)
+
+    def _load_policy(self) -> None:
         with self.setting_up() as device:
             self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device, self.vocabulary)
         config = self.policy.model.config.get_text_config()
         check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
+
+    def connect(self, data: object, encoder: PromptEncoder) -> None:
+        """Hand the encoder and the limits on lengths to a data module that takes them.
+
+        Other data modules give examples without token ids, which the module encodes itself.
+
+        Args:
+            data: Data module of the run; ``None`` if loaders were given to the trainer.
+            encoder: Tokenizer and chat template of the policy.
+        """
+        if isinstance(data, TakesEncoder):
+            data.connect(encoder, self.max_prompt_tokens, self.max_new_tokens, self.trains_references)
 
     def optimise(self, terms: Sequence[LossTerm], updates: int = 1) -> dict[str, Tensor]:
         """Make optimiser steps on the weighted sum of terms.
@@ -141,7 +161,7 @@ class AlignModule(StageModule):
 
     def _encode(self, example: Example) -> list[int]:
         try:
-            return self.policy.encode_prompt(example.policy_prompt, self.max_prompt_tokens)
+            return self.policy.encoder.encode_prompt(example.policy_prompt, self.max_prompt_tokens)
         except ValueError as error:
             raise ValueError(f"{example.id}: {error}") from error
 
@@ -155,7 +175,7 @@ class AlignModule(StageModule):
             Token ids, one list per example; each ends in the end-of-turn token.
         """
         return [
-            self.policy.encode_completion(e.reference) if e.completion_ids is None else list(e.completion_ids)
+            self.policy.encoder.encode_completion(e.reference) if e.completion_ids is None else list(e.completion_ids)
             for e in batch
         ]
 
@@ -204,7 +224,7 @@ class AlignModule(StageModule):
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record the stage, its reference, and the tokens that were added to the vocabulary."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.tokenizer)}
+        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.encoder.tokenizer)}
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
@@ -218,7 +238,7 @@ class AlignModule(StageModule):
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
             )
-        tokens = digest(self.policy.tokenizer)
+        tokens = digest(self.policy.encoder.tokenizer)
         if checkpoint["semalign"].get("vocabulary", tokens) != tokens:
             raise ValueError(
                 "--ckpt_path: the run began with other new tokens than model.init_args.vocabulary gives now; give the "

@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.engine import packed_batch as layout
 from semalign_pl.engine.decoding import FIRST_ROOM_TOKENS, DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
@@ -150,10 +150,18 @@ def _meta_policy(settings: Settings) -> Policy:
             # Adapters are stored in float32. Under bf16 autocast they are used as bfloat16, so that is what runs here.
             parameter.data = parameter.data.to(torch.bfloat16 if settings.mixed else torch.float32)
     lighten(peft_model)
-    policy = Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,)).train()
+    policy = Policy(peft_model, _encoder_of_one_token()).train()
     with _on_meta():
         policy.prefix_sharing_unsupported_reason = packing_unsupported_reason(policy)
     return policy
+
+
+def _encoder_of_one_token() -> PromptEncoder:
+    """Encoder of a policy that neither reads nor writes text."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    return PromptEncoder(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"x": 0}, "x"))), (0,))
 
 
 def _of_adapter(name: str) -> bool:

@@ -93,4 +93,4 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     with replace_folder(folder) as made:
         policy.model.save_pretrained(str(made), selected_adapters=["default"], save_embedding_layers=False)
         if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:
-            policy.tokenizer.save_pretrained(str(made))
+            policy.encoder.tokenizer.save_pretrained(str(made))

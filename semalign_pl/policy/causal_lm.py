@@ -1,15 +1,20 @@
-"""Load a frozen causal LM and its tokenizer: precision, quantisation, and checks of the base."""
+"""Load a frozen causal LM, or its tokenizer alone: precision, quantisation, and checks of the base."""
 
 from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from semalign_pl.messages.error_text import first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
@@ -17,8 +22,47 @@ LOAD_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, Impo
 """Errors that Hugging Face's libraries raise for an incomplete, damaged or hostile folder."""
 
 
-def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> tuple[Any, Any]:
-    """Load a frozen causal LM and its tokenizer.
+def load_tokenizer(option: str, base: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a causal LM, without its weights.
+
+    Args:
+        option: YAML key, for the message.
+        base: Hub id or folder of the model.
+
+    Raises:
+        ValueError: If it cannot be loaded, or the folder is an adapter.
+    """
+    from transformers import AutoTokenizer
+
+    _refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
+    with explain_load_errors(option, base):
+        return AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+
+
+@contextmanager
+def explain_load_errors(option: str, base: str) -> Iterator[None]:
+    """Turn errors of Hugging Face's libraries into one line that names the option and the remedy.
+
+    Args:
+        option: YAML key, for the message.
+        base: Hub id or folder of the model.
+
+    Raises:
+        ValueError: In place of the library's error.
+    """
+    try:
+        yield
+    except LOAD_ERRORS as error:
+        if str(error).startswith(option):
+            raise
+        raise ValueError(
+            f"{option}: cannot load {base!r}: {load_reason(error)} Give a folder that holds config.json, tokenizer "
+            "and weights of a causal LM, or a hub id that this machine can reach."
+        ) from error
+
+
+def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> Any:
+    """Load a frozen causal LM.
 
     A checkpoint that is already quantised keeps its own quantisation; ``weights`` is then the precision of the other
     layers.
@@ -30,33 +74,25 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
         device: Device of the weights.
 
     Returns:
-        Model in eval mode, and tokenizer.
+        Model in eval mode.
 
     Raises:
         ValueError: If the model cannot be loaded, is an adapter, or has an unsupported quantisation.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     _refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
     compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype = {"nf4": compute_dtype, "bf16": torch.bfloat16, "fp32": torch.float32}[weights]
-    try:
+    with explain_load_errors(option, base):
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
         _refuse_kernels(option, base, config)
         quantised = _own_quantisation(option, base, config)
         # `quantization_config=None` would make transformers drop the checkpoint's own, and read its codes as weights.
         ours = {"quantization_config": _nf4(compute_dtype)} if weights == "nf4" and quantised is None else {}
-        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, device_map={"": device}, trust_remote_code=False, **ours
         )
-    except LOAD_ERRORS as error:
-        if str(error).startswith(option):
-            raise
-        raise ValueError(
-            f"{option}: cannot load {base!r}: {load_reason(error)} Give a folder that holds config.json, tokenizer "
-            "and weights of a causal LM, or a hub id that this machine can reach."
-        ) from error
     _refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
     if quantised is not None:
         log.warning(
@@ -73,7 +109,7 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  (torch types attributes as tensors)
     model.requires_grad_(False)
-    return model, tokenizer
+    return model
 
 
 def check_folder(option: str, path: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ def grow_to_saved_rows(model: Any, state: Mapping[str, torch.Tensor]) -> None:
             layer.weight.data[had:] = layer.weight.data[:had].float().mean(0).to(layer.weight.dtype)
 
 
-def check_rows(base: str, tokenizer: Any, rows: int) -> None:
+def check_rows(base: str, tokenizer: Any, rows: int, new_tokens: Collection[int] = ()) -> None:
     """Refuse a tokenizer with tokens that have no row in the model's embedding.
 
     A special token that neither the template nor the tokenizer writes is accepted, such as the image token of Gemma 3's
@@ -38,6 +38,7 @@ def check_rows(base: str, tokenizer: Any, rows: int) -> None:
         base: Name of the model, for the message.
         tokenizer: Tokenizer of the model.
         rows: Number of rows of the model's embedding.
+        new_tokens: Token ids that were added to the tokenizer, whose rows are yet to be added.
 
     Raises:
         ValueError: If a token has no row; names the first.
@@ -45,12 +46,13 @@ def check_rows(base: str, tokenizer: Any, rows: int) -> None:
     written = str(getattr(tokenizer, "chat_template", None) or "")
     needed = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}
     added = tokenizer.added_tokens_decoder
-    without_row = {index: token for token, index in tokenizer.get_vocab().items() if index >= rows}
+    vocabulary = {index: token for token, index in tokenizer.get_vocab().items() if index not in new_tokens}
+    without_row = {index: token for index, token in vocabulary.items() if index >= rows}
     for index, token in sorted(without_row.items()):
         unused = index in added and added[index].special and token not in needed and token not in written
         if not unused:
             raise ValueError(
-                f"model.init_args.base: the tokenizer of {base} has {len(tokenizer)} tokens and its model {rows} rows "
+                f"model.init_args.base: the tokenizer of {base} has {len(vocabulary)} tokens and its model {rows} rows "
                 f"of embedding; the first token without one is {token!r} ({index}). Give the tokenizer that the model "
                 "was trained with, or a model whose embedding was resized to it"
             )

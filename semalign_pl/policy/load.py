@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
-from semalign_pl.chat.find_format import find_chat
 from semalign_pl.engine.self_check import check_finite, choose_forward
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.adapter_folder import read_config, read_weights
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.embedding_rows import check_rows, grow_to_saved_rows
 from semalign_pl.policy.layer_names import check_layer_names
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.policy.lora import lighten
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.same_base import check_same_base
 from semalign_pl.policy.saved_adapter import adapt_from_folder, check_base_weights, check_targets
-from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_tokens, saved_tokens, trained_indices
+from semalign_pl.policy.vocabulary import VocabularySettings, add_rows, trained_indices
 
 __all__ = ["LoraSettings", "Weights", "check_folder", "fresh_adapter", "load_causal_lm", "load_policy", "lora_config"]
 log = logging.getLogger(__name__)
@@ -100,20 +100,15 @@ def load_policy(
         check_same_base(adapter, config.base_model_name_or_path, base)
         if lora is not None:
             _check_ranks(adapter, config, lora)
-    model, tokenizer = load_causal_lm("model.init_args.base", base, weights, device)
-    check_rows(base, tokenizer, model.get_input_embeddings().weight.shape[0])
+    encoder = load_prompt_encoder(base, adapter, vocabulary)
+    model = load_causal_lm("model.init_args.base", base, weights, device)
+    check_rows(base, encoder.tokenizer, model.get_input_embeddings().weight.shape[0], encoder.new_tokens)
     if adapter is None:
-        peft_model = _fresh(model, tokenizer, lora or LoraSettings(), vocabulary)
+        peft_model = fresh_adapter(model, lora or LoraSettings(), add_rows(model, encoder.new_tokens))
     else:
-        tokens = saved_tokens(adapter, tokenizer)
-        if vocabulary is not None and not tokens:
-            raise ValueError(
-                f"model.init_args.vocabulary: {adapter} was trained without new tokens and cannot be given any; leave "
-                "`vocabulary` out, or `adapter` to start afresh"
-            )
         check_patterns(f"model.init_args.adapter: {adapter}/adapter_config.json", config, model)
         check_base_weights(adapter, config, state, model)
-        add_tokens(model, tokenizer, tokens)
+        add_rows(model, encoder.new_tokens)
         grow_to_saved_rows(model, state)
         if lora is not None:
             wanted = lora_config(lora, model)
@@ -125,7 +120,7 @@ def load_policy(
         # The export records the base of this run; for a hub repository, its main revision.
         own.base_model_name_or_path, own.revision = base, None
     lighten(peft_model)
-    policy = Policy(peft_model, tokenizer, eos_ids=_eos_ids(model, tokenizer)).train()
+    policy = Policy(peft_model, encoder).train()
     check_finite(policy, base, weights, adapter)
     choose_forward(policy, base)
     if policy.prefix_sharing_unsupported_reason is not None:
@@ -133,11 +128,6 @@ def load_policy(
             "%s: completions do not share their prompt's forward: %s", base, policy.prefix_sharing_unsupported_reason
         )
     return policy
-
-
-def _fresh(model: Any, tokenizer: Any, lora: LoraSettings, vocabulary: VocabularySettings | None) -> Any:
-    tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
-    return fresh_adapter(model, lora, add_tokens(model, tokenizer, tokens))
 
 
 def fresh_adapter(model: Any, lora: LoraSettings, ids: list[int]) -> Any:
@@ -205,38 +195,3 @@ def _check_ranks(adapter: str, config: Any, lora: LoraSettings) -> None:
             f"has r {there[0]}, alpha {there[1]}, dropout {there[2]}; leave `lora` out to go on with the adapter's own "
             "settings"
         )
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Token ids that end a completion; the first, which is trained, is the chat template's or else the tokenizer's.
-
-    Raises:
-        ValueError: If there is none, or the chat template does not render a user's message.
-    """
-    from lightning.pytorch.utilities import rank_zero_info
-
-    chat = find_chat(tokenizer)
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    stops = [int(i) for i in (tokenizer.eos_token_id, *listed) if i is not None]
-    own: list[int] = [] if chat.end is None else [tokenizer.convert_tokens_to_ids(chat.end)]
-    ids = tuple(dict.fromkeys(own + stops))
-    if not ids:
-        raise ValueError(
-            "model.init_args.base: neither tokenizer nor generation config name an EOS token; set `eos_token` in "
-            "tokenizer_config.json, or completions would never end"
-        )
-    tokens = [f"{token} ({i})" for token, i in zip(tokenizer.convert_ids_to_tokens(ids), ids, strict=True)]
-    source = "the tokenizer's eos_token" if chat.end is None else "the token that the chat template writes there"
-    also = f"; generation also stops at {', '.join(tokens[1:])}" if tokens[1:] else ""
-    rank_zero_info("%s: completions end in %s, %s%s", tokenizer.name_or_path, tokens[0], source, also)
-    for note in chat.notes:
-        log.warning("%s: %s", tokenizer.name_or_path, note)
-    if ids[0] not in stops:
-        log.warning(
-            "%s: the chat template ends an answer with %s, which neither eos_token nor generation_config.json name as "
-            "a stop token: here it is one; to serve the adapter, add it to eos_token_id in generation_config.json",
-            tokenizer.name_or_path,
-            tokens[0],
-        )
-    return ids

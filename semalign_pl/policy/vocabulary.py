@@ -8,7 +8,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,29 +171,44 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
     return [token for index, token in sorted(there.items()) if index >= len(tokenizer)]
 
 
-def add_tokens(model: Any, tokenizer: Any, tokens: list[Any]) -> list[int]:
-    """Add tokens to tokenizer and model; each new row is the mean of the rows of the token's pieces.
+def add_tokens(tokenizer: Any, tokens: list[Any]) -> dict[int, list[int]]:
+    """Add tokens to a tokenizer.
 
     Args:
-        model: Frozen causal LM; embedding and head are resized if they have too few rows.
-        tokenizer: Tokenizer of the model; changed in place.
+        tokenizer: Tokenizer of the base; changed in place.
         tokens: ``AddedToken``, to be added in this order.
 
     Returns:
-        Token ids, which are consecutive.
-
-    Raises:
-        ValueError: If the head has a bias: PEFT cannot load trained rows of such a head.
+        Token ids of the pieces of each new token, by its token id; the new token ids are consecutive.
     """
     if not tokens:
-        return []
-    layers = [model.get_input_embeddings(), model.get_output_embeddings()]
-    if getattr(layers[1], "bias", None) is not None:
-        raise ValueError("model.init_args.vocabulary: the head of this base has a bias, which is not built for")
+        return {}
     pieces = _pieces(tokenizer, [token.content for token in tokens])
     tokenizer.add_tokens(tokens)
     ids = tokenizer.convert_tokens_to_ids(list(pieces))
     assert ids == list(range(ids[0], ids[0] + len(tokens))), "a tokenizer numbers what is added one by one"
+    return dict(zip(ids, pieces.values(), strict=True))
+
+
+def add_rows(model: Any, new_tokens: Mapping[int, Sequence[int]]) -> list[int]:
+    """Add rows of new tokens to a model; each new row is the mean of the rows of the token's pieces.
+
+    Args:
+        model: Frozen causal LM; embedding and head are resized if they have too few rows.
+        new_tokens: Token ids of the pieces of each new token, by its token id, as `add_tokens` returns them.
+
+    Returns:
+        Token ids of the rows.
+
+    Raises:
+        ValueError: If the head has a bias: PEFT cannot load trained rows of such a head.
+    """
+    if not new_tokens:
+        return []
+    layers = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if getattr(layers[1], "bias", None) is not None:
+        raise ValueError("model.init_args.vocabulary: the head of this base has a bias, which is not built for")
+    ids = list(new_tokens)
     if ids[-1] >= len(layers[0].weight):
         model.resize_token_embeddings(ids[-1] + 1, mean_resizing=False)
         model.requires_grad_(False)
@@ -201,7 +216,7 @@ def add_tokens(model: Any, tokenizer: Any, tokens: list[Any]) -> list[int]:
     weights = {id(layer.weight): layer.weight for layer in layers}
     with torch.no_grad():
         for weight in weights.values():
-            means = torch.stack([weight[parts].float().mean(0) for parts in pieces.values()])
+            means = torch.stack([weight[list(pieces)].float().mean(0) for pieces in new_tokens.values()])
             weight[ids[0] : ids[-1] + 1] = means.to(weight.dtype)
     return ids
 

@@ -40,7 +40,7 @@ class DriftProbe(Probe):
 
     def measure(self, policy: Policy) -> dict[str, MetricResult]:
         """Compare policy and base on every text."""
-        tokens = [policy.tokenizer(text)["input_ids"] for text in self.texts]
+        tokens = [policy.encoder.tokenizer(text)["input_ids"] for text in self.texts]
         cut = sum(len(ids) > self.max_tokens for ids in tokens)
         kept = [ids[: self.max_tokens] for ids in tokens if len(ids) > 1]
         base, changed, divergence = [], [], []

@@ -95,7 +95,7 @@ class ReadingComprehensionProbe(Probe):
 def _encoder(policy: Policy, question: Question, limit: int) -> Callable[[str], list[int]]:
     def encode(context: str) -> list[int]:
         text = PROMPT.format(context=context, question=question.question)
-        return policy.encode_prompt(text, max_tokens=limit + len(text.encode()) + 64)
+        return policy.encoder.encode_prompt(text, max_tokens=limit + len(text.encode()) + 64)
 
     return encode
 

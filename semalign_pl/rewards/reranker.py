@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from semalign_pl.chat.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.functional.judgement import yes_probability
-from semalign_pl.policy.load import Weights, check_folder, load_causal_lm
-from semalign_pl.policy.policy import finished_logits
+from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm, load_tokenizer
+from semalign_pl.policy.policy import scale_and_softcap_logits
 from semalign_pl.rewards.pair_reward import PairReward
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class RerankerReward(PairReward["PreTrainedModel"]):
                 or does not have each answer as a single token.
         """
         check_folder("RerankerReward.judge", self.judge)
-        model, self.tokenizer = load_causal_lm("RerankerReward.judge", self.judge, self.weights, device)
+        self.tokenizer = load_tokenizer("RerankerReward.judge", self.judge)
+        model = load_causal_lm("RerankerReward.judge", self.judge, self.weights, device)
         reads = getattr(model.config.get_text_config(), "max_position_embeddings", None) or self.max_tokens
         if reads < self.max_tokens:
             raise ValueError(
@@ -169,7 +170,7 @@ class RerankerReward(PairReward["PreTrainedModel"]):
             logits = nn.functional.linear(hidden.float(), head.weight[self._answer_ids].float(), bias)
         else:
             logits = head(hidden)[:, self._answer_ids].float()
-        return finished_logits(logits, self.loaded.config.get_text_config())
+        return scale_and_softcap_logits(logits, self.loaded.config.get_text_config())
 
     def _answer_id(self, name: str) -> int:
         word = self.answers[name]

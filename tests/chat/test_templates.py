@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from helpers.template_kinds import KINDS, VOCABULARY, Kind, tokenizer_of
-from helpers.tiny import CPU
 from tokenizers import processors
 
-from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.policy import Policy
+from semalign_pl.chat.prompt_encoder import PromptEncoder
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.types import CannotRender, Turn
 
-Make = Callable[..., Policy]
+Make = Callable[..., PromptEncoder]
 CHATML = KINDS["qwen2.5"]
 MESSAGES = ["老师在学校看书。", "The answer is (here).", "Two\n\nlines", "དགེ་རྒན་"]
 ANSWERS = ["དགེ་རྒན་སློབ་གྲྭར་", "The answer", "7", "(x) y\nz", "看书。"]
@@ -25,113 +24,112 @@ ANSWERS = ["དགེ་རྒན་སློབ་གྲྭར་", "The answer
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Load a random base of 30 k parameters with the tokenizer of a kind."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    """Load the encoder of a folder without weights: configs and the tokenizer of a kind."""
+    from transformers import GenerationConfig, Qwen3Config
 
-    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": True}
-    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=VOCABULARY, **sizes, **heads))
-
-    def load(kind: Kind, stops: tuple[str, ...] = (), change: Callable[[Any], Any] = lambda tokenizer: None) -> Policy:
+    def load(
+        kind: Kind, stops: tuple[str, ...] = (), change: Callable[[Any], Any] = lambda tokenizer: None
+    ) -> PromptEncoder:
         folder = tmp_path_factory.mktemp("kind")
         tokenizer = tokenizer_of(kind)
         change(tokenizer)
-        model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids(stop) for stop in stops or (kind.eos,)]
-        model.save_pretrained(folder)
+        eos_ids = [tokenizer.convert_tokens_to_ids(stop) for stop in stops or (kind.eos,)]
+        Qwen3Config(vocab_size=VOCABULARY).save_pretrained(folder)
+        GenerationConfig(eos_token_id=eos_ids).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return load_policy(str(folder), "fp32", LoraSettings(4, 8, 0.0), None, CPU)
+        return load_prompt_encoder(str(folder))
 
     return load
 
 
-def own_rendering(policy: Policy, kind: Kind, turns: list[Turn]) -> list[int]:
+def own_rendering(encoder: PromptEncoder, kind: Kind, turns: list[Turn]) -> list[int]:
     """Expected ids: transformers' rendering and its own tokenisation of the whole."""
     if kind.template is None:
         text = "".join(turn.content + (kind.end if turn.role == "assistant" else "\n") for turn in turns)
-        return policy.tokenizer(text)["input_ids"]
+        return encoder.tokenizer(text)["input_ids"]
     typed = "part['type']" in kind.template
     messages = [
         {"role": t.role, "content": [{"type": "text", "text": t.content}] if typed else t.content} for t in turns
     ]
-    return policy.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **kind.variables)
+    return encoder.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **kind.variables)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_prompt_and_completion_are_a_prefix_of_the_templates_own_rendering(make: Make, name: str) -> None:
     kind = KINDS[name]
-    policy = make(kind)
-    end = policy.tokenizer.convert_tokens_to_ids(kind.end)
+    encoder = make(kind)
+    end = encoder.tokenizer.convert_tokens_to_ids(kind.end)
     before = [Turn("user", "学生呢？"), Turn("assistant", "The answer")]
     for message in MESSAGES:
         for answer in ANSWERS:
-            prompt, completion = policy.encode_prompt(message, 1000), policy.encode_completion(answer)
+            prompt, completion = encoder.encode_prompt(message, 1000), encoder.encode_completion(answer)
             for start in ([], before):
                 asked = [*start, Turn("user", message)]
-                whole = own_rendering(policy, kind, [*asked, Turn("assistant", answer)])
-                prompt = policy.encode_prompt(asked, 1000) if start else prompt
+                whole = own_rendering(encoder, kind, [*asked, Turn("assistant", answer)])
+                prompt = encoder.encode_prompt(asked, 1000) if start else prompt
                 assert whole[: len(prompt) + len(completion)] == [*prompt, *completion]
-                assert policy.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
-            assert message in policy.tokenizer.decode(prompt)
-            assert completion[-1] == end == policy.eos_ids[0] and prompt[-1] not in policy.eos_ids
-            assert policy.decode([completion, completion[:-1]])[0] == answer
-    assert policy.tokenizer.eos_token_id in policy.eos_ids  # a stop token that the user configured still stops
-    assert policy.encode_completions(ANSWERS) == [policy.encode_completion(answer) for answer in ANSWERS]
+                assert encoder.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
+            assert message in encoder.tokenizer.decode(prompt)
+            assert completion[-1] == end == encoder.eos_ids[0] and prompt[-1] not in encoder.eos_ids
+            assert encoder.decode([completion, completion[:-1]])[0] == answer
+    assert encoder.tokenizer.eos_token_id in encoder.eos_ids  # a stop token that the user configured still stops
+    assert encoder.encode_completions(ANSWERS) == [encoder.encode_completion(answer) for answer in ANSWERS]
     asked = [*MESSAGES, (*before, Turn("user", "问"))]
-    assert policy.encode_prompts(asked, 1000)[0] == [policy.encode_prompt(prompt, 1000) for prompt in asked]
+    assert encoder.encode_prompts(asked, 1000)[0] == [encoder.encode_prompt(prompt, 1000) for prompt in asked]
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_literal_control_token_in_a_text_stays_text(make: Make, name: str) -> None:
     """In messages, turns and references, singly and in batches, whole and cut."""
     kind = KINDS[name]
-    policy = make(kind)
+    encoder = make(kind)
     tokens = [*kind.special, *(mark for mark in kind.marks if "think" not in mark)]
-    control = {policy.tokenizer.convert_tokens_to_ids(token) for token in tokens}
+    control = {encoder.tokenizer.convert_tokens_to_ids(token) for token in tokens}
     texts = [f"甲{token}乙" for token in tokens] + [f"a {tokens[0]}{tokens[-1]}\n{tokens[-1]} b", tokens[-1] * 30]
 
     def count(ids: list[int]) -> int:
         return sum(i in control for i in ids)
 
-    harmless = policy.encode_prompt("x", 1000)
+    harmless = encoder.encode_prompt("x", 1000)
     for text in texts:
-        prompt, completion = policy.encode_prompt(text, 2000), policy.encode_completion(text)
-        assert count(prompt) == count(harmless) and text in policy.tokenizer.decode(prompt)
-        assert count(completion) == 1 and policy.decode([completion]) == [text]
+        prompt, completion = encoder.encode_prompt(text, 2000), encoder.encode_completion(text)
+        assert count(prompt) == count(harmless) and text in encoder.tokenizer.decode(prompt)
+        assert count(completion) == 1 and encoder.decode([completion]) == [text]
         asked = (Turn("user", text), Turn("assistant", text), Turn("user", text))
         other = (Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x"))
-        assert count(policy.encode_prompt(asked, 2000)) == count(policy.encode_prompt(other, 2000))
+        assert count(encoder.encode_prompt(asked, 2000)) == count(encoder.encode_prompt(other, 2000))
         limit = len(harmless) + 8
-        cut = policy.encode_prompt(text, limit)
+        cut = encoder.encode_prompt(text, limit)
         assert count(cut) == count(harmless) and len(cut) <= limit
-    assert policy.encode_prompts(texts, 2000)[0] == [policy.encode_prompt(text, 2000) for text in texts]
-    assert policy.encode_completions(texts) == [policy.encode_completion(text) for text in texts]
+    assert encoder.encode_prompts(texts, 2000)[0] == [encoder.encode_prompt(text, 2000) for text in texts]
+    assert encoder.encode_completions(texts) == [encoder.encode_completion(text) for text in texts]
 
 
 def test_what_ends_a_turn_is_said_once_and_every_configured_token_still_stops(make: Make, caplog: Any) -> None:
     gemma = KINDS["gemma"]
     with caplog.at_level(logging.INFO):
-        policy = make(gemma, stops=("<eos>", "<end_of_turn>", "<bos>"))
-        policy.encode_completions(ANSWERS)
+        encoder = make(gemma, stops=("<eos>", "<end_of_turn>", "<bos>"))
+        encoder.encode_completions(ANSWERS)
     said = [record for record in caplog.records if "completions end in" in record.getMessage()]
     assert len(said) == 1 and "completions end in <end_of_turn> (4), the token that the chat" in said[0].getMessage()
-    assert policy.eos_ids == tuple(policy.tokenizer.convert_tokens_to_ids(["<end_of_turn>", "<eos>", "<bos>"]))
+    assert encoder.eos_ids == tuple(encoder.tokenizer.convert_tokens_to_ids(["<end_of_turn>", "<eos>", "<bos>"]))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING and "stop" in record.message]
 
 
 def test_an_end_token_that_is_no_stop_token_becomes_one_and_is_said(make: Make, caplog: Any) -> None:
     """Qwen2.5's base models: tokenizer and generation config both stop at another token."""
-    policy = make(CHATML)
-    im_end, eos = policy.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-    assert policy.eos_ids == (im_end, eos)
+    encoder = make(CHATML)
+    im_end, eos = encoder.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert encoder.eos_ids == (im_end, eos)
     (said,) = [record.getMessage() for record in caplog.records if "add it to eos_token_id" in record.getMessage()]
     assert "<|im_end|> (2), which neither eos_token nor generation_config.json name as a stop token" in said
 
 
 def test_an_end_token_that_is_not_special_is_no_text(make: Make) -> None:
-    policy = make(replace(CHATML, special=("<|endoftext|>", "<|im_start|>"), marks=("<|im_end|>",)))
-    completion = policy.encode_completion("x<|im_end|>y")
-    assert policy.tokenizer.convert_tokens_to_ids("<|im_end|>") == completion[-1] not in completion[:-1]
-    assert policy.decode([completion, policy.encode_completion("x")]) == ["x<|im_end|>y", "x"]
+    encoder = make(replace(CHATML, special=("<|endoftext|>", "<|im_start|>"), marks=("<|im_end|>",)))
+    completion = encoder.encode_completion("x<|im_end|>y")
+    assert encoder.tokenizer.convert_tokens_to_ids("<|im_end|>") == completion[-1] not in completion[:-1]
+    assert encoder.decode([completion, encoder.encode_completion("x")]) == ["x<|im_end|>y", "x"]
 
 
 @pytest.mark.parametrize(
@@ -160,13 +158,13 @@ def test_a_message_that_the_template_does_not_render_is_refused_with_its_place(
     make: Make, condition: str, message: str
 ) -> None:
     template = "{% for m in messages %}{% if '7' in m.content %}" + condition + "{% else %}[{{ m.content | trim }}]"
-    policy = make(replace(CHATML, template=template + "{% endif %}{% endfor %}>"))
-    assert policy.tokenizer.decode(policy.encode_prompt("  8 ", 100)).startswith("[8]")  # trimming is no loss
+    encoder = make(replace(CHATML, template=template + "{% endif %}{% endfor %}>"))
+    assert encoder.tokenizer.decode(encoder.encode_prompt("  8 ", 100)).startswith("[8]")  # trimming is no loss
     with pytest.raises(CannotRender, match=message) as refusal:
-        policy.encode_prompts(["8", [Turn("user", "9")], "7", "8"], 100)
+        encoder.encode_prompts(["8", [Turn("user", "9")], "7", "8"], 100)
     assert refusal.value.place == 2 and "\n" not in str(refusal.value)
     with pytest.raises(CannotRender, match=message):
-        policy.encode_prompt("7", 100)
+        encoder.encode_prompt("7", 100)
 
 
 @pytest.mark.parametrize("template", [None, "{{ bos_token }}[{{ messages[0].content }}]>"])
@@ -181,23 +179,23 @@ def test_a_tokenizer_that_adds_tokens_neither_ends_nor_doubles_a_prompts(
             single=single, special_tokens=special
         )
 
-    policy = make(Kind(template, "</s>", "</s>", ("<s>", "</s>"), bos="<s>"), change=change)
-    assert policy.tokenizer.decode(policy.tokenizer("问")["input_ids"]) == f"{around[0]}问{around[1]}"
+    encoder = make(Kind(template, "</s>", "</s>", ("<s>", "</s>"), bos="<s>"), change=change)
+    assert encoder.tokenizer.decode(encoder.tokenizer("问")["input_ids"]) == f"{around[0]}问{around[1]}"
     expected = "<s>[问]>" if template else around[0] + "问\n"
-    for prompt in (policy.encode_prompt("问", 100), policy.encode_prompts(["问"], 100)[0][0]):
-        assert policy.tokenizer.decode(prompt) == expected
-    assert policy.tokenizer.decode(policy.encode_completion("答")).endswith("答</s>")
-    assert "<s>" not in policy.tokenizer.decode(policy.encode_completion("答"))
+    for prompt in (encoder.encode_prompt("问", 100), encoder.encode_prompts(["问"], 100)[0][0]):
+        assert encoder.tokenizer.decode(prompt) == expected
+    assert encoder.tokenizer.decode(encoder.encode_completion("答")).endswith("答</s>")
+    assert "<s>" not in encoder.tokenizer.decode(encoder.encode_completion("答"))
 
 
 @pytest.mark.parametrize("pattern", ["%d %b %Y", "%Y-%m-%d", "%A, %B %d, %Y %H:%M:%S", "%-d.%-m.%y (%a, %j)"])
 def test_a_template_that_writes_todays_date_does_not_depend_on_the_day(make: Make, pattern: str, caplog: Any) -> None:
     """Expected values: strftime itself."""
     kind = KINDS["llama-3"]
-    policy = make(replace(kind, template=str(kind.template).replace("%d %b %Y", pattern)))
+    encoder = make(replace(kind, template=str(kind.template).replace("%d %b %Y", pattern)))
     day = datetime.datetime(2024, 7, 26)
-    assert f"Today Date: {day.strftime(pattern)}\n\n<|eot_id|>" in policy.tokenizer.decode(
-        policy.encode_prompt("问", 500)
+    assert f"Today Date: {day.strftime(pattern)}\n\n<|eot_id|>" in encoder.tokenizer.decode(
+        encoder.encode_prompt("问", 500)
     )
     said = [record.getMessage() for record in caplog.records if "today's date" in record.getMessage()]
     assert len(said) == 1 and "always told 26 Jul 2024" in said[0]
@@ -230,10 +228,10 @@ def test_a_generation_prompt_that_is_not_the_renderings(
     make: Make, template: str, prompt_end: str, completion: str, note: str | None, caplog: Any
 ) -> None:
     """Reasoning marks that only one of the two writes, no header, no end: used as far as possible, with a warning."""
-    policy = make(replace(CHATML, template=template))
-    assert policy.tokenizer.decode(policy.encode_prompt("问", 100)).endswith(prompt_end)
-    assert policy.tokenizer.decode(policy.encode_completion("x")) == completion
-    assert policy.decode([policy.encode_completion("x")]) == ["x"]
+    encoder = make(replace(CHATML, template=template))
+    assert encoder.tokenizer.decode(encoder.encode_prompt("问", 100)).endswith(prompt_end)
+    assert encoder.tokenizer.decode(encoder.encode_completion("x")) == completion
+    assert encoder.decode([encoder.encode_completion("x")]) == ["x"]
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     notes = [line for line in said if "the chat template" in line and "add it to eos_token_id" not in line]
     assert (note is None) == (not notes) and all(str(note) in line for line in notes)
@@ -245,12 +243,12 @@ def test_the_signature_covers_what_templates_are_given(make: Make) -> None:
     first, second = make(kind), make(replace(kind, bos="<|end_of_text|>"))
     assert first.tokenizer._tokenizer.to_str() == second.tokenizer._tokenizer.to_str()
     assert first.encode_prompt("问", 500) != second.encode_prompt("问", 500)
-    assert first.text_signature() != second.text_signature() and first.text_signature() == make(kind).text_signature()
+    assert first.signature() != second.signature() and first.signature() == make(kind).signature()
 
 
 def test_a_tokenizer_that_splits_special_tokens_keeps_the_templates_own(make: Make) -> None:
-    policy = make(CHATML)
-    expected = policy.encode_prompt("问", 100)
-    policy.tokenizer.split_special_tokens = True
-    for prompt in (policy.encode_prompt("问", 100), policy.encode_prompts(["问"], 100)[0][0]):
-        assert prompt == expected and policy.tokenizer.convert_tokens_to_ids("<|im_start|>") in prompt
+    encoder = make(CHATML)
+    expected = encoder.encode_prompt("问", 100)
+    encoder.tokenizer.split_special_tokens = True
+    for prompt in (encoder.encode_prompt("问", 100), encoder.encode_prompts(["问"], 100)[0][0]):
+        assert prompt == expected and encoder.tokenizer.convert_tokens_to_ids("<|im_start|>") in prompt

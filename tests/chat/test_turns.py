@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.tiny import CPU
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.chat.turns import messages_of
-from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.types import CannotRender, Turn
 
 TOOL = Turn("tool", "7")
@@ -65,16 +64,16 @@ NO_TOOL = "[{{ messages[0].content }}]{% for m in messages[1:] if m.role != 'too
 
 
 @pytest.fixture(scope="module")
-def policy(base: str) -> Policy:
-    return load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU)
+def encoder(base: str) -> PromptEncoder:
+    return load_prompt_encoder(base)
 
 
 @pytest.fixture
-def templated(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], Policy]:
-    def choose(template: str | None) -> Policy:
-        monkeypatch.setattr(policy.tokenizer, "chat_template", template)
-        monkeypatch.setattr(policy, "truncated_prompts", 0)
-        return policy
+def templated(encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], PromptEncoder]:
+    def choose(template: str | None) -> PromptEncoder:
+        monkeypatch.setattr(encoder.tokenizer, "chat_template", template)
+        monkeypatch.setattr(encoder, "truncated_prompts", 0)
+        return encoder
 
     return choose
 
@@ -82,60 +81,63 @@ def templated(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Callable[[str 
 @pytest.mark.parametrize("talk", TALKS)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_prompt_and_completion_are_a_prefix_of_the_whole(
-    policy: Policy, templated: Callable[..., Policy], name: str, talk: str
+    encoder: PromptEncoder, templated: Callable[..., PromptEncoder], name: str, talk: str
 ) -> None:
     """Expected ids: transformers' rendering of the conversation with its last answer."""
-    templated(TEMPLATES[name] or policy.tokenizer.chat_template)
+    templated(TEMPLATES[name] or encoder.tokenizer.chat_template)
     turns = TALKS[talk]
-    prompt, completion = policy.encode_prompt(turns, 1000), policy.encode_completion("ཞིང་པ་")
+    prompt, completion = encoder.encode_prompt(turns, 1000), encoder.encode_completion("ཞིང་པ་")
     messages = [*messages_of(turns), {"role": "assistant", "content": "ཞིང་པ་"}]
     if name == "gemma" and turns[0].role == "system":
         messages[:2] = [{"role": "user", "content": f"{turns[0].content}\n\n{turns[1].content}"}]
-    whole = policy.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    whole = encoder.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     assert whole[: len(prompt) + len(completion)] == prompt + completion
-    assert policy.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
-    rendered = policy.tokenizer.decode(prompt)
+    assert encoder.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
+    rendered = encoder.tokenizer.decode(prompt)
     assert all(turn.content.split("</think>\n\n")[-1] in rendered for turn in turns)
     assert ("嗯" in rendered) == (talk == "thought" and name != "qwen3")  # nothing else is stripped
     if len(turns) == 1:
-        assert prompt == policy.encode_prompt(turns[0].content, 1000)
+        assert prompt == encoder.encode_prompt(turns[0].content, 1000)
 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, "none"])
 def test_many_conversations_at_once_are_as_one_by_one(
-    policy: Policy, templated: Callable[..., Policy], name: str
+    encoder: PromptEncoder, templated: Callable[..., PromptEncoder], name: str
 ) -> None:
     """Including single messages: they are encoded like all other tasks' prompts, whatever else is in the batch."""
-    templated(None if name == "none" else TEMPLATES[name] or policy.tokenizer.chat_template)
+    templated(None if name == "none" else TEMPLATES[name] or encoder.tokenizer.chat_template)
     prompts = ["书", *TALKS.values(), (*TALKS["all"][:-1], Turn("user", LONG)), " 问 \n", LONG]
     for limit in (1000, 60):
-        ids, cut = policy.encode_prompts(prompts, limit)
-        assert ids == [policy.encode_prompt(prompt, limit) for prompt in prompts]
-        assert cut == [len(policy.encode_prompt(prompt, 1000)) > limit for prompt in prompts]
+        ids, cut = encoder.encode_prompts(prompts, limit)
+        assert ids == [encoder.encode_prompt(prompt, limit) for prompt in prompts]
+        assert cut == [len(encoder.encode_prompt(prompt, 1000)) > limit for prompt in prompts]
         assert all(len(row) <= limit for row in ids) and any(cut) == (limit == 60)
-    alone = policy.encode_prompts(["书", " 问 \n"], 1000)[0]
-    assert [policy.encode_prompts(prompts, 1000)[0][i] for i in (0, -2)] == alone
+    alone = encoder.encode_prompts(["书", " 问 \n"], 1000)[0]
+    assert [encoder.encode_prompts(prompts, 1000)[0][i] for i in (0, -2)] == alone
 
 
 def test_without_a_chat_template_turns_are_laid_out_as_they_were_trained(
-    policy: Policy, templated: Callable[..., Policy]
+    encoder: PromptEncoder, templated: Callable[..., PromptEncoder]
 ) -> None:
     templated(None)
-    prompt = policy.encode_prompt(TALKS["all"], 1000)
-    trained = [policy.encode_prompt(SYSTEM.content, 1000), policy.encode_prompt(USER.content, 1000)]
-    trained += [policy.encode_completion(ANSWER.content), policy.encode_prompt("学生呢？", 1000)]
-    trained += [policy.encode_completion("སློབ་མ་"), policy.encode_prompt("农民在山上唱歌吗？医生呢？", 1000)]
+    prompt = encoder.encode_prompt(TALKS["all"], 1000)
+    trained = [encoder.encode_prompt(SYSTEM.content, 1000), encoder.encode_prompt(USER.content, 1000)]
+    trained += [encoder.encode_completion(ANSWER.content), encoder.encode_prompt("学生呢？", 1000)]
+    trained += [
+        encoder.encode_completion("སློབ་མ་"),
+        encoder.encode_prompt("农民在山上唱歌吗？医生呢？", 1000),
+    ]
     assert prompt == [token for ids in trained for token in ids]
 
 
 def test_a_template_without_system_turn_is_said_once(
-    policy: Policy, templated: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch, caplog: Any
+    encoder: PromptEncoder, templated: Callable[..., PromptEncoder], monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     templated(TEMPLATES["gemma"])
-    monkeypatch.setattr(policy, "_merges_system", False)
+    monkeypatch.setattr(encoder, "_merges_system", False)
     with caplog.at_level(logging.WARNING):
-        policy.encode_prompts(list(TALKS.values()), 1000)
-        policy.encode_prompt(TALKS["system"], 1000)
+        encoder.encode_prompts(list(TALKS.values()), 1000)
+        encoder.encode_prompt(TALKS["system"], 1000)
     assert [record.getMessage() for record in caplog.records] == [
         "the chat template has no system turn (System role not supported): system texts go before the first user "
         "message"
@@ -155,40 +157,46 @@ def test_a_template_without_system_turn_is_said_once(
     ],
 )
 def test_a_turn_that_the_template_leaves_out_is_refused(
-    policy: Policy, templated: Callable[..., Policy], template: str, turns: tuple[Turn, ...], message: str
+    encoder: PromptEncoder,
+    templated: Callable[..., PromptEncoder],
+    template: str,
+    turns: tuple[Turn, ...],
+    message: str,
 ) -> None:
     templated(TEMPLATES.get(template, template))
     with pytest.raises(CannotRender, match=message.replace("(Only", r"\(Only")) as caught:
-        policy.encode_prompts(["书", TALKS["one"], turns], 1000)
+        encoder.encode_prompts(["书", TALKS["one"], turns], 1000)
     assert caught.value.place == 2 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, "none"])
-def test_the_oldest_exchanges_are_left_out_first(policy: Policy, templated: Callable[..., Policy], name: str) -> None:
+def test_the_oldest_exchanges_are_left_out_first(
+    encoder: PromptEncoder, templated: Callable[..., PromptEncoder], name: str
+) -> None:
     """At all lengths: the system turn is kept, whole exchanges are dropped, then the end of the last message is cut."""
-    templated(None if name == "none" else TEMPLATES[name] or policy.tokenizer.chat_template)
+    templated(None if name == "none" else TEMPLATES[name] or encoder.tokenizer.chat_template)
     turns = TALKS["all"]
     left = [turns, (turns[0], *turns[3:]), (turns[0], turns[5])]
-    whole = [policy.encode_prompt(talk, 1000) for talk in left]
-    least = len(policy.encode_prompt((turns[0], Turn("user", "")), 1000))
+    whole = [encoder.encode_prompt(talk, 1000) for talk in left]
+    least = len(encoder.encode_prompt((turns[0], Turn("user", "")), 1000))
     counted = 0
     for limit in range(len(whole[0]), least + 3, -1):  # for less, a template that trims leaves no character
-        ids = policy.encode_prompt(turns, limit)
+        ids = encoder.encode_prompt(turns, limit)
         assert len(ids) <= limit
         fitting = next((one for one in whole if len(one) <= limit), None)
         if fitting is not None:
             assert ids == fitting
         else:
-            rendered = policy.tokenizer.decode(ids)
+            rendered = encoder.tokenizer.decode(ids)
             assert SYSTEM.content in rendered and "学生呢" not in rendered and turns[5].content not in rendered
         counted += limit < len(whole[0])
-    assert policy.truncated_prompts == counted > 0
+    assert encoder.truncated_prompts == counted > 0
     assert len(whole[0]) > len(whole[1]) > len(whole[2]) > least + 4
 
 
-def test_a_system_turn_that_is_too_long_alone(policy: Policy) -> None:
+def test_a_system_turn_that_is_too_long_alone(encoder: PromptEncoder) -> None:
     turns = (Turn("system", "长" * 50), USER)
     with pytest.raises(ValueError, match="max_prompt_tokens: 30 is less than the template and the system turn need"):
-        policy.encode_prompt(turns, 30)
-    ids, cut = policy.encode_prompts([turns, "书"], 30)
+        encoder.encode_prompt(turns, 30)
+    ids, cut = encoder.encode_prompts([turns, "书"], 30)
     assert ids[0] == [] and ids[1] and cut == [True, False]

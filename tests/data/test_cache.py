@@ -38,7 +38,7 @@ class Letters:
     def encode_completions(self, texts) -> list[list[int]]:
         return [[ord(c) for c in text] for text in texts]
 
-    def text_signature(self) -> str:
+    def signature(self) -> str:
         return "letters"
 
 

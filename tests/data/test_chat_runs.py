@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny import CPU
 from test_conversation import said, sharegpt
 
 from semalign_pl.data import Conversation
 from semalign_pl.data.cleaning.prepare import Request, prepare
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tokens import Limits, tokenise
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 
 TRANSLATION = {"class_path": "Translation", "init_args": {"source": "zh", "target": "bo"}}
 CONVERSATION = {"class_path": "Conversation"}
@@ -127,10 +126,10 @@ def test_a_role_that_the_template_leaves_out_names_file_row_and_role(runs: Any, 
 
 
 def tokenised(base: str, folder: Path, name: str, rows: list[dict[str, Any]], limits: Limits) -> Prepared:
-    policy, task = load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU), Conversation()
+    encoder, task = load_prompt_encoder(base), Conversation()
     path, wanted = chat(folder / name, rows), task.columns_to_read("train", {})
     request = Request(str(path), wanted, task.optional, fields=task.fields, chat=task.chat("train"))
-    return tokenise(prepare(request, cache=folder / "c"), task, policy, limits, True, folder / "c")
+    return tokenise(prepare(request, cache=folder / "c"), task, encoder, limits, True, folder / "c")
 
 
 def test_the_token_cache_covers_the_turns(base: str, tmp_path: Path) -> None:

@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import CPU
 
-from semalign_pl.chat import batch as text
+from semalign_pl.chat.prompt_encoder import PromptEncoder, message_frame
 from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.examples import UNUSED
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Translation
-from semalign_pl.data.tokens import UNUSED, Limits, tokenise
-from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.policy import Policy
+from semalign_pl.data.tokens import Limits, tokenise
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 
 TEXTS = ["老师看书。", "", " 问 \n", "བཀྲ་ཤིས་བདེ་ལེགས།", "a<|im_end|>b", "x" * 300, "\u200b༼བོད༽", "{source}"]
 
 
 @pytest.fixture(scope="module")
-def policy(base: str) -> Policy:
-    return load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU)
+def prompt_encoder(base: str) -> PromptEncoder:
+    return load_prompt_encoder(base)
 
 
 @pytest.fixture
@@ -37,14 +36,16 @@ def pairs(tmp_path: Path) -> Prepared:
     return prepare(Request(str(path), {"zh": "zh", "bo": "bo"}, fields=("zh", "bo")), cache=tmp_path / "c")
 
 
-def test_many_at_once_are_as_one_by_one(policy: Policy) -> None:
+def test_many_at_once_are_as_one_by_one(prompt_encoder: PromptEncoder) -> None:
     for limit in (1000, 60):
-        ids, cut = policy.encode_prompts(TEXTS, limit)
-        assert ids == [policy.encode_prompt(prompt, limit) for prompt in TEXTS]
-        assert cut == [len(policy.encode_prompt(prompt, 1000)) > limit for prompt in TEXTS]
+        ids, cut = prompt_encoder.encode_prompts(TEXTS, limit)
+        assert ids == [prompt_encoder.encode_prompt(prompt, limit) for prompt in TEXTS]
+        assert cut == [len(prompt_encoder.encode_prompt(prompt, 1000)) > limit for prompt in TEXTS]
     assert any(cut)
-    assert policy.encode_completions(TEXTS) == [policy.encode_completion(completion) for completion in TEXTS]
-    assert policy.encode_prompts([], 9) == ([], []) and policy.encode_completions([]) == []
+    assert prompt_encoder.encode_completions(TEXTS) == [
+        prompt_encoder.encode_completion(completion) for completion in TEXTS
+    ]
+    assert prompt_encoder.encode_prompts([], 9) == ([], []) and prompt_encoder.encode_completions([]) == []
 
 
 TEMPLATES = {
@@ -56,26 +57,32 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_templates_that_treat_messages_apart(policy: Policy, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(policy.tokenizer, "chat_template", TEMPLATES[name])
-    assert policy.encode_prompts(TEXTS, 1000)[0] == [policy.encode_prompt(prompt, 1000) for prompt in TEXTS]
+def test_templates_that_treat_messages_apart(
+    prompt_encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(prompt_encoder.tokenizer, "chat_template", TEMPLATES[name])
+    assert prompt_encoder.encode_prompts(TEXTS, 1000)[0] == [
+        prompt_encoder.encode_prompt(prompt, 1000) for prompt in TEXTS
+    ]
     if name != "none":
-        assert (text.frame(policy.chat) is None) == (name in ("trims", "depends"))
+        assert (message_frame(prompt_encoder.chat) is None) == (name in ("trims", "depends"))
     if name == "thinks":
-        assert policy.tokenizer.decode(policy.encode_prompts(["书"], 100)[0][0]).endswith("<think></think>")
+        assert prompt_encoder.tokenizer.decode(prompt_encoder.encode_prompts(["书"], 100)[0][0]).endswith(
+            "<think></think>"
+        )
 
 
-def test_signature(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = policy.text_signature()
-    assert before == policy.text_signature()
-    monkeypatch.setattr(policy.tokenizer, "chat_template", TEMPLATES["thinks"])
-    assert policy.text_signature() != before
+def test_signature(prompt_encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prompt_encoder.signature()
+    assert before == prompt_encoder.signature()
+    monkeypatch.setattr(prompt_encoder.tokenizer, "chat_template", TEMPLATES["thinks"])
+    assert prompt_encoder.signature() != before
 
 
-def lengths(policy: Policy, pairs: Prepared) -> tuple[list[int], list[int]]:
+def lengths(prompt_encoder: PromptEncoder, pairs: Prepared) -> tuple[list[int], list[int]]:
     examples = [Translation().example(row, "") for row in pairs.table]
-    return [len(policy.encode_prompt(e.prompt, 1000)) for e in examples], [
-        len(policy.encode_completion(e.reference)) for e in examples
+    return [len(prompt_encoder.encode_prompt(e.prompt, 1000)) for e in examples], [
+        len(prompt_encoder.encode_completion(e.reference)) for e in examples
     ]
 
 
@@ -89,60 +96,68 @@ def lengths(policy: Policy, pairs: Prepared) -> tuple[list[int], list[int]]:
     ],
 )
 def test_too_long(
-    policy: Policy, pairs: Prepared, tmp_path: Path, too_long: Any, trains: bool, gone: list[int], cut: int
+    prompt_encoder: PromptEncoder,
+    pairs: Prepared,
+    tmp_path: Path,
+    too_long: Any,
+    trains: bool,
+    gone: list[int],
+    cut: int,
 ) -> None:
     """No answer is ever cut; the table keeps the order."""
-    prompts, answers = lengths(policy, pairs)
+    prompts, answers = lengths(prompt_encoder, pairs)
     limits = Limits(max(prompts[:-1]) + 5, answers[3], too_long, trains)
-    made = tokenise(pairs, Translation(), policy, limits, drop=True, cache=tmp_path / "c")
+    made = tokenise(pairs, Translation(), prompt_encoder, limits, drop=True, cache=tmp_path / "c")
     assert len(made.table) == 8 and made.unused == len(gone) and made.report["kept"] == 8 - len(gone)
     assert not gone or np.load(made.folder / UNUSED).tolist() == gone
     for place, row in enumerate(made.table):
         example = Translation().example(pairs.table[place], "")
         kept = place not in gone
-        assert row["completion_ids"] == (policy.encode_completion(example.reference) if kept else [])
-        assert row["prompt_ids"] == (policy.encode_prompt(example.prompt, limits.prompt) if kept else [])
+        assert row["completion_ids"] == (prompt_encoder.encode_completion(example.reference) if kept else [])
+        assert row["prompt_ids"] == (prompt_encoder.encode_prompt(example.prompt, limits.prompt) if kept else [])
     assert made.report["prompts_cut"] == cut
     listed = [json.loads(line) for line in (made.folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in listed] == [f"pairs.jsonl:{place + 1}" for place in gone]
     assert sum(made.report["dropped"].values()) == len(gone) == made.report["read"] - made.report["kept"]
 
 
-def test_too_long_is_refused(policy: Policy, pairs: Prepared, tmp_path: Path) -> None:
-    prompts, answers = lengths(policy, pairs)
+def test_too_long_is_refused(prompt_encoder: PromptEncoder, pairs: Prepared, tmp_path: Path) -> None:
+    prompts, answers = lengths(prompt_encoder, pairs)
     limits = Limits(max(prompts), answers[3], "error", False)
     with pytest.raises(
         ValueError, match=r"too_long is error, and of .*pairs.jsonl 3 rows are; the first is pairs.jsonl:5: the answer"
     ):
-        tokenise(pairs, Translation(), policy, limits, drop=True, cache=tmp_path / "c")
+        tokenise(pairs, Translation(), prompt_encoder, limits, drop=True, cache=tmp_path / "c")
     short = Limits(max(prompts) - 1, 1000, "error")
     with pytest.raises(ValueError, match=r"1 rows are; the first is pairs.jsonl:8: the prompt has more than .*raise"):
-        tokenise(pairs, Translation(), policy, short, drop=False, cache=tmp_path / "c")
+        tokenise(pairs, Translation(), prompt_encoder, short, drop=False, cache=tmp_path / "c")
     with pytest.raises(ValueError, match=r"all 8 rows are too long or too short, so nothing is left; .*raise"):
-        tokenise(pairs, Translation(), policy, Limits(1000, 1), drop=True, cache=tmp_path / "c")
+        tokenise(pairs, Translation(), prompt_encoder, Limits(1000, 1), drop=True, cache=tmp_path / "c")
 
 
-def test_limits_in_tokens(policy: Policy, pairs: Prepared, tmp_path: Path) -> None:
-    _, answers = lengths(policy, pairs)
+def test_limits_in_tokens(prompt_encoder: PromptEncoder, pairs: Prepared, tmp_path: Path) -> None:
+    _, answers = lengths(prompt_encoder, pairs)
     limits = Limits(1000, 1000, min_tokens=answers[1] - 1, max_tokens=answers[4] - 1)
-    sources = [len(policy.encode_completion(row["zh"])) - 1 for row in pairs.table]
+    sources = [len(prompt_encoder.encode_completion(row["zh"])) - 1 for row in pairs.table]
     limits = Limits(1000, 1000, min_tokens=min(sources), max_tokens=answers[4] - 1)
-    made = tokenise(pairs, Translation(), policy, limits, drop=True, cache=tmp_path / "c")
+    made = tokenise(pairs, Translation(), prompt_encoder, limits, drop=True, cache=tmp_path / "c")
     over = [n for n, (s, a) in enumerate(zip(sources, answers, strict=True)) if max(s, a - 1) > answers[4] - 1]
     assert made.report["dropped"] == {"too_many_tokens": len(over)} and over
-    kept = tokenise(pairs, Translation(), policy, limits, drop=False, cache=tmp_path / "c")
+    kept = tokenise(pairs, Translation(), prompt_encoder, limits, drop=False, cache=tmp_path / "c")
     assert kept.unused == 0  # evaluation keeps all rows
 
 
-def test_the_cache_follows_tokenizer_limits_and_task(policy: Policy, pairs: Prepared, tmp_path: Path) -> None:
+def test_the_cache_follows_tokenizer_limits_and_task(
+    prompt_encoder: PromptEncoder, pairs: Prepared, tmp_path: Path
+) -> None:
     def folder(task: Translation = Translation(), limits: Limits = Limits(1000, 1000)) -> Path:  # noqa: B008
-        return tokenise(pairs, task, policy, limits, drop=True, cache=tmp_path / "c").folder
+        return tokenise(pairs, task, prompt_encoder, limits, drop=True, cache=tmp_path / "c").folder
 
     first = folder()
     assert folder() == first
     others = [folder(Translation(prompt="翻译：{source}")), folder(limits=Limits(1000, 999))]
     others.append(folder(Translation("bo", "zh")))
-    policy.tokenizer.add_tokens(["ཀ་ཀ་"])
+    prompt_encoder.tokenizer.add_tokens(["ཀ་ཀ་"])
     others.append(folder())
     assert len({first, *others}) == 5
 

@@ -48,7 +48,7 @@ def test_greedy_is_transformers_greedy_token_for_token(policy, prompts) -> None:
     assert ids(rollouts) == expected
     assert len({len(row) for row in expected}) > 1
     assert rollouts.finished.tolist() == [row[-1] in policy.eos_ids for row in expected]
-    assert rollouts.texts == policy.decode(expected) and rollouts.prompt_ids == prompts
+    assert rollouts.texts == policy.encoder.decode(expected) and rollouts.prompt_ids == prompts
 
 
 def test_every_eos_id_ends_and_the_first_one_counts(policy, prompts) -> None:
@@ -83,7 +83,7 @@ def test_sharing_a_prompt_equals_repeating_it(policy, prompts) -> None:
     repeated = generate(policy, [p for p in prompts for _ in range(3)], **HOT)
     assert ids(shared) == ids(repeated) and shared.texts == repeated.texts
     assert len({tuple(row) for row in ids(shared)}) > 8
-    assert shared.texts == policy.decode(ids(shared))
+    assert shared.texts == policy.encoder.decode(ids(shared))
 
 
 @pytest.mark.parametrize("rows", [1, 5, 6, 128])

@@ -44,7 +44,9 @@ def oracle(module: Recording, batch: list[Example], without: int | None = None) 
         without: Token id to exclude from the labels.
     """
     policy = module.policy
-    pairs = [(policy.encode_prompt(e.prompt, 1000), policy.encode_completion(e.reference)) for e in batch]
+    pairs = [
+        (policy.encoder.encode_prompt(e.prompt, 1000), policy.encoder.encode_completion(e.reference)) for e in batch
+    ]
     longest = max(len(p) + len(c) for p, c in pairs)
     ids = torch.tensor([p + c + [0] * (longest - len(p) - len(c)) for p, c in pairs])
     mask = torch.tensor([[1] * len(p + c) + [0] * (longest - len(p) - len(c)) for p, c in pairs])
@@ -78,8 +80,8 @@ def test_the_end_of_turn_is_trained_once_and_the_prompt_is_not(module) -> None:
     rows = ours._references(BATCH)
     for prompt, tokens, example in zip(rows.prompts, rows.completions, BATCH, strict=True):
         assert tokens[-1] == eos and tokens.count(eos) == 1
-        assert ours.policy.decode([tokens]) == [example.reference]
-        assert prompt == ours.policy.encode_prompt(example.prompt, 1000)
+        assert ours.policy.encoder.decode([tokens]) == [example.reference]
+        assert prompt == ours.policy.encoder.encode_prompt(example.prompt, 1000)
 
 
 def test_long_references_are_left_out_and_counted_never_cut(module) -> None:
@@ -98,7 +100,7 @@ def test_long_references_are_left_out_and_counted_never_cut(module) -> None:
 def completions(module, batch: list[Example]) -> list[list[int]]:
     ours = module()
     fit(ours, [batch])
-    return [ours.policy.encode_completion(example.reference) for example in batch]
+    return [ours.policy.encoder.encode_completion(example.reference) for example in batch]
 
 
 def test_a_batch_that_is_left_out_whole_changes_nothing(module) -> None:

@@ -30,8 +30,8 @@ def by_hand(runs: Runs, model: SFTModule) -> float:
     nats, tokens = 0.0, 0
     with torch.no_grad():
         for row, prompt in zip(rows, prompts, strict=True):
-            completion = policy.encode_completion(row["bo"])
-            logps = plain_logps(policy.model, policy.encode_prompt(prompt, 1000), completion)
+            completion = policy.encoder.encode_completion(row["bo"])
+            logps = plain_logps(policy.model, policy.encoder.encode_prompt(prompt, 1000), completion)
             nats, tokens = nats - float(logps.double().sum()), tokens + len(completion)
     return nats / tokens
 

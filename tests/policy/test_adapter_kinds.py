@@ -227,7 +227,7 @@ def test_a_vocabulary_that_grew_and_was_trained_as_a_whole(rows: int, bases, tok
     made.save_pretrained(str(tmp_path / "adapter"))
     grown.save_pretrained(tmp_path / "adapter")
     policy = load_policy(bases["untied"], "fp32", None, str(tmp_path / "adapter"), CPU)
-    assert len(policy.tokenizer.encode("ཁྲིམས་ལུགས་")) == 2
+    assert len(policy.encoder.tokenizer.encode("ཁྲིམས་ལུགས་")) == 2
     found = roles(policy)
     saved, bare = logits(PeftModel.from_pretrained(base(), tmp_path / "adapter")), logits(base())
     assert relative(found["policy"], saved) <= 1e-5 and relative(found["reference"], saved) <= 1e-5
@@ -235,7 +235,7 @@ def test_a_vocabulary_that_grew_and_was_trained_as_a_whole(rows: int, bases, tok
     export_adapter(policy, tmp_path / "export")
     after = load_policy(bases["untied"], "fp32", None, str(tmp_path / "export"), CPU)
     assert relative(roles(after)["policy"], saved) <= 1e-5
-    assert after.tokenizer.encode("ཁྲིམས་ལུགས་") == policy.tokenizer.encode("ཁྲིམས་ལུགས་")
+    assert after.encoder.tokenizer.encode("ཁྲིམས་ལུགས་") == policy.encoder.tokenizer.encode("ཁྲིམས་ལུགས་")
 
 
 VOCABULARY = ["embedding", "embedding, tied", "embedding, head", "whole vocabulary", "whole, tied", "tokens apart"]

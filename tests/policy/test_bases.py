@@ -14,7 +14,8 @@ from helpers.tiny import CPU, gradient, relative, stir, trained
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from semalign_pl.policy.load import LoraSettings, load_causal_lm, load_policy
+from semalign_pl.policy.causal_lm import load_tokenizer
+from semalign_pl.policy.load import LoraSettings, load_policy
 
 LORA = LoraSettings(4, 8, 0.0)
 IDS = torch.tensor([[3, 19, 7, 2, 30, 11, 5]])
@@ -101,7 +102,7 @@ def test_a_base_that_is_an_adapter_is_refused(base, sft_adapter, copied) -> None
         shutil.copy(file, copied / file.name)
     refused(str(copied), "holds an adapter .*give it as model.init_args.adapter")
     with pytest.raises(ValueError, match=r"^RerankerReward\.judge: .* holds an adapter .*; give the base that"):
-        load_causal_lm("RerankerReward.judge", str(copied), "fp32", CPU)
+        load_tokenizer("RerankerReward.judge", str(copied))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from helpers.tiny import CPU, plain_logps, stir, trained
 from torch import Tensor
 
 from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.policy import Policy, policy_of
 
 PROMPT, COMPLETION = [5, 6, 7, 8], [9, 10, 2]
 LONG = "翻译成藏文：老师在学校看书。学生在家里吃饭。དགེ་རྒན་སློབ་གྲྭར་དཔེ་ཆ་བལྟས།"
@@ -87,45 +87,47 @@ def test_inference_restores_every_mode_also_after_an_exception(policy) -> None:
 
 
 def test_prompt_is_a_true_prefix_and_the_completion_ends_its_turn(policy) -> None:
-    prompt, completion = policy.encode_prompt("老师看书。", 100), policy.encode_completion("དགེ་རྒན་")
+    prompt, completion = policy.encoder.encode_prompt("老师看书。", 100), policy.encoder.encode_completion("དགེ་རྒན་")
     turns = [{"role": "user", "content": "老师看书。"}, {"role": "assistant", "content": "དགེ་རྒན་"}]
-    whole = policy.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    whole = policy.encoder.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
     assert prompt + completion == whole[: len(prompt) + len(completion)]
-    assert completion[-1] == policy.eos_ids[0] == policy.tokenizer.eos_token_id
-    assert policy.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
-    assert policy.decode([completion, []]) == ["དགེ་རྒན་", ""]
-    assert policy.truncated_prompts == 0
+    assert completion[-1] == policy.eos_ids[0] == policy.encoder.tokenizer.eos_token_id
+    assert policy.encoder.tokenizer.decode(whole[len(prompt) + len(completion) :]).strip() == ""
+    assert policy.encoder.decode([completion, []]) == ["དགེ་རྒན་", ""]
+    assert policy.encoder.truncated_prompts == 0
 
 
 def test_thinking_is_off(policy, monkeypatch) -> None:
-    monkeypatch.setattr(policy.tokenizer, "chat_template", policy.tokenizer.chat_template + THINKING)
-    assert policy.tokenizer.decode(policy.encode_prompt("书", 100)).endswith("<think>\n\n</think>\n\n")
+    monkeypatch.setattr(policy.encoder.tokenizer, "chat_template", policy.encoder.tokenizer.chat_template + THINKING)
+    assert policy.encoder.tokenizer.decode(policy.encoder.encode_prompt("书", 100)).endswith("<think>\n\n</think>\n\n")
 
 
 def test_a_long_prompt_is_cut_at_the_messages_end_and_counted(policy) -> None:
     """At all lengths, so that some cuts are between the bytes of Tibetan and Chinese characters."""
-    whole = policy.encode_prompt(LONG, 1000)
+    whole = policy.encoder.encode_prompt(LONG, 1000)
     turn = [{"role": "user", "content": "\0"}]
-    template = policy.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    template = policy.encoder.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     head, tail = template.split("\0")
-    room = len(whole) - len(policy.tokenizer(LONG)["input_ids"])
+    room = len(whole) - len(policy.encoder.tokenizer(LONG)["input_ids"])
     messages = []
     for limit in range(room + 1, len(whole)):
-        ids = policy.encode_prompt(LONG, limit)
+        ids = policy.encoder.encode_prompt(LONG, limit)
         assert len(ids) <= limit
-        text = policy.tokenizer.decode(ids)
+        text = policy.encoder.tokenizer.decode(ids)
         assert text.startswith(head) and text.endswith(tail)
         messages.append(text[len(head) : len(text) - len(tail)])
         assert LONG.startswith(messages[-1]) and len(messages[-1]) < len(LONG)
-    assert policy.truncated_prompts == len(messages)
+    assert policy.encoder.truncated_prompts == len(messages)
     assert len(messages[-1]) > len(LONG) - 4  # no more text is lost than necessary
-    tokens = policy.tokenizer(LONG)["input_ids"]
-    assert any("\ufffd" in policy.tokenizer.decode(tokens[:n]) for n in range(len(tokens)))  # cuts within characters
+    tokens = policy.encoder.tokenizer(LONG)["input_ids"]
+    assert any(
+        "\ufffd" in policy.encoder.tokenizer.decode(tokens[:n]) for n in range(len(tokens))
+    )  # cuts within characters
 
 
 def test_a_limit_that_the_template_alone_exceeds_is_refused(policy) -> None:
     with pytest.raises(ValueError, match=r"model\.init_args\.max_prompt_tokens: 3 .*raise it"):
-        policy.encode_prompt(LONG, 3)
+        policy.encoder.encode_prompt(LONG, 3)
 
 
 def test_a_tokenizer_without_chat_template(base, tmp_path) -> None:
@@ -135,7 +137,14 @@ def test_a_tokenizer_without_chat_template(base, tmp_path) -> None:
     config.pop("chat_template", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     policy = load_policy(str(folder), "fp32", LoraSettings(4, 8, 0.0), None, CPU)
-    assert policy.tokenizer.chat_template is None
-    assert policy.tokenizer.decode(policy.encode_prompt(LONG, 1000)) == LONG + "\n"
-    assert len(policy.encode_prompt(LONG, 12)) <= 12 and policy.truncated_prompts == 1
-    assert policy.tokenizer.decode(policy.encode_prompt(LONG, 12)).endswith("\n")
+    assert policy.encoder.tokenizer.chat_template is None
+    assert policy.encoder.tokenizer.decode(policy.encoder.encode_prompt(LONG, 1000)) == LONG + "\n"
+    assert len(policy.encoder.encode_prompt(LONG, 12)) <= 12 and policy.encoder.truncated_prompts == 1
+    assert policy.encoder.tokenizer.decode(policy.encoder.encode_prompt(LONG, 12)).endswith("\n")
+
+
+def test_a_module_without_a_policy_is_named() -> None:
+    from lightning.pytorch import LightningModule
+
+    with pytest.raises(ValueError, match=r"^trainer.callbacks: .* LightningModule has none; .*SFTModule"):
+        policy_of(LightningModule())

@@ -72,8 +72,8 @@ def moved(policy: Policy) -> Policy:
 
 def encoded(policy: Policy) -> Completions:
     """Prompts and completions, in pairs of one prompt, with many of the added tokens."""
-    prompts = [policy.encode_prompt(text, 1000) for text in (TEXTS[0], CHINESE)]
-    answers = [policy.encode_completion(text) for text in (TEXTS[1], TEXTS[2], UNSEEN, TEXTS[0])]
+    prompts = [policy.encoder.encode_prompt(text, 1000) for text in (TEXTS[0], CHINESE)]
+    answers = [policy.encoder.encode_completion(text) for text in (TEXTS[1], TEXTS[2], UNSEEN, TEXTS[0])]
     return Completions([prompts[i // 2] for i in range(4)], answers, [1.0, 0.8, 1.0, 1.2])
 
 
@@ -83,11 +83,11 @@ def plain_twin(policy: Policy, start: str) -> torch.nn.Module:
 
     model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
     old = len(model.get_input_embeddings().weight)
-    model.resize_token_embeddings(max(old, len(policy.tokenizer)), mean_resizing=False)
+    model.resize_token_embeddings(max(old, len(policy.encoder.tokenizer)), mean_resizing=False)
     with torch.no_grad():
         for name, rows in rows_of_policy(policy).items():
             layer = model.get_output_embeddings() if "lm_head" in name else model.get_input_embeddings()
-            layer.weight[len(policy.tokenizer) - len(rows) : len(policy.tokenizer)] = rows
+            layer.weight[len(policy.encoder.tokenizer) - len(rows) : len(policy.encoder.tokenizer)] = rows
     return model
 
 
@@ -106,10 +106,10 @@ def test_text_gets_shorter_and_comes_back(base: str, settings: VocabularySetting
     plain = load_policy(base, "fp32", LORA, None, CPU)
     policy = load_policy(base, "fp32", LORA, None, CPU, settings)
     for text in [*TEXTS, UNSEEN]:
-        ids = policy.encode_completion(text)
-        assert len(ids) < len(plain.encode_completion(text)) and policy.decode([ids]) == [text]
-    assert policy.encode_completion(CHINESE) == plain.encode_completion(CHINESE)
-    assert policy.text_signature() != plain.text_signature()
+        ids = policy.encoder.encode_completion(text)
+        assert len(ids) < len(plain.encoder.encode_completion(text)) and policy.encoder.decode([ids]) == [text]
+    assert policy.encoder.encode_completion(CHINESE) == plain.encoder.encode_completion(CHINESE)
+    assert policy.encoder.signature() != plain.encoder.signature()
 
 
 def test_real_text_comes_back(base: str, shared: Path) -> None:
@@ -118,11 +118,11 @@ def test_real_text_comes_back(base: str, shared: Path) -> None:
     plain = load_policy(base, "fp32", LORA, None, CPU)
     rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
     texts = [row["bo"] for row in rows]
-    ids, before = policy.encode_completions(texts), plain.encode_completions(texts)
-    assert policy.decode(ids) == texts
+    ids, before = policy.encoder.encode_completions(texts), plain.encoder.encode_completions(texts)
+    assert policy.encoder.decode(ids) == texts
     assert sum(map(len, ids)) < 0.6 * sum(map(len, before))
     chinese = [row["zh"] for row in rows]
-    assert policy.encode_completions(chinese) == plain.encode_completions(chinese)
+    assert policy.encoder.encode_completions(chinese) == plain.encoder.encode_completions(chinese)
 
 
 def test_rows_begin_as_their_pieces_mean(base: str, settings: VocabularySettings) -> None:
@@ -130,9 +130,9 @@ def test_rows_begin_as_their_pieces_mean(base: str, settings: VocabularySettings
     policy = load_policy(base, "fp32", LORA, None, CPU, settings)
     embedding = plain.model.get_input_embeddings().weight
     (rows,) = rows_of_policy(policy).values()
-    added = sorted(policy.tokenizer.get_added_vocab().items(), key=lambda item: item[1])[-len(rows) :]
+    added = sorted(policy.encoder.tokenizer.get_added_vocab().items(), key=lambda item: item[1])[-len(rows) :]
     for row, (token, _) in zip(rows, added, strict=True):
-        pieces = plain.tokenizer(token).input_ids
+        pieces = plain.encoder.tokenizer(token).input_ids
         torch.testing.assert_close(row, embedding[pieces].mean(0))
 
 
@@ -142,7 +142,7 @@ def test_logits_are_a_plain_models(start: str, settings: VocabularySettings) -> 
     with torch.no_grad():
         for rows in rows_of_policy(policy).values():
             rows.add_(0.1)
-        ids = torch.tensor([policy.encode_prompt(TEXTS[0], 1000)])
+        ids = torch.tensor([policy.encoder.encode_prompt(TEXTS[0], 1000)])
         found, wanted = policy.model(input_ids=ids).logits, plain_twin(policy, start)(input_ids=ids).logits
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
         hidden = policy.decoder(input_ids=ids).last_hidden_state[0]
@@ -164,7 +164,7 @@ def test_gradients_are_a_plain_models(start: str, settings: VocabularySettings, 
         (logps * (torch.arange(1.0, len(completion) + 1).sin() + row / 10)).sum().backward()
     for name, parameter in rows_of_policy(policy).items():
         layer = twin.get_output_embeddings() if "lm_head" in name else twin.get_input_embeddings()
-        first = len(policy.tokenizer) - len(parameter)
+        first = len(policy.encoder.tokenizer) - len(parameter)
         wanted = layer.weight.grad[first : first + len(parameter)]
         assert wanted.norm() > 0.1 and relative(parameter.grad, wanted) < 1e-4
     trained = {n for n, p in policy.named_parameters() if p.requires_grad and "lora_" not in n}
@@ -189,7 +189,7 @@ def test_saved_and_loaded_with_and_without_this_package(start: str, settings: Vo
         assert torch.equal(reference[row][0], loaded[row][0])  # KL is 0 and the ratio 1 when the next stage begins
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
-    assert tokenizer(TEXTS[0]).input_ids == policy.encode_completion(TEXTS[0])[:-1]
+    assert tokenizer(TEXTS[0]).input_ids == policy.encoder.encode_completion(TEXTS[0])[:-1]
     # A user's two lines without this package: enlarge the base to the tokenizer, then PEFT.
     stranger = PeftModel.from_pretrained(plain_base(start, len(tokenizer)), str(tmp_path / "adapter")).eval()
     for row, (prompt, completion) in enumerate(zip(rows.prompts, rows.completions, strict=True)):
@@ -215,7 +215,7 @@ def test_the_base_is_the_base(start: str, settings: VocabularySettings) -> None:
     twin = plain_twin(policy, start)
     moved(policy)
     plain = load_policy(start, "fp32", LORA, None, CPU)
-    prompt, answer = plain.encode_prompt(CHINESE, 1000), plain.encode_completion(CHINESE)
+    prompt, answer = plain.encoder.encode_prompt(CHINESE, 1000), plain.encoder.encode_completion(CHINESE)
     ids = torch.tensor([prompt + answer])
     with torch.no_grad():
         with policy.acting_as("base"):
@@ -263,7 +263,7 @@ def test_stages_hand_the_tokens_on(runs: Runs, settings: VocabularySettings, wei
     (untouched,) = rows_of_policy(fresh).values()
     assert (rows - untouched).abs().max() > 1e-3
     ours, theirs = (rows_of(p.model.get_input_embeddings())[0].weight.float() for p in (cli.model.policy, fresh))
-    old = len(fresh.tokenizer) - len(rows)
+    old = len(fresh.encoder.tokenizer) - len(rows)
     assert torch.equal(ours[:old], theirs[:old])  # neither quantised nor changed
     assert (runs.folder / "cold/adapter/tokenizer.json").is_file()
 

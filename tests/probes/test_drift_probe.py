@@ -40,7 +40,7 @@ def test_a_moved_adapter_against_plain_losses(base: str, corpus: Path) -> None:
     merged = stir(load(base), seed=2, scale=0.3).model.merge_and_unload().eval()
     change, divergence = [], []
     for line in (corpus / "text.txt").read_text(encoding="utf-8").splitlines():
-        ids = torch.tensor([policy.tokenizer(line)["input_ids"]])
+        ids = torch.tensor([policy.encoder.tokenizer(line)["input_ids"]])
         with torch.no_grad():
             before, after = plain(input_ids=ids, labels=ids), merged(input_ids=ids, labels=ids)
         change += [(after.loss - before.loss).item()] * (ids.shape[1] - 1)
@@ -57,7 +57,7 @@ def test_a_moved_adapter_against_plain_losses(base: str, corpus: Path) -> None:
 def test_long_lines_are_cut_and_counted(base: str, corpus: Path) -> None:
     policy = stir(load(base), seed=2)
     lines = (corpus / "text.txt").read_text(encoding="utf-8").splitlines()[:4]
-    assert min(len(policy.tokenizer(line)["input_ids"]) for line in lines) > 2
+    assert min(len(policy.encoder.tokenizer(line)["input_ids"]) for line in lines) > 2
     cut = measured(DriftProbe(str(corpus / "text.txt"), limit=4, max_tokens=2), policy)
     assert "|texts:4|max_tokens:2|cut:4|" in cut["kl_mean"].signature
     whole = measured(DriftProbe(str(corpus / "text.txt"), limit=4), policy)

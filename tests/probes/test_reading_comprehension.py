@@ -90,12 +90,12 @@ def test_a_long_context_is_cut_and_the_question_never(tmp_path: Path, policy: Po
     probe = ReadingComprehensionProbe(file, max_prompt_tokens=150)
     prompts, cut = probe._prompts(policy)
     assert cut == 1 and "|cut:1|" in probe.measure(policy)["cmrc_em"].signature
-    long, short = (policy.tokenizer.decode(ids) for ids in prompts)
+    long, short = (policy.encoder.tokenizer.decode(ids) for ids in prompts)
     assert len(prompts[0]) <= 150 and "问题：谁在家里吃饭？" in long and "问题：谁在山上？" in short
     kept = long.split("短文：")[1].split("\n问题：")[0]
     assert context.startswith(kept) and len(kept) > 30
     one_more = module.PROMPT.format(context=context[: len(kept) + 1], question="谁在家里吃饭？")
-    assert len(policy.encode_prompt(one_more, 10_000)) > 150  # as much of it as fits
+    assert len(policy.encoder.encode_prompt(one_more, 10_000)) > 150  # as much of it as fits
     assert "学生在山上。" in short
 
 

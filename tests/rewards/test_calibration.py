@@ -42,7 +42,7 @@ def test_tau_is_the_quantile_of_the_policys_own_completions(calibrated, runs, en
     examples = cli.datamodule.examples["train"]
     rows = sorted(random.Random(f"tau {module.seed}").sample(range(len(examples)), 12))
     policy = load_policy(module.base, "fp32", module.lora, None, torch.device("cpu"))
-    prompts = [policy.encode_prompt(examples[i].prompt, 1024) for i in rows]
+    prompts = [policy.encoder.encode_prompt(examples[i].prompt, 1024) for i in rows]
     texts = generate(policy, prompts, max_new_tokens=6, seed=0, **module.sampling).texts
     cosines = SentenceEncoder(encoder).similarity(texts, [examples[i].reference for i in rows]).sort().values
     assert len(set(cosines.tolist())) > 6  # otherwise the quantile would not show
