@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.bases import another_base
 from helpers.tiny import CPU, stir
-from test_load import another_base
 
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.adapter_folder import CONFIG, PICKLE, WEIGHTS
