@@ -30,9 +30,9 @@ from semalign_pl.engine.self_check import packing_unsupported_reason
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.plan.tracker import PeakBytes, flash_attention, grouped_matmul
-from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
-from semalign_pl.policy.load import Weights, check_folder, fresh_adapter, lora_config
-from semalign_pl.policy.lora import lighten
+from semalign_pl.policy.causal_lm import LOAD_ERRORS, Weights, check_folder, load_reason
+from semalign_pl.policy.lora import fast_lora_forward
+from semalign_pl.policy.new_adapter import fresh_adapter, lora_config
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.token_rows import rows_of
 
@@ -148,7 +148,7 @@ def _meta_policy(settings: Settings) -> Policy:
         if "lora_" in name:
             # Adapters are stored in float32. Under bf16 autocast they are used as bfloat16, so that is what runs here.
             parameter.data = parameter.data.to(torch.bfloat16 if settings.mixed else torch.float32)
-    lighten(peft_model)
+    fast_lora_forward(peft_model)
     policy = Policy(peft_model, SimpleNamespace(pad_token_id=0), eos_ids=(0,)).train()
     with _on_meta():
         policy.prefix_sharing_unsupported_reason = packing_unsupported_reason(policy)
