@@ -235,7 +235,7 @@ def trained_indices(model: PreTrainedModel, ids: list[int]) -> dict[str, list[in
     if not ids:
         return None
     one, other = embedding_and_head(model)
-    tied = one.get_parameter("weight") is other.get_parameter("weight")
+    tied = one.weight is other.weight  # of a layer that PEFT has wrapped, a tensor and not a parameter
     layers = [one] if tied else [one, other]
     return {name: ids for name, module in model.named_modules() if any(module is layer for layer in layers)}
 
