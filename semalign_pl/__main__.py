@@ -33,7 +33,7 @@ options
   --version  print the version
   --help     print this; `semalign COMMAND --help` lists the keys of a command
 
-Every key of the YAML can be given as a flag, e.g. --model.init_args.micro_batch_tokens 4; the last one wins.
+Every key of the YAML can be given as a flag, e.g. --model.init_args.micro_batch_tokens 4096; the last one wins.
 Results go to --trainer.default_root_dir. Recipes to copy, also read as --config configs/… from any folder, are in
   {FOLDER.resolve()}
 """

@@ -1,4 +1,4 @@
-"""The rooms of the package: each imports only from rooms that docs/architecture.md lists before it."""
+"""Imports: a room imports only from rooms that docs/architecture.md lists before it, and nothing imports a test."""
 
 import ast
 import re
@@ -42,3 +42,12 @@ def test_a_room_imports_only_from_rooms_before_it(name: str) -> None:
     for file in files:
         for imported in imports(ast.parse(file.read_text(encoding="utf-8"))):
             assert imported in allowed, f"{file.relative_to(PACKAGE)} imports {imported}, which is above {name}"
+
+
+def test_no_test_is_imported() -> None:
+    for file in Path(__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported = [name for name in names if any(word.startswith("test_") for word in name.split("."))]
+            assert not imported, f"{file} imports {imported}; move what both need to tests/helpers"

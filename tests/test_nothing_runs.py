@@ -264,9 +264,9 @@ def tokens(folder: Path) -> Any:
 
 
 def plan(folder: Path) -> Any:
-    from semalign_pl.plan.predict import _config
+    from semalign_pl.plan.meta_policy import read_config
 
-    return _config("model.init_args.base", str(folder))
+    return read_config("model.init_args.base", str(folder))
 
 
 def rows(path: Path) -> Any:

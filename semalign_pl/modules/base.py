@@ -20,7 +20,7 @@ from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
-from semalign_pl.policy.causal_lm import check_rope_length
+from semalign_pl.policy.base_checks import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.vocabulary import VocabularySettings, digest

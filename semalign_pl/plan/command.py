@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.files.atomic import write_text
@@ -16,9 +16,13 @@ from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.messages.quiet import quieten
-from semalign_pl.plan.predict import fitted, predict
+from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Plan, Settings
-from semalign_pl.policy.load import LoraSettings
+from semalign_pl.policy.new_adapter import LoraSettings
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from rich.table import Table
 
 OVERHEAD_BYTES = 2**29
 """Memory that the CUDA context takes, in bytes."""
@@ -26,15 +30,15 @@ MARGIN = 0.92
 """Share of the GPU's memory to plan with; the rest allows for fragmentation of the allocator."""
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 ABOUT = {
-    "weights": "the frozen base",
-    "adapters": "float32, trained and reference",
-    "optimiser": "Adam's two moments",
-    "gradients": "of the trained adapter, during an update",
-    "cache": "keys and values of the rollouts",
-    "rollout": "one batch of rollouts, cache included",
-    "activations": "one micro-batch, forward and backward",
-    "head": "logits of one chunk",
-    "encoder": "of the rewards",
+    "weights": "weights of the frozen base",
+    "adapters": "weights of the trained adapter and of the reference adapter, in float32",
+    "optimiser": "Adam's two moments per trained weight",
+    "gradients": "gradients of the trained adapter, during an update",
+    "cache": "KV cache of one batch of rollouts",
+    "rollout": "peak of one batch of rollouts, KV cache included",
+    "activations": "peak of one micro-batch, forward and backward",
+    "head": "logits of one chunk of tokens",
+    "encoder": "weights of the rewards' encoders and judges",
 }
 
 
@@ -64,16 +68,20 @@ def run(args: Sequence[str]) -> int:
         description="Predict a run's peak memory from its recipe, without loading weights; any key of the YAML can be "
         "given as a flag.",
     )
-    parser.add_argument("--memory", help="of the card, e.g. 12GiB: propose settings that fit")
-    parser.add_argument("--json", type=Path, help="write the prediction to this file")
-    parser.add_argument("--overlay", type=Path, help="write the proposal as YAML, to give fit behind the recipe")
+    parser.add_argument("--memory", help="memory of the GPU, e.g. 12GiB; proposes settings that fit it")
+    parser.add_argument("--json", type=Path, help="file to write the prediction to")
+    parser.add_argument(
+        "--overlay",
+        type=Path,
+        help="YAML file to write the proposal to; give it to fit as a second --config",
+    )
     with one_line(args) as status:
         quieten()
         options, recipe = parser.parse_known_args(list(args[1:]))
         available = None if options.memory is None else memory_bytes(options.memory)
         if options.overlay is not None and available is None:
             parser.error("--overlay: nothing is proposed without --memory, e.g. --memory 12GiB")
-        show(settings_of(recipe), available, options.json, options.overlay)
+        print_plan(settings_of(recipe), available, options.json, options.overlay)
     return status.code
 
 
@@ -93,9 +101,9 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     if "max_new_tokens" not in model:
         raise ValueError(
             f"semalign plan: {config.model.class_path.rsplit('.', 1)[-1]} trains no policy, and only those are planned "
-            "(SFTModule, GRPOModule); an encoder needs 16 bytes a weight, and memory for micro_batch texts"
+            "(SFTModule, GRPOModule); an encoder needs 16 bytes per weight, and memory for micro_batch texts"
         )
-    stage: Any = "grpo" if "num_generations" in model else "sft"
+    stage: Literal["sft", "grpo"] = "grpo" if "num_generations" in model else "sft"
     generations = model.num_generations if stage == "grpo" else 1
     trainer = config.trainer
     cuda = str(trainer.accelerator) in ("gpu", "cuda")
@@ -126,14 +134,14 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     )
 
 
-def _saved(model: Any) -> dict[str, Any] | None:
+def _saved(model: Namespace) -> Mapping[str, Any] | None:
     """Config of the adapter to start from; ``None`` if there is no such folder yet."""
     if model.adapter is None or not Path(model.adapter).is_dir():
         return None
     return read_json(Path(model.adapter) / "adapter_config.json", "give the `adapter` folder that a finished run wrote")
 
 
-def _new_tokens(model: Any) -> int:
+def _new_tokens(model: Namespace) -> int:
     """Maximum number of new tokens in the vocabulary; a small corpus may give fewer."""
     if model.vocabulary is not None:
         return model.vocabulary.tokens
@@ -141,7 +149,7 @@ def _new_tokens(model: Any) -> int:
     return max(map(len, indices.values()), default=0)
 
 
-def _lora(model: Any) -> LoraSettings:
+def _lora(model: Namespace) -> LoraSettings:
     lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
     if model.lora is None and (saved := _saved(model)) is not None:
         lora = LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
@@ -157,15 +165,15 @@ def memory_bytes(text: str) -> int:
     Raises:
         ValueError: If ``text`` is not an amount of memory, or has no unit.
     """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMG])(?:i?B)?)?\s*", text, re.IGNORECASE)
-    if found is None or not 0 < float(found[1]) < 2**40:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMG])(?:i?B)?)?\s*", text, re.IGNORECASE)
+    if match is None or not 0 < float(match[1]) < 2**40:
         raise ValueError(f"--memory: {text!r} is no amount of memory; write e.g. 12GiB")
-    if found[2] is None:
-        raise ValueError(f"--memory: {text!r} has no unit; write {found[1]}GiB, or another of KiB, MiB and GiB")
-    return round(float(found[1]) * UNITS[found[2].upper()])
+    if match[2] is None:
+        raise ValueError(f"--memory: {text!r} has no unit; write {match[1]}GiB, or another of KiB, MiB and GiB")
+    return round(float(match[1]) * UNITS[match[2].upper()])
 
 
-def show(
+def print_plan(
     settings: Settings, available: int | None = None, file: Path | None = None, overlay: Path | None = None
 ) -> None:
     """Print the prediction and, with ``available``, the largest settings that fit.
@@ -184,7 +192,7 @@ def show(
     console = Console()
     plan = predict(settings)
     console.print(_table(settings, plan))
-    written: dict[str, Any] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
+    written: dict[str, object] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
     if available is not None:
         proposed, fits = proposal(settings, available)
         console.print(f"For a card of {_gib(available)} (peak {_gib(fits.peak)}), under model.init_args:")
@@ -211,14 +219,14 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
     Raises:
         ValueError: If no settings fit.
     """
-    found = fitted(settings, round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0))
-    if found is None:
+    largest = largest_settings(settings, round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0))
+    if largest is None:
         longest = settings.prompt_tokens + settings.completion_tokens
         raise ValueError(
             f"--memory: {_gib(available)} do not hold this run even one row at a time with recomputation; take a "
             f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {longest} tokens)"
         )
-    return found
+    return largest
 
 
 def changes(proposed: Settings) -> dict[str, int | bool]:
@@ -231,7 +239,7 @@ def changes(proposed: Settings) -> dict[str, int | bool]:
     return {name: getattr(proposed, name) for name in names}
 
 
-def write_overlay(file: Path, options: Mapping[str, Any], comment: str) -> None:
+def write_overlay(file: Path, options: Mapping[str, object], comment: str) -> None:
     """Write options of the model as a YAML overlay of a recipe: ``--config RECIPE --config FILE``.
 
     Args:
@@ -245,19 +253,19 @@ def write_overlay(file: Path, options: Mapping[str, Any], comment: str) -> None:
     write_text(file, f"# {comment}\n{text}")
 
 
-def _table(settings: Settings, plan: Plan) -> Any:
+def _table(settings: Settings, plan: Plan) -> Table:
     from rich.table import Table
 
     rows = f"prompts of {settings.prompt_tokens} and completions of {settings.completion_tokens} tokens"
     table = Table(title=f"{settings.stage.upper()} on {settings.base}, {settings.weights}: {rows}")
-    table.add_column("part")
+    table.add_column("component")
     table.add_column("MiB", justify="right")
-    table.add_column("what it is")
+    table.add_column("what it holds")
     for name, size in vars(plan).items():
         if size:
             table.add_row(name, f"{size / 2**20:,.0f}", ABOUT[name])
     table.add_section()
-    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", "the most at once; CUDA's context is extra")
+    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", "most memory in use at once; CUDA's context is extra")
     return table
 
 

@@ -1,11 +1,12 @@
-"""Settings that determine a run's memory, and the predicted memory by part."""
+"""Settings that determine a run's memory, and the predicted memory per component."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from semalign_pl.policy.load import LoraSettings, Weights
+from semalign_pl.policy.causal_lm import Weights
+from semalign_pl.policy.new_adapter import LoraSettings
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,20 @@ class Settings:
     mixed: bool = False
     encoders: tuple[tuple[str, int], ...] = ()
     judges: tuple[tuple[str, Weights], ...] = ()
-    sampling: tuple[tuple[str, Any], ...] = ()
+    sampling: tuple[tuple[str, float], ...] = ()
     cuda: bool = False
     new_tokens: int = 0
+
+    @property
+    def of_policy(self) -> Settings:
+        """Settings that the policy depends on, with all others at their defaults."""
+        names = ("base", "stage", "weights", "lora", "with_reference", "mixed", "cuda", "new_tokens")
+        return Settings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Predicted memory by part, in bytes.
+    """Predicted memory per component, in bytes.
 
     Attributes:
         weights: Frozen base weights.
@@ -86,5 +93,5 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Peak memory, in bytes: resident parts, plus the larger of rollout and update."""
+        """Peak memory, in bytes: resident memory, plus the larger of rollout and update."""
         return self.resident + max(self.rollout, self.gradients + self.activations + self.head)

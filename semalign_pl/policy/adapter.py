@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,14 +81,15 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     Raises:
         WriteError: If the folder cannot be written; the old one is unchanged.
     """
-    config: Any = policy.model.peft_config["default"]
+    from peft import LoraConfig
+
+    config = policy.model.peft_config["default"]
+    assert isinstance(config, LoraConfig)
     base = config.base_model_name_or_path
     if base is not None and Path(base).is_dir():
         config.base_model_name_or_path = str(Path(base).resolve())
-    if isinstance(
-        config.target_modules, set
-    ):  # written in an order that differs by process, and a study compares files
-        config.target_modules = sorted(config.target_modules)
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)  # the order of a set differs by process
     with replace_folder(folder) as made:
         policy.model.save_pretrained(str(made), selected_adapters=["default"], save_embedding_layers=False)
         if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:

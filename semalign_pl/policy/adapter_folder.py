@@ -1,15 +1,19 @@
-"""Read and check config and weights of a PEFT folder before a model is built."""
+"""Read and check the config and weights of a PEFT folder before a model is built."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from semalign_pl.files.documents import read_json
 from semalign_pl.messages.error_text import first_line
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 MAX_CONFIG_BYTES = 2**22
@@ -26,7 +30,37 @@ _UNSUPPORTED = {
 """Settings of ``LoraConfig`` that would keep policy, reference and base from sharing weights, with the reasons."""
 
 
-def read_config(adapter: str) -> Any:
+@dataclass(frozen=True)
+class AdapterFolder:
+    """Content of a PEFT folder.
+
+    Attributes:
+        path: The folder.
+        config: ``LoraConfig`` of the adapter.
+        weights: Tensors by PEFT's names, on the CPU.
+    """
+
+    path: str
+    config: LoraConfig
+    weights: dict[str, torch.Tensor]
+
+
+def read_adapter_folder(adapter: str) -> AdapterFolder:
+    """Read and check a PEFT folder.
+
+    Args:
+        adapter: PEFT folder.
+
+    Returns:
+        Its config and weights.
+
+    Raises:
+        ValueError: If it is not a complete LoRA adapter that can be trained further; names file and remedy.
+    """
+    return AdapterFolder(adapter, read_config(adapter), read_weights(adapter))
+
+
+def read_config(adapter: str) -> LoraConfig:
     """Read and check ``adapter_config.json``.
 
     Args:
@@ -50,12 +84,14 @@ def read_config(adapter: str) -> Any:
     given = read_json(file, again, f"{_OPTION}: {file}", MAX_CONFIG_BYTES)
     _check_settings(adapter, file, given)
     try:
-        return LoraConfig.from_pretrained(adapter)
+        config = LoraConfig.from_pretrained(adapter)
     except (TypeError, ValueError, ImportError) as error:
         raise ValueError(f"{_OPTION}: PEFT cannot read {file}: {first_line(error)}; correct that setting") from error
+    assert isinstance(config, LoraConfig), "its peft_type was checked"
+    return config
 
 
-def _check_settings(adapter: str, file: Path, given: Any) -> None:
+def _check_settings(adapter: str, file: Path, given: object) -> None:
     """Refuse settings of any adapter but a LoRA adapter that leaves the base unchanged."""
     from peft import LoraConfig
 
@@ -73,8 +109,9 @@ def _check_settings(adapter: str, file: Path, given: Any) -> None:
             f"{_OPTION}: {file} has task_type {given['task_type']}, and only CAUSAL_LM can be trained on; give an "
             "adapter of a causal LM"
         )
-    known = {field.name for field in dataclasses.fields(LoraConfig)} | {"runtime_config"}
-    unknown = sorted(key for key, value in given.items() if key not in known and value not in (None, False, {}, [], ""))
+    fields = {field.name for field in dataclasses.fields(LoraConfig)} | {"runtime_config"}
+    unset = (None, False, {}, [], "")
+    unknown = sorted(key for key, value in given.items() if key not in fields and value not in unset)
     if unknown:
         raise ValueError(
             f"{_OPTION}: {file} has settings that the installed PEFT does not know ({', '.join(unknown)}), so it "

@@ -7,14 +7,15 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from semalign_pl.messages.error_text import first_line
+from semalign_pl.policy.base_checks import refuse_adapter, refuse_kernels
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 Weights = Literal["nf4", "bf16", "fp32"]
@@ -34,7 +35,7 @@ def load_tokenizer(option: str, base: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    _refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
+    refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
     with explain_load_errors(option, base):
         return AutoTokenizer.from_pretrained(base, trust_remote_code=False)
 
@@ -61,7 +62,7 @@ def explain_load_errors(option: str, base: str) -> Iterator[None]:
         ) from error
 
 
-def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> Any:
+def load_causal_lm(option: str, base: str, weights: Weights, device: torch.device) -> PreTrainedModel:
     """Load a frozen causal LM.
 
     A checkpoint that is already quantised keeps its own quantisation; ``weights`` is then the precision of the other
@@ -81,19 +82,19 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    _refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
+    refuse_adapter(option, base, (Path(base) / "adapter_config.json").is_file())
     compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype = {"nf4": compute_dtype, "bf16": torch.bfloat16, "fp32": torch.float32}[weights]
     with explain_load_errors(option, base):
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
-        _refuse_kernels(option, base, config)
+        refuse_kernels(option, base, config)
         quantised = _own_quantisation(option, base, config)
         # `quantization_config=None` would make transformers drop the checkpoint's own, and read its codes as weights.
         ours = {"quantization_config": _nf4(compute_dtype)} if weights == "nf4" and quantised is None else {}
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, device_map={"": device}, trust_remote_code=False, **ours
         )
-    _refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
+    refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
     if quantised is not None:
         log.warning(
             "%s: %s is quantised already (%s); its own quantisation is used, and `weights: %s` is the precision of the "
@@ -151,18 +152,7 @@ def load_reason(error: Exception) -> str:
     return first_line(error)
 
 
-def _refuse_kernels(option: str, base: str, config: Any) -> None:
-    """Refuse attention that transformers would download as compiled code (``attn_implementation: owner/name``)."""
-    for part in (config, config.get_text_config()):
-        named = getattr(part, "_attn_implementation", None)
-        if isinstance(named, str) and "/" in named:
-            raise ValueError(
-                f"{option}: {base} names code on the hub as its attention ({named}, attn_implementation in its "
-                "config.json), which is never run; remove that line from config.json"
-            )
-
-
-def _nf4(compute_dtype: torch.dtype) -> Any:
+def _nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
     """Quantisation config of 4-bit NormalFloat with double quantisation (arXiv 2305.14314)."""
     from transformers import BitsAndBytesConfig
 
@@ -174,7 +164,7 @@ def _nf4(compute_dtype: torch.dtype) -> Any:
     )
 
 
-def _own_quantisation(option: str, base: str, config: Any) -> str | None:
+def _own_quantisation(option: str, base: str, config: PreTrainedConfig) -> str | None:
     """Name of a checkpoint's own quantisation; ``None`` if it is not quantised.
 
     Raises:
@@ -192,41 +182,3 @@ def _own_quantisation(option: str, base: str, config: Any) -> str | None:
         f"{option}: {base} is quantised by {method or 'an unknown method'} (quantization_config in its config.json), "
         "which is not supported; give the unquantised model, and `weights: nf4` to quantise it while loading"
     )
-
-
-def _refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
-    """Refuse an adapter folder: transformers would silently load its base instead, or the adapter inside the base."""
-    if is_adapter:
-        remedy = "give it as model.init_args.adapter, and " if option == "model.init_args.base" else ""
-        raise ValueError(
-            f"{option}: {base} holds an adapter (adapter_config.json), not a whole model; {remedy}give the base "
-            "that it was trained on here"
-        )
-
-
-def check_rope_length(base: str, config: Any, tokens: int) -> None:
-    """Refuse sequences so long that the rotary positions of a whole batch depend on its longest row.
-
-    ``longrope`` and ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers,
-    ``modeling_rope_utils``). Beyond their original length, the log-probs of a row would depend on the other rows of the
-    batch.
-
-    Args:
-        base: Hub id or folder of the base, for the message.
-        config: Text config of the base.
-        tokens: Maximum number of tokens of prompt and completion together.
-
-    Raises:
-        ValueError: If ``tokens`` exceeds that length; names the keys and the length.
-    """
-    parameters = getattr(config, "rope_parameters", None) or {}
-    for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per layer type
-        kind = rope.get("rope_type") if isinstance(rope, dict) else None
-        if kind in ("longrope", "dynamic"):
-            limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
-            if tokens > limit:
-                raise ValueError(
-                    f"model.init_args: max_prompt_tokens and max_new_tokens are {tokens:,} together, and beyond "
-                    f"{limit:,} tokens {base} (rope_type {kind}) changes the positions of all rows with the longest "
-                    f"one of a batch; lower them to {limit:,} in all"
-                )

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import types
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 from torch import Tensor, addmm, is_autocast_enabled, nn
 
-from semalign_pl.policy.token_rows import lighten_rows
+from semalign_pl.policy.token_rows import fast_row_forward
 
 
-def lighten(model: nn.Module) -> None:
+class _LoraLinear(Protocol):
+    """The members of PEFT's LoRA layer that are used here, of which torch hides the types."""
+
+    base_layer: nn.Module
+    lora_A: Mapping[str, nn.Linear]
+    lora_B: Mapping[str, nn.Linear]
+    lora_dropout: Mapping[str, nn.Module]
+    scaling: Mapping[str, float]
+
+    @property
+    def active_adapters(self) -> list[str]: ...
+    @property
+    def disable_adapters(self) -> bool: ...
+    @property
+    def merged(self) -> bool: ...
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor: ...
+
+
+def fast_lora_forward(model: nn.Module) -> None:
     """Replace the forward of every plain LoRA layer by one that adds the update within the matmul (``addmm``).
 
     PEFT multiplies, scales and adds in three passes over a layer's output where one is enough. With one token per row,
@@ -23,7 +42,7 @@ def lighten(model: nn.Module) -> None:
     for layer in model.modules():
         if is_plain(layer):
             layer.forward = types.MethodType(_forward, layer)
-    lighten_rows(model)
+    fast_row_forward(model)
 
 
 def is_plain(layer: nn.Module) -> bool:
@@ -41,12 +60,12 @@ def is_plain(layer: nn.Module) -> bool:
     classes = (lora.Linear, getattr(bnb, "Linear4bit", None), getattr(bnb, "Linear8bitLt", None))
     if type(layer) not in classes:
         return False
-    given: Any = layer
-    changed = given.lora_variant or any(given.lora_bias.values()) or not given.cast_input_dtype_enabled
-    return not changed and not getattr(given, "fan_in_fan_out", False)
+    assert isinstance(layer, lora.LoraLayer)
+    changed = layer.lora_variant or any(layer.lora_bias.values()) or not layer.cast_input_dtype_enabled
+    return not changed and not getattr(layer, "fan_in_fan_out", False)
 
 
-def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _forward(self: _LoraLinear, x: Tensor, *args: object, **kwargs: object) -> Tensor:
     """Compute ``base(x) + scaling * B(A(dropout(x)))`` (arXiv 2106.09685, equation 3)."""
     active = [name for name in self.active_adapters if name in self.lora_A]
     if kwargs or args or self.merged or len(active) > 1:

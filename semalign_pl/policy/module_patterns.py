@@ -12,9 +12,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 MAX_SECONDS = 0.5
 """Maximum processor time of one pattern on all names, in seconds. Usual patterns take milliseconds; PEFT uses each one
@@ -41,7 +44,7 @@ for pattern in patterns:
 """
 
 
-def check_patterns(where: str, config: Any, model: nn.Module) -> None:
+def check_patterns(where: str, config: LoraConfig, model: nn.Module) -> None:
     """Refuse patterns of a ``LoraConfig`` that are invalid, or take too long on the names of a model's modules.
 
     Args:
@@ -75,7 +78,7 @@ def check_patterns(where: str, config: Any, model: nn.Module) -> None:
     )
 
 
-def _patterns(config: Any) -> Iterator[tuple[str, str, str]]:
+def _patterns(config: LoraConfig) -> Iterator[tuple[str, str, str]]:
     """Yield field, pattern as written, and pattern as PEFT matches it (``peft.tuners.tuners_utils``)."""
     for field in ("target_modules", "exclude_modules"):
         value = getattr(config, field, None)

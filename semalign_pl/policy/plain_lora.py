@@ -14,14 +14,18 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from semalign_pl.files.disk import explain_errors
 from semalign_pl.messages.error_text import first_line
-from semalign_pl.policy.adapter_folder import WEIGHTS
+from semalign_pl.policy.adapter_folder import WEIGHTS, AdapterFolder
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from peft.tuners.lora.layer import Linear
 
 log = logging.getLogger(__name__)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
@@ -32,13 +36,11 @@ REPRODUCIBLE = 1e-4
 
 
 @contextlib.contextmanager
-def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> Iterator[str]:
+def as_plain_lora(saved: AdapterFolder, model: nn.Module) -> Iterator[str]:
     """Convert an adapter to plain LoRA if its initialisation changed the base.
 
     Args:
-        adapter: PEFT folder.
-        config: ``LoraConfig`` of the adapter.
-        state: Weights of the adapter, by PEFT's names.
+        saved: Adapter to continue.
         model: Base model without an adapter; not changed.
 
     Yields:
@@ -47,6 +49,7 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
     Raises:
         ValueError: If PEFT cannot repeat the initialisation on this base.
     """
+    adapter, config = saved.path, saved.config
     kind = config.init_lora_weights
     kind = kind.lower() if isinstance(kind, str) else kind
     if kind == "lora_ga":
@@ -61,7 +64,7 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
     from safetensors.torch import save_file
 
     try:
-        plain = {name: tensor.contiguous() for name, tensor in _widen(config, state, model).items()}
+        plain = {name: tensor.contiguous() for name, tensor in _widen(config, saved.weights, model).items()}
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, AssertionError, ImportError) as error:
         raise ValueError(
             f"model.init_args.adapter: {adapter} was initialised by {config.init_lora_weights}, which changes the "
@@ -82,17 +85,18 @@ def as_plain_lora(adapter: str, config: Any, state: Mapping[str, Tensor], model:
         yield folder
 
 
-def _widen_config(config: Any) -> Any:
+def _widen_config(config: LoraConfig) -> LoraConfig:
     """Return a config of twice the rank and the same scaling: ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
     wide = copy.deepcopy(config)
     factor = 2**0.5 if config.use_rslora else 2
-    wide.init_lora_weights, wide.r, wide.lora_alpha = True, 2 * config.r, factor * config.lora_alpha
-    wide.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
-    wide.alpha_pattern = {name: factor * alpha for name, alpha in config.alpha_pattern.items()}
+    alpha: Any = factor * config.lora_alpha  # PEFT says int, and takes any number
+    wide.init_lora_weights, wide.r, wide.lora_alpha = True, 2 * config.r, alpha
+    wide.rank_pattern = {name: 2 * rank for name, rank in (config.rank_pattern or {}).items()}
+    wide.alpha_pattern = {name: factor * scale for name, scale in (config.alpha_pattern or {}).items()}
     return wide
 
 
-def _widen(config: Any, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _widen(config: LoraConfig, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Append the negative first update to each LoRA factor: ``[A; A0]`` and ``[B, -B0]``."""
     wide = dict(state)
     for name in state:
@@ -109,7 +113,7 @@ def _widen(config: Any, state: Mapping[str, Tensor], model: nn.Module) -> dict[s
     return wide
 
 
-def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple[Tensor, Tensor]:
+def _first_update(linear: nn.Module, name: str, rank: int, config: LoraConfig) -> tuple[Tensor, Tensor]:
     """Return ``A0 (rank, in)`` and ``B0 (out, rank)`` as PEFT initialises them on a copy of a layer, on the CPU.
 
     Raises:
@@ -118,10 +122,14 @@ def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple
     """
     from peft.utils.other import get_pattern_key
 
-    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), name), config.lora_alpha)
+    pattern = config.alpha_pattern or {}
+    alpha = pattern.get(get_pattern_key(list(pattern), name), config.lora_alpha)
     trial = _initialise(linear, rank, alpha, config)
     down, up, update = _factors(trial)
-    weight, residual = linear.get_parameter("weight").data.cpu(), trial.get_base_layer().weight.data.cpu()
+    weight, residual = (
+        linear.get_parameter("weight").data.cpu(),
+        trial.get_base_layer().get_parameter("weight").data.cpu(),
+    )
     change = (weight.float() - residual.float()).t() if trial.fan_in_fan_out else weight.float() - residual.float()
     # The tolerance covers the rounding of the residual to the precision of the weights.
     if (change - update).norm() > 8 * torch.finfo(weight.dtype).eps * weight.float().norm():
@@ -134,7 +142,7 @@ def _first_update(linear: nn.Module, name: str, rank: int, config: Any) -> tuple
     return down, up
 
 
-def _initialise(linear: nn.Module, rank: int, alpha: float, config: Any) -> Any:
+def _initialise(linear: nn.Module, rank: int, alpha: Any, config: LoraConfig) -> Linear:
     """Wrap a copy of a linear layer in PEFT's LoRA layer, initialised as when a folder is loaded."""
     from peft.tuners.lora.layer import Linear
     from transformers.pytorch_utils import Conv1D
@@ -143,11 +151,10 @@ def _initialise(linear: nn.Module, rank: int, alpha: float, config: Any) -> Any:
         raise TypeError("the base is quantised")
     own = copy.deepcopy(config)
     own.fan_in_fan_out, own.use_dora = isinstance(linear, Conv1D), False
-    scale: Any = alpha
-    return Linear(copy.deepcopy(linear), "default", config=own, r=rank, lora_alpha=scale)
+    return Linear(copy.deepcopy(linear), "default", config=own, r=rank, lora_alpha=alpha)
 
 
-def _factors(trial: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _factors(trial: Linear) -> tuple[Tensor, Tensor, Tensor]:
     """Return A, B and their scaled product ``s B A``, in float32 on the CPU."""
-    down, up = (factor["default"].weight.data.float().cpu() for factor in (trial.lora_A, trial.lora_B))
+    down, up = (factor["default"].get_parameter("weight").data.float().cpu() for factor in (trial.lora_A, trial.lora_B))
     return down, up, trial.scaling["default"] * up @ down

@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from semalign_pl.messages.error_text import last_line
 from semalign_pl.policy.adapter_folder import read_weights
-from semalign_pl.policy.same_base import same_values
-from semalign_pl.policy.whole_modules import keep_in_float32
+from semalign_pl.policy.vocabulary import embedding_and_head
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
 
 
-def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
+def adapt_from_folder(model: PreTrainedModel, adapter: str, folder: str, base: str) -> PeftModel:
     """Load an adapter on the base twice: as ``default``, which is trained, and as ``reference``, which is frozen.
 
     Args:
@@ -30,11 +34,13 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
     Raises:
         ValueError: If adapter and base do not fit together.
     """
-    from peft import PeftModel, set_peft_model_state_dict
+    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
     try:
         peft_model = PeftModel.from_pretrained(model, folder, is_trainable=True)
-        peft_model.add_adapter("reference", _untie(peft_model.peft_config["default"]))
+        config = peft_model.peft_config["default"]
+        assert isinstance(config, LoraConfig)
+        peft_model.add_adapter("reference", _untie(config))
         loaded = peft_model.load_adapter(folder, adapter_name="reference", is_trainable=False)
         # If the vocabulary grew, PEFT writes trained modules twice but reads them once.
         twice = {key for key in loaded.unexpected_keys if ".modules_to_save." in key}
@@ -46,7 +52,7 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
             f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
             f"({last_line(error)[:200]}); give the base that the adapter was trained on"
         ) from error
-    if keep_in_float32(peft_model):
+    if _keep_in_float32(peft_model):
         saved = read_weights(folder)
         for name in ("default", "reference"):
             set_peft_model_state_dict(peft_model, saved, adapter_name=name)
@@ -56,7 +62,7 @@ def adapt_from_folder(model: Any, adapter: str, folder: str, base: str) -> Any:
     return peft_model
 
 
-def _untie(config: Any) -> Any:
+def _untie(config: LoraConfig) -> LoraConfig:
     """Copy of a loaded adapter's config for the frozen reference, without tied weights.
 
     PEFT finds the tied layers only for the first adapter of a model. The folder has the weights of every layer, so the
@@ -67,77 +73,65 @@ def _untie(config: Any) -> Any:
     if not getattr(config, "ensure_weight_tying", False):
         return frozen
     frozen.ensure_weight_tying = False
-    if config.modules_to_tie:
-        frozen.modules_to_save = [*config.modules_to_save, *config.modules_to_tie]
-    tied = config.target_modules_to_tie
+    # PEFT sets both only while it loads an adapter, so the class does not declare them with their types.
+    whole: list[str] | None = getattr(config, "modules_to_tie")  # noqa: B009
+    tied: set[str] | None = getattr(config, "target_modules_to_tie")  # noqa: B009
+    if whole:
+        frozen.modules_to_save = [*(config.modules_to_save or ()), *whole]
     if tied and isinstance(config.target_modules, str):
         frozen.target_modules = "|".join([f"(?:{config.target_modules})", *map(re.escape, tied)])
     elif tied:
-        frozen.target_modules = set(config.target_modules) | tied
+        frozen.target_modules = sorted({*(config.target_modules or ()), *tied})
     frozen.modules_to_tie = frozen.target_modules_to_tie = None
     return frozen
 
 
-def check_targets(adapter: str, config: Any, wanted: Any, model: nn.Module) -> None:
-    """Refuse ``target_modules`` that select other layers than those of the adapter.
+def grow_to_saved_rows(model: PreTrainedModel, state: Mapping[str, Tensor]) -> None:
+    """Resize a model's embedding and head to those that an adapter trained as whole modules, for example padded ones.
+
+    New rows of the base are the mean of the others; the policy uses the adapter's rows instead.
 
     Args:
-        adapter: PEFT folder, for the message.
-        config: ``LoraConfig`` of the adapter.
-        wanted: ``LoraConfig`` of the user's settings.
-        model: Base model.
-
-    Raises:
-        ValueError: Names the modules that differ.
-    """
-    given = wanted.target_modules
-    ours, theirs = _targets(wanted, model), _targets(config, model)
-    if ours != theirs:
-        differing = sorted({name.rpartition(".")[2] for name in ours ^ theirs})
-        raise ValueError(
-            f"model.init_args.lora.target_modules: {given} contradicts {adapter}, which differs in "
-            f"{', '.join(differing)}; leave `lora` out to go on with the adapter's own settings"
-        )
-
-
-def _targets(config: Any, model: nn.Module) -> set[str]:
-    from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
-
-    config = _maybe_include_all_linear_layers(copy.deepcopy(config), model)
-    return {name for name, _ in model.named_modules() if check_target_module_exists(config, name)}
-
-
-def check_base_weights(adapter: str, config: Any, state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Refuse an adapter file that would overwrite weights of the base, and so change reference and base.
-
-    PEFT writes the base's embedding into the file if an adapter touches it or the vocabulary grew. That is accepted if
-    the values equal those of the base. If the embedding was trained as a whole module, the copy may have more rows.
-
-    Args:
-        adapter: PEFT folder, for the message.
-        config: ``LoraConfig`` of the adapter.
+        model: Frozen causal LM; changed in place.
         state: Weights of the adapter, by PEFT's names.
-        model: Base model, as loaded from its checkpoint.
-
-    Raises:
-        ValueError: Names the first such weight.
     """
-    whole = tuple(config.modules_to_save or ())
-    tied = getattr(config, "ensure_weight_tying", False)
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    for key, tensor in state.items():
-        name = key.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
-        kept, untouched = parameters.get(name), ".base_layer." in key or ".original_module." in key
-        parts = name.split(".")
-        within_whole = any(".".join(parts[:end]).endswith(whole) for end in range(1, len(parts)))  # or in a child of it
-        trained = not untouched and (tied or within_whole)
-        if kept is None or trained:
-            continue
-        # PEFT's copy of an embedding that was trained as a whole may have rows for tokens that the base lacks.
-        there = tensor[: len(kept)] if ".original_module." in key else tensor
-        if not same_values(kept.detach().cpu(), there):
-            raise ValueError(
-                f"model.init_args.adapter: {adapter} holds weights of the base itself ({name}) that differ from those "
-                "of model.init_args.base; train them as modules_to_save, or merge the adapter into its base and give "
-                "that as model.init_args.base"
-            )
+    layers = embedding_and_head(model)
+    names = [f"base_model.model.{name}.weight" for name, module in model.named_modules() if module in layers]
+    had = len(layers[0].get_parameter("weight"))
+    rows = max((len(state[name]) for name in names if name in state), default=0)
+    if rows > had:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        model.requires_grad_(False)
+        for layer in embedding_and_head(model):
+            weight = layer.get_parameter("weight").data
+            weight[had:] = weight[:had].float().mean(0).to(weight.dtype)
+
+
+def _keep_in_float32(model: nn.Module) -> bool:
+    """Cast modules that are trained as a whole (``modules_to_save``) to float32; inputs and outputs keep their dtype.
+
+    PEFT casts LoRA's weights but not these, and an optimiser loses small updates of bfloat16 weights.
+
+    Returns:
+        True if a module was cast. Its values must then be loaded again, because they were rounded when it was built.
+    """
+    from peft.utils.other import ModulesToSaveWrapper
+
+    copies = [
+        trained
+        for wrapper in model.modules()
+        if isinstance(wrapper, ModulesToSaveWrapper)
+        for trained in wrapper.modules_to_save.values()
+    ]
+    lower = {one: p.dtype for one in copies for p in one.parameters() if p.dtype in (torch.bfloat16, torch.float16)}
+    for one, dtype in lower.items():
+        one.float()
+        one.register_forward_pre_hook(lambda _, inputs: _cast(inputs, torch.float32))
+        one.register_forward_hook(lambda _, __, output, dtype=dtype: _cast(output, dtype))
+    return bool(lower)
+
+
+def _cast(values: object, dtype: torch.dtype) -> object:
+    if isinstance(values, tuple):
+        return tuple(_cast(value, dtype) for value in values)
+    return values.to(dtype) if isinstance(values, Tensor) and values.is_floating_point() else values

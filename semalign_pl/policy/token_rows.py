@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import types
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 
-def lighten_rows(model: nn.Module) -> None:
+class _TrainedRows(Protocol):
+    """The members of PEFT's ``TrainableTokensLayer`` that are used here, of which torch hides the types."""
+
+    base_layer: nn.Embedding | nn.Linear
+    trainable_tokens_delta: Mapping[str, Tensor]
+    token_indices: Mapping[str, list[int]]
+
+    @property
+    def active_adapters(self) -> list[str]: ...
+    @property
+    def disable_adapters(self) -> bool: ...
+    def _get_embed_scale(self) -> Tensor | None: ...
+
+
+def fast_row_forward(model: nn.Module) -> None:
     """Replace the forward of embeddings and heads with trained rows by one that does not copy the matrix.
 
     PEFT writes the rows into a copy of the matrix in every forward: for Qwen3-4B 778 MB, twice per token of a rollout.
@@ -21,7 +36,7 @@ def lighten_rows(model: nn.Module) -> None:
     from peft.tuners.trainable_tokens import TrainableTokensLayer
 
     for layer in model.modules():
-        if isinstance(layer, TrainableTokensLayer) and all(map(_neighbours, layer.token_indices.values())):
+        if isinstance(layer, TrainableTokensLayer) and all(map(_consecutive, layer.token_indices.values())):
             embeds = isinstance(layer.get_base_layer(), nn.Embedding)
             layer.forward = types.MethodType(_embed if embeds else _head, layer)
 
@@ -42,11 +57,11 @@ def rows_of(layer: nn.Module) -> tuple[Any, Tensor | None, int]:
     return inner.get_base_layer(), *_active(inner)
 
 
-def _neighbours(indices: list[int]) -> bool:
+def _consecutive(indices: list[int]) -> bool:
     return indices == list(range(indices[0], indices[0] + len(indices)))
 
 
-def _active(layer: Any) -> tuple[Tensor | None, int]:
+def _active(layer: _TrainedRows) -> tuple[Tensor | None, int]:
     names = [] if layer.disable_adapters else [n for n in layer.active_adapters if n in layer.trainable_tokens_delta]
     if not names:
         return None, 0
@@ -54,7 +69,7 @@ def _active(layer: Any) -> tuple[Tensor | None, int]:
     return layer.trainable_tokens_delta[name], layer.token_indices[name][0]
 
 
-def _embed(self: Any, x: Tensor) -> Tensor:
+def _embed(self: _TrainedRows, x: Tensor) -> Tensor:
     result = self.base_layer(x)
     rows, first = _active(self)
     if rows is None:
@@ -66,7 +81,7 @@ def _embed(self: Any, x: Tensor) -> Tensor:
     return torch.where(((place >= 0) & (place < len(rows))).unsqueeze(-1), own, result)
 
 
-def _head(self: Any, x: Tensor) -> Tensor:
+def _head(self: _TrainedRows, x: Tensor) -> Tensor:
     logits = self.base_layer(x)
     rows, first = _active(self)
     if rows is not None:

@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import regex
 import torch
+from torch import nn
 
 from semalign_pl.data.reading.sources import read
 from semalign_pl.languages import Language, get_language
 from semalign_pl.messages.error_text import first_line
+
+if TYPE_CHECKING:
+    from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
@@ -59,7 +63,7 @@ class VocabularySettings:
                 )
 
 
-def find_tokens(settings: VocabularySettings, tokenizer: Any) -> list[Any]:
+def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
     """Find the most frequent units of a corpus that the tokenizer splits into several pieces.
 
     A unit includes the separator that follows it (a syllable and its tsheg would be two tokens otherwise). A unit
@@ -79,19 +83,19 @@ def find_tokens(settings: VocabularySettings, tokenizer: Any) -> list[Any]:
     Raises:
         ValueError: If the corpus cannot be read.
     """
-    from tokenizers import AddedToken
+    from transformers import AddedToken
 
-    profile = get_language(settings.language)
+    language = get_language(settings.language)
     try:
         rows = read(settings.corpus, {"text": settings.column})
     except ValueError as error:
-        said = re.sub(r"data\.init_args\.columns: \{text: (.*)\}", r"column: \1", str(error))
-        raise ValueError(f"model.init_args.vocabulary: {said}") from error
-    counts, apart = count_units((row["text"] for row in rows.values()), profile)
-    known = {form for form, count in counts.items() if count >= settings.min_count}
-    separators = {form[-1] for form in counts if not profile.segment(form[-1])}
-    pieces = _pieces(tokenizer, sorted(known | {form + s for form in known for s in separators}))
-    split = [form for form in known if len(pieces[form]) > 1]
+        message = re.sub(r"data\.init_args\.columns: \{text: (.*)\}", r"column: \1", str(error))
+        raise ValueError(f"model.init_args.vocabulary: {message}") from error
+    counts, apart = count_units((row["text"] for row in rows.values()), language)
+    frequent = {form for form, count in counts.items() if count >= settings.min_count}
+    separators = {form[-1] for form in counts if not language.segment(form[-1])}
+    pieces = _pieces(tokenizer, sorted(frequent | {form + s for form in frequent for s in separators}))
+    split = [form for form in frequent if len(pieces[form]) > 1]
     split = [form for form in split if form[-1] in separators or all(len(pieces[form + s]) > 1 for s in separators)]
     tokens = [
         AddedToken(form, single_word=apart and _LETTER.fullmatch(form[-1]) is not None, normalized=True)
@@ -101,16 +105,16 @@ def find_tokens(settings: VocabularySettings, tokenizer: Any) -> list[Any]:
     trial.add_tokens(tokens)
     kept = [t for t in tokens if trial.decode(trial.encode(t.content, add_special_tokens=False)) == t.content]
     if not kept:
-        log.warning("%s: every unit of %s is one token already; none is added", settings.corpus, profile.name)
+        log.warning("%s: every unit of %s is one token already; none is added", settings.corpus, language.name)
     return kept[: settings.tokens]
 
 
-def count_units(texts: Iterable[str], profile: Language) -> tuple[Counter[str], bool]:
+def count_units(texts: Iterable[str], language: Language) -> tuple[Counter[str], bool]:
     """Count the units of a language in texts.
 
     Args:
         texts: Texts to count in.
-        profile: Language of the units.
+        language: Language of the units.
 
     Returns:
         Number of occurrences of each unit, which includes the sign after it if ``segment`` drops that sign; and true if
@@ -118,33 +122,33 @@ def count_units(texts: Iterable[str], profile: Language) -> tuple[Counter[str], 
     """
     counts: Counter[str] = Counter()
     words, glued = 0, 0
-    scripts = "".join(rf"\p{{Script={script}}}" for script in profile.scripts)
+    scripts = "".join(rf"\p{{Script={script}}}" for script in language.scripts)
     own = regex.compile(rf"[{scripts}\p{{Script=Inherited}}]+")
     for text in texts:
         text, at, last = unicodedata.normalize("NFC", text), 0, -1
-        for unit in profile.segment(text):
+        for unit in language.segment(text):
             start = text.find(unit, at)
             if start < 0:
                 continue
             at = start + len(unit)
             if own.fullmatch(unit):
-                counts[unit + _separator(text, at, profile)] += 1
+                counts[unit + _separator(text, at, language)] += 1
                 if _LETTER.match(unit):
                     words, glued, last = words + 1, glued + (start == last), at
     return counts, 2 * glued <= words
 
 
-def _separator(text: str, at: int, profile: Language) -> str:
+def _separator(text: str, at: int, language: Language) -> str:
     sign = text[at : at + 1]
-    return "" if not sign or sign.isspace() or profile.segment(sign) else sign
+    return "" if not sign or sign.isspace() or language.segment(sign) else sign
 
 
-def _pieces(tokenizer: Any, forms: list[str]) -> dict[str, list[int]]:
+def _pieces(tokenizer: PreTrainedTokenizerBase, forms: list[str]) -> dict[str, list[int]]:
     encoded = tokenizer(forms, add_special_tokens=False)["input_ids"] if forms else []
     return dict(zip(forms, encoded, strict=True))
 
 
-def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
+def saved_tokens(adapter: str, tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
     """Tokens of an adapter folder's tokenizer that the base's tokenizer lacks.
 
     Args:
@@ -171,7 +175,7 @@ def saved_tokens(adapter: str, tokenizer: Any) -> list[Any]:
     return [token for index, token in sorted(there.items()) if index >= len(tokenizer)]
 
 
-def add_tokens(tokenizer: Any, tokens: list[Any]) -> dict[int, list[int]]:
+def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: list[AddedToken]) -> dict[int, list[int]]:
     """Add tokens to a tokenizer.
 
     Args:
@@ -185,12 +189,13 @@ def add_tokens(tokenizer: Any, tokens: list[Any]) -> dict[int, list[int]]:
         return {}
     pieces = _pieces(tokenizer, [token.content for token in tokens])
     tokenizer.add_tokens(tokens)
-    ids = tokenizer.convert_tokens_to_ids(list(pieces))
+    indices = tokenizer.get_vocab()
+    ids = [indices[piece] for piece in pieces]
     assert ids == list(range(ids[0], ids[0] + len(tokens))), "a tokenizer numbers what is added one by one"
     return dict(zip(ids, pieces.values(), strict=True))
 
 
-def add_rows(model: Any, new_tokens: Mapping[int, Sequence[int]]) -> list[int]:
+def add_rows(model: PreTrainedModel, new_tokens: Mapping[int, Sequence[int]]) -> list[int]:
     """Add rows of new tokens to a model; each new row is the mean of the rows of the token's pieces.
 
     Args:
@@ -205,23 +210,34 @@ def add_rows(model: Any, new_tokens: Mapping[int, Sequence[int]]) -> list[int]:
     """
     if not new_tokens:
         return []
-    layers = [model.get_input_embeddings(), model.get_output_embeddings()]
+    layers = embedding_and_head(model)
     if getattr(layers[1], "bias", None) is not None:
         raise ValueError("model.init_args.vocabulary: the head of this base has a bias, which is not built for")
     ids = list(new_tokens)
-    if ids[-1] >= len(layers[0].weight):
+    if ids[-1] >= len(layers[0].get_parameter("weight")):
         model.resize_token_embeddings(ids[-1] + 1, mean_resizing=False)
         model.requires_grad_(False)
-        layers = [model.get_input_embeddings(), model.get_output_embeddings()]
-    weights = {id(layer.weight): layer.weight for layer in layers}
+        layers = embedding_and_head(model)
+    weights = {layer.get_parameter("weight") for layer in layers}  # one if they are tied
     with torch.no_grad():
-        for weight in weights.values():
+        for weight in weights:
             means = torch.stack([weight[list(pieces)].float().mean(0) for pieces in new_tokens.values()])
             weight[ids[0] : ids[-1] + 1] = means.to(weight.dtype)
     return ids
 
 
-def trained_indices(model: Any, ids: list[int]) -> dict[str, list[int]] | None:
+def embedding_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Module]:
+    """Return the embedding and the head of a causal LM, which may share one weight.
+
+    Args:
+        model: Causal LM.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    assert isinstance(embedding, nn.Module) and isinstance(head, nn.Module), "a causal LM has both"
+    return embedding, head
+
+
+def trained_indices(model: PreTrainedModel, ids: list[int]) -> dict[str, list[int]] | None:
     """Value of PEFT's ``trainable_token_indices``: rows of the embedding, and of the head if it is not tied to it.
 
     Args:
@@ -233,16 +249,17 @@ def trained_indices(model: Any, ids: list[int]) -> dict[str, list[int]] | None:
     """
     if not ids:
         return None
-    one, other = model.get_input_embeddings(), model.get_output_embeddings()
-    layers = [one] if one.weight is other.weight else [one, other]
+    one, other = embedding_and_head(model)
+    tied = one.weight is other.weight  # of a layer that PEFT has wrapped, a tensor and not a parameter
+    layers = [one] if tied else [one, other]
     return {name: ids for name, module in model.named_modules() if any(module is layer for layer in layers)}
 
 
-def digest(tokenizer: Any) -> str:
+def digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 of the tokens that were added to a tokenizer's model, and their ids.
 
     Args:
         tokenizer: Tokenizer of the policy.
     """
-    added = sorted(tokenizer.get_added_vocab().items())
+    added = sorted((token.content, index) for index, token in tokenizer.added_tokens_decoder.items())
     return hashlib.sha256(repr(added).encode()).hexdigest()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import sentence_transformers
 import torch
 import transformers
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from semalign_pl.files.atomic import replace_folder, write_text
 from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, tokenizer
@@ -19,7 +18,7 @@ from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, 
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
+def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, object]:
     """Train the base model in two phases, save it, and evaluate the saved model.
 
     The weights are rounded to bfloat16 after each phase. The second phase has a fifth as many steps as the first.
@@ -38,7 +37,7 @@ def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.de
     words = tokenizer.train(seed)
     model = base.new_model(words, seed)
     follow_steps = steps // 5
-    figures: dict[str, Any] = {"parameters": model.num_parameters(), "steps": [steps, follow_steps], "batch": batch}
+    figures: dict[str, object] = {"parameters": model.num_parameters(), "steps": [steps, follow_steps], "batch": batch}
     base.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
     _save(model, words, out)
     model = _load(out, device)
@@ -51,20 +50,20 @@ def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.de
     )
 
 
-def _save(model: Any, words: PreTrainedTokenizerFast, out: Path) -> None:
+def _save(model: PreTrainedModel, words: PreTrainedTokenizerFast, out: Path) -> None:
     optim.halve(model)
     with replace_folder(out) as folder:
         model.save_pretrained(folder)
         words.save_pretrained(folder)
 
 
-def _load(out: Path, device: torch.device) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, trust_remote_code=False)
+def _load(out: Path, device: torch.device) -> Qwen3ForCausalLM:
+    model = Qwen3ForCausalLM.from_pretrained(out, dtype=torch.float32, trust_remote_code=False)
     optim.place(model, device)
     return model
 
 
-def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, Any]:
+def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, object]:
     """Train the encoder, save it in bfloat16, and evaluate the saved encoder.
 
     Args:
@@ -80,7 +79,7 @@ def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch
     began = time.monotonic()
     words = tokenizer.train(seed)
     model = encoder.new_model(words, seed)
-    figures: dict[str, Any] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
+    figures: dict[str, object] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
     figures |= encoder.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
     figures["train_seconds"] = round(time.monotonic() - began)
     encoder.save(model, words, out)
@@ -97,7 +96,7 @@ def build(
     encoder_batch: int = 32,
     seed: int = 0,
     threads: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Train models and write them to a folder, with their figures in ``BUILD.json``; figures of other models are kept.
 
     Args:
@@ -117,7 +116,7 @@ def build(
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     record = out / "BUILD.json"
-    figures: dict[str, Any] = {}
+    figures: dict[str, object] = {}
     makers = {"base": (build_base, base_steps, base_batch), "encoder": (build_encoder, encoder_steps, encoder_batch)}
     for part in parts:
         maker, steps, batch = makers[part]

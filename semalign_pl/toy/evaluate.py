@@ -38,32 +38,32 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: l
     Returns:
         Answer per message, of up to 16 tokens.
     """
-    said: list[str] = []
+    generated: list[str] = []
     for start in range(0, len(asked), batch):
         chats = [[{"role": "user", "content": text}] for text in asked[start : start + batch]]
         texts = [str(tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True)) for c in chats]
         inputs = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt").to(model.device)
         out = cast(Any, model).generate(**inputs, max_new_tokens=16, do_sample=False)
-        said += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return said
+        generated += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return generated
 
 
-def overlap_f1(said: str, wanted: str) -> float:
+def overlap_f1(answer: str, wanted: str) -> float:
     """Character F1 of an answer against the reference answer, 0 to 1.
 
     Examples:
         >>> overlap_f1("新书", "三本新书")
         0.6666666666666666
     """
-    common = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * common / (len(said) + len(wanted)) if common else 0.0
+    common = sum((Counter(answer) & Counter(wanted)).values())
+    return 2 * common / (len(answer) + len(wanted)) if common else 0.0
 
 
 def reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: dict[str, Any]) -> dict[str, float]:
     """Exact match and character F1 of greedy answers, 0 to 1, and the number of questions."""
     rows = questions(squad)
-    said = answers(model, tokenizer, [text for text, _ in rows])
-    both = [(a.strip(), wanted) for a, (_, wanted) in zip(said, rows, strict=True)]
+    generated = answers(model, tokenizer, [text for text, _ in rows])
+    both = [(a.strip(), wanted) for a, (_, wanted) in zip(generated, rows, strict=True)]
     return {
         "exact_match": round(statistics.mean(a == wanted for a, wanted in both), 4),
         "f1": round(statistics.mean(overlap_f1(a, wanted) for a, wanted in both), 4),
@@ -84,7 +84,7 @@ def nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[
 
 def base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, squad: dict[str, Any], seed: int
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Evaluate the base model: reading comprehension, and NLL on texts in both languages.
 
     Args:
@@ -110,7 +110,7 @@ def _mean_cos(model: SentenceTransformer, pairs: list[tuple[str, str]]) -> float
     return round(float((one * other).sum(-1).mean()), 4)
 
 
-def encoder(model: SentenceTransformer, seed: int, size: int = 300) -> dict[str, Any]:
+def encoder(model: SentenceTransformer, seed: int, size: int = 300) -> dict[str, object]:
     """Evaluate the encoder: retrieval of Tibetan by Chinese, and mean cosine per kind of pair.
 
     Args:
@@ -127,7 +127,7 @@ def encoder(model: SentenceTransformer, seed: int, size: int = 300) -> dict[str,
     held = [next(source) for _ in range(1000)]
     bo, zh = [grammar.tibetan(m) for m in held], [grammar.chinese(m) for m in held]
     there, here = model.encode(bo, convert_to_tensor=True), model.encode(zh, convert_to_tensor=True)
-    found = (here @ there.T).argmax(-1).cpu() == torch.arange(1000)
+    hits = (here @ there.T).argmax(-1).cpu() == torch.arange(1000)
     by_wrong: dict[int, list[tuple[str, str]]] = {}
     for meaning in held[:size]:
         changed = meaning
@@ -140,7 +140,7 @@ def encoder(model: SentenceTransformer, seed: int, size: int = 300) -> dict[str,
         for name in CORRUPTIONS
     }
     return {
-        "retrieval_zh_to_bo_acc_at_1_of_1000": round(float(found.float().mean()), 4),
+        "retrieval_zh_to_bo_acc_at_1_of_1000": round(float(hits.float().mean()), 4),
         "mean_cos_by_wrong_slots": {k: _mean_cos(model, v) for k, v in sorted(by_wrong.items()) if len(v) >= 20},
         "mean_cos_unrelated": _mean_cos(model, list(zip(bo[:-1], bo[1:], strict=True))),
         "mean_cos_reordered": _mean_cos(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 import time
@@ -58,3 +60,12 @@ def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
         assert shown.startswith(f"semalign {__version__}: ") and max(map(len, shown.splitlines())) <= 120
         for command in ("fit", "validate", "test", "predict", "study", "report", "plan"):
             assert f"\n  {command} " in shown
+
+
+def test_the_settings_in_the_help_are_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    from semalign_pl import GRPOModule
+
+    assert main(["--help"]) == 0
+    examples = re.findall(r"--model\.init_args\.(\w+) (\w+)", capsys.readouterr().out)
+    parameters = inspect.signature(GRPOModule).parameters
+    assert examples and all(str(parameters[name].default) == value for name, value in examples)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_hostile import CASES, FAULT, Case, write
+from helpers.malformed_files import CASES, FAULT, Case, write
 
 from semalign_pl.data.cleaning.prepare import Request, prepare
 from semalign_pl.data.reading.formats import BadRow, Counts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_conversation import said, sharegpt
+from helpers.conversations import openai, sharegpt
 
 from semalign_pl.data import Conversation
 from semalign_pl.data.cleaning.prepare import Request, prepare
@@ -24,7 +24,9 @@ SYSTEM = "老师"
 def chat(path: Path, rows: list[dict[str, Any]] | None = None) -> Path:
     """Corpus of conversations with one and with several exchanges, in two shapes."""
     answers = ["学生在学校看书。", "农民在山上唱歌。", "医生在家里吃饭。"]
-    made = [{"messages": said(f"s:{SYSTEM}", f"u:{a}", f"a:{b}", f"u:{b}", f"a:{a}")} for a in answers for b in answers]
+    made = [
+        {"messages": openai(f"s:{SYSTEM}", f"u:{a}", f"a:{b}", f"u:{b}", f"a:{a}")} for a in answers for b in answers
+    ]
     made = [row for row in made if row["messages"][1]["content"] != row["messages"][2]["content"]]
     made += [{"conversations": sharegpt(f"u:{a}", "a:书")} for a in answers]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows or made), encoding="utf-8")
@@ -112,7 +114,7 @@ def test_the_model_is_given_all_turns(runs: Any, tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_a_role_that_the_template_leaves_out_names_file_row_and_role(runs: Any, command: str, base: str) -> None:
-    rows = [{"messages": said("u:问", "a:答")}, {"messages": said("u:问", "a:答", "t:7", "a:七")}]
+    rows = [{"messages": openai("u:问", "a:答")}, {"messages": openai("u:问", "a:答", "t:7", "a:七")}]
     recipe = mix(runs, "sft", rows)
     recipe["trainer"]["callbacks"].append({"class_path": "Evaluation", "init_args": {"language": "zh"}})
     folder = Path(shutil.copytree(base, runs.folder / "no_tool"))
@@ -134,7 +136,7 @@ def tokenised(base: str, folder: Path, name: str, rows: list[dict[str, Any]], li
 
 def test_the_token_cache_covers_the_turns(base: str, tmp_path: Path) -> None:
     """The same texts in other roles, or with the system turn as a user turn, give other token ids."""
-    talks = said("s:甲", "u:乙", "a:丙"), said("u:甲", "a:答", "u:乙", "a:丙"), said("u:甲\n\n乙", "a:丙")
+    talks = openai("s:甲", "u:乙", "a:丙"), openai("u:甲", "a:答", "u:乙", "a:丙"), openai("u:甲\n\n乙", "a:丙")
     folders, ids = set(), []
     for number, turns in enumerate(talks):
         made = tokenised(base, tmp_path, f"{number}.jsonl", [{"messages": turns}], Limits(100, 100))
@@ -145,7 +147,7 @@ def test_the_token_cache_covers_the_turns(base: str, tmp_path: Path) -> None:
 
 def test_a_conversation_that_cannot_be_cut_to_fit_is_dropped(base: str, tokenizer: Any, tmp_path: Path) -> None:
     talk = ["u:" + "问" * 9, "a:" + "答" * 9] * 3
-    rows = [said("s:" + "长" * 90, "u:问", "a:答"), said("s:短", *talk), said("u:问", "a:答")]
+    rows = [openai("s:" + "长" * 90, "u:问", "a:答"), openai("s:短", *talk), openai("u:问", "a:答")]
     made = tokenised(base, tmp_path, "c.jsonl", [{"messages": turns} for turns in rows], Limits(80, 100))
     assert made.report["dropped"] == {"prompt_too_long": 1} and made.report["prompts_cut"] == 1
     assert [len(row["prompt_ids"]) for row in made.table][0] == 0

@@ -5,19 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.cli import LightningCLI
-from test_corpus import Recorder, train_ids
+from helpers.batch_recorder import parse, train_ids
 
 from semalign_pl.data import CorpusDataModule, Headline, Translation
-
-
-def parse(tmp_path: Path, yaml: str, *flags: str) -> LightningCLI:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml, encoding="utf-8")
-    return LightningCLI(
-        Recorder, CorpusDataModule, subclass_mode_data=True, run=False, args=["--config", str(path), *flags],
-        save_config_callback=None, trainer_defaults={"logger": False, "enable_checkpointing": False},
-    )  # fmt: skip
 
 
 def test_everything_from_yaml(tmp_path: Path, corpus: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_nested import FORMATS, folder, jsonl
+from helpers.conversations import openai, sharegpt
+from helpers.corpus_files import FORMATS, folder, jsonl
 
 from semalign_pl.data import Conversation, Translation
 from semalign_pl.data.cleaning.preparation import Preparation
@@ -17,19 +18,6 @@ from semalign_pl.data.reading.formats import BadRow
 from semalign_pl.data.reading.sources import stream
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.types import Example, Turn
-
-
-def said(*turns: str, **keys: Any) -> list[dict[str, Any]]:
-    """Turns in OpenAI's form, from texts with ``s:``, ``u:``, ``a:`` or ``t:`` before them; keys go to the last."""
-    roles = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
-    made: list[dict[str, Any]] = [{"role": roles[turn[0]], "content": turn[2:]} for turn in turns]
-    made[-1] |= keys
-    return made
-
-
-def sharegpt(*turns: str) -> list[dict[str, str]]:
-    roles = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
-    return [{"from": roles[turn["role"]], "value": turn["content"]} for turn in said(*turns)]
 
 
 def read(path: Path, task: Conversation, columns: dict[str, str] | None = None, part: str = "test") -> list[Any]:
@@ -42,15 +30,15 @@ def read(path: Path, task: Conversation, columns: dict[str, str] | None = None, 
 TALK = ("s:S", "u:A", "a:B", "u:C", "a:D")
 TURNS = (Turn("system", "S"), Turn("user", "A"), Turn("assistant", "B"), Turn("user", "C"))
 SHAPES: dict[str, dict[str, Any]] = {
-    "openai": {"messages": said(*TALK)},
+    "openai": {"messages": openai(*TALK)},
     "sharegpt": {"conversations": sharegpt(*TALK)},
     "sharegpt with system beside": {"conversations": sharegpt(*TALK[1:]), "system": "S", "tools": ""},
-    "lmsys": {"conversation": said(*TALK), "language": "English"},
-    "trl": {"prompt": said(*TALK[:-1]), "completion": said(TALK[-1])},
-    "trl with both": {"messages": said(*TALK), "prompt": "A", "prompt_id": "1"},  # as in UltraChat
-    "typed": {"messages": [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in said(*TALK)]},
-    "nulls": {"messages": [turn | {"tool_calls": None, "name": None} for turn in said(*TALK)]},
-    "json text": {"messages": json.dumps(said(*TALK))},
+    "lmsys": {"conversation": openai(*TALK), "language": "English"},
+    "trl": {"prompt": openai(*TALK[:-1]), "completion": openai(TALK[-1])},
+    "trl with both": {"messages": openai(*TALK), "prompt": "A", "prompt_id": "1"},  # as in UltraChat
+    "typed": {"messages": [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in openai(*TALK)]},
+    "nulls": {"messages": [turn | {"tool_calls": None, "name": None} for turn in openai(*TALK)]},
+    "json text": {"messages": json.dumps(openai(*TALK))},
     "lists": {"conversations": {"from": ["system", "human", "gpt", "human", "gpt"], "value": list("SABCD")}},
     "alpaca": {"instruction": "C", "input": "", "output": "D", "system": "S", "history": [["A", "B"]]},
 }
@@ -80,10 +68,10 @@ def test_every_shape_as_cells_of_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        {"messages": said("u:A", "a:D")},
+        {"messages": openai("u:A", "a:D")},
         {"conversations": sharegpt("u:A", "a:D"), "system": ""},
         {"prompt": "A", "completion": "D"},
-        {"prompt": said("u:A"), "completion": "D"},
+        {"prompt": openai("u:A"), "completion": "D"},
         {"instruction": "A", "output": "D", "history": None},
     ],
 )
@@ -96,8 +84,8 @@ def test_one_user_message_stays_that_message(tmp_path: Path, record: dict[str, A
 
 def test_columns_choose_the_conversation(tmp_path: Path) -> None:
     record = {
-        "messages": said("u:no", "a:no"),
-        "dpo": {"chosen": said("u:A", "a:D")},
+        "messages": openai("u:no", "a:no"),
+        "dpo": {"chosen": openai("u:A", "a:D")},
         "topic": "law",
         "q": "Q",
         "a": "R",
@@ -114,8 +102,8 @@ def test_columns_choose_the_conversation(tmp_path: Path) -> None:
 
 
 def test_prompts_alone(tmp_path: Path) -> None:
-    rows = [{"messages": said("u:A")}, {"messages": said("u:A", "a:B", "u:C")}, {"messages": said("u:A", "a:B")}]
-    path = jsonl(tmp_path / "c.jsonl", [*rows, {"prompt": said("s:S", "u:A")}, {"instruction": "I", "input": "J"}])
+    rows = [{"messages": openai("u:A")}, {"messages": openai("u:A", "a:B", "u:C")}, {"messages": openai("u:A", "a:B")}]
+    path = jsonl(tmp_path / "c.jsonl", [*rows, {"prompt": openai("s:S", "u:A")}, {"instruction": "I", "input": "J"}])
     examples = read(path, Conversation(source_only=True), part="train")
     assert [(example.source, example.reference) for example in examples] == [
         ("A", ""), ("A\n\nB\n\nC", ""), ("A", ""), ("S\n\nA", ""), ("I\nJ", ""),
@@ -130,32 +118,33 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "role twice": ({"messages": [{"role": "user", "from": "gpt", "value": "x"}]}, "both role and from"),
     "function call": ({"conversations": [{"from": "function_call", "value": "{}"}]}, "the role 'function_call'"),
     "ends with user": (
-        {"messages": said("u:A", "a:B", "u:C")}, "ends with a user turn, which nothing answers|take it out|drop"),
-    "no answer": ({"messages": said("u:A")}, "no assistant turn|source_only: true"),
-    "starts with assistant": ({"messages": said("a:A", "u:B", "a:C")}, "turn 1 is an assistant turn at the start"),
-    "empty turn": ({"messages": said("u:A", "a:")}, "'messages.1 (assistant)' is empty ('')|drop the row"),
-    "null turn": ({"messages": [*said("u:A"), {"role": "assistant", "content": None}]}, "'messages.1 (assistant)'"),
-    "two user turns": ({"messages": said("u:A", "u:B", "a:C")}, "turn 2 is a user turn after a user turn|join the two"),
-    "two answers": ({"messages": said("u:A", "a:B", "a:C")}, "turn 3 is an assistant turn after an assistant turn"),
-    "late system": ({"messages": said("u:A", "s:S", "u:B", "a:C")}, "a system turn can only be the first"),
-    "two systems": ({"messages": said("s:S", "u:A", "a:B"), "system": "T"}, "'system' is a second system text"),
-    "tool after user": ({"messages": said("u:A", "t:T", "a:B")}, "turn 2 is a tool turn after a user turn"),
-    "tool calls": ({"messages": said("u:A", "a:B", tool_calls=[{"id": "1"}])}, "'messages.1' has tool_calls"),
-    "name": ({"messages": said("u:A", name="Ann") + said("a:B")}, "'messages.0' has name 'Ann'|into the content"),
-    "weight": ({"messages": said("u:A", "a:B", weight=0)}, "has weight 0|last turn is trained"),
-    "half weight": ({"messages": said("u:A", "a:B", weight=0.5) + said("u:C", "a:D")}, "has weight 0.5"),
-    "train": ({"messages": said("u:A", "a:B", train=False)}, "has train False|take train out"),
+        {"messages": openai("u:A", "a:B", "u:C")}, "ends with a user turn, which nothing answers|take it out|drop"),
+    "no answer": ({"messages": openai("u:A")}, "no assistant turn|source_only: true"),
+    "starts with assistant": ({"messages": openai("a:A", "u:B", "a:C")}, "turn 1 is an assistant turn at the start"),
+    "empty turn": ({"messages": openai("u:A", "a:")}, "'messages.1 (assistant)' is empty ('')|drop the row"),
+    "null turn": ({"messages": [*openai("u:A"), {"role": "assistant", "content": None}]}, "'messages.1 (assistant)'"),
+    "two user turns":
+        ({"messages": openai("u:A", "u:B", "a:C")}, "turn 2 is a user turn after a user turn|join the two"),
+    "two answers": ({"messages": openai("u:A", "a:B", "a:C")}, "turn 3 is an assistant turn after an assistant turn"),
+    "late system": ({"messages": openai("u:A", "s:S", "u:B", "a:C")}, "a system turn can only be the first"),
+    "two systems": ({"messages": openai("s:S", "u:A", "a:B"), "system": "T"}, "'system' is a second system text"),
+    "tool after user": ({"messages": openai("u:A", "t:T", "a:B")}, "turn 2 is a tool turn after a user turn"),
+    "tool calls": ({"messages": openai("u:A", "a:B", tool_calls=[{"id": "1"}])}, "'messages.1' has tool_calls"),
+    "name": ({"messages": openai("u:A", name="Ann") + openai("a:B")}, "'messages.0' has name 'Ann'|into the content"),
+    "weight": ({"messages": openai("u:A", "a:B", weight=0)}, "has weight 0|last turn is trained"),
+    "half weight": ({"messages": openai("u:A", "a:B", weight=0.5) + openai("u:C", "a:D")}, "has weight 0.5"),
+    "train": ({"messages": openai("u:A", "a:B", train=False)}, "has train False|take train out"),
     "image": (
-        {"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}, *said("a:B")]},
+        {"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}, *openai("a:B")]},
         "'messages.0' has a part of type 'image', and only text is read"),
-    "tools": ({"messages": said("u:A", "a:B"), "tools": [{"name": "f"}]}, "'tools' describes tools"),
-    "control": ({"messages": said("u:A\x00", "a:B")}, "the control character U+0000"),
+    "tools": ({"messages": openai("u:A", "a:B"), "tools": [{"name": "f"}]}, "'tools' describes tools"),
+    "control": ({"messages": openai("u:A\x00", "a:B")}, "the control character U+0000"),
     "no list": ({"messages": 5}, "'messages' is no list of turns but 5 (int)"),
-    "python text": ({"messages": str(said("u:A", "a:B"))}, "text that is not JSON|json.dumps"),
+    "python text": ({"messages": str(openai("u:A", "a:B"))}, "text that is not JSON|json.dumps"),
     "key twice": ({"messages": '[{"role": "user", "role": "assistant", "content": "x"}]'}, "a key twice"),
     "no turns": ({"messages": ["A", "B"]}, "'messages.0' is no turn but 'A' (str)"),
     "empty": ({"messages": [], "prompt": ""}, "'messages' and 'prompt' are empty"),
-    "long completion": ({"prompt": "A", "completion": said("a:B", "u:C", "a:D")}, "not one assistant turn but"),
+    "long completion": ({"prompt": "A", "completion": openai("a:B", "u:C", "a:D")}, "not one assistant turn but"),
     "history": ({"instruction": "A", "output": "B", "history": ["x"]}, "'history.0' is no pair"),
 }  # fmt: skip
 
@@ -163,7 +152,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_trained_on_is_a_bad_row(tmp_path: Path, name: str) -> None:
     record, wanted = BAD[name]
-    good = {"messages": said("u:A", "a:B")}
+    good = {"messages": openai("u:A", "a:B")}
     first, row = read(jsonl(tmp_path / "c.jsonl", [good, record]), Conversation())
     assert isinstance(first, Example) and isinstance(row, BadRow)
     assert row.message.startswith(f"{tmp_path / 'c.jsonl'}:2: ") and "\n" not in row.message
@@ -173,10 +162,10 @@ def test_what_cannot_be_trained_on_is_a_bad_row(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     "turns",
     [
-        said("u:A", "a:B", weight=1),
-        [*said("u:A", "a:B", weight=0), *said("u:C", "a:D", weight=1, train=True)],
-        [turn | {"id": 5, "timestamp": "2024", "name": ""} for turn in said("u:A", "a:B")],
-        said("u:A", "a:B", "t:T", "t:T", "a:C"),
+        openai("u:A", "a:B", weight=1),
+        [*openai("u:A", "a:B", weight=0), *openai("u:C", "a:D", weight=1, train=True)],
+        [turn | {"id": 5, "timestamp": "2024", "name": ""} for turn in openai("u:A", "a:B")],
+        openai("u:A", "a:B", "t:T", "t:T", "a:C"),
         [{"role": " Human", "content": "A"}, {"role": "BOT", "content": "B"}],
     ],
 )
@@ -186,7 +175,7 @@ def test_keys_and_roles_that_change_nothing(tmp_path: Path, turns: list[dict[str
 
 
 def test_a_file_without_conversations_names_its_columns(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "c.jsonl", [{"dialog": said("u:A", "a:B"), "id": 1}])
+    path = jsonl(tmp_path / "c.jsonl", [{"dialog": openai("u:A", "a:B"), "id": 1}])
     with pytest.raises(ValueError, match=r"c.jsonl:1: no conversation: no column 'messages' or .*\{messages: dialog\}"):
         read(path, Conversation())
     with pytest.raises(ValueError, match=r"no column 'talk'; the columns are dialog, id"):
@@ -219,10 +208,10 @@ ANSWER = "འགྱུར་བ་འདིས་འབྲོག་པའི་�
 def test_duplicates_by_what_is_said(tmp_path: Path) -> None:
     """The same conversation in other shapes and cases is a duplicate; in JSON text, role names would differ."""
     rows = [
-        {"messages": said("s:S", f"u:{LONG} A", f"a:{ANSWER}")},
+        {"messages": openai("s:S", f"u:{LONG} A", f"a:{ANSWER}")},
         {"conversations": sharegpt("s:s", f"u:{LONG}, a", f"a:{ANSWER}")},
         {"instruction": f"{LONG} A!", "output": ANSWER, "system": "S."},
-        {"messages": said("s:S", f"u:{LONG} B", f"a:{ANSWER}")},
+        {"messages": openai("s:S", f"u:{LONG} B", f"a:{ANSWER}")},
     ]
     made = prepared(jsonl(tmp_path / "c.jsonl", rows), Conversation(), tmp_path / "c")
     assert [row["id"] for row in made.table] == ["c.jsonl:1", "c.jsonl:4"]
@@ -232,7 +221,7 @@ def test_duplicates_by_what_is_said(tmp_path: Path) -> None:
 def test_near_duplicates_are_not_made_by_role_names(tmp_path: Path) -> None:
     """Short unrelated turns: written as JSON, nine in ten of their letters would be equal."""
     rows = [
-        {"messages": said(f"u:{a}{b}", f"a:{b}{a}", f"u:{a}", f"a:{b}")} for a, b in ("甲乙", "丙丁", "戊己", "庚辛")
+        {"messages": openai(f"u:{a}{b}", f"a:{b}{a}", f"u:{a}", f"a:{b}")} for a, b in ("甲乙", "丙丁", "戊己", "庚辛")
     ]
     texts = [json.dumps(row) for row in rows]
     assert sum(a == b for a, b in zip(*texts[:2], strict=True)) / len(texts[0]) > 0.85
@@ -245,8 +234,8 @@ def test_near_duplicates_are_not_made_by_role_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("evaluation", ["chat", "pairs"])
 def test_leaks_between_chat_and_other_corpora(tmp_path: Path, evaluation: str) -> None:
-    talk = {"messages": said("s:S", "u:你好", "a:您好", f"u:{LONG}", f"a:{ANSWER}")}
-    other = {"messages": said("s:S", "u:你好", "a:您好", "u:今天星期几", "a:星期三")}
+    talk = {"messages": openai("s:S", "u:你好", "a:您好", f"u:{LONG}", f"a:{ANSWER}")}
+    other = {"messages": openai("s:S", "u:你好", "a:您好", "u:今天星期几", "a:星期三")}
     held = [{"instruction": LONG, "output": ANSWER}, {"zh": LONG, "bo": ANSWER}][evaluation == "pairs"]
     task = Conversation() if evaluation == "chat" else Translation()
     test = prepared(jsonl(tmp_path / "test.jsonl", [held]), task, tmp_path / "c", train=False)
@@ -261,14 +250,14 @@ def test_leaks_between_chat_and_other_corpora(tmp_path: Path, evaluation: str) -
 
 def test_texts_in_conversations_are_held_against(tmp_path: Path) -> None:
     """`against`: all texts of a file count, including those of conversations, but not the names of roles."""
-    against = jsonl(tmp_path / "probe.jsonl", [{"messages": said(f"u:{LONG}", f"a:{ANSWER}")}])
-    rows = [{"messages": said(f"u:{LONG}", "a:x")}, {"messages": said("u:assistant", "a:assistant")}]
+    against = jsonl(tmp_path / "probe.jsonl", [{"messages": openai(f"u:{LONG}", f"a:{ANSWER}")}])
+    rows = [{"messages": openai(f"u:{LONG}", "a:x")}, {"messages": openai("u:assistant", "a:assistant")}]
     made = prepared(jsonl(tmp_path / "c.jsonl", rows), Conversation(), tmp_path / "c", against=[str(against)])
     assert [row["id"] for row in made.table] == ["c.jsonl:2"]
 
 
 def test_the_language_of_the_answer_is_judged_and_normalised(tmp_path: Path) -> None:
-    rows = [{"messages": said("u:问", "a:བོད་ཡིག")}, {"messages": said("u:问", "a:只有中文的回答")}]
+    rows = [{"messages": openai("u:问", "a:བོད་ཡིག")}, {"messages": openai("u:问", "a:只有中文的回答")}]
     path = jsonl(tmp_path / "c.jsonl", rows)
     made = prepared(path, Conversation("bo"), tmp_path / "c", script=0.5)
     assert made.report["dropped"] == {"script": 1} and made.table[0]["prompt"] == "问"
@@ -276,6 +265,6 @@ def test_the_language_of_the_answer_is_judged_and_normalised(tmp_path: Path) -> 
 
 
 def test_shapes_of_a_folder_are_read_through_datasets(tmp_path: Path) -> None:
-    path = folder(tmp_path / "folder", [{"messages": said(*TALK)}])
+    path = folder(tmp_path / "folder", [{"messages": openai(*TALK)}])
     (example,) = read(path, Conversation())
     assert example.turns == TURNS

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_cli import parse
+from helpers.batch_recorder import parse
 
 from semalign_pl.data.reading.formats import BadRow, Counts
 from semalign_pl.data.reading.sources import read, stream

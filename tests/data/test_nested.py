@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.corpus_files import FORMATS, jsonl, parquet
 
 from semalign_pl.data.cleaning.prepare import Request, prepare
 from semalign_pl.data.reading.formats import BadRow
@@ -16,39 +15,6 @@ from semalign_pl.data.storing.table import Table, TableWriter
 
 PAIR = {"translation": {"bo": "ཀ", "zh": "一"}, "id": 7}
 SQUAD = {"question": "谁？", "answers": {"text": ["老师"], "answer_start": [0]}}
-
-
-def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def json_array(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
-    return path
-
-
-def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    return path
-
-
-def folder(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Rows as `datasets` loads them from the hub: it has a feature type of its own for lists of objects."""
-    path.mkdir()
-    parquet(path / "train.parquet", rows)
-    return path
-
-
-FORMATS: dict[str, Callable[[Path, list[dict[str, Any]]], Path]] = {
-    "c.jsonl": jsonl,
-    "c.json": json_array,
-    "c.parquet": parquet,
-    "folder": folder,
-}
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_cli import parse
+from helpers.batch_recorder import parse
 
 NANHAI = """
 train: {shared}/nanhai_headlines_bo/headlines.jsonl

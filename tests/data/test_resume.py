@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.batch_recorder import Recorder, ids, trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from test_corpus import Recorder, ids, trainer
 
 from semalign_pl.data import CorpusDataModule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_cli import parse
+from helpers.batch_recorder import parse
 
 from semalign_pl.data import CorpusDataModule, Headline, Instruction, Summarisation, Task, Translation
 from semalign_pl.types import Example

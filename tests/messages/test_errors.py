@@ -9,23 +9,13 @@ from typing import Any
 
 import lightning.pytorch  # noqa: F401  (its log handler keeps the stream of the time of import, which a test would close)
 import pytest
+from helpers.command_errors import error_line
 from helpers.small_runs import Runs
 
-from semalign_pl.__main__ import main
 from semalign_pl.files.documents import load_yaml
 from semalign_pl.messages.errors import one_line
 
 MODEL, DATA, CALLBACKS = "model.init_args", "data.init_args", "trainer.callbacks[0]"
-
-
-def said(capfd: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """Output of a mistaken command: a single line, apart from Lightning's notes about the hardware."""
-    capfd.readouterr()
-    assert main(args) == 2
-    lines = capfd.readouterr().err.splitlines()
-    ours = [line for line in lines if line.startswith("semalign: error: ")]
-    assert len(ours) == 1 and lines[-1] == ours[0] and not any("Traceback" in line for line in lines)
-    return ours[0].removeprefix("semalign: error: ")
 
 
 def put(path: str, value: Any) -> Callable[[dict], None]:
@@ -104,7 +94,9 @@ MISTAKES = [
 def test_recipe(runs: Runs, capfd: pytest.CaptureFixture[str], change: Callable, beginning: str, inside: str) -> None:
     recipe = runs.recipe("grpo")
     change(recipe)
-    answer = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
+    answer = error_line(
+        capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"]
+    )
     assert answer.startswith(beginning) and inside in answer and len(answer) < 400
 
 
@@ -120,7 +112,7 @@ def test_recipe(runs: Runs, capfd: pytest.CaptureFixture[str], change: Callable,
     ],
 )
 def test_flags(runs: Runs, capfd: pytest.CaptureFixture[str], flags: list[str], beginning: str, inside: str) -> None:
-    answer = said(capfd, ["fit", "--config", str(runs.write(runs.recipe("sft"))), *flags])
+    answer = error_line(capfd, ["fit", "--config", str(runs.write(runs.recipe("sft"))), *flags])
     assert answer.startswith(beginning) and inside in answer
 
 
@@ -137,18 +129,22 @@ def test_files(runs: Runs, capfd: pytest.CaptureFixture[str], content: bytes, an
     path = runs.folder / "recipe.yaml"
     path.write_bytes(content)
     for flag in (["--config", str(path)], [f"--config={path}"], ["-c", str(path)]):
-        assert said(capfd, ["fit", *flag]).startswith(f"--config: {path} {answer}")
+        assert error_line(capfd, ["fit", *flag]).startswith(f"--config: {path} {answer}")
 
 
 def test_no_file(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
     missing = runs.folder / "none.yaml"
-    assert said(capfd, ["fit", "--config", str(missing)]).startswith(f"--config: there is no file {missing}; check")
-    assert said(capfd, ["fit", "--config", str(runs.folder)]).startswith(f"--config: {runs.folder} is not a file; give")
+    assert error_line(capfd, ["fit", "--config", str(missing)]).startswith(
+        f"--config: there is no file {missing}; check"
+    )
+    assert error_line(capfd, ["fit", "--config", str(runs.folder)]).startswith(
+        f"--config: {runs.folder} is not a file; give"
+    )
 
 
 def test_commands(capfd: pytest.CaptureFixture[str]) -> None:
-    assert said(capfd, ["fti"]) == "there is no command 'fti'; did you mean fit?"
-    assert said(capfd, ["xyz"]) == "there is no command 'xyz'; see semalign --help"
+    assert error_line(capfd, ["fti"]) == "there is no command 'fti'; did you mean fit?"
+    assert error_line(capfd, ["xyz"]) == "there is no command 'xyz'; see semalign --help"
 
 
 def test_a_fault_keeps_its_traceback() -> None:
@@ -179,13 +175,13 @@ ENCODED = "model:\n  class_path: SFTModule\n"
 def test_a_config_that_would_be_misread(runs: Runs, capfd: Any, content: bytes, answer: str) -> None:
     path = runs.folder / "recipe.yaml"
     path.write_bytes(content)
-    assert said(capfd, ["fit", "--config", str(path)]).startswith(f"--config: {path}{answer}")
+    assert error_line(capfd, ["fit", "--config", str(path)]).startswith(f"--config: {path}{answer}")
 
 
 def test_utf8_with_a_byte_order_mark_is_read(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
     path = runs.folder / "recipe.yaml"
     path.write_bytes(b"\xef\xbb\xbfseed_everything: 1\nlearning_rate: 3\n")
-    answer = said(capfd, ["fit", "--config", str(path)])
+    answer = error_line(capfd, ["fit", "--config", str(path)])
     assert answer.startswith("learning_rate: there is no such key; there are seed_everything, trainer, model, data, ")
     assert answer.endswith(f"({path}, line 2)")
 
@@ -193,7 +189,7 @@ def test_utf8_with_a_byte_order_mark_is_read(runs: Runs, capfd: pytest.CaptureFi
 @pytest.mark.parametrize("text", ["a: {from: base}\nb: {from: a}\na: {from: b}\n"])
 def test_a_key_twice_in_a_study(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str) -> None:
     (tmp_path / "study.yaml").write_text(text)
-    answer = said(capfd, ["study", "--config", str(tmp_path), "--out", str(tmp_path / "out")])
+    answer = error_line(capfd, ["study", "--config", str(tmp_path), "--out", str(tmp_path / "out")])
     assert answer.startswith(f"{tmp_path / 'study.yaml'}: line 3: the key 'a' is there already, on line 1")
 
 
@@ -219,7 +215,9 @@ def test_a_package_that_is_not_installed(runs: Runs, capfd: Any, change: Callabl
         pytest.skip(f"{package} is installed here")
     recipe = runs.recipe("sft")
     change(recipe)
-    answer = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
+    answer = error_line(
+        capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"]
+    )
     assert f"{package} is not installed; pip install {package}" in answer
 
 
@@ -240,5 +238,5 @@ def test_a_package_that_is_not_installed(runs: Runs, capfd: Any, change: Callabl
 def test_what_is_no_scheduler(runs: Runs, capfd: pytest.CaptureFixture[str], scheduler: str, answer: str) -> None:
     recipe = runs.recipe("sft")
     recipe["model"]["init_args"]["lr_scheduler"] = {"class_path": scheduler}
-    line = said(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
+    line = error_line(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
     assert line.startswith(f"{MODEL}.lr_scheduler") and answer in line

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.tiny import CPU
 
-from semalign_pl.plan.predict import fitted, predict
+from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.tracker import PeakBytes
 from semalign_pl.policy.load import LoraSettings, load_policy
@@ -54,13 +54,13 @@ def settings(wide) -> Settings:
 
 
 def test_live_and_peak_by_hand() -> None:
-    with PeakBytes() as counted:
+    with PeakBytes() as memory:
         a = torch.empty(1000, device="meta")
         b = a.view(10, 100) + 1
         c = b * 2
-        assert (counted.live, counted.peak) == (12000, 12000)
+        assert (memory.live, memory.peak) == (12000, 12000)
         del b, c
-        assert (counted.live, counted.peak) == (4000, 12000)
+        assert (memory.live, memory.peak) == (4000, 12000)
 
 
 @pytest.mark.parametrize("weights", ["fp32", "bf16", "nf4"])
@@ -115,9 +115,9 @@ def test_within_15_percent_of_measured_peak(settings, change: dict, base) -> Non
 
 def test_proposals_fit_and_are_the_largest(settings) -> None:
     plenty, tight = 4 * 2**30, 450 * MIB
-    roomy, _ = fitted(settings, plenty)
-    proposed, plan = fitted(settings, tight)
+    roomy, _ = largest_settings(settings, plenty)
+    proposed, plan = largest_settings(settings, tight)
     assert plan.peak <= tight and predict(proposed).peak == plan.peak
     assert roomy.micro_batch_tokens > proposed.micro_batch_tokens
     assert predict(replace(proposed, micro_batch_tokens=2 * proposed.micro_batch_tokens)).peak > tight
-    assert fitted(settings, 50 * MIB) is None
+    assert largest_settings(settings, 50 * MIB) is None

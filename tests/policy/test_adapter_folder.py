@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.bases import another_base
 from helpers.tiny import CPU, stir
-from test_load import another_base
 
 from semalign_pl.policy.adapter import export_adapter
+from semalign_pl.policy.adapter_checks import check_same_base
 from semalign_pl.policy.adapter_folder import CONFIG, PICKLE, WEIGHTS
 from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.same_base import check_same_base
 
 
 class Mark:

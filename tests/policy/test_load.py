@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.bases import another_base
 from helpers.tiny import CPU, gradient, relative, stir, trained
 
 from semalign_pl.engine.logprobs import LogprobScorer
@@ -67,18 +68,6 @@ def test_every_eos_id_and_the_tokenizers_first(base, tokenizer, tmp_path) -> Non
     single = Path(shutil.copytree(base, tmp_path / "single"))
     (single / "generation_config.json").write_text(json.dumps({"eos_token_id": 7}))
     assert load_policy(str(single), "fp32", None, None, CPU).eos_ids == (tokenizer.eos_token_id, 7)
-
-
-def another_base(base: str, folder: Path, **changes) -> str:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(base)
-    for key, value in changes.items():
-        setattr(config, key, value)
-    config.layer_types = ["full_attention"] * config.num_hidden_layers
-    shutil.copytree(base, folder)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return str(folder)
 
 
 def another_family(base: str, folder: Path) -> str:

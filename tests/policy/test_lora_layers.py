@@ -19,10 +19,10 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from semalign_pl.policy.lora import is_plain, lighten
+from semalign_pl.policy.lora import fast_lora_forward, is_plain
 
 PACKAGE = list(peft.tuners.lora.__path__)
-LIGHTENED = {"Linear", "Linear4bit", "Linear8bitLt"}
+FAST = {"Linear", "Linear4bit", "Linear8bitLt"}
 CANNOT_BE_MADE = {
     "AqlmLoraLinear": "needs aqlm and its CUDA kernels",
     "AwqLoraLinear": "needs AWQ's quantised linears (gptqmodel)",
@@ -127,11 +127,11 @@ def run(made: Any, x: Tensor) -> list[Tensor]:
     return [out.detach(), *([x.grad] if x.grad is not None else []), *gradients]
 
 
-def check(made: Any, x: Tensor, lightened: bool, tolerance: float = 1e-6) -> None:
-    """A model with the fast forward against its twin; ``lightened`` says if the layer must have another forward."""
+def check(made: Any, x: Tensor, fast: bool, tolerance: float = 1e-6) -> None:
+    """A model with the fast forward against its twin; ``fast`` says if the layer must have another forward."""
     twin = copy.deepcopy(made)
-    lighten(made)
-    assert ("forward" in vars(made.base_model.model.layer)) == lightened
+    fast_lora_forward(made)
+    assert ("forward" in vars(made.base_model.model.layer)) == fast
     expected, ours = run(twin, x), run(made, x)
     assert len(expected) == len(ours)
     for one, other in zip(ours, expected, strict=True):
@@ -151,7 +151,7 @@ def test_forward_and_gradient_are_pefts(name: str) -> None:
     with made.disable_adapter():
         bare = made(x := x())
     assert (made(x) - bare).norm() > 0.01 * bare.norm()  # the adapter acts, otherwise nothing is compared
-    check(made, x, lightened=name in LIGHTENED)
+    check(made, x, fast=name in FAST)
 
 
 @pytest.mark.parametrize("name", sorted(CANNOT_BE_MADE))
@@ -187,7 +187,7 @@ def test_what_changes_the_forward_of_a_linear_layer(name: str) -> None:
 
 
 def test_weights_stored_the_other_way_round() -> None:
-    check(adapted(Conv1D(8, 6), fan_in_fan_out=True), floats(2, 3, 6)(), lightened=False)
+    check(adapted(Conv1D(8, 6), fan_in_fan_out=True), floats(2, 3, 6)(), fast=False)
 
 
 @pytest.mark.parametrize("state", ["disabled", "merged", "two", "none", "half", "no cast"])
@@ -207,14 +207,14 @@ def test_states_of_a_linear_layer(state: str) -> None:
         layer.cast_input_dtype_enabled = False
     elif state == "half":
         x = x.detach().to(torch.bfloat16).requires_grad_()
-    check(made, x, lightened=state != "no cast", tolerance=0.01 if state == "half" else 1e-6)
+    check(made, x, fast=state != "no cast", tolerance=0.01 if state == "half" else 1e-6)
 
 
 def test_adapters_mixed_within_a_batch() -> None:
     made = adapted(nn.Linear(6, 8)).eval()
     made.add_adapter("second", LoraConfig(r=2, target_modules=["layer"], init_lora_weights=False))
     twin = copy.deepcopy(made)
-    lighten(made)
+    fast_lora_forward(made)
     x, names = torch.randn(3, 6), ["default", "second", "__base__"]
     ours, expected = (m.base_model.model.layer(x, adapter_names=names) for m in (made, twin))
     torch.testing.assert_close(ours, expected)

@@ -16,7 +16,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.token_rows import lighten_rows, rows_of
+from semalign_pl.policy.token_rows import fast_row_forward, rows_of
 from semalign_pl.policy.vocabulary import VocabularySettings
 
 VOCABULARY, HIDDEN = 200, 16
@@ -59,7 +59,7 @@ def both(made: Any) -> tuple[Tensor, dict[str, Tensor]]:
 def test_as_peft_computes_it(tied: bool, first: int, dtype: torch.dtype) -> None:
     made = model(tied, list(range(first, first + 5)), dtype)
     logits, gradients = both(made)
-    lighten_rows(made)
+    fast_row_forward(made)
     ours, our_gradients = both(made)
     exact = {"atol": 1e-6, "rtol": 1e-6} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.02}
     torch.testing.assert_close(ours, logits, **exact)
@@ -106,7 +106,7 @@ def test_the_matrix_is_not_copied() -> None:
     made = model(True, list(range(190, 195)))
     with Copies() as of_peft:
         both(made)
-    lighten_rows(made)
+    fast_row_forward(made)
     with Copies() as ours:
         both(made)
     assert of_peft.count >= 2 and ours.count == 0
@@ -115,7 +115,7 @@ def test_the_matrix_is_not_copied() -> None:
 def test_rows_that_are_not_neighbours_keep_pefts_forward() -> None:
     made = model(True, [5, 7, 190])
     expected, _ = both(made)
-    lighten_rows(made)
+    fast_row_forward(made)
     assert torch.equal(both(made)[0], expected)
     head = made.get_base_model().get_output_embeddings()
     assert rows_of(head) == (head, None, 0)
@@ -123,7 +123,7 @@ def test_rows_that_are_not_neighbours_keep_pefts_forward() -> None:
 
 def test_what_a_head_is_made_of() -> None:
     made = model(False, list(range(190, 195)))
-    lighten_rows(made)
+    fast_row_forward(made)
     head = made.get_base_model().get_output_embeddings()
     linear, own, first = rows_of(head)
     assert type(linear) is torch.nn.Linear and first == 190

@@ -1,0 +1,88 @@
+"""Checks of a base: no adapter, no downloaded code, a row per token, positions that do not depend on the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+
+def refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
+    """Refuse an adapter folder: transformers would silently load its base instead, or the adapter inside the base."""
+    if is_adapter:
+        remedy = "give it as model.init_args.adapter, and " if option == "model.init_args.base" else ""
+        raise ValueError(
+            f"{option}: {base} holds an adapter (adapter_config.json), not a whole model; {remedy}give the base "
+            "that it was trained on here"
+        )
+
+
+def refuse_kernels(option: str, base: str, config: PreTrainedConfig) -> None:
+    """Refuse attention that transformers would download as compiled code (``attn_implementation: owner/name``)."""
+    for one in (config, config.get_text_config()):
+        named = getattr(one, "_attn_implementation", None)
+        if isinstance(named, str) and "/" in named:
+            raise ValueError(
+                f"{option}: {base} names code on the hub as its attention ({named}, attn_implementation in its "
+                "config.json), which is never run; remove that line from config.json"
+            )
+
+
+def check_rows(base: str, tokenizer: PreTrainedTokenizerBase, rows: int, new_tokens: Collection[int] = ()) -> None:
+    """Refuse a tokenizer with tokens that have no row in the model's embedding.
+
+    A special token that neither the template nor the tokenizer writes is accepted, such as the image token of Gemma 3's
+    1B text model.
+
+    Args:
+        base: Name of the model, for the message.
+        tokenizer: Tokenizer of the model.
+        rows: Number of rows of the model's embedding.
+        new_tokens: Token ids that were added to the tokenizer, whose rows are yet to be added.
+
+    Raises:
+        ValueError: If a token has no row; names the first.
+    """
+    written = str(getattr(tokenizer, "chat_template", None) or "")
+    needed = {str(one) for one in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token)}
+    added = tokenizer.added_tokens_decoder
+    vocabulary = {index: token for token, index in tokenizer.get_vocab().items() if index not in new_tokens}
+    without_row = {index: token for index, token in vocabulary.items() if index >= rows}
+    for index, token in sorted(without_row.items()):
+        unused = index in added and added[index].special and token not in needed and token not in written
+        if not unused:
+            raise ValueError(
+                f"model.init_args.base: the tokenizer of {base} has {len(vocabulary)} tokens and its model {rows} rows "
+                f"of embedding; the first token without one is {token!r} ({index}). Give the tokenizer that the model "
+                "was trained with, or a model whose embedding was resized to it"
+            )
+
+
+def check_rope_length(base: str, config: PreTrainedConfig, tokens: int) -> None:
+    """Refuse sequences so long that the rotary positions of a whole batch depend on its longest row.
+
+    ``longrope`` and ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers,
+    ``modeling_rope_utils``). Beyond their original length, the log-probs of a row would depend on the other rows of the
+    batch.
+
+    Args:
+        base: Hub id or folder of the base, for the message.
+        config: Text config of the base.
+        tokens: Maximum number of tokens of prompt and completion together.
+
+    Raises:
+        ValueError: If ``tokens`` exceeds that length; names the keys and the length.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per layer type
+        kind = rope.get("rope_type") if isinstance(rope, dict) else None
+        if kind in ("longrope", "dynamic"):
+            limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+            if tokens > limit:
+                raise ValueError(
+                    f"model.init_args: max_prompt_tokens and max_new_tokens are {tokens:,} together, and beyond "
+                    f"{limit:,} tokens {base} (rope_type {kind}) changes the positions of all rows with the longest "
+                    f"one of a batch; lower them to {limit:,} in all"
+                )

@@ -1,0 +1,143 @@
+"""Settings of a new LoRA adapter, and the adapter itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from semalign_pl.messages.error_text import first_line
+from semalign_pl.messages.suggestion import suggest
+from semalign_pl.policy.module_patterns import check_patterns
+from semalign_pl.policy.vocabulary import trained_indices
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Model types whose ``out_proj`` PEFT refuses to adapt: fused kernels read its weight (peft.tuners.tuners_utils)."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Settings of a new LoRA adapter (arXiv 2106.09685); the defaults are the method's.
+
+    Attributes:
+        r: Rank of the update.
+        alpha: Scale of the update, which is multiplied by ``alpha / r``.
+        dropout: Dropout probability on the adapter's input in training.
+        target_modules: Layers to adapt: ``all-linear`` (every linear layer except the head and those that PEFT
+            refuses), or names of linear layers.
+    """
+
+    r: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    target_modules: str | list[str] | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        """Refuse an alpha that trains nothing, and an invalid pattern.
+
+        Raises:
+            ValueError: Names the option and the remedy.
+        """
+        if self.alpha <= 0:
+            raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
+        try:
+            re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
+        except re.error as error:
+            raise ValueError(
+                f"model.init_args.lora.target_modules: {self.target_modules!r} is no regular expression ({error}); "
+                "correct it, or give a list of names"
+            ) from error
+
+
+def fresh_adapter(model: PreTrainedModel, lora: LoraSettings, ids: list[int]) -> PeftModel:
+    """Add a new adapter to a base; its update is zero.
+
+    Args:
+        model: Base model; becomes part of the PEFT model.
+        lora: Settings of the adapter.
+        ids: Token ids of new tokens, whose rows are trained.
+
+    Returns:
+        PEFT model.
+
+    Raises:
+        ValueError: If PEFT cannot adapt the base with these settings.
+    """
+    from peft import get_peft_model
+
+    config = lora_config(lora, model, ids)
+    check_patterns("model.init_args.lora", config, model)
+    try:
+        _check_layer_names(lora.target_modules, model)
+        made = get_peft_model(model, config)
+        adapted: list[str] = getattr(made.base_model, "targeted_module_names")  # noqa: B009  (torch types it)
+        names = [] if isinstance(lora.target_modules, str) else lora.target_modules
+        for name in names:  # PEFT raises only if it adapts none of them
+            if not any(f".{layer}".endswith(f".{name}") for layer in adapted):
+                raise ValueError(f"it does not adapt the layer {name!r}")
+        return made
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"model.init_args.lora: PEFT cannot adapt this base so ({first_line(error)}); change `target_modules`, `r` "
+            "or `dropout`, which is 0 where experts are adapted"
+        ) from error
+
+
+def lora_config(lora: LoraSettings, model: PreTrainedModel, ids: list[int] | None = None) -> LoraConfig:
+    """``LoraConfig`` of a new adapter.
+
+    Args:
+        lora: Settings of the adapter.
+        model: Base model.
+        ids: Token ids of new tokens, whose rows are trained.
+    """
+    from peft import LoraConfig
+
+    modules = lora.target_modules
+    mamba = modules == "all-linear" and model.config.model_type in MAMBA
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+        exclude_modules=["out_proj"] if mamba else None,
+        trainable_token_indices=trained_indices(model, ids or []),
+    )
+
+
+def _check_layer_names(names: str | Sequence[str], model: nn.Module) -> None:
+    """Refuse names that match no layer of the base: PEFT silently ignores one if another one matches.
+
+    Args:
+        names: ``target_modules`` of a new adapter: names of layers, or the last parts of their paths, such as
+            ``self_attn.q_proj``. A string is ``all-linear`` or a regular expression, which PEFT checks. Only a string
+            that is a bare name is refused here, because it would have to match the whole path of a layer.
+        model: Base model.
+
+    Raises:
+        ValueError: Suggests the most similar name, and lists all.
+    """
+    paths = [path for path, _ in model.named_modules() if path]
+    for name in [names] if isinstance(names, str) else names:
+        if isinstance(names, str) and (not name.isidentifier() or name in paths):
+            continue
+        if not any(f".{path}".endswith(f".{name}") for path in paths):
+            raise ValueError(f"it has no layer {name!r}; {_advice(name, model)}")
+        if isinstance(names, str):
+            raise ValueError(f"{name!r} is a pattern for whole paths, which none has; write [{name}] for the name")
+
+
+def _advice(name: str, model: nn.Module) -> str:
+    """Suggestion of the most similar layer name, and all names of layers with weights, without block numbers."""
+    weighted = [path for path, one in model.named_modules() if isinstance(getattr(one, "weight", None), nn.Parameter)]
+    layers = list(dict.fromkeys(path.rpartition(".")[2] for path in weighted if path))
+    guess = suggest(name.rpartition(".")[2], layers, "")
+    return f"{guess} it has {', '.join(layers[:40])}".strip()
