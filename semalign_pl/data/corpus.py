@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import BadRows, Request, prepare
+from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, listed, weights_of
 from semalign_pl.data.examples import Examples
 from semalign_pl.data.order import EvalOrder, TrainOrder, by_temperature, subset
@@ -176,7 +176,7 @@ class CorpusDataModule(LightningDataModule):
             ]
         return self._prepared[part]
 
-    def request(self, part: str, corpus: Corpus) -> Request:
+    def request(self, part: str, corpus: Corpus) -> CorpusRequest:
         """Describe how a corpus is read and prepared.
 
         Args:
@@ -184,7 +184,7 @@ class CorpusDataModule(LightningDataModule):
             corpus: Corpus of ``corpora[part]``.
         """
         task = corpus.task or self.task
-        return Request(
+        return CorpusRequest(
             source=corpus.path,
             columns=task.wanted(part, self.columns if corpus.columns is None else corpus.columns),
             optional=task.optional,

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from semalign_pl.data.progress import counted
-from semalign_pl.data.storing.cache import CACHE, Prepared, cached, opened
+from semalign_pl.data.progress import track_rows
+from semalign_pl.data.storing.cache import CACHE, Prepared, get_or_make, open_prepared
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
 from semalign_pl.types import CannotRender, Prompt
@@ -103,7 +103,9 @@ def tokenise(
     """
     identity = [prepared.folder.name, _task(task), policy.text_signature(), dataclasses.asdict(limits), drop]
     key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
-    return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, policy, limits, drop)))
+    return open_prepared(
+        get_or_make(cache / key, lambda folder: _tokenise(folder, prepared, task, policy, limits, drop))
+    )
 
 
 def _task(task: Task) -> str:
@@ -116,7 +118,7 @@ def _tokenise(
     folder: Path, prepared: Prepared, task: Task, policy: Encoder, limits: Limits, drop: bool
 ) -> dict[str, Any]:
     dropped, cut, first, unused = Counter[str](), 0, "", list[int]()
-    rows = counted(prepared.table, f"tokenising {prepared.report['source']}")
+    rows = track_rows(prepared.table, f"tokenising {prepared.report['source']}")
     listed = (prepared.folder / "dropped.jsonl").read_text(encoding="utf-8")
     with (folder / "dropped.jsonl").open("w", encoding="utf-8") as file, TableWriter(
         folder / "rows.arrow", _LISTS

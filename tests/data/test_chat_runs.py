@@ -12,7 +12,7 @@ from helpers.tiny import CPU
 from test_conversation import said, sharegpt
 
 from semalign_pl.data import Conversation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tokens import Limits, tokenise
 from semalign_pl.policy.load import LoraSettings, load_policy
@@ -129,7 +129,7 @@ def test_a_role_that_the_template_leaves_out_names_file_row_and_role(runs: Any, 
 def tokenised(base: str, folder: Path, name: str, rows: list[dict[str, Any]], limits: Limits) -> Prepared:
     policy, task = load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU), Conversation()
     path, wanted = chat(folder / name, rows), task.wanted("train", {})
-    request = Request(str(path), wanted, task.optional, fields=task.fields, chat=task.chat("train"))
+    request = CorpusRequest(str(path), wanted, task.optional, fields=task.fields, chat=task.chat("train"))
     return tokenise(prepare(request, cache=folder / "c"), task, policy, limits, True, folder / "c")
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from semalign_pl.__main__ import main
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.inspection import leaks
 from semalign_pl.inspection.inspect import inspect
 
@@ -23,14 +23,14 @@ LONG = "The monastery on the hill was founded in the fifteenth century by a scho
 
 
 def inspected(*files: str, columns: Sequence[str] = (), languages: Mapping[str, str] | None = None) -> Any:
-    requests = [Request(file, {name: name for name in columns}, languages=languages or {}) for file in files]
+    requests = [CorpusRequest(file, {name: name for name in columns}, languages=languages or {}) for file in files]
     return inspect(requests, None, [256])
 
 
-def dropped(request: Request, tmp_path: Path, *evaluation: Request) -> dict[str, int]:
+def dropped(request: CorpusRequest, tmp_path: Path, *evaluation: CorpusRequest) -> dict[str, int]:
     """Rows that preparation drops, with the columns and languages that ``semalign corpus`` chose."""
 
-    def prepared(one: Request, filters: bool, against: Sequence[Any] = ()) -> Any:
+    def prepared(one: CorpusRequest, filters: bool, against: Sequence[Any] = ()) -> Any:
         request = dataclasses.replace(one, prepare=Preparation(), filters=filters, bad_rows="quarantine")
         return prepare(request, against, tmp_path / "cache")
 
