@@ -219,7 +219,7 @@ def break_lines(column: Statistics) -> list[str]:
         return []
     lines = [
         f"{_quote(one['character'])} {one['code_point']} {one['name']}: "
-        f"{one['occurrences']:,} times in {one['texts']:,} texts".strip()
+        f"{one['occurrences']:,} times in {one['texts']:,} {'text' if one['texts'] == 1 else 'texts'}".strip()
         for one in breaking["most_frequent"]
     ]
     more = breaking["distinct"] - len(breaking["most_frequent"])
