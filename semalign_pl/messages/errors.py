@@ -51,8 +51,6 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     Yields:
         Exit status; read its code after the block.
     """
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     status = Status()
     try:
         yield status
@@ -60,12 +58,10 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
         from semalign_pl.messages.mistakes import summarise
 
         message = summarise(str(error), error.keys, args)
-    except MisconfigurationException as error:
-        message = str(error)
     except Exception as error:
         from semalign_pl.files.disk import explain_full_disk
 
-        explained = explain_full_disk(error) or _explain(error)
+        explained = _misconfiguration(error) or explain_full_disk(error) or _explain(error)
         if explained is None:
             raise
         message = explained
@@ -73,6 +69,12 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
         return
     print(f"semalign: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     status.code = 2
+
+
+def _misconfiguration(error: Exception) -> str | None:
+    """Message of Lightning's error for a wrong setting; Lightning, which takes seconds to import, is not imported."""
+    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return str(error) if lightning and isinstance(error, lightning.MisconfigurationException) else None
 
 
 def _explain(error: Exception) -> str | None:
