@@ -19,7 +19,7 @@ GOLDEN = "fcbe70896a9c1aaa713da894165f83f4e564a70d4308aa0335ef3f6557cc6205"
 """Hash of the rows and reasons below for FORMAT."""
 LONG = "དགེ་རྒན་གྱིས་སློབ་གྲྭ་ནས་སློབ་མ་རྣམས་ལ་ཡི་གེ་འབྲི་རྒྱུ་བསླབས་པ་རེད"
 SENTENCE = "老师在学校里教学生们写字读书唱歌跳舞，"
-LINES = [
+LINES: list[dict[str, object]] = [
     {"zh": SENTENCE + "大家都很高兴。", "bo": LONG + "།"},
     {"zh": SENTENCE + "大家都很高兴", "bo": LONG.replace("་", "\u0f0c") + " ༎"},  # duplicate, by the normal form
     {"zh": SENTENCE + "大家都不高兴。", "bo": LONG + "སོ།"},  # near-duplicate
@@ -33,7 +33,7 @@ LINES = [
     {"zh": "e\u0301\u00a0\u3000中文，\tab文字。", "bo": "བོད་ཡིག་ \r\n ཡག་པོ༑༑འདུག"},
     {"zh": "他说：“藏文很美。”", "bo": "ཁོས་བོད་ཡིག་མཛེས་པོ་འདུག་ཟེར།"},
 ]
-HELD_OUT = [{"zh": "今天的天气非常好啊我们去公园", "bo": "དེ་རིང་གནམ་གཤིས་ཡག་པོ་འདུག"}]
+HELD_OUT: list[dict[str, object]] = [{"zh": "今天的天气非常好啊我们去公园", "bo": "དེ་རིང་གནམ་གཤིས་ཡག་པོ་འདུག"}]
 PAIR = {"zh": "zh", "bo": "bo"}
 
 
@@ -49,8 +49,8 @@ def request(path: Path, rows: list[dict[str, object]], **more: object) -> Corpus
 def test_the_rows_and_reasons_of_this_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Users' caches are used as long as FORMAT is the same, so the rows must be the same too."""
     monkeypatch.chdir(tmp_path)
-    held_out = prepare(request(Path("dev.jsonl"), [*HELD_OUT], filters=False), cache=tmp_path)
-    made = prepare(request(Path("train.jsonl"), [*LINES]), [held_out], tmp_path)
+    held_out = prepare(request(Path("dev.jsonl"), HELD_OUT, filters=False), cache=tmp_path)
+    made = prepare(request(Path("train.jsonl"), LINES), [held_out], tmp_path)
     reasons = ("bad_row", "empty", "script", "length_ratio", "duplicate", "near_duplicate", "leak")
     assert made.report["dropped"] == dict.fromkeys(reasons, 1)
     content = [json.dumps([*held_out.table, *made.table]), (made.folder / "dropped.jsonl").read_text(encoding="utf-8")]
@@ -59,7 +59,7 @@ def test_the_rows_and_reasons_of_this_format(tmp_path: Path, monkeypatch: pytest
 
 
 def test_another_format_is_prepared_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = request(tmp_path / "train.jsonl", [*LINES])
+    wanted = request(tmp_path / "train.jsonl", LINES)
     first = prepare(wanted, cache=tmp_path)
     assert prepare(wanted, cache=tmp_path).folder == first.folder
     monkeypatch.setattr(preparing, "FORMAT", FORMAT + 1)
@@ -76,7 +76,7 @@ def test_changed_data_of_a_language_is_prepared_anew(key: str, tmp_path: Path, m
         "scripts": ("Tibetan", "Latin"),
         "legacy": get_language("my").legacy,
     }
-    wanted = request(tmp_path / "train.jsonl", [*LINES])
+    wanted = request(tmp_path / "train.jsonl", LINES)
     first = prepare(wanted, cache=tmp_path)
     changed = dataclasses.replace(get_language("bo"), **{key: changes[key]})
     monkeypatch.setattr(preparation, "get_language", lambda code: changed if code == "bo" else get_language(code))
