@@ -620,11 +620,11 @@ def test_no_cached_embedding(planted: Planted, encoder: str) -> None:
 def test_no_prepared_corpus(planted: Planted) -> None:
     import numpy as np
 
-    from semalign_pl.data.cleaning.prepare import Request, prepare
+    from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
     from semalign_pl.data.corpus import UNUSED, _left
 
     (planted.folder / "rows.jsonl").write_text('{"zh": "x"}\n{"zh": "y"}\n')
-    prepared = prepare(Request("rows.jsonl", {"zh": "zh"}), cache=planted.folder / "cache")
+    prepared = prepare(CorpusRequest("rows.jsonl", {"zh": "zh"}), cache=planted.folder / "cache")
     prepared.report["kept"] = 1
     np.save(prepared.folder / UNUSED, np.array([Mark(planted.marker)], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):

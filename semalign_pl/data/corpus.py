@@ -14,7 +14,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import BadRows, Request, prepare
+from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples, choose_rows
 from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
@@ -198,7 +198,7 @@ class CorpusDataModule(LightningDataModule):
             ]
         return self._cleaned[split]
 
-    def request(self, split: str, corpus: Corpus) -> Request:
+    def request(self, split: str, corpus: Corpus) -> CorpusRequest:
         """Describe how a corpus is read and prepared.
 
         Args:
@@ -206,7 +206,7 @@ class CorpusDataModule(LightningDataModule):
             corpus: Corpus of ``corpora[split]``.
         """
         task = corpus.task or self.task
-        return Request(
+        return CorpusRequest(
             source=corpus.path,
             columns=task.columns_to_read(split, self.columns if corpus.columns is None else corpus.columns),
             optional=task.optional,

@@ -10,7 +10,7 @@ T = TypeVar("T")
 _PATIENCE_SECONDS = 2.0
 
 
-def counted(items: Iterable[T], title: str) -> Iterator[T]:
+def track_rows(items: Iterable[T], title: str) -> Iterator[T]:
     """Iterate with a progress line, shown on a terminal after 2 seconds.
 
     Args:

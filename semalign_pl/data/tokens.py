@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.examples import UNUSED, make_example, pack_example
-from semalign_pl.data.progress import counted
-from semalign_pl.data.storing.cache import CACHE, Prepared, cached, opened
+from semalign_pl.data.progress import track_rows
+from semalign_pl.data.storing.cache import CACHE, Prepared, get_or_make, open_prepared
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
 from semalign_pl.files.digest import digest
@@ -72,7 +72,9 @@ def tokenise(
     """
     identity = [prepared.folder.name, _task(task), encoder.signature(), dataclasses.asdict(limits), drop]
     key = digest(*identity)
-    return opened(cached(cache / key, lambda folder: _tokenise(folder, prepared, task, encoder, limits, drop)))
+    return open_prepared(
+        get_or_make(cache / key, lambda folder: _tokenise(folder, prepared, task, encoder, limits, drop))
+    )
 
 
 def _task(task: Task) -> str:
@@ -85,7 +87,7 @@ def _tokenise(
     folder: Path, prepared: Prepared, task: Task, encoder: PromptEncoder, limits: Limits, drop: bool
 ) -> dict[str, Any]:
     dropped, cut, first, unused = Counter[str](), 0, "", list[int]()
-    rows = counted(prepared.table, f"tokenising {prepared.report['source']}")
+    rows = track_rows(prepared.table, f"tokenising {prepared.report['source']}")
     listed = (prepared.folder / "dropped.jsonl").read_text(encoding="utf-8")
     with (folder / "dropped.jsonl").open("w", encoding="utf-8") as file, TableWriter(
         folder / "rows.arrow", _LISTS

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from semalign_pl.inspection.leaks import Split
 
 LIMITS = [256, 512, 1024]
 
@@ -35,6 +38,10 @@ def _parser(with_files: bool) -> _Parser:
     parser.add_argument(
         "--languages", help="of the columns, in their order, or field=code,…; guessed by script without"
     )
+    parser.add_argument(
+        "--splits",
+        help="split of each file: train, validation or test, e.g. train,test; inferred from names and lengths without",
+    )
     parser.add_argument("--limits", help="lengths in tokens, e.g. 256,512,1024: how many texts are longer")
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder to write to (%(default)s)")
     return parser
@@ -55,8 +62,10 @@ def run(args: Sequence[str]) -> int:
         options, rest = parser.parse_known_args(list(args[1:]))
         if rest and not from_recipe:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        if from_recipe and (options.columns or options.languages):
-            parser.error("--columns, --languages: a recipe names its own; leave them out, or give files instead")
+        if from_recipe and (options.columns or options.languages or options.splits):
+            parser.error(
+                "--columns, --languages, --splits: a recipe names its own; leave them out, or give files instead"
+            )
         if not from_recipe and not options.files:
             parser.error(
                 "no file is named; give some, e.g. semalign corpus train.jsonl dev.jsonl, or a recipe with --config"
@@ -65,7 +74,7 @@ def run(args: Sequence[str]) -> int:
     return status.code
 
 
-def numbers(text: str) -> list[int]:
+def parse_limits(text: str) -> list[int]:
     """Numbers of ``--limits``, such as ``256,512``, ascending and each once.
 
     Args:
@@ -74,13 +83,35 @@ def numbers(text: str) -> list[int]:
     Raises:
         ValueError: If a number is missing, is not a whole number, or is 0.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    lengths = [length.strip() for length in text.split(",")]
+    if not all(length.isdecimal() and int(length) > 0 for length in lengths):
         raise ValueError(f"--limits: {text!r} are no lengths in tokens; write e.g. 256,512,1024")
-    return sorted({int(part) for part in parts})
+    return sorted({int(length) for length in lengths})
 
 
-def mapping(option: str, text: str, names: Sequence[str] | None = None) -> dict[str, str]:
+def parse_splits(text: str, files: int) -> list[Split]:
+    """Parse ``--splits``, such as ``train,test``.
+
+    Args:
+        text: Value of the flag.
+        files: Number of files, each of which needs a split.
+
+    Raises:
+        ValueError: If a name is no split, or their number is not that of the files.
+    """
+    from semalign_pl.inspection.leaks import SPLITS
+
+    names = [name.strip() for name in text.split(",")]
+    splits: list[Split] = [split for name in names for split in SPLITS if split == name]
+    if len(splits) < len(names) or len(splits) != files:
+        raise ValueError(
+            f"--splits: {text!r} is not one of {', '.join(SPLITS)} for each of the {files} files; write e.g. "
+            f"--splits {','.join(['train', 'test', 'test'][: max(1, min(files, 3))])}"
+        )
+    return splits
+
+
+def parse_mapping(option: str, text: str, names: Sequence[str] | None = None) -> dict[str, str]:
     """Parse ``a=b,c=d`` to a dictionary.
 
     In a list without keys, ``b,d``, the keys are ``names``; if there are no ``names``, each value is its own key.
@@ -94,24 +125,24 @@ def mapping(option: str, text: str, names: Sequence[str] | None = None) -> dict[
         ValueError: If a key or value is empty, a key occurs twice, values without keys do not match ``names``, or
             ``--languages`` names no columns.
     """
-    parts = [part.strip() for part in text.split(",")]
-    pairs = [part.partition("=")[::2] if "=" in part else (None, part) for part in parts]
+    items = [item.strip() for item in text.split(",")]
+    pairs = [item.partition("=")[::2] if "=" in item else (None, item) for item in items]
     if not all(value and name != "" for name, value in pairs):
         raise ValueError(f"{option}: {text!r} has an empty part; write e.g. {option} zh=…,bo=…")
     bare = [value for name, value in pairs if name is None]
     if bare and option == "--languages" and names is None:
         raise ValueError(f"{option}: {text!r} names no column; write {option} COLUMN={bare[0]},…, or give --columns")
-    if bare and names is not None and (len(bare) != len(parts) or len(parts) != len(names)):
+    if bare and names is not None and (len(bare) != len(items) or len(items) != len(names)):
         raise ValueError(
             f"{option}: {text!r} does not name one for each of {', '.join(names)}; write {option} {names[0]}=…"
         )
-    found: dict[str, str] = {}
+    parsed: dict[str, str] = {}
     for place, (name, value) in enumerate(pairs):
         key = name if name is not None else value if names is None else names[place]
-        if key in found:
+        if key in parsed:
             raise ValueError(f"{option}: {key} is named twice in {text!r}; leave one out")
-        found[key] = value
-    return found
+        parsed[key] = value
+    return parsed
 
 
 def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
@@ -124,31 +155,32 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
     Raises:
         ValueError: If a flag cannot be parsed, ``--out`` is a file, or a corpus cannot be read.
     """
-    from semalign_pl.data.cleaning.prepare import Request
+    from semalign_pl.data.cleaning.prepare import CorpusRequest
     from semalign_pl.inspection.inspect import inspect
     from semalign_pl.inspection.page import write_page
-    from semalign_pl.inspection.table import prepared, tables
+    from semalign_pl.inspection.table import describe_preparation, tables
     from semalign_pl.inspection.tokens import TokenCounter
     from semalign_pl.messages.console import Console
     from semalign_pl.messages.quiet import quieten
 
     quieten()
-    limits, whole_recipe = None if options.limits is None else numbers(options.limits), None
+    limits, whole_recipe = None if options.limits is None else parse_limits(options.limits), None
     if recipe is None:
-        columns = mapping("--columns", options.columns) if options.columns else {}
+        columns = parse_mapping("--columns", options.columns) if options.columns else {}
         names = list(columns) or None
-        languages = mapping("--languages", options.languages, names) if options.languages else {}
-        files, model = [Request(file, columns, languages=languages) for file in options.files], options.model
+        languages = parse_mapping("--languages", options.languages, names) if options.languages else {}
+        files, model = [CorpusRequest(file, columns, languages=languages) for file in options.files], options.model
+        splits = parse_splits(options.splits, len(files)) if options.splits else None
     else:
         from semalign_pl.inspection.recipe import read_recipe
 
         read = read_recipe(recipe)
         files, model = read.files, options.model or read.base
-        limits, whole_recipe = limits or read.limits, read
+        limits, whole_recipe, splits = limits or read.limits, read, read.splits
     if options.out.is_file():
         raise ValueError(f"--out: {options.out} is a file; give a folder")
     tokens = TokenCounter(model) if model else None
-    result, counted = inspect(files, tokens, limits or LIMITS)
+    result, measured = inspect(files, tokens, limits or LIMITS, splits=splits)
     result["preparation"] = None
     if whole_recipe is not None:
         from semalign_pl.inspection.recipe import preparation
@@ -163,8 +195,8 @@ def show(options: argparse.Namespace, recipe: Sequence[str] | None) -> None:
         for message in [*file["bad"]["first"], *encodings]:
             console.print(message, soft_wrap=True)
     for report in result["preparation"] or []:
-        console.print(prepared(report), soft_wrap=True)
+        console.print(describe_preparation(report), soft_wrap=True)
     page, numbers_file = options.out / "corpus.html", options.out / "corpus.json"
     write_text(numbers_file, to_json(result, numbers_file, indent=2) + "\n")
-    write_page(page, result, counted)
+    write_page(page, result, measured)
     console.print(f"page: {page}, numbers: {numbers_file}", soft_wrap=True)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+Statistics = dict[str, Any]
+"""Statistics by name, as in ``corpus.json``; several levels deep."""
 PERCENTILES = (5, 50, 95, 99)
 
 
@@ -34,20 +36,20 @@ class Lengths:
         Args:
             *percents: Percentages from 1 to 100, ascending.
         """
-        rows, below, found, ascending = self.counts.total(), 0, [], iter(sorted(self.counts.items()))
+        rows, below, lengths, ascending = self.counts.total(), 0, [], iter(sorted(self.counts.items()))
         length = 0
         for percent in percents:
             while below * 100 < percent * rows:
                 length, count = next(ascending)
                 below += count
-            found.append(length)
-        return found
+            lengths.append(length)
+        return lengths
 
     def longer_than(self, limit: int) -> int:
         """Number of texts longer than ``limit``."""
         return sum(count for length, count in self.counts.items() if length > limit)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Statistics:
         """Total, mean, percentiles and maximum, by name: ``total``, ``mean``, ``p5`` to ``p99``, ``max``."""
         rows = self.counts.total()
         names = [*(f"p{percent}" for percent in PERCENTILES), "max"]
@@ -57,3 +59,8 @@ class Lengths:
             "mean": self.total / rows if rows else 0.0,
             **dict(zip(names, values, strict=True)),
         }
+
+
+def share(part: float, whole: float) -> float:
+    """``part / whole``; 0 if ``whole`` is 0."""
+    return part / whole if whole else 0.0

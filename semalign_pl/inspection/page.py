@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.inspection import table
+from semalign_pl.inspection.column import Column
 from semalign_pl.inspection.histogram import FOOT, HEIGHT, WIDTH, Histogram, histogram
-from semalign_pl.inspection.leaks import Counted
-from semalign_pl.inspection.measure import Column
+from semalign_pl.inspection.leaks import MeasuredFile
+from semalign_pl.inspection.lengths import Statistics
 
 TEMPLATE = "page.html.jinja"
 
 
-def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]) -> None:
+def write_page(path: Path, result: Statistics, measured: Sequence[MeasuredFile]) -> None:
     """Write the page. It loads nothing: pictures and styles are inline.
 
     Args:
         path: File to write.
         result: Dictionary of statistics from ``inspect``.
-        counted: Counts per file from ``inspect``.
+        measured: Counts per file from ``inspect``.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((files("semalign_pl.inspection") / TEMPLATE).read_text(encoding="utf-8"))
     drawn = [
-        {field: _histograms(file.measure.columns[field], column, result["limits"]) for field, column in shown.items()}
-        for file, shown in zip(counted, (file["columns"] for file in result["files"]), strict=True)
+        {field: _histograms(file.measure.columns[field], column, result["limits"]) for field, column in columns.items()}
+        for file, columns in zip(measured, (file["columns"] for file in result["files"]), strict=True)
     ]
-    common = [pair for pair in result["leakage"] if table.leaks(pair)]
+    common = [pair for pair in result["leakage"] if table.count_common(pair)]
     page = template.render(
         result=result,
         files=list(zip(result["files"], drawn, strict=True)),
@@ -45,7 +45,9 @@ def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]
         lengths=table.LENGTHS,
         measures=table.measures,
         properties=table.properties,
-        prepared=table.prepared,
+        describe_preparation=table.describe_preparation,
+        drop_lines=table.drop_lines,
+        break_lines=table.break_lines,
         remarks=table.remarks,
         lines_read=table.lines_read,
         rows_read=table.rows_read,
@@ -55,7 +57,7 @@ def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]
     write_text(path, page)
 
 
-def _histograms(column: Column, numbers: Mapping[str, Any], limits: Sequence[int]) -> dict[str, Histogram]:
+def _histograms(column: Column, numbers: Statistics, limits: Sequence[int]) -> dict[str, Histogram]:
     counts = (column.characters, column.units, column.token_lengths)
     return {
         name: histogram(lengths, limits if name == "tokens" else ())

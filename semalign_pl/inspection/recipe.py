@@ -12,7 +12,8 @@ from lightning.pytorch import LightningModule
 
 from semalign_pl.cli import SemAlignCLI, make_cli
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.data.cleaning.prepare import Request
+from semalign_pl.data.cleaning.prepare import CorpusRequest
+from semalign_pl.inspection.leaks import SPLITS, Split
 from semalign_pl.inspection.new_tokens import connect_encoder, measure_new_tokens
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 
@@ -32,13 +33,15 @@ class Recipe:
         data: Data module of the recipe.
         module: Module of the recipe, without weights.
         files: Corpora to read: training first, then validation and test.
+        splits: Split of each of the files.
         base: Hub id or folder of the base model, for its tokenizer.
         limits: Maximum lengths of prompt and completion, in tokens, ascending.
     """
 
     data: CorpusDataModule
     module: LightningModule
-    files: list[Request]
+    files: list[CorpusRequest]
+    splits: list[Split]
     base: str
     limits: list[int]
 
@@ -65,8 +68,9 @@ def read_recipe(args: Sequence[str]) -> Recipe:
     files = [data.request(part, corpus) for part, corpora in data.corpora.items() for corpus in corpora]
     if not files:
         raise ValueError("--config: the recipe names no corpus; set data.init_args.train, validation or test")
+    splits: list[Split] = [split for split in SPLITS for _ in data.corpora[split]]
     longest = {model.get(name) for name in ("max_prompt_tokens", "max_new_tokens")} - {None}
-    return Recipe(data, made.model, files, model.base, sorted(longest))
+    return Recipe(data, made.model, files, splits, model.base, sorted(longest))
 
 
 def preparation(recipe: Recipe) -> list[dict[str, Any]]:

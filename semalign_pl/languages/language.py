@@ -70,6 +70,13 @@ class Language:
         """
         return self.rule(text) and not self.is_legacy(text)
 
+    def foreign_characters(self, text: str) -> list[str]:
+        """Characters of ``text`` for which it is not wholly in this language, in order and as often as they occur.
+
+        Empty for a text that fails ``is_consistent`` for another reason, such as padding or marks without a base.
+        """
+        return list(self.rule.find_foreign(unicodedata.normalize("NFC", text)))
+
     def share(self, text: str) -> float:
         """Share of the language among the units of ``text`` that have letters, in [0, 1]; 0 without letters.
 

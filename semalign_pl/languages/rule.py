@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -95,12 +96,18 @@ class Rule:
         """Return true if letters of the language predominate and marks have bases, whatever other characters occur."""
         return _MARK.match(text) is None and self._has_sound_stacks(text) and self._has_sound_signs(text)
 
+    def find_foreign(self, text: str) -> Iterator[str]:
+        """Yield the characters of a text that may not occur, in order.
+
+        Args:
+            text: Text in NFC.
+        """
+        for run in self.foreign.finditer(text):
+            if not is_unit(text, *run.span()):
+                yield from (c for c in run[0] if c <= "\uffff" or not self.characters.fullmatch(c))
+
     def _has_only_its_characters(self, text: str) -> bool:
-        for match in self.foreign.finditer(text):
-            beyond_plane = max(match[0]) > "\uffff"
-            if not (is_unit(text, *match.span()) or (beyond_plane and self.characters.fullmatch(match[0]))):
-                return False
-        return True
+        return next(self.find_foreign(text), None) is None
 
     def _has_sound_stacks(self, text: str) -> bool:
         return not any(map(_is_absurd, self.stack.findall(text)))

@@ -238,7 +238,7 @@ def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogC
     """A number that is not finite becomes null in the file, and a warning names file and key."""
     from semalign_pl.callbacks.evaluation import write_predictions
     from semalign_pl.callbacks.reward_alarm import append_alarms
-    from semalign_pl.data.storing.cache import cached
+    from semalign_pl.data.storing.cache import get_or_make
     from semalign_pl.run.results import write_results, write_training
     from semalign_pl.types import MetricResult
 
@@ -268,7 +268,7 @@ def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogC
         )
         assert read == {"extra": {"length": [None, 1]}}
     else:
-        folder = cached(tmp_path / "made", lambda made: {"share": inf})
+        folder = get_or_make(tmp_path / "made", lambda made: {"share": inf})
         read, key = strict((folder / "report.json").read_text()), "share"
         assert read == {"share": None}
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.malformed_files import CASES, FAULT, Case, write
 
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.reading.formats import BadRow, Counts
 from semalign_pl.data.reading.formats.account import LineCounter, account
 from semalign_pl.data.reading.formats.record import Item, NoRow
@@ -124,7 +124,7 @@ def test_the_counts_of_a_csv_file_by_kind(tmp_path: Path) -> None:
 def test_the_report_of_a_prepared_corpus_accounts_for_each_line(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes('zh,bo\n一,ཀ\n\n"二\n三",ཁ\n四\n'.encode())
-    report = prepare(Request(str(path), IDENTITY, bad_rows="quarantine"), cache=tmp_path / "cache").report
+    report = prepare(CorpusRequest(str(path), IDENTITY, bad_rows="quarantine"), cache=tmp_path / "cache").report
     assert {name: report[name] for name in ("lines", "blank", "header", "continued", "skipped", "read", "kept")} == {
         "lines": 6, "blank": 1, "header": 1, "continued": 1, "skipped": 0, "read": 3, "kept": 2,
     }  # fmt: skip

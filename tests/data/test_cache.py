@@ -14,8 +14,8 @@ import pytest
 from helpers.filling import in_process, tree, unfinished
 from helpers.pairs import PAIRS
 
-from semalign_pl.data.cleaning.prepare import Request, prepare
-from semalign_pl.data.storing.cache import Prepared, cached
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
+from semalign_pl.data.storing.cache import Prepared, get_or_make
 from semalign_pl.data.tasks import Translation
 from semalign_pl.data.tokens import Limits, tokenise
 
@@ -44,7 +44,7 @@ class Letters:
 
 def make(source: Path, cache: Path) -> dict[str, Prepared]:
     """The two kinds of entries: prepared rows, and their tokens."""
-    rows = prepare(Request(str(source), {"zh": "zh", "bo": "bo"}), cache=cache)
+    rows = prepare(CorpusRequest(str(source), {"zh": "zh", "bo": "bo"}), cache=cache)
     limits = Limits(prompt=800, completion=500, too_long="drop")
     tokens = tokenise(rows, Translation(), Letters(), limits, True, cache)
     return {"rows": rows, "tokens": tokens}
@@ -136,7 +136,7 @@ def slowly(folder: Path, started: Path, go: Path) -> None:
         (made / "rows.arrow").write_bytes(b"whole")
         return {"source": "x"}
 
-    cached(folder, fill)
+    get_or_make(folder, fill)
 
 
 def start(folder: Path, started: Path, go: Path) -> multiprocessing.Process:
@@ -159,7 +159,7 @@ def test_killed_preparations_leave_nothing_behind(tmp_path: Path) -> None:
     old.mkdir(parents=True)
     (old / "rows.arrow").write_text("half")
 
-    cached(cache / "c", lambda made: {"source": "y"})
+    get_or_make(cache / "c", lambda made: {"source": "y"})
     assert sorted(path.name for path in cache.iterdir() if not path.name.startswith(".")) == ["c"]
     assert len(unfinished(cache)) == 1  # that of the running process
 
@@ -167,14 +167,14 @@ def test_killed_preparations_leave_nothing_behind(tmp_path: Path) -> None:
     alive.join(30)
     assert alive.exitcode == 0 and (cache / "b" / "rows.arrow").read_bytes() == b"whole"
     assert sorted(path.name for path in cache.iterdir()) == ["b", "c"]
-    cached(cache / "c", lambda made: pytest.fail("it is there"))
+    get_or_make(cache / "c", lambda made: pytest.fail("it is there"))
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_two_processes_at_once_both_end_well(tmp_path: Path, damaged: bool) -> None:
     folder = tmp_path / "c" / "a"
     if damaged:
-        cached(folder, lambda made: {"source": "old"})
+        get_or_make(folder, lambda made: {"source": "old"})
         (folder / "report.json").write_text("damaged")
     processes = [start(folder, tmp_path / f"started {i}", tmp_path / "go") for i in range(2)]
     (tmp_path / "go").write_text("")

@@ -11,7 +11,7 @@ import pytest
 from helpers.conversations import openai, sharegpt
 
 from semalign_pl.data import Conversation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tokens import Limits, tokenise
 from semalign_pl.policy.load_encoder import load_prompt_encoder
@@ -130,7 +130,7 @@ def test_a_role_that_the_template_leaves_out_names_file_row_and_role(runs: Any, 
 def tokenised(base: str, folder: Path, name: str, rows: list[dict[str, Any]], limits: Limits) -> Prepared:
     encoder, task = load_prompt_encoder(base), Conversation()
     path, wanted = chat(folder / name, rows), task.columns_to_read("train", {})
-    request = Request(str(path), wanted, task.optional, fields=task.fields, chat=task.chat("train"))
+    request = CorpusRequest(str(path), wanted, task.optional, fields=task.fields, chat=task.chat("train"))
     return tokenise(prepare(request, cache=folder / "c"), task, encoder, limits, True, folder / "c")
 
 

@@ -13,7 +13,7 @@ from helpers.corpus_files import FORMATS, folder, jsonl
 
 from semalign_pl.data import Conversation, Translation
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.reading.formats import BadRow
 from semalign_pl.data.reading.sources import stream
 from semalign_pl.data.storing.cache import Prepared
@@ -188,7 +188,7 @@ def test_a_file_without_conversations_names_its_columns(tmp_path: Path) -> None:
 def prepared(path: Path, task: Any, cache: Path, held_out: tuple[Prepared, ...] = (), **settings: Any) -> Prepared:
     part = "train" if held_out or settings.pop("train", True) else "test"
     options: dict[str, Any] = {"script": None} | settings
-    request = Request(
+    request = CorpusRequest(
         str(path),
         task.columns_to_read(part, {}),
         task.optional,

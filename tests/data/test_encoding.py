@@ -9,7 +9,7 @@ import pytest
 
 from semalign_pl.__main__ import main
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 
 UNICODE = ["သီဟိုဠ်မှ ဉာဏ်ကြီးရှင်သည်။", "ဇလွန်ဈေးဘေးဗာဒံပင်ထက်။", "မြန်မာနိုင်ငံ", "ကျောင်းသားများ လာကြသည်။"]
 ZAWGYI = ["သီဟိုဠ္မွ ဉာဏ္ႀကီးရွင္သည္။", "ဇလြန္ေဈးေဘးဗာဒံပင္ထက္။", "ျမန္မာႏိုင္ငံ", "ေက်ာင္းသားမ်ား လာၾကသည္။"]
@@ -22,8 +22,8 @@ def write(path: Path, texts: list[str]) -> str:
     return str(path)
 
 
-def request(source: str, filters: bool = True, code: str = "my") -> Request:
-    return Request(
+def request(source: str, filters: bool = True, code: str = "my") -> CorpusRequest:
+    return CorpusRequest(
         source, {"en": "en", "my": "my"}, fields=("en", "my"), languages={"en": "en", "my": code},
         prepare=Preparation(length_ratio=None), filters=filters,
     )  # fmt: skip

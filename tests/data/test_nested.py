@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.corpus_files import FORMATS, jsonl, parquet
 
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.reading.formats import BadRow
 from semalign_pl.data.reading.sources import read, stream
 from semalign_pl.data.storing.table import Table, TableWriter
@@ -137,5 +137,5 @@ def test_columns_that_only_later_rows_have_are_kept(tmp_path: Path) -> None:
     ]
     path = jsonl(tmp_path / "c.jsonl", rows)
     columns = {name: name for name in ("instruction", "input", "output")}
-    made = prepare(Request(str(path), columns, frozenset({"input"}), fields=tuple(columns)), cache=tmp_path / "c")
+    made = prepare(CorpusRequest(str(path), columns, frozenset({"input"}), fields=tuple(columns)), cache=tmp_path / "c")
     assert made.table[300]["input"] == "late" and made.table[0]["input"] is None

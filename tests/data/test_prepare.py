@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.storing.cache import Prepared, summary
 
 BO = "བོད་ཡིག་གི་དཔེ་ཆ་ཀློག་"
@@ -31,9 +31,9 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-def request(source: str, prepare: Preparation | None = None, **more: Any) -> Request:
+def request(source: str, prepare: Preparation | None = None, **more: Any) -> CorpusRequest:
     columns = {"zh": "zh", "bo": "bo"}
-    return Request(
+    return CorpusRequest(
         source, columns, fields=("zh", "bo"), languages=dict(columns), pair=("zh", "bo"), prepare=prepare, **more
     )
 
@@ -155,9 +155,9 @@ def test_the_median_ratio_by_hand() -> None:
     cleaner = Cleaner.of(Preparation(script=None, length_ratio=2), {}, ("zh", "bo"))
     cleaner = cleaner.measured([{"zh": "一", "bo": "ཀ" * n} for n in (2, 4, 9)])
     assert cleaner.ratio == 4
-    verdicts = {n: cleaner.verdict({"zh": "一", "bo": "ཀ" * n}) for n in (1, 2, 8, 9)}
-    assert verdicts[2] is verdicts[8] is None
-    assert verdicts[1] == ("length_ratio", "bo to zh is 0.25 times the median") and verdicts[9] is not None
+    reasons = {n: cleaner.drop_reason({"zh": "一", "bo": "ཀ" * n}) for n in (1, 2, 8, 9)}
+    assert reasons[2] is reasons[8] is None
+    assert reasons[1] == ("length_ratio", "bo to zh is 0.25 times the median") and reasons[9] is not None
 
 
 REAL = [
@@ -171,7 +171,9 @@ REAL = [
 @pytest.mark.parametrize(("file", "fields", "rows"), REAL)
 def test_real_rows_are_all_accounted_for(shared: Path, tmp_path: Path, file: str, fields: Any, rows: int) -> None:
     one = {name: name for name in fields}
-    wanted = Request(str(shared / file), one, fields=fields, languages=one, prepare=Preparation(near_duplicates=0.9))
+    wanted = CorpusRequest(
+        str(shared / file), one, fields=fields, languages=one, prepare=Preparation(near_duplicates=0.9)
+    )
     prepared = prepare(wanted, cache=tmp_path)
     assert prepared.report["read"] == rows == len(prepared.table) + len(dropped(prepared))
     assert sum(prepared.report["dropped"].values()) == len(dropped(prepared))
@@ -180,7 +182,9 @@ def test_real_rows_are_all_accounted_for(shared: Path, tmp_path: Path, file: str
 
 def test_workers_change_nothing(shared: Path, tmp_path: Path) -> None:
     one = {"zh": "zh", "bo": "bo"}
-    dev = Request(str(shared / "mitra_bo_zh/dev.jsonl"), one, fields=("zh", "bo"), languages=one, prepare=Preparation())
+    dev = CorpusRequest(
+        str(shared / "mitra_bo_zh/dev.jsonl"), one, fields=("zh", "bo"), languages=one, prepare=Preparation()
+    )
     dirty = tmp_path / "dirty.jsonl"
     lines = (shared / "mitra_bo_zh/dev.jsonl").read_text(encoding="utf-8").splitlines()
     dirty.write_text("\n".join([*lines, *lines[:50], *ROWS_AS_LINES]) + "\n", encoding="utf-8")
@@ -200,10 +204,10 @@ def test_optional_fields(tmp_path: Path) -> None:
     rows = [{"q": "问", "a": "答"}, {"q": "问二", "a": "答二", "x": ""}, {"q": "问三", "a": "答三", "x": "补充"}]
     source = jsonl(tmp_path / "t.jsonl", rows)
     columns = {"q": "q", "a": "a", "x": "x"}
-    made = prepare(Request(source, columns, frozenset({"x"}), fields=("q", "a", "x")), cache=tmp_path / "c")
+    made = prepare(CorpusRequest(source, columns, frozenset({"x"}), fields=("q", "a", "x")), cache=tmp_path / "c")
     assert [row.get("x") for row in made.table] == [None, None, "补充"]
     with pytest.raises(ValueError, match="t.jsonl:1: no column 'x'"):
-        prepare(Request(source, columns, fields=("q", "a", "x")), cache=tmp_path / "c")
+        prepare(CorpusRequest(source, columns, fields=("q", "a", "x")), cache=tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -221,5 +225,5 @@ def test_optional_fields(tmp_path: Path) -> None:
     ],
 )
 def test_the_script_filter_counts_words_not_letters(language: str, text: str, kept: bool) -> None:
-    verdict = Cleaner.of(Preparation(), {"text": language}).verdict({"text": text})
-    assert (verdict is None) == kept and (kept or verdict[0] == "script")
+    reason = Cleaner.of(Preparation(), {"text": language}).drop_reason({"text": text})
+    assert (reason is None) == kept and (kept or reason[0] == "script")

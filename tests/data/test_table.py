@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from semalign_pl.data.cleaning.hashes import HashSet, hash64
-from semalign_pl.data.cleaning.near_duplicates import near_duplicates
+from semalign_pl.data.cleaning.near_duplicates import find_near_duplicates
 from semalign_pl.data.examples import Examples
 from semalign_pl.data.storing.table import BATCH, Table, TableWriter
 from semalign_pl.data.tasks import Translation
@@ -82,6 +82,6 @@ def test_near_duplicates(tmp_path: Path) -> None:
             wanted |= {3 * i + 1} if share == 5 else set()
             rows.append("".join(other))
     table = written(tmp_path / "t.arrow", [{"id": str(i), "bo": text} for i, text in enumerate(rows)])
-    found = {late: (early, alike) for late, early, alike in near_duplicates(table, ["bo"], 0.9)}
+    found = {late: (early, alike) for late, early, alike in find_near_duplicates(table, ["bo"], 0.9)}
     assert found.keys() <= wanted and len(found) >= 0.98 * len(wanted)
     assert all(early == late - 1 and 0.9 <= alike < 1 for late, (early, alike) in found.items())

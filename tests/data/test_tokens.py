@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder, message_frame
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.examples import UNUSED
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Translation
@@ -33,7 +33,7 @@ def pairs(tmp_path: Path) -> Prepared:
     rows = [{"zh": "书", "bo": "ཀ་" * n} for n in range(1, 8)] + [{"zh": "书" * 60, "bo": "ཀ"}]
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return prepare(Request(str(path), {"zh": "zh", "bo": "bo"}, fields=("zh", "bo")), cache=tmp_path / "c")
+    return prepare(CorpusRequest(str(path), {"zh": "zh", "bo": "bo"}, fields=("zh", "bo")), cache=tmp_path / "c")
 
 
 def test_many_at_once_are_as_one_by_one(prompt_encoder: PromptEncoder) -> None:

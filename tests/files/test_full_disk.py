@@ -16,7 +16,7 @@ from helpers.small_runs import Runs
 from helpers.tiny import CPU, stir
 
 from semalign_pl.callbacks.evaluation import write_predictions
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.modules.embedder import EmbedderModule
@@ -67,7 +67,7 @@ def writers(base: str, encoder: str, corpus: Path, tmp_path_factory: pytest.Temp
         "adapter": lambda folder, version: export_adapter(policies[version], folder / "adapter"),
         "checkpoint": write_checkpoint,
         "corpus": lambda folder, version: prepare(
-            Request(str(made / f"{version}.jsonl"), {"zh": "zh", "bo": "bo"}), cache=folder / "cache"
+            CorpusRequest(str(made / f"{version}.jsonl"), {"zh": "zh", "bo": "bo"}), cache=folder / "cache"
         ),
         "encoder": write_encoder,
         "predictions": write_predictions_file,

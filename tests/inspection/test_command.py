@@ -258,7 +258,7 @@ def test_a_recipe_names_files_columns_and_model(files, base, capsys) -> None:
     assert train["dropped"] == {"leak": 1, "duplicate": 1}
     listed = [json.loads(line) for line in Path(train["listed_in"]).read_text(encoding="utf-8").splitlines()]
     assert sorted(row["reason"] for row in listed) == ["duplicate", "leak"]
-    assert "4 read = 2 kept + 2 dropped" in capsys.readouterr().out
+    assert "4 rows read, 2 kept; dropped 1 leak, 1 duplicate" in capsys.readouterr().out
 
     other = ["--data.init_args.train", "train.jsonl", "--data.init_args.columns", "{zh: zh, bo: bo}"]
     assert main(["corpus", "--config", "recipe.yaml", *other]) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from semalign_pl.__main__ import main
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.inspection.inspect import inspect
 
 
@@ -34,14 +34,16 @@ TALKS = [
 
 def test_conversations_are_known_by_their_turns(tmp_path: Path) -> None:
     path = written(tmp_path / "chat.jsonl", [{"system": "S", **row} for row in TALKS])
-    numbers, (counted,) = inspect([Request(path, {})], None, [])
+    numbers, (counted,) = inspect([CorpusRequest(path, {})], None, [])
     (file,) = numbers["files"]
     assert list(file["columns"]) == ["prompt", "completion"]
     assert (file["read"], file["good"], file["bad"]["rows"]) == (4, 3, 1)
     assert "chat.jsonl:4: the conversation ends with a user turn" in file["bad"]["first"][0]
     assert file["columns"]["completion"]["language"] == "bo"
     request = counted.corpus.request
-    made = prepare(Request(**{**request.__dict__, "prepare": Preparation(), "bad_rows": "quarantine"}), cache=tmp_path)
+    made = prepare(
+        CorpusRequest(**{**request.__dict__, "prepare": Preparation(), "bad_rows": "quarantine"}), cache=tmp_path
+    )
     assert file["duplicates"]["rows"] == 1 == made.report["dropped"]["duplicate"]
 
 

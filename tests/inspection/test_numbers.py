@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
-from semalign_pl.data.cleaning.row_filter import Judge, Judged
-from semalign_pl.inspection.duplicates import as_array, largest_groups, repeats
-from semalign_pl.inspection.guess import guess_language
+from semalign_pl.data.cleaning.row_filter import MarkedRow, RowFilter
+from semalign_pl.inspection.column import Column, as_array, count_repeats, script_mix
+from semalign_pl.inspection.columns import guess_language
 from semalign_pl.inspection.histogram import histogram
 from semalign_pl.inspection.lengths import Lengths
-from semalign_pl.inspection.measure import Column, Measure
-from semalign_pl.inspection.scripts import script_mix
+from semalign_pl.inspection.measure import Measure, largest_groups
 from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.languages import get_language
 
@@ -139,8 +138,8 @@ def test_language_is_guessed_by_script_then_by_name(column, texts, code) -> None
 
 
 def keys(rows: list[dict[str, str]], **languages: str) -> list[int]:
-    judge = Judge.of(Cleaner.of(Preparation(script=None), languages), list(rows[0]), [])
-    return [one.key or 0 for one in judge([("", row) for row in rows])]
+    row_filter = RowFilter.of(Cleaner.of(Preparation(script=None), languages), list(rows[0]), [])
+    return [one.key or 0 for one in row_filter([("", row) for row in rows])]
 
 
 def test_equal_rows_have_equal_keys_and_others_do_not() -> None:
@@ -161,10 +160,10 @@ def test_rows_that_differ_in_signs_alone_differ() -> None:
 
 def test_groups_of_equal_texts() -> None:
     prints = as_array(array("Q", [5, 9, 5, 7, 9, 9, 1]))
-    assert repeats(prints) == 3
+    assert count_repeats(prints) == 3
     assert largest_groups(prints, 5, 2) == [(3, [1, 4]), (2, [0, 2])]
     assert largest_groups(prints, 1, 9) == [(3, [1, 4, 5])]
-    assert largest_groups(as_array(array("Q")), 5, 2) == [] and repeats(as_array(array("Q"))) == 0
+    assert largest_groups(as_array(array("Q")), 5, 2) == [] and count_repeats(as_array(array("Q"))) == 0
 
 
 def test_a_sample_is_drawn_from_everywhere_and_by_seed() -> None:
@@ -173,7 +172,7 @@ def test_a_sample_is_drawn_from_everywhere_and_by_seed() -> None:
         for start in range(0, 200, 16):
             places = range(start, min(start + 16, 200))
             rows = [(str(i), {"x": f"row {i}"}) for i in places]
-            measure.add(rows, [Judged(id, row, None, None) for id, row in rows])
+            measure.add(rows, [MarkedRow(id, row, None, None) for id, row in rows])
         assert all(row == {"x": f"row {place}"} and id == str(place) for place, id, row in measure.sampled)
         return sorted(place for place, _, _ in measure.sampled)
 
@@ -191,7 +190,7 @@ def test_memory_does_not_grow_by_text() -> None:
     def add(start: int) -> None:
         texts = [f"{i} " + "some words that make a row long " * 8 for i in range(start, start + 1000)]
         rows = [(str(i), {"x": text}) for i, text in enumerate(texts)]
-        measure.add(rows, [Judged(id, row, None, i) for i, (id, row) in enumerate(rows, start)])
+        measure.add(rows, [MarkedRow(id, row, None, i) for i, (id, row) in enumerate(rows, start)])
 
     add(0)
     tracemalloc.start()

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.drop_counts import compare_drops
 
 from semalign_pl.__main__ import main
 from semalign_pl.data.cleaning.preparation import Preparation
-from semalign_pl.data.cleaning.prepare import Request, prepare
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.inspection import leaks
 from semalign_pl.inspection.inspect import inspect
 
@@ -23,14 +24,14 @@ LONG = "The monastery on the hill was founded in the fifteenth century by a scho
 
 
 def inspected(*files: str, columns: Sequence[str] = (), languages: Mapping[str, str] | None = None) -> Any:
-    requests = [Request(file, {name: name for name in columns}, languages=languages or {}) for file in files]
+    requests = [CorpusRequest(file, {name: name for name in columns}, languages=languages or {}) for file in files]
     return inspect(requests, None, [256])
 
 
-def dropped(request: Request, tmp_path: Path, *evaluation: Request) -> dict[str, int]:
+def dropped(request: CorpusRequest, tmp_path: Path, *evaluation: CorpusRequest) -> dict[str, int]:
     """Rows that preparation drops, with the columns and languages that ``semalign corpus`` chose."""
 
-    def prepared(one: Request, filters: bool, against: Sequence[Any] = ()) -> Any:
+    def prepared(one: CorpusRequest, filters: bool, against: Sequence[Any] = ()) -> Any:
         request = dataclasses.replace(one, prepare=Preparation(), filters=filters, bad_rows="quarantine")
         return prepare(request, against, tmp_path / "cache")
 
@@ -159,7 +160,101 @@ def test_counts_are_equal_on_every_real_corpus(names, shared, tmp_path) -> None:
             path = tmp_path / name.replace("/", "_")
             path.write_text(text, encoding="utf-8")
         files.append(str(path))
-    compare(files, tmp_path)
+    result, counted = compare(files, tmp_path)
+    names = [file["name"] for file in result["files"]]
+    for file, one in zip(result["files"], counted, strict=True):
+        against = [counted[names.index(name)].corpus.request for name in file["prepare"]["against"]]
+        compare_drops(file, one.corpus.request, tmp_path / "cache", against)
+
+
+def test_near_duplicates_and_further_files_of_a_recipe_are_counted_alike(shared: Path, tmp_path: Path) -> None:
+    one = {"zh": "zh", "bo": "bo"}
+    lines = (shared / "mitra_bo_zh/dev.jsonl").read_text(encoding="utf-8").splitlines()
+    changed = [line.replace("།", "་གསུངས།", 1) for line in lines[:40]]
+    train = tmp_path / "train.jsonl"
+    train.write_text("\n".join([*lines[:200], *changed, '{"zh": "only Latin", "bo": "བོད།"}']) + "\n", encoding="utf-8")
+    against = write(tmp_path / "probe.jsonl", [{"question": json.loads(lines[150])["zh"]}])
+    settings = Preparation(near_duplicates=0.8, duplicates=False, against=[against])
+    request = CorpusRequest(
+        str(train), one, fields=("zh", "bo"), languages=one, pair=("zh", "bo"), prepare=settings, bad_rows="quarantine"
+    )
+    result, _ = inspect([request], None, [256], splits=["train"])
+    counts = result["files"][0]["prepare"]
+    report = prepare(request, cache=tmp_path / "cache").report
+    assert (counts["read"], counts["kept"], counts["dropped"]) == (report["read"], report["kept"], report["dropped"])
+    assert counts["dropped"]["near_duplicate"] >= 10 and counts["dropped"]["leak"] == counts["dropped"]["script"] == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "splits"),
+    [
+        (["a/train.jsonl", "dev/b.jsonl"], [1, 9], ["train", "test"]),  # the folder's name tells nothing
+        (["dev.jsonl", "my-train.jsonl", "val_2.tsv"], [9, 1, 1], ["validation", "train", "validation"]),
+        (["one.jsonl", "two.jsonl", "three.jsonl"], [3, 9, 9], ["test", "train", "test"]),
+        (["test.jsonl", "pairs.jsonl"], [9, 1], ["test", "train"]),
+        (["dev.jsonl"], [9], ["train"]),
+        (["contest.jsonl", "latest.csv"], [1, 2], ["test", "train"]),  # "test" is no word of these
+        ([], [], []),
+    ],
+)
+def test_splits_are_inferred(names: list[str], sizes: list[int], splits: list[str]) -> None:
+    assert leaks.infer_splits(names, sizes) == splits
+
+
+def test_splits_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "one.jsonl", TRAIN)
+    write(tmp_path / "two.jsonl", DEV)
+
+    def run(*flags: str) -> list[dict[str, Any]]:
+        assert main(["corpus", "one.jsonl", "two.jsonl", "--columns", "en,zh", *flags]) == 0
+        return json.loads(Path("runs/corpus/corpus.json").read_text(encoding="utf-8"))["files"]
+
+    assert [file["prepare"]["split"] for file in run()] == ["train", "test"]
+    one, two = run("--splits", "validation,train")
+    assert (one["prepare"]["against"], two["prepare"]["against"]) == ([], ["one.jsonl"])
+    assert two["prepare"]["dropped"]["leak"] >= 3 and "leak" not in one["prepare"]["dropped"]
+    capsys.readouterr()
+    for wrong in ("train", "train,dev", "train,test,test"):
+        assert main(["corpus", "one.jsonl", "two.jsonl", "--splits", wrong]) == 2
+        assert f"--splits: '{wrong}' is not one of train, validation, test for each of the 2 files" in (
+            capsys.readouterr().err
+        )
+
+
+def test_what_is_dropped_is_shown_with_an_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"zh": f"第{i}句话，写得很好。", "bo": f"ཚིག་{i}་འདི་ཡག་པོ་བྲིས་འདུག"} for i in range(30)]
+    rows[4] = {"zh": "This is English", "bo": "དབྱིན་ཡིག་རེད།"}
+    rows[9] = {"zh": "长", "bo": "རིང་པོ་" * 30}
+    rows[12]["bo"] += " \ue000ABA\ufffd"
+    write(tmp_path / "pairs.jsonl", [*rows, rows[0]])
+    assert main(["corpus", "pairs.jsonl"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    (file,) = json.loads(Path("runs/corpus/corpus.json").read_text(encoding="utf-8"))["files"]
+    page = Path("runs/corpus/corpus.html").read_text(encoding="utf-8")
+    summary = "pairs.jsonl: 31 rows read, 28 kept; dropped 1 script, 1 length ratio, 1 duplicate"
+    assert f"trained on with prepare: {{}}, {summary}" in shown and summary in page
+    assert "script: pairs.jsonl:5: 0.00 of the words of zh are Chinese" in shown
+    assert (
+        file["prepare"]["examples"]["length_ratio"]["id"] == "pairs.jsonl:10" and "Pairs off the length ratio" in page
+    )
+    (pair,) = file["prepare"]["length_ratio"]["examples"]
+    assert pair["id"] == "pairs.jsonl:10" and pair["row"] == rows[9]
+    ratios = sorted(len(row["bo"]) / len(row["zh"]) for row in [*rows, rows[0]])
+    assert file["prepare"]["length_ratio"]["median"] == ratios[15]
+    assert pair["times"] == pytest.approx(len("རིང་པོ་" * 30) / ratios[15])
+    breaking = file["columns"]["bo"]["breaking_characters"]
+    assert (breaking["texts"], breaking["without"], breaking["distinct"]) == (1, 0, 4)
+    found = {one["code_point"]: (one["name"], one["occurrences"]) for one in breaking["most_frequent"]}
+    assert found == {
+        "U+0041": ("LATIN CAPITAL LETTER A", 2),
+        "U+0042": ("LATIN CAPITAL LETTER B", 1),
+        "U+E000": ("(no name)", 1),
+        "U+FFFD": ("REPLACEMENT CHARACTER", 1),
+    }
+    assert "U+0041" in shown
+    assert "A U+0041 LATIN CAPITAL LETTER A: 2 times in 1 text<" in page and "U+FFFD REPLACEMENT CHARACTER" in page
 
 
 LEAKS = {"duplicate": 9, "leak": 6}

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import regex
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
+from semalign_pl.data.cleaning.exact_leaks import ExactIndex, Hashes, Mask, Texts, hash_texts, letters
 from semalign_pl.data.cleaning.hashes import row_hashes
 
 N = 4
 """Letters per n-gram: with a fifth of the letters changed 0.8 ** 4 = 41 % of the 4-grams remain; few by chance."""
 
-_NOT_TEXT = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
-_SHORT = 8  # minimum letters of a text whose repetition alone is a leak
 _LONG = 30  # minimum letters of a near row; in shorter rows one changed word changes the meaning
 _SIMILAR, _SIMILAR_FIELD = 0.66, 0.6
 _CONTAINED, _PASSAGE = 0.85, 60  # share of n-grams; letters of the shorter text, _LONG if the rows have other fields
 _RARE, _RARE_PASSAGE = 4.25, 5.0  # mean rarity of shared n-grams in nats: they occur in 1.4 % and 0.7 % of all rows
 _CANDIDATES = 8
-
-Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,41 +29,17 @@ class Leak:
     """Leak: the evaluation row that a training row repeats.
 
     Attributes:
+        row: Index of the evaluation row.
         id: Id of the evaluation row.
         kind: ``exact`` (a text is equal up to case, spaces and punctuation) or ``near``.
         similarity: 1 for exact; else 1 - edits / length of the rows' letters (Levenshtein), or the share of one text's
             4-grams that occur in the other.
     """
 
+    row: int
     id: str
     kind: Literal["exact", "near"]
     similarity: float
-
-
-def letters(text: str) -> str:
-    """Letters of a text, for comparison: letters, marks and digits in lower case, without tsheg and punctuation.
-
-    For a text of signs alone, such as the answers √ and ×, the signs.
-
-    Args:
-        text: Text in any normal form.
-    """
-    text = unicodedata.normalize("NFC", text)
-    return (_NOT_TEXT.sub("", text) or "".join(text.split())).lower()
-
-
-def is_long(text: str) -> bool:
-    """Return true if a text has enough letters to be a leak by itself, unlike "A", "是" or "Article 5".
-
-    Args:
-        text: Text from ``letters``.
-    """
-    return len(text) >= _SHORT
-
-
-def _exact_keys(texts: Texts) -> list[str | Texts]:
-    """Keys of a row: the whole row and each long text. Two rows that share a key are exact leaks of each other."""
-    return [texts, *filter(is_long, texts)] if any(texts) else []
 
 
 def gram_hashes(rows: Sequence[Texts]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -114,21 +85,21 @@ class LeakIndex:
             evaluation: Id and texts of each evaluation row; the index takes about 100 bytes per letter.
             background: Texts of other rows, such as some of the training corpus, to measure which phrases are common.
         """
+        # Letters alone are compared, because a copy of a corpus may have other spaces, punctuation and case.
         named = [(id, tuple(map(letters, texts))) for id, texts in evaluation]
         self.ids, self.rows = [id for id, _ in named], [texts for _, texts in named]
-        self._exact: dict[str | Texts, int] = {}
-        for i, texts in enumerate(self.rows):
-            for key in _exact_keys(texts):
-                self._exact.setdefault(key, i)
+        self._exact = ExactIndex.of_texts(self.rows)
         self._lengths = np.array([sum(map(len, texts)) for texts in self.rows], int)
-        # Inverted index: for each n-gram ``_grams[i]``, the ``_count[i]`` evaluation rows ``_owner[_start[i]:]``.
+        # Inverted index, so that a training row is compared only with the evaluation rows that share n-grams with it:
+        # for each n-gram ``_grams[i]``, the ``_count[i]`` evaluation rows ``_owner[_start[i]:]``.
         hashes, owner = gram_hashes(self.rows)
         postings = np.unique(np.stack([hashes, owner.astype(np.uint64)], 1), axis=0)
         self._grams, start, self._count = np.unique(postings[:, 0], return_index=True, return_counts=True)
         self._start, self._owner = start, postings[:, 1].astype(np.int64)
-        # Rarity of each n-gram, from the number of evaluation and background rows that have it.
+        # Rarity of each n-gram, from the number of evaluation and background rows that have it, because set phrases
+        # occur in unrelated rows.
         others = [tuple(map(letters, texts)) for texts in background]
-        seen, by = self._known(*gram_hashes(others))
+        seen, by = self._look_up(*gram_hashes(others))
         rows_with = np.unique(seen * max(1, len(others)) + by) // max(1, len(others))
         frequency = self._count + np.bincount(rows_with, minlength=len(self._grams))
         size = len(self.rows) + len(others)
@@ -137,13 +108,13 @@ class LeakIndex:
         # An n-gram of every tenth row does not tell rows apart. A small corpus needs all n-grams.
         self._telling = (self._count <= max(20, size // 1000)) & (frequency <= max(20, size // 10))
 
-    def _known(self, hashes: NDArray[np.uint64], owner: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray]:
+    def _look_up(self, hashes: NDArray[np.uint64], owner: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray]:
         """Indices of the n-grams that occur in an evaluation row, and their owners."""
         if not len(self._grams):
             return np.empty(0, np.int64), owner[:0]
         at = np.minimum(np.searchsorted(self._grams, hashes), len(self._grams) - 1)
-        there = self._grams[at] == hashes
-        return at[there], owner[there]
+        is_indexed = self._grams[at] == hashes
+        return at[is_indexed], owner[is_indexed]
 
     def find(self, rows: Sequence[Texts]) -> list[Leak | None]:
         """Find the leak of each row.
@@ -156,29 +127,29 @@ class LeakIndex:
         """
         return self.find_letters([tuple(map(letters, texts)) for texts in rows])
 
-    def find_letters(self, keys: Sequence[Texts]) -> list[Leak | None]:
+    def find_letters(self, keys: Sequence[Texts], hashes: tuple[Hashes, Mask] | None = None) -> list[Leak | None]:
         """Find the leak of each row, from the letters of its texts.
 
         Args:
-            keys: Texts of each row, from ``letters``.
+            keys: Texts of each row, from ``letters``; all rows have the same number of texts.
+            hashes: Result of ``hash_texts`` for the rows, if it is known.
 
         Returns:
             One leak per row, as from ``find``.
         """
-        found: list[Leak | None] = [self._repeated(texts) for texts in keys]
+        # 1. Exact leaks cost one binary search per text, and need no further comparison.
+        repeated = self._exact.find(*(hashes or hash_texts(keys)))
+        first = np.take_along_axis(repeated, (repeated >= 0).argmax(1)[:, None], 1)[:, 0].tolist() if len(keys) else []
+        leaks: list[Leak | None] = [Leak(row, self.ids[row], "exact", 1.0) if row >= 0 else None for row in first]
+        # 2. For the others, n-grams tell the few evaluation rows that are worth the cost of an edit distance.
         for row, other, shared in self._candidates(keys):
-            best = found[row]
+            best = leaks[row]
             if best is None or best.kind == "near":
-                similarity = self._nearness(keys[row], self.rows[other], shared)
+                # 3. Of several near rows the most similar one is reported, because it is the easiest to check by eye.
+                similarity = self._similarity(keys[row], self.rows[other], shared)
                 if similarity and (best is None or similarity > best.similarity):
-                    found[row] = Leak(self.ids[other], "near", similarity)
-        return found
-
-    def _repeated(self, texts: Texts) -> Leak | None:
-        for key in _exact_keys(texts):
-            if key in self._exact:
-                return Leak(self.ids[self._exact[key]], "exact", 1.0)
-        return None
+                    leaks[row] = Leak(other, self.ids[other], "near", similarity)
+        return leaks
 
     def _candidates(self, keys: Sequence[Texts]) -> list[tuple[int, int, int]]:
         """Candidate pairs: for each row, the few evaluation rows that share most distinctive n-grams with it.
@@ -186,30 +157,34 @@ class LeakIndex:
         Returns:
             Triples of the row, the evaluation row, and the number of shared n-grams, at least two.
         """
-        at, owner = self._known(*gram_hashes(keys))
+        # 1. N-grams that no evaluation row has, and n-grams that nearly all rows have, cannot tell rows apart.
+        at, owner = self._look_up(*gram_hashes(keys))
         telling = self._telling[at]
         at, owner = at[telling], owner[telling]
         counts = self._count[at]
-        # The postings of each n-gram, one n-gram after the other.
+        # 2. The postings of each n-gram, one n-gram after the other: all in one array, since a loop in Python over the
+        # n-grams would take most of the time of the search.
         steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        # A pair of rows as one integer, so that counting equal integers counts shared n-grams.
+        # 3. A pair of rows as one integer, so that counting equal integers counts shared n-grams.
         pairs = np.repeat(owner, counts) * len(self.rows) + self._owner[np.repeat(self._start[at], counts) + steps]
         pairs, shared = np.unique(pairs, return_counts=True)
         row, other = pairs // max(1, len(self.rows)), pairs % max(1, len(self.rows))
         ours, theirs = np.array([sum(map(len, key)) for key in keys], int)[row], self._lengths[other]
-        # If the lengths differ too much, one row can only contain the other. Short rows are never near.
-        alike = np.minimum(ours, theirs) >= _SIMILAR * np.maximum(ours, theirs)
-        near = (shared >= 2) & (theirs >= _LONG) & (alike | (shared >= _LONG // 2))
-        row, other, shared = row[near], other[near], shared[near]
-        # Of each row, keep the evaluation rows with most shared n-grams.
+        # 4. If the lengths differ too much, one row can only contain the other. Short rows are never near, because one
+        # changed word changes their meaning.
+        comparable = np.minimum(ours, theirs) >= _SIMILAR * np.maximum(ours, theirs)
+        possible = (shared >= 2) & (theirs >= _LONG) & (comparable | (shared >= _LONG // 2))
+        row, other, shared = row[possible], other[possible], shared[possible]
+        # 5. Of each row, keep the evaluation rows with most shared n-grams: an edit distance is expensive.
         order = np.lexsort((-shared, row))
-        found = np.stack([row, other, shared], 1)[order]
-        rank = np.arange(len(row)) - np.searchsorted(found[:, 0], found[:, 0])
-        return [(r, o, s) for r, o, s in found[rank < _CANDIDATES].tolist()]
+        triples = np.stack([row, other, shared], 1)[order]
+        rank = np.arange(len(row)) - np.searchsorted(triples[:, 0], triples[:, 0])
+        return [(r, o, s) for r, o, s in triples[rank < _CANDIDATES].tolist()]
 
-    def _nearness(self, texts: Texts, others: Texts, shared: int) -> float:
+    def _similarity(self, texts: Texts, others: Texts, shared: int) -> float:
         """Similarity of a row to an evaluation row, in (0, 1]; 0 if it is not a near leak."""
         similarity = 0.0
+        # Most letters of the rows are equal, and most of each text: a new translation of the same source is no leak.
         if len(texts) == len(others):
             whole = Levenshtein.normalized_similarity("".join(texts), "".join(others), score_cutoff=_SIMILAR)
             if whole and all(
@@ -218,6 +193,7 @@ class LeakIndex:
             ):
                 rare = self._rarity_of_shared(texts, others) >= min(_RARE, self._most)
                 similarity = whole if rare else 0.0
+        # Or one text is nearly within another; between rows of the same fields, only a long one is a leak.
         least = _PASSAGE if len(texts) == len(others) else _LONG
         if not similarity and shared >= least // 2:
             within = max((_containment(t, o, least) for t in texts for o in others), default=0.0)
@@ -228,7 +204,7 @@ class LeakIndex:
     def _rarity_of_shared(self, texts: Texts, others: Texts) -> float:
         """Mean rarity of the n-grams that two rows share: log(rows / rows with the n-gram), in nats."""
         one, two = (np.unique(gram_hashes([row])[0]) for row in (texts, others))
-        at, _ = self._known(shared := np.intersect1d(one, two), np.zeros(len(shared), np.int64))
+        at, _ = self._look_up(shared := np.intersect1d(one, two), np.zeros(len(shared), np.int64))
         return float(self._rarity[at].mean()) if len(at) else 0.0
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from semalign_pl.data.cleaning.leakage import gram_hashes, letters
+from semalign_pl.data.cleaning.exact_leaks import letters
+from semalign_pl.data.cleaning.leakage import gram_hashes
+from semalign_pl.data.cleaning.preparation import Drop
 from semalign_pl.data.storing.table import Table
 
 SKETCH = 24
@@ -19,7 +21,22 @@ _BEFORE = 8  # maximum number of earlier rows with the same hash that a row is c
 _CHUNK = 5000
 
 
-def near_duplicates(table: Table, fields: Sequence[str], similarity: float) -> Iterator[tuple[int, int, float]]:
+def mark_near_duplicates(table: Table, fields: Sequence[str], similarity: float) -> Iterator[tuple[int, Drop]]:
+    """Mark the rows that nearly repeat an earlier row.
+
+    Args:
+        table: Rows of the corpus that are kept so far.
+        fields: Names of the fields that are compared.
+        similarity: Minimum similarity, as for ``find_near_duplicates``.
+
+    Yields:
+        Index of a row, and the reason for dropping it.
+    """
+    for late, early, measured in find_near_duplicates(table, fields, similarity):
+        yield late, Drop("near_duplicate", f"{measured:.2f} of {table[early]['id']}")
+
+
+def find_near_duplicates(table: Table, fields: Sequence[str], similarity: float) -> Iterator[tuple[int, int, float]]:
     """Find rows that nearly repeat an earlier row.
 
     Rows are compared if they share two of their smallest n-gram hashes.
@@ -42,9 +59,9 @@ def near_duplicates(table: Table, fields: Sequence[str], similarity: float) -> I
         if late in dropped or early in dropped:
             continue
         one, two = text(late), text(early)
-        if (alike := Levenshtein.normalized_similarity(one, two, score_cutoff=similarity)) > 0:
+        if (measured := Levenshtein.normalized_similarity(one, two, score_cutoff=similarity)) > 0:
             dropped.add(late)
-            yield late, early, alike
+            yield late, early, measured
 
 
 def _text(row: dict[str, str | None], fields: Sequence[str]) -> str:
@@ -55,8 +72,8 @@ def _candidates(table: Table, fields: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of a row and an earlier row that share two of their smallest n-gram hashes, in ascending order."""
     hashes, rows = [], []
     for start in range(0, len(table), _CHUNK):
-        part = [(_text(row, fields),) for row in table[start : start + _CHUNK]]
-        sketch, owner = _sketches(*gram_hashes(part))
+        texts = [(_text(row, fields),) for row in table[start : start + _CHUNK]]
+        sketch, owner = _sketches(*gram_hashes(texts))
         hashes.append(sketch)
         rows.append((owner + start).astype(np.uint32))
     hash_of = np.concatenate(hashes or [np.empty(0, np.uint64)])
@@ -71,8 +88,8 @@ def _candidates(table: Table, fields: Sequence[str]) -> list[tuple[int, int]]:
         pairs.append(np.stack([row_of[back:][same], row_of[:-back][same]], 1))
     # A pair of rows as one integer, so that counting equal integers counts shared hashes.
     both = np.concatenate(pairs).astype(np.uint64)
-    found, shared = np.unique(both[:, 0] << np.uint64(32) | both[:, 1], return_counts=True)
-    return [(int(pair) >> 32, int(pair) & 0xFFFFFFFF) for pair in found[shared >= 2]]
+    pairs, shared = np.unique(both[:, 0] << np.uint64(32) | both[:, 1], return_counts=True)
+    return [(int(pair) >> 32, int(pair) & 0xFFFFFFFF) for pair in pairs[shared >= 2]]
 
 
 def _sketches(hashes: NDArray[np.uint64], owner: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

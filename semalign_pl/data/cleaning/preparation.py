@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from semalign_pl.languages import Language, get_language
 from semalign_pl.languages.read import language_codes
@@ -69,6 +69,18 @@ class Preparation:
                 raise ValueError(f"data.init_args.prepare.{name} is {value}; give {span}, or null to leave it out")
 
 
+class Drop(NamedTuple):
+    """Reason for dropping a row.
+
+    Attributes:
+        reason: Name of the reason, by which dropped rows are counted.
+        detail: Measure or message, for the list of dropped rows.
+    """
+
+    reason: Reason
+    detail: str
+
+
 @dataclass(frozen=True)
 class Cleaner:
     """Normal form and filters of one corpus' rows, each decided from one row alone.
@@ -118,9 +130,9 @@ class Cleaner:
         Raises:
             ValueError: If more than half of a field's texts are in a legacy encoding; the message names the converter.
         """
-        for name, profile in self.languages.items():
+        for name, language in self.languages.items():
             texts = [row[name] for row in rows if row.get(name)]
-            if (legacy := profile.legacy) and 2 * (found := sum(map(legacy.is_used, texts))) > len(texts):
+            if (legacy := language.legacy) and 2 * (found := sum(map(legacy.is_used, texts))) > len(texts):
                 raise ValueError(f"{source}: {name}: {found:,} of {len(texts):,} texts are {legacy.remedy}")
 
     def normal(self, row: Mapping[str, str]) -> dict[str, str]:
@@ -135,38 +147,53 @@ class Cleaner:
             name: self.languages[name].normalise(text) if name in self.languages else text for name, text in row.items()
         }
 
-    def verdict(self, row: Mapping[str, str]) -> tuple[Reason, str] | None:
+    def drop_reason(self, row: Mapping[str, str]) -> Drop | None:
         """Apply the filters to a row.
 
         Args:
             row: Text of each field, in normal form.
 
         Returns:
-            Reason and measure if the row is dropped; ``None`` if it is kept.
+            Reason if the row is dropped; ``None`` if it is kept.
         """
-        for name, profile in self.languages.items():
+        for name, language in self.languages.items():
             if name not in row:
                 continue
             if not row[name].strip():
-                return "empty", f"{name} is empty in normal form"
-            if profile.legacy and profile.legacy.is_used(row[name]):
-                return "encoding", f"{name} is {profile.legacy.remedy}"
+                return Drop("empty", f"{name} is empty in normal form")
+            if language.legacy and language.legacy.is_used(row[name]):
+                return Drop("encoding", f"{name} is {language.legacy.remedy}")
             if self.settings.script is not None:
-                own, foreign = profile.count_units(row[name])
+                own, foreign = language.count_units(row[name])
                 if own < self.settings.script * (own + len(foreign)):
                     share = own / (own + len(foreign))
-                    hint = _other_script(profile, row[name], self.settings.script)
-                    return "script", f"{share:.2f} of the words of {name} are {profile.name}{hint}"
-        if self.pair and self.ratio and self.settings.length_ratio and all(name in row for name in self.pair):
-            times = len(row[self.pair[1]]) / max(1, len(row[self.pair[0]])) / self.ratio
+                    hint = _other_script(language, row[name], self.settings.script)
+                    return Drop("script", f"{share:.2f} of the words of {name} are {language.name}{hint}")
+        if self.settings.length_ratio and (times := self.times_median(row)) is not None:
+            assert self.pair is not None, "only a pair of fields has a ratio"
             if not 1 / self.settings.length_ratio <= times <= self.settings.length_ratio:
-                return "length_ratio", f"{self.pair[1]} to {self.pair[0]} is {times:.2f} times the median"
+                return Drop("length_ratio", f"{self.pair[1]} to {self.pair[0]} is {times:.2f} times the median")
         return None
 
+    def times_median(self, row: Mapping[str, str]) -> float | None:
+        """Length ratio of a row's pair of texts, as a multiple of the corpus' median ratio.
 
-def _other_script(profile: Language, text: str, least: float) -> str:
+        Args:
+            row: Text of each field, in normal form.
+
+        Returns:
+            Factor, above 1 if the second text is longer than usual; ``None`` if the row has no pair, or there is no
+            median.
+        """
+        if not self.pair or not self.ratio or not all(name in row for name in self.pair):
+            return None
+        one, two = self.pair
+        return len(row[two]) / max(1, len(row[one])) / self.ratio
+
+
+def _other_script(language: Language, text: str, least: float) -> str:
     """End of a message that names the code of the same language in the script of ``text``; empty if there is none."""
-    language = profile.code.split("-")[0]
-    others = (code for code in language_codes() if code != profile.code and code.split("-")[0] == language)
+    name = language.code.split("-")[0]
+    others = (code for code in language_codes() if code != language.code and code.split("-")[0] == name)
     code = next((code for code in others if get_language(code).share(text) >= least), None)
     return f"; in this script the code is {code}" if code else ""

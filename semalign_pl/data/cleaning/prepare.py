@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
@@ -11,27 +10,39 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from semalign_pl import languages
-from semalign_pl.data.cleaning.hashes import HashSet
-from semalign_pl.data.cleaning.leakage import Texts
-from semalign_pl.data.cleaning.near_duplicates import near_duplicates
-from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
-from semalign_pl.data.cleaning.row_filter import HEAD, Judge, Judged, chunks, judged, shared_fields, take
+from semalign_pl.data.cleaning.exact_leaks import Texts
+from semalign_pl.data.cleaning.near_duplicates import mark_near_duplicates
+from semalign_pl.data.cleaning.preparation import Cleaner, Drop, Preparation
+from semalign_pl.data.cleaning.row_filter import HEAD, RowFilter, evaluation_texts, mark_rows, take
 from semalign_pl.data.conversation import TURNS, Chat
-from semalign_pl.data.progress import counted
+from semalign_pl.data.progress import track_rows
 from semalign_pl.data.reading import sources
 from semalign_pl.data.reading.fields import texts_in
 from semalign_pl.data.reading.formats import BadRow, Counts, Quoting, find_source_files
-from semalign_pl.data.storing.cache import CACHE, Prepared, cached, counts, opened
+from semalign_pl.data.storing.cache import (
+    CACHE,
+    PreparationReport,
+    Prepared,
+    format_counts,
+    get_or_make,
+    open_prepared,
+)
 from semalign_pl.data.storing.table import Table, TableWriter
+
+FORMAT = 1
+"""Number of the format of prepared and tokenised corpora, part of the name of each cache entry.
+
+Raise it in a change after which the same corpus and settings give other rows, reasons or tokens. The languages' data
+and the settings are part of the name anyway.
+"""
 
 BadRows = Literal["error", "quarantine"]
 
 
 @dataclass(frozen=True)
-class Request:
+class CorpusRequest:
     """Description of a corpus and of its preparation.
 
     Attributes:
@@ -54,7 +65,7 @@ class Request:
     columns: Mapping[str, str]
     optional: frozenset[str] = frozenset()
     split: str = "train"
-    where: Mapping[str, Any] | None = None
+    where: Mapping[str, object] | None = None
     quoting: Quoting | None = None
     fields: tuple[str, ...] = ()
     languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -64,8 +75,25 @@ class Request:
     bad_rows: BadRows = "error"
     chat: Chat | None = None
 
+    def stream(self, counts: Counts) -> Iterator[tuple[str, sources.Row]]:
+        """Read the corpus row by row.
 
-def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path = CACHE, workers: int = 0) -> Prepared:
+        Args:
+            counts: Counts of lines by kind, updated while reading.
+
+        Yields:
+            Id of a row, and its fields or its fault, as from `sources.stream`.
+
+        Raises:
+            ValueError: If the corpus cannot be read.
+        """
+        named = (self.source, self.columns, self.split, self.where, self.optional, self.quoting)
+        return sources.stream(*named, counts=counts, chat=self.chat)
+
+
+def prepare(
+    request: CorpusRequest, evaluation: Sequence[Prepared] = (), cache: Path = CACHE, workers: int = 0
+) -> Prepared:
     """Read and clean a corpus and write it to the cache, or take it from the cache.
 
     Args:
@@ -80,60 +108,40 @@ def prepare(request: Request, evaluation: Sequence[Prepared] = (), cache: Path =
     """
     settings = request.prepare if request.filters else None
     against = settings.against if settings else []
+    held_out = evaluation if settings and settings.decontaminate else ()
     identity = [
-        _code(),
+        FORMAT,
         sources.content_key(request.source, request.split),
         repr(dataclasses.replace(request, optional=frozenset())),
         sorted(request.optional),
+        # The languages' data too: a changed normal form or alphabet changes the rows.
         repr(Cleaner.of(request.prepare, request.languages)) if request.prepare else "",
-        [prepared.folder.name for prepared in evaluation] if settings and settings.decontaminate else [],
+        [prepared.folder.name for prepared in held_out],
         [sources.content_key(file, "test") for file in against],
     ]
     key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
-
-    def make(folder: Path) -> dict[str, Any]:
-        held_out = evaluation if settings and settings.decontaminate else ()
-        return _Run(request, settings, held_out, against, workers).into(folder)
-
-    folder = cached(cache / key, make)
-    return opened(folder)
+    folder = get_or_make(cache / key, lambda made: _CorpusPreparation(request, held_out, workers).write(made))
+    return open_prepared(folder)
 
 
-@functools.cache
-def _code() -> str:
-    """Hash of this package's code and data that a prepared row depends on, so that another version prepares anew."""
-    digest = hashlib.sha256()
-    for folder in (Path(__file__).parents[1], Path(languages.__file__).parent):
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-class _Run:
+class _CorpusPreparation:
     """Preparation of one corpus in one pass."""
 
-    def __init__(
-        self,
-        request: Request,
-        settings: Preparation | None,
-        evaluation: Sequence[Prepared],
-        against: Sequence[str],
-        workers: int,
-    ) -> None:
-        self.request, self.settings, self.evaluation, self.against = request, settings, evaluation, against
-        self.workers = workers
+    def __init__(self, request: CorpusRequest, held_out: Sequence[Prepared], workers: int) -> None:
+        self.request, self.held_out, self.workers = request, held_out, workers
+        self.settings = request.prepare if request.filters else None
         self.columns = [*(request.chat.columns if request.chat else ()), *request.columns]
         self.fields = [name for name in request.fields if name in self.columns]
         self.counts, self.dropped = Counts(), Counter[str]()
 
-    def into(self, folder: Path) -> dict[str, Any]:
+    def write(self, folder: Path) -> PreparationReport:
         """Write the table of rows and the list of dropped rows to a folder, and return the report."""
         with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
             with TableWriter(folder / "rows.arrow", columns=self.columns) as writer:
-                for row in counted(self._kept(), f"preparing {self.request.source}"):
+                for row in track_rows(self._kept(), f"preparing {self.request.source}"):
                     writer.write(row)
             if self.settings and self.settings.near_duplicates is not None:
-                self._drop_near(folder / "rows.arrow", self.settings.near_duplicates)
+                self._drop_near_duplicates(folder / "rows.arrow", self.settings.near_duplicates)
         read = self.counts.good + self.counts.bad
         kept = read - self.dropped.total()
         if not read:
@@ -143,13 +151,16 @@ class _Run:
         if not kept:
             first = (folder / "dropped.jsonl").read_text(encoding="utf-8").split("\n")[0]
             raise ValueError(
-                f"{self.request.source}: none of its {read} rows is left: {counts(self.dropped)}; change "
+                f"{self.request.source}: none of its {read} rows is left: {format_counts(self.dropped)}; change "
                 f"data.init_args.prepare or the file. The first: {first[:300]}"
             )
         return {
             "source": self.request.source,
             "lines": self.counts.lines,
-            **{name: getattr(self.counts, name) for name in ("blank", "header", "continued", "skipped")},
+            "blank": self.counts.blank,
+            "header": self.counts.header,
+            "continued": self.counts.continued,
+            "skipped": self.counts.skipped,
             "read": read,
             "kept": kept,
             "dropped": dict(self.dropped.most_common()),
@@ -160,73 +171,61 @@ class _Run:
     def _kept(self) -> Iterator[dict[str, str]]:
         rows = self._readable()
         head = take(rows, HEAD)
+        rows = itertools.chain(head, rows)
         preparation = self.request.prepare
         if preparation is None:
-            yield from ({"id": id, **row} for id, row in itertools.chain(head, rows))
+            yield from ({"id": id, **row} for id, row in rows)
             return
         cleaner = Cleaner.of(preparation, self.request.languages, self.request.pair)
         cleaner.check_encoding([row for _, row in head], self.request.source)
         if self.settings is None:
-            yield from ({"id": id, **cleaner.normal(row)} for id, row in itertools.chain(head, rows))
+            yield from ({"id": id, **cleaner.normal(row)} for id, row in rows)
             return
-        judge = Judge.of(cleaner, self.fields, head, self._evaluated())
-        seen = HashSet()
-        for chunk in judged(judge, chunks(itertools.chain(head, rows)), self.workers):
-            yield from self._chunk(chunk, seen)
+        row_filter = RowFilter.of(cleaner, self.fields, head, self._evaluation())
+        for _, marked in mark_rows(row_filter, rows, self.workers):
+            for row in marked:
+                if row.drop is None:
+                    yield {"id": row.id, **row.row}
+                else:
+                    self._drop(row.id, row.drop, row.row)
 
     def _readable(self) -> Iterator[tuple[str, dict[str, str]]]:
-        request = self.request
-        named = (request.source, request.columns, request.split, request.where, request.optional, request.quoting)
-        for id, row in sources.stream(*named, counts=self.counts, chat=request.chat):
+        for id, row in self.request.stream(self.counts):
             if not isinstance(row, BadRow):
                 yield id, row
-            elif request.bad_rows == "error":
+            elif self.request.bad_rows == "error":
                 raise ValueError(row.message)
             else:
-                self._drop(id, "bad_row", row.message, row.raw)
+                self._drop(id, Drop("bad_row", row.message), row.raw)
 
-    def _chunk(self, chunk: list[Judged], seen: HashSet) -> Iterator[dict[str, str]]:
-        """Yield the kept rows of a chunk; ``seen`` has the keys of all rows before it."""
-        assert self.settings is not None
-        alike = seen.add(row.key for row in chunk if row.key is not None) if self.settings.duplicates else []
-        repeated = iter(alike)
-        for row in chunk:
-            verdict = row.verdict
-            if row.key is not None and next(repeated, False) and verdict is None:
-                verdict = ("duplicate", "says the same as an earlier row")
-            if verdict is None:
-                yield {"id": row.id, **row.row}
-            else:
-                self._drop(row.id, *verdict, row.row)
-
-    def _evaluated(self) -> Iterator[tuple[str, Texts]] | None:
+    def _evaluation(self) -> Iterator[tuple[str, Texts]] | None:
         """Id and texts of the rows that this corpus must not repeat; ``None`` if there are none."""
-        if not (self.evaluation or self.against):
+        against = self.settings.against if self.settings else []
+        if not (self.held_out or against):
             return None
-        rows = (
-            (row["id"], tuple(row[name] or "" for name in names))
-            for prepared in self.evaluation
-            for names in [shared_fields(self.fields, [c for c in prepared.table.columns if c not in ("id", TURNS)])]
-            for row in prepared.table
+        tables = (prepared.table for prepared in self.held_out)
+        columns = ([name for name in table.columns if name not in ("id", TURNS)] for table in tables)
+        held_out = (
+            evaluation_texts(self.fields, names, prepared.table)
+            for prepared, names in zip(self.held_out, columns, strict=True)
         )
-        return itertools.chain(rows, (text for file in self.against for text in all_texts(file)))
+        return itertools.chain(itertools.chain.from_iterable(held_out), *map(all_texts, against))
 
-    def _drop_near(self, path: Path, similarity: float) -> None:
+    def _drop_near_duplicates(self, path: Path, similarity: float) -> None:
         """Rewrite a table without near-duplicates."""
         table, kept = Table(path), path.with_suffix(".kept")
-        near = {late: (early, alike) for late, early, alike in near_duplicates(table, self.fields, similarity)}
+        drops = dict(mark_near_duplicates(table, self.fields, similarity))
         with TableWriter(kept) as writer:
             for position, row in enumerate(table):
-                if position not in near:
+                if position not in drops:
                     writer.write(row)
-                    continue
-                early, alike = near[position]
-                self._drop(row.pop("id"), "near_duplicate", f"{alike:.2f} of {table[early]['id']}", row)
+                else:
+                    self._drop(row.pop("id"), drops[position], row)
         kept.replace(path)
 
-    def _drop(self, id: str, reason: str, detail: str, row: Any) -> None:
-        self.dropped[reason] += 1
-        line = {"id": id, "reason": reason, "detail": detail, "row": row}
+    def _drop(self, id: str, drop: Drop, row: object) -> None:
+        self.dropped[drop.reason] += 1
+        line = {"id": id, "reason": drop.reason, "detail": drop.detail, "row": row}
         self._list.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Row filter: normal form, filters and leak search for many rows at once, in one process or in several."""
+"""Row filter: decides for many rows at once, in one process or in several, which rows of a corpus are dropped."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import itertools
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from semalign_pl.data.cleaning.hashes import hash64, row_hashes
-from semalign_pl.data.cleaning.leakage import Leak, LeakIndex, Texts, letters
-from semalign_pl.data.cleaning.preparation import Cleaner
+from semalign_pl.data.cleaning.exact_leaks import Texts, hash_texts, letters
+from semalign_pl.data.cleaning.hashes import HashSet, row_hashes
+from semalign_pl.data.cleaning.leakage import Leak, LeakIndex
+from semalign_pl.data.cleaning.preparation import Cleaner, Drop
 
 Rows = list[tuple[str, dict[str, str]]]
 HEAD = 10_000
@@ -23,13 +22,13 @@ _CHARACTERS = 32_000_000  # limit on the rows in memory: 10,000 rows of the long
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Filter result of one row, from the row alone: duplicates of earlier rows are found later.
+class MarkedRow:
+    """Row in normal form, with the reason for which it is dropped.
 
     Attributes:
         id: Id of the row.
         row: Fields of the row in normal form.
-        verdict: Reason and measure for dropping the row; ``None`` if it passes.
+        drop: Reason for dropping the row; ``None`` if it is kept.
         key: Hash of the row's letters, equal for duplicates; ``None`` if a filter drops the row, or if neither
             duplicates nor leaks are looked for.
         leak: Evaluation row that the row repeats, if it is dropped for that.
@@ -37,14 +36,14 @@ class Judged:
 
     id: str
     row: dict[str, str]
-    verdict: tuple[str, str] | None
+    drop: Drop | None
     key: int | None
     leak: Leak | None = None
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Row filter of one corpus: normal form, filters and leak search.
+class RowFilter:
+    """Row filter of one corpus: normal form, filters and leak search, each decided from one row alone.
 
     Attributes:
         cleaner: Normal form and filters.
@@ -59,43 +58,58 @@ class Judge:
     @classmethod
     def of(
         cls, cleaner: Cleaner, fields: Sequence[str], head: Rows, evaluation: Iterable[tuple[str, Texts]] | None = None
-    ) -> Judge:
+    ) -> RowFilter:
         """Row filter of one corpus, with the corpus' median length ratio and common phrases.
 
         Args:
             cleaner: Normal form and filters.
             fields: Names of the fields that are compared.
             head: First `HEAD` rows of the corpus.
-            evaluation: Id and texts of the rows that the corpus must not repeat (fields of `shared_fields`).
+            evaluation: Id and texts of the rows that the corpus must not repeat, from ``evaluation_texts``.
         """
         normal = [cleaner.normal(row) for _, row in head]
         background = (tuple(row.get(name, "") for name in fields) for row in normal)
         leaks = None if evaluation is None else LeakIndex(evaluation, background)
         return cls(cleaner.measured(normal), fields, leaks)
 
-    def __call__(self, rows: Rows) -> list[Judged]:
+    def __call__(self, rows: Rows) -> list[MarkedRow]:
         """Filter rows.
 
         Args:
             rows: Id and fields of each row.
 
         Returns:
-            One result per row, in the same order.
+            One result per row, in the same order; duplicates of earlier rows are not marked yet.
         """
         normal = [(id, self.cleaner.normal(row)) for id, row in rows]
-        verdicts = [self.cleaner.verdict(row) for _, row in normal]
-        good = [i for i, verdict in enumerate(verdicts) if verdict is None]
+        drops = [self.cleaner.drop_reason(row) for _, row in normal]
         if self.leaks is None and not self.cleaner.settings.duplicates:
-            return [Judged(id, row, verdicts[i], None) for i, (id, row) in enumerate(normal)]
+            return [MarkedRow(id, row, drop, None) for (id, row), drop in zip(normal, drops, strict=True)]
         # Only rows that pass the filters are compared with other rows.
-        texts = [tuple(letters(normal[i][1].get(name, "")) for name in self.fields) for i in good]
-        hashes = np.array([[hash64(text) for text in row] for row in texts], np.uint64).reshape(-1, len(self.fields))
-        keys = dict(zip(good, row_hashes(hashes).tolist(), strict=True))
-        leaks = dict(zip(good, self.leaks.find_letters(texts) if self.leaks else [], strict=False))
+        passed = [i for i, drop in enumerate(drops) if drop is None]
+        texts = [tuple(letters(normal[i][1].get(name, "")) for name in self.fields) for i in passed]
+        hashes = hash_texts(texts)
+        keys = dict(zip(passed, row_hashes(hashes[0]).tolist(), strict=True))
+        found = self.leaks.find_letters(texts, hashes) if self.leaks else [None] * len(passed)
+        leaks = {i: leak for i, leak in zip(passed, found, strict=True) if leak is not None}
         for i, leak in leaks.items():
-            if leak is not None:
-                verdicts[i] = ("leak", f"{leak.kind} {leak.similarity:.2f} of {leak.id}")
-        return [Judged(id, row, verdicts[i], keys.get(i), leaks.get(i)) for i, (id, row) in enumerate(normal)]
+            drops[i] = Drop("leak", f"{leak.kind} {leak.similarity:.2f} of {leak.id}")
+        return [MarkedRow(id, row, drops[i], keys.get(i), leaks.get(i)) for i, (id, row) in enumerate(normal)]
+
+
+def evaluation_texts(
+    fields: Sequence[str], columns: Iterable[str], rows: Iterable[Mapping[str, str | None]]
+) -> Iterator[tuple[str, Texts]]:
+    """Yield id and texts of the rows of an evaluation corpus that a training corpus is compared with.
+
+    Args:
+        fields: Names of the fields of the training corpus that are compared.
+        columns: Names of the fields of the evaluation corpus.
+        rows: Rows of the evaluation corpus in normal form, each with its ``id``.
+    """
+    names = shared_fields(fields, columns)
+    for row in rows:
+        yield row["id"] or "", tuple(row[name] or "" for name in names)
 
 
 def shared_fields(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
@@ -110,6 +124,31 @@ def shared_fields(fields: Sequence[str], columns: Iterable[str]) -> list[str]:
     """
     columns = list(columns)
     return [name for name in fields if name in columns] or columns
+
+
+def mark_rows(
+    row_filter: RowFilter, rows: Iterable[tuple[str, dict[str, str]]], workers: int = 0
+) -> Iterator[tuple[Rows, list[MarkedRow]]]:
+    """Mark every row of a corpus that is dropped: by a filter, as a leak, or as a duplicate of an earlier row.
+
+    Preparation writes the rows that are not marked; ``semalign corpus`` counts the marks.
+
+    Args:
+        row_filter: Row filter of the corpus.
+        rows: Id and fields of each row of the corpus.
+        workers: Number of worker processes; 0 to filter in this process. The result does not depend on it.
+
+    Yields:
+        Chunks of rows: the rows as given, and the same rows in normal form with their marks.
+    """
+    duplicates, seen = row_filter.cleaner.settings.duplicates, HashSet()
+    for chunk, marked in _filter_chunks(row_filter, _split(rows), workers):
+        # A leak is dropped as a leak, but a later copy of it is a duplicate if it is not a leak itself.
+        repeats = iter(seen.add(row.key for row in marked if row.key is not None) if duplicates else [])
+        for place, row in enumerate(marked):
+            if row.key is not None and next(repeats, False) and row.drop is None:
+                marked[place] = replace(row, drop=Drop("duplicate", "says the same as an earlier row"))
+        yield chunk, marked
 
 
 def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
@@ -128,48 +167,41 @@ def take(rows: Iterator[tuple[str, dict[str, str]]], most: int) -> Rows:
     return taken
 
 
-def chunks(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
-    """Split rows into chunks that are filtered at once.
-
-    Args:
-        rows: Id and fields of each row.
-    """
+def _split(rows: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Rows]:
+    """Yield rows in chunks that are filtered at once."""
     rows = iter(rows)
     while chunk := take(rows, _CHUNK):
         yield chunk
 
 
-_judge: Judge | None = None
+_row_filter: RowFilter | None = None  # of a worker process
 
 
-def judged(judge: Judge, chunks: Iterable[Rows], workers: int) -> Iterator[list[Judged]]:
-    """Filter rows chunk by chunk, in order.
-
-    Args:
-        judge: Row filter; each worker process gets a copy.
-        chunks: Chunks of rows; about two per worker are read ahead.
-        workers: Number of worker processes; 0 to filter in this process.
-    """
+def _filter_chunks(
+    row_filter: RowFilter, chunks: Iterable[Rows], workers: int
+) -> Iterator[tuple[Rows, list[MarkedRow]]]:
+    """Filter rows chunk by chunk, in order; about two chunks per worker are read ahead."""
     if workers == 0:
-        yield from map(judge, chunks)
+        yield from ((chunk, row_filter(chunk)) for chunk in chunks)
         return
     # Spawned, because a worker forked from a process with threads (torch's, the tokenizer's) could hang.
-    with multiprocessing.get_context("spawn").Pool(workers, _appoint, (judge,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _set_filter, (row_filter,)) as pool:
         waiting = deque()
         for chunk in chunks:
-            waiting.append(pool.apply_async(_work, (chunk,)))
+            waiting.append((chunk, pool.apply_async(_filter_chunk, (chunk,))))
             if len(waiting) > 2 * workers:
-                yield waiting.popleft().get()
-        while waiting:
-            yield waiting.popleft().get()
+                chunk, result = waiting.popleft()
+                yield chunk, result.get()
+        for chunk, result in waiting:
+            yield chunk, result.get()
 
 
-def _appoint(judge: Judge) -> None:
-    global _judge
+def _set_filter(row_filter: RowFilter) -> None:
+    global _row_filter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the first process ends the others
-    _judge = judge
+    _row_filter = row_filter
 
 
-def _work(rows: Rows) -> list[Judged]:
-    assert _judge is not None
-    return _judge(rows)
+def _filter_chunk(rows: Rows) -> list[MarkedRow]:
+    assert _row_filter is not None
+    return _row_filter(rows)

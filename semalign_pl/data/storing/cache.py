@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import xxhash
 
@@ -25,19 +25,47 @@ _UNFINISHED_BEFORE = "." + 24 * "[0-9a-f]" + "-????????"
 """Glob pattern of the unfinished folders that version 0.1.0 could leave."""
 
 
+class _Rows(TypedDict):
+    source: str
+    read: int
+    kept: int
+    dropped: dict[str, int]
+
+
+class RowReport(_Rows, total=False):
+    """Account of a corpus' rows: ``read = kept + dropped``, by reason; tokenising adds the number of prompts cut."""
+
+    prompts_cut: int
+
+
+class PreparationReport(RowReport):
+    """Account of a prepared corpus.
+
+    Lines are counted by kind (``lines = read + blank + header + continued + skipped``, see `Counts`). ``prepare`` and
+    ``bad_rows`` are the settings.
+    """
+
+    lines: int
+    blank: int
+    header: int
+    continued: int
+    skipped: int
+    prepare: dict[str, object] | None
+    bad_rows: str
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A prepared corpus on disk.
 
     Attributes:
         table: Rows of the corpus: ``id`` and the fields.
-        report: ``source``, ``lines`` (= ``read`` + ``blank`` + ``header`` + ``continued`` + ``skipped``, see `Counts`),
-            ``read``, ``kept``, ``dropped`` (number of rows per reason) and the settings.
+        report: Number of rows read, kept and dropped per reason, and the settings.
         folder: Folder of the table and the report; ``dropped.jsonl`` in it lists the dropped rows.
     """
 
     table: Table
-    report: dict[str, Any]
+    report: PreparationReport
     folder: Path
 
     @property
@@ -46,7 +74,7 @@ class Prepared:
         return len(self.table) - self.report["kept"]
 
 
-def opened(folder: Path) -> Prepared:
+def open_prepared(folder: Path) -> Prepared:
     """Open a prepared corpus.
 
     Args:
@@ -56,7 +84,7 @@ def opened(folder: Path) -> Prepared:
     return Prepared(Table(folder / "rows.arrow"), report, folder)
 
 
-def cached(folder: Path, make: Callable[[Path], dict[str, Any]]) -> Path:
+def get_or_make(folder: Path, make: Callable[[Path], Mapping[str, object]]) -> Path:
     """Return a folder of the cache; make it first if it is missing or damaged.
 
     The folder is made completely or not at all, even if several processes make it at the same time.
@@ -130,18 +158,18 @@ def _checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def summary(report: Mapping[str, Any]) -> str:
+def summary(report: RowReport) -> str:
     """One line of text from a report: numbers of rows read, kept, and dropped per reason.
 
     Args:
-        report: Report of a prepared corpus.
+        report: Account of the rows.
     """
     text = f"{report['source']}: {report['read']:,} rows read, {report['kept']:,} kept"
-    text += f"; dropped {counts(report['dropped'])}" if report["dropped"] else ""
+    text += f"; dropped {format_counts(report['dropped'])}" if report["dropped"] else ""
     return text + (f"; {cut:,} prompts cut" if (cut := report.get("prompts_cut")) else "")
 
 
-def counts(dropped: Mapping[str, int]) -> str:
+def format_counts(dropped: Mapping[str, int]) -> str:
     """Number of dropped rows per reason, as text.
 
     Args:

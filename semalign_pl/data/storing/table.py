@@ -8,6 +8,8 @@ from typing import Any, overload
 
 import pyarrow as pa
 
+Row = dict[str, Any]
+"""Value of each column of a row: text, ``None``, or a list of token ids."""
 BATCH = 128
 """Rows per record batch: enough for fast reading in sequence, few enough for a cheap single row (some 50 us)."""
 
@@ -21,25 +23,30 @@ class TableWriter:
         columns: Names of columns, besides ``id``, that a row may have. The columns of the first `BATCH` rows are added.
 
     Attributes:
+        path: Path of the file.
         rows: Number of rows written.
     """
 
     def __init__(self, path: Path, types: Mapping[str, pa.DataType] | None = None, columns: Iterable[str] = ()) -> None:
-        self._path, self._types = path, dict(types or {})
+        self.path, self._types = path, dict(types or {})
         self._columns = tuple(columns)
-        self._rows: list[Mapping[str, Any]] = []
-        self._writer: Any = None
+        self._rows: list[Mapping[str, object]] = []
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
         self.rows = 0
 
     def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the last rows."""
         self._flush()
         if self._writer is not None:
             self._writer.close()
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, row: Mapping[str, object]) -> None:
         """Add a row.
 
         Args:
@@ -57,13 +64,13 @@ class TableWriter:
             # Arrow drops columns outside the schema, so a column that only later rows have must be given in advance.
             names = dict.fromkeys(["id", *self._columns, *(name for row in self._rows for name in row)])
             self._schema = pa.schema([(name, self._types.get(name, pa.string())) for name in names])
-            self._writer = pa.ipc.new_file(str(self._path), self._schema)
+            self._writer = pa.ipc.new_file(str(self.path), self._schema)
         if self._rows:
             self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, self._schema))
         self._rows = []
 
 
-class Table(Sequence[dict[str, Any]]):
+class Table(Sequence[Row]):
     """Rows of an Arrow file that ``TableWriter`` wrote.
 
     The file is read, not memory-mapped, because mapped pages would count as this process's memory. The table can be
@@ -79,14 +86,13 @@ class Table(Sequence[dict[str, Any]]):
 
     def _open(self) -> None:
         self._reader = pa.ipc.open_file(pa.OSFile(str(self.path)))
-        self._at, self._batch = -1, []
         last = self._reader.num_record_batches - 1
         self._length = last * BATCH + self._reader.get_batch(last).num_rows if last >= 0 else 0
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Path]:
         return {"path": self.path}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Path]) -> None:
         self.path = state["path"]
         self._open()
 
@@ -99,10 +105,10 @@ class Table(Sequence[dict[str, Any]]):
         return self._reader.schema.names
 
     @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> Row: ...
     @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -110,6 +116,6 @@ class Table(Sequence[dict[str, Any]]):
         batch, row = divmod(index % len(self), BATCH)
         return self._reader.get_batch(batch).slice(row, 1).to_pylist()[0]
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Row]:
         for batch in range(self._reader.num_record_batches):
             yield from self._reader.get_batch(batch).to_pylist()
