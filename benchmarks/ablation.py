@@ -79,8 +79,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
     from semalign_pl.report import load_results, quality_against_tax
+    from semalign_pl.report.command import show
     from semalign_pl.report.results import column_of, parse
-    from semalign_pl.study.command import run_study, show
+    from semalign_pl.study.command import run_study
 
     run_study(options.config, options.out, options.seeds)
     show(options.out)
