@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.files.atomic import write_text
+from semalign_pl.files.html_page import write_html_page
 from semalign_pl.inspection import table
 from semalign_pl.inspection.histogram import FOOT, HEIGHT, WIDTH, Histogram, histogram
 from semalign_pl.inspection.leaks import Counted
@@ -24,16 +23,15 @@ def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]
         result: Dictionary of statistics from ``inspect``.
         counted: Counts per file from ``inspect``.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("semalign_pl.inspection") / TEMPLATE).read_text(encoding="utf-8"))
     drawn = [
         {field: _histograms(file.measure.columns[field], column, result["limits"]) for field, column in shown.items()}
         for file, shown in zip(counted, (file["columns"] for file in result["files"]), strict=True)
     ]
     common = [pair for pair in result["leakage"] if table.leaks(pair)]
-    page = template.render(
+    write_html_page(
+        path,
+        "semalign_pl.inspection",
+        TEMPLATE,
         result=result,
         files=list(zip(result["files"], drawn, strict=True)),
         common=common,
@@ -52,7 +50,6 @@ def write_page(path: Path, result: Mapping[str, Any], counted: Sequence[Counted]
         percent=table.percent,
         amount=table.amount,
     )
-    write_text(path, page)
 
 
 def _histograms(column: Column, numbers: Mapping[str, Any], limits: Sequence[int]) -> dict[str, Histogram]:

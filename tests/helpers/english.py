@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("semalign_pl/**/*.py", "semalign_pl/**/*.jinja", "docs/*.md", "README.md", "CONTRIBUTING.md", "configs/**/*.*")
+SOURCES = ("semalign_pl/**/*.py", "semalign_pl/**/*.jinja", "docs/*.md", "*.md", "configs/**/*.*")
 
 NAME_WORDS = {
     "behind": "`old_logps`, `ref_logps`, `prompt_cache`",
@@ -134,8 +134,8 @@ def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def check_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """True if a function is named by a participle alone."""
     name = node.name.strip("_")
-    single = "_" not in name and (name in PARTICIPLES or (name.endswith("ed") and name not in ("embed", "seed", "need")))
-    return single and not is_property(node)
+    participle = name in PARTICIPLES or (name.endswith("ed") and name not in ("embed", "seed", "need"))
+    return participle and "_" not in name and not is_property(node)
 
 
 def identifiers(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -163,10 +163,9 @@ def check_python(source: str) -> Iterator[tuple[int, str, str]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and check_function(node):
             yield node.lineno, f"def {node.name}", "a verb and an object"
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
-            body = node.body[0] if node.body else None
-            if isinstance(body, ast.Expr) and isinstance(body.value, ast.Constant) and isinstance(body.value.value, str):
-                for offset, text, remedy in check_docstring(body.value.value):
-                    yield body.lineno + body.value.value.count("\n", 0, offset), text, remedy
+            docstring = ast.get_docstring(node, clean=False) or ""
+            for offset, text, remedy in check_docstring(docstring):
+                yield node.body[0].lineno + docstring.count("\n", 0, offset), text, remedy
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             for offset, text, remedy in check_text(node.value):
                 yield node.lineno + node.value.count("\n", 0, offset), text, remedy
