@@ -23,9 +23,6 @@ NAME_WORDS = {
     "handover": "`resume_hint`",
     "said": "say what the value is",
     "judged": "`filter`",
-    "scored": "`CompletionLogprobs`, `MetricResult`",
-    "scorer": "`LogprobScorer`",
-    "unseen": "say what was not seen",
     "continuations": "`PackedCompletions`",
     "part": "`split`, `source file`, `chunk`, `share`",
     "parts": "`splits`, `rewards_per_func`, `chunks`",
@@ -37,6 +34,7 @@ NAME_WORDS = {
 }
 """Words that no identifier and no file name contains, and what to write instead."""
 NEAR = re.compile(r"(^|_)near(_|$)(?!dup)")
+FILE_NAMES = {"unseen", "counted", "handover", "lighten"}
 CLASS_NAMES = {
     *("Prefix", "Continuations", "Sequences", "Layout", "Rows", "Decoding", "Found", "Request", "Counted", "Judge"),
     *("Score", "Scored", "Scorer", "Said", "Shown", "Known", "Unseen", "Profile"),
@@ -53,8 +51,8 @@ UNITS = (
 )
 COUNTS = (
     "loss|losses|KL|NLL|nats|bits|bytes|tokens|rows|seconds|times|once|twice|syllables|texts|characters|prompts|"
-    "completions|steps|minutes|GiB|MiB|KiB|value|values|number|numbers|files?|lists?|entry|entries|lines?|one|each|"
-    r"pairs|points|units|letters|words|weights?|share|count|row|dictionary|draws?|ms|µs|s|%|\}"
+    "completions|steps|minutes|GiB|MiB|KiB|value|values|number|numbers|files?|lists?|entry|entries|lines?|"
+    r"pairs|points|units|letters|words|weights?|row|dictionary|ms|µs|s|%|\}"
 )
 PHRASES = {
     rf"(?<![\w-])(?:{COUNTS}) an? (?:{UNITS})\b(?! (?:of|that|is|has|holds))": "per …",
@@ -68,7 +66,6 @@ PHRASES = {
     r"\b(?:sits?|sat|sitting)\b": "no verb of posture: be in",
     r"\bcom(?:es?|ing) out of\b": "be read from",
     r"\bsays? not\b|\bhas not what\b": "does not …",
-    r"\bgo(?:ne|es|ing)? on from\b": "continue from",
     r"\bwhy_not_shared|cannot_share|finished_logits|lighten\w*": "see the table of names",
 }
 FIRST_LINE = re.compile(r"(?:What|Whether|How|Which|Where|Who|Why)\b")
@@ -188,16 +185,17 @@ def hits(root: Path = ROOT) -> list[Hit]:
     Args:
         root: Folder of the repository.
     """
-    found: list[Hit] = []
+    places: list[Hit] = []
     for file in sorted({file for pattern in SOURCES for file in root.glob(pattern) if file.is_file()}):
         path = str(file.relative_to(root))
         if path.startswith("semalign_pl/configs/") or "/weights/" in path:
             continue
         text = file.read_text(encoding="utf-8")
         check = check_python if file.suffix == ".py" else check_prose
-        found += [Hit(path, 1, file.stem, remedy)] if (remedy := check_name(file.stem)) else []
-        found += [Hit(path, *hit) for hit in check(text)]
-    return found
+        if (remedy := check_name(file.stem)) or file.stem in FILE_NAMES:
+            places.append(Hit(path, 1, file.name, remedy or "say what it is"))
+        places += [Hit(path, *hit) for hit in check(text)]
+    return places
 
 
 def main(rooms: list[str]) -> None:
