@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("semalign_pl/**/*.py", "semalign_pl/**/*.jinja", "docs/*.md", "*.md", "configs/**/*.*")
+SOURCES = ("semalign_pl/**/*.py", "semalign_pl/**/*.jinja", "benchmarks/*.py", "docs/*.md", "*.md", "configs/**/*.*")
 
 NAME_WORDS = {
     "behind": "`old_logps`, `ref_logps`, `prompt_cache`",
@@ -180,7 +180,7 @@ def check_prose(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def hits(root: Path = ROOT) -> list[Hit]:
-    """Hits in the package, its recipes and its documentation.
+    """Hits in the package, its recipes, benchmarks and documentation.
 
     Args:
         root: Folder of the repository.
