@@ -48,7 +48,7 @@ lint: $(READY)  ## ruff and pyright
 ablation: runs/quickstart/world  ## the papers' reward ablation and the source as anchor, 3 seeds (an hour on two cores)
 	$(BIN)/python benchmarks/ablation.py --seeds 3
 
-tax-budget: runs/quickstart/world  ## GRPO with and without a budget of what may be lost, 3 seeds (40 minutes)
+tax-budget: runs/quickstart/world  ## GRPO with and without a budget for general ability lost, 3 seeds (40 minutes)
 	$(BIN)/python benchmarks/tax_budget.py --seeds 3
 
 bench-grpo: $(READY) runs/quickstart/world  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
@@ -65,7 +65,7 @@ bench-embedder: $(READY) data/mitra  ## a sentence encoder from scratch on real 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
 
-bench-data: $(READY) runs/quickstart/world data/mitra  ## preparing a corpus against datasets.map, the cache, 5 million rows
+bench-data: $(READY) runs/quickstart/world data/mitra  ## corpus preparation against datasets.map, the cache, 5 million rows
 	$(BIN)/python benchmarks/data.py
 
 bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an hour)

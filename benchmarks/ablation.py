@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
@@ -29,7 +29,15 @@ WITHIN = 0.05
 """Largest difference in similarity at which the source anchor counts as equal to the reference anchor."""
 
 
-def spread(values: list[float]) -> dict[str, Any]:
+class Spread(TypedDict):
+    """Mean, standard deviation (``None`` for one seed) and values over seeds."""
+
+    mean: float
+    sd: float | None
+    seeds: list[float]
+
+
+def spread(values: list[float]) -> Spread:
     """Mean and standard deviation (n - 1) over seeds, and the values of the seeds."""
     import statistics
 
@@ -37,7 +45,7 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {"mean": statistics.fmean(values), "sd": sd, "seeds": values}
 
 
-def differences(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def differences(rows: dict[str, dict[str, Spread]]) -> dict[str, Spread]:
     """Difference in similarity of each trained system to the method, per seed, as both share the seed's cold start."""
     method = rows[METHOD]["semantic_similarity"]["seeds"]
     return {
@@ -47,7 +55,7 @@ def differences(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def said(rows: dict[str, dict[str, Any]], apart: dict[str, dict[str, Any]], titles: dict[str, str]) -> list[str]:
+def describe(rows: dict[str, dict[str, Spread]], apart: dict[str, Spread], titles: dict[str, str]) -> list[str]:
     """Results as sentences."""
     ablation = [name for name in PAPERS if name != SOURCE]
     here = sorted(ablation, key=lambda name: rows[name]["semantic_similarity"]["mean"], reverse=True)
@@ -66,7 +74,7 @@ def said(rows: dict[str, dict[str, Any]], apart: dict[str, dict[str, Any]], titl
     ]
 
 
-def _number(value: dict[str, Any], digits: int, signed: bool = False) -> str:
+def _number(value: Spread, digits: int, signed: bool = False) -> str:
     sd = "" if value["sd"] is None else f" ±{value['sd']:.{digits}f}"
     return f"{value['mean']:{'+' if signed else ''}.{digits}f}{sd}"
 
@@ -79,8 +87,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
     from semalign_pl.report import load_results, quality_against_tax
+    from semalign_pl.report.command import show
     from semalign_pl.report.results import column_of, parse
-    from semalign_pl.study.command import run_study, show
+    from semalign_pl.study.command import run_study
 
     run_study(options.config, options.out, options.seeds)
     show(options.out)
@@ -100,7 +109,7 @@ def main() -> None:
         shown = [_number(row[column.name], column.digits, column.signed) for column in columns]
         lines.append([titles[name], papers, gap, *shown])
     print("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    words = said(rows, apart, titles)
+    words = describe(rows, apart, titles)
     print("", *words, sep="\n")
     quality_against_tax(study, harness.RESULTS / "ablation.png")
     harness.write(

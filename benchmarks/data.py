@@ -118,7 +118,7 @@ def write_rows(path: Path, rows: int) -> None:
             file.write(f'{{"zh": "{zh}", "bo": "{bo}"}}\n')
 
 
-def measured(folder: Path, *arguments: str) -> dict[str, float]:
+def measure(folder: Path, *arguments: str) -> dict[str, float]:
     """Run one contestant in a process with its own working folder, and so with its own cache."""
     here = Path(__file__).resolve()
     (folder / "runs").mkdir(parents=True, exist_ok=True)
@@ -160,9 +160,9 @@ def main() -> None:
         for repetition in range(args.repetitions):
             for contestant, files in contestants.items():
                 folder = root / f"{contestant} {repetition}"
-                runs[contestant].append(measured(folder, "--one", contestant, *files))
+                runs[contestant].append(measure(folder, "--one", contestant, *files))
                 print(contestant, runs[contestant][-1], flush=True)
-            again.append(measured(root / f"all {repetition}", "--one", "all", *contestants["all"]))
+            again.append(measure(root / f"all {repetition}", "--one", "all", *contestants["all"]))
             print("again", again[-1], flush=True)
         median = {c: statistics.median(run["seconds"] for run in found) for c, found in runs.items()}
         results["seconds"] = {contestant: [run["seconds"] for run in found] for contestant, found in runs.items()}
@@ -174,7 +174,7 @@ def main() -> None:
         for rows in (SMALL, args.rows):
             file = root / f"{rows}.jsonl"
             write_rows(file, rows)
-            results[f"stream {rows}"] = measured(root / f"stream {rows}", "--one", "stream", str(file))
+            results[f"stream {rows}"] = measure(root / f"stream {rows}", "--one", "stream", str(file))
             print(rows, results[f"stream {rows}"], flush=True)
             file.unlink()
         peaks = [results[f"stream {rows}"]["peak_mib"] for rows in (SMALL, args.rows)]

@@ -10,7 +10,6 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import grpo
@@ -26,7 +25,7 @@ SHAPES = {
 }
 
 
-def fitted(sizes: tuple[int, ...], records: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
+def fit_line(sizes: tuple[int, ...], records: dict[int, list[harness.Record]]) -> dict[str, object]:
     """Linear fit of the seconds, and the memory at each size."""
     import numpy
 
@@ -57,9 +56,9 @@ def main() -> None:
             worker = [sys.executable, str(Path(grpo.__file__)), "worker", "ours", folder, json.dumps(shape), "fp32"]
             records[name] = harness.side_by_side({"ours": worker}, options.repetitions)
             commands[name] = {"ours": ["python", "benchmarks/grpo.py", "worker", "ours", "MODEL", *worker[5:]]}
-    ratios: dict[str, Any] = {}
+    ratios = {}
     for axis, sizes in SIZES.items():
-        fit = ratios[axis] = fitted(sizes, {n: records[f"{axis}_{n}"] for n in sizes})
+        fit = ratios[axis] = fit_line(sizes, {n: records[f"{axis}_{n}"] for n in sizes})
         line = f"{fit['seconds_fixed']:.2f} s + {fit['seconds_each']:.3f} s each, R2 {fit['r_squared']:.3f}"
         rows = zip(sizes, fit["seconds"], fit["above_model_mib"], strict=True)
         harness.table(

@@ -11,33 +11,34 @@ import json
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import model
 
-SHAPES: dict[str, dict[str, Any]] = {
+Shape = dict[str, int]
+SHAPES: dict[str, Shape] = {
     "headline": {"prompt": 512, "completion": 64, "shortest": 64, "prompts": 2, "generations": 8},
     "translation": {"prompt": 96, "completion": 64, "shortest": 64, "prompts": 4, "generations": 8},
     "ragged": {"prompt": 96, "completion": 128, "shortest": 8, "prompts": 4, "generations": 8},
 }
 
 
-def lengths(shape: dict[str, Any], step: int) -> list[int]:
+def lengths(shape: Shape, step: int) -> list[int]:
     """Number of tokens of each completion of a step, the EOS included; every contestant gets the same lengths."""
     draw = random.Random(step)
     rows = shape["prompts"] * shape["generations"]
     return [draw.randint(shape["shortest"], shape["completion"]) for _ in range(rows)]
 
 
-def budget(shape: dict[str, Any]) -> int:
+def budget(shape: Shape) -> int:
     """Token budget of one group, since TRL's micro-batch holds one group."""
     return shape.get("budget") or shape["prompt"] + 8 * shape["completion"]
 
 
-def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
+def ours(folder: str, shape: Shape, weights: str) -> None:
     """Train GRPOModule under Lightning's Trainer."""
     import torch
     from lightning.pytorch import Callback, LightningDataModule, Trainer
@@ -50,13 +51,13 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
 
     turn = harness.Turn()
     step = 0
-    drawn_by = sampling.make_sampler
+    make_sampler = sampling.make_sampler
 
-    def forced(*options: Any) -> Any:
+    def make_forced_sampler(*options: object) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Sample as the module does, with an EOS exactly where the drawn lengths require it."""
-        choose, left, at = drawn_by(*options), lengths(shape, step), 0
+        choose, left, at = make_sampler(*options), lengths(shape, step), 0
 
-        def ended(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        def choose_with_end(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
             nonlocal left, at
             at += 1
             logits[:, 1] = float("-inf")
@@ -65,33 +66,35 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
             left = [n for n in left if n > at]
             return chosen
 
-        return ended
+        return choose_with_end
 
-    sampling.make_sampler = forced
+    sampling.make_sampler = make_forced_sampler
 
-    class MetricResult(Reward):
-        def score(self, *, completions: list[str], **_: Any) -> list[float]:
+    class TextReward(Reward):
+        def score(self, *, completions: list[str], **_: object) -> list[float]:
             return [model.reward(text) for text in completions]
 
     class Turns(Callback):
-        def on_train_batch_start(self, *_: Any) -> None:
+        def on_train_batch_start(self, *_: object) -> None:
             turn.begin()
 
-        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
             nonlocal step
             shares = {k[11:]: float(v) for k, v in trainer.callback_metrics.items() if k.endswith("_seconds")}
             turn.end(tokens=sum(lengths(shape, step)), **shares)
             step += 1
 
     class Prompts(LightningDataModule):
-        def train_dataloader(self) -> Any:
+        def train_dataloader(self) -> torch.utils.data.DataLoader:
             batches = [
                 [Example(str(i), text, "") for i, text in enumerate(model.texts(shape["prompts"], shape["prompt"], s))]
                 for s in range(1000)
             ]
             return torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
 
-        def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        def transfer_batch_to_device(
+            self, batch: list[Example], device: torch.device, dataloader_idx: int
+        ) -> list[Example]:
             return batch
 
     trained = GRPOModule(
@@ -118,11 +121,11 @@ def ours(folder: str, shape: dict[str, Any], weights: str) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[MetricResult(), Turns()],
+        callbacks=[TextReward(), Turns()],
     ).fit(trained, datamodule=Prompts())
 
 
-def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
+def trl(folder: str, shape: Shape, weights: str) -> None:
     """Train TRL's GRPOTrainer with the settings that a user would choose for the same run."""
     import torch
     from datasets import Dataset
@@ -149,15 +152,15 @@ def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
             return scores
 
     class Turns(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
+        def on_step_begin(self, *_: object, **__: object) -> None:
             turn.begin()
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:
+        def on_step_end(self, *_: object, **__: object) -> None:
             nonlocal step
             turn.end(tokens=sum(lengths(shape, step)))
             step += 1
 
-    loading: dict[str, Any] = {"dtype": torch.bfloat16 if weights != "fp32" else torch.float32}
+    loading: dict[str, object] = {"dtype": torch.bfloat16 if weights != "fp32" else torch.float32}
     if weights == "nf4":
         loading["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -204,7 +207,7 @@ def trl(folder: str, shape: dict[str, Any], weights: str) -> None:
     trainer.train()
 
 
-def compare(shapes: dict[str, dict[str, Any]], folder: str, weights: str, repetitions: int) -> dict[str, Any]:
+def compare(shapes: dict[str, Shape], folder: str, weights: str, repetitions: int) -> dict[str, object]:
     """Run all shapes; return ratios, runs and commands."""
     ratios, runs, commands = {}, [], {}
     for name, shape in shapes.items():

@@ -17,10 +17,13 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("semalign-pl", "torch", "transformers", "peft", "trl", "lightning", "bitsandbytes")
+
+
+Record = dict[str, float | str]
+"""Numbers of one step, with the name of the contestant."""
 
 
 def existing(file: str) -> Path:
@@ -86,8 +89,8 @@ class Turn:
 
 
 def side_by_side(
-    commands: dict[str, list[str]], repetitions: int, between: Callable[[], Any] = lambda: None
-) -> list[dict[str, Any]]:
+    commands: dict[str, list[str]], repetitions: int, between: Callable[[], object] = lambda: None
+) -> list[Record]:
     """Run contestants in turn. The first step of each is a warm-up and is dropped.
 
     Args:
@@ -134,12 +137,12 @@ def _line(name: str, process: subprocess.Popen) -> str:
     return line
 
 
-def median(records: list[dict[str, Any]], contestant: str, field: str) -> float:
+def median(records: list[Record], contestant: str, field: str) -> float:
     """Median of a field over a contestant's steps."""
-    return statistics.median(record[field] for record in records if record["contestant"] == contestant)
+    return statistics.median(float(record[field]) for record in records if record["contestant"] == contestant)
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, object]:
     """Machine and package versions of the run."""
     import torch
 
@@ -158,7 +161,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, ratios: dict[str, Any], runs: list[Any], commands: dict[str, Any], **more: Any) -> None:
+def write(
+    name: str, ratios: dict[str, object], runs: list[object], commands: dict[str, object], **more: object
+) -> None:
     """Write ``results/NAME.json``.
 
     Args:

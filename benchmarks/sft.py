@@ -12,19 +12,19 @@ import random
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import model
 
-SHAPES: dict[str, dict[str, Any]] = {
+Shape = dict[str, int | tuple[int, int]]
+SHAPES: dict[str, Shape] = {
     "translation": {"prompt": (20, 100), "completion": (10, 80), "tokens": 4096, "micro": 1024},
     "short_answers": {"prompt": (100, 400), "completion": (5, 40), "tokens": 4096, "micro": 1024},
 }
 
 
-def pairs(shape: dict[str, Any], count: int) -> list[tuple[str, str]]:
+def pairs(shape: Shape, count: int) -> list[tuple[str, str]]:
     """Prompts and completions of drawn lengths, one token per word."""
     draw = random.Random(0)
     sizes = [(draw.randint(*shape["prompt"]), draw.randint(*shape["completion"])) for _ in range(count)]
@@ -34,13 +34,13 @@ def pairs(shape: dict[str, Any], count: int) -> list[tuple[str, str]]:
     ]
 
 
-def rows_a_step(shape: dict[str, Any]) -> int:
+def rows_per_step(shape: Shape) -> int:
     """Number of rows per step, which have about ``tokens`` tokens in total."""
     mean = sum(shape["prompt"]) / 2 + sum(shape["completion"]) / 2 + 1
     return round(shape["tokens"] / mean)
 
 
-def ours(folder: str, shape: dict[str, Any]) -> None:
+def ours(folder: str, shape: Shape) -> None:
     """Train SFTModule under Lightning's Trainer."""
     import torch
     from lightning.pytorch import Callback, LightningDataModule, Trainer
@@ -49,21 +49,25 @@ def ours(folder: str, shape: dict[str, Any]) -> None:
     from semalign_pl.policy.load import LoraSettings
     from semalign_pl.types import Example
 
-    turn, size = harness.Turn(), rows_a_step(shape)
+    turn, size = harness.Turn(), rows_per_step(shape)
     examples = [Example(str(i), p, c) for i, (p, c) in enumerate(pairs(shape, 12 * size))]
 
     class Turns(Callback):
-        def on_train_batch_start(self, *_: Any) -> None:
+        def on_train_batch_start(self, *_: object) -> None:
             turn.begin()
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: object, outputs: object, batch: list[Example], batch_idx: int
+        ) -> None:
             turn.end(tokens=sum(len(e.prompt.split()) + len(e.reference.split()) + 1 for e in batch))
 
     class Pairs(LightningDataModule):
-        def train_dataloader(self) -> Any:
+        def train_dataloader(self) -> torch.utils.data.DataLoader:
             return torch.utils.data.DataLoader(examples, batch_size=size, collate_fn=lambda batch: batch)
 
-        def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        def transfer_batch_to_device(
+            self, batch: list[Example], device: torch.device, dataloader_idx: int
+        ) -> list[Example]:
             return batch
 
     trained = SFTModule(
@@ -80,7 +84,7 @@ def ours(folder: str, shape: dict[str, Any]) -> None:
     Trainer(accelerator="cpu", max_epochs=1, callbacks=[Turns()], **quiet).fit(trained, datamodule=Pairs())
 
 
-def trl(folder: str, shape: dict[str, Any], packing: bool = True) -> None:
+def trl(folder: str, shape: Shape, packing: bool = True) -> None:
     """Train TRL's SFTTrainer: packed rows of as many tokens as our micro-batch, or padded batches of about as many."""
     import torch
     from datasets import Dataset
@@ -90,19 +94,19 @@ def trl(folder: str, shape: dict[str, Any], packing: bool = True) -> None:
 
     turn, length = harness.Turn(), shape["micro"]
     steps = shape["tokens"] // length
-    rows_at_once = 1 if packing else round(rows_a_step(shape) / steps)
+    rows_at_once = 1 if packing else round(rows_per_step(shape) / steps)
     seen = 0
 
     class Turns(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
+        def on_step_begin(self, *_: object, **__: object) -> None:
             turn.begin()
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:
+        def on_step_end(self, *_: object, **__: object) -> None:
             nonlocal seen
             turn.end(tokens=seen)
             seen = 0
 
-    rows = pairs(shape, 12 * rows_a_step(shape))
+    rows = pairs(shape, 12 * rows_per_step(shape))
     config = SFTConfig(
         tempfile.mkdtemp(),
         learning_rate=1e-6,
@@ -132,13 +136,13 @@ def trl(folder: str, shape: dict[str, Any], packing: bool = True) -> None:
     )
     step = trainer.training_step
 
-    def counted(inner: Any, inputs: Any, *rest: Any) -> Any:
+    def count_tokens(inner: torch.nn.Module, inputs: dict[str, torch.Tensor], *rest: object) -> torch.Tensor:
         nonlocal seen
         ids = inputs["input_ids"]
         seen += int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else int((ids != 0).sum())
         return step(inner, inputs, *rest)
 
-    trainer.training_step = counted
+    trainer.training_step = count_tokens
     trainer.train()
 
 

@@ -113,13 +113,13 @@ def main() -> None:
     print("\n".join(f"| {' | '.join(line)} |" for line in [*lines, *rows]))
     kept = sum(one["kept"] for one in seeds)
     over = sum(any(one["change"]["without_budget"][n] / allowed > 1 for n, allowed in budget.items()) for one in seeds)
-    said = (
+    summary = (
         f"With the budget {kept} of {len(seeds)} runs ended within it; without, {over} of {len(seeds)} ended beyond it."
     )
-    print(f"\n{said}")
+    print(f"\n{summary}")
     draw(seeds, harness.RESULTS / "tax_budget.png")
     commands = {"study": load_results(options.out / "results.json")["run"]["command"]}
-    harness.write("tax_budget", {"said": said, "columns": lines[0], "rows": rows}, seeds, commands)
+    harness.write("tax_budget", {"said": summary, "columns": lines[0], "rows": rows}, seeds, commands)
 
 
 if __name__ == "__main__":

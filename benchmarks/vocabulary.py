@@ -20,10 +20,16 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from semalign_pl.engine.micro_batches import Completions
+    from semalign_pl.policy.policy import Policy
 
 CONFIGS = Path("configs/vocabulary")
 ROOT = Path("runs/vocabulary")
@@ -45,7 +51,7 @@ SCORES = (
 )
 
 
-def without_tibetan(tokenizer: Any) -> tuple[Any, list[int]]:
+def without_tibetan(tokenizer: PreTrainedTokenizerFast) -> tuple[PreTrainedTokenizerFast, list[int]]:
     """Tokenizer without its Tibetan merges, and the old id of each of its tokens.
 
     Of the world's letters, only Tibetan ones begin with the byte E0, which the byte-level alphabet writes as ``à``.
@@ -73,7 +79,7 @@ def without_tibetan(tokenizer: Any) -> tuple[Any, list[int]]:
     return pruned, [old[token] for token in ordered]
 
 
-def make_base(world: Path, out: Path, steps: int) -> dict[str, Any]:
+def make_base(world: Path, out: Path, steps: int) -> dict[str, object]:
     """Write the base that reads Tibetan in bytes, and return a record of its training."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -84,7 +90,7 @@ def make_base(world: Path, out: Path, steps: int) -> dict[str, Any]:
         return json.loads((out / "made.json").read_text())
     started = time.monotonic()
     tokenizer, kept = without_tibetan(AutoTokenizer.from_pretrained(world / "base"))
-    model: Any = AutoModelForCausalLM.from_pretrained(world / "base", dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(world / "base", dtype=torch.float32)
     rows = model.get_input_embeddings().weight.detach()[kept]
     model.resize_token_embeddings(-(-len(kept) // 64) * 64, mean_resizing=False)
     with torch.no_grad():
@@ -110,16 +116,16 @@ def syllables(texts: list[str]) -> int:
     """Number of Tibetan syllables in texts."""
     from semalign_pl.languages import get_language
 
-    profile = get_language("bo")
-    return sum(profile.is_consistent(unit) for text in texts for unit in profile.segment(text))
+    language = get_language("bo")
+    return sum(language.is_consistent(unit) for text in texts for unit in language.segment(text))
 
 
-def tokens_per_syllable(texts: list[str], tokenizer: Any) -> float:
+def tokens_per_syllable(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> float:
     """Number of tokens, including those of punctuation, divided by the number of syllables."""
     return sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / syllables(texts)
 
 
-def lengths(base: Path, world: Path) -> dict[str, Any]:
+def lengths(base: Path, world: Path) -> dict[str, object]:
     """Tokens per syllable of held-out text by number of new tokens, which are chosen from the training text."""
     from transformers import AutoTokenizer
 
@@ -128,7 +134,7 @@ def lengths(base: Path, world: Path) -> dict[str, Any]:
     sets = {"world": (world / "pairs/train.jsonl", world / "pairs/test.jsonl")}
     real = {name: REAL / name for name in ("mitra", "sib200")}
     sets |= {name: (f / "train.jsonl", f / "dev.jsonl") for name, f in real.items() if f.is_dir()}
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, (train, held) in sets.items():
         texts = [row["bo"] for row in lines(held)]
         found[name] = {"syllables": syllables(texts), "by_new_tokens": {}}
@@ -148,7 +154,7 @@ def lengths(base: Path, world: Path) -> dict[str, Any]:
     return found
 
 
-def policy_of(base: Path, adapter: Path) -> Any:
+def policy_of(base: Path, adapter: Path) -> Policy:
     """Load a trained policy."""
     import torch
 
@@ -157,7 +163,7 @@ def policy_of(base: Path, adapter: Path) -> Any:
     return load_policy(str(base), "fp32", None, str(adapter), torch.device("cpu"))
 
 
-def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
+def rows_of(policy: Policy, pairs: list[dict[str, str]]) -> Completions:
     """Prompts as in the recipe, and references."""
     from semalign_pl.data import Translation
     from semalign_pl.engine.micro_batches import Completions
@@ -168,22 +174,24 @@ def rows_of(policy: Any, pairs: list[dict[str, str]]) -> Any:
     return Completions(prompts, [policy.encoder.encode_completion(example.reference) for example in examples])
 
 
-def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: int) -> dict[str, dict[str, float]]:
+def median_seconds(
+    policies: dict[str, Policy], pairs: list[dict[str, str]], repetitions: int
+) -> dict[str, dict[str, float]]:
     """Median seconds of an SFT step on 16 pairs and of decoding 48 texts, measured in alternation."""
     from semalign_pl.engine.generate import generate
     from semalign_pl.engine.logprobs import LogprobScorer
     from semalign_pl.engine.micro_batches import micro_batches
     from semalign_pl.functional.losses import nll_sum
 
-    def step(policy: Any, rows: Any) -> None:
+    def step(policy: Policy, rows: Completions) -> None:
         for batch in micro_batches(rows, 4096):
             scorer = LogprobScorer(policy, rows, batch)
-            for part in batch.chunks:
-                scored = scorer(part)
+            for chunk in batch.chunks:
+                scored = scorer(chunk)
                 nll_sum(scored.logps, scored.mask).backward()
             scorer.backward()
 
-    def decode(policy: Any, rows: Any) -> None:
+    def decode(policy: Policy, rows: Completions) -> None:
         kept, policy.eos_ids = policy.eos_ids, (-1,)  # no EOS: all get as many tokens as the references
         generate(policy, rows.prompts, max_new_tokens=round(rows.tokens / len(rows.prompts)))
         policy.eos_ids = kept
@@ -201,7 +209,7 @@ def speed(policies: dict[str, Any], pairs: list[dict[str, str]], repetitions: in
     return {name: {what: statistics.median(s) for what, s in of.items()} for name, of in taken.items()}
 
 
-def nll_a_syllable(policy: Any, pairs: list[dict[str, str]]) -> float:
+def nll_per_syllable(policy: Policy, pairs: list[dict[str, str]]) -> float:
     """NLL of the references, their end included, in nats per syllable, which does not depend on the tokens."""
     from semalign_pl.engine.logprobs import compute_logprobs
 
@@ -209,7 +217,7 @@ def nll_a_syllable(policy: Any, pairs: list[dict[str, str]]) -> float:
     return -float(compute_logprobs(policy, rows, 8192).sum()) / syllables([pair["bo"] for pair in pairs])
 
 
-def leak(policy: Any, texts: list[str]) -> float:
+def leak(policy: Policy, texts: list[str]) -> float:
     """Increase of the NLL of general text by the untrained new rows, in nats per token."""
     import torch
 
@@ -225,19 +233,19 @@ def leak(policy: Any, texts: list[str]) -> float:
     return total / tokens
 
 
-def of_seed(out: Path, seed: int, world: Path, base: Path) -> dict[str, Any]:
+def of_seed(out: Path, seed: int, world: Path, base: Path) -> dict[str, object]:
     """Scores of all systems of a seed."""
     pairs, found = lines(world / "pairs/test.jsonl"), {}
     for name in SYSTEMS:
         folder = out / f"seed-{seed}" / name
         results = json.loads((folder / "results.json").read_text())
         scores = {score: results["metrics"][score]["value"] for score in SCORES}
-        scores["nll_a_syllable"] = nll_a_syllable(policy_of(base, folder / "adapter"), pairs)
+        scores["nll_a_syllable"] = nll_per_syllable(policy_of(base, folder / "adapter"), pairs)
         found[name] = scores
     return {"seed": seed, "scores": found}
 
 
-def shown(values: list[float]) -> str:
+def format_spread(values: list[float]) -> str:
     """Mean and standard deviation over seeds."""
     sd = f" ±{statistics.stdev(values):.2g}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.3g}{sd}"
@@ -266,12 +274,12 @@ def main() -> None:
     seeds = [of_seed(out, seed, world, base) for seed in range(options.seeds)]
     policies = {name: policy_of(base, out / "seed-0" / name / "adapter") for name in ("pieces", "syllables")}
     pairs = lines(world / "pairs/train.jsonl")
-    seconds = speed(policies, pairs, options.repetitions)
+    seconds = median_seconds(policies, pairs, options.repetitions)
     ratios = {what: seconds["pieces"][what] / seconds["syllables"][what] for what in ("step", "decode")}
     ratios["tokens"] = rows_of(policies["pieces"], pairs).tokens / rows_of(policies["syllables"], pairs).tokens
     chinese = (world / "chinese.txt").read_text(encoding="utf-8").splitlines()[:100]
     rows = [
-        [score, *(shown([s["scores"][name][score] for s in seeds]) for name in SYSTEMS)]
+        [score, *(format_spread([s["scores"][name][score] for s in seeds]) for name in SYSTEMS)]
         for score in ("nll_a_syllable", *SCORES)
     ]
     harness.table(f"SFT from one base, {options.seeds} seeds", ["", *SYSTEMS.values()], rows)

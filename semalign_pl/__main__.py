@@ -6,28 +6,66 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
 
 from semalign_pl import __version__
 from semalign_pl.files.recipes import FOLDER, locate_recipes
 from semalign_pl.messages.terminal import prepare_process, visible
 from semalign_pl.run.signals import ending_by_signals
 
-STAGES = ("fit", "validate", "test", "predict")
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        help: Line for ``semalign --help``.
+        module: Module whose function ``run`` takes the command line and returns the exit status.
+    """
+
+    help: str
+    module: str
+
+
+COMMANDS = {
+    "fit": Command(
+        "train one stage: SFTModule (cold start, strong SFT), GRPOModule (semantic RL), EmbedderModule (reward)",
+        "semalign_pl.cli.lightning_cli",
+    ),
+    "validate": Command("score a policy on the validation corpus", "semalign_pl.cli.lightning_cli"),
+    "test": Command(
+        "score a policy on the test corpus, probes included; writes results.json and predictions.jsonl",
+        "semalign_pl.cli.lightning_cli",
+    ),
+    "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
+    "export": Command(
+        "write a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt",
+        "semalign_pl.cli.export",
+    ),
+    "study": Command(
+        "train, test and compare systems, the paper's or those of a study.yaml; prints the table, writes the report",
+        "semalign_pl.study.command",
+    ),
+    "report": Command("make table, picture and HTML report again from a study's folder", "semalign_pl.report.command"),
+    "corpus": Command(
+        "describe corpora: lengths, tokens per syllable, scripts, duplicates, leaks; table, JSON, HTML page",
+        "semalign_pl.inspection.command",
+    ),
+    "data": Command(
+        "get what configs/real reads: public data sets with licence and checksum, and a sample; lists them",
+        "semalign_pl.example_data.command",
+    ),
+    "plan": Command(
+        "predict a recipe's peak memory, and propose settings that fit a card (--memory 12GiB)",
+        "semalign_pl.plan.command",
+    ),
+}
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
 
 usage: semalign COMMAND [--config FILE.yaml] [--KEY VALUE …]
 
 commands
-  fit        train one stage: SFTModule (cold start, strong SFT), GRPOModule (semantic RL), EmbedderModule (reward)
-  validate   score a policy on the validation corpus
-  test       score a policy on the test corpus, probes included; writes results.json and predictions.jsonl
-  predict    write predictions.jsonl without scoring
-  export     a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt
-  study      systems side by side, the paper's or those of a study.yaml: the table, the picture, the report
-  corpus     what files are made of: lengths, tokens a syllable, scripts, duplicates, leaks; table, JSON, one page
-  data       get what configs/real reads: public data sets with licence and checksum, and a sample; lists them
-  plan       will it fit? a recipe's peak memory by part, and settings that fit a card (--memory 12GiB)
-  report     make table, picture and HTML report again from a study's folder
+{chr(10).join(f"  {name:<10} {command.help}" for name, command in COMMANDS.items())}
 
 options
   --version  print the version
@@ -67,33 +105,10 @@ def _run(args: list[str]) -> int:
     if args[0] in ("-V", "--version"):
         print(f"semalign {__version__}")
         return 0
-    args = locate_recipes(args)
-    if args[0] in STAGES:
-        from semalign_pl.cli import run
-
-        return run(args)
-    if args[0] == "export":
-        from semalign_pl.cli.export import run as run_export
-
-        return run_export(args)
-    if args[0] in ("study", "report"):
-        from semalign_pl.study.command import run as run_study
-
-        return run_study(args)
-    if args[0] == "plan":
-        from semalign_pl.plan.command import run as run_plan
-
-        return run_plan(args)
-    if args[0] == "corpus":
-        from semalign_pl.inspection.command import run as run_corpus
-
-        return run_corpus(args)
-    if args[0] == "data":
-        from semalign_pl.example_data.command import run as run_data
-
-        return run_data(args)
-    near = difflib.get_close_matches(args[0], [*STAGES, "export", "study", "report", "plan", "corpus", "data"], n=1)
-    hint = f"did you mean {near[0]}?" if near else "see semalign --help"
+    if command := COMMANDS.get(args[0]):
+        return import_module(command.module).run(locate_recipes(args))
+    similar = difflib.get_close_matches(args[0], COMMANDS, n=1)
+    hint = f"did you mean {similar[0]}?" if similar else "see semalign --help"
     print(visible(f"semalign: error: there is no command {args[0]!r}; {hint}"), file=sys.stderr)
     return 2
 

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 
-from semalign_pl.cli import SemAlignCLI, make_cli
-from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
+from semalign_pl.messages.command_parser import CommandParser
+from semalign_pl.messages.errors import one_line
 from semalign_pl.run.results import write_training
 
 # Exporting needs one process and logs nothing, whatever the recipe sets for training.
 _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see semalign export --help")
-
-
-class _Loaded(SemAlignCLI):
-    """CLI that parses the recipe of a training and loads the checkpoint's weights into its model, without training."""
+class CheckpointCLI(SemAlignCLI):
+    """CLI that loads a checkpoint's weights into the module of a recipe, without training it."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        trainer: Any = self.trainer
-        module: Any = self.model
+        trainer, module = self.trainer, self.model
         trainer.strategy.connect(module)
         trainer.strategy.setup_environment()
         module.trainer = trainer
@@ -47,7 +40,7 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a user's mistake.
     """
-    parser = _Parser(
+    parser = CommandParser(
         prog="semalign export",
         usage="semalign export --config RUN/fit.yaml --ckpt_path FILE.ckpt [--out FOLDER]",
         description="Write a checkpoint's adapter (or encoder) as the plain folder that a finished training leaves. "
@@ -81,7 +74,7 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> 
     Raises:
         ValueError: If the checkpoint does not belong to the recipe.
     """
-    cli: Any = make_cli(_Loaded, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
+    cli = make_cli(CheckpointCLI, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
     folder = cli.model.export(checkpoint.with_suffix("") if out is None else out)
     facts = {"stage": cli.model.stage, "steps": cli.checkpoint["global_step"], "seed": cli.model.seed}
     write_training(folder, **facts, checkpoint=str(checkpoint))

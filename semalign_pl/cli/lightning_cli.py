@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonargparse import (
     ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage]
+    Namespace,
 )
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
@@ -47,7 +47,7 @@ class SaveConfig(SaveConfigCallback):
         config: Parsed config.
     """
 
-    def __init__(self, parser: LightningArgumentParser, config: Any, **_: Any) -> None:
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
         super().__init__(parser, config, save_to_log_dir=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -75,12 +75,14 @@ class SemAlignCLI(LightningCLI):
         parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of the keys below.")
         return parser
 
-    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, object], subparser_kwargs: dict[str, object]
+    ) -> None:
         """Add ``--resume`` to ``fit``."""
-        super().setup_parser(*args, **kwargs)
-        if fit := getattr(self, "_subcommand_parsers", {}).get("fit"):
-            meaning = "Go on from the run's newest checkpoint; start afresh if there is none yet."
-            fit.add_argument("--resume", action="store_true", help=meaning)
+        super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+        if add_subcommands:
+            meaning = "Continue from the run's newest checkpoint; start afresh if there is none yet."
+            self._parser("fit").add_argument("--resume", action="store_true", help=meaning)
 
     def instantiate_classes(self) -> None:
         """Instantiate the classes, and raise the error of a class alone.
@@ -134,7 +136,7 @@ class SemAlignCLI(LightningCLI):
                 f"trainer.gradient_clip_val: {trainer.gradient_clip_val}; set model.init_args.max_grad_norm instead"
             )
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: object) -> Trainer:
         """Make a trainer that logs to the run's folder.
 
         Raises:
@@ -143,9 +145,9 @@ class SemAlignCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         root = given.get("default_root_dir") or f"runs/{self.model.stage}"
         kwargs["default_root_dir"] = str(root)
-        listed = given.get("callbacks") or []
-        listed = listed if isinstance(listed, list) else [listed]
-        kwargs["callbacks"] = with_checkpoint(listed, given, Path(root))
+        callbacks = given.get("callbacks") or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        kwargs["callbacks"] = with_checkpoint(callbacks, given, Path(root))
         if not self._resume:
             check_slurm_checkpoint(Path(root), self._get(self.config_init, "ckpt_path"))
         if given.get("logger") in (None, True):
@@ -168,7 +170,7 @@ class SemAlignCLI(LightningCLI):
         hyperparameters. `local_checkpoint` checks the file.
         """
 
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, object]:
         """Let Lightning read only tensors and plain values from any checkpoint that it finds."""
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
@@ -181,7 +183,11 @@ class SemAlignCLI(LightningCLI):
                 super()._run_subcommand(subcommand)
 
     def _set_seed(self) -> None:
-        """Set the seed, and refuse a value that is not a whole number from 0 to 2^32 - 1.
+        self.check_seed()
+        super()._set_seed()
+
+    def check_seed(self) -> None:
+        """Refuse a seed that is not a whole number from 0 to 2^32 - 1.
 
         With ``true``, Lightning would use 0, and module and data module would get 1.
 
@@ -194,7 +200,6 @@ class SemAlignCLI(LightningCLI):
                 f"seed_everything: {str(seed).lower()} is no seed; give a whole number from 0 to {2**32 - 1}, so that "
                 "every process and a resumed run have the same"
             )
-        super()._set_seed()
 
     def before_validate(self) -> None:
         """Refuse a command without output."""
@@ -218,7 +223,10 @@ class SemAlignCLI(LightningCLI):
             set_aside(folder.path)
 
 
-def make_cli(kind: type[SemAlignCLI], args: ArgsType = None, run: bool = True) -> SemAlignCLI:
+CLI = TypeVar("CLI", bound=SemAlignCLI)
+
+
+def make_cli(kind: type[CLI], args: ArgsType = None, run: bool = True) -> CLI:
     """Parse, instantiate and, if ``run`` is true, run.
 
     Args:
@@ -271,7 +279,6 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a mistake.
     """
-    # LightningCLI warns if it is given arguments although the process has the same ones.
     with one_line(args) as status:
-        main(None if list(args) == sys.argv[1:] else list(args))
+        main(list(args))
     return status.code

@@ -6,27 +6,39 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Protocol, runtime_checkable
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.callbacks import CorpusReport, Evaluation, RewardWatch, TaxBudget
 from semalign_pl.callbacks.watch_metrics import METRICS
+from semalign_pl.data import CorpusDataModule
 from semalign_pl.modules import EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.pair_reward import PairReward
+from semalign_pl.run.trainer import callbacks_of
 
-_OWN = ("lightning", "semalign_pl")
+_PACKAGES = ("lightning", "semalign_pl")
 _HOOKS = [name for name in vars(Callback) if name.startswith("on_")]
 _RETRIEVAL = [
     f"{score}_{way}" for score in ("accuracy_at_1", "mrr") for way in ("source_to_target", "target_to_source")
 ]
 
 
-def check_monitors(trainer: Trainer, module: LightningModule, data: Any) -> None:
+@runtime_checkable
+class _Monitoring(Protocol):
+    monitor: str | None
+
+
+@runtime_checkable
+class _Naming(Protocol):
+    filename: str | None
+
+
+def check_monitors(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
     """Refuse a callback that monitors a metric, or uses it in file names, if nothing will log the metric.
 
     Nothing is refused if a callback or module of the user's own may log metrics: their names are known only in the run.
@@ -39,16 +51,18 @@ def check_monitors(trainer: Trainer, module: LightningModule, data: Any) -> None
     Raises:
         ValueError: With a similar metric, or a list of the metrics.
     """
-    callbacks: list[Any] = getattr(trainer, "callbacks", [])
-    if type(module).__module__.split(".")[0] not in _OWN or any(map(_may_log, callbacks)):
+    callbacks = callbacks_of(trainer)
+    if type(module).__module__.split(".")[0] not in _PACKAGES or any(map(_may_log, callbacks)):
         return
-    known = sorted({*_of_module(module), *(name for callback in callbacks for name in _of_callback(callback, module))})
+    metrics = sorted(
+        {*_of_module(module), *(name for callback in callbacks for name in _of_callback(callback, module))}
+    )
     validated = trainer.limit_val_batches != 0 and _has_validation(data)
-    logged = [name for name in known if validated or not name.startswith("val/")]
-    for key, name in (found for callback in callbacks for found in _monitored(callback)):
+    logged = [name for name in metrics if validated or not name.startswith("val/")]
+    for key, name in (found for callback in callbacks for found in _monitors_of(callback)):
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in (*logged, "epoch", "step")):
             continue
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in known):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in metrics):
             raise ValueError(
                 f"trainer.callbacks: {key}: {name!r} is logged in validation, and there is none; set "
                 "data.init_args.validation, or monitor a metric of training such as train/loss"
@@ -58,27 +72,29 @@ def check_monitors(trainer: Trainer, module: LightningModule, data: Any) -> None
         raise ValueError(f"trainer.callbacks: {key}: nothing logs {name!r} during fit; {there}")
 
 
-def _monitored(callback: Any) -> Iterator[tuple[str, str]]:
+def _monitors_of(callback: Callback) -> Iterator[tuple[str, str]]:
+    """Key and metric, for each metric that a callback monitors or writes into file names."""
     name = type(callback).__name__
-    if isinstance(monitor := getattr(callback, "monitor", None), str):
-        yield f"{name}.monitor", monitor
-    # Lightning writes 0 into a file's name for a metric that was not logged.
-    for metric in re.findall(r"\{([^}:]+)", getattr(callback, "filename", None) or ""):
-        yield f"{name}.filename", metric
+    if isinstance(callback, _Monitoring) and callback.monitor is not None:
+        yield f"{name}.monitor", callback.monitor
+    if isinstance(callback, _Naming):
+        # Lightning writes 0 into a file's name for a metric that was not logged.
+        for metric in re.findall(r"\{([^}:]+)", callback.filename or ""):
+            yield f"{name}.filename", metric
 
 
-def _may_log(callback: Any) -> bool:
+def _may_log(callback: Callback) -> bool:
     """Return true if a class of the user's own defines a hook, in which it may log any metric."""
     defined = {name: base for base in reversed(type(callback).__mro__) for name in vars(base)}
-    return any(defined[hook].__module__.split(".")[0] not in _OWN for hook in _HOOKS if hook in defined)
+    return any(defined[hook].__module__.split(".")[0] not in _PACKAGES for hook in _HOOKS if hook in defined)
 
 
-def _has_validation(data: Any) -> bool:
-    corpora = getattr(data, "corpora", None)
-    return bool(corpora.get("validation")) if isinstance(corpora, dict) else True
+def _has_validation(data: LightningDataModule | None) -> bool:
+    """Return true if there is a validation corpus, or it cannot be known because the data module is the user's own."""
+    return bool(data.corpora["validation"]) if isinstance(data, CorpusDataModule) else True
 
 
-def _of_module(module: Any) -> Iterator[str]:
+def _of_module(module: LightningModule) -> Iterator[str]:
     if isinstance(module, SFTModule):
         yield from _train("loss", "grad_norm", "completion_tokens", "rows_too_long", *_times("update"))
         yield from ("val/loss", "val/rows_too_long")
@@ -93,7 +109,7 @@ def _of_module(module: Any) -> Iterator[str]:
         yield from (f"val/{name}" for name in (*_RETRIEVAL, "margin", "discrimination", "alignment", "uniformity"))
 
 
-def _of_callback(callback: Any, module: Any) -> Iterator[str]:
+def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:
     if isinstance(callback, Evaluation):
         yield from (f"val/{name}" for name in callback.metrics)
     elif isinstance(callback, RewardWatch):

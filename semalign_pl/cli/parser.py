@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal, NoReturn
 
 import yaml
 from jsonargparse import (
+    Namespace,
     get_loader,  # pyright: ignore[reportPrivateImportUsage]
     set_loader,  # pyright: ignore[reportPrivateImportUsage]
     set_parsing_settings,
@@ -21,7 +24,14 @@ from semalign_pl.messages.errors import UsageError
 class Parser(LightningArgumentParser):
     """Parser that raises an error instead of printing a page of usage."""
 
-    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def parse_path(
+        self,
+        path: str | os.PathLike[str],
+        ext_vars: dict[str, object] | None = None,
+        env: bool | None = None,
+        defaults: bool = True,
+        **kwargs: object,
+    ) -> Namespace:
         """Parse a local file.
 
         Raises:
@@ -30,26 +40,47 @@ class Parser(LightningArgumentParser):
         if "://" in str(path):
             raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
         check_text(Path(path), f"--config: {path}")
-        return super().parse_path(path, *args, **kwargs)
+        return super().parse_path(path, ext_vars, env, defaults, **kwargs)
 
-    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def add_class_arguments(
+        self,
+        class_type: type,
+        nested_key: str | None = None,
+        as_group: bool = True,
+        as_positional: bool = False,
+        default: dict[str, object] | Namespace | type | None = None,
+        skip: set[str | int] | None = None,
+        instantiate: bool = True,
+        fail_untyped: bool | Literal["all"] = True,
+        sub_configs: bool = False,
+        **kwargs: object,
+    ) -> list[str]:
         """Add a class's arguments; a schedule's number of steps may be left out."""
-        check_schedule(theclass)
-        names = step_count_names(theclass)
-        if not names:
-            return super().add_class_arguments(theclass, *args, **kwargs)
-        kwargs["skip"] = {*kwargs.get("skip", ()), *names}
-        added = super().add_class_arguments(theclass, *args, **kwargs)
+        check_schedule(class_type)
+        names = step_count_names(class_type)
+        skip = {*skip, *names} if skip else set(names)
+        options = (nested_key, as_group, as_positional, default, skip, instantiate, fail_untyped, sub_configs)
+        added = super().add_class_arguments(class_type, *options, **kwargs)
         for name in names:
-            self.add_argument(f"--{name}", type=int | None, help="Steps; the run's own where it is left out.")
+            self.add_argument(f"--{name}", type=int | None, help="Number of steps (default: those of the run).")
         return [*added, *names]
 
-    def add_function_arguments(self, function: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def add_function_arguments(
+        self,
+        function: Callable[..., object],
+        nested_key: str | None = None,
+        as_group: bool = True,
+        as_positional: bool = False,
+        skip: set[str | int] | None = None,
+        fail_untyped: bool | Literal["all"] = True,
+        sub_configs: bool = False,
+    ) -> list[str]:
         """Add a function's arguments; a function that makes a schedule is refused."""
         check_schedule(function)
-        return super().add_function_arguments(function, *args, **kwargs)
+        options = (nested_key, as_group, as_positional, skip, fail_untyped, sub_configs)
+        return super().add_function_arguments(function, *options)
 
-    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ``UsageError`` with the message."""
         keys = [action.dest for parser in (self, *_subparsers(self)) for action in parser._actions]
         raise UsageError(message, dict.fromkeys(keys)) from ex
@@ -58,7 +89,7 @@ class Parser(LightningArgumentParser):
 _load_yaml = get_loader("yaml")
 
 
-def _load_checked_yaml(text: str) -> Any:
+def _load_checked_yaml(text: str) -> object:
     """Load YAML for jsonargparse, from files and flags, by its own rules and within the limits of `check_yaml`."""
     check_yaml(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 
 from semalign_pl.callbacks import Evaluation
 from semalign_pl.modules.encoder import NO_TEXT, EncoderModule
+from semalign_pl.run.trainer import callbacks_of
 
 _STAGES = {"validate": "validation", "test": "test", "predict": "predict"}
 _WRITES = {
@@ -57,8 +57,7 @@ def check_output(command: str, trainer: Trainer, module: LightningModule) -> Non
         raise ValueError(NO_TEXT)
     stage = _STAGES[command]
     hooks = [f"on_{stage}_{end}" for end in ("batch_end", "epoch_end", "end")]
-    callbacks: list[Any] = getattr(trainer, "callbacks", [])
-    if any(isinstance(c, Evaluation) or any(_is_users(c, hook) for hook in hooks) for c in callbacks):
+    if any(isinstance(c, Evaluation) or any(_is_users(c, hook) for hook in hooks) for c in callbacks_of(trainer)):
         return
     if any(_package(module, hook) != "lightning" for hook in hooks) or _is_users(module, f"{stage}_step"):
         return
@@ -68,10 +67,10 @@ def check_output(command: str, trainer: Trainer, module: LightningModule) -> Non
     )
 
 
-def _is_users(owner: Any, name: str) -> bool:
+def _is_users(owner: object, name: str) -> bool:
     return _package(owner, name) not in ("lightning", "semalign_pl")
 
 
-def _package(owner: Any, name: str) -> str:
+def _package(owner: object, name: str) -> str:
     """Package of the class that defines a method."""
     return next((c.__module__.split(".")[0] for c in type(owner).__mro__ if name in vars(c)), "lightning")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
 
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
 from semalign_pl.modules.schedule import STEP_NAMES
 
 
-def step_count_names(kind: Any) -> list[str]:
+def step_count_names(kind: type) -> list[str]:
     """Parameters of a schedule's class that mean its number of steps; none for any other class.
 
     jsonargparse fills in defaults, such as PolynomialLR's ``total_iters: 5``, and they could not be told from a value
@@ -23,12 +23,12 @@ def step_count_names(kind: Any) -> list[str]:
     >>> step_count_names(CosineAnnealingLR)
     ['T_max']
     """
-    if not (isinstance(kind, type) and issubclass(kind, LRScheduler)):
+    if not issubclass(kind, LRScheduler):
         return []
     return [name for name in STEP_NAMES if name in inspect.signature(kind).parameters]
 
 
-def check_schedule(kind: Any) -> None:
+def check_schedule(kind: type | Callable[..., object]) -> None:
     """Refuse a schedule that cannot be described in YAML.
 
     Args:

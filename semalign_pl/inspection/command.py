@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
-from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.command_parser import CommandParser
+from semalign_pl.messages.errors import one_line
 
 if TYPE_CHECKING:
     from semalign_pl.inspection.leaks import Split
@@ -17,13 +18,8 @@ if TYPE_CHECKING:
 LIMITS = [256, 512, 1024]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see semalign corpus --help")
-
-
-def _parser(with_files: bool) -> _Parser:
-    parser = _Parser(
+def _parser(with_files: bool) -> CommandParser:
+    parser = CommandParser(
         prog="semalign corpus",
         usage="semalign corpus FILE… [--model MODEL] [options]\n       semalign corpus --config RECIPE.yaml [options]",
         description="Count rows, characters, syllables and tokens of corpora, their scripts, duplicates, and what they "

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
-from semalign_pl.files.atomic import write_text
+from semalign_pl.files.html_page import write_html_page
 from semalign_pl.inspection import table
 from semalign_pl.inspection.column import Column
 from semalign_pl.inspection.histogram import FOOT, HEIGHT, WIDTH, Histogram, histogram
@@ -24,16 +23,15 @@ def write_page(path: Path, result: Statistics, measured: Sequence[MeasuredFile])
         result: Dictionary of statistics from ``inspect``.
         measured: Counts per file from ``inspect``.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("semalign_pl.inspection") / TEMPLATE).read_text(encoding="utf-8"))
     drawn = [
         {field: _histograms(file.measure.columns[field], column, result["limits"]) for field, column in columns.items()}
         for file, columns in zip(measured, (file["columns"] for file in result["files"]), strict=True)
     ]
     common = [pair for pair in result["leakage"] if table.count_common(pair)]
-    page = template.render(
+    write_html_page(
+        path,
+        "semalign_pl.inspection",
+        TEMPLATE,
         result=result,
         files=list(zip(result["files"], drawn, strict=True)),
         common=common,
@@ -54,7 +52,6 @@ def write_page(path: Path, result: Statistics, measured: Sequence[MeasuredFile])
         percent=table.percent,
         amount=table.amount,
     )
-    write_text(path, page)
 
 
 def _histograms(column: Column, numbers: Statistics, limits: Sequence[int]) -> dict[str, Histogram]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,19 +9,12 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.data.cleaning.prepare import CorpusRequest
 from semalign_pl.inspection.leaks import SPLITS, Split
 from semalign_pl.inspection.new_tokens import connect_encoder, measure_new_tokens
 from semalign_pl.policy.load_encoder import load_prompt_encoder
-
-
-class _Parsed(SemAlignCLI):
-    """CLI that parses a recipe and instantiates no class of it."""
-
-    def instantiate_classes(self) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +47,14 @@ def read_recipe(args: Sequence[str]) -> Recipe:
     Raises:
         ValueError: If the recipe names no corpus.
     """
-    from jsonargparse import Namespace
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-        cli = make_cli(_Parsed, list(args), run=False)
-    # jsonargparse 4.49 renamed the method, and warns if the old name is used.
-    instantiate = getattr(cli.parser, "instantiate", None) or cli.parser.instantiate_classes
-    made: Any = instantiate(Namespace(data=cli.config.data, model=cli.config.model))
-    data: Any = made.data
-    model = cli.config.model.init_args
+    recipe = parse_recipe(args)
+    data, model = recipe.make_data(), recipe.settings.model.init_args
     files = [data.request(part, corpus) for part, corpora in data.corpora.items() for corpus in corpora]
     if not files:
         raise ValueError("--config: the recipe names no corpus; set data.init_args.train, validation or test")
     splits: list[Split] = [split for split in SPLITS for _ in data.corpora[split]]
     longest = {model.get(name) for name in ("max_prompt_tokens", "max_new_tokens")} - {None}
-    return Recipe(data, made.model, files, splits, model.base, sorted(longest))
+    return Recipe(data, recipe.make_module(), files, splits, model.base, sorted(longest))
 
 
 def preparation(recipe: Recipe) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ _WARNINGS = (
     "`is_gradient_checkpointing` is deprecated",  # PEFT on transformers 5
     "Using ModelCheckpoint with manual optimization",  # we save only after a whole step, as resuming needs
     r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen base model, see Policy.train
+    "LightningCLI's args parameter",  # meant for scripts; every command here gives its own arguments
     "Experiment logs directory .* exists and is not empty",  # the CLI keeps the earlier metrics.csv
 )
 _LOG_LINES = {

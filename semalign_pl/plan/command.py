@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
-from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
-from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.command_parser import CommandParser
+from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
 from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Plan, Settings
@@ -42,18 +41,6 @@ ABOUT = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see semalign plan --help")
-
-
-class _Parsed(SemAlignCLI):
-    """CLI that parses a recipe and instantiates no class of it."""
-
-    def instantiate_classes(self) -> None:
-        """Do nothing."""
-
-
 def run(args: Sequence[str]) -> int:
     """Run ``semalign plan``.
 
@@ -63,7 +50,7 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a user's mistake.
     """
-    parser = _Parser(
+    parser = CommandParser(
         prog="semalign plan",
         description="Predict a run's peak memory from its recipe, without loading weights; any key of the YAML can be "
         "given as a flag.",
@@ -94,9 +81,7 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     Raises:
         ValueError: If the recipe trains no policy.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-        config = make_cli(_Parsed, list(recipe), run=False).config
+    config = parse_recipe(recipe).settings
     model = config.model.init_args
     if "max_new_tokens" not in model:
         raise ValueError(

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 SAMPLES = 20
 
@@ -94,15 +93,16 @@ def evenly_spaced(items: Sequence[str], count: int) -> list[str]:
     return [items[i * (len(items) - 1) // (count - 1)] for i in range(count)]
 
 
-def _answer(row: Mapping[str, Any]) -> tuple[str, float | None]:
+def _answer(row: Mapping[str, object]) -> tuple[str, float | None]:
     """Prediction of a row and its semantic similarity, ``None`` if it was not scored."""
-    similarity = (row.get("scores") or {}).get("semantic_similarity")
+    scores = row.get("scores")
+    similarity = scores.get("semantic_similarity") if isinstance(scores, Mapping) else None
     return str(row.get("prediction", "")), similarity if isinstance(similarity, int | float) else None
 
 
-def _read_predictions(path: Path) -> dict[str, dict[str, Any]]:
+def _read_predictions(path: Path) -> dict[str, dict[str, object]]:
     """Rows of a predictions file by id; of rows with the same id, the first."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, object]] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():

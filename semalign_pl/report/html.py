@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from semalign_pl.files.atomic import write_text
+from semalign_pl.files.html_page import write_html_page
 
 from .curves import REWARD, reward_curves
 from .files import read_logs, read_samples
@@ -35,14 +33,14 @@ def write_report(folder: Path) -> Path:
         ValueError: If ``results.json`` is missing, or it or a predictions file is malformed; the message names the file
             and the remedy.
     """
-    from jinja2 import Environment, StrictUndefined
-
     results = load_results(folder / "results.json")
     parsed = parse(results)
     picture = quality_against_tax(results, folder / PICTURE)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("semalign_pl.report") / TEMPLATE).read_text(encoding="utf-8"))
-    page = template.render(
+    page = folder / PAGE
+    write_html_page(
+        page,
+        "semalign_pl.report",
+        TEMPLATE,
         name=folder.resolve().name,
         verdict=verdict(results),
         grid=grid(results),
@@ -54,9 +52,7 @@ def write_report(folder: Path) -> Path:
         similarity=column_of("semantic_similarity"),
         title_of=parsed.title_of,
     )
-    path = folder / PAGE
-    write_text(path, page)
-    return path
+    return page
 
 
 def duration(seconds: float) -> str:
@@ -104,7 +100,7 @@ def _numbers(parsed: Results) -> list[tuple[str, Column, Metric]]:
     ]
 
 
-def _facts(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+def _facts(run: Mapping[str, object]) -> list[tuple[str, str, bool]]:
     """Facts of the run, each as (name, text, true if the text is code)."""
     facts: list[tuple[str, str, bool]] = []
     for key, value in run.items():
@@ -123,7 +119,7 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     return facts
 
 
-def _times(spent: Any) -> str:
+def _times(spent: object) -> str:
     """Time of one step as text, per seed if there are several."""
     each = spent if isinstance(spent, list) else [spent]
     return ", ".join(duration(s) if isinstance(s, int | float) else str(s) for s in each)

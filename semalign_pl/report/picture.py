@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semalign_pl.files.atomic import replace_file
 
@@ -14,6 +14,7 @@ from .results import BASE, QUALITY, Column, Metric, Results, column_of, parse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patheffects import AbstractPathEffect
     from matplotlib.transforms import Bbox
 
 Points = dict[str, tuple[Metric, Metric]]
@@ -32,7 +33,7 @@ ZERO_FOR_BASE = ("nll_change_mean", "nll_change_p90", "kl_mean")
 
 
 def quality_against_tax(
-    results: Mapping[str, Any],
+    results: Mapping[str, object],
     path_png: Path,
     quality: str = "semantic_similarity",
     tax: str = "nll_change_mean",
@@ -56,8 +57,8 @@ def quality_against_tax(
         ValueError: If ``results`` is malformed.
     """
     parsed = parse(results)
-    if not parsed.measured(quality):
-        quality = next((column.name for column in QUALITY if parsed.measured(column.name)), quality)
+    if not parsed.values_of(quality):
+        quality = next((column.name for column in QUALITY if parsed.values_of(column.name)), quality)
     figure = new_figure(8.0, 4.2)
     panels = figure.subplots(1, 2)
     columns = column_of(tax), column_of("cmrc_f1")
@@ -73,7 +74,7 @@ def quality_against_tax(
 
 def _draw(axes: Axes, parsed: Results, quality: Column, tax: Column) -> Points:
     """Draw one panel; returns (x, y) of each system."""
-    xs, ys = parsed.measured(tax.name), parsed.measured(quality.name)
+    xs, ys = parsed.values_of(tax.name), parsed.values_of(quality.name)
     if tax.name in ZERO_FOR_BASE and BASE in ys and xs:
         xs.setdefault(BASE, Metric(0.0))
     points = {system: (xs[system], ys[system]) for system in parsed.systems if system in xs and system in ys}
@@ -168,7 +169,7 @@ def _label(axes: Axes, points: Points, parsed: Results) -> None:
     place_labels(axes, labels, obstacles)
 
 
-def _halo() -> list[Any]:
+def _halo() -> list[AbstractPathEffect]:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=2.5, foreground="white")]

@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.documents import read_json
 from semalign_pl.messages.terminal import visible
+from semalign_pl.types import Json
 
 BASE = "base"
 REFERENCES = "language_consistency_references"
@@ -136,7 +136,7 @@ class Results:
     """
 
     systems: dict[str, dict[str, Metric]]
-    run: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, object] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     starts: dict[str, str] = field(default_factory=dict)
 
@@ -144,7 +144,7 @@ class Results:
         """Title of a system in tables and pictures."""
         return visible(self.labels.get(system) or SYSTEM_TITLES.get(system) or system.replace("_", " "))
 
-    def measured(self, name: str, systems: list[str] | None = None) -> dict[str, Metric]:
+    def values_of(self, name: str, systems: list[str] | None = None) -> dict[str, Metric]:
         """One metric by system, for the systems that have it.
 
         Args:
@@ -160,7 +160,7 @@ class Results:
 
         Empty for results older than this metric, and for source-only text.
         """
-        found = {metric.value: Metric(metric.value, metric.ci) for metric in self.measured(REFERENCES).values()}
+        found = {metric.value: Metric(metric.value, metric.ci) for metric in self.values_of(REFERENCES).values()}
         return [found[value] for value in sorted(found)]
 
     @property
@@ -169,7 +169,7 @@ class Results:
         return [system for system in self.systems if system != BASE]
 
 
-def load_results(path: Path) -> dict[str, Any]:
+def load_results(path: Path) -> dict[str, Json]:
     """Read and check ``results.json``.
 
     Args:
@@ -186,7 +186,7 @@ def load_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def parse(results: Any, source: str = "results") -> Results:
+def parse(results: object, source: str = "results") -> Results:
     """Parse the dictionary of ``results.json``; ``null`` and NaN count as not measured.
 
     Args:
@@ -196,10 +196,10 @@ def parse(results: Any, source: str = "results") -> Results:
     Raises:
         ValueError: If the dictionary is not of the form that a study writes.
     """
-    systems = results.get("systems") if isinstance(results, Mapping) else None
+    content = results if isinstance(results, Mapping) else {}
+    systems, run = content.get("systems"), content.get("run") or {}
     if not isinstance(systems, Mapping) or not systems:
         raise ValueError(f'{source}: "systems" must name at least one system. {REMEDY}.')
-    run = results.get("run") or {}
     if not isinstance(run, Mapping):
         raise ValueError(f'{source}: "run" must be an object, got {run!r}. {REMEDY}.')
     parsed: dict[str, dict[str, Metric]] = {}
@@ -221,8 +221,10 @@ def parse(results: Any, source: str = "results") -> Results:
     return Results(parsed, dict(run), labels, starts)
 
 
-def _metric(raw: Mapping[str, Any]) -> Metric | None:
+def _metric(raw: object) -> Metric | None:
     """One metric of ``results.json``; ``None`` if it has no finite value."""
+    if not isinstance(raw, Mapping):
+        raise TypeError("a metric is an object")
     seeds = tuple(float(v) for v in raw.get("seeds") or () if v is not None and math.isfinite(v))
     value = statistics.fmean(seeds) if len(seeds) > 1 else raw["value"]
     if value is None or not math.isfinite(value):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from .results import BASE, Column, Metric, Results, column_of, parse
 
 SURFACE = ("chrf", "rouge_l", "bleu4")
 
 
-def verdict(results: Mapping[str, Any]) -> str:
+def verdict(results: Mapping[str, object]) -> str:
     """Sentence that says which system gained more, which lost less, and which differences are within noise.
 
     It compares the finished systems: all but the base model and the systems that others were trained from (such as the
@@ -28,14 +27,15 @@ def verdict(results: Mapping[str, Any]) -> str:
     systems = _contestants(parsed)
     if len(systems) < 2:
         return f"Only {parsed.title_of(systems[0])} was measured, so there is nothing to compare."
-    surface = next((name for name in SURFACE if len(parsed.measured(name, systems)) > 1), SURFACE[0])
-    parts = [
-        _clauses(parsed, systems, ("semantic_similarity", surface)) or ["quality was not measured for two systems"],
-        _clauses(parsed, systems, ("nll_change_mean", "cmrc_f1")) or ["what was lost was not measured for two systems"],
+    surface = next((name for name in SURFACE if len(parsed.values_of(name, systems)) > 1), SURFACE[0])
+    quality = _clauses(parsed, systems, ("semantic_similarity", surface))
+    lost = _clauses(parsed, systems, ("nll_change_mean", "cmrc_f1"))
+    clauses = [
+        *(quality or ["quality was not measured for two systems"]),
+        *(lost or ["general ability lost was not measured for two systems"]),
     ]
-    clauses = [clause for part in parts for clause in part]
-    shown = [m for s in systems for m in parsed.systems[s].values()]
-    if any(metric.ci for metric in shown) and not any(metric.seeds for metric in shown):
+    metrics = [metric for system in systems for metric in parsed.systems[system].values()]
+    if any(metric.ci for metric in metrics) and not any(metric.seeds for metric in metrics):
         clauses.append("with one seed, noise between training runs is not part of these margins")
     sentence = "; ".join(clauses)
     return f"{sentence[0].upper()}{sentence[1:]}."
@@ -54,15 +54,15 @@ def margin(a: Metric, b: Metric) -> float | None:
     Returns:
         Half-width, or ``None`` if no source of noise is known for both systems.
     """
-    parts: list[float] = []
+    margins: list[float] = []
     if a.sd is not None and b.sd is not None:
         variances = a.sd**2 / len(a.seeds), b.sd**2 / len(b.seeds)
         total = sum(variances)
-        below = variances[0] ** 2 / (len(a.seeds) - 1) + variances[1] ** 2 / (len(b.seeds) - 1)
-        parts.append(_t_quantile(total**2 / below) * math.sqrt(total) if below else 0.0)
+        spread = variances[0] ** 2 / (len(a.seeds) - 1) + variances[1] ** 2 / (len(b.seeds) - 1)
+        margins.append(_t_quantile(total**2 / spread) * math.sqrt(total) if spread else 0.0)
     if a.half_width is not None and b.half_width is not None:
-        parts.append(math.hypot(a.half_width, b.half_width))
-    return math.hypot(*parts) if parts else None
+        margins.append(math.hypot(a.half_width, b.half_width))
+    return math.hypot(*margins) if margins else None
 
 
 def _t_quantile(freedom: float) -> float:
@@ -86,7 +86,7 @@ def _clauses(parsed: Results, systems: list[str], names: tuple[str, ...]) -> lis
     return [
         _clause(parsed, column_of(name), measured)
         for name in names
-        if len(measured := parsed.measured(name, systems)) > 1
+        if len(measured := parsed.values_of(name, systems)) > 1
     ]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .results import COST, QUALITY, Column, Metric, Results, parse
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LOST = "what was lost"
+LOST = "general ability lost"
 ABSENT = "–"
 REFERENCES, CONSISTENCY = "References", "language_consistency"
 
@@ -50,7 +50,7 @@ class Grid:
     note: str
 
 
-def grid(results: Mapping[str, Any]) -> Grid:
+def grid(results: Mapping[str, object]) -> Grid:
     """Content of the comparison table.
 
     Quality columns that no system has are left out (a headline task has no BLEU). Cost columns always stay, to show
@@ -63,7 +63,7 @@ def grid(results: Mapping[str, Any]) -> Grid:
         ValueError: If ``results`` is malformed.
     """
     parsed = parse(results)
-    quality = [column for column in QUALITY if parsed.measured(column.name)]
+    quality = [column for column in QUALITY if parsed.values_of(column.name)]
     best = {column.name: _best(parsed, column) for column in quality}
     rows = [
         (
@@ -78,7 +78,7 @@ def grid(results: Mapping[str, Any]) -> Grid:
     return Grid(quality, list(COST), rows, _note(rows))
 
 
-def comparison(results: Mapping[str, Any]) -> Table:
+def comparison(results: Mapping[str, object]) -> Table:
     """Comparison table for a terminal.
 
     Args:
@@ -118,7 +118,7 @@ def comparison(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def markdown(results: Mapping[str, Any]) -> str:
+def markdown(results: Mapping[str, object]) -> str:
     """Comparison table in GitHub's Markdown, followed by its note.
 
     Args:
@@ -145,7 +145,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def _best(parsed: Results, column: Column) -> str | None:
     """Best value of a column, rounded so that ties share it; ``None`` unless two trained systems have the metric."""
-    values = [metric.value for metric in parsed.measured(column.name, parsed.trained).values()]
+    values = [metric.value for metric in parsed.values_of(column.name, parsed.trained).values()]
     return column.format(max(values)) if len(values) > 1 else None
 
 

@@ -1,39 +1,34 @@
-"""``semalign study`` and ``semalign report``."""
+"""``semalign study``: train, test and compare every system of a study, and report."""
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import platform
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
-from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.command_parser import CommandParser
+from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
+from semalign_pl.report.command import show
 from semalign_pl.study.half_done import distrust, enter
-from semalign_pl.study.protocol import Step, join, steps
+from semalign_pl.study.protocol import RunResults, Step, join, steps
 from semalign_pl.study.systems import BASE, read_systems
 
 if TYPE_CHECKING:
     from semalign_pl.study.digests import Digests
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see semalign study --help")
-
-
 def run(args: Sequence[str]) -> int:
-    """Run ``semalign study`` or ``semalign report``.
+    """Run ``semalign study``.
 
     Args:
         args: Name of the command, then its flags.
@@ -41,26 +36,21 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a user's mistake.
     """
-    parser = _Parser(prog="semalign", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    study = commands.add_parser("study", help="run every system of a study and report")
-    study.add_argument(
+    parser = CommandParser(prog="semalign study", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
         "--config",
         type=Path,
         required=True,
         help="folder of configs, with a study.yaml if they are not the paper's three",
     )
-    study.add_argument(
+    parser.add_argument(
         "--out", type=Path, required=True, help="folder for results; finished steps there are not redone"
     )
-    study.add_argument("--seeds", type=int, default=1, help="how many seeds to run (default: %(default)s)")
-    report = commands.add_parser("report", help="make table, picture and HTML again from a study's folder")
-    report.add_argument("folder", type=Path, help="folder of a study")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (default: %(default)s)")
     with one_line() as status:
-        options = parser.parse_args(list(args))
-        if options.command == "study":
-            run_study(options.config, options.out, options.seeds)
-        show(options.out if options.command == "study" else options.folder)
+        options = parser.parse_args(list(args[1:]))
+        run_study(options.config, options.out, options.seeds)
+        show(options.out)
     return status.code
 
 
@@ -86,7 +76,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     if old := sum(map(is_old, plan)):
         print(f"{old} finished steps are of an earlier version, which did not record what they depend on; run again")
     seconds: dict[str, list[float]] = {}
-    results: dict[tuple[int, str], dict[str, Any]] = {}
+    results: dict[tuple[int, str], RunResults] = {}
     for number, step in enumerate(plan, 1):
         print(visible(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}"), flush=True)
         seconds.setdefault(step.name, []).append(_run_step(step, digests))
@@ -133,29 +123,8 @@ def _run_step(step: Step, digests: Digests) -> float:
         record.unlink()  # before the results that it describes are overwritten
     flags = enter(step.folder, step.command, {k: v for k, v in grounds.items() if not k.startswith("hub ")})
     started = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-        main([*step.args, *flags])
+    main([*step.args, *flags])
     gc.collect()
     seconds = time.monotonic() - started
     write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
     return seconds
-
-
-def show(folder: Path) -> None:
-    """Print the table and the summary sentence, and write report and picture.
-
-    Args:
-        folder: Folder of the study.
-
-    Raises:
-        ValueError: If ``results.json`` is missing or malformed.
-    """
-    from semalign_pl.messages.console import Console
-    from semalign_pl.report import comparison, load_results, verdict, write_report
-
-    console = Console()
-    results = load_results(folder / "results.json")
-    console.print(comparison(results))
-    console.print(verdict(results))
-    console.print(f"report: {write_report(folder)}")

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.messages.terminal import visible
@@ -28,12 +27,12 @@ class Digests:
     Programs cannot set the status-change time, so a changed file with its old modification time is read again.
 
     Args:
-        kept: JSON file of the cache; digests that cannot be read from it are computed again.
+        cache: JSON file to cache digests in; digests that cannot be read from it are computed again.
     """
 
-    def __init__(self, kept: Path) -> None:
-        self.kept = kept
-        self._known = _read(kept)
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self._digests = _read(cache)
 
     def of(self, file: Path) -> str:
         """SHA-256 digest of a file's content, hexadecimal.
@@ -53,28 +52,32 @@ class Digests:
             if before.st_size < REMEMBERED_BYTES:
                 return _digest(file.read_bytes())
             key, stamp = str(file.resolve()), [before.st_size, before.st_ino, before.st_mtime_ns, before.st_ctime_ns]
-            if key in self._known and self._known[key][:-1] == stamp:
-                return self._known[key][-1]
+            if key in self._digests and self._digests[key][0] == stamp:
+                return self._digests[key][1]
             digest = _read_through(file, before.st_size)
         except OSError as error:
             raise ValueError(f"{file}: cannot be read ({error.strerror}); check its path and permissions") from error
         if time.time() - max(before.st_mtime, before.st_ctime) > SETTLED_SECONDS:
-            self._known[key] = [*stamp, digest]
-            write_text(self.kept, json.dumps(self._known))
+            self._digests[key] = stamp, digest
+            write_text(
+                self.cache, json.dumps({key: [*stamp, digest] for key, (stamp, digest) in self._digests.items()})
+            )
         return digest
 
 
-def _read(kept: Path) -> dict[str, list[Any]]:
+def _read(cache: Path) -> dict[str, tuple[list[int], str]]:
+    """Metadata and digest by file."""
     try:
-        known = json.loads(kept.read_bytes())
+        content = json.loads(cache.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(known, dict):
+    if not isinstance(content, dict):
         return {}
-    return {key: one for key, one in known.items() if isinstance(one, list) and len(one) == 5 and _is_digest(one[-1])}
+    entries = {key: entry for key, entry in content.items() if isinstance(entry, list) and len(entry) == 5}
+    return {key: (stamp, digest) for key, (*stamp, digest) in entries.items() if _is_digest(digest)}
 
 
-def _is_digest(value: Any) -> bool:
+def _is_digest(value: object) -> bool:
     return isinstance(value, str) and len(value) == 2 * hashlib.sha256().digest_size
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.messages.terminal import visible
 from semalign_pl.run.results import PACKAGES
 from semalign_pl.study.digests import Digests
@@ -20,21 +19,13 @@ from semalign_pl.study.protocol import Step
 
 Grounds = dict[str, str]
 """Dependencies: digest or value by name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``."""
+Settings = Mapping[str, Any]
+"""Parsed settings of a command; jsonargparse knows the types."""
 NAMED = 3
 """Number of changes to name in a message; the others are counted."""
 
 
-class _Parsed(SemAlignCLI):
-    """CLI that parses a command, and neither instantiates classes nor runs it."""
-
-    def instantiate_classes(self) -> None:
-        """Do nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Do nothing."""
-
-
-def collect(step: Step, settings: Mapping[str, Any], digests: Digests) -> Grounds:
+def collect(step: Step, settings: Settings, digests: Digests) -> Grounds:
     """Return the current dependencies of a step's result.
 
     They are
@@ -101,24 +92,24 @@ def changes(then: Mapping[str, str], now: Grounds) -> str:
         Text such as ``data/train.jsonl changed, trainer.max_steps is 2 and was 1``; empty if nothing changed.
     """
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    found = [_describe(name, then.get(name), now.get(name)) for name in names if name in now or "hub" != name[:3]]
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return ", ".join(found[:NAMED]) + more
+    changed = [_describe(name, then.get(name), now.get(name)) for name in names if name in now or "hub" != name[:3]]
+    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    return ", ".join(changed[:NAMED]) + more
 
 
 def _describe(name: str, then: str | None, now: str | None) -> str:
     kind, _, name = name.partition(" ")
-    shown = visible(f"{kind} {name}" if kind == "adapter" else name)
+    label = visible(f"{kind} {name}" if kind == "adapter" else name)
     if kind in ("file", "adapter"):
-        return f"{shown} is new" if then is None else f"{shown} is gone" if now is None else f"{shown} changed"
-    return f"{shown} is {_short(now)} and was {_short(then)}"
+        return f"{label} is new" if then is None else f"{label} is gone" if now is None else f"{label} changed"
+    return f"{label} is {_short(now)} and was {_short(then)}"
 
 
 def _short(value: str | None) -> str:
     return "not set" if value is None else visible(value if len(value) <= 40 else f"{value[:40]}…")
 
 
-def parse(args: Sequence[str]) -> Mapping[str, Any]:
+def parse(args: Sequence[str]) -> Settings:
     """Return the settings of a command, defaults included.
 
     Args:
@@ -127,13 +118,10 @@ def parse(args: Sequence[str]) -> Mapping[str, Any]:
     Raises:
         UsageError: If the flags, or the config that they name, cannot be parsed.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-        config = make_cli(_Parsed, list(args)).config
-    return config[config["subcommand"]].as_dict()
+    return parse_recipe(args[1:], args[0]).settings.as_dict()
 
 
-def _relevant(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+def _relevant(config: Settings, command: str) -> dict[str, object]:
     """Settings that the result of a command (``fit`` or ``test``) depends on."""
     data = config["data"]["init_args"]
     prepare = data.get("prepare")
@@ -149,7 +137,7 @@ def _relevant(config: Mapping[str, Any], command: str) -> dict[str, Any]:
     }
 
 
-def _measures_only_in_a_test(callback: Mapping[str, Any]) -> bool:
+def _measures_only_in_a_test(callback: Settings) -> bool:
     from semalign_pl.probes.base import Probe
 
     module, _, name = callback["class_path"].rpartition(".")

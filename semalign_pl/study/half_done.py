@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
@@ -16,7 +15,7 @@ NOTE = "fit.started.json"
 
 
 def distrust(folder: Path) -> None:
-    """Let the next `enter` move a folder away instead of resuming in it: what a finished step left there has changed.
+    """Let the next `enter` move a folder away instead of resuming in it, since its result has changed.
 
     Args:
         folder: Folder of the step.
@@ -57,7 +56,7 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _read(note: Path) -> Any:
+def _read(note: Path) -> object:
     try:
         return read_json(note, "")["grounds"]
     except (ValueError, TypeError, KeyError):  # damaged, so the folder cannot be trusted

@@ -13,13 +13,12 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir", "cache")
 """Last keys of settings that name an output folder. A cache holds only what would be computed again."""
 
 
-def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: object, key: str = "") -> Iterator[tuple[str, object]]:
     """Yield each scalar of nested settings after its dotted key, such as ``trainer.callbacks[0].tau``.
 
     Args:
@@ -116,12 +115,12 @@ def _source(value: str) -> list[Path]:
 def _modules(name: str) -> Iterator[tuple[Path, str]]:
     """Each source file that importing a dotted name runs, the packages' own included, and the package it is in."""
     places, package = [os.getcwd(), *sys.path], ""
-    for part in name.split("."):
-        spec = importlib.machinery.PathFinder.find_spec(part, places)
+    for module in name.split("."):
+        spec = importlib.machinery.PathFinder.find_spec(module, places)
         if spec is None:
             return
         places = list(spec.submodule_search_locations or [])
-        package = ".".join(filter(None, [package, part])) if places else package
+        package = ".".join(filter(None, [package, module])) if places else package
         if spec.origin is not None and Path(spec.origin).is_file():
             if _is_installed(Path(spec.origin)):
                 return

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from semalign_pl.study.systems import BASE, System
+from semalign_pl.types import Json
+
+
+class RunMetric(TypedDict):
+    """One metric in the ``results.json`` of a test; see `MetricResult`."""
+
+    value: float
+    ci: list[float] | None
+    signature: str
+
+
+class RunResults(TypedDict):
+    """``results.json`` of a test."""
+
+    metrics: dict[str, RunMetric]
+    run: dict[str, Json]
+
+
+class StudyMetric(RunMetric):
+    """One metric in the ``results.json`` of a study: means over seeds, and the value per seed."""
+
+    seeds: list[float]
+
+
+SystemEntry = TypedDict(
+    "SystemEntry", {"from": str | None, "label": str, "metrics": dict[str, StudyMetric]}, total=False
+)
+"""One system in the ``results.json`` of a study."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +96,7 @@ def steps(systems: Sequence[System], out: Path, seeds: int) -> Iterator[Step]:
             yield Step("test", system.name, seed, system.config, folder, folder / "adapter")
 
 
-def join(systems: Sequence[System], results: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
+def join(systems: Sequence[System], results: Mapping[tuple[int, str], RunResults]) -> dict[str, SystemEntry]:
     """Join the results of all tests to the ``systems`` entry of a study's ``results.json``.
 
     Args:
@@ -80,22 +108,24 @@ def join(systems: Sequence[System], results: dict[tuple[int, str], dict[str, Any
         metric that all seeds have is a dictionary of ``value`` (mean over seeds), ``ci`` (95 % interval over test rows:
         the mean of the seeds' bounds), ``signature`` and ``seeds`` (value per seed).
     """
-    joined: dict[str, Any] = {BASE: {"from": None}}
+    joined: dict[str, SystemEntry] = {BASE: {"from": None}}
     for system in systems:
-        joined[system.name] = {"from": system.start} | ({"label": system.label} if system.label else {})
-    for name, body in joined.items():
+        joined[system.name] = {"from": system.start}
+        if system.label:
+            joined[system.name]["label"] = system.label
+    for name, entry in joined.items():
         runs = [result["metrics"] for (_, system), result in sorted(results.items()) if system == name]
-        body["metrics"] = {
+        entry["metrics"] = {
             metric: _mean([run[metric] for run in runs]) for metric in runs[0] if all(metric in run for run in runs)
         }
     return joined
 
 
-def _mean(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    bounds = [score["ci"] for score in scores if score["ci"] is not None]
+def _mean(metrics: list[RunMetric]) -> StudyMetric:
+    bounds = [ci for metric in metrics if (ci := metric["ci"]) is not None]
     return {
-        "value": statistics.fmean(score["value"] for score in scores),
+        "value": statistics.fmean(metric["value"] for metric in metrics),
         "ci": [statistics.fmean(bound[side] for bound in bounds) for side in (0, 1)] if bounds else None,
-        "signature": scores[0]["signature"],
-        "seeds": [score["value"] for score in scores],
+        "signature": metrics[0]["signature"],
+        "seeds": [metric["value"] for metric in metrics],
     }

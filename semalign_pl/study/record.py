@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.messages.terminal import visible
@@ -52,10 +51,10 @@ def reuse(step: Step, grounds: Grounds, digests: Digests) -> tuple[Done | None, 
         return None, f"{visible(file)} is damaged"
     if changed := changes(done.grounds, grounds):
         return None, changed
-    wrote = written(step, digests)
-    if changed := changes(done.wrote, wrote):
+    outputs = output_digests(step, digests)
+    if changed := changes(done.wrote, outputs):
         return None, f"of what it wrote, {changed}"
-    return (done, "") if wrote else (None, f"{visible(step.folder)} holds no result of it")
+    return (done, "") if outputs else (None, f"{visible(step.folder)} holds no result of it")
 
 
 def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Done:
@@ -67,12 +66,12 @@ def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Don
         seconds: Duration in seconds.
         digests: Digests of files.
     """
-    done = Done(grounds, written(step, digests), seconds)
+    done = Done(grounds, output_digests(step, digests), seconds)
     write_text(record_file(step), json.dumps(asdict(done), ensure_ascii=False, indent=1))
     return done
 
 
-def written(step: Step, digests: Digests) -> Grounds:
+def output_digests(step: Step, digests: Digests) -> Grounds:
     """Return the digests of a step's outputs, by name."""
     if step.command == "fit":
         return adapter_grounds(step.folder / "adapter", digests)
@@ -100,7 +99,7 @@ def _read(file: Path) -> Done | None:
     return Done(grounds, wrote, float(seconds))
 
 
-def _load(file: Path) -> Any:
+def _load(file: Path) -> object:
     try:
         return json.loads(file.read_bytes().decode("utf-8", "surrogateescape"))
     except (OSError, ValueError, RecursionError):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from semalign_pl.files.documents import read_yaml
 
@@ -59,38 +58,38 @@ def read_systems(folder: Path) -> list[System]:
                 f"--config: there is no {missing} in {folder}; give it {', '.join(PAPER)}, or a study.yaml that lists "
                 "other systems"
             )
-        return [_system(folder, name, said, list(PAPER), "--config") for name, said in PAPER.items()]
+        return [_system(folder, name, entry, list(PAPER), "--config") for name, entry in PAPER.items()]
     listed = read_yaml(path)
     if not isinstance(listed, Mapping) or not listed:
         raise ValueError(f"{path}: must list systems, such as `cold_start: {{from: base}}`")
     names = list(listed)
-    return [_system(folder, name, said, names[:at], str(path)) for at, (name, said) in enumerate(listed.items())]
+    return [_system(folder, name, entry, names[:at], str(path)) for at, (name, entry) in enumerate(listed.items())]
 
 
-def _system(folder: Path, name: Any, said: Any, above: list[str], where: str) -> System:
+def _system(folder: Path, name: object, entry: object, above: list[str], where: str) -> System:
     """Check one entry of ``study.yaml`` and return its system.
 
     Args:
         folder: Folder of the configs.
         name: Key of the entry.
-        said: Value of the entry.
+        entry: Value of the entry.
         above: Systems listed above it. It may start only from these, which excludes cycles.
         where: File or flag to name in messages.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == BASE:
         raise ValueError(f"{where}: {name!r} cannot name a system; take letters, digits, _ and -, and not {BASE!r}")
     where = f"{where}: {name}"
-    if not isinstance(said, Mapping) or "from" not in said:
-        raise ValueError(f"{where}: says not what it starts from; write `{name}: {{from: base}}`")
-    for key, value in said.items():
+    if not isinstance(entry, Mapping) or "from" not in entry:
+        raise ValueError(f"{where}: does not name the system that it starts from; write `{name}: {{from: base}}`")
+    for key, value in entry.items():
         if key not in KEYS:
             raise ValueError(f"{where}.{key}: there is no such key; it has {', '.join(KEYS)}")
         if not isinstance(value, str):
             raise ValueError(f"{where}.{key}: {value!r} is not text")
-    if said["from"] not in (BASE, *above):
+    if entry["from"] not in (BASE, *above):
         others = ", ".join([BASE, *above])
-        raise ValueError(f"{where}.from: {said['from']!r} is not listed above it; name one of {others}, or reorder")
-    config = folder / said.get("config", f"{name}.yaml")
+        raise ValueError(f"{where}.from: {entry['from']!r} is not listed above it; name one of {others}, or reorder")
+    config = folder / entry.get("config", f"{name}.yaml")
     if not config.is_file():
         raise ValueError(f"{where}.config: there is no {config}; paths are relative to study.yaml's folder")
-    return System(name, config, said["from"], said.get("label"))
+    return System(name, config, entry["from"], entry.get("label"))

@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 
 from semalign_pl import __version__
-from semalign_pl.__main__ import main
+from semalign_pl.__main__ import COMMANDS, main
 
 
 def seconds(*command: str) -> float:
@@ -58,7 +59,7 @@ def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(args) == 0
         shown = capsys.readouterr().out
         assert shown.startswith(f"semalign {__version__}: ") and max(map(len, shown.splitlines())) <= 120
-        for command in ("fit", "validate", "test", "predict", "study", "report", "plan"):
+        for command in ("fit", "validate", "test", "predict", "export", "study", "report", "corpus", "plan"):
             assert f"\n  {command} " in shown
 
 
@@ -69,3 +70,21 @@ def test_the_settings_in_the_help_are_the_defaults(capsys: pytest.CaptureFixture
     examples = re.findall(r"--model\.init_args\.(\w+) (\w+)", capsys.readouterr().out)
     parameters = inspect.signature(GRPOModule).parameters
     assert examples and all(str(parameters[name].default) == value for name, value in examples)
+
+
+def test_every_command_of_the_help_has_a_module_that_runs_it() -> None:
+    for name, command in COMMANDS.items():
+        assert callable(import_module(command.module).run), name
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["report"], "folder: missing; see semalign report --help"),
+        (["study"], "--config, --out: missing; see semalign study --help"),
+        (["study", "--config", "x"], "--out: missing; see semalign study --help"),
+    ],
+)
+def test_a_missing_argument_names_itself_and_the_help(args, message, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    assert capsys.readouterr().err == f"semalign: error: {message}\n"

@@ -103,7 +103,7 @@ def test_systems_without_files_or_metrics_do_not_crash(results, study, tmp_path)
 def test_results_alone_make_a_page(results, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     page, source = report(tmp_path)
-    assert len(page.of("img")) == 1 and not page.of("article") and "No predictions lie next to" in source
+    assert len(page.of("img")) == 1 and not page.of("article") and "There are no predictions next to" in source
 
 
 def test_missing_results_and_a_broken_line_name_file_and_remedy(results, study, tmp_path):

@@ -60,7 +60,7 @@ def test_few_systems_and_few_metrics(results):
     assert "Cold start has the higher chrF (40.0 against 5.0 for Base" in verdict(pair)
     bare = {"systems": {name: {"metrics": {}} for name in ("strong_sft", "semantic_grpo")}}
     said = verdict(bare)
-    assert said == "Quality was not measured for two systems; what was lost was not measured for two systems."
+    assert said == "Quality was not measured for two systems; general ability lost was not measured for two systems."
 
 
 def test_three_systems_name_the_first_two(results):

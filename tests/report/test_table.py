@@ -23,7 +23,7 @@ def cells(results) -> dict[str, list[str]]:
 def test_markdown_has_a_row_a_system_and_a_gap_before_the_costs(results):
     table = cells(results)
     assert table["System"] == [
-        *("chrF ↑", "Semantic similarity ↑", "*what was lost* ▸"),
+        *("chrF ↑", "Semantic similarity ↑", "*general ability lost* ▸"),
         *("CMRC EM ↑", "CMRC F1 ↑", "NLL change ↓", "KL to base ↓"),
     ]
     strong = ["**60.0** ±2.0", "**0.828** ±0.010", "", "20.6 ±1.0", "62.9 ±3.0", "+0.640 ±0.050", "–"]

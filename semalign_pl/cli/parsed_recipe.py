@@ -1,0 +1,58 @@
+"""Read a recipe and flags as a command would, without running the command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule
+
+from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
+from semalign_pl.data import CorpusDataModule
+
+
+class ParsedRecipe(SemAlignCLI):
+    """Settings of a command, parsed and checked. No class is instantiated, no seed is set, and nothing is run."""
+
+    @property
+    def settings(self) -> Namespace:
+        """Settings of the command, defaults included."""
+        return self.config[str(self.subcommand)]
+
+    def make_data(self) -> CorpusDataModule:
+        """Instantiate the data module of the recipe, which reads no file yet."""
+        return self._make("data")
+
+    def make_module(self) -> LightningModule:
+        """Instantiate the module of the recipe, which loads no weights yet."""
+        return self._make("model")
+
+    def _make(self, key: str) -> Any:
+        parser = self._parser(self.subcommand)
+        # jsonargparse 4.49 renamed the method, and warns if the old name is used.
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        return instantiate(Namespace({key: self.settings[key]}))[key]
+
+    def instantiate_classes(self) -> None:
+        """Do nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Do nothing."""
+
+    def _set_seed(self) -> None:
+        self.check_seed()
+
+
+def parse_recipe(args: Sequence[str], command: str = "fit") -> ParsedRecipe:
+    """Parse the flags of a command.
+
+    Args:
+        args: ``--config FILE`` and flags, as on the command line of ``command``.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Raises:
+        UsageError: If the flags, or the config that they name, cannot be parsed.
+        ValueError: If the settings contain an option that this package replaces by its own.
+    """
+    return make_cli(ParsedRecipe, [command, *args])

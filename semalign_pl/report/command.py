@@ -1,0 +1,44 @@
+"""``semalign report``: table, summary sentence, picture and page of a study that was run before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from semalign_pl.messages.command_parser import CommandParser
+from semalign_pl.messages.errors import one_line
+
+
+def run(args: Sequence[str]) -> int:
+    """Run ``semalign report``.
+
+    Args:
+        args: Name of the command, then its flags.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    parser = CommandParser(prog="semalign report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("folder", type=Path, help="folder of a study")
+    with one_line() as status:
+        show(parser.parse_args(list(args[1:])).folder)
+    return status.code
+
+
+def show(folder: Path) -> None:
+    """Print the table and the summary sentence, and write report and picture.
+
+    Args:
+        folder: Folder of the study.
+
+    Raises:
+        ValueError: If ``results.json`` is missing or malformed.
+    """
+    from semalign_pl.messages.console import Console
+    from semalign_pl.report import comparison, load_results, verdict, write_report
+
+    console = Console()
+    results = load_results(folder / "results.json")
+    console.print(comparison(results))
+    console.print(verdict(results))
+    console.print(f"report: {write_report(folder)}")

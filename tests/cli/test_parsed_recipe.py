@@ -1,0 +1,40 @@
+"""A recipe is read as a command would read it, and nothing else happens."""
+
+import logging
+import random
+
+import pytest
+import torch
+
+from semalign_pl.cli.parsed_recipe import parse_recipe
+from semalign_pl.data import CorpusDataModule
+
+RECIPE = "configs/quickstart/cold_start.yaml"
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_reading_sets_no_seed_and_prints_nothing(command, caplog, capfd) -> None:
+    states = random.getstate(), torch.get_rng_state()
+    with caplog.at_level(logging.INFO):
+        recipe = parse_recipe(["--config", RECIPE, "--seed_everything", "3"], command)
+    assert recipe.settings.seed_everything == 3 and recipe.settings.model.init_args.seed == 3
+    assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[1])
+    assert not caplog.records and capfd.readouterr() == ("", "")
+
+
+def test_only_the_data_module_is_made() -> None:
+    recipe = parse_recipe(["--config", RECIPE, "--model.init_args.base", "no/such/folder"])
+    assert isinstance(recipe.make_data(), CorpusDataModule)
+
+
+def test_the_recipe_that_a_run_saved_is_read(tmp_path) -> None:
+    """``fit.yaml`` has keys of the command, which plan and corpus read without using them."""
+    saved = tmp_path / "fit.yaml"
+    saved.write_text("ckpt_path: null\nweights_only: true\n", encoding="utf-8")
+    recipe = parse_recipe(["--config", RECIPE, "--config", str(saved)])
+    assert recipe.settings.model.class_path.endswith("SFTModule")
+
+
+def test_a_wrong_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed_everything: true is no seed"):
+        parse_recipe(["--config", RECIPE, "--seed_everything", "true"])
