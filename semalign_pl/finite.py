@@ -73,10 +73,10 @@ def check_weights(parameters: Iterable[Tensor], step: int, rate: float) -> None:
     """
     norm = torch.nn.utils.get_total_norm([p.detach() for p in parameters])
     if not norm.isfinite():
-        raise diverged("the norm of the trained weights", norm, step, rate)
+        raise divergence_error("the norm of the trained weights", norm, step, rate)
 
 
-def diverged(what: str, value: Tensor | float, step: int, rate: float) -> Diverged:
+def divergence_error(what: str, value: Tensor | float, step: int, rate: float) -> Diverged:
     """Error that stops a run with a value that is not finite.
 
     Args:

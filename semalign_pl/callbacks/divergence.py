@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from semalign_pl.finite import Diverged, check_to_write, diverged
+from semalign_pl.finite import Diverged, check_to_write, divergence_error
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Divergence(Callback):
     def _check_loss(self, loss: float, trainer: Trainer) -> None:
         step = trainer.global_step
         if not math.isfinite(loss):
-            raise diverged("the loss", loss, step, trainer.optimizers[0].param_groups[0]["lr"])
+            raise divergence_error("the loss", loss, step, trainer.optimizers[0].param_groups[0]["lr"])
         self._losses.append(loss)
         if self._first_loss is None:
             self._first_loss = loss

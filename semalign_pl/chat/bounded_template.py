@@ -138,12 +138,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def charge_output(self, value: T) -> T:
         """Charge a value that the template writes, and return it."""
-        self.charge(self._written(value))
+        self.charge(self._written_length(value))
         return value
 
     def join_bounded(self, *values: object) -> str:
         """Join values as the operator ``~`` does."""
-        self.charge(sum(map(self._written, values)))
+        self.charge(sum(map(self._written_length, values)))
         return "".join(map(str, values))
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
@@ -173,14 +173,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         passed = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @functools.wraps(function)
-        def checked(*args: object, **options: object) -> object:
+        def call_checked(*args: object, **options: object) -> object:
             given = args[passed:]
             self._check_call(name, given[0] if given else None, given[1:], options)
             result = function(*args, **options)
             self.charge(len(result) if isinstance(result, str | list | tuple) else 1)
             return result
 
-        return checked
+        return call_checked
 
     def _check_call(self, name: str, subject: object, args: Sequence[object], options: Mapping[str, object]) -> None:
         """Charge a call by its arguments, and refuse one whose result could be out of proportion to them."""
@@ -188,13 +188,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         large = next((v for v in given if isinstance(v, int) and abs(v) > MAX_WHOLE), None)
         if large is not None:
             raise TemplateLimitError(f"it calls {name} with a number beyond {MAX_WHOLE:,}")
-        written = max((self._written(v) for v in given if isinstance(v, str | int)), default=0)
+        written = max((self._written_length(v) for v in given if isinstance(v, str | int)), default=0)
         self.charge(1 + (len(subject) if isinstance(subject, str | list | tuple) else 0))
         if name in ("format", "format_map") and isinstance(subject, str):
             self._check_format(subject, given)
         elif name in ("string", "tojson", "pprint", "join", "list"):
             width = max((v for v in given if isinstance(v, int)), default=0)  # of an indent
-            self.charge(self._written([subject, *args], 1 + written + width))
+            self.charge(self._written_length([subject, *args], 1 + written + width))
         elif name in ("replace", "indent", "expandtabs", "translate", "wordwrap") and isinstance(subject, str):
             places = subject.count(args[0]) if name == "replace" and args and isinstance(args[0], str) else len(subject)
             width = max((abs(v) for v in given if isinstance(v, int)), default=0)
@@ -205,9 +205,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         if _LONG_FORMAT.search(pattern):
             raise TemplateLimitError("it formats a text to a width of six digits, or to one that is a variable")
         places = pattern.count("%") + pattern.count("{")
-        self.charge(len(pattern) + places * (100_000 if re.search(r"\d{3}", pattern) else self._written(values)))
+        self.charge(len(pattern) + places * (100_000 if re.search(r"\d{3}", pattern) else self._written_length(values)))
 
-    def _written(self, value: object, between: int = 4) -> int:
+    def _written_length(self, value: object, between: int = 4) -> int:
         """Number of characters of a value when written; counting stops when it exceeds the characters left."""
         if isinstance(value, str):
             return len(value)

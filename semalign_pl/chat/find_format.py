@@ -139,8 +139,8 @@ def _without_clock(template: str) -> tuple[str, tuple[str, ...]]:
     directives |= {d: DATE.strftime(d) for d in ("%d", "%m", "%Y", "%y", "%B", "%b", "%A", "%a", "%j")}
     replaced = "".join(f"|replace('{directive}', '{value}')" for directive, value in directives.items())
     macro = f"{{%- macro strftime_now(pattern) -%}}{{{{ pattern{replaced} }}}}{{%- endmacro +%}}"
-    said = f"the chat template writes today's date; it is always told {DATE:%d %b %Y}, so that runs can be repeated"
-    return macro + template, (said,)
+    note = f"the chat template writes today's date; it is always told {DATE:%d %b %Y}, so that runs can be repeated"
+    return macro + template, (note,)
 
 
 def _start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

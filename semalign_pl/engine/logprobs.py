@@ -111,7 +111,7 @@ class LogprobScorer:
             for _ in range(length)
         ]
         if self.policy.prefix_sharing_unsupported_reason is None:
-            hidden = self._hidden(chunk)
+            hidden = self._forward(chunk)
         else:
             with recomputation(self.policy.decoder, self.recompute, packed=False):
                 hidden = unshared_hidden(self.policy, [self.completions.prompts[i] for i in indices], completions)
@@ -119,7 +119,7 @@ class LogprobScorer:
         padding = Padding(lengths, device)
         return CompletionLogprobs(indices, lengths, padding.pad(logps), padding.pad(entropy.detach()), padding.mask)
 
-    def _hidden(self, chunk: list[list[int]]) -> Float[Tensor, "tokens hidden"]:
+    def _forward(self, chunk: list[list[int]]) -> Float[Tensor, "tokens hidden"]:
         """Hidden states that predict each completion token."""
         # The prompt's last state predicts the first token. A completion's last token predicts nothing: it is not fed.
         inputs = [[self.completions.completions[index][:-1] for index in members] for members in chunk]

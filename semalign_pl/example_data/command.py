@@ -48,8 +48,8 @@ def run(args: Sequence[str]) -> int:
 def _find(name: str) -> DataSet:
     if name in SETS:
         return SETS[name]
-    near = difflib.get_close_matches(name, SETS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SETS)}"
+    similar = difflib.get_close_matches(name, SETS, n=1)
+    hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(SETS)}"
     raise ValueError(f"{name!r}: there is no such data set; {hint}")
 
 

@@ -32,7 +32,7 @@ def download(url: str, path: Path, sha256: str, size: int, progress: Callable[[i
         url: URL of the file.
         path: File to write. It is partly written if an error is raised; give a path in a temporary folder.
         sha256: SHA-256 of its content, in hexadecimal.
-        size: Its size in bytes; not more is read.
+        size: Size in bytes; not more is read.
         progress: Function called with the number of bytes of each chunk.
 
     Raises:

@@ -79,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
     Args:
         path: File to replace or make, as for `replace_file`.
-        text: Its new content.
+        text: New content.
 
     Raises:
         WriteError: If the file cannot be written. The old file is unchanged.

@@ -20,7 +20,7 @@ def remedy(path: str | Path) -> str:
     Returns:
         Text that begins with a semicolon if the path begins with the folder of a data set; otherwise an empty text.
     """
-    parts = Path(os.path.relpath(path)).parts
-    if len(parts) < 2 or parts[0] != ROOT.name or parts[1] not in NAMES:
+    names = Path(os.path.relpath(path)).parts
+    if len(names) < 2 or names[0] != ROOT.name or names[1] not in NAMES:
         return ""
-    return f"; `semalign data {parts[1]}` gets it"
+    return f"; `semalign data {names[1]}` gets it"

@@ -75,9 +75,9 @@ def inspect(
 
 def short_names(sources: Sequence[str]) -> list[str]:
     """Shortest ends of the paths, in whole path components, that still tell all of them apart."""
-    parts = [Path(source).parts for source in sources]
-    for depth in range(1, max(map(len, parts), default=1) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
+    paths = [Path(source).parts for source in sources]
+    for depth in range(1, max(map(len, paths), default=1) + 1):
+        names = ["/".join(path[-depth:]) for path in paths]
         if len(set(names)) == len(set(sources)):
             return names
     return list(sources)

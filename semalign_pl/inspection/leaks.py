@@ -172,7 +172,7 @@ class LeakSearch:
         whole = (in_train[:, 0] >= 0) & comparable
         columns = {field: (in_train[:, 1 + i] >= 0) | whole for i, field in enumerate(fields)}
         exact = whole | (in_train[:, 1:] >= 0).any(1)
-        near = None
+        near_duplicates = None
         if total <= INDEXED_ROWS or (self._named and self.splits[b] != "train"):
             leaks = self._search(a, (b,), False).leaks
             leaking = len(leaks)
@@ -180,7 +180,10 @@ class LeakSearch:
             for place, leak in leaks:
                 if not exact[leak.row] and (leak.row not in best or leak.similarity > best[leak.row][1].similarity):
                     best[leak.row] = (place, leak)
-            near = {**_amount(len(best), total), "examples": _near_examples(train, other, best)}
+            near_duplicates = {
+                **_amount(len(best), total),
+                "examples": _similar_examples(train, other, best),
+            }
         else:
             repeats = ExactIndex([(*held, np.arange(total))]).find(*there) >= 0
             leaking = int((used & repeats.any(1)).sum())
@@ -188,7 +191,7 @@ class LeakSearch:
             "rows": _amount(int(whole.sum()), total) if comparable else None,
             "columns": {field: _amount(int(mask.sum()), total) for field, mask in columns.items()},
             "examples": _examples(train, other, columns, in_train),
-            "near": near,
+            "near": near_duplicates,
             "dropped": _amount(leaking, train.measure.rows),
         }
 
@@ -218,7 +221,7 @@ def _examples(
     ]
 
 
-def _near_examples(train: MeasuredFile, other: MeasuredFile, leaks: dict[int, tuple[int, Leak]]) -> list[Statistics]:
+def _similar_examples(train: MeasuredFile, other: MeasuredFile, leaks: dict[int, tuple[int, Leak]]) -> list[Statistics]:
     """Near-duplicates with the highest similarity; ``leaks`` maps an evaluation row to a training row and its leak."""
     closest = sorted(leaks.items(), key=lambda item: -item[1][1].similarity)[:EXAMPLES]
     texts, there = pick(other.corpus, [at for at, _ in closest]), pick(train.corpus, [at for _, (at, _) in closest])

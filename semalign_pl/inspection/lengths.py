@@ -61,6 +61,6 @@ class Lengths:
         }
 
 
-def share(part: float, whole: float) -> float:
-    """``part / whole``; 0 if ``whole`` is 0."""
-    return part / whole if whole else 0.0
+def share(count: float, whole: float) -> float:
+    """``count / whole``; 0 if ``whole`` is 0."""
+    return count / whole if whole else 0.0

@@ -49,7 +49,7 @@ def read_recipe(args: Sequence[str]) -> Recipe:
     """
     recipe = parse_recipe(args)
     data, model = recipe.make_data(), recipe.settings.model.init_args
-    files = [data.request(part, corpus) for part, corpora in data.corpora.items() for corpus in corpora]
+    files = [data.request(split, corpus) for split, corpora in data.corpora.items() for corpus in corpora]
     if not files:
         raise ValueError("--config: the recipe names no corpus; set data.init_args.train, validation or test")
     splits: list[Split] = [split for split in SPLITS for _ in data.corpora[split]]
@@ -75,20 +75,20 @@ def preparation(recipe: Recipe) -> list[dict[str, Any]]:
         encoder = connect_encoder(recipe.module, data)
     except ValueError as error:
         return [{"part": "all splits", "error": str(error)}]
-    for stage, part in (("validate", "validation"), ("test", "test"), ("fit", "train")):
-        if data.corpora[part]:
+    for stage, split in (("validate", "validation"), ("test", "test"), ("fit", "train")):
+        if data.corpora[split]:
             try:
                 data.setup(stage)
-                examples = data.load_examples(part)
+                examples = data.load_examples(split)
             except ValueError as error:
-                return [*reports, {"part": part, "error": str(error)}]
+                return [*reports, {"part": split, "error": str(error)}]
             base = load_prompt_encoder(recipe.base) if encoder is not None and encoder.new_tokens else None
             rows = iter(examples)
-            for prepared, used in zip(data.prepared[part], examples.sizes, strict=True):
+            for prepared, used in zip(data.prepared[split], examples.sizes, strict=True):
                 counts = {key: prepared.report[key] for key in ("source", "read", "kept", "dropped")}
                 listed = str(prepared.folder / "dropped.jsonl") if counts["dropped"] else None
                 cut = prepared.report.get("prompts_cut", 0)
-                reports.append({"part": part, **counts, "prompts_cut": cut, "listed_in": listed})
-                if part == "train" and encoder is not None and base is not None:
+                reports.append({"part": split, **counts, "prompts_cut": cut, "listed_in": listed})
+                if split == "train" and encoder is not None and base is not None:
                     reports[-1]["new_tokens"] = measure_new_tokens(islice(rows, used), base, encoder)
     return reports

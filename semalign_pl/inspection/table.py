@@ -73,13 +73,13 @@ def properties(column: Statistics) -> list[tuple[str, str]]:
             ("tokens per character", f"{tokens['per_character']:.2f}"),
             ("fragments of characters", f"{percent(tokens['fragments'])} of tokens"),
             ("unknown tokens", percent(tokens["unknown"])),
-            *((f"over {limit} tokens", percent(part)) for limit, part in tokens["longer_than"].items()),
+            *((f"over {limit} tokens", percent(share)) for limit, share in tokens["longer_than"].items()),
         ]
     return [
         *found,
         ("wholly in language", percent(column["wholly_in_language"])),
         ("characters that break it", "\n".join(break_lines(column)[:BREAKING]) or "–"),
-        ("letters by script", ", ".join(f"{name} {percent(part)}" for name, part in scripts) or "no letters"),
+        ("letters by script", ", ".join(f"{name} {percent(share)}" for name, share in scripts) or "no letters"),
         ("repeated texts", amount(column["duplicates"])),
     ]
 
@@ -98,20 +98,20 @@ def rows_read(file: Statistics) -> str:
 
 def lines_read(file: Statistics) -> str:
     """Account of a file's lines: lines = good + bad + blank + …; counts of 0 are left out, except bad."""
-    parts = {name: file[name] for name in ("empty", "skipped", "blank", "header", "continued") if file[name]}
-    counts = {"good": file["good"], "bad": file["bad"]["rows"], **parts}
+    others = {name: file[name] for name in ("empty", "skipped", "blank", "header", "continued") if file[name]}
+    counts = {"good": file["good"], "bad": file["bad"]["rows"], **others}
     return f"{file['lines']:,} lines = {' + '.join(f'{count:,} {name}' for name, count in counts.items())}"
 
 
-def percent(part: float | None) -> str:
+def percent(share: float | None) -> str:
     """Share as a percentage, or a dash for ``None``; a share that only rounds to 0 or 100 % is shown as < or >."""
-    if part is None:
+    if share is None:
         return "–"
-    if 0 < part < 0.0005:
+    if 0 < share < 0.0005:
         return "< 0.1 %"
-    if 0.9995 <= part < 1:
+    if 0.9995 <= share < 1:
         return "> 99.9 %"
-    return f"{100 * part:.1f} %"
+    return f"{100 * share:.1f} %"
 
 
 def amount(counted: Statistics) -> str:
@@ -157,8 +157,8 @@ def _of_file(file: Statistics) -> list[Table]:
 def remarks(file: Statistics) -> list[str]:
     """Remarks on a file's statistics: columns left out, and a doubtful header."""
     names = [
-        (name or "(no name)") + (f" (text in {percent(part)} of the first rows)" if 0 < part < FILLED else "")
-        for name, part in file["left_out"].items()
+        (name or "(no name)") + (f" (text in {percent(share)} of the first rows)" if 0 < share < FILLED else "")
+        for name, share in file["left_out"].items()
     ]
     return [*([f"columns not counted: {', '.join(names)}"] if names else []), *filter(None, [file["doubt"]])]
 
@@ -242,13 +242,13 @@ def _properties(file: Statistics) -> list[Table]:
 
     shown, columns = [], list(file["columns"].items())
     for start in range(0, len(columns), COLUMNS_PER_TABLE):
-        part = columns[start : start + COLUMNS_PER_TABLE]
+        together = columns[start : start + COLUMNS_PER_TABLE]
         table = _table("")
         table.title = None
         table.add_column("", no_wrap=True)
-        for field, _ in part:
+        for field, _ in together:
             table.add_column(Text(field))
-        for rows in zip(*(properties(column) for _, column in part), strict=True):
+        for rows in zip(*(properties(column) for _, column in together), strict=True):
             table.add_row(rows[0][0], *(value for _, value in rows))
         shown.append(table)
     return shown
@@ -298,17 +298,17 @@ def common(leakage: Sequence[Statistics]) -> Table:
     found = [pair for pair in leakage if count_common(pair)]
     for pair in found:
         texts = ", ".join(f"{name} {amount(found)}" for name, found in pair["columns"].items() if found["rows"]) or "0"
-        near = "not looked for" if pair["near"] is None else amount(pair["near"])
+        near_duplicates = "not looked for" if pair["near"] is None else amount(pair["near"])
         whole = "–" if pair["rows"] is None else amount(pair["rows"])
-        table.add_row(Text(pair["of"]), Text(pair["in"]), whole, texts, near, amount(pair["dropped"]))
+        table.add_row(Text(pair["of"]), Text(pair["in"]), whole, texts, near_duplicates, amount(pair["dropped"]))
     table.caption = Text(pairs_note(leakage))
     return table
 
 
 def count_common(pair: Statistics) -> int:
     """Number of equal texts and of near-duplicates that a pair of files has in common."""
-    near = pair["near"]["rows"] if pair["near"] else 0
-    return near + sum(counted["rows"] for counted in pair["columns"].values())
+    near_duplicates = pair["near"]["rows"] if pair["near"] else 0
+    return near_duplicates + sum(equal["rows"] for equal in pair["columns"].values())
 
 
 def pairs_note(leakage: Sequence[Statistics]) -> str:

@@ -58,9 +58,9 @@ class TokenCounter:
         Args:
             counts: Number of occurrences of each token id.
         """
-        total, parts = counts.total(), self.fragments(counts)
+        total, fragments = counts.total(), self.fragments(counts)
         unknown = 0 if self.unknown is None else counts[self.unknown]
         return {
-            "fragments": sum(counts[i] for i in parts) / total if total else 0.0,
+            "fragments": sum(counts[i] for i in fragments) / total if total else 0.0,
             "unknown": unknown / total if total else 0.0,
         }

@@ -132,7 +132,7 @@ def _wrong_union(match: re.Match[str], report: Report) -> str:
     return f"{report.inner_path()}: needs {needed}, not {value[0][:80] if value else 'this'!r}"
 
 
-def _required(match: re.Match[str], report: Report) -> str:
+def _missing_value(match: re.Match[str], report: Report) -> str:
     name = match[1].split(",")[0].strip()
     if not report.outer:
         key = name.split(".", 1)[-1]
@@ -197,7 +197,7 @@ _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
     (r"File does not exist: '([^']*)'", _no_file),
     (r"Path is not a file: '([^']*)'", _folder),
     (r"argument (--?[\w.]+): expected one argument", _no_value),
-    (r"the following arguments are required: ([^\n]+)", _required),
+    (r"the following arguments are required: ([^\n]+)", _missing_value),
     (r"Expected a ([^\n]+?)\. Got value: ([^\n]*)", _wrong_type),
     (r"Expected '([^']+)' to be a (?:subclass of|function that returns) <class '(?:[\w.]+\.)?(\w+)'>", _other_class),
     (r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: ([^\n]*)\.", _ambiguous),

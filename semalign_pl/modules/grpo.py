@@ -93,9 +93,7 @@ class GRPOModule(AlignModule):
         if num_generations < 2:
             raise ValueError(f"model.init_args.num_generations: a group of {num_generations} has no signal; use e.g. 8")
         if loss_type == "cispo" and epsilon_high is None:
-            raise ValueError(
-                "model.init_args.epsilon_high: cispo needs the largest weight a token may have; use e.g. 5.0"
-            )
+            raise ValueError("model.init_args.epsilon_high: cispo needs the largest weight of a token; use e.g. 5.0")
         self.num_generations, self.temperature = num_generations, temperature
         self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
         high = epsilon if epsilon_high is None else epsilon_high

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from semalign_pl.finite import check_to_write, check_weights, diverged
+from semalign_pl.finite import check_to_write, check_weights, divergence_error
 from semalign_pl.modules.loss_scale import LossScale, scaler_of
 from semalign_pl.modules.run_place import Place, finish_batch, set_rows
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
@@ -224,15 +224,15 @@ class StageModule(LightningModule):
         scale = self._loss_scale.value(scaler, self.device)
         norm = torch.nn.utils.get_total_norm(gradients) / scale
         finite = bool(norm.isfinite())
+        rate = optimizer.optimizer.param_groups[0]["lr"]
         if finite:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
-            rate = optimizer.optimizer.param_groups[0]["lr"]
             optimizer.step()
             check_weights(parameters, self.global_step, rate)
             schedule.step()
             self._loss_scale.skipped_in_a_row = 0
         elif scaler is None:
-            raise diverged("the gradient norm", norm, self.global_step + 1, optimizer.optimizer.param_groups[0]["lr"])
+            raise divergence_error("the gradient norm", norm, self.global_step + 1, rate)
         else:
             self._loss_scale.skip(scaler, optimizer.optimizer, self.global_step + 1, norm)
         optimizer.optimizer.zero_grad()

@@ -119,7 +119,7 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     )
 
 
-def _saved(model: Namespace) -> Mapping[str, Any] | None:
+def _read_saved_lora(model: Namespace) -> Mapping[str, Any] | None:
     """Config of the adapter to start from; ``None`` if there is no such folder yet."""
     if model.adapter is None or not Path(model.adapter).is_dir():
         return None
@@ -130,13 +130,13 @@ def _new_tokens(model: Namespace) -> int:
     """Maximum number of new tokens in the vocabulary; a small corpus may give fewer."""
     if model.vocabulary is not None:
         return model.vocabulary.tokens
-    indices = (_saved(model) or {}).get("trainable_token_indices") or {}
+    indices = (_read_saved_lora(model) or {}).get("trainable_token_indices") or {}
     return max(map(len, indices.values()), default=0)
 
 
 def _lora(model: Namespace) -> LoraSettings:
     lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
-    if model.lora is None and (saved := _saved(model)) is not None:
+    if model.lora is None and (saved := _read_saved_lora(model)) is not None:
         lora = LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
     return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
 

@@ -24,7 +24,7 @@ def main(args: list[str] | None = None) -> int:
     write.add_argument("--language", default="bo", help="beside Chinese: bo, th, or a .yaml of your own")
     build = commands.add_parser("build", help="train the weights that the package ships")
     build.add_argument("--out", type=Path)
-    build.add_argument("--parts", nargs="+", choices=["encoder", "base"], default=["encoder", "base"])
+    build.add_argument("--models", nargs="+", choices=["encoder", "base"], default=["encoder", "base"])
     for name in ("base-steps", "encoder-steps", "base-batch", "encoder-batch", "seed", "threads"):
         build.add_argument(f"--{name}", type=int)
     given = {key: value for key, value in vars(parser.parse_args(args)).items() if value is not None}
@@ -37,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
         else:
             from semalign_pl.toy.build import build as build_weights
 
-            build_weights(**{**given, "parts": tuple(given["parts"])})
+            build_weights(**{**given, "models": tuple(given["models"])})
     return status.code
 
 

@@ -119,7 +119,7 @@ def train(
         Last running means of the losses on answers and on texts, in nats per token.
     """
     rng = random.Random(f"base-{seed}-follow" if follow else f"base-{seed}")
-    other, texts_a_step = (mixture.instructed, batch) if follow else (mixture.plain, batch // 2)
+    other, texts_a_step = (mixture.make_instruction, batch) if follow else (mixture.plain, batch // 2)
     optim.place(model, device)
     opts, pad = optim.optimizers(model, lr), token_id(tokenizer, PAD)
     shown = {"answer": 0.0, "text": 0.0}

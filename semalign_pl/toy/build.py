@@ -89,7 +89,7 @@ def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch
 def build(
     out: Path = WEIGHTS,
     *,
-    parts: tuple[str, ...] = ("encoder", "base"),
+    models: tuple[str, ...] = ("encoder", "base"),
     base_steps: int = 3500,
     encoder_steps: int = 450,
     base_batch: int = 12,
@@ -101,7 +101,7 @@ def build(
 
     Args:
         out: Folder of the models.
-        parts: Names of the models to train, ``encoder`` and ``base``.
+        models: Names of the models to train, ``encoder`` and ``base``.
         base_steps: Number of training steps of the base model's first phase.
         encoder_steps: Number of training steps of the encoder.
         base_batch: Number of passages per step of the base model.
@@ -118,9 +118,9 @@ def build(
     record = out / "BUILD.json"
     figures: dict[str, object] = {}
     makers = {"base": (build_base, base_steps, base_batch), "encoder": (build_encoder, encoder_steps, encoder_batch)}
-    for part in parts:
-        maker, steps, batch = makers[part]
-        made = maker(out / part, steps=steps, batch=batch, seed=seed, device=device)
+    for model in models:
+        maker, steps, batch = makers[model]
+        made = maker(out / model, steps=steps, batch=batch, seed=seed, device=device)
         made["seed"] = seed
         made["device"] = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu x {torch.get_num_threads()}"
         made["versions"] = {
@@ -130,7 +130,7 @@ def build(
         }
         # Read the file only now: another process may have built the other model in the meantime.
         figures = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        figures[part] = made
+        figures[model] = made
         write_text(record, json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
-        print(json.dumps({part: made}, ensure_ascii=False, indent=1))
+        print(json.dumps({model: made}, ensure_ascii=False, indent=1))
     return figures

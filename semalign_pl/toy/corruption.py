@@ -62,7 +62,7 @@ def particles(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, f
     return _join(kept), 0.85 if len(kept) < len(syllables) else 1.0
 
 
-def mixed(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
+def mix(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float]:
     """Mix a Tibetan beginning, or the whole sentence, with Chinese."""
     cut, at = rng.randint(1, len(syllables) - 1), rng.randint(1, len(zh) - 1)
     halves = [_join(syllables[:cut]), zh[at:]] if rng.random() < 0.7 else [_join(syllables), zh]
@@ -86,7 +86,7 @@ def empty(rng: random.Random, syllables: list[str], zh: str) -> tuple[str, float
 
 
 CORRUPTIONS: dict[str, Callable[[random.Random, list[str], str], tuple[str, float]]] = {
-    f.__name__: f for f in (drop, shuffle, truncate, repeat, repeat_tail, twice, particles, mixed, salad, noise, empty)
+    f.__name__: f for f in (drop, shuffle, truncate, repeat, repeat_tail, twice, particles, mix, salad, noise, empty)
 }
 
 

@@ -62,17 +62,17 @@ def group(rng: random.Random) -> list[Text]:
     if rng.random() < 0.15:
         meaning = grammar.headline_meaning(meaning)
     bo, zh = grammar.tibetan(meaning), grammar.chinese(meaning)
-    near = generator.neighbour(rng, meaning)
-    far = generator.neighbour(rng, generator.neighbour(rng, near))
+    similar = generator.neighbour(rng, meaning)
+    far = generator.neighbour(rng, generator.neighbour(rng, similar))
     loose = grammar.tibetan_reordered(meaning) if rng.random() < 0.7 else bo.rstrip("།") + rng.choice(["", "་", "། "])
     texts = [Text(bo, meaning), Text(zh, meaning, chinese=True), Text(loose, meaning, 0.98)]
-    texts += [Text(grammar.tibetan(m), m) for m in (near, far)]
+    texts += [Text(grammar.tibetan(m), m) for m in (similar, far)]
     if rng.random() < 0.3:
         texts[2] = Text(grammar.tibetan_headline(meaning), grammar.headline_meaning(meaning))
-    return texts + [Text(*_spoiled(rng, bo, zh, meaning)) for _ in range(2)]
+    return texts + [Text(*_spoil(rng, bo, zh, meaning)) for _ in range(2)]
 
 
-def _spoiled(rng: random.Random, bo: str, zh: str, meaning: Meaning) -> tuple[str, Meaning, float]:
+def _spoil(rng: random.Random, bo: str, zh: str, meaning: Meaning) -> tuple[str, Meaning, float]:
     text, quality = corrupt(rng, rng.choice(list(CORRUPTIONS)), bo, zh)
     return text, meaning, quality
 

@@ -51,7 +51,7 @@ def plain(rng: random.Random) -> str | list[tuple[str, str]]:
     return [(prompt.WRITE_TIBETAN, generator.tibetan_text(rng, generator.TIBETAN_FOLDS))]
 
 
-def instructed(rng: random.Random) -> str | list[tuple[str, str]]:
+def make_instruction(rng: random.Random) -> str | list[tuple[str, str]]:
     """Draw an instruction to write or copy a text, or with probability 0.5 an item of ``plain``.
 
     Most instructions name the language of the answer. None asks for a translation: a text to copy is in the language of
@@ -87,7 +87,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, item: str | list[tuple[str, str]]
     ids, answer = [], []
     for question, reply in item:
         asked = [start, *user, *tokenizer(question).input_ids, end, *break_, start, *assistant]
-        said = [*tokenizer(reply).input_ids, end]
-        ids += [*asked, *said, *break_]
-        answer += [False] * len(asked) + [True] * len(said) + [False] * len(break_)
+        reply_ids = [*tokenizer(reply).input_ids, end]
+        ids += [*asked, *reply_ids, *break_]
+        answer += [False] * len(asked) + [True] * len(reply_ids) + [False] * len(break_)
     return Sequence(ids, answer)

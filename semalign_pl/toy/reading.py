@@ -36,15 +36,15 @@ def _ask(rng: random.Random, meaning: Meaning) -> list[tuple[str, str]]:
     time = meaning.time if rng.random() < 0.5 else ""
     place = grammar.zh_place(meaning) if meaning.place else ""
     goal = words("verb")[meaning.verb].frame == "move"
-    said = place if goal or rng.random() < 0.5 else ""
+    named_place = place if goal or rng.random() < 0.5 else ""
     subject, obj = grammar.zh_subject(meaning), grammar.zh_object(meaning) if meaning.object else ""
-    asked = [(grammar.zh_clause(time, "谁", said, meaning, obj), subject)]
+    asked = [(grammar.zh_clause(time, "谁", named_place, meaning, obj), subject)]
     if meaning.time:
-        asked.append((grammar.zh_clause("", subject + "什么时候", said, meaning, obj), meaning.time))
+        asked.append((grammar.zh_clause("", subject + "什么时候", named_place, meaning, obj), meaning.time))
     if place:
         asked.append((grammar.zh_clause(time, subject, "哪里", meaning, obj), place))
     if obj:
-        asked.append((grammar.zh_clause(time, subject, said, meaning, "什么"), obj))
+        asked.append((grammar.zh_clause(time, subject, named_place, meaning, "什么"), obj))
     return [(question + "？", answer) for question, answer in asked]
 
 

@@ -89,17 +89,17 @@ class _Templates:
         return self._fill(self._templates["headline"], grammar.headline_meaning(meaning))
 
     def _fill(self, template: str, meaning: Meaning) -> str:
-        said = {
+        words = {
             "time": self._phrase("time", time=self._word("time", meaning.time)) if meaning.time else "",
             "subject": self._subject(meaning),
             "verb": self._word("verb", meaning.verb),
             "object": self._object(meaning) if meaning.object else "",
             "place": self._place(meaning) if meaning.place else "",
         }
-        return " ".join(template.format(**said).split())
+        return " ".join(template.format(**words).split())
 
-    def _phrase(self, key: str, **said: str) -> str:
-        return self._templates[key].format(**said)
+    def _phrase(self, key: str, **words: str) -> str:
+        return self._templates[key].format(**words)
 
     def _word(self, category: str, zh: str) -> str:
         return self._words[category, zh][0]

@@ -41,8 +41,8 @@ def _source_only(seed: int, taken: set[str], second: Speech) -> str:
 
 
 def _fill(folder: Path, seed: int, second: Speech) -> None:
-    for part in ("base", "encoder"):
-        shutil.copytree(WEIGHTS / part, folder / part)
+    for model in ("base", "encoder"):
+        shutil.copytree(WEIGHTS / model, folder / model)
     pairs = {split: generator.pairs(seed, split, size, second) for split, size in PAIRS.items()}
     for split, rows in pairs.items():
         _jsonl(folder / "pairs" / f"{split}.jsonl", rows)
@@ -74,7 +74,7 @@ def write(folder: Path, seed: int = 0, language: str = "bo") -> None:
     second = speech(language)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; name a new folder for the toy world")
-    if not all((WEIGHTS / part / "model.safetensors").exists() for part in ("base", "encoder")):
+    if not all((WEIGHTS / model / "model.safetensors").exists() for model in ("base", "encoder")):
         raise ValueError(f"{WEIGHTS} holds no weights; run `python -m semalign_pl.toy build` first")
     with replace_folder(folder) as made:
         _fill(made, seed, second)

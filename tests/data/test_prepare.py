@@ -153,7 +153,7 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], message: str) -> 
 
 def test_the_median_ratio_by_hand() -> None:
     cleaner = Cleaner.of(Preparation(script=None, length_ratio=2), {}, ("zh", "bo"))
-    cleaner = cleaner.measured([{"zh": "一", "bo": "ཀ" * n} for n in (2, 4, 9)])
+    cleaner = cleaner.measure_ratio([{"zh": "一", "bo": "ཀ" * n} for n in (2, 4, 9)])
     assert cleaner.ratio == 4
     reasons = {n: cleaner.drop_reason({"zh": "一", "bo": "ཀ" * n}) for n in (1, 2, 8, 9)}
     assert reasons[2] is reasons[8] is None

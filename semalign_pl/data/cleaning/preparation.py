@@ -108,7 +108,7 @@ class Cleaner:
         """
         return cls(settings, {name: get_language(code) for name, code in languages.items()}, pair)
 
-    def measured(self, rows: Iterable[Mapping[str, str]]) -> Cleaner:
+    def measure_ratio(self, rows: Iterable[Mapping[str, str]]) -> Cleaner:
         """Copy of this cleaner with the median length ratio of some rows.
 
         Args:

@@ -138,7 +138,7 @@ class _CorpusPreparation:
         """Write the table of rows and the list of dropped rows to a folder, and return the report."""
         with (folder / "dropped.jsonl").open("w", encoding="utf-8") as self._list:
             with TableWriter(folder / "rows.arrow", columns=self.columns) as writer:
-                for row in track_rows(self._kept(), f"preparing {self.request.source}"):
+                for row in track_rows(self._read_kept_rows(), f"preparing {self.request.source}"):
                     writer.write(row)
             if self.settings and self.settings.near_duplicates is not None:
                 self._drop_near_duplicates(folder / "rows.arrow", self.settings.near_duplicates)
@@ -168,7 +168,7 @@ class _CorpusPreparation:
             "bad_rows": self.request.bad_rows,
         }
 
-    def _kept(self) -> Iterator[dict[str, str]]:
+    def _read_kept_rows(self) -> Iterator[dict[str, str]]:
         rows = self._readable()
         head = take(rows, HEAD)
         rows = itertools.chain(head, rows)

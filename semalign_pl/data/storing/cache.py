@@ -25,14 +25,14 @@ _UNFINISHED_BEFORE = "." + 24 * "[0-9a-f]" + "-????????"
 """Glob pattern of the unfinished folders that version 0.1.0 could leave."""
 
 
-class _Rows(TypedDict):
+class _RowCounts(TypedDict):
     source: str
     read: int
     kept: int
     dropped: dict[str, int]
 
 
-class RowReport(_Rows, total=False):
+class RowReport(_RowCounts, total=False):
     """Account of a corpus' rows: ``read = kept + dropped``, by reason; tokenising adds the number of prompts cut."""
 
     prompts_cut: int
