@@ -21,7 +21,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Relative difference of logits that rounding explains, by dtype; wrong positions give 1e-2 in random models."""
 
 
-def check_finite(policy: CausalPolicy, base: str, weights: str, adapter: str | None) -> None:
+def check_logits(policy: CausalPolicy, base: str, weights: str, adapter: str | None) -> None:
     """Refuse a model that cannot run, or whose logits are not finite: everything computed from them would be NaN.
 
     Args:
@@ -94,9 +94,9 @@ def choose_forward(policy: CausalPolicy, base: str) -> None:
         if policy.prefix_sharing_unsupported_reason is None:
             return
         if not _recurrent(policy) and _try(_padded_rollout, policy, expected, allowed) is None:
-            ways = [_own_scores]
+            ways = [_unshared_logits]
         else:
-            policy.padding_leaks, ways = True, [_own_scores, _equal_rollout]
+            policy.padding_leaks, ways = True, [_unshared_logits, _equal_rollout]
         # In half precision, rounding may also break a near tie of a router and send a token to another expert.
         reason = next(filter(None, (_try(way, policy, expected, 4 * allowed) for way in ways)), None)
     if reason is not None:
@@ -241,7 +241,7 @@ def _rollout(policy: CausalPolicy, prompts: list[list[int]], groups: list[list[l
     return torch.cat([torch.stack(row) for row in logits])
 
 
-def _own_scores(policy: CausalPolicy) -> Tensor:
+def _unshared_logits(policy: CausalPolicy) -> Tensor:
     """Same logits as ``_plain_logits``, computed as log-probs are without shared prompts: rows padded on the right."""
     prompts, rows = _flat_probe(policy)
     return policy.head(unshared_hidden(policy, prompts, [[*row, policy.pad_id] for row in rows]))
