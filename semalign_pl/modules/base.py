@@ -23,7 +23,7 @@ from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprin
 from semalign_pl.policy.base_checks import check_rope_length
 from semalign_pl.policy.load import LoraSettings, Weights, load_policy
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.vocabulary import VocabularySettings, digest
+from semalign_pl.policy.vocabulary import VocabularySettings, added_tokens_digest
 from semalign_pl.protocols import TakesEncoder
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, PredictionOutputs
@@ -224,7 +224,8 @@ class AlignModule(StageModule):
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record the stage, its reference, and the tokens that were added to the vocabulary."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.encoder.tokenizer)}
+        tokens = added_tokens_digest(self.policy.encoder.tokenizer)
+        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": tokens}
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
@@ -238,7 +239,7 @@ class AlignModule(StageModule):
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
             )
-        tokens = digest(self.policy.encoder.tokenizer)
+        tokens = added_tokens_digest(self.policy.encoder.tokenizer)
         if checkpoint["semalign"].get("vocabulary", tokens) != tokens:
             raise ValueError(
                 "--ckpt_path: the run began with other new tokens than model.init_args.vocabulary gives now; give the "

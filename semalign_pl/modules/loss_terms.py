@@ -94,16 +94,16 @@ class StepLoss:
         """
         losses: list[Tensor] = []
         for term, start in zip(self.terms, self._starts, strict=True):
-            own = scored.select(start, len(term.completions))
-            if not own.indices:
+            selected = scored.select(start, len(term.completions))
+            if not selected.indices:
                 continue
-            outputs = term(own)
+            outputs = term(selected)
             losses.append(term.weight * outputs.loss / term.denominator)
             if len(self.terms) > 1:
                 self._add(term.name, outputs.loss / term.denominator)
-            share = 1 / max(1, term.completions.tokens * self._updates)
+            per_token = 1 / max(1, term.completions.tokens * self._updates)
             for name in term.logged:
-                self.values[name] += outputs.token_sums[name].detach() * share
+                self.values[name] += outputs.token_sums[name].detach() * per_token
         loss = torch.stack(losses).sum()
         self._add("loss", loss)
         return loss
