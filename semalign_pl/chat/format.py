@@ -69,7 +69,7 @@ class Chat:
         return render_chat(self.tokenizer, messages, self.template, **options)
 
     def text(self, prompt: Prompt) -> str:
-        """Text of a prompt, up to the start of the answer; control tokens in messages are cut (`control.CUT`).
+        """Text of a prompt, up to the start of the answer; control tokens in messages are cut (`control_tokens.CUT`).
 
         Args:
             prompt: User's message, or turns of a conversation. Without a template, turns are joined by `format_plain`.

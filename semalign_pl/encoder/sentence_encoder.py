@@ -48,7 +48,7 @@ class SentenceEncoder:
             name_or_path: Folder of a saved SentenceTransformer, or Hugging Face hub id.
             device: Device to encode on; ``None`` is the CPU until ``to`` is called, and is never guessed.
             batch_size: Number of texts encoded at once.
-            half: Keep and run the weights in bfloat16, which takes half the memory and is faster on a GPU.
+            half: Flag to keep and run the weights in bfloat16: half the memory, and faster on a GPU.
 
         Raises:
             ValueError: If there is no SentenceTransformer of that name, or its weights are not finite.

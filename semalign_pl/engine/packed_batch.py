@@ -214,7 +214,7 @@ class PackedSequences:
     Args:
         sequences: Token ids, one list per sequence; none empty.
         device: Device to run on.
-        keep: Keep the KV cache, for completions of these prompts.
+        keep: Flag to keep the KV cache, for completions of these prompts.
 
     Attributes:
         prompt_cache: The KV cache with ``keep``; else ``None``.

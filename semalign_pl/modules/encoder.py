@@ -155,8 +155,8 @@ class EncoderModule(StageModule):
 
         Args:
             state_dict: Weights, as ``state_dict`` returns them.
-            strict: Not used: the match is always strict.
-            assign: Not used.
+            strict: Argument of torch that is not used: the match is always strict.
+            assign: Argument of torch that is not used.
 
         Raises:
             ValueError: If the checkpoint belongs to another encoder.
