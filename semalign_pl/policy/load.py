@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,10 +20,7 @@ from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_rows
 from semalign_pl.policy.vocabulary import VocabularySettings, add_rows, embedding_and_head
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["LoraSettings", "Weights", "check_folder", "load_causal_lm", "load_policy"]
+__all__ = ["LoraSettings", "Weights", "load_policy"]
 log = logging.getLogger(__name__)
 
 
