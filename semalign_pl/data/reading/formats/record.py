@@ -94,7 +94,7 @@ def quote(value: object) -> str:
     return repr(value[:60]) if isinstance(value, str) else reprlib.repr(value)[:60]
 
 
-def one_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Message of an error on one line, or the error's type if it has none."""
     return escape(" ".join(str(error).split()), 300) or type(error).__name__
 
