@@ -110,11 +110,10 @@ class SentenceEncoder:
         embedding of blank text.
 
         Args:
-            texts: Texts to embed (n).
+            texts: Texts to embed.
 
         Returns:
-            ``(n, dimensions)`` float32 in the order of ``texts``, each row of length 1 or 0, on the encoder's device,
-            without gradient.
+            ``(texts, dimensions)`` float32, each row of length 1 or 0, on the encoder's device, without gradient.
         """
         places = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text.strip()))}
         vectors = torch.zeros(len(places) + 1, self.dimensions, device=self._model.device)
@@ -132,11 +131,11 @@ class SentenceEncoder:
         """Cosine of each pair of texts; 0 if one of them is blank.
 
         Args:
-            a: First text of each pair (n).
-            b: Second text of each pair (n).
+            a: First text of each pair.
+            b: Second text of each pair.
 
         Returns:
-            ``(n,)`` float32 in [-1, 1].
+            ``(pairs,)`` float32 in [-1, 1].
 
         Raises:
             ValueError: If the numbers of texts differ.
@@ -152,7 +151,7 @@ class SentenceEncoder:
         An unknown token hides what the text says from the encoder.
 
         Args:
-            texts: Texts to count (n).
+            texts: Texts to count.
 
         Returns:
             Numbers of unknown tokens and of all tokens per text, without special tokens. ``None`` if the tokenizer has
