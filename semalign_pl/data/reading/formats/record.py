@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from semalign_pl.messages.error_text import single_line
+
 log = logging.getLogger(__name__)
 
 MAX_TEXT = 1_000_000
@@ -96,7 +98,7 @@ def quote(value: object) -> str:
 
 def error_line(error: Exception) -> str:
     """Message of an error on one line, or the error's type if it has none."""
-    return escape(" ".join(str(error).split()), 300) or type(error).__name__
+    return escape(single_line(error), 300)
 
 
 @functools.cache
