@@ -10,6 +10,9 @@ with equal numbers of steps and with about equal time.
 
 Speed is measured apart from training, alternating in this process: SFT steps on the same pairs, and greedy decoding to
 the length of the same references.
+
+The lengths of real text kept here for mitra, 11.1 tokens per syllable without and 1.6 with 1,000 new tokens, are of
+other pairs of the same corpus (MITRA-parallel) than those of `semalign data mitra`.
 """
 
 from __future__ import annotations

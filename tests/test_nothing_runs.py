@@ -621,14 +621,14 @@ def test_no_prepared_corpus(planted: Planted) -> None:
     import numpy as np
 
     from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
-    from semalign_pl.data.corpus import UNUSED, _left
+    from semalign_pl.data.examples import UNUSED, choose_rows
 
     (planted.folder / "rows.jsonl").write_text('{"zh": "x"}\n{"zh": "y"}\n')
     prepared = prepare(CorpusRequest("rows.jsonl", {"zh": "zh"}), cache=planted.folder / "cache")
     prepared.report["kept"] = 1
     np.save(prepared.folder / UNUSED, np.array([Mark(planted.marker)], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        _left(range(2), [prepared])
+        choose_rows([prepared], seed=0, skip=0, limit=None)
     assert not planted.marker.exists()
 
 

@@ -11,7 +11,7 @@ from semalign_pl.languages import get_language
 
 ROOT = Path(__file__).parents[1]
 CORPORA = {"sib200": "sib200_flores_bo_zh", "cmrc2018": "cmrc2018", "mitra": "mitra_bo_zh"}
-"""Corpora beside the checkout, by the name of the data set that ``semalign data`` gets in their place."""
+"""Folders of the real corpora, by the name of the data set that ``semalign data`` gets in their place."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""All sets in ../shared/data, configured in YAML only: each row is kept, or dropped and counted by reason."""
+"""Real corpora, configured in YAML only: each row is kept, or dropped and counted by reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``semalign corpus`` reads every real corpus next to the checkout and accounts for each of its rows."""
+"""``semalign corpus`` reads every real corpus and accounts for each of its rows."""
 
 from __future__ import annotations
 

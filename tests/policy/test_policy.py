@@ -10,7 +10,7 @@ from helpers.tiny import CPU, plain_logps, stir, trained
 from torch import Tensor
 
 from semalign_pl.policy.load import LoraSettings, load_policy
-from semalign_pl.policy.policy import Policy, policy_of
+from semalign_pl.policy.policy import Policy
 
 PROMPT, COMPLETION = [5, 6, 7, 8], [9, 10, 2]
 LONG = "翻译成藏文：老师在学校看书。学生在家里吃饭。དགེ་རྒན་སློབ་གྲྭར་དཔེ་ཆ་བལྟས།"
@@ -141,10 +141,3 @@ def test_a_tokenizer_without_chat_template(base, tmp_path) -> None:
     assert policy.encoder.tokenizer.decode(policy.encoder.encode_prompt(LONG, 1000)) == LONG + "\n"
     assert len(policy.encoder.encode_prompt(LONG, 12)) <= 12 and policy.encoder.truncated_prompts == 1
     assert policy.encoder.tokenizer.decode(policy.encoder.encode_prompt(LONG, 12)).endswith("\n")
-
-
-def test_a_module_without_a_policy_is_named() -> None:
-    from lightning.pytorch import LightningModule
-
-    with pytest.raises(ValueError, match=r"^trainer.callbacks: .* LightningModule has none; .*SFTModule"):
-        policy_of(LightningModule())
