@@ -45,7 +45,7 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
 
     from semalign_pl.engine import generate as sampling
     from semalign_pl.modules import Constant, GRPOModule
-    from semalign_pl.policy.load import LoraSettings
+    from semalign_pl.policy.settings import LoraSettings
     from semalign_pl.rewards import Reward
     from semalign_pl.types import Example
 

@@ -46,7 +46,7 @@ def ours(folder: str, shape: Shape) -> None:
     from lightning.pytorch import Callback, LightningDataModule, Trainer
 
     from semalign_pl.modules import Constant, SFTModule
-    from semalign_pl.policy.load import LoraSettings
+    from semalign_pl.policy.settings import LoraSettings
     from semalign_pl.types import Example
 
     turn, size = harness.Turn(), rows_per_step(shape)

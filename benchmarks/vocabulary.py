@@ -132,7 +132,8 @@ def lengths(base: Path, world: Path) -> dict[str, object]:
     """Tokens per syllable of held-out text by number of new tokens, which are chosen from the training text."""
     from transformers import AutoTokenizer
 
-    from semalign_pl.policy.vocabulary import VocabularySettings, find_tokens
+    from semalign_pl.policy.settings import VocabularySettings
+    from semalign_pl.policy.vocabulary import find_tokens
 
     sets = {"world": (world / "pairs/train.jsonl", world / "pairs/test.jsonl")}
     real = {name: REAL / name for name in ("mitra", "sib200")}

@@ -134,7 +134,8 @@ def sft_adapter(base, tmp_path_factory) -> str:
     from helpers.tiny import CPU, stir
 
     from semalign_pl.policy.adapter import export_adapter
-    from semalign_pl.policy.load import LoraSettings, load_policy
+    from semalign_pl.policy.load import load_policy
+    from semalign_pl.policy.settings import LoraSettings
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("sft")

@@ -123,8 +123,7 @@ def classes() -> dict[str, type]:
     from semalign_pl.data import CorpusDataModule, Task
     from semalign_pl.data.cleaning.preparation import Preparation
     from semalign_pl.modules import StageModule
-    from semalign_pl.policy.load import LoraSettings
-    from semalign_pl.policy.vocabulary import VocabularySettings
+    from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 
     waiting: list[type] = [Callback, Optimizer, LRScheduler, CorpusDataModule, Task, StageModule]
     waiting += [LoraSettings, VocabularySettings, Preparation]

@@ -21,9 +21,10 @@ from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
 from semalign_pl.policy.base_checks import check_rope_length
-from semalign_pl.policy.load import LoraSettings, Weights, load_policy
+from semalign_pl.policy.load import Weights, load_policy
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.vocabulary import VocabularySettings, added_tokens_digest
+from semalign_pl.policy.settings import LoraSettings, VocabularySettings
+from semalign_pl.policy.vocabulary import added_tokens_digest
 from semalign_pl.protocols import TakesEncoder
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, PredictionOutputs

@@ -17,7 +17,7 @@ from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
 from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Plan, Settings
-from semalign_pl.policy.new_adapter import LoraSettings
+from semalign_pl.policy.settings import LoraSettings
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from semalign_pl.policy.causal_lm import Weights
-from semalign_pl.policy.new_adapter import LoraSettings
+from semalign_pl.policy.settings import LoraSettings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from semalign_pl.policy.adapter_folder import AdapterFolder
 from semalign_pl.policy.causal_lm import is_path
 from semalign_pl.policy.module_patterns import check_patterns
-from semalign_pl.policy.new_adapter import LoraSettings, lora_config
+from semalign_pl.policy.new_adapter import lora_config
+from semalign_pl.policy.settings import LoraSettings
 
 if TYPE_CHECKING:
     from peft import LoraConfig

@@ -14,13 +14,14 @@ from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.policy.lora import fast_lora_forward
 from semalign_pl.policy.module_patterns import check_patterns
-from semalign_pl.policy.new_adapter import LoraSettings, fresh_adapter
+from semalign_pl.policy.new_adapter import fresh_adapter
 from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_rows
-from semalign_pl.policy.vocabulary import VocabularySettings, add_rows, embedding_and_head
+from semalign_pl.policy.settings import LoraSettings, VocabularySettings
+from semalign_pl.policy.vocabulary import add_rows, embedding_and_head
 
-__all__ = ["LoraSettings", "Weights", "load_policy"]
+__all__ = ["Weights", "load_policy"]
 log = logging.getLogger(__name__)
 
 

@@ -10,7 +10,8 @@ from semalign_pl.chat.find_format import find_chat
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.policy.adapter_folder import read_config
 from semalign_pl.policy.causal_lm import check_folder, explain_load_errors, load_tokenizer
-from semalign_pl.policy.vocabulary import VocabularySettings, add_tokens, find_tokens, saved_tokens
+from semalign_pl.policy.settings import VocabularySettings
+from semalign_pl.policy.vocabulary import add_tokens, find_tokens, saved_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,10 +1,8 @@
-"""Settings of a new LoRA adapter, and the adapter itself."""
+"""New LoRA adapter on a base: its PEFT config, and checks of the layers that it names."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -12,6 +10,7 @@ from torch import nn
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.messages.suggestion import suggest
 from semalign_pl.policy.module_patterns import check_patterns
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.policy.vocabulary import trained_indices
 
 if TYPE_CHECKING:
@@ -20,40 +19,6 @@ if TYPE_CHECKING:
 
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 """Model types whose ``out_proj`` PEFT refuses to adapt: fused kernels read its weight (peft.tuners.tuners_utils)."""
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """Settings of a new LoRA adapter (arXiv 2106.09685); the defaults are the method's.
-
-    Attributes:
-        r: Rank of the update.
-        alpha: Scale of the update, which is multiplied by ``alpha / r``.
-        dropout: Dropout probability on the adapter's input in training.
-        target_modules: Layers to adapt: ``all-linear`` (every linear layer except the head and those that PEFT
-            refuses), or names of linear layers.
-    """
-
-    r: int = 64
-    alpha: int = 128
-    dropout: float = 0.05
-    target_modules: str | list[str] | tuple[str, ...] = "all-linear"
-
-    def __post_init__(self) -> None:
-        """Refuse an alpha that trains nothing, and an invalid pattern.
-
-        Raises:
-            ValueError: Names the option and the remedy.
-        """
-        if self.alpha <= 0:
-            raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
-        try:
-            re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
-        except re.error as error:
-            raise ValueError(
-                f"model.init_args.lora.target_modules: {self.target_modules!r} is no regular expression ({error}); "
-                "correct it, or give a list of names"
-            ) from error
 
 
 def fresh_adapter(model: PreTrainedModel, lora: LoraSettings, ids: list[int]) -> PeftModel:

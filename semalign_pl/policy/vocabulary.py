@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,47 +19,13 @@ from torch import nn
 from semalign_pl.data.reading.sources import read
 from semalign_pl.languages import Language, get_language
 from semalign_pl.messages.error_text import first_line
+from semalign_pl.policy.settings import VocabularySettings
 
 if TYPE_CHECKING:
     from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
-
-
-@dataclass(frozen=True)
-class VocabularySettings:
-    """Settings of new tokens for a language that the base's tokenizer splits into bytes.
-
-    The rows of new tokens in the embedding (and in the head) start as the mean of the rows of their pieces. They are
-    trained together with LoRA, and saved with the adapter and the tokenizer. Text without any of the new tokens is
-    tokenised as before. In a script that languages share (Latin, Cyrillic), text of another language may contain some.
-
-    Attributes:
-        language: Code of the language, which defines the units of its text.
-        corpus: Source of text in the language, as in ``data.init_args.train``.
-        column: Name of the corpus column with the text.
-        tokens: Maximum number of new tokens; the most frequent ones are added.
-        min_count: Minimum number of occurrences of a new token in the corpus.
-    """
-
-    language: str
-    corpus: str
-    column: str
-    tokens: int = 1000
-    min_count: int = 5
-
-    def __post_init__(self) -> None:
-        """Refuse numbers below 1.
-
-        Raises:
-            ValueError: Names the option.
-        """
-        for name in ("tokens", "min_count"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"model.init_args.vocabulary.{name}: {getattr(self, name)} is not a positive whole number"
-                )
 
 
 def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:

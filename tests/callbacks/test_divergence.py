@@ -180,7 +180,8 @@ def test_without_the_callback_export_refuses_too(base: str, tmp_path: Path) -> N
     from helpers.tiny import CPU
 
     from semalign_pl.modules import SFTModule
-    from semalign_pl.policy.load import LoraSettings, load_policy
+    from semalign_pl.policy.load import load_policy
+    from semalign_pl.policy.settings import LoraSettings
 
     module = SFTModule(base, weights="fp32")
     module._policy = load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU)

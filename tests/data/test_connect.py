@@ -15,8 +15,8 @@ from test_corpus import Recorder, trainer
 from semalign_pl.data import CorpusDataModule, Translation
 from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.modules import SFTModule
-from semalign_pl.policy.load import LoraSettings
 from semalign_pl.policy.load_encoder import load_prompt_encoder
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.types import Example
 
 

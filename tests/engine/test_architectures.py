@@ -17,8 +17,9 @@ from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.modules import Constant, SFTModule
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.settings import Settings
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.types import Example
 
 QUICK = [name for name, family in FAMILIES.items() if not family.slow]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from semalign_pl.engine import generate as sampling
 from semalign_pl.engine.generate import generate, inverse_cdf, make_sampler
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.types import Rollouts
 
 HOT = {"max_new_tokens": 12, "temperature": 0.8, "top_p": 0.9, "seed": 7}

@@ -8,7 +8,8 @@ from helpers.tiny import CPU, gradient, relative, stir
 from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.functional.logprobs import entropy
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

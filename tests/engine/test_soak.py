@@ -14,7 +14,8 @@ from helpers.tiny import CPU, stir
 from semalign_pl.functional.losses import LossInputs
 from semalign_pl.functional.objective import Objective
 from semalign_pl.engine.micro_batches import Completions, micro_batches
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import LogprobScorer, compute_logprobs
 

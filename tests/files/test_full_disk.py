@@ -22,7 +22,8 @@ from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.modules.embedder import EmbedderModule
 from semalign_pl.modules.encoder import load_encoder
 from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.run.results import write_results, write_training
 from semalign_pl.types import MetricResult
 

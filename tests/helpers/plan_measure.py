@@ -11,7 +11,8 @@ from semalign_pl.engine.logprobs import LogprobScorer, compute_logprobs
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Settings
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from helpers.small_runs import Runs
 from semalign_pl.plan.command import settings_of
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.settings import Settings
-from semalign_pl.policy.load import LoraSettings
+from semalign_pl.policy.settings import LoraSettings
 
 HIDDEN, NEW = 64, 100  # the fixture's base shares one matrix between head and embedding
 

@@ -14,7 +14,8 @@ from helpers.tiny import CPU
 from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.tracker import PeakBytes
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 
 MIB = 2**20
 

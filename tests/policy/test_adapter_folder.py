@@ -19,7 +19,8 @@ from helpers.tiny import CPU, stir
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.adapter_checks import check_same_base
 from semalign_pl.policy.adapter_folder import CONFIG, PICKLE, WEIGHTS
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 
 
 class Mark:

@@ -22,8 +22,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 
 IDS = torch.tensor([[3, 19, 7, 2, 30, 11, 5]])
 SHAPE = {

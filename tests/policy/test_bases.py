@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from semalign_pl.policy.causal_lm import load_tokenizer
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings
 
 LORA = LoraSettings(4, 8, 0.0)
 IDS = torch.tensor([[3, 19, 7, 2, 30, 11, 5]])

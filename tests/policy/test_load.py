@@ -12,8 +12,9 @@ from helpers.tiny import CPU, gradient, relative, stir, trained
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.policy.adapter import adapter_state
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 
 LINEARS = {f"self_attn.{n}_proj" for n in "qkvo"} | {f"mlp.{n}_proj" for n in ("gate", "up", "down")}
 

@@ -12,9 +12,9 @@ from helpers.tiny import CPU
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.load_encoder import load_prompt_encoder
-from semalign_pl.policy.vocabulary import VocabularySettings
+from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.types import Prompt, Turn
 
 LORA = LoraSettings(4, 8, 0.0)

@@ -19,8 +19,9 @@ from torch import nn
 
 from semalign_pl.policy import module_patterns
 from semalign_pl.policy.adapter_folder import MAX_CONFIG_BYTES
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.module_patterns import check_patterns
+from semalign_pl.policy.settings import LoraSettings
 
 ENDLESS = r"(([a-z_.0-9]+)+)+!"
 FIELDS: dict[str, Any] = {

@@ -9,8 +9,9 @@ import torch
 from helpers.tiny import CPU, plain_logps, stir, trained
 from torch import Tensor
 
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 
 PROMPT, COMPLETION = [5, 6, 7, 8], [9, 10, 2]
 LONG = "翻译成藏文：老师在学校看书。学生在家里吃饭。དགེ་རྒན་སློབ་གྲྭར་དཔེ་ཆ་བལྟས།"

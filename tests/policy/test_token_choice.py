@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from semalign_pl.languages import get_language
-from semalign_pl.policy.vocabulary import VocabularySettings, count_units, find_tokens
+from semalign_pl.policy.settings import VocabularySettings
+from semalign_pl.policy.vocabulary import count_units, find_tokens
 
 
 def byte_level(*merged: str) -> PreTrainedTokenizerFast:

@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.token_rows import fast_row_forward, rows_of
-from semalign_pl.policy.vocabulary import VocabularySettings
 
 VOCABULARY, HIDDEN = 200, 16
 IDS = torch.tensor([[3, 190, 191, 7, 194, 189, 195, 199]])

@@ -16,10 +16,11 @@ from torch import Tensor
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.languages import get_language
 from semalign_pl.policy.adapter import export_adapter
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.token_rows import rows_of
-from semalign_pl.policy.vocabulary import VocabularySettings, count_units, find_tokens
+from semalign_pl.policy.vocabulary import count_units, find_tokens
 
 TEXTS = [
     "ལྷ་ས་ནི་བོད་ཀྱི་རྒྱལ་ས་ཡིན། ལྷ་ས་ན་ཕོ་བྲང་པོ་ཏ་ལ་ཡོད།",

@@ -9,8 +9,9 @@ import pytest
 import torch
 from helpers.tiny import CPU, stir
 
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import DriftProbe
 
 

@@ -9,8 +9,9 @@ import torch
 from helpers.small_runs import Runs, assert_same, weights
 from helpers.tiny import CPU
 
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import Probe
 from semalign_pl.types import MetricResult
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from semalign_pl.policy.load import LoraSettings, load_policy
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import ReadingComprehensionProbe
 from semalign_pl.probes import reading_comprehension as module
 

@@ -1,0 +1,79 @@
+"""Settings of a policy, as YAML gives them.
+
+They are apart from the code that uses them, because jsonargparse runs the type-checking imports of the module that
+defines a setting: importing PEFT and transformers would slow down every command that reads a recipe by 1.5 seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Settings of a new LoRA adapter (arXiv 2106.09685); the defaults are the method's.
+
+    Attributes:
+        r: Rank of the update.
+        alpha: Scale of the update, which is multiplied by ``alpha / r``.
+        dropout: Dropout probability on the adapter's input in training.
+        target_modules: Layers to adapt: ``all-linear`` (every linear layer except the head and those that PEFT
+            refuses), or names of linear layers.
+    """
+
+    r: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    target_modules: str | list[str] | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        """Refuse an alpha that trains nothing, and an invalid pattern.
+
+        Raises:
+            ValueError: Names the option and the remedy.
+        """
+        if self.alpha <= 0:
+            raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
+        try:
+            re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
+        except re.error as error:
+            raise ValueError(
+                f"model.init_args.lora.target_modules: {self.target_modules!r} is no regular expression ({error}); "
+                "correct it, or give a list of names"
+            ) from error
+
+
+@dataclass(frozen=True)
+class VocabularySettings:
+    """Settings of new tokens for a language that the base's tokenizer splits into bytes.
+
+    The rows of new tokens in the embedding (and in the head) start as the mean of the rows of their pieces. They are
+    trained together with LoRA, and saved with the adapter and the tokenizer. Text without any of the new tokens is
+    tokenised as before. In a script that languages share (Latin, Cyrillic), text of another language may contain some.
+
+    Attributes:
+        language: Code of the language, which defines the units of its text.
+        corpus: Source of text in the language, as in ``data.init_args.train``.
+        column: Name of the corpus column with the text.
+        tokens: Maximum number of new tokens; the most frequent ones are added.
+        min_count: Minimum number of occurrences of a new token in the corpus.
+    """
+
+    language: str
+    corpus: str
+    column: str
+    tokens: int = 1000
+    min_count: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below 1.
+
+        Raises:
+            ValueError: Names the option.
+        """
+        for name in ("tokens", "min_count"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"model.init_args.vocabulary.{name}: {getattr(self, name)} is not a positive whole number"
+                )
