@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.batch_recorder import Recorder, trainer
 from helpers.tiny import fit
-from test_corpus import Recorder, trainer
 
 from semalign_pl.data import CorpusDataModule, Translation
 from semalign_pl.data.cleaning.preparation import Preparation
