@@ -243,7 +243,7 @@ def _end_children(trainer: Trainer, wait: bool) -> None:
 
     Args:
         trainer: Trainer of the run.
-        wait: Give them time to stop by themselves.
+        wait: Flag to give them time to stop by themselves.
     """
     launcher = trainer.strategy.launcher
     if not isinstance(launcher, _SubprocessScriptLauncher):

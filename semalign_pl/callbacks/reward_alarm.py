@@ -118,7 +118,7 @@ def print_alarms(alarms: Sequence[Alarm]) -> None:
         )  # fmt: skip
     reward = alarms[0]["reward"]
     texts = Table("", reward, box=None)
-    for column in ("best paid completion", "reference"):
+    for column in ("best-rewarded completion", "reference"):
         texts.add_column(column, overflow="fold")  # Tibetan has no spaces to break lines at
     for when, window in (("before", alarms[0]["before"]), ("now", alarms[0]["now"])):
         for sample in window["samples"]:

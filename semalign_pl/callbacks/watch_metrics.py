@@ -16,7 +16,7 @@ SAME_MEASURE = {("chrf", "chrf"), ("length", "length_ratio"), ("language", "scri
 
 
 class WatchMetrics:
-    """METRICS of completions, one number per completion (``distinct``: per group).
+    """Values of ``METRICS``, one number per completion (``distinct``: per group).
 
     ``chrf`` is sentence chrF++ against the reference. ``length_ratio`` is the number of characters divided by the
     reference's. ``script`` is the share of words in the language's script. ``repetition`` is the share of repeated

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from semalign_pl.chat.bounded_template import TemplateLimitError
 from semalign_pl.chat.control_tokens import control_tokens, encode_texts, token_id
-from semalign_pl.chat.format import Chat, reason_of
+from semalign_pl.chat.format import Chat
+from semalign_pl.messages.error_text import single_line
 from semalign_pl.types import Turn
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def find_chat(tokenizer: PreTrainedTokenizerBase) -> Chat:
         prompt, bare = found.render(_TALKS["user"]), found.render(_TALKS["user"], generation=False)
     except Exception as error:
         raise ValueError(
-            f"model.init_args.base: the chat template of {name} raises {reason_of(error)!r}{remedy}"
+            f"model.init_args.base: the chat template of {name} raises {single_line(error, 200)!r}{remedy}"
         ) from error
     if not _renders(found, _TALKS["user"]):
         raise ValueError(f"model.init_args.base: the chat template of {name} leaves the user's message out{remedy}")

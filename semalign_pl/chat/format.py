@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from semalign_pl.chat.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.chat.control_tokens import ControlTokens, encode_texts
 from semalign_pl.chat.turns import format_plain, messages_of
+from semalign_pl.messages.error_text import single_line
 from semalign_pl.types import CannotRender, Prompt, Turn
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Chat:
         return render_chat(self.tokenizer, messages, self.template, **options)
 
     def text(self, prompt: Prompt) -> str:
-        """Text of a prompt, up to the start of the answer; control tokens in messages are cut (`control.CUT`).
+        """Text of a prompt, up to the start of the answer; control tokens in messages are cut (`control_tokens.CUT`).
 
         Args:
             prompt: User's message, or turns of a conversation. Without a template, turns are joined by `format_plain`.
@@ -91,8 +92,8 @@ class Chat:
             raise ValueError(f"model.init_args.base: the chat template is out of bounds: {error}") from error
         except Exception as error:  # a template may raise anything
             raise CannotRender(
-                f"the chat template of model.init_args.base refuses it ({reason_of(error)}); drop the row, or use a "
-                "base whose template renders it"
+                f"the chat template of model.init_args.base refuses it ({single_line(error, 200)}); drop the row, or "
+                "use a base whose template renders it"
             ) from error
         squeezed = _squeeze(text)
         if any(_squeeze(turn.content) not in squeezed for turn in turns if turn.role == "user"):
@@ -138,12 +139,3 @@ class Chat:
 
 def _squeeze(text: str) -> str:
     return "".join(text.split())
-
-
-def reason_of(error: Exception) -> str:
-    """Message of an error in one line of at most 200 characters, or its type if the message is empty.
-
-    Args:
-        error: Exception that a template raised.
-    """
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -15,6 +15,7 @@ from jinja2.exceptions import TemplateError
 
 from semalign_pl.chat.bounded_template import Message
 from semalign_pl.chat.control_tokens import encode_texts
+from semalign_pl.messages.error_text import single_line
 from semalign_pl.types import CannotRender, Prompt, Turn
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
             if not all(turn.content in text for turn in turns):
                 faults[role] = "it leaves the text out"
         except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            faults[role] = " ".join(str(error).split())[:100] or type(error).__name__
+            faults[role] = single_line(error, 100)
     return faults
 
 

@@ -32,8 +32,8 @@ _SHAPES = {
     "instruction": ("instruction", "input", "output", "history"),
 }
 """Columns of each shape of conversation, by the shape's first column; if a row has several, the first is read."""
-_COMPANION_SUFFIXES = ("system", "tools")
-_COLUMNS = tuple(column for shape in _SHAPES.values() for column in shape) + _COMPANION_SUFFIXES
+_EXTRA_COLUMNS = ("system", "tools")
+_COLUMNS = tuple(column for shape in _SHAPES.values() for column in shape) + _EXTRA_COLUMNS
 _REFERENCE_FIELDS = ("completion", "output")
 
 
@@ -216,7 +216,7 @@ class Conversation(Task):
         if TURNS in columns:
             raise ValueError(f"data.init_args.columns: {TURNS!r} names no field; use messages for the column of turns")
         named = [head for head, shape in _SHAPES.items() if set(shape) & columns.keys()]
-        fields = [field for head in named or _SHAPES for field in _SHAPES[head]] + list(_COMPANION_SUFFIXES)
+        fields = [field for head in named or _SHAPES for field in _SHAPES[head]] + list(_EXTRA_COLUMNS)
         columns = {field: field for field in fields} | dict(columns)
         if self.chat(split).prompts_only:
             return {field: column for field, column in columns.items() if field not in _REFERENCE_FIELDS}

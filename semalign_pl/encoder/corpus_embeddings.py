@@ -65,10 +65,10 @@ class CorpusEmbeddings:
         """Embed texts of the corpus; blocks that are not cached yet are encoded.
 
         Args:
-            texts: Texts of the corpus (n).
+            texts: Texts of the corpus.
 
         Returns:
-            ``(n, dimensions)`` float32 on the encoder's device, each row of length 1, or 0 for blank text.
+            ``(texts, dimensions)`` float32 on the encoder's device, each row of length 1, or 0 for blank text.
         """
         places = [self._place[text] for text in texts]
         blocks = {at: self._block(at) for at in sorted({p // self._size for p in places if p is not None})}

@@ -48,7 +48,7 @@ class SentenceEncoder:
             name_or_path: Folder of a saved SentenceTransformer, or Hugging Face hub id.
             device: Device to encode on; ``None`` is the CPU until ``to`` is called, and is never guessed.
             batch_size: Number of texts encoded at once.
-            half: Keep and run the weights in bfloat16, which takes half the memory and is faster on a GPU.
+            half: Flag to keep and run the weights in bfloat16: half the memory, and faster on a GPU.
 
         Raises:
             ValueError: If there is no SentenceTransformer of that name, or its weights are not finite.
@@ -110,11 +110,10 @@ class SentenceEncoder:
         embedding of blank text.
 
         Args:
-            texts: Texts to embed (n).
+            texts: Texts to embed.
 
         Returns:
-            ``(n, dimensions)`` float32 in the order of ``texts``, each row of length 1 or 0, on the encoder's device,
-            without gradient.
+            ``(texts, dimensions)`` float32, each row of length 1 or 0, on the encoder's device, without gradient.
         """
         places = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text.strip()))}
         vectors = torch.zeros(len(places) + 1, self.dimensions, device=self._model.device)
@@ -132,11 +131,11 @@ class SentenceEncoder:
         """Cosine of each pair of texts; 0 if one of them is blank.
 
         Args:
-            a: First text of each pair (n).
-            b: Second text of each pair (n).
+            a: First text of each pair.
+            b: Second text of each pair.
 
         Returns:
-            ``(n,)`` float32 in [-1, 1].
+            ``(pairs,)`` float32 in [-1, 1].
 
         Raises:
             ValueError: If the numbers of texts differ.
@@ -152,7 +151,7 @@ class SentenceEncoder:
         An unknown token hides what the text says from the encoder.
 
         Args:
-            texts: Texts to count (n).
+            texts: Texts to count.
 
         Returns:
             Numbers of unknown tokens and of all tokens per text, without special tokens. ``None`` if the tokenizer has

@@ -104,7 +104,7 @@ class _SharedPromptAttention(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _HeadLayout:
-    """Reshapes queries for the two products: per prompt (all rows of a group together), and per row.
+    """Layout of queries for the two products: per prompt (all rows of a group together), and per row.
 
     Attributes:
         shape: Shape of the queries, ``(groups, rows, heads, tokens, dim)``.
@@ -119,19 +119,21 @@ class _HeadLayout:
         return x.reshape(groups, rows, self.kv_heads, heads // self.kv_heads, tokens, -1)
 
     def by_prompt(self, x: Tensor) -> Tensor:
-        """``(groups, kv_heads, rows * heads per kv_head * tokens, d)``."""
+        """Queries per prompt, ``(groups, kv_heads, rows * heads per kv_head * tokens, d)``."""
         return self._split(x).transpose(1, 2).flatten(2, 4)
 
     def by_own(self, x: Tensor) -> Tensor:
-        """``(groups, rows, kv_heads, heads per kv_head * tokens, d)``."""
+        """Queries per row, ``(groups, rows, kv_heads, heads per kv_head * tokens, d)``."""
         return self._split(x).flatten(3, 4)
 
     def from_prompt(self, x: Tensor) -> Tensor:
+        """Inverse of ``by_prompt``, with any last dimension."""
         groups, rows, heads, tokens, _ = self.shape
         x = x.view(groups, self.kv_heads, rows, heads // self.kv_heads, tokens, -1)
         return x.transpose(1, 2).reshape(groups, rows, heads, tokens, -1)
 
     def from_own(self, x: Tensor) -> Tensor:
+        """Inverse of ``by_own``, with any last dimension."""
         return x.reshape(*self.shape[:4], -1)
 
     def prompt_scores(self, query: Tensor, key: Tensor, scale: float, bias: Tensor | None) -> Tensor:

@@ -78,10 +78,10 @@ class DecodeState:
         first = counts.cumsum(0) - counts
         slot = group * slots + torch.arange(len(group), device=group.device) - first[group]
         # 2. Gather the old slots' keys and values; the output of an empty slot is never read.
-        taken = slot.new_zeros(len(live) * slots).index_copy(0, slot, self.slot)
+        source = slot.new_zeros(len(live) * slots).index_copy(0, slot, self.slot)
         for cache in (self.keys, self.values):
             for layer, cached in cache.items():
-                cache[layer] = cached[taken]
+                cache[layer] = cached[source]
         if len(live) < groups:
             self.prompt_cache = self.prompt_cache.select(live)
         self.slot, self.slots = slot, slots
@@ -90,22 +90,22 @@ class DecodeState:
         """Attention output of one layer, as in ``PackedBatch``; appends this step's keys and values to the cache."""
         self._append(self.keys, layer, key)
         self._append(self.values, layer, value)
-        now, groups = self.length + 1, len(self.prompt_cache.lengths)
+        tokens, groups = self.length + 1, len(self.prompt_cache.lengths)
         q = query
         # Empty slots get a query of zeros: attention is one product per prompt, so that its keys are read only once.
         if len(self.slot) < groups * self.slots:
             q = query.new_zeros((groups * self.slots, *query.shape[1:])).index_copy(0, self.slot, query)
         if window not in self.biases:
             # Every live completion has as many tokens, so one mask serves all; it is needed only if the window is full.
-            far = torch.arange(now, device=q.device) <= now - 1 - (window or now)
-            own = bias_of(far).view(1, 1, 1, -1) if window is not None and window < now else None
+            masked = torch.arange(tokens, device=q.device) <= tokens - 1 - (window or tokens)
+            own = bias_of(masked).view(1, 1, 1, -1) if window is not None and window < tokens else None
             self.biases[window] = self.prompt_cache.bias(self.length, 1, window), own
         output = shared_prompt_attention(
             q.view(groups, self.slots, -1, 1, q.shape[-1]),
             self.prompt_cache.keys[layer],
             self.prompt_cache.values[layer],
-            self.keys[layer][:, :, :now].unflatten(0, (groups, self.slots)),
-            self.values[layer][:, :, :now].unflatten(0, (groups, self.slots)),
+            self.keys[layer][:, :, :tokens].unflatten(0, (groups, self.slots)),
+            self.values[layer][:, :, :tokens].unflatten(0, (groups, self.slots)),
             scale,
             *self.biases[window],
         ).flatten(0, 1)[:, :, 0]

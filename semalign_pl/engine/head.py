@@ -45,8 +45,8 @@ def linear_logprobs(
     Returns:
         Log-probs (with gradient) and entropy (without), float32 in nats.
     """
-    logps, spread = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures, rows, first)
-    return logps, spread
+    logps, entropies = _LinearLogprobs.apply(hidden, weight, bias, ids, temperatures, rows, first)
+    return logps, entropies
 
 
 class _Context(Protocol):
@@ -75,18 +75,17 @@ class _LinearLogprobs(torch.autograd.Function):
         first: int,
     ) -> tuple[Tensor, Tensor]:
         logps = hidden.new_empty(len(ids), dtype=torch.float32)
-        spread, normaliser = torch.empty_like(logps), torch.empty_like(logps)
-        own = None if rows is None else rows.to(weight.dtype)
-        place = slice(first, first + (0 if rows is None else len(rows)))
-        wanted = ctx.needs_input_grad[0]
-        slope = torch.empty_like(hidden) if wanted else None
+        entropies, normaliser = torch.empty_like(logps), torch.empty_like(logps)
+        trained_rows = None if rows is None else rows.to(weight.dtype)
+        trained_ids = slice(first, first + (0 if rows is None else len(rows)))
+        logp_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for chunk in _chunks(len(ids), len(weight)):
             chosen, temperature = ids[chunk].unsqueeze(1), temperatures[chunk].unsqueeze(1)
             # 1. Logits of the chunk. Two buffers, one exponential, everything else in place: memory is the bottleneck.
             scaled = torch.nn.functional.linear(hidden[chunk], weight, bias)
             ctx.computed = scaled.dtype  # under autocast it is not the weights'
-            if own is not None:
-                scaled[:, place] = torch.nn.functional.linear(hidden[chunk], own)
+            if trained_rows is not None:
+                scaled[:, trained_ids] = torch.nn.functional.linear(hidden[chunk], trained_rows)
             scaled = scaled.float().div_(temperature)
             # 2. A stable softmax in float32: with the highest logit subtracted, no exponential overflows.
             highest = scaled.amax(-1, keepdim=True)
@@ -98,34 +97,36 @@ class _LinearLogprobs(torch.autograd.Function):
             normaliser[chunk] = (highest + total.log()).squeeze(1)
             logps[chunk] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
             mean = torch.bmm(probabilities.unsqueeze(1), scaled.nan_to_num_(neginf=0.0).unsqueeze(2)).flatten()
-            spread[chunk] = total.log().squeeze(1) - mean
+            entropies[chunk] = total.log().squeeze(1) - mean
             # 4. The gradient with respect to hidden states, while the probabilities exist: backward then needs no
             # logits, neither kept nor computed again.
-            if slope is not None:
+            if logp_gradient is not None:
                 probabilities.scatter_add_(1, chosen, probabilities.new_full(chosen.shape, -1.0))
                 probabilities.div_(-temperature)
-                by_rows = None if own is None else probabilities[:, place].to(own.dtype) @ own
-                probabilities[:, place] = 0.0
-                slope[chunk] = probabilities.to(weight.dtype) @ weight
+                by_rows = None
+                if trained_rows is not None:
+                    by_rows = probabilities[:, trained_ids].to(trained_rows.dtype) @ trained_rows
+                probabilities[:, trained_ids] = 0.0
+                logp_gradient[chunk] = probabilities.to(weight.dtype) @ weight
                 if by_rows is not None:
-                    slope[chunk] += by_rows
+                    logp_gradient[chunk] += by_rows
         trained = ctx.needs_input_grad[5]
         ctx.first = first
-        ctx.save_for_backward(slope, *((hidden, ids, temperatures, normaliser, rows) if trained else ()))
-        ctx.mark_non_differentiable(spread)
-        return logps, spread
+        ctx.save_for_backward(logp_gradient, *((hidden, ids, temperatures, normaliser, rows) if trained else ()))
+        ctx.mark_non_differentiable(entropies)
+        return logps, entropies
 
     @staticmethod
     def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        slope, *rest = ctx.saved_tensors
-        above = gradients[0]
-        of_hidden = None if slope is None else slope * above.unsqueeze(1).to(slope.dtype)
-        of_rows = _rows_gradient(above, ctx.first, ctx.computed, *rest) if rest else None
-        return of_hidden, None, None, None, None, of_rows, None
+        logp_gradient, *rest = ctx.saved_tensors
+        grad_logps = gradients[0]
+        grad_hidden = None if logp_gradient is None else logp_gradient * grad_logps.unsqueeze(1).to(logp_gradient.dtype)
+        grad_rows = _rows_gradient(grad_logps, ctx.first, ctx.computed, *rest) if rest else None
+        return grad_hidden, None, None, None, None, grad_rows, None
 
 
 def _rows_gradient(
-    above: Float[Tensor, " tokens"],
+    grad_logps: Float[Tensor, " tokens"],
     first: int,
     computed: torch.dtype,
     hidden: Float[Tensor, "tokens hidden"],
@@ -144,7 +145,7 @@ def _rows_gradient(
         share = (ids[chunk].unsqueeze(1) == place).float() - (
             logits / temperature - normaliser[chunk].unsqueeze(1)
         ).exp()
-        gradient += (share * (above[chunk].unsqueeze(1) / temperature)).t() @ hidden[chunk].float()
+        gradient += (share * (grad_logps[chunk].unsqueeze(1) / temperature)).t() @ hidden[chunk].float()
     return gradient
 
 
@@ -176,8 +177,8 @@ def head_logprobs(
     outputs = [
         checkpoint(forward, *(x[chunk] for x in inputs), use_reentrant=False) for chunk in _chunks(len(ids), vocabulary)
     ]
-    logps, spread = zip(*outputs, strict=True)
-    return torch.cat(logps), torch.cat(spread)
+    logps, entropies = zip(*outputs, strict=True)
+    return torch.cat(logps), torch.cat(entropies)
 
 
 def _chunks(tokens: int, vocabulary: int) -> list[slice]:

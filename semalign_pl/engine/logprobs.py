@@ -56,7 +56,7 @@ class CompletionLogprobs:
 
 
 class LogprobScorer:
-    """Computes the log-probs of one micro-batch, chunk by chunk; with gradients, call ``backward`` at the end.
+    """Scorer of one micro-batch: log-probs chunk by chunk; with gradients, call ``backward`` at the end.
 
     The constructor forwards the prompts. A chunk's backward stops at the prompts' keys, values and last hidden states,
     where the gradients of all chunks are summed; ``backward`` then sends the sum through the prompts, once.
@@ -65,7 +65,7 @@ class LogprobScorer:
         policy: Model to use; set train or eval mode and the active adapter first.
         completions: Completions of the whole step.
         batch: Micro-batch of these completions.
-        recompute: Compute each layer's activations again in backward instead of keeping them.
+        recompute: Flag to compute each layer's activations again in backward instead of keeping them.
     """
 
     def __init__(

@@ -39,6 +39,11 @@ class CausalPolicy(Protocol):
         ...
 
     @property
+    def causal_lm(self) -> PreTrainedModel:
+        """Causal LM inside the PEFT model."""
+        ...
+
+    @property
     def decoder(self) -> PreTrainedModel:
         """Causal LM without its head."""
         ...

@@ -201,11 +201,11 @@ class PromptCache:
             return None
         device = self.lengths.device
         key = torch.arange(self.longest, device=device)
-        hidden = (key >= self.lengths.unsqueeze(1))[:, None, None]
+        masked = (key >= self.lengths.unsqueeze(1))[:, None, None]
         if window is not None and not all_in_window:
             position = self.lengths.unsqueeze(1) + torch.arange(start, start + tokens, device=device)
-            hidden = hidden | (position.unsqueeze(-1) - key >= window).unsqueeze(1)
-        return bias_of(hidden)
+            masked = masked | (position.unsqueeze(-1) - key >= window).unsqueeze(1)
+        return bias_of(masked)
 
 
 class PackedSequences:
@@ -214,7 +214,7 @@ class PackedSequences:
     Args:
         sequences: Token ids, one list per sequence; none empty.
         device: Device to run on.
-        keep: Keep the KV cache, for completions of these prompts.
+        keep: Flag to keep the KV cache, for completions of these prompts.
 
     Attributes:
         prompt_cache: The KV cache with ``keep``; else ``None``.
@@ -274,8 +274,8 @@ class PackedCompletions:
         if window not in self.biases:
             # One mask per window serves all layers.
             distance = _distance(q.shape[3], q.device)
-            hidden = (distance < 0) if window is None else (distance < 0) | (distance >= window)
-            self.biases[window] = self.prompt_cache.bias(0, q.shape[3], window), bias_of(hidden)[None, None]
+            masked = (distance < 0) if window is None else (distance < 0) | (distance >= window)
+            self.biases[window] = self.prompt_cache.bias(0, q.shape[3], window), bias_of(masked)[None, None]
         keys, values = self.prompt_cache.keys[layer], self.prompt_cache.values[layer]
         output = shared_prompt_attention(q, keys, values, k, v, scale, *self.biases[window])
         return self.padding.flatten(output.transpose(2, 3).flatten(0, 1))
@@ -309,6 +309,6 @@ def _distance(tokens: int, device: torch.device) -> Int[Tensor, "queries keys"]:
     return place.unsqueeze(1) - place
 
 
-def bias_of(hidden: Bool[Tensor, " *dims"]) -> Float[Tensor, " *dims"]:
-    """Additive attention mask, float32 of 0 and -inf, from a mask of what is ``hidden``."""
-    return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
+def bias_of(masked: Bool[Tensor, " *dims"]) -> Float[Tensor, " *dims"]:
+    """Additive attention mask, float32 of 0 and -inf, from a mask that is true where attention is not allowed."""
+    return torch.zeros(masked.shape, device=masked.device).masked_fill_(masked, float("-inf"))

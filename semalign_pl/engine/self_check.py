@@ -15,13 +15,13 @@ from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, 
 from semalign_pl.messages.error_text import first_line
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Relative difference of logits that rounding explains, by dtype; wrong positions give 1e-2 in random models."""
 
 
-def check_finite(policy: CausalPolicy, base: str, weights: str, adapter: str | None) -> None:
+def check_logits(policy: CausalPolicy, base: str, weights: str, adapter: str | None) -> None:
     """Refuse a model that cannot run, or whose logits are not finite: everything computed from them would be NaN.
 
     Args:
@@ -49,7 +49,7 @@ def check_finite(policy: CausalPolicy, base: str, weights: str, adapter: str | N
                 f"model.init_args.adapter: {adapter} gives NaN or infinite logits on {base}, which alone does not; "
                 "give an earlier adapter"
             )
-        lm = _causal_lm(policy)
+        lm = policy.causal_lm
         bad = (n for n, p in lm.named_parameters() if p.is_floating_point() and not torch.isfinite(p).all())
         remedy = "try `weights: fp32`" if weights != "fp32" else "it is damaged, so download it again"
         if (name := next(bad, None)) is not None:
@@ -59,18 +59,9 @@ def check_finite(policy: CausalPolicy, base: str, weights: str, adapter: str | N
         )
 
 
-def _causal_lm(policy: CausalPolicy) -> PreTrainedModel:
-    """Model of transformers inside the PEFT model."""
-    from transformers import PreTrainedModel
-
-    model = policy.model.get_base_model()
-    assert isinstance(model, PreTrainedModel)
-    return model
-
-
 def _probe_tokens(policy: CausalPolicy) -> list[int]:
-    lm = _causal_lm(policy)
-    return [(7 * i + 3) % lm.config.get_text_config().vocab_size for i in range(9)]
+    vocabulary = policy.causal_lm.config.get_text_config().vocab_size
+    return [(7 * i + 3) % vocabulary for i in range(9)]
 
 
 def choose_forward(policy: CausalPolicy, base: str) -> None:
@@ -86,7 +77,7 @@ def choose_forward(policy: CausalPolicy, base: str) -> None:
     Raises:
         ValueError: If no way of running this architecture gives its own logits.
     """
-    lm = _causal_lm(policy)
+    lm = policy.causal_lm
     allowed = TOLERANCE.get(lm.dtype, 1e-4)
     with policy.inference():
         expected = _plain_logits(policy)
@@ -94,9 +85,9 @@ def choose_forward(policy: CausalPolicy, base: str) -> None:
         if policy.prefix_sharing_unsupported_reason is None:
             return
         if not _recurrent(policy) and _try(_padded_rollout, policy, expected, allowed) is None:
-            ways = [_own_scores]
+            ways = [_unshared_logits]
         else:
-            policy.padding_leaks, ways = True, [_own_scores, _equal_rollout]
+            policy.padding_leaks, ways = True, [_unshared_logits, _equal_rollout]
         # In half precision, rounding may also break a near tie of a router and send a token to another expert.
         reason = next(filter(None, (_try(way, policy, expected, 4 * allowed) for way in ways)), None)
     if reason is not None:
@@ -241,7 +232,7 @@ def _rollout(policy: CausalPolicy, prompts: list[list[int]], groups: list[list[l
     return torch.cat([torch.stack(row) for row in logits])
 
 
-def _own_scores(policy: CausalPolicy) -> Tensor:
+def _unshared_logits(policy: CausalPolicy) -> Tensor:
     """Same logits as ``_plain_logits``, computed as log-probs are without shared prompts: rows padded on the right."""
     prompts, rows = _flat_probe(policy)
     return policy.head(unshared_hidden(policy, prompts, [[*row, policy.pad_id] for row in rows]))

@@ -14,7 +14,7 @@ EQUAL_REWARDS = 1e-4
 
 
 def group_advantages(
-    rewards: Float[Tensor, " completions"], num_generations: int, scale: Scale = "group", spread: float = 1.0
+    rewards: Float[Tensor, " completions"], num_generations: int, scale: Scale = "group", batch_std: float = 1.0
 ) -> Float[Tensor, " completions"]:
     """``(r - mean) / (std + 1e-4)`` with the mean of each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
@@ -26,7 +26,7 @@ def group_advantages(
         num_generations: Number of completions per prompt.
         scale: Standard deviation to divide by: the ``group``'s, the ``batch``'s (arXiv 2508.08221), or ``none``, as
             dividing favours easy and hard prompts (Dr. GRPO, arXiv 2503.20783).
-        spread: Standard deviation of the batch, for ``scale="batch"``.
+        batch_std: Standard deviation of the batch, for ``scale="batch"``.
 
     Returns:
         Advantage per completion, float32.
@@ -46,7 +46,7 @@ def group_advantages(
         std = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
         centred = centred / (std + 1e-4)
     elif scale == "batch":
-        centred = centred / (spread + 1e-4)
+        centred = centred / (batch_std + 1e-4)
     return torch.where(signal(rewards, num_generations).unsqueeze(1), centred, 0.0).view(-1)
 
 

@@ -18,7 +18,7 @@ Level = Literal["token", "sequence"]
 
 @dataclass(frozen=True)
 class LossInputs:
-    """Scored completions of one chunk, float32, in nats; what is in padding does not matter.
+    """Log-probs and advantages of one chunk of completions, float32, in nats; values in padding are ignored.
 
     Attributes:
         logps: Log-probs of the policy, with gradient.

@@ -30,13 +30,16 @@ def _parser(with_files: bool) -> CommandParser:
     if with_files:
         parser.add_argument("files", nargs="*", metavar="FILE", help="corpus files or hub datasets, training first")
     parser.add_argument("--model", help="hub id or folder of the model whose tokens are counted; a recipe's base")
-    parser.add_argument("--columns", help="field=column,… or column,…; without it every column that holds text")
     parser.add_argument(
-        "--languages", help="of the columns, in their order, or field=code,…; guessed by script without"
+        "--columns", help="columns to count: field=column,… or column,…; by default every column that holds text"
+    )
+    parser.add_argument(
+        "--languages",
+        help="codes of the columns' languages, in their order, or field=code,…; by default guessed by script",
     )
     parser.add_argument(
         "--splits",
-        help="split of each file: train, validation or test, e.g. train,test; inferred from names and lengths without",
+        help="split of each file: train, validation or test, e.g. train,test; by default from names and lengths",
     )
     parser.add_argument("--limits", help="lengths in tokens, e.g. 256,512,1024: how many texts are longer")
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder to write to (%(default)s)")

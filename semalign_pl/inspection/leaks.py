@@ -104,9 +104,9 @@ class LeakSearch:
         """
         common = []
         for pair in itertools.combinations(range(len(self.files)), 2):
-            b, a = sorted(pair, key=lambda i: (self.splits[i] == "train", self.files[i].measure.rows, -i))
-            fields = shared_fields(self.files[a].corpus.request.fields, self.files[b].measure.columns)
-            common.append({"of": b, "in": a, "fields": fields, **self._common(a, b, fields)})
+            other, train = sorted(pair, key=lambda i: (self.splits[i] == "train", self.files[i].measure.rows, -i))
+            fields = shared_fields(self.files[train].corpus.request.fields, self.files[other].measure.columns)
+            common.append({"of": other, "in": train, "fields": fields, **self._common(train, other, fields)})
         return common
 
     def preparation(self, file: int) -> Statistics:
@@ -162,19 +162,22 @@ class LeakSearch:
         normal_rows = ({"id": id, **normal(row)} for id, row in rows(held_out.corpus))
         return evaluation_texts(train.request.fields, held_out.measure.columns, normal_rows)
 
-    def _common(self, a: int, b: int, fields: Sequence[str]) -> Statistics:
-        train, other = self.files[a], self.files[b]
-        total, ours = other.measure.rows, list(train.corpus.request.fields)
-        used = train.measure.keys != 0  # a row that a filter drops is not trained on, so it leaks nothing
-        held, there = _texts(other, fields), _texts(train, ours)
-        in_train = ExactIndex([(there[0][used], there[1][used], np.flatnonzero(used))]).find(*held)
-        comparable = ours == list(fields)
+    def _common(self, train_index: int, other_index: int, fields: Sequence[str]) -> Statistics:
+        """Rows of the evaluation file that the training file repeats, counted over the rows of the evaluation file."""
+        train, other = self.files[train_index], self.files[other_index]
+        total, train_fields = other.measure.rows, list(train.corpus.request.fields)
+        passed = train.measure.keys != 0  # a row that a filter drops is not trained on, so it leaks nothing
+        other_texts, train_texts = _texts(other, fields), _texts(train, train_fields)
+        in_train = ExactIndex([(train_texts[0][passed], train_texts[1][passed], np.flatnonzero(passed))]).find(
+            *other_texts
+        )
+        comparable = train_fields == list(fields)
         whole = (in_train[:, 0] >= 0) & comparable
         columns = {field: (in_train[:, 1 + i] >= 0) | whole for i, field in enumerate(fields)}
         exact = whole | (in_train[:, 1:] >= 0).any(1)
         near_duplicates = None
-        if total <= INDEXED_ROWS or (self._named and self.splits[b] != "train"):
-            leaks = self._search(a, (b,), False).leaks
+        if total <= INDEXED_ROWS or (self._named and self.splits[other_index] != "train"):
+            leaks = self._search(train_index, (other_index,), False).leaks
             leaking = len(leaks)
             best: dict[int, tuple[int, Leak]] = {}
             for place, leak in leaks:
@@ -185,8 +188,8 @@ class LeakSearch:
                 "examples": _similar_examples(train, other, best),
             }
         else:
-            repeats = ExactIndex([(*held, np.arange(total))]).find(*there) >= 0
-            leaking = int((used & repeats.any(1)).sum())
+            repeats = ExactIndex([(*other_texts, np.arange(total))]).find(*train_texts) >= 0
+            leaking = int((passed & repeats.any(1)).sum())
         return {
             "rows": _amount(int(whole.sum()), total) if comparable else None,
             "columns": {field: _amount(int(mask.sum()), total) for field, mask in columns.items()},

@@ -66,8 +66,7 @@ def preparation(recipe: Recipe) -> list[dict[str, Any]]:
     Returns:
         Dictionary per corpus: ``part`` (the split), ``source``, ``read``, ``kept``, ``dropped`` (rows by reason),
         ``prompts_cut``, ``listed_in`` (file that lists dropped rows), and ``new_tokens`` of a training corpus if the
-        recipe adds any. If a corpus cannot be prepared, the last dictionary has ``part``
-        and ``error``.
+        recipe adds any. If a corpus cannot be prepared, the last dictionary has ``part`` and ``error``.
     """
     reports: list[dict[str, Any]] = []
     data = recipe.data

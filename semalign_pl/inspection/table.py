@@ -259,7 +259,7 @@ def overview(files: Sequence[Statistics], with_columns: bool) -> Table:
 
     Args:
         files: Statistics of each file.
-        with_columns: Add a column with the language and median length of each text column.
+        with_columns: Flag to add a column with the language and median length of each text column.
     """
     from semalign_pl.messages.console import Text
 

@@ -21,5 +21,15 @@ def last_line(error: BaseException) -> str:
     return _lines(error)[-1].strip()
 
 
+def single_line(error: BaseException, limit: int | None = None) -> str:
+    """Whole message of an error in one line, or its type if the message is empty.
+
+    Args:
+        error: Exception of another library.
+        limit: Maximum number of characters; ``None`` for no limit.
+    """
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
 def _lines(error: BaseException) -> list[str]:
     return (str(error).strip() or type(error).__name__).splitlines()

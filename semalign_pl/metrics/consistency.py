@@ -61,7 +61,7 @@ class ReferenceConsistency(LanguageConsistency):
         return consistent / given if given else float("nan")
 
     def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
-        """As in ``RowMetric``; without an interval if references are so few that a resample may have none."""
+        """Score of all texts, without an interval if references are so few that a resample may have none."""
         score = super().score(n_bootstrap, seed)
         return replace(score, ci=None) if score.ci and not all(map(math.isfinite, score.ci)) else score
 

@@ -24,7 +24,7 @@ from semalign_pl.policy.base_checks import check_rope_length
 from semalign_pl.policy.load import Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
-from semalign_pl.policy.vocabulary import digest
+from semalign_pl.policy.vocabulary import added_tokens_digest
 from semalign_pl.protocols import TakesEncoder
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, PredictionOutputs
@@ -213,8 +213,8 @@ class AlignModule(StageModule):
 
         Args:
             state_dict: Weights, as ``state_dict`` returns them.
-            strict: Not used: the match is always strict.
-            assign: Not used.
+            strict: Argument of torch that is not used: the match is always strict.
+            assign: Argument of torch that is not used.
 
         Raises:
             ValueError: If the checkpoint belongs to another model or other LoRA settings.
@@ -225,7 +225,8 @@ class AlignModule(StageModule):
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record the stage, its reference, and the tokens that were added to the vocabulary."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": digest(self.policy.encoder.tokenizer)}
+        tokens = added_tokens_digest(self.policy.encoder.tokenizer)
+        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": tokens}
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
@@ -239,7 +240,7 @@ class AlignModule(StageModule):
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
             )
-        tokens = digest(self.policy.encoder.tokenizer)
+        tokens = added_tokens_digest(self.policy.encoder.tokenizer)
         if checkpoint["semalign"].get("vocabulary", tokens) != tokens:
             raise ValueError(
                 "--ckpt_path: the run began with other new tokens than model.init_args.vocabulary gives now; give the "

@@ -21,8 +21,7 @@ from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
-from semalign_pl.policy.causal_lm import LOAD_ERRORS, load_reason
-from semalign_pl.policy.load import check_folder
+from semalign_pl.policy.causal_lm import LOAD_ERRORS, check_folder, load_reason
 from semalign_pl.run.results import write_results
 from semalign_pl.run.trainer import may_write
 from semalign_pl.types import Example
@@ -155,8 +154,8 @@ class EncoderModule(StageModule):
 
         Args:
             state_dict: Weights, as ``state_dict`` returns them.
-            strict: Not used: the match is always strict.
-            assign: Not used.
+            strict: Argument of torch that is not used: the match is always strict.
+            assign: Argument of torch that is not used.
 
         Raises:
             ValueError: If the checkpoint belongs to another encoder.

@@ -155,10 +155,10 @@ class GRPOModule(AlignModule):
             # 3. Advantage: reward minus the mean of the group, so that easy prompts, where every completion gets a high
             # reward, do not count more. GDPO normalises each reward first, so that the scale of one cannot hide
             # another; the logged reward stays the plain sum.
-            compared = rewards
+            compared_rewards = rewards
             if self.aggregation == "normalize_then_sum":
-                compared = self._total(normalise_within_groups(rewards_per_func, self.num_generations))
-            advantages = self._advantages(compared)
+                compared_rewards = self._total(normalise_within_groups(rewards_per_func, self.num_generations))
+            advantages = self._advantages(compared_rewards)
             # 4. Reference and 5. update: see policy_update.
             references = self._references(batch) if self.reference_nll_weight > 0 else []
             metrics = self.policy_update(rollouts, advantages, references, timer)
@@ -196,8 +196,8 @@ class GRPOModule(AlignModule):
         """Scores of every rollout by every reward, float32, NaN where a reward gave none."""
         repeated = [example for example in batch for _ in range(self.num_generations)]
         lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
-        written = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        return score_completions(self.rewards, repeated, rollouts.texts, written).to(self.device)
+        token_ids = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        return score_completions(self.rewards, repeated, rollouts.texts, token_ids).to(self.device)
 
     def _total(self, rewards_per_func: Float[Tensor, "rewards completions"]) -> Float[Tensor, " completions"]:
         """Total reward from all rewards, by their weights and gates; NaN where no reward gave a score."""
@@ -206,14 +206,14 @@ class GRPOModule(AlignModule):
 
     def _advantages(self, rewards: Float[Tensor, " completions"]) -> Float[Tensor, " completions"]:
         """Group-relative advantages of this rank's rollouts."""
-        spread = 1.0
+        std = 1.0
         # A batch spans all ranks, so that its standard deviation does not depend on the number of GPUs.
         if self.scale_rewards == "batch":
             scored = rewards[~rewards.isnan()].double()
             count, total = self.sum_over_ranks(len(scored)), self.sum_over_ranks(float(scored.sum()))
             squares = self.sum_over_ranks(float((scored - total / max(1.0, count)).square().sum()))
-            spread = math.sqrt(squares / max(1.0, count - 1))
-        return group_advantages(rewards, self.num_generations, self.scale_rewards, spread)
+            std = math.sqrt(squares / max(1.0, count - 1))
+        return group_advantages(rewards, self.num_generations, self.scale_rewards, std)
 
     def policy_update(
         self,

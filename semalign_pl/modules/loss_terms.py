@@ -1,4 +1,4 @@
-"""Terms of a loss: each scores completions of its own, and adds its weighted mean to the loss of the step.
+"""Terms of a loss: each has completions of its own, and adds its weighted mean to the loss of the step.
 
 To add an objective, subclass ``LossTerm``, and add the new term to the list that a module gives to ``optimise``.
 """
@@ -24,12 +24,12 @@ from semalign_pl.functional.losses import LossOutputs, nll_sum
 class LossTerm(ABC):
     """One named term of a step's loss: ``weight * sum over chunks / denominator``.
 
-    A term is called with one chunk of its scored completions at a time, and returns sums over them. The module adds the
-    terms, runs backward per chunk, and logs the term's values per token under ``train/``.
+    A term is called with the log-probs of one chunk of its completions at a time, and returns sums over them. The
+    module adds the terms, runs backward per chunk, and logs the term's values per token under ``train/``.
 
     Attributes:
         name: Name under which the term's value, without its weight, is logged if the loss has several terms.
-        completions: Completions to score, with their prompts.
+        completions: Completions to forward, with their prompts.
         denominator: Divisor of the summed loss, the same on all ranks and for all chunks of the step.
         weight: Factor on the term.
         logged: Names of the values that the term logs as means per token, the keys of ``LossOutputs.token_sums``.
@@ -42,11 +42,11 @@ class LossTerm(ABC):
     logged: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def __call__(self, scored: CompletionLogprobs) -> LossOutputs:
+    def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the term over one chunk of its completions.
 
         Args:
-            scored: Log-probs of the chunk, with gradient; ``indices`` are places in ``completions``.
+            logprobs: Log-probs of the chunk, with gradient; ``indices`` are places in ``completions``.
         """
 
 
@@ -54,9 +54,9 @@ class LossTerm(ABC):
 class NLLTerm(LossTerm):
     """Negative log-likelihood of completions: SFT's loss. The denominator is the number of tokens on all ranks."""
 
-    def __call__(self, scored: CompletionLogprobs) -> LossOutputs:
+    def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the NLL of the chunk's completion tokens, in nats."""
-        return LossOutputs(nll_sum(scored.logps, scored.mask))
+        return LossOutputs(nll_sum(logprobs.logps, logprobs.mask))
 
 
 class StepLoss:
@@ -86,24 +86,24 @@ class StepLoss:
         # All names on every rank from the start: a rank without completions must log them too.
         self.values: dict[str, Float[Tensor, ""]] = {name: torch.zeros((), device=device) for name in names}
 
-    def __call__(self, scored: CompletionLogprobs) -> Float[Tensor, ""]:
+    def __call__(self, logprobs: CompletionLogprobs) -> Float[Tensor, ""]:
         """Loss of one chunk with gradient, divided by the denominators of the step; adds its values to ``values``.
 
         Args:
-            scored: Log-probs of the chunk; ``indices`` are places in ``completions``.
+            logprobs: Log-probs of the chunk; ``indices`` are places in ``completions``.
         """
         losses: list[Tensor] = []
         for term, start in zip(self.terms, self._starts, strict=True):
-            own = scored.select(start, len(term.completions))
-            if not own.indices:
+            selected = logprobs.select(start, len(term.completions))
+            if not selected.indices:
                 continue
-            outputs = term(own)
+            outputs = term(selected)
             losses.append(term.weight * outputs.loss / term.denominator)
             if len(self.terms) > 1:
                 self._add(term.name, outputs.loss / term.denominator)
-            share = 1 / max(1, term.completions.tokens * self._updates)
+            per_token = 1 / max(1, term.completions.tokens * self._updates)
             for name in term.logged:
-                self.values[name] += outputs.token_sums[name].detach() * share
+                self.values[name] += outputs.token_sums[name].detach() * per_token
         loss = torch.stack(losses).sum()
         self._add("loss", loss)
         return loss

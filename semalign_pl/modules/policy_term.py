@@ -34,19 +34,19 @@ class PolicyTerm(LossTerm):
     ref_logps: Float[Tensor, "completions tokens"] | None = None
     logged: ClassVar[tuple[str, ...]] = ("kl", "entropy", "clip_share")
 
-    def __call__(self, scored: CompletionLogprobs) -> LossOutputs:
+    def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the objective over the chunk's completions."""
-        tokens = scored.logps.shape[1]
-        index = torch.tensor(scored.indices, device=scored.logps.device)
+        tokens = logprobs.logps.shape[1]
+        index = torch.tensor(logprobs.indices, device=logprobs.logps.device)
         return self.objective(
             LossInputs(
-                logps=scored.logps,
+                logps=logprobs.logps,
                 # The first update is on-policy: the old log-probs are the current ones, the ratio is exactly 1.
-                old_logps=scored.logps.detach() if self.old_logps is None else self.old_logps[index, :tokens],
+                old_logps=logprobs.logps.detach() if self.old_logps is None else self.old_logps[index, :tokens],
                 ref_logps=None if self.ref_logps is None else self.ref_logps[index, :tokens],
                 advantages=self.advantages[index],
-                completion_mask=scored.mask,
-                entropy=scored.entropy,
+                completion_mask=logprobs.mask,
+                entropy=logprobs.entropy,
             )
         )
 

@@ -103,7 +103,7 @@ class StageModule(LightningModule):
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
             raise ValueError(
                 f"trainer.strategy: {type(strategy).__name__} shards the model, which no stage is built for; "
-                "use `ddp`, which keeps one (quantised) replica a GPU"
+                "use `ddp`, which keeps one (quantised) replica per GPU"
             )
         check_trainer(self.trainer)
         with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):

@@ -134,7 +134,7 @@ def judge_bytes(name: str, weights: Weights, cuda: bool) -> int:
     Args:
         name: Hub id or folder of the judge, a causal LM.
         weights: Precision or quantisation.
-        cuda: Run on a GPU.
+        cuda: True on a GPU.
     """
     from transformers import AutoModelForCausalLM
 

@@ -34,15 +34,12 @@ def predict(settings: Settings) -> Plan:
     Raises:
         ValueError: If a config cannot be read, or the architecture cannot be run without its weights.
     """
-    from transformers import PreTrainedModel
-
     policy = meta_policy(settings.of_policy)
     adapters = [p for name, p in policy.named_parameters() if is_adapter(name)]
     trained = sum(4 * p.numel() for p in adapters if p.requires_grad)
     largest = max(p.numel() for p in policy.decoder.parameters()) if settings.weights == "nf4" else 0
     dequantised = largest * compute_dtype(settings).itemsize
-    lm = policy.model.get_base_model()
-    assert isinstance(lm, PreTrainedModel)
+    lm = policy.causal_lm
     vocabulary = lm.config.get_text_config().vocab_size
     head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
     # Results are cached by settings. Settings that rollout or update does not depend on are set to constants, so that

@@ -18,19 +18,19 @@ class Settings:
         stage: Training stage, ``sft`` or ``grpo``.
         weights: Precision or quantisation of the base weights.
         lora: LoRA settings of the adapter.
-        with_reference: Keep a second adapter, the KL reference, next to the trained one.
+        with_reference: True if there is a second adapter, the KL reference, next to the trained one.
         prompt_tokens: Maximum prompt length, in tokens.
         completion_tokens: Maximum completion length, in tokens.
         rows: Completions per step: rows in SFT, rollouts in GRPO.
         num_generations: Completions per prompt (K); 1 in SFT.
         rollout_rows: Rollouts decoded at once.
         micro_batch_tokens: Maximum number of tokens per forward and backward.
-        recompute: Recompute activations in backward (gradient checkpointing).
-        mixed: Run under bf16 autocast, with base weights in bfloat16.
+        recompute: True if activations are computed again in backward (gradient checkpointing).
+        mixed: True under bf16 autocast, with base weights in bfloat16.
         encoders: Hub id or folder of each encoder used by rewards, and its bytes per weight.
         judges: Hub id or folder of each judge used by rewards, and its precision or quantisation.
         sampling: Sampling options by name: temperature, top_p, top_k and min_p.
-        cuda: Run on a GPU, where NF4 weights compute in bfloat16.
+        cuda: True on a GPU, where NF4 weights compute in bfloat16.
         new_tokens: Number of tokens added to the vocabulary, whose embeddings are trained.
     """
 

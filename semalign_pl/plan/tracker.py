@@ -31,7 +31,7 @@ class PeakBytes(TorchDispatchMode):
 
         Args:
             tensors: Tensors created before.
-            count: Count their bytes here; by default they are counted elsewhere.
+            count: Flag to count their bytes here; by default they are counted elsewhere.
         """
         for tensor in tensors:
             self._add(tensor, count)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 
-from semalign_pl.engine.self_check import check_finite, choose_forward
+from semalign_pl.engine.self_check import check_logits, choose_forward
 from semalign_pl.policy.adapter_checks import check_base_weights, check_ranks, check_same_base, check_targets
 from semalign_pl.policy.adapter_folder import read_adapter_folder
 from semalign_pl.policy.base_checks import check_rows
@@ -22,10 +21,7 @@ from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_ro
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.vocabulary import add_rows, embedding_and_head
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Weights", "check_folder", "load_causal_lm", "load_policy"]
+__all__ = ["Weights", "load_policy"]
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +80,7 @@ def load_policy(
         own.base_model_name_or_path, own.revision = base, None
     fast_lora_forward(peft_model)
     policy = Policy(peft_model, encoder).train()
-    check_finite(policy, base, weights, adapter)
+    check_logits(policy, base, weights, adapter)
     choose_forward(policy, base)
     if policy.prefix_sharing_unsupported_reason is not None:
         log.warning(

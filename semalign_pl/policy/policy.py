@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
@@ -84,14 +85,11 @@ class Policy(nn.Module):
         """Causal LM without its head."""
         return self.causal_lm.get_decoder()
 
-    def head(self, hidden: Tensor) -> Tensor:
+    def head(self, hidden: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens vocabulary"]:
         """Logits from last hidden states, scaled and capped as in the causal LM.
 
         Args:
-            hidden: Last hidden states, ``(tokens, hidden)``.
-
-        Returns:
-            Logits, ``(tokens, vocabulary)``.
+            hidden: Last hidden states.
         """
         return scale_and_softcap_logits(self._head(hidden), self.causal_lm.config.get_text_config())
 
@@ -101,16 +99,21 @@ class Policy(nn.Module):
         assert head is not None, "a causal LM has a head"
         return head
 
-    def logprobs(self, hidden: Tensor, ids: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
+    def logprobs(
+        self,
+        hidden: Float[Tensor, "tokens hidden"],
+        ids: Int[Tensor, " tokens"],
+        temperatures: Float[Tensor, " tokens"],
+    ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
         """Log-probs of tokens, and the entropy of the distributions that predict them.
 
         Args:
-            hidden: Last hidden states that predict the tokens, ``(tokens, hidden)``.
-            ids: Token ids, ``(tokens,)`` int64.
-            temperatures: Divisor of the logits per token, ``(tokens,)`` float32.
+            hidden: Last hidden states that predict the tokens.
+            ids: Token ids.
+            temperatures: Temperature per token, float32; divides the logits.
 
         Returns:
-            Log-probs and entropy, each ``(tokens,)`` float32 in nats; the entropy without gradient.
+            Log-probs (with gradient) and entropy (without), float32 in nats.
         """
         config = self.causal_lm.config.get_text_config()
         linear, rows, first = rows_of(self._head)

@@ -220,7 +220,7 @@ def trained_indices(model: PreTrainedModel, ids: list[int]) -> dict[str, list[in
     return {name: ids for name, module in model.named_modules() if any(module is layer for layer in layers)}
 
 
-def digest(tokenizer: PreTrainedTokenizerBase) -> str:
+def added_tokens_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 of the tokens that were added to a tokenizer's model, and their ids.
 
     Args:

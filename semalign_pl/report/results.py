@@ -35,7 +35,7 @@ class Column:
         digits: Number of decimals.
         higher_is_better: True if a higher value is better.
         unit: Unit, shown in sentences and on axes; may be empty.
-        signed: Write a plus sign before positive values; for changes.
+        signed: Flag to write a plus sign before positive values; for changes.
         short: Shorter heading for the terminal; empty to use the title.
     """
 

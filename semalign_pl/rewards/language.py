@@ -46,7 +46,7 @@ class LanguageReward(Reward):
     Args:
         language: Code of the target language.
         weight: Factor in the total reward.
-        gate: Multiply the sum of the other rewards instead of adding to it.
+        gate: Flag to multiply the sum of the other rewards instead of adding to it.
         source: Code of the source language of the translation; selects the laxer rule.
         min_share: Minimum share of words in the target's scripts, under the laxer rule.
         max_latin: Maximum share of Latin words, under the laxer rule.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from semalign_pl.functional.advantages import EQUAL_REWARDS, signal
@@ -53,7 +54,7 @@ def score_completions(
     examples: Sequence[Example],
     completions: Sequence[str],
     completion_ids: Sequence[list[int]] | None = None,
-) -> Tensor:
+) -> Float[Tensor, "rewards completions"]:
     """Score completions by all rewards; asynchronous ones run concurrently with the others.
 
     Args:
@@ -63,19 +64,20 @@ def score_completions(
         completion_ids: Token ids of each completion.
 
     Returns:
-        ``(rewards, completions)`` float32 on CPU, NaN where a reward gave no score.
+        Scores, float32 on CPU, NaN where a reward gave none.
     """
     results = [reward.start_scoring(examples, completions, completion_ids) for reward in rewards]
     return torch.stack([result() for result in results])
 
 
-def signal_shares(rewards_per_func: Tensor, num_generations: int) -> Tensor:
-    """Share of groups in which a reward's own scores differ, by more than float noise: ``(rewards,)`` float32.
+def signal_shares(
+    rewards_per_func: Float[Tensor, "rewards completions"], num_generations: int
+) -> Float[Tensor, " rewards"]:
+    """Share of groups in which a reward's own scores differ by more than float noise, per reward.
 
     Args:
-        rewards_per_func: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored; the rollouts of one
-            prompt are consecutive.
-        num_generations: Number of rollouts per prompt.
+        rewards_per_func: Scores of each reward, NaN where not scored; the completions of one prompt are adjacent.
+        num_generations: Number of completions per prompt.
 
     >>> signal_shares(torch.tensor([[0.0, 1.0, 0.5, 0.5], [0.9, 0.9000001, 1.0, 1.0]]), 2)
     tensor([0.5000, 0.0000])
@@ -102,12 +104,17 @@ class NoSignalWarnings:
         self._steps = 0
         self._sums = torch.zeros(len(self._rewards), 4, dtype=torch.float64)
 
-    def __call__(self, rewards_per_func: Tensor, shares: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> list[str]:
+    def __call__(
+        self,
+        rewards_per_func: Float[Tensor, "rewards completions"],
+        shares: Float[Tensor, " rewards"],
+        over_ranks: Callable[[Tensor], Tensor],
+    ) -> list[str]:
         """Add the scores of a step.
 
         Args:
-            rewards_per_func: Scores per reward, ``(rewards, rollouts)`` float32, NaN where not scored.
-            shares: Share of groups with signal, ``(rewards,)`` float32, from ``signal_shares``.
+            rewards_per_func: Scores of each reward, NaN where not scored.
+            shares: Share of groups with signal, from ``signal_shares``.
             over_ranks: Function that sums a tensor over all ranks; called once per ``SILENT_STEPS`` steps.
 
         Returns:

@@ -21,7 +21,7 @@ def main(args: list[str] | None = None) -> int:
     write = commands.add_parser("write", help="write a world folder: models and corpora")
     write.add_argument("folder", type=Path)
     write.add_argument("--seed", type=int, default=0)
-    write.add_argument("--language", default="bo", help="beside Chinese: bo, th, or a .yaml of your own")
+    write.add_argument("--language", default="bo", help="language besides Chinese: bo, th, or a .yaml file of your own")
     build = commands.add_parser("build", help="train the weights that the package ships")
     build.add_argument("--out", type=Path)
     build.add_argument("--models", nargs="+", choices=["encoder", "base"], default=["encoder", "base"])

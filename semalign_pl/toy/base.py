@@ -119,7 +119,7 @@ def train(
         Last running means of the losses on answers and on texts, in nats per token.
     """
     rng = random.Random(f"base-{seed}-follow" if follow else f"base-{seed}")
-    other, texts_a_step = (mixture.make_instruction, batch) if follow else (mixture.plain, batch // 2)
+    other, texts_per_step = (mixture.make_instruction, batch) if follow else (mixture.plain, batch // 2)
     optim.place(model, device)
     opts, pad = optim.optimizers(model, lr), token_id(tokenizer, PAD)
     shown = {"answer": 0.0, "text": 0.0}
@@ -128,7 +128,7 @@ def train(
         share = done / steps
         turns = [mixture.reading_turns(rng, sentences_at(rng, 1.0 if follow else share)) for _ in range(batch)]
         asked = collate([mixture.encode(tokenizer, t) for t in turns], pad, device)
-        texts = collate([mixture.encode(tokenizer, other(rng)) for _ in range(texts_a_step)], pad, device)
+        texts = collate([mixture.encode(tokenizer, other(rng)) for _ in range(texts_per_step)], pad, device)
         on_answer, on_context = losses(model, asked)
         torch.add(on_answer, on_context, alpha=0.2).backward()
         on_chat, on_text = losses(model, texts)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.batch_recorder import Recorder, trainer
 from helpers.tiny import fit
-from test_corpus import Recorder, trainer
 
 from semalign_pl.data import CorpusDataModule, Translation
 from semalign_pl.data.cleaning.preparation import Preparation
@@ -61,9 +61,9 @@ def test_a_stored_example_is_the_tasks_own(base: str, corpus: Path) -> None:
     tokens.connect(encoder, 1000, 1000, True)
     tokens.setup("fit")
     for plain, stored in zip(texts.load_examples("train"), tokens.load_examples("train"), strict=True):
-        assert stored.prompt_ids == encoder.encode_prompt(plain.asked, 1000)
+        assert stored.prompt_ids == encoder.encode_prompt(plain.policy_prompt, 1000)
         assert stored.completion_ids == encoder.encode_completion(plain.reference)
-        for name in ("id", "prompt", "reference", "columns", "source", "turns", "asked"):
+        for name in ("id", "prompt", "reference", "columns", "source", "turns", "policy_prompt"):
             assert getattr(stored, name) == getattr(plain, name)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.example_data.sets import SETS
+from semalign_pl.example_data.command import SETS
 from semalign_pl.files.example_folders import remedy
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import pytest
 
 from semalign_pl.data.reading.sources import read
 from semalign_pl.example_data import mitra, sib200
+from semalign_pl.example_data.command import SETS
 from semalign_pl.example_data.get import get
 from semalign_pl.example_data.sample import SAMPLE
-from semalign_pl.example_data.sets import SETS
 from semalign_pl.files.example_folders import NAMES, remedy
 from semalign_pl.probes.reading_comprehension import read_questions
 

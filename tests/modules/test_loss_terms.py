@@ -27,10 +27,10 @@ class Confident(LossTerm):
 
     logged: ClassVar[tuple[str, ...]] = ("token_weight",)
 
-    def __call__(self, scored):
-        weight = scored.logps.detach().exp()
+    def __call__(self, logprobs):
+        weight = logprobs.logps.detach().exp()
         return LossOutputs(
-            token_sum(-weight * scored.logps, scored.mask), {"token_weight": token_sum(weight, scored.mask)}
+            token_sum(-weight * logprobs.logps, logprobs.mask), {"token_weight": token_sum(weight, logprobs.mask)}
         )
 
 

@@ -68,7 +68,7 @@ def test_scores_by_hand(tmp_path: Path, policy: Policy, monkeypatch: pytest.Monk
         assert options["max_new_tokens"] == 32 and "temperature" not in options
         return type("Rollouts", (), {"texts": answers})
 
-    monkeypatch.setattr(module, "sample", answered)
+    monkeypatch.setattr(module, "generate", answered)
     scores = probe.measure(policy)
     em, f1 = 100 / 3, 100 * (1 + 2 * 2 / (3 + 3) + 0) / 3
     assert scores["r_em"].value == pytest.approx(em)

@@ -69,8 +69,8 @@ class ExactIndex:
     def __init__(self, groups: Iterable[tuple[Hashes, Mask, NDArray[np.int64]]]) -> None:
         keys, owner = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
         for hashes, long, rows in groups:
-            every, valid = self._keys(hashes, long)
-            keys.append(every[valid])
+            row_keys, valid = self._keys(hashes, long)
+            keys.append(row_keys[valid])
             owner.append(np.repeat(rows, valid.sum(1)))
         keys, owner = np.concatenate(keys), np.concatenate(owner)
         # If several rows have the same key, the earliest is reported.

@@ -99,14 +99,15 @@ class LeakIndex:
         # Rarity of each n-gram, from the number of evaluation and background rows that have it, because set phrases
         # occur in unrelated rows.
         others = [tuple(map(letters, texts)) for texts in background]
-        seen, by = self._look_up(*gram_hashes(others))
-        rows_with = np.unique(seen * max(1, len(others)) + by) // max(1, len(others))
-        frequency = self._count + np.bincount(rows_with, minlength=len(self._grams))
+        gram, row = self._look_up(*gram_hashes(others))
+        # A pair of n-gram and row as one integer, each once: an n-gram that a row repeats counts as one row.
+        once_per_row = np.unique(gram * max(1, len(others)) + row) // max(1, len(others))
+        frequency = self._count + np.bincount(once_per_row, minlength=len(self._grams))
         size = len(self.rows) + len(others)
         self._rarity = np.log(size / frequency)
-        self._most = 0.5 * math.log(max(1, size))  # cap on _RARE: in a small corpus no n-gram is that rare
+        self._rarity_cap = 0.5 * math.log(max(1, size))  # cap on _RARE: in a small corpus no n-gram is that rare
         # An n-gram of every tenth row does not tell rows apart. A small corpus needs all n-grams.
-        self._telling = (self._count <= max(20, size // 1000)) & (frequency <= max(20, size // 10))
+        self._is_distinctive = (self._count <= max(20, size // 1000)) & (frequency <= max(20, size // 10))
 
     def _look_up(self, hashes: NDArray[np.uint64], owner: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray]:
         """Indices of the n-grams that occur in an evaluation row, and their owners."""
@@ -127,40 +128,40 @@ class LeakIndex:
         """
         return self.find_letters([tuple(map(letters, texts)) for texts in rows])
 
-    def find_letters(self, keys: Sequence[Texts], hashes: tuple[Hashes, Mask] | None = None) -> list[Leak | None]:
+    def find_letters(self, rows: Sequence[Texts], hashes: tuple[Hashes, Mask] | None = None) -> list[Leak | None]:
         """Find the leak of each row, from the letters of its texts.
 
         Args:
-            keys: Texts of each row, from ``letters``; all rows have the same number of texts.
+            rows: Texts of each row, from ``letters``; all rows have the same number of texts.
             hashes: Result of ``hash_texts`` for the rows, if it is known.
 
         Returns:
             One leak per row, as from ``find``.
         """
         # 1. Exact leaks cost one binary search per text, and need no further comparison.
-        repeated = self._exact.find(*(hashes or hash_texts(keys)))
-        first = np.take_along_axis(repeated, (repeated >= 0).argmax(1)[:, None], 1)[:, 0].tolist() if len(keys) else []
+        repeated = self._exact.find(*(hashes or hash_texts(rows)))
+        first = np.take_along_axis(repeated, (repeated >= 0).argmax(1)[:, None], 1)[:, 0].tolist() if len(rows) else []
         leaks: list[Leak | None] = [Leak(row, self.ids[row], "exact", 1.0) if row >= 0 else None for row in first]
         # 2. For the others, n-grams tell the few evaluation rows that are worth the cost of an edit distance.
-        for row, other, shared in self._candidates(keys):
+        for row, other, shared in self._candidates(rows):
             best = leaks[row]
             if best is None or best.kind == "near":
                 # 3. Of several near rows the most similar one is reported, because it is the easiest to check by eye.
-                similarity = self._similarity(keys[row], self.rows[other], shared)
+                similarity = self._similarity(rows[row], self.rows[other], shared)
                 if similarity and (best is None or similarity > best.similarity):
                     leaks[row] = Leak(other, self.ids[other], "near", similarity)
         return leaks
 
-    def _candidates(self, keys: Sequence[Texts]) -> list[tuple[int, int, int]]:
+    def _candidates(self, rows: Sequence[Texts]) -> list[tuple[int, int, int]]:
         """Candidate pairs: for each row, the few evaluation rows that share most distinctive n-grams with it.
 
         Returns:
             Triples of the row, the evaluation row, and the number of shared n-grams, at least two.
         """
         # 1. N-grams that no evaluation row has, and n-grams that nearly all rows have, cannot tell rows apart.
-        at, owner = self._look_up(*gram_hashes(keys))
-        telling = self._telling[at]
-        at, owner = at[telling], owner[telling]
+        at, owner = self._look_up(*gram_hashes(rows))
+        distinctive = self._is_distinctive[at]
+        at, owner = at[distinctive], owner[distinctive]
         counts = self._count[at]
         # 2. The postings of each n-gram, one n-gram after the other: all in one array, since a loop in Python over the
         # n-grams would take most of the time of the search.
@@ -169,7 +170,7 @@ class LeakIndex:
         pairs = np.repeat(owner, counts) * len(self.rows) + self._owner[np.repeat(self._start[at], counts) + steps]
         pairs, shared = np.unique(pairs, return_counts=True)
         row, other = pairs // max(1, len(self.rows)), pairs % max(1, len(self.rows))
-        ours, theirs = np.array([sum(map(len, key)) for key in keys], int)[row], self._lengths[other]
+        ours, theirs = np.array([sum(map(len, texts)) for texts in rows], int)[row], self._lengths[other]
         # 4. If the lengths differ too much, one row can only contain the other. Short rows are never near, because one
         # changed word changes their meaning.
         comparable = np.minimum(ours, theirs) >= _SIMILAR * np.maximum(ours, theirs)
@@ -191,13 +192,13 @@ class LeakIndex:
                 Levenshtein.normalized_similarity(text, other, score_cutoff=_SIMILAR_FIELD)
                 for text, other in zip(texts, others, strict=True)
             ):
-                rare = self._rarity_of_shared(texts, others) >= min(_RARE, self._most)
+                rare = self._rarity_of_shared(texts, others) >= min(_RARE, self._rarity_cap)
                 similarity = whole if rare else 0.0
         # Or one text is nearly within another; between rows of the same fields, only a long one is a leak.
         least = _PASSAGE if len(texts) == len(others) else _LONG
         if not similarity and shared >= least // 2:
             within = max((_containment(t, o, least) for t in texts for o in others), default=0.0)
-            rare = within and self._rarity_of_shared(texts, others) >= min(_RARE_PASSAGE, self._most)
+            rare = within and self._rarity_of_shared(texts, others) >= min(_RARE_PASSAGE, self._rarity_cap)
             similarity = within if rare else 0.0
         return similarity
 

@@ -25,7 +25,7 @@ class Preparation:
     training row with such a text is dropped. A corpus is refused if a field is mostly in a legacy encoding.
 
     Attributes:
-        normalise: Convert each field to its language's normal form (Unicode and, in Tibetan, tsheg and shad).
+        normalise: Flag to convert each field to its language's normal form (Unicode and, in Tibetan, tsheg and shad).
         script: Minimum share of a field's words in its language's script, 0 to 1. Words are the language's units
             (syllables, characters or words) and foreign words. A field without letters, such as 1905, passes. Null for
             no filter.
@@ -33,10 +33,10 @@ class Preparation:
             first 10,000 rows), in both directions; null for no filter.
         min_tokens: Minimum number of tokens of a field, by the model's tokenizer; null for no minimum.
         max_tokens: Maximum number of tokens of a field, by the model's tokenizer; null for no maximum.
-        duplicates: Drop rows that equal an earlier row up to case, spaces and punctuation.
+        duplicates: Flag to drop rows that equal an earlier row up to case, spaces and punctuation.
         near_duplicates: Minimum similarity to an earlier row's letters (1 - edits / length) at which a row is dropped,
             such as 0.9; null for no filter. Takes some 500 bytes of memory per row.
-        decontaminate: Drop rows that repeat, or nearly repeat, a row of the validation or test corpus.
+        decontaminate: Flag to drop rows that repeat, or nearly repeat, a row of the validation or test corpus.
         against: Further files that training rows must not repeat, such as a probe's; every text in them counts.
     """
 

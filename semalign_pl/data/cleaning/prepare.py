@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -30,6 +29,7 @@ from semalign_pl.data.storing.cache import (
     open_prepared,
 )
 from semalign_pl.data.storing.table import Table, TableWriter
+from semalign_pl.files.digest import digest
 
 FORMAT = 1
 """Number of the format of prepared and tokenised corpora, part of the name of each cache entry.
@@ -119,8 +119,9 @@ def prepare(
         [prepared.folder.name for prepared in held_out],
         [sources.content_key(file, "test") for file in against],
     ]
-    key = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:24]
-    folder = get_or_make(cache / key, lambda made: _CorpusPreparation(request, held_out, workers).write(made))
+    folder = get_or_make(
+        cache / digest(*identity), lambda made: _CorpusPreparation(request, held_out, workers).write(made)
+    )
     return open_prepared(folder)
 
 

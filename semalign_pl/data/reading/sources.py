@@ -20,7 +20,7 @@ from semalign_pl.data.reading.formats import (
     quote,
     top_column,
 )
-from semalign_pl.data.reading.row_filter import RowFilter
+from semalign_pl.data.reading.where_filter import WhereFilter
 
 if TYPE_CHECKING:
     from semalign_pl.data.conversation import Chat
@@ -94,7 +94,7 @@ def stream(
     Raises:
         ValueError: If the file cannot be used, or no row was read by its end.
     """
-    chosen, empty = RowFilter(where or {}), True
+    chosen, empty = WhereFilter(where or {}), True
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, cast
 
-from semalign_pl.data.reading.formats.record import escape, one_line
+from semalign_pl.data.reading.formats.record import error_line, escape
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -167,7 +167,7 @@ def _translate_errors(path: Path, kind: str, command: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # an error of the disk, not of the data
             raise
         raise ValueError(
-            f"{escape(path)}: not a whole {kind} file ({one_line(error)}); try {command}, or zip it again"
+            f"{escape(path)}: not a whole {kind} file ({error_line(error)}); try {command}, or zip it again"
         ) from error
 
 

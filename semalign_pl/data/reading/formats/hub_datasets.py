@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semalign_pl.data.reading.formats.account import LineCounter
-from semalign_pl.data.reading.formats.record import Item, escape, one_line, wanted_columns
+from semalign_pl.data.reading.formats.record import Item, error_line, escape, wanted_columns
 from semalign_pl.files.documents import read_json
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _load(
 
 
 def _fault(source: Path | str, remedy: str, split: str, error: Exception) -> ValueError:
-    return ValueError(f"{escape(source)}: `datasets` cannot load it, split {split!r} ({one_line(error)}); {remedy}")
+    return ValueError(f"{escape(source)}: `datasets` cannot load it, split {split!r} ({error_line(error)}); {remedy}")
 
 
 def saved_split(path: Path, config: str | None, split: str, named: str | None) -> Path | None:
@@ -178,6 +178,6 @@ def saved_folder(path: Path, columns: set[str], counter: LineCounter) -> Iterato
     try:
         table = datasets.load_from_disk(str(path))
     except Exception as error:
-        raise ValueError(f"{escape(path)}: cannot be loaded ({one_line(error)}); {_SAVED_REMEDY}") from error
+        raise ValueError(f"{escape(path)}: cannot be loaded ({error_line(error)}); {_SAVED_REMEDY}") from error
     assert isinstance(table, datasets.Dataset)
     return dataset_rows(path, table.with_format(None), columns, counter, _SAVED_REMEDY, str(table.split))

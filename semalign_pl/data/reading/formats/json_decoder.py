@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from semalign_pl.data.reading.formats.record import one_line
+from semalign_pl.data.reading.formats.record import error_line
 
 MAX_DIGITS = 1000
 """Maximum number of digits of an integer: 64-bit integers have 20. Python's own limit is 4,300, from 3.10.7 on only."""
@@ -59,7 +59,7 @@ def describe_json_error(error: ValueError | RecursionError) -> str:
     """Reason of a JSON error in words, for a message."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at column {error.colno}"
-    return DEEP if isinstance(error, RecursionError) else one_line(error)
+    return DEEP if isinstance(error, RecursionError) else error_line(error)
 
 
 def is_deep(value: object) -> bool:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semalign_pl.data.reading.formats.account import LineCounter
-from semalign_pl.data.reading.formats.record import MAX_LINE, MAX_TEXT, Item, bad_row, escape, one_line, wanted_columns
+from semalign_pl.data.reading.formats.record import (
+    MAX_LINE,
+    MAX_TEXT,
+    Item,
+    bad_row,
+    error_line,
+    escape,
+    wanted_columns,
+)
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -64,7 +72,7 @@ def parquet(path: Path, columns: set[str], counter: LineCounter) -> Iterator[Ite
     except _Bomb as error:
         raise ValueError(str(error)) from None
     except (ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{escape(path)}: cannot be read as Parquet ({one_line(error)}); write it again") from error
+        raise ValueError(f"{escape(path)}: cannot be read as Parquet ({error_line(error)}); write it again") from error
 
 
 class _Bomb(Exception):

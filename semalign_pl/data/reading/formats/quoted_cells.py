@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.lines import not_utf8, raw_lines
-from semalign_pl.data.reading.formats.record import MAX_LINE, MAX_TEXT, BadRow, NoRow, bad_row, one_line
+from semalign_pl.data.reading.formats.record import MAX_LINE, MAX_TEXT, BadRow, NoRow, bad_row, error_line
 
 
 class CellRecord(NamedTuple):
@@ -58,7 +58,7 @@ def quoted_records(path: Path, delimiter: str, counter: LineCounter) -> Iterator
             yield CellRecord(stop.row.number, stop.row, [b""])
         except csv.Error as error:
             fault = (
-                f"cannot be split into cells ({one_line(error)}); a quote that starts a cell must be closed, and "
+                f"cannot be split into cells ({error_line(error)}); a quote that starts a cell must be closed, and "
                 "doubled inside it; set quoting: none if quotes are text, or use .jsonl"
             )
             number, line = source.only_first()

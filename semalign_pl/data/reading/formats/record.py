@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from semalign_pl.messages.error_text import single_line
+
 log = logging.getLogger(__name__)
 
 MAX_TEXT = 1_000_000
@@ -94,9 +96,9 @@ def quote(value: object) -> str:
     return repr(value[:60]) if isinstance(value, str) else reprlib.repr(value)[:60]
 
 
-def one_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Message of an error on one line, or the error's type if it has none."""
-    return escape(" ".join(str(error).split()), 300) or type(error).__name__
+    return escape(single_line(error), 300)
 
 
 @functools.cache

@@ -17,9 +17,9 @@ from semalign_pl.data.reading.formats.record import (
     NoRow,
     bad_row,
     check_header,
+    error_line,
     escape,
     is_headless,
-    one_line,
     quote,
     warn_once,
 )
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 _Range = tuple[int, int, int, int]
 """Merged cell: first column, first row, last column, last row."""
-_FREE, _RATIO = (
-    10_000_000,
-    100,
-)  # limits per archived file, as in Apache POI: openpyxl keeps all strings in memory
+_FREE, _RATIO = 10_000_000, 100  # limits per archived file, as in Apache POI: openpyxl keeps all strings in memory
 _ROWS, _COLUMNS = 1_048_576, 1_000  # Excel's own limit of rows; no corpus has Excel's limit of 16,384 columns
 _OLE = b"\xd0\xcf\x11\xe0"  # first bytes of an old .xls, or of an encrypted .xlsx
 _ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")  # ECMA-376 part 1, 22.9.2.19: escapes for what XML cannot contain
@@ -128,7 +125,9 @@ def spreadsheet(path: Path, sheet: str, columns: set[str], counter: LineCounter)
 
 
 def _damage_error(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{escape(path)}: cannot be read as a spreadsheet ({one_line(error)}); save it again, or as .csv")
+    return ValueError(
+        f"{escape(path)}: cannot be read as a spreadsheet ({error_line(error)}); save it again, or as .csv"
+    )
 
 
 def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.lines import open_bytes
-from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, Item, bad_row, escape, one_line, quote
+from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, Item, bad_row, error_line, escape, quote
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES = {"bpt", "ept", "ph", "it", "ut"}  # formatting codes of a tool, not text
@@ -113,7 +113,7 @@ def _check_fault(path: Path, fault: SyntaxError, log: Sequence[_LogEntry], count
     fatal = [entry for entry in log if entry.level_name == "FATAL"]
     if fatal or not log or not counter.lines:
         first = next(iter(fatal or log), None)  # the exception itself may report only a consequence of it
-        reason = escape(first.message.strip(), 200) if first else one_line(fault)
+        reason = escape(first.message.strip(), 200) if first else error_line(fault)
         line = first.line if first else fault.lineno or 1
         remedy = _LIMITS if "XML_PARSE_HUGE" in reason else "export it again"
         raise ValueError(f"{escape(path)}:{line}: not XML ({reason}); {remedy}") from fault

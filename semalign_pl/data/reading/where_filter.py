@@ -9,7 +9,7 @@ from semalign_pl.data.reading.fields import Missing, value_of
 from semalign_pl.data.reading.formats import escape, top_column
 
 
-class RowFilter:
+class WhereFilter:
     """Filter on the values of columns. Values are compared as JSON text, so 7 also matches "7", and false "false".
 
     Args:
