@@ -22,6 +22,7 @@ CONTRACT: dict[str, str | None] = {
     "argparse.ArgumentParser()._actions": None,
     "bitsandbytes.nn.Linear4bit.forward": "self, x",
     "datasets.Dataset.from_dict({})._fingerprint": None,
+    "torch._grouped_mm": None,
     "jsonargparse.get_loader": "mode",
     "jsonargparse.set_loader": "mode, loader_fn, exceptions",
     "lightning.pytorch.cli.LightningCLI._parse_ckpt_path": "self",

@@ -93,9 +93,11 @@ def _configured_eos_ids(base: str) -> list[int]:
 
     with explain_load_errors(_OPTION, base):
         try:
-            config = GenerationConfig.from_pretrained(base)
+            config = GenerationConfig.from_pretrained(base, trust_remote_code=False)
         except OSError:  # the file is optional
-            config = GenerationConfig.from_pretrained(base, config_file_name="config.json", _from_model_config=True)
+            config = GenerationConfig.from_pretrained(
+                base, config_file_name="config.json", _from_model_config=True, trust_remote_code=False
+            )
     return _token_ids(config.eos_token_id)
 
 

@@ -76,11 +76,11 @@ def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_settings_in_the_help_are_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    from semalign_pl import GRPOModule
+    from semalign_pl.modules import AlignModule, GRPOModule
 
     assert main(["--help"]) == 0
     examples = re.findall(r"--model\.init_args\.(\w+) (\w+)", capsys.readouterr().out)
-    parameters = inspect.signature(GRPOModule).parameters
+    parameters = {**inspect.signature(AlignModule).parameters, **inspect.signature(GRPOModule).parameters}
     assert examples and all(str(parameters[name].default) == value for name, value in examples)
 
 

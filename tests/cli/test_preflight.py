@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from helpers.small_runs import Runs, weights
-from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.modules import AlignModule
 
@@ -26,20 +25,6 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return loaded
 
 
-class Reader(Callback):
-    """User's callback that uses the completions."""
-
-    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any, **__: Any) -> None:
-        """Read the completions."""
-
-
-class Watcher(Callback):
-    """User's callback that logs a metric known only to itself."""
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
-        pl_module.log("mine/number", float(trainer.global_step))
-
-
 PROBE = {"class_path": "ReadingComprehensionProbe"}
 
 
@@ -57,7 +42,7 @@ def test_nothing_would_be_left(runs: Runs, unloaded: list[str], command: str, st
     assert not unloaded and not (runs.folder / "run").exists()
 
 
-@pytest.mark.parametrize("callback", ["Evaluation", "test_preflight.Reader"])
+@pytest.mark.parametrize("callback", ["Evaluation", "helpers.run_callbacks.Reader"])
 def test_something_would_be_left(runs: Runs, unloaded: list[str], callback: str) -> None:
     with pytest.raises(InterruptedError):
         runs("test", "sft", "run", callbacks=[{"class_path": callback}])
@@ -112,7 +97,7 @@ def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) ->
 @pytest.mark.parametrize("by", ["max_steps=2", "max_epochs=1"])
 def test_an_error_after_the_last_step_leaves_the_adapter(runs: Runs, by: str) -> None:
     """A user's callback may log any metric, so a wrong name is found only when the metric is read."""
-    callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "test_preflight.Watcher"}]
+    callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "helpers.run_callbacks.Watcher"}]
     flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "data.init_args.limit=12", f"trainer.{by}"]
     with pytest.raises(RuntimeError, match="mine/numbr"):
         runs("fit", "sft", "run", *flags, callbacks=callbacks)
@@ -120,7 +105,7 @@ def test_an_error_after_the_last_step_leaves_the_adapter(runs: Runs, by: str) ->
 
 
 def test_an_error_before_the_last_step_leaves_none(runs: Runs) -> None:
-    callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "test_preflight.Watcher"}]
+    callbacks = [monitors("EarlyStopping", "mine/numbr"), {"class_path": "helpers.run_callbacks.Watcher"}]
     flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "data.init_args.limit=12", "trainer.max_steps=5"]
     with pytest.raises(RuntimeError, match="mine/numbr"):
         runs("fit", "sft", "run", *flags, callbacks=callbacks)

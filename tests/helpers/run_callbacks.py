@@ -135,3 +135,17 @@ class SaveAt(Callback):
 
     def _save(self, hook: str, trainer: Trainer, *_: Any, **__: Any) -> None:
         trainer.save_checkpoint(self.folder / f"{hook}-{trainer.global_step}.ckpt")
+
+
+class Reader(Callback):
+    """User's callback that uses the completions."""
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any, **__: Any) -> None:
+        """Read the completions."""
+
+
+class Watcher(Callback):
+    """User's callback that logs a metric known only to itself."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        pl_module.log("mine/number", float(trainer.global_step))
