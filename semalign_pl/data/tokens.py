@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import inspect
 import itertools
 import json
 from collections import Counter
@@ -70,17 +72,24 @@ def tokenise(
         ValueError: If ``too_long`` is ``error`` and a row is too long, if no row is left, or if the chat template
             cannot render a conversation.
     """
-    identity = [prepared.folder.name, _task(task), encoder.signature(), dataclasses.asdict(limits), drop]
+    identity = [prepared.folder.name, _identify(task), encoder.signature(), dataclasses.asdict(limits), drop]
     key = digest(*identity)
     return open_prepared(
         get_or_make(cache / key, lambda folder: _tokenise(folder, prepared, task, encoder, limits, drop))
     )
 
 
-def _task(task: Task) -> str:
-    """Text that identifies a task by its prompt and reference for placeholder fields, for the cache key."""
-    shown = task.example({field: f"<{field}>" for field in task.fields}, "")
-    return repr((type(task).__name__, shown.policy_prompt, shown.reference, sorted(task.optional)))
+def _identify(task: Task) -> str:
+    """Text that identifies a task for the cache key: its example of placeholder fields, and the code of a user's class.
+
+    The code counts because an example may depend on the text in a way that placeholders do not show. Tasks of this
+    package have a format number instead.
+    """
+    shown, code = task.example({field: f"<{field}>" for field in task.fields}, ""), ""
+    if not type(task).__module__.startswith("semalign_pl."):
+        with contextlib.suppress(OSError, TypeError):  # a class without a file, as in an interactive session
+            code = inspect.getsource(type(task))
+    return repr((type(task).__name__, pack_example(shown), sorted(task.optional), code))
 
 
 def _tokenise(

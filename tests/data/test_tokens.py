@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ import torch
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder, message_frame
 from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
-from semalign_pl.data.examples import UNUSED
+from semalign_pl.data.examples import UNUSED, Examples
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Translation
 from semalign_pl.data.tokens import Limits, tokenise
 from semalign_pl.policy.load_encoder import load_prompt_encoder
+from semalign_pl.types import Example
 
 TEXTS = ["老师看书。", "", " 问 \n", "བཀྲ་ཤིས་བདེ་ལེགས།", "a<|im_end|>b", "x" * 300, "\u200b༼བོད༽", "{source}"]
 
@@ -258,3 +261,26 @@ def test_the_loader_never_starves_the_step(runs: Any) -> None:
     stepping = [float(row["train/time/update_seconds"]) for row in rows if row["train/time/update_seconds"]]
     assert len(waiting) == len(stepping) == 6 and all(seconds > 0 for seconds in waiting[:1])
     assert sum(waiting) < 0.2 * sum(stepping)
+
+
+class Plain(Translation):
+    def example(self, row: Mapping[str, str], id: str) -> Example:
+        return super().example(row, id)
+
+
+def test_a_task_with_other_code_is_tokenised_anew(
+    pairs: Prepared, prompt_encoder: PromptEncoder, tmp_path: Path
+) -> None:
+    """The two tasks differ only on real text, not on the placeholders that the cache key also contains."""
+
+    class Marked(Translation):
+        def example(self, row: Mapping[str, str], id: str) -> Example:
+            made = super().example(row, id)
+            return made if "<" in made.source else replace(made, prompt=f"{made.prompt}!")
+
+    Marked.__name__ = Plain.__name__
+    prompts = []
+    for task in (Plain("zh", "bo"), Marked("zh", "bo")):
+        made = tokenise(pairs, task, prompt_encoder, Limits(1000, 1000), True, tmp_path / "c")
+        prompts.append(Examples([(made.table, task)])[0].prompt)
+    assert prompts[1] == f"{prompts[0]}!"
