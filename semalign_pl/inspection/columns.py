@@ -24,10 +24,13 @@ LOOKED_AT = 10_000
 """Maximum number of records, good or bad, to read in search of ``PEEKED`` good ones."""
 FILLED = 0.9
 """Minimum share of those records in which a text column holds text."""
+SAMPLED_CHARACTERS = 200_000
+"""Maximum number of characters of a column, equal shares of those records, from which its language is guessed."""
 LEAST = 0.5
 """Minimum share of a column's words that belong to its guessed language."""
 
-_TEXT = regex.compile(r"[\p{L}--\p{ASCII}]|\p{L}+\s+\p{L}", regex.V1)
+# One letter before the white space, not a run of them: each letter of a long run would start a search of its own.
+_TEXT = regex.compile(r"[\p{L}--\p{ASCII}]|\p{L}\s+\p{L}", regex.V1)
 _LETTER = regex.compile(r"\p{L}")
 
 Record = Mapping[str, object]
@@ -185,7 +188,8 @@ def guess_language(column: str, texts: Sequence[str]) -> Language | None:
     Returns:
         Language, or ``None`` if no language has half of the words.
     """
-    joined, named = "\n".join(texts), column.lower().replace("_", "-")
+    share = SAMPLED_CHARACTERS // max(1, len(texts))
+    joined, named = "\n".join(text[:share] for text in texts), column.lower().replace("_", "-")
     ranked = [
         (round(get_language(code).share(joined), 2), code.lower() == named, -i)
         for i, code in enumerate(language_codes())

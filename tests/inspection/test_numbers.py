@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from array import array
 from collections import Counter
 
@@ -13,7 +14,7 @@ import pytest
 from semalign_pl.data.cleaning.preparation import Cleaner, Preparation
 from semalign_pl.data.cleaning.row_filter import MarkedRow, RowFilter
 from semalign_pl.inspection.column import Column, as_array, count_repeats, script_mix
-from semalign_pl.inspection.columns import guess_language
+from semalign_pl.inspection.columns import guess_language, text_columns
 from semalign_pl.inspection.histogram import histogram
 from semalign_pl.inspection.lengths import Lengths
 from semalign_pl.inspection.measure import Measure, largest_groups
@@ -135,6 +136,14 @@ def test_script_mix_by_hand() -> None:
 def test_language_is_guessed_by_script_then_by_name(column, texts, code) -> None:
     guessed = guess_language(column, texts)
     assert (guessed and guessed.code) == code
+
+
+def test_a_long_run_of_letters_is_searched_once() -> None:
+    row = {"zh": "x" * 200_000, "bo": "བོད་ཡིག།" * 25_000}
+    started = time.process_time()
+    assert text_columns("f", [row]) == ["bo"]
+    assert guess_language("bo", [row["bo"]]).code == "bo"
+    assert time.process_time() - started < 15  # a search from every letter took minutes, a million letters an hour
 
 
 def keys(rows: list[dict[str, str]], **languages: str) -> list[int]:
