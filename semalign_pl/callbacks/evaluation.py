@@ -20,7 +20,7 @@ from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsi
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import GeneratingModule, has_predictions, missing_members
-from semalign_pl.run.results import read_training, write_results
+from semalign_pl.run.results import PointFacts, read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import Example
 
@@ -56,6 +56,9 @@ class Evaluation(Callback):
     Args:
         language: Code of the language of the references.
         encoder: SentenceTransformer for semantic similarity: hub id or folder; null leaves this score out.
+
+    Attributes:
+        point: Point of a frontier under test, which a test writes to ``results.json``; ``None`` for a plain test.
     """
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
@@ -70,6 +73,7 @@ class Evaluation(Callback):
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
+        self.point: PointFacts | None = None
         self._rows: list[PredictionRow] = []
         self._started = 0.0
 
@@ -143,7 +147,7 @@ class Evaluation(Callback):
             "seconds": time.monotonic() - self._started,
             "trained": read_training(module.adapter),
         }
-        write_results(folder if may_write(trainer) else None, scores, run)
+        write_results(folder if may_write(trainer) else None, scores, run, self.point)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard earlier rows."""
