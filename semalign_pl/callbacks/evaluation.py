@@ -19,7 +19,7 @@ from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
-from semalign_pl.protocols import GeneratingModule, has_predictions, missing_members
+from semalign_pl.protocols import GeneratingModule, ScaledModule, has_predictions, missing_members
 from semalign_pl.run.results import PointFacts, read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import Example
@@ -138,7 +138,7 @@ class Evaluation(Callback):
         module = _check(pl_module)
         if may_write(trainer):
             write_predictions(folder / "predictions.jsonl", rows)
-        run = {
+        run: dict[str, object] = {
             "rows": len(rows),
             "prompts_cut": module.policy.encoder.truncated_prompts,
             "texts_cut_by_encoder": self._texts_cut(),
@@ -147,6 +147,8 @@ class Evaluation(Callback):
             "seconds": time.monotonic() - self._started,
             "trained": read_training(module.adapter),
         }
+        if isinstance(module, ScaledModule) and module.adapter_scale != 1:
+            run |= {"adapter_scale": module.adapter_scale, "scale_from": module.scale_from}
         write_results(folder if may_write(trainer) else None, scores, run, self.point)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
