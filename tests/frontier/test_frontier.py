@@ -111,14 +111,20 @@ def test_each_point_has_the_results_of_a_separate_test(runs: Runs, trained: Path
 def test_results_and_settings_name_the_point(runs: Runs, trained: Path) -> None:
     assert main(frontier(runs, trained, "--scales", "0.5")) == 0
     adapter, step = str(trained / "adapter"), str(trained / "steps" / "step-000002")
-    assert read(trained)["point"] == {"system": "run", "name": "end", "terms": [{"adapter": adapter, "weight": 1.0}]}
-    points = {name: read(trained / "points" / name)["point"] for name in ("step-2", "scale-0.5")}
-    assert points["step-2"] == {"system": "run", "name": "step-2", "terms": [{"adapter": step, "weight": 1.0}]}
-    half = {"system": "run", "name": "scale-0.5", "terms": [{"adapter": adapter, "weight": 0.5}]}
-    assert points["scale-0.5"] == half
+    terms = {"end": (adapter, 1.0), "step-2": (step, 1.0), "scale-0.5": (adapter, 0.5)}
+    for name, (path, weight) in terms.items():
+        folder = trained if name == "end" else trained / "points" / name
+        results = read(folder)
+        assert results["point"] == name
+        assert results["run"]["terms"] == [{"adapter": path, "weight": weight}]
+        assert results["run"].get("adapter_scale") == (0.5 if name == "scale-0.5" else None)
+        items = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert items and {(item["system"], item["point"]) for item in items} == {("run", name)}
     saved = yaml.safe_load((trained / "points" / "step-2" / "test.yaml").read_text(encoding="utf-8"))
     assert saved["model"]["init_args"]["adapter"] == step
     assert saved["trainer"]["default_root_dir"] == str(trained / "points" / "step-2")
+    saved = yaml.safe_load((trained / "points" / "scale-0.5" / "test.yaml").read_text(encoding="utf-8"))
+    assert (saved["model"]["init_args"]["adapter"], saved["model"]["init_args"]["adapter_scale"]) == (adapter, 0.5)
 
 
 def test_points_are_tested_again_only_if_what_they_depend_on_has_changed(runs: Runs, trained: Path, capsys) -> None:
