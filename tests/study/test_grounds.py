@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from semalign_pl.messages.errors import UsageError
-from semalign_pl.study.digests import REMEMBERED_BYTES, SETTLED_SECONDS, Digests
-from semalign_pl.study.grounds import Grounds, changes, collect, parse
-from semalign_pl.study.named_files import find_files
+from semalign_pl.run.digests import REMEMBERED_BYTES, SETTLED_SECONDS, Digests
+from semalign_pl.run.grounds import Grounds, changes
+from semalign_pl.run.named_files import find_files
+from semalign_pl.study.grounds import collect, parse
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.record import is_old, record_file, reuse, write
 
@@ -247,7 +248,7 @@ def test_a_config_that_cannot_be_parsed_is_a_usage_error(folder) -> None:
 )
 def test_text_that_is_no_path_names_no_file(folder, value) -> None:
     if value in (".", "/", "**"):  # the content of these changes with every run
-        from semalign_pl.study.named_files import holds_results
+        from semalign_pl.run.named_files import holds_results
 
         assert holds_results(value, Path("out")) or value == "**"
     else:
@@ -286,6 +287,7 @@ def done(folder) -> Callable[[], tuple[Any, str]]:
     one = step("test")
     (one.folder / "results.json").write_text('{"metrics": {}}')
     (one.folder / "predictions.jsonl").write_text("{}\n")
+    (one.folder / "items.jsonl").write_text("{}\n")
     made = {"file a": "1"}
     write(one, made, 12.5, Digests(Path("out/digests.json")))
     return lambda: reuse(one, made, Digests(Path("out/digests.json")))
@@ -318,7 +320,7 @@ def test_a_record_of_an_earlier_version_is_known_as_such(done) -> None:
     assert is_old(step("test")) and done()[0] is None
 
 
-@pytest.mark.parametrize("name", ["results.json", "predictions.jsonl"])
+@pytest.mark.parametrize("name", ["results.json", "predictions.jsonl", "items.jsonl"])
 def test_a_result_that_is_cut_or_gone_is_made_again(done, name) -> None:
     (step("test").folder / name).write_text("{")
     assert done() == (None, f"of what it wrote, {name} changed")
