@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from lightning.pytorch import LightningModule
 
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.messages.command_parser import CommandParser
@@ -26,7 +27,7 @@ class CheckpointCLI(SemAlignCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         trainer, module = self.trainer, self.model
         path = self._get(self.config, "ckpt_path")
-        if path is None and not (isinstance(module, ScaledModule) and module.adapter_scale < 1):
+        if path is None and not _is_scaled(module):
             raise ValueError(
                 "--ckpt_path: names no checkpoint, and model.init_args.adapter_scale no scale below 1, so there is "
                 "nothing to export; give RUN/checkpoints/….ckpt, or an adapter and its scale"
@@ -39,6 +40,10 @@ class CheckpointCLI(SemAlignCLI):
             self.checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             module.on_load_checkpoint(self.checkpoint)
             module.load_state_dict(self.checkpoint["state_dict"])
+
+
+def _is_scaled(module: LightningModule) -> bool:
+    return isinstance(module, ScaledModule) and module.adapter is not None and module.adapter_scale < 1
 
 
 def run(args: Sequence[str]) -> int:
@@ -118,9 +123,13 @@ def export_scaled(recipe: Sequence[str], out: Path | None) -> Path:
     if out is None:
         raise ValueError("--out: names no folder for a scaled adapter; give one, or --ckpt_path to export a checkpoint")
     module = make_cli(CheckpointCLI, ["fit", *recipe, *_ALONE]).model
-    assert isinstance(module, ScaledModule) and module.adapter is not None, "the CLI refuses any other module"
-    terms = read_terms(read_adapter_folder(module.adapter), module.adapter_scale, module.scale_from)
-    facts = blend_facts(terms, out / "adapter")  # read before they can be overwritten
+    facts = _blend_facts(module, out / "adapter")  # read before they can be overwritten
     folder = module.export(out)
     write_training(folder, **facts)
     return folder
+
+
+def _blend_facts(module: ScaledModule, folder: Path) -> dict[str, Json]:
+    assert module.adapter is not None, "the CLI refuses a module without an adapter"
+    terms = read_terms(read_adapter_folder(module.adapter), module.adapter_scale, module.scale_from)
+    return blend_facts(terms, folder)

@@ -138,7 +138,7 @@ def _plain_config(main: LoraConfig, configs: Sequence[LoraConfig]) -> LoraConfig
         names = dict.fromkeys(name for one in named for name in one)
         config.trainable_token_indices = {n: _unite([one[n] for one in named if n in one]) for n in names}
     elif tokens:
-        config.trainable_token_indices = _unite([list(one) for one in tokens])
+        config.trainable_token_indices = _unite([one for one in tokens if isinstance(one, list)])
     return config
 
 

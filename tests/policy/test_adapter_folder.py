@@ -15,10 +15,11 @@ import pytest
 import torch
 from helpers.bases import another_base
 from helpers.tiny import CPU, stir
+from peft import LoraConfig
 
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.adapter_checks import check_same_base
-from semalign_pl.policy.adapter_folder import CONFIG, PICKLE, WEIGHTS
+from semalign_pl.policy.adapter_folder import CONFIG, PICKLE, WEIGHTS, AdapterFolder
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.settings import LoraSettings
 
@@ -207,12 +208,13 @@ def test_bases_that_only_their_names_tell_apart(recorded, base, verdict, tmp_pat
     for name in ("Qwen3-4B", "other"):
         (tmp_path / name).mkdir()
     base = base.replace("LOCAL", str(tmp_path))
+    saved = AdapterFolder("adapter", LoraConfig(base_model_name_or_path=recorded), {})
     if verdict == "refused":
         with pytest.raises(ValueError, match="was made for the base"):
-            check_same_base("adapter", recorded, base)
+            check_same_base(saved, base)
     else:
         with caplog.at_level(logging.WARNING):
-            check_same_base("adapter", recorded, base)
+            check_same_base(saved, base)
     assert ("cannot be compared" in caplog.text) == (verdict == "warned")
 
 

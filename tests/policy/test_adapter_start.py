@@ -44,11 +44,13 @@ def test_a_path_in_the_folder_around_the_run_is_relative(start: str, recorded: s
 def test_runs_record_what_they_started_from_and_it_survives_a_move(runs: Runs, capsys) -> None:
     """Two stages, the second from half of the first; then the folder of both is moved and the second is scaled."""
     study = runs.folder / "study"
-    runs("fit", "sft", "study/cold")
+    study.mkdir()
+    runs("fit", "sft", "study/cold", "trainer.max_steps=1")
     assert facts(study / "cold" / "adapter")["started_from"] is None
     runs("fit", "sft", "study/half", f"model.init_args.adapter={study}/cold/adapter", "model.init_args.lora=null",
          "model.init_args.adapter_scale=0.5", "trainer.max_steps=1")  # fmt: skip
-    runs("fit", "sft", "study/next", f"model.init_args.adapter={study}/half/adapter", "model.init_args.lora=null")
+    runs("fit", "sft", "study/next", f"model.init_args.adapter={study}/half/adapter", "model.init_args.lora=null",
+         "trainer.max_steps=1")  # fmt: skip
     found = facts(study / "half" / "adapter")
     assert found["started_from"] == "../../cold/adapter"
     assert found["started_from_scale"] == {"adapter_scale": 0.5, "scale_from": "base"}
