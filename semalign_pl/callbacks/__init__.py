@@ -5,6 +5,7 @@ from semalign_pl.callbacks.corpus_report import CorpusReport
 from semalign_pl.callbacks.divergence import Divergence
 from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.export import Export
+from semalign_pl.callbacks.frontier_score import FrontierScore
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
 from semalign_pl.callbacks.reward_watch import RewardWatch
 from semalign_pl.callbacks.sample_table import SampleTable
@@ -15,6 +16,7 @@ __all__ = [
     "Divergence",
     "Evaluation",
     "Export",
+    "FrontierScore",
     "InterruptionCheckpoint",
     "RewardWatch",
     "SampleTable",
