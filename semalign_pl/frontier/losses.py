@@ -11,12 +11,12 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from semalign_pl.functional.formulas import value
 from torch import Tensor
 
 from semalign_pl.files.documents import read_json
 from semalign_pl.functional.bootstrap import resample_sums
 from semalign_pl.functional.cost import loss_of
-from semalign_pl.functional.formulas import value
 
 DRAWS = 2000
 SEED = 12345
