@@ -91,7 +91,7 @@ def check_metrics(base: Tested, metrics: Sequence[str], flag: str) -> None:
             continue
         if name in base.metrics:
             raise ValueError(
-                f"{flag}: {name} is no sum over items, so its loss has no confidence bound; name one of {', '.join(fit)}"
+                f"{flag}: {name} is no sum over items, so its loss has no bound; name one of {', '.join(fit)}"
             )
         close = difflib.get_close_matches(name, fit, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(fit)}"

@@ -1,4 +1,4 @@
-"""Score of a checkpoint at a price: a real small fit, its checkpoints, the best one as an adapter, resuming, mistakes."""
+"""Score of a checkpoint at prices: a real small fit, its best adapter, resuming, mistakes."""
 
 from __future__ import annotations
 
