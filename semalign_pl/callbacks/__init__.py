@@ -1,4 +1,4 @@
-"""Callbacks of a run: checkpoints, evaluation and results, export, completions, alarms, budget of lost ability."""
+"""Callbacks of a run: checkpoints, kept steps, evaluation, export, completions, alarms, budget of lost ability."""
 
 from semalign_pl.callbacks.checkpoint import TimedCheckpoint
 from semalign_pl.callbacks.corpus_report import CorpusReport
@@ -7,6 +7,7 @@ from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.export import Export
 from semalign_pl.callbacks.frontier_score import FrontierScore
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
+from semalign_pl.callbacks.keep_steps import KeepSteps
 from semalign_pl.callbacks.reward_watch import RewardWatch
 from semalign_pl.callbacks.sample_table import SampleTable
 from semalign_pl.callbacks.tax_budget import TaxBudget
@@ -18,6 +19,7 @@ __all__ = [
     "Export",
     "FrontierScore",
     "InterruptionCheckpoint",
+    "KeepSteps",
     "RewardWatch",
     "SampleTable",
     "TaxBudget",

@@ -19,8 +19,8 @@ from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
-from semalign_pl.protocols import GeneratingModule, has_predictions, missing_members
-from semalign_pl.run.results import read_training, write_results
+from semalign_pl.protocols import GeneratingModule, ScaledModule, has_predictions, missing_members
+from semalign_pl.run.results import PointFacts, read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import Example
 
@@ -56,6 +56,9 @@ class Evaluation(Callback):
     Args:
         language: Code of the language of the references.
         encoder: SentenceTransformer for semantic similarity: hub id or folder; null leaves this score out.
+
+    Attributes:
+        point: Point of a frontier under test, which a test writes to ``results.json``; ``None`` for a plain test.
     """
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
@@ -70,6 +73,7 @@ class Evaluation(Callback):
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
+        self.point: PointFacts | None = None
         self._rows: list[PredictionRow] = []
         self._started = 0.0
 
@@ -134,7 +138,7 @@ class Evaluation(Callback):
         module = _check(pl_module)
         if may_write(trainer):
             write_predictions(folder / "predictions.jsonl", rows)
-        run = {
+        run: dict[str, object] = {
             "rows": len(rows),
             "prompts_cut": module.policy.encoder.truncated_prompts,
             "texts_cut_by_encoder": self._texts_cut(),
@@ -143,7 +147,9 @@ class Evaluation(Callback):
             "seconds": time.monotonic() - self._started,
             "trained": read_training(module.adapter),
         }
-        write_results(folder if may_write(trainer) else None, scores, run)
+        if isinstance(module, ScaledModule) and module.adapter_scale != 1:
+            run |= {"adapter_scale": module.adapter_scale, "scale_from": module.scale_from}
+        write_results(folder if may_write(trainer) else None, scores, run, self.point)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard earlier rows."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypedDict
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
@@ -16,13 +17,33 @@ from semalign_pl.types import Json, MetricResult
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
 
-def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: Mapping[str, object]) -> None:
+class PointFacts(TypedDict):
+    """Point of a system's frontier, in the ``results.json`` of its test.
+
+    Attributes:
+        system: Name of the system, which is that of its folder.
+        name: Name of the point, such as ``scale-0.5``.
+        terms: PEFT folders (``adapter``) with the weights of their updates (``weight``), whose sum was tested.
+    """
+
+    system: str
+    name: str
+    terms: list[Json]
+
+
+def write_results(
+    folder: Path | None,
+    scores: Mapping[str, MetricResult],
+    run: Mapping[str, object],
+    point: PointFacts | None = None,
+) -> None:
     """Write ``results.json`` and print its scores as a table.
 
     Args:
         folder: Folder of the run; made if absent. ``None`` to print only.
         scores: Scores by name.
         run: Facts about the run to write with the scores; the time and the package versions are added.
+        point: Point of a frontier that was tested: it is written too, and no table is printed.
     """
     from rich.table import Table
 
@@ -31,8 +52,11 @@ def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: 
     if folder is not None:
         metrics = {name: score.as_dict() for name, score in scores.items()}
         results = {"metrics": metrics, "run": {**run, **_time_and_versions()}}
+        results |= {} if point is None else {"point": point}
         file = folder / "results.json"
         write_text(file, to_json(results, file, indent=2))
+    if point is not None:
+        return
     title = "nothing is written" if folder is None else f"{folder}/results.json"
     table = Table("score", "value", "95 % interval", title=title)
     for name, score in scores.items():
