@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TypedDict
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
-from semalign_pl.types import Json, MetricResult
+from semalign_pl.types import Histogram, Json, MetricResult
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
@@ -35,6 +36,7 @@ def write_results(
     folder: Path | None,
     scores: Mapping[str, MetricResult],
     run: Mapping[str, object],
+    histograms: Mapping[str, Histogram] | None = None,
     point: PointFacts | None = None,
 ) -> None:
     """Write ``results.json`` and print its scores as a table.
@@ -43,6 +45,7 @@ def write_results(
         folder: Folder of the run; made if absent. ``None`` to print only.
         scores: Scores by name.
         run: Facts about the run to write with the scores; the time and the package versions are added.
+        histograms: Histograms by name.
         point: Point of a frontier that was tested: it is written too, and no table is printed.
     """
     from rich.table import Table
@@ -51,8 +54,9 @@ def write_results(
 
     if folder is not None:
         metrics = {name: score.as_dict() for name, score in scores.items()}
-        results = {"metrics": metrics, "run": {**run, **_time_and_versions()}}
-        results |= {} if point is None else {"point": point}
+        drawn = {name: asdict(histogram) for name, histogram in (histograms or {}).items()}
+        results = {"metrics": metrics, "histograms": drawn, "run": {**run, **_time_and_versions()}}
+        results |= {"point": "end" if point is None else point}
         file = folder / "results.json"
         write_text(file, to_json(results, file, indent=2))
     if point is not None:
