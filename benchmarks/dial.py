@@ -74,7 +74,7 @@ def write_recipe(configs: Path, half: Path) -> Path:
 def of_seed(seed: int, adapter: Path, out: Path, recipes: dict[str, Path]) -> dict[str, Any]:
     """Dial on one half, and test the base, the whole adapter and the chosen one on the other."""
     from semalign_pl.__main__ import main
-    from semalign_pl.frontier.losses import Tested, losses
+    from semalign_pl.frontier.losses import PointResult, losses
 
     folder = out / f"seed-{seed}"
     lose = ",".join(f"{name}={most:g}" for name, most in BUDGET.items())
@@ -89,7 +89,7 @@ def of_seed(seed: int, adapter: Path, out: Path, recipes: dict[str, Path]) -> di
         settings += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
         if main(["test", "--config", str(recipes["held_out"]), *settings]):
             sys.exit(f"{folder}/held_out/{name}: the test failed")
-    held_out = {name: Tested(folder / "held_out" / name) for name in tests}
+    held_out = {name: PointResult(folder / "held_out" / name) for name in tests}
     lost = {
         name: {metric: loss.value for metric, loss in losses(held_out["base"], tested, [*BUDGET], 0.95).items()}
         for name, tested in held_out.items()

@@ -140,7 +140,7 @@ class FrontierScore(Callback):
         probes = self._probes or [c for c in callbacks_of(trainer) if isinstance(c, Probe)]
         there: list[str] = []
         for probe in probes if set(self.prices) - set(values) else []:
-            scores = probe.run(module)
+            scores = probe.run(module).scores
             there += scores
             selected = self._select(trainer, scores)
             if selected and probe not in self._probes:

@@ -11,12 +11,12 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from semalign_pl.functional.formulas import value
 from torch import Tensor
 
 from semalign_pl.files.documents import read_json
 from semalign_pl.functional.bootstrap import resample_sums
 from semalign_pl.functional.cost import loss_of
+from semalign_pl.functional.formulas import value
 
 DRAWS = 2000
 SEED = 12345
@@ -45,7 +45,7 @@ class Loss:
     items: int
 
 
-class Tested:
+class PointResult:
     """Result of the test of one point, read from its folder.
 
     Args:
@@ -74,7 +74,7 @@ class Tested:
         return sorted(self._items.get(str(self.metrics[metric]["items"]), {}))
 
 
-def check_metrics(base: Tested, metrics: Sequence[str], flag: str) -> None:
+def check_metrics(base: PointResult, metrics: Sequence[str], flag: str) -> None:
     """Refuse metrics that a test does not measure, or whose value is not computed from items.
 
     Args:
@@ -101,7 +101,7 @@ def check_metrics(base: Tested, metrics: Sequence[str], flag: str) -> None:
         )
 
 
-def losses(base: Tested, point: Tested, metrics: Sequence[str], confidence: float) -> dict[str, Loss]:
+def losses(base: PointResult, point: PointResult, metrics: Sequence[str], confidence: float) -> dict[str, Loss]:
     """Loss of each metric at a point, with its upper confidence bound.
 
     The bound is the percentile of a bootstrap over items (Efron, 1979), in which both points get the same draws, so

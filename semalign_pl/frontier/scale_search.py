@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from semalign_pl.frontier.points import Point, points_of
-from semalign_pl.frontier.tester import PointTester
-from semalign_pl.policy.blend import write_blend
-
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
-from semalign_pl.frontier.losses import Loss, Tested, check_metrics, losses
+from semalign_pl.frontier.losses import Loss, PointResult, check_metrics, losses
+from semalign_pl.frontier.measure import measure_point
+from semalign_pl.frontier.points import POINTS, Point, scale_point
+from semalign_pl.frontier.tester import PointTester
 from semalign_pl.functional.dial import Trial, choose, next_scale
-from semalign_pl.run.results import write_training
+from semalign_pl.run.digests import Digests
+from semalign_pl.run.lock import hold
 
 MAX_TESTS = 6
-"""Most scales that are tested, besides the base and the lower end of the search."""
+"""Most scales that are tested, besides the lower end of the search and the base."""
 
 
 @dataclass(frozen=True)
@@ -70,33 +70,36 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
     Raises:
         ValueError: If a metric is not measured from items.
     """
-    search = _Search(adapter, recipe, goal, out)
-    while len(search.settings) <= MAX_TESTS:
-        scale = next_scale([Trial(s.scale, s.used) for s in search.settings])
-        if scale is None:
-            break
-        search.test(scale)
-    settings = sorted(search.settings, key=lambda s: s.scale)
-    best = choose([Trial(s.scale, s.used) for s in settings])
-    chosen = next((s for s in settings if best is not None and s.scale == best.scale and s.scale > 0), None)
-    facts = {"adapter": str(adapter), **asdict(goal), "chosen": chosen and chosen.scale}
-    file = out / "dial.json"
-    write_text(file, to_json({**facts, "scales": [asdict(s) for s in settings]}, file, indent=1))
-    if chosen is not None:
-        search.write(chosen)
+    with hold(out, "test"):
+        search = _Search(adapter, recipe, goal, out)
+        while len(search.settings) <= MAX_TESTS:
+            scale = next_scale([Trial(s.scale, s.used) for s in search.settings])
+            if scale is None:
+                break
+            search.test(scale)
+        settings = sorted(search.settings, key=lambda s: s.scale)
+        best = choose([Trial(s.scale, s.used) for s in settings])
+        chosen = next((s for s in settings if best is not None and s.scale == best.scale and s.scale > 0), None)
+        file = out / "dial.json"
+        facts = {"adapter": str(adapter), **asdict(goal), "chosen": chosen and chosen.scale}
+        write_text(file, to_json({**facts, "scales": [asdict(s) for s in settings]}, file, indent=1))
+        if chosen is not None:
+            search.tester.export(search.point(chosen.scale), out / "adapter")
     return settings, chosen
 
 
 class _Search:
-    """Tests of scales in one process.
+    """Tests of scales in one process; results of an earlier search in the same folder are reused.
 
     Attributes:
+        tester: Tester of all scales.
         settings: Tested scales, in the order of their tests.
     """
 
     def __init__(self, adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> None:
         self.adapter, self.goal, self.out = adapter, goal, out
-        self.tester = PointTester(recipe, adapter)
+        self.tester = PointTester(recipe, [self.point(0.5)])
+        self.digests = Digests(out / POINTS / "digests.json")
         self.base = self._test(Point("base", ()))
         check_metrics(self.base, [*goal.budget], "--lose")
         check_metrics(self.base, [goal.quality], "--quality")
@@ -104,27 +107,22 @@ class _Search:
         if not self.settings:
             self.test(0.0)
 
-    def _point(self, scale: float) -> Point:
-        (point,) = points_of(self.adapter, [scale], None, self.goal.scale_from)
-        return point
-
-    def _test(self, point: Point) -> Tested:
-        folder = self.out / "points" / point.name
-        self.tester.test(point, folder)
-        return Tested(folder)
+    def point(self, scale: float) -> Point:
+        """Point at a scale."""
+        return scale_point(str(self.adapter), scale, self.goal.scale_from)
 
     def test(self, scale: float) -> None:
         """Test a scale, and add it to the settings."""
-        self.settings.append(self._setting(scale, self._test(self._point(scale))))
+        self.settings.append(self._setting(scale, self._test(self.point(scale))))
 
-    def _setting(self, scale: float, tested: Tested) -> Setting:
+    def _test(self, point: Point) -> PointResult:
+        measured = measure_point(point, self.tester, self.out, self.digests)
+        tested = PointResult(point.folder(self.out))
+        how = f"tested in {measured.seconds:.1f} s" if measured.reason else "tested before"
+        print(f"{point.name}: {how}", flush=True)
+        return tested
+
+    def _setting(self, scale: float, tested: PointResult) -> Setting:
         lost = losses(self.base, tested, [*self.goal.budget], self.goal.confidence)
         used = max(loss.bound / self.goal.budget[name] for name, loss in lost.items())
         return Setting(scale, tested.metrics[self.goal.quality]["value"], lost, used)
-
-    def write(self, chosen: Setting) -> None:
-        """Write the adapter of a setting as a plain PEFT folder, with what it was chosen by."""
-        folder = self.out / "adapter"
-        write_blend(self._point(chosen.scale).terms, self.tester.base, folder)
-        facts = {"stage": "dial", "scale": chosen.scale, "scale_from": self.goal.scale_from}
-        write_training(folder, **facts, adapter=str(self.adapter), lose=dict(self.goal.budget))

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from semalign_pl.engine.fallback import unshared_hidden
 from semalign_pl.engine.generate import generate
-from semalign_pl.functional.drift import kl_from_logits, mean_kl
+from semalign_pl.functional.drift import OVER_TOKENS, kl_from_logits, token_sums
+from semalign_pl.functional.formulas import score_items
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe, existing_file
 from semalign_pl.protocols import ExampleData
 from semalign_pl.run.trainer import data_module_of
-from semalign_pl.types import Example, MetricResult, Prompt
+from semalign_pl.types import Example, Item, Measurement, Prompt
 
 _ROWS = 16
 """Number of completions forwarded at once; bounds memory and changes nothing else."""
@@ -40,7 +41,7 @@ class _Source:
 
 
 class ForwardKLProbe(Probe):
-    """Mean per-token KL(base || policy) on the task's own prompts, in nats.
+    """Mean per-token KL(base || policy) on the task's own prompts, in nats; items are prompts.
 
     RL's Razor (arXiv 2509.04259) finds that this number predicts forgetting, whichever method trained the policy. The
     expectation is over the base's outputs on the prompts of the new task: one completion per prompt is sampled from the
@@ -79,7 +80,7 @@ class ForwardKLProbe(Probe):
         self._sources = [] if file is None else _draw(_read_prompts(file), limit, seed)
         self._completions: dict[object, list[list[int]]] = {}
 
-    def run(self, pl_module: LightningModule) -> dict[str, MetricResult]:
+    def run(self, pl_module: LightningModule) -> Measurement:
         """Measure the policy of a module now, on the prompts of its data module unless there is a file.
 
         Raises:
@@ -92,19 +93,20 @@ class ForwardKLProbe(Probe):
             ]
         return super().run(pl_module)
 
-    def measure(self, policy: Policy) -> dict[str, MetricResult]:
+    def measure(self, policy: Policy) -> Measurement:
         """Compare base and policy at every token of the base's completions."""
         prompts, cut = self._encode(policy)
         completions = self._complete(policy, prompts)
         divergence: list[Tensor] = []
         for start in range(0, len(prompts), _ROWS):
             divergence += _forward_kl(policy, prompts[start : start + _ROWS], completions[start : start + _ROWS])
-        score = mean_kl(divergence)
+        sums = zip(self._sources, token_sums(divergence).tolist(), strict=True)
+        items = [Item("forward_kl", source.id, {"forward_kl": of_prompt}) for source, of_prompt in sums]
         signature = (
-            f"forward_{score.signature}|direction:base||policy|prompts:{len(prompts)}|cut:{cut}|completions:base"
+            f"forward_kl:mean|{OVER_TOKENS}|of:KL(base to policy)|prompts:{len(prompts)}|cut:{cut}|completions:base"
             f"|temperature:1|max_new:{self.max_new_tokens}|max_prompt:{self.max_prompt_tokens}|sampling:{self.seed}"
         )
-        return {"forward_kl": MetricResult(score.value, score.ci, signature)}
+        return Measurement({"forward_kl": score_items(items, "forward_kl", "ratio", signature)}, items)
 
     def _encode(self, policy: Policy) -> tuple[list[list[int]], int]:
         """Token ids of the prompts, and the number of prompts that were cut."""

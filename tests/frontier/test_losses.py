@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semalign_pl.frontier.losses import Tested, check_metrics, losses
+from semalign_pl.frontier.losses import PointResult, check_metrics, losses
 
 FORMULAS = {"cmrc_f1": "mean", "nll_change_mean": "ratio"}
 
 
 def write(
     folder: Path, statistics: Mapping[str, Sequence[Sequence[float]]], ids: Sequence[str] | None = None
-) -> Tested:
+) -> PointResult:
     """Write the result of a test: statistics of the items by metric."""
     folder.mkdir()
     metrics = {
@@ -37,7 +37,7 @@ def write(
             }
             lines.append(json.dumps({**item, "system": "run", "point": "end"}) + "\n")
     (folder / "items.jsonl").write_text("".join(lines), encoding="utf-8")
-    return Tested(folder)
+    return PointResult(folder)
 
 
 def test_hand_computed(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def load(base: str, scale: float = 0.0) -> Policy:
 
 def measure(probe: ForwardKLProbe, policy: Policy):
     with policy.inference():
-        return probe.measure(policy)["forward_kl"]
+        return probe.measure(policy).scores["forward_kl"]
 
 
 @pytest.fixture
@@ -51,7 +51,11 @@ def test_against_plain_forwards(base: str, prompts: Path) -> None:
         divergence += (p.exp() * (p - q)).sum(-1).tolist()
     assert len(divergence) > 20
     assert score.value == pytest.approx(sum(divergence) / len(divergence), rel=1e-3) and score.value > 0.01
-    for fact in ("forward_kl:mean|", "base||policy", "prompts:3", "cut:0", "temperature:1", "sampling:5"):
+    items = probe.measure(policy).items
+    assert [item.id for item in items] == ["prompts.txt:1", "prompts.txt:3", "prompts.txt:4"]
+    assert sum(item.statistics["forward_kl"][0] for item in items) == pytest.approx(sum(divergence), rel=1e-3)
+    assert sum(item.statistics["forward_kl"][1] for item in items) == len(divergence)
+    for fact in ("forward_kl:mean|", "KL(base to policy)", "prompts:3", "cut:0", "temperature:1", "sampling:5"):
         assert fact in score.signature
 
 
@@ -105,8 +109,10 @@ def test_the_task_s_own_prompts_in_fit_and_test(runs: Runs) -> None:
 
 def test_cut_prompts_are_counted_apart(base: str, prompts: Path) -> None:
     policy = load(base)
-    score = measure(ForwardKLProbe(str(prompts), max_prompt_tokens=12, max_new_tokens=4), policy)
-    assert "|cut:2|" in score.signature or "|cut:3|" in score.signature
+    lengths = sorted(len(policy.encoder.encode_prompt(line, 100)) for line in prompts.read_text("utf-8").split())
+    assert lengths[0] < lengths[1] < lengths[2]
+    score = measure(ForwardKLProbe(str(prompts), max_prompt_tokens=lengths[1] - 1, max_new_tokens=4), policy)
+    assert "|prompts:3|cut:2|" in score.signature
     assert policy.encoder.truncated_prompts == 0
 
 
