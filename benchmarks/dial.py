@@ -26,7 +26,7 @@ HALVES = ("dial", "held_out")
 WORLD = "runs/quickstart/world"
 
 
-def trained(seed: int, out: Path, runs: Path, configs: Path) -> Path:
+def find_adapter(seed: int, out: Path, runs: Path, configs: Path) -> Path:
     """Adapter of the strong SFT: that of an earlier quickstart, or else trained now from a cold start."""
     from semalign_pl.__main__ import main
 
@@ -117,8 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     write_halves(Path(WORLD), options.out)
     recipes = {half: write_recipe(options.configs, options.out / half) for half in HALVES}
-    adapters = [trained(seed, options.out, options.trained, options.configs) for seed in range(options.seeds)]
-    seeds = [of_seed(seed, adapter, options.out, recipes) for seed, adapter in enumerate(adapters)]
+    seeds = [
+        of_seed(seed, find_adapter(seed, options.out, options.trained, options.configs), options.out, recipes)
+        for seed in range(options.seeds)
+    ]
     columns = ["seed", "scale", "tests", "chrF held out (whole)"]
     columns += [f"{name} lost, most {most:g}: dial, at most, held out (whole)" for name, most in BUDGET.items()]
     rows = []

@@ -61,7 +61,7 @@ def test_bound_of_a_mean_against_scipy(tmp_path: Path) -> None:
     assert lost.value == pytest.approx((before - after).mean())
     assert lost.bound == pytest.approx(oracle.confidence_interval.high, abs=0.4) and lost.bound > lost.value + 2
     middle = losses(base, point, ["cmrc_f1"], 0.5)["cmrc_f1"]
-    assert middle.bound == pytest.approx(lost.value, abs=0.3)
+    assert middle.bound == pytest.approx(lost.value, abs=0.5)
 
 
 def test_only_items_that_differ_add_to_the_bound(tmp_path: Path) -> None:

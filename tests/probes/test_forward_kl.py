@@ -14,6 +14,7 @@ from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import ForwardKLProbe
+from semalign_pl.types import Measurement, MetricResult
 
 
 def load(base: str, scale: float = 0.0) -> Policy:
@@ -21,9 +22,13 @@ def load(base: str, scale: float = 0.0) -> Policy:
     return stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.5), None, CPU), seed=2, scale=scale)
 
 
-def measure(probe: ForwardKLProbe, policy: Policy):
+def measurement(probe: ForwardKLProbe, policy: Policy) -> Measurement:
     with policy.inference():
-        return probe.measure(policy).scores["forward_kl"]
+        return probe.measure(policy)
+
+
+def measure(probe: ForwardKLProbe, policy: Policy) -> MetricResult:
+    return measurement(probe, policy).scores["forward_kl"]
 
 
 @pytest.fixture
@@ -37,7 +42,8 @@ def test_against_plain_forwards(base: str, prompts: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     policy, probe = load(base, 0.3), ForwardKLProbe(str(prompts), max_new_tokens=12, seed=5)
-    score = measure(probe, policy)
+    measured = measurement(probe, policy)
+    score, items = measured.scores["forward_kl"], measured.items
     (completions,) = probe._completions.values()
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     merged = load(base, 0.3).model.merge_and_unload().eval()
@@ -51,7 +57,6 @@ def test_against_plain_forwards(base: str, prompts: Path) -> None:
         divergence += (p.exp() * (p - q)).sum(-1).tolist()
     assert len(divergence) > 20
     assert score.value == pytest.approx(sum(divergence) / len(divergence), rel=1e-3) and score.value > 0.01
-    items = probe.measure(policy).items
     assert [item.id for item in items] == ["prompts.txt:1", "prompts.txt:3", "prompts.txt:4"]
     assert sum(item.statistics["forward_kl"][0] for item in items) == pytest.approx(sum(divergence), rel=1e-3)
     assert sum(item.statistics["forward_kl"][1] for item in items) == len(divergence)
