@@ -121,24 +121,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of_seed(seed, find_adapter(seed, options.out, options.trained, options.configs), options.out, recipes)
         for seed in range(options.seeds)
     ]
-    columns = ["seed", "scale", "tests", "chrF held out (whole)"]
-    columns += [f"{name} lost, most {most:g}: dial, at most, held out (whole)" for name, most in BUDGET.items()]
+    columns = ["seed", "scale", "tests", "chrF kept, of the whole adapter's"]
+    columns += [f"{name}: {text}" for name in BUDGET for text in ("lost", "at most", "lost held out", "whole adapter")]
     rows = []
     for one in seeds:
         chrf, lost = one["chrf_held_out"], one["lost_held_out"]
-        row = [str(one["seed"]), f"{one['scale']:g}", str(one["tests"])]
-        row.append(f"{chrf['chosen']:.1f} ({chrf['whole']:.1f})")
+        row = [str(one["seed"]), f"{one['scale']:g}", str(one["tests"]), f"{chrf['chosen']:.1f} of {chrf['whole']:.1f}"]
         for metric in BUDGET:
             seen = one["dial"]["losses"][metric]
-            numbers = f"{seen['value']:.3g}, {seen['bound']:.3g}, {lost['chosen'][metric]:.3g}"
-            row.append(f"{numbers} ({lost['whole'][metric]:.3g})")
+            values = (seen["value"], seen["bound"], lost["chosen"][metric], lost["whole"][metric])
+            row += [f"{number:.3g}" for number in values]
         rows.append([*row, "yes" if one["within"] else "no"])
-    columns.append("within")
-    harness.table("Strong SFT, dialled on one half and tested on the other", columns, rows)
-    within = sum(one["within"] for one in seeds)
-    summary = f"{within} of {len(seeds)} seeds end within the budget on held-out items."
-    print(summary)
-    harness.write("dial", {"summary": summary, "budget": BUDGET, "columns": columns, "rows": rows}, seeds, {})
+    columns.append("within, held out")
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+    allowed = ", ".join(f"{name} {most:g}" for name, most in BUDGET.items())
+    print(f"Strong SFT, dialled on one half and tested on the other; most that may be lost: {allowed}\n")
+    print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    summary = f"{sum(one['within'] for one in seeds)} of {len(seeds)} seeds end within the budget on held-out items."
+    print(f"\n{summary}")
+    command = "semalign dial ADAPTER --lose " + ",".join(f"{name}={most:g}" for name, most in BUDGET.items())
+    content = {"summary": summary, "budget": BUDGET, "columns": columns, "rows": rows}
+    harness.write("dial", content, seeds, {"dial": command})
 
 
 if __name__ == "__main__":

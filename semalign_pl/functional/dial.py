@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 RESOLUTION = 0.02
 """Distance of two scales below which the search ends."""
+ENOUGH = 0.95
+"""Used share of the budget from which on a larger scale is not worth another test."""
 _MARGIN = 0.1
 
 
@@ -61,8 +63,8 @@ def next_scale(trials: Sequence[Trial]) -> float | None:
         trials: Tested scales, the lower end of the search (scale 0) among them.
 
     Returns:
-        Scale with three decimals; ``None`` if there is nothing to gain: the largest scale is within the budget, the
-        smallest is not, or the two ends are closer than ``RESOLUTION``.
+        Scale with three decimals; ``None`` if there is little to gain: the largest scale is within the budget, the
+        smallest is not, the chosen one uses ``ENOUGH`` of it, or the two ends are closer than ``RESOLUTION``.
 
     >>> next_scale([Trial(0.0, 0.0)]), next_scale([Trial(0.0, 0.0), Trial(1.0, 4.0)])
     (1.0, 0.25)
@@ -73,7 +75,7 @@ def next_scale(trials: Sequence[Trial]) -> float | None:
     if high is None:
         return 1.0
     width = high.scale - low.scale
-    if width <= RESOLUTION:
+    if width <= RESOLUTION or low.used >= ENOUGH:
         return None
     share = 0.5
     if len(trials) % 2 == 0 and high.used != float("inf"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,12 @@ def test_the_largest_scale_within_the_budget(
     # PEFT alone reads the adapter, whose logits are those of the scaled update.
     scaled = logits(runs.base, Path(sft_adapter), found["chosen"])
     assert (logits(runs.base, out / "adapter") - scaled).abs().max() < 1e-6
+    # The same search again tests nothing, and writes the same adapter.
+    weights = (out / "adapter" / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(out / "adapter")
+    assert main([*probe, "--lose", f"kl_mean={budget},cmrc_f1=50"]) == 0
+    assert capsys.readouterr().out.count("tested before") == len(by_scale)
+    assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == weights
     # The quality of the end points is that of separate tests.
     for adapter, scale in ((None, 0.0), (sft_adapter, 1.0), (out / "adapter", found["chosen"])):
         given = ["--model.init_args.adapter", "null" if adapter is None else str(adapter)]
