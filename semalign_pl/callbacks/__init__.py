@@ -5,6 +5,7 @@ from semalign_pl.callbacks.corpus_report import CorpusReport
 from semalign_pl.callbacks.divergence import Divergence
 from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.export import Export
+from semalign_pl.callbacks.frontier_score import FrontierScore
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
 from semalign_pl.callbacks.keep_steps import KeepSteps
 from semalign_pl.callbacks.reward_watch import RewardWatch
@@ -16,6 +17,7 @@ __all__ = [
     "Divergence",
     "Evaluation",
     "Export",
+    "FrontierScore",
     "InterruptionCheckpoint",
     "KeepSteps",
     "RewardWatch",

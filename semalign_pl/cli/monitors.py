@@ -11,7 +11,8 @@ from typing import Protocol, runtime_checkable
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.callbacks import CorpusReport, Evaluation, RewardWatch, TaxBudget
+from semalign_pl.callbacks import CorpusReport, Evaluation, FrontierScore, RewardWatch, TaxBudget
+from semalign_pl.callbacks.frontier_score import LOGGED
 from semalign_pl.callbacks.watch_metrics import METRICS
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.modules import EmbedderModule, GRPOModule, SFTModule
@@ -58,7 +59,7 @@ def check_monitors(trainer: Trainer, module: LightningModule, data: LightningDat
         {*_of_module(module), *(name for callback in callbacks for name in _of_callback(callback, module))}
     )
     validated = trainer.limit_val_batches != 0 and _has_validation(data)
-    logged = [name for name in metrics if validated or not name.startswith("val/")]
+    logged = [name for name in metrics if validated or not name.startswith(("val/", "frontier/"))]
     for key, name in (found for callback in callbacks for found in _monitors_of(callback)):
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in (*logged, "epoch", "step")):
             continue
@@ -114,6 +115,8 @@ def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:
         yield from (f"val/{name}" for name in callback.metrics)
     elif isinstance(callback, RewardWatch):
         yield from (f"watch/{name}" for name in (*METRICS, "alarms"))
+    elif isinstance(callback, FrontierScore):
+        yield from LOGGED
     elif isinstance(callback, TaxBudget):
         yield from _train("beta", "budget_used")
     elif isinstance(callback, CorpusReport):

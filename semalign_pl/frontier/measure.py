@@ -75,10 +75,19 @@ def measure(
     with hold(out, "test"):
         digests = Digests(out / POINTS / "digests.json")
         for point in points:
-            yield _measure(point, tester, point.folder(out), out, digests)
+            yield measure_point(point, tester, out, digests)
 
 
-def _measure(point: Point, tester: PointTester, folder: Path, out: Path, digests: Digests) -> Measured:
+def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests) -> Measured:
+    """Test one point, unless earlier results can be reused.
+
+    Args:
+        point: Point to test.
+        tester: Tester of the system's points.
+        out: Folder of the system's results, which the caller holds.
+        digests: Digests of files.
+    """
+    folder = point.folder(out)
     file, now = folder / RECORD, _grounds(point, tester.settings, out, digests)
     reason = "is new"
     if file.is_file():

@@ -15,6 +15,8 @@ from semalign_pl.files.documents import read_json
 from semalign_pl.frontier.points import POINTS, Point
 from semalign_pl.frontier.swap import Swap
 from semalign_pl.modules import AlignModule
+from semalign_pl.policy.adapter_folder import read_adapter_folder
+from semalign_pl.policy.blend import write_blend
 from semalign_pl.probes.base import Probe
 from semalign_pl.run.trainer import callbacks_of, is_trial
 
@@ -141,10 +143,7 @@ class PointTester:
             cli.aim(folder, point.settings)
             cli.renew_trainer()
         else:
-            with self._swap.common() as adapter:
-                cli.aim(folder, {"adapter": adapter, "lora": None})  # the ranks are those of the adapters
-                cli.load()
-            self._loaded = True
+            self._load(folder)
             cli.aim(folder, point.settings)  # the callback that saves the settings has not done so yet
         module, system = cli.model, folder.absolute()
         system = system.parents[1] if system.parent.name == POINTS else system
@@ -157,3 +156,24 @@ class PointTester:
                 callback.system, callback.point, callback.terms = system.name, point.name, point.facts
         cli.trainer.test(module, datamodule=cli.datamodule, verbose=False, weights_only=True)
         return read_json(folder / "results.json", "delete the folder to test the point again")
+
+    def export(self, point: Point, folder: Path) -> None:
+        """Write the adapter of a point as a plain PEFT folder.
+
+        Args:
+            point: Point whose terms are not empty.
+            folder: Folder to write; created if absent, replaced if present.
+
+        Raises:
+            ValueError: If an adapter cannot be scaled exactly.
+        """
+        if not self._loaded:
+            self._load(folder)
+        terms = [(read_adapter_folder(path), weight) for path, weight in point.terms]
+        write_blend(terms, self._cli.model.policy.model, folder)
+
+    def _load(self, folder: Path) -> None:
+        with self._swap.common() as adapter:
+            self._cli.aim(folder, {"adapter": adapter, "lora": None})  # the ranks are those of the adapters
+            self._cli.load()
+        self._loaded = True

@@ -1,0 +1,135 @@
+"""Loss of general ability of one tested point against another, with an upper confidence bound over paired items."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semalign_pl.files.documents import read_json
+from semalign_pl.functional.bootstrap import resample_sums
+from semalign_pl.functional.cost import loss_of
+from semalign_pl.functional.formulas import value
+
+DRAWS = 2000
+SEED = 12345
+
+
+class _Metric(TypedDict):
+    """Entry of ``metrics`` in ``results.json``; see `MetricResult`."""
+
+    value: float
+    items: str | None
+    formula: str | None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Loss of one metric, in its unit; above 0 if the tested point is worse.
+
+    Attributes:
+        value: Loss as measured.
+        bound: Upper confidence bound of the loss.
+        items: Number of items that both points were tested on.
+    """
+
+    value: float
+    bound: float
+    items: int
+
+
+class PointResult:
+    """Result of the test of one point, read from its folder.
+
+    Args:
+        folder: Folder with ``results.json`` and ``items.jsonl``.
+
+    Attributes:
+        metrics: Entries of ``metrics`` in ``results.json``, by name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        results = read_json(folder / "results.json", "test the point again")
+        self.metrics: Mapping[str, _Metric] = results["metrics"]
+        self._items: dict[str, dict[str, Mapping[str, Sequence[float]]]] = {}
+        for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
+            item = json.loads(line)
+            self._items.setdefault(item["set"], {})[item["id"]] = item["statistics"]
+
+    def statistics(self, metric: str, ids: Sequence[str]) -> Tensor:
+        """Sufficient statistics of a metric, ``(items, statistics)`` float64, in the order of ``ids``."""
+        of_set = self._items[str(self.metrics[metric]["items"])]
+        return torch.tensor([of_set[id][metric] for id in ids], dtype=torch.float64)
+
+    def ids(self, metric: str) -> list[str]:
+        """Sorted ids of the items that a metric is computed from."""
+        return sorted(self._items.get(str(self.metrics[metric]["items"]), {}))
+
+
+def check_metrics(base: PointResult, metrics: Sequence[str], flag: str) -> None:
+    """Refuse metrics that a test does not measure, or whose value is not computed from items.
+
+    Args:
+        base: Any tested point.
+        metrics: Names of the metrics.
+        flag: Flag that names them, for the message.
+
+    Raises:
+        ValueError: With the metrics that there are.
+    """
+    fit = sorted(name for name, metric in base.metrics.items() if metric.get("items") and metric.get("formula"))
+    for name in metrics:
+        if name in fit:
+            continue
+        if name in base.metrics:
+            raise ValueError(
+                f"{flag}: {name} is no sum over items, so its loss has no bound; name one of {', '.join(fit)}"
+            )
+        close = difflib.get_close_matches(name, fit, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(fit)}"
+        raise ValueError(
+            f"{flag}: nothing in the recipe measures {name!r}; {hint} Otherwise list a probe for it under "
+            "trainer.callbacks"
+        )
+
+
+def losses(base: PointResult, point: PointResult, metrics: Sequence[str], confidence: float) -> dict[str, Loss]:
+    """Loss of each metric at a point, with its upper confidence bound.
+
+    The bound is the percentile of a bootstrap over items (Efron, 1979), in which both points get the same draws, so
+    that only items that the two treat differently add to the width.
+
+    Args:
+        base: Point that the loss is against.
+        point: Point to compare.
+        metrics: Names of the metrics.
+        confidence: One-sided confidence of the bound, e.g. 0.95.
+
+    Raises:
+        ValueError: If the two were tested on different items.
+    """
+    found = {}
+    for name in metrics:
+        ids = base.ids(name)
+        if ids != point.ids(name):
+            raise ValueError(
+                f"{point.folder}/items.jsonl: {name} was measured on other items than in {base.folder}; delete both "
+                "folders, and run the command again"
+            )
+        formula, n = str(base.metrics[name]["formula"]), len(ids)
+        measured, resampled = [], []
+        for tested in (point, base):
+            statistics = tested.statistics(name, ids)
+            measured.append(float(value(formula, statistics.sum(0).numpy(), n)))
+            resampled.append(value(formula, resample_sums(statistics, DRAWS, SEED).numpy(), n))
+        bound = np.quantile(loss_of(name, resampled[0], resampled[1]), confidence)
+        found[name] = Loss(loss_of(name, measured[0], measured[1]), float(bound), n)
+    return found
