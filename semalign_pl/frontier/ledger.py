@@ -68,8 +68,8 @@ def write_ledger(
 
     Returns:
         ``items``, ``item_set``, and ``comparisons``: per system and other system, both ways, the numbers of questions
-        lost, gained and undecided, the ids of those lost and gained, McNemar's ``p`` and ``p_holm`` (over all pairs), and the ``worst`` twenty: largest
-        drop of F1, then id, with both answers and the seed that they are of.
+        lost, gained and undecided, the ids of those lost and gained, McNemar's ``p`` and ``p_holm`` (over all pairs),
+        and the ``worst`` twenty: largest drop of F1, then id, with both answers and the index of their seed.
 
     Raises:
         ValueError: If systems were not tested alike.

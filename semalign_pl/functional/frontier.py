@@ -187,7 +187,7 @@ def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None
 
 
 def _valid(values: Array) -> Array | None:
-    """Resamples without NaN, from ``(draws + 1, seeds, qualities)``; ``None`` if too few, or if the measured has NaN."""
+    """Resamples without NaN, of ``(draws + 1, seeds, qualities)``; ``None`` if too few, or if the first has NaN."""
     valid = np.asarray(~np.isnan(values).any(axis=(1, 2)))
     return values[valid] if valid[0] and valid.mean() >= MIN_SHARE_OF_DRAWS else None
 
