@@ -158,7 +158,10 @@ def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
     """
     shared = reliable_range(a, b)
     differences = None if shared is None else _differences(a, b, list(np.linspace(*shared, steps)))
-    return None if shared is None or differences is None else _difference(differences.mean(-1), None, shared)
+    if shared is None or differences is None:
+        return None
+    mean = (differences[..., 1:] + differences[..., :-1]).mean(-1) / 2  # trapezoids, so the ends weigh half
+    return _difference(mean, None, shared)
 
 
 def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]:
