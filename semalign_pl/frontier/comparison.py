@@ -18,7 +18,6 @@ from semalign_pl.frontier.verdicts import Verdict, compare_pair, correct
 from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
 from semalign_pl.functional.significance import estimate
 from semalign_pl.messages.terminal import visible
-from semalign_pl.types import Json
 
 QUALITY, COSTS = "chrf", ("cmrc_f1", "nll_change_mean")
 BAND_POINTS = 25
@@ -51,7 +50,7 @@ def compare_study(
     starts: Mapping[str, str],
     settings: Settings | None = None,
     seeds: Sequence[int] | None = None,
-) -> dict[str, Json]:
+) -> dict[str, object]:
     """Compare the systems of a study at equal quality.
 
     Args:
@@ -82,7 +81,7 @@ def compare(
     variants: Mapping[str, Sequence[str]],
     rewards: Mapping[str, Sequence[str]],
     settings: Settings,
-) -> dict[str, Json]:
+) -> dict[str, object]:
     """Compare measured systems; see `compare_study`.
 
     Args:
@@ -100,17 +99,17 @@ def compare(
     if less_is_better(quality):
         raise ValueError(f"frontier.quality: {visible(quality)} is a cost; name a metric of the new language")
     quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)
-    curves = {
-        name: {metric: Curve(resampled.quality(system, quality), resampled.cost(system, metric)) for metric in costs}
-        for name, system in measured.items()
-    }
+    directions = {metric: less_is_better(metric) for metric in costs}
+    curves: dict[str, dict[str, Curve]] = {}
+    for name, system in measured.items():
+        reached = resampled.values(system, quality)
+        curves[name] = {metric: Curve(reached, resampled.cost(system, metric)) for metric in costs}
     worst = {metric: _worst([of_system[metric] for of_system in curves.values()]) for metric in costs}
     volumes = {name: {m: _volume(curve, *worst[m]) for m, curve in each.items()} for name, each in curves.items()}
     chosen = {
         system: max(folders, key=lambda name: volumes[name][costs[0]]["value"]) for system, folders in variants.items()
     }
     items = {metric: (resampled.measured(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
-    directions = {metric: less_is_better(metric) for metric in costs}
     verdicts: list[Verdict] = []
     for a, b in settings.pairs or tuple(combinations(variants, 2)):
         both = {metric: (curves[chosen[a]][metric], curves[chosen[b]][metric]) for metric in costs}

@@ -54,15 +54,15 @@ class Resampled:
     def __init__(self, base: MeasuredPoint, draws: int = DRAWS) -> None:
         self.base = base
         self.draws = draws
-        self._counts: dict[tuple[str, tuple[str, ...]], Array] = {}
+        self._counts: dict[tuple[str, int], Array] = {}
 
-    def quality(self, system: MeasuredSystem, metric: str) -> Array:
+    def values(self, system: MeasuredSystem, metric: str) -> Array:
         """Values of a metric, ``(draws + 1, seeds, points)``; index 0 is measured on the items as they are."""
         return np.stack([self._stack(points, metric) for points in system.seeds], axis=1)
 
     def cost(self, system: MeasuredSystem, metric: str) -> Array:
         """Cost of a metric, ``(draws + 1, seeds, points)``: the loss against base if more of the metric is better."""
-        values = self.quality(system, metric)
+        values = self.values(system, metric)
         return values if less_is_better(metric) else self._values(self.base, metric)[:, None, None] - values
 
     def number_of_items(self, metric: str) -> int:
@@ -116,9 +116,8 @@ class Resampled:
 
     def _draw(self, measured: Measured) -> Array:
         """Counts per item, ``(draws + 1, items)``; those of index 0 are 1."""
-        key = measured.items, measured.ids
+        key = _, items = measured.items, len(measured.ids)
         if key not in self._counts:
-            items = len(measured.ids)
             rng = np.random.default_rng([SEED, zlib.crc32(measured.items.encode())])
             drawn = rng.multinomial(items, np.full(items, 1 / items), self.draws)
             self._counts[key] = np.concatenate([np.ones((1, items)), drawn]).astype(np.float64)

@@ -75,17 +75,22 @@ def cost_at(quality: Array, cost: Array, wanted: float) -> float:
     >>> cost_at(np.array([40.0, 60.0]), np.array([2.0, 8.0]), 61.0)
     nan
     """
-    return float(_costs_at(quality[None], cost[None], wanted)[0])
+    return float(_costs_at(quality, cost, [wanted])[0])
 
 
-def _costs_at(quality: Array, cost: Array, wanted: float) -> Array:
-    """Cost of many curves at a quality, from ``(…, points)`` to ``(…)``; see ``cost_at``."""
-    at_points = np.where(quality == wanted, cost, np.inf).min(-1)
-    q0, q1, c0, c1 = quality[..., :-1], quality[..., 1:], cost[..., :-1], cost[..., 1:]
-    crossed = (np.minimum(q0, q1) < wanted) & (wanted < np.maximum(q0, q1))
-    place = (wanted - q0) / np.where(crossed, q1 - q0, 1.0)
-    between = np.where(crossed, c0 + place * (c1 - c0), np.inf).min(-1, initial=np.inf)
-    best = np.minimum(at_points, between)
+def _costs_at(quality: Array, cost: Array, wanted: Sequence[float]) -> Array:
+    """Cost of many curves at some qualities, from ``(…, points)`` to ``(…, qualities)``; see ``cost_at``."""
+    at = np.asarray(wanted, dtype=np.float64)
+    q, c = quality[..., None], cost[..., None]  # (…, points, 1)
+    best = np.full((*quality.shape[:-1], len(at)), np.inf)
+    # A loop over the points, because numpy is slow at reducing a short last axis.
+    for i in range(quality.shape[-1]):
+        best = np.where(q[..., i, :] == at, np.minimum(best, c[..., i, :]), best)
+    for i in range(quality.shape[-1] - 1):
+        q0, q1, c0, c1 = q[..., i, :], q[..., i + 1, :], c[..., i, :], c[..., i + 1, :]
+        crossed = (np.minimum(q0, q1) < at) & (at < np.maximum(q0, q1))
+        place = (at - q0) / np.where(q0 == q1, 1.0, q1 - q0)
+        best = np.where(crossed, np.minimum(best, c0 + place * (c1 - c0)), best)
     return np.where(np.isinf(best), np.nan, best)
 
 
@@ -174,8 +179,9 @@ def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]
     Returns:
         Cost per quality; ``None`` where a seed does not reach it, as measured or in more than 5 % of the resamples.
     """
-    costs = (_valid(_costs_at(curve.quality, curve.cost, quality)[..., None]) for quality in qualities)
-    return [None if cost is None else estimate(cost[..., 0]) for cost in costs]
+    costs = _costs_at(curve.quality, curve.cost, qualities)
+    each = (_valid(costs[..., i : i + 1]) for i in range(len(qualities)))
+    return [None if cost is None else estimate(cost[..., 0]) for cost in each]
 
 
 def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None:
@@ -185,8 +191,7 @@ def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None
             f"two systems are compared by the same seeds and resamples; got {a.quality.shape[:2]} and "
             f"{b.quality.shape[:2]} (draws + 1, seeds)"
         )
-    costs = [np.stack([_costs_at(c.quality, c.cost, quality) for quality in qualities], -1) for c in (a, b)]
-    return _valid(costs[0] - costs[1])
+    return _valid(_costs_at(a.quality, a.cost, qualities) - _costs_at(b.quality, b.cost, qualities))
 
 
 def _valid(values: Array) -> Array | None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
+
+MOST_FREEDOM = 1e6
+"""Degrees of freedom at which Student's distribution is taken for normal."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ def estimate(values: Array) -> Estimate:
     total = of_seeds + of_items
     if total == 0:
         return Estimate(value, (value, value), 1.0 if value == 0 else 0.0)
-    freedom = total**2 * (seeds - 1) / of_seeds**2 if of_seeds else math.inf
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(total)
-    p = 2 * float(stats.t.sf(abs(value) / math.sqrt(total), freedom))
+    share = of_seeds / total
+    freedom = min((seeds - 1) / share**2, MOST_FREEDOM) if share else MOST_FREEDOM
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
+    p = 2 * float(stdtr(freedom, -abs(value) / math.sqrt(total)))
     return Estimate(value, (value - half, value + half), p)
 
 
@@ -76,4 +80,6 @@ def mcnemar(lost: int, gained: int) -> float:
     >>> mcnemar(5, 0)
     0.0625
     """
-    return 1.0 if lost + gained == 0 else float(stats.binomtest(lost, lost + gained).pvalue)
+    from scipy.stats import binomtest
+
+    return 1.0 if lost + gained == 0 else float(binomtest(lost, lost + gained).pvalue)

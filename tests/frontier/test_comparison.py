@@ -247,7 +247,7 @@ def test_items_in_another_order_are_the_same_items(folder: Path) -> None:
 def test_resamples_are_shared_by_metrics_of_one_set(folder: Path) -> None:
     base, systems = read_study(folder, ["strong_sft"], STARTS, "base")
     resampled = Resampled(base, draws=50)
-    f1, em = (resampled.quality(systems["strong_sft"], name) for name in ("cmrc_f1", "cmrc_em"))
+    f1, em = (resampled.values(systems["strong_sft"], name) for name in ("cmrc_f1", "cmrc_em"))
     assert f1.shape == (51, 1, 3) and (f1 == em).all() and f1[1:].std() > 0
     assert (resampled.cost(systems["strong_sft"], "cmrc_f1")[..., -1] == 0).all()  # base against base, in every draw
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem
@@ -69,7 +69,7 @@ class SimulatedStudy:
                     continue
                 ability = self.difficulty * 0.5**0.5 + own * 0.35**0.5
                 ability = ability + self.rng.normal(0, 0.15**0.5, len(self.ids))
-                right = ability > stats.norm.ppf(min(frontier(level) * price, 0.99))
+                right = ability > ndtri(min(frontier(level) * price, 0.99))
                 chrf = level + gain * level / 74 + 8 * self.rows + self.rng.normal(0, 10, len(self.ids))
                 points.append(self._point(chrf, 100.0 * right))
             runs.append(tuple(points))

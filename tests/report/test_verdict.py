@@ -143,10 +143,8 @@ def test_from_items_to_sentences(results, tmp_path: Path) -> None:
 
 
 def test_no_other_file_claims_who_lost_less() -> None:
-    claims = re.compile(
-        r"\b(lost|loses|lose|has) (the )?(less|least|fewer) (than|by|general|in total)|\blost (less|least)"
-    )
+    claims = re.compile(r"\b(lost|loses?|has the) (less|least|lower|higher|highest)\b|\bkeeps [^w]*more")
     package = Path(semalign_pl.__file__).parent
     files = [*package.rglob("*.py"), *package.rglob("*.jinja")]
     claiming = [str(file.relative_to(package)) for file in files if claims.search(file.read_text(encoding="utf-8"))]
-    assert claiming == []
+    assert claiming == ["report/verdict.py"]
