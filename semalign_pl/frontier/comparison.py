@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semalign_pl.frontier.entry import BandEntry, FrontierEntry, PointsEntry, VolumeEntry
 from semalign_pl.frontier.ledger import right_or_wrong, write_ledger
 from semalign_pl.frontier.measured_point import MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
@@ -50,7 +51,7 @@ def compare_study(
     starts: Mapping[str, str],
     settings: Settings | None = None,
     seeds: Sequence[int] | None = None,
-) -> dict[str, object]:
+) -> FrontierEntry:
     """Compare the systems of a study at equal quality.
 
     Args:
@@ -81,7 +82,7 @@ def compare(
     variants: Mapping[str, Sequence[str]],
     rewards: Mapping[str, Sequence[str]],
     settings: Settings,
-) -> dict[str, object]:
+) -> FrontierEntry:
     """Compare measured systems; see `compare_study`.
 
     Args:
@@ -109,7 +110,7 @@ def compare(
     chosen = {
         system: max(folders, key=lambda name: volumes[name][costs[0]]["value"]) for system, folders in variants.items()
     }
-    items = {metric: (resampled.measured(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
+    items = {metric: (resampled.metric_of(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
     verdicts: list[Verdict] = []
     for a, b in settings.pairs or tuple(combinations(variants, 2)):
         both = {metric: (curves[chosen[a]][metric], curves[chosen[b]][metric]) for metric in costs}
@@ -117,7 +118,7 @@ def compare(
     finished = {system: measured[name] for system, name in chosen.items()}
     return {
         "quality": quality,
-        "quality_seen_by": dict(quality_seen),
+        "quality_seen_by": quality_seen,
         "costs": list(costs),
         "seen_by_rewards": {system: list(rewards.get(name, ())) for system, name in chosen.items()},
         "curves": {
@@ -125,12 +126,11 @@ def compare(
             for system, name in chosen.items()
         },
         "verdicts": [verdict.as_dict() for verdict in correct(verdicts)],
-        "hypervolumes": {system: dict(volumes[name]) for system, name in chosen.items()},
+        "hypervolumes": {system: volumes[name] for system, name in chosen.items()},
         "hypervolume_reference": {metric: list(worst[metric]) for metric in costs},
         "sweeps": {
             system: {
-                name: {**_describe(measured[name], curves[name]), "hypervolumes": dict(volumes[name])}
-                for name in folders
+                name: {**_describe(measured[name], curves[name]), "hypervolumes": volumes[name]} for name in folders
             }
             for system, folders in variants.items()
             if len(folders) > 1
@@ -145,7 +145,7 @@ def _check_quality(
     resampled: Resampled, quality: str, rewards: Mapping[str, Sequence[str]], *, named: bool
 ) -> dict[str, list[str]]:
     """Rewards that scored by the quality metric, by system; refused unless the user named the metric."""
-    signature = resampled.measured(resampled.base, quality).signature
+    signature = resampled.metric_of(resampled.base, quality).signature
     seen = {name: by for name, each in rewards.items() if (by := seen_by(quality, signature, each))}
     if seen and not named:
         name, by = next(iter(seen.items()))
@@ -164,12 +164,12 @@ def _worst(curves: Sequence[Curve]) -> tuple[float, float]:
     )
 
 
-def _volume(curve: Curve, worst_quality: float, worst_cost: float) -> dict[str, object]:
+def _volume(curve: Curve, worst_quality: float, worst_cost: float) -> VolumeEntry:
     found = estimate(hypervolume(curve.quality, curve.cost, worst_quality, worst_cost))
     return {"value": found.value, "ci": list(found.ci)}
 
 
-def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> dict[str, object]:
+def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> PointsEntry:
     """Points of a system with their measured quality and costs, per point and seed."""
     some = next(iter(curves.values()))
     return {
@@ -180,9 +180,9 @@ def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> dict[str, 
     }
 
 
-def _bands(curves: Mapping[str, Curve]) -> dict[str, list[dict[str, object]]]:
+def _bands(curves: Mapping[str, Curve]) -> dict[str, list[BandEntry]]:
     """Costs with intervals at evenly spaced qualities that all seeds reach, by metric."""
-    bands: dict[str, list[dict[str, object]]] = {}
+    bands: dict[str, list[BandEntry]] = {}
     for metric, curve in curves.items():
         low, high = curve.reach()
         qualities = np.linspace(low, high, BAND_POINTS).tolist() if low < high else []

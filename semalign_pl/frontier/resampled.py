@@ -67,9 +67,9 @@ class Resampled:
 
     def number_of_items(self, metric: str) -> int:
         """Number of items that a metric is computed from."""
-        return len(self.measured(self.base, metric).ids)
+        return len(self.metric_of(self.base, metric).ids)
 
-    def measured(self, point: MeasuredPoint, metric: str) -> Measured:
+    def metric_of(self, point: MeasuredPoint, metric: str) -> Measured:
         """One metric of a point.
 
         Raises:
@@ -83,9 +83,9 @@ class Resampled:
             )
         return point.metrics[metric]
 
-    def aligned(self, point: MeasuredPoint, metric: str) -> Array:
+    def align(self, point: MeasuredPoint, metric: str) -> Array:
         """Statistics of a metric in the base's order of items, after a check that the two were tested alike."""
-        ours, reference = self.measured(point, metric), self.measured(self.base, metric)
+        ours, reference = self.metric_of(point, metric), self.metric_of(self.base, metric)
         where = f"{point.folder} and {self.base.folder}"
         for field in ("signature", "items", "formula"):
             pair = getattr(ours, field), getattr(reference, field)
@@ -110,7 +110,7 @@ class Resampled:
         return np.stack([self._values(point, metric) for point in points], axis=1)
 
     def _values(self, point: MeasuredPoint, metric: str) -> Array:
-        statistics, reference = self.aligned(point, metric), self.measured(self.base, metric)
+        statistics, reference = self.align(point, metric), self.metric_of(self.base, metric)
         totals = self._draw(reference) @ statistics
         return np.asarray(value(reference.formula, totals, len(statistics)), dtype=np.float64)
 

@@ -9,6 +9,7 @@ import pytest
 from helpers.frontier_study import SIGNATURES, Planted, write_frontiers, write_json, write_run
 
 from semalign_pl.frontier.comparison import Settings, compare_study
+from semalign_pl.frontier.entry import FrontierEntry
 from semalign_pl.frontier.measured_study import curve_order, read_study
 from semalign_pl.frontier.resampled import Resampled, less_is_better
 from semalign_pl.frontier.seen import seen_by
@@ -20,7 +21,7 @@ VARIANTS = {"strong_sft": ["strong_sft"], "semantic_grpo": ["semantic_grpo"]}
 STARTS = {"strong_sft": "cold_start", "semantic_grpo": "cold_start"}
 
 
-def entry(frontier, metric: str, *, mean: bool):
+def entry(frontier: FrontierEntry, metric: str, *, mean: bool):
     """Verdict on one metric of the only pair."""
     return next(v for v in frontier["verdicts"] if v["metric"] == metric and (v["quality"] is None) == mean)
 

@@ -7,9 +7,10 @@ import pytest
 from helpers.frontier_study import Planted, write_frontiers, write_run
 
 from semalign_pl.frontier.comparison import compare_study
+from semalign_pl.frontier.entry import LedgerEntry
 
 
-def ledger(tmp_path: Path, f1_of_seeds: list[float], other: float = 88) -> dict:
+def ledger(tmp_path: Path, f1_of_seeds: list[float], other: float = 88) -> LedgerEntry:
     """Ledger of two systems; the base has 24 of 25 questions right, and the n-th first ones are right of the others."""
     points = {"end": Planted(60, 76), "scale-0.5": Planted(30, 88)}
     write_frontiers(tmp_path, {"a": points, "b": {**points, "end": Planted(60, other)}}, seeds=len(f1_of_seeds))

@@ -4,12 +4,13 @@ import numpy as np
 from helpers.simulated_study import SimulatedStudy, tax
 
 from semalign_pl.frontier.comparison import Settings, compare
+from semalign_pl.frontier.entry import VerdictEntry
 
 FEW = slice(3, None)
 """End and scales only: a system without kept steps."""
 
 
-def outcomes(study: SimulatedStudy, **systems) -> list[dict]:
+def outcomes(study: SimulatedStudy, **systems) -> list[VerdictEntry]:
     """Verdicts on two systems: over the common range, and at one quality."""
     names = {name: [name] for name in systems}
     frontier = compare(study.base, systems, names, {}, Settings(draws=100))
