@@ -112,7 +112,13 @@ class Resampled:
     def _values(self, point: MeasuredPoint, metric: str) -> Array:
         statistics, reference = self.align(point, metric), self.metric_of(self.base, metric)
         totals = self._draw(reference) @ statistics
-        return np.asarray(value(reference.formula, totals, len(statistics)), dtype=np.float64)
+        values = np.asarray(value(reference.formula, totals, len(statistics)), dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{point.folder}: {visible(metric)} has no value in {np.count_nonzero(~np.isfinite(values))} of "
+                f"{len(values)} resamples of its {len(statistics)} items; name another metric, or test on more items"
+            )
+        return values
 
     def _draw(self, measured: Measured) -> Array:
         """Counts per item, ``(draws + 1, items)``; those of index 0 are 1."""

@@ -223,6 +223,17 @@ def test_an_unfair_comparison_stops(tmp_path: Path, damage, message: str) -> Non
     assert "\n" not in str(error.value)
 
 
+def test_a_resample_without_a_value_is_refused(folder: Path) -> None:
+    for run in (folder / "seed-0" / "base", *(folder / "seed-0").glob("*/points/*"), *(folder / "seed-0").glob("*_*")):
+        rows = [json.loads(line) for line in (run / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            if row["set"] == "drift" and not row["id"].endswith(":1"):
+                row["statistics"]["nll_change_mean"] = [0.0, 0.0]  # no tokens: only one text has some
+        (run / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"nll_change_mean has no value in \d+ of 1001 resamples of its 25 items"):
+        compare_study(folder, VARIANTS, STARTS)
+
+
 def test_other_refusals(folder: Path, tmp_path: Path) -> None:
     def refused(message: str, *, variants=VARIANTS, where: Path = folder, **settings) -> None:
         with pytest.raises(ValueError, match=message):

@@ -1,13 +1,15 @@
 """Verdicts on simulated studies whose truth is known: 5 seeds, 200 questions, from items through curves to outcomes."""
 
+from typing import Any
+
 import numpy as np
-from helpers.simulated_study import SimulatedStudy, tax
+import pytest
+from helpers.simulated_study import LEVELS, PATH, SimulatedStudy, tax
 
 from semalign_pl.frontier.comparison import Settings, compare
 from semalign_pl.frontier.entry import VerdictEntry
 
-FEW = slice(3, None)
-"""End and scales only: a system without kept steps."""
+END, ENDS_LOWER = PATH.index("end"), (50.0, 55.0, 60.0, 64.0, 55.0, 40.0, 15.0, 0.0)
 
 
 def outcomes(study: SimulatedStudy, **systems) -> list[VerdictEntry]:
@@ -26,6 +28,23 @@ def test_equal_systems_are_not_distinguishable() -> None:
         told_apart += [verdict["outcome"] in "ab" for verdict in verdicts]
         assert all(verdict["outcome"] != "no common range" for verdict in verdicts)
     assert (told_apart / 200 <= 0.07).all()
+
+
+@pytest.mark.parametrize(
+    ("luck", "other"),
+    [
+        ({"quality_luck": 4.0, "cost_luck": 0.3}, {}),
+        ({"quality_luck": 0.0, "cost_luck": 0.0}, {}),
+        ({"seeds": 3}, {"levels": ENDS_LOWER}),
+        ({}, {"levels": LEVELS[END:], "path": PATH[END:]}),  # scales only: half as many points, and one branch
+    ],
+)
+def test_equal_systems_that_differ_in_points_and_noise(luck: dict[str, float], other: dict[str, Any]) -> None:
+    rng, told_apart = np.random.default_rng(4), np.zeros(2)
+    for _ in range(40):
+        study = SimulatedStudy(rng, **luck)
+        told_apart += [v["outcome"] in "ab" for v in outcomes(study, a=study.system(), b=study.system(**other))]
+    assert (told_apart / 40 <= 0.1).all()
 
 
 def test_a_planted_system_above_another_is_found() -> None:

@@ -70,12 +70,17 @@ def with_entries(results, *entries, **frontier):
         ),
         (
             {**APART, "quality": None},
-            "No common range: in chrF, Strong SFT reaches 48–60, Semantic GRPO 62–77.2.",
+            "No common range: Strong SFT reaches chrF 48–60, Semantic GRPO 62–77.2.",
         ),
-        (APART, "No common range at chrF 60: in chrF, Strong SFT reaches 48–60, Semantic GRPO 62–77.2."),
+        (APART, "No comparison at chrF 60: Strong SFT reaches chrF 48–60, Semantic GRPO 62–77.2."),
+        (
+            {**APART, "quality": 59.9, "reach": [[48.0, 60.0], [50.0, 77.0]]},
+            "No comparison at chrF 59.9: Strong SFT reaches chrF 48–60, Semantic GRPO 50–77, but more than 5 % of the "
+            "resamples do not reach both.",
+        ),
         (
             {**APART, "quality": None, "reach": [[48.0, 20.0], [62.0, 77.0]]},
-            "No common range: in chrF, Strong SFT reaches no quality in every seed, Semantic GRPO 62–77.",
+            "No common range: the seeds of Strong SFT reach no chrF in common.",
         ),
     ],
 )
@@ -87,6 +92,7 @@ def test_limits_follow_the_verdicts_once(results) -> None:
     said = verdicts(with_entries(results, {"seeds": 1}, {**NLL, "seeds": 1}))
     assert len(said) == 3 and "(1 seed, 200 questions)" in said[0]
     assert said[2] == "With one seed, noise between trainings is not in these intervals."
+    assert "With two seeds" in verdicts(with_entries(results, {"seeds": 2}))[-1]
     said = verdicts(with_entries(results, {}, quality_seen_by={"semantic_grpo": ["reward:chrf"]}))
     assert said[1].startswith("chrF was part of the reward of Semantic GRPO")
     apart = {**APART, "quality": None}
