@@ -10,11 +10,13 @@ between neighbouring points and end at the outermost ones: nothing is extrapolat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from semalign_pl.functional.interpolation import cost_bounds, costs_at
 from semalign_pl.functional.significance import Array, Estimate, estimate
 
 MIN_SHARE_OF_DRAWS = 0.95
@@ -44,6 +46,21 @@ class Curve:
     def reach(self) -> tuple[float, float]:
         """Range of quality that every seed reaches, as measured; empty if the first number is larger."""
         return float(self.quality[0].min(-1).max()), float(self.quality[0].max(-1).min())
+
+    def line_error(self, qualities: Sequence[float]) -> float:
+        """Largest error of the mean interpolated cost over evenly spaced qualities; see `cost_bounds`.
+
+        The bounds are those of the mean curve over seeds, because noise of a point would count as a bend.
+
+        Args:
+            qualities: Qualities; one, or evenly spaced.
+        """
+        quality, cost = self.quality[0].mean(0), self.cost[0].mean(0)
+        if len(quality) < 3:
+            return 0.0  # two points do not tell how a curve bends
+        low, high = cost_bounds(quality, cost, qualities)
+        line = costs_at(quality, cost, np.clip(qualities, quality.min(), quality.max()).tolist())
+        return max(float(_mean(line - low)), float(_mean(high - line)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,23 +92,7 @@ def cost_at(quality: Array, cost: Array, wanted: float) -> float:
     >>> cost_at(np.array([40.0, 60.0]), np.array([2.0, 8.0]), 61.0)
     nan
     """
-    return float(_costs_at(quality, cost, [wanted])[0])
-
-
-def _costs_at(quality: Array, cost: Array, wanted: Sequence[float]) -> Array:
-    """Cost of many curves at some qualities, from ``(…, points)`` to ``(…, qualities)``; see ``cost_at``."""
-    at = np.asarray(wanted, dtype=np.float64)
-    q, c = quality[..., None], cost[..., None]  # (…, points, 1)
-    best = np.full((*quality.shape[:-1], len(at)), np.inf)
-    # A loop over the points, because numpy is slow at reducing a short last axis.
-    for i in range(quality.shape[-1]):
-        best = np.where(q[..., i, :] == at, np.minimum(best, c[..., i, :]), best)
-    for i in range(quality.shape[-1] - 1):
-        q0, q1, c0, c1 = q[..., i, :], q[..., i + 1, :], c[..., i, :], c[..., i + 1, :]
-        crossed = (np.minimum(q0, q1) < at) & (at < np.maximum(q0, q1))
-        place = (at - q0) / np.where(q0 == q1, 1.0, q1 - q0)
-        best = np.where(crossed, np.minimum(best, c0 + place * (c1 - c0)), best)
-    return np.where(np.isinf(best), np.nan, best)
+    return float(costs_at(quality, cost, [wanted])[0])
 
 
 def common_range(a: Curve, b: Curve) -> tuple[float, float] | None:
@@ -144,7 +145,10 @@ def difference_at(a: Curve, b: Curve, quality: float) -> Difference | None:
         ValueError: If the systems differ in their seeds or resamples.
     """
     differences = _differences(a, b, [quality])
-    return None if differences is None else _difference(differences[..., 0], quality, (quality, quality))
+    if differences is None:
+        return None
+    error = math.hypot(*(curve.line_error([quality]) for curve in (a, b)))
+    return _difference(differences[..., 0], error, quality, (quality, quality))
 
 
 def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
@@ -162,11 +166,12 @@ def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
         ValueError: If the systems differ in their seeds or resamples.
     """
     shared = reliable_range(a, b)
-    differences = None if shared is None else _differences(a, b, list(np.linspace(*shared, steps)))
+    qualities = [] if shared is None else np.linspace(*shared, steps).tolist()
+    differences = _differences(a, b, qualities) if qualities else None
     if shared is None or differences is None:
         return None
-    mean = (differences[..., 1:] + differences[..., :-1]).mean(-1) / 2  # trapezoids, so the ends weigh half
-    return _difference(mean, None, shared)
+    error = math.hypot(*(curve.line_error(qualities) for curve in (a, b)))
+    return _difference(_mean(differences), error, None, shared)
 
 
 def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]:
@@ -179,9 +184,12 @@ def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]
     Returns:
         Cost per quality; ``None`` where a seed does not reach it, as measured or in more than 5 % of the resamples.
     """
-    costs = _costs_at(curve.quality, curve.cost, qualities)
+    costs = costs_at(curve.quality, curve.cost, qualities)
     each = (_valid(costs[..., i : i + 1]) for i in range(len(qualities)))
-    return [None if cost is None else estimate(cost[..., 0]) for cost in each]
+    return [
+        None if cost is None else estimate(cost[..., 0], curve.line_error([quality]))
+        for quality, cost in zip(qualities, each, strict=True)
+    ]
 
 
 def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None:
@@ -191,7 +199,7 @@ def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None
             f"two systems are compared by the same seeds and resamples; got {a.quality.shape[:2]} and "
             f"{b.quality.shape[:2]} (draws + 1, seeds)"
         )
-    return _valid(_costs_at(a.quality, a.cost, qualities) - _costs_at(b.quality, b.cost, qualities))
+    return _valid(costs_at(a.quality, a.cost, qualities) - costs_at(b.quality, b.cost, qualities))
 
 
 def _valid(values: Array) -> Array | None:
@@ -200,9 +208,14 @@ def _valid(values: Array) -> Array | None:
     return values[valid] if valid[0] and valid.mean() >= MIN_SHARE_OF_DRAWS else None
 
 
-def _difference(differences: Array, quality: float | None, over: tuple[float, float]) -> Difference:
-    found = estimate(differences)
+def _difference(differences: Array, error: float, quality: float | None, over: tuple[float, float]) -> Difference:
+    found = estimate(differences, error)
     return Difference(found.value, found.ci, found.p, quality, over)
+
+
+def _mean(values: Array) -> Array:
+    """Mean over evenly spaced qualities, from ``(…, qualities)`` to ``(…)``; by trapezoids, so the ends weigh half."""
+    return values[..., 0] if values.shape[-1] == 1 else (values[..., 1:] + values[..., :-1]).mean(-1) / 2
 
 
 def hypervolume(quality: Array, cost: Array, worst_quality: float, worst_cost: float) -> Array:

@@ -31,7 +31,7 @@ class Estimate:
     p: float
 
 
-def estimate(values: Array) -> Estimate:
+def estimate(values: Array, error: float = 0.0) -> Estimate:
     """Mean over seeds with an interval over seeds and items.
 
     Two variances are added: that of the mean over seeds, from the measured values per seed, and that of the test items,
@@ -41,12 +41,14 @@ def estimate(values: Array) -> Estimate:
 
     Args:
         values: Value per seed, as measured (index 0) and per resample, ``(draws + 1, seeds)``.
+        error: Largest systematic error of the value, of all seeds alike. It adds the variance of a uniform
+            distribution, ``error ** 2 / 3`` (Guide to the Expression of Uncertainty in Measurement, 4.3.7).
     """
     measured, draws = values[0], values[1:].mean(1)
     value, seeds = float(measured.mean()), len(measured)
     of_seeds = float(measured.var(ddof=1)) / seeds if seeds > 1 else 0.0
     of_items = float(draws.var(ddof=1)) if len(draws) > 1 else 0.0
-    total = of_seeds + of_items
+    total = of_seeds + of_items + error**2 / 3
     if total == 0:
         return Estimate(value, (value, value), 1.0 if value == 0 else 0.0)
     share = of_seeds / total
