@@ -1,1 +1,1 @@
-"""Frontier of a system: its points (kept steps, end, scales of its adapter), tested in one process."""
+"""Frontiers: quality against general ability lost, at many points of a system."""
