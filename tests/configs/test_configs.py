@@ -10,7 +10,7 @@ from semalign_pl.cli import Parser
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
-from semalign_pl.study.systems import read_systems
+from semalign_pl.study.systems import read_study
 
 ROOT = Path(__file__).parents[2] / "configs"
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
@@ -109,7 +109,7 @@ def test_sg_srl_has_the_papers_epochs():
 
 @pytest.mark.parametrize("folder", ["ablation", "quickstart", "sg_srl"])
 def test_studies_list_systems_that_are_there(folder):
-    assert len(read_systems(ROOT / folder)) >= 3
+    assert len(read_study(ROOT / folder).systems) >= 3
 
 
 def test_a_wrong_key_is_refused(tmp_path):
