@@ -1,4 +1,4 @@
-"""``semalign report``: table, summary sentence, picture and page of a study that was run before."""
+"""``semalign report``: table, verdicts, picture and page of a study that was run before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def show(folder: Path) -> None:
-    """Print the table and the summary sentence, and write report and picture.
+    """Print the table and the verdicts, and write report and picture.
 
     Args:
         folder: Folder of the study.
@@ -35,10 +35,11 @@ def show(folder: Path) -> None:
         ValueError: If ``results.json`` is missing or malformed.
     """
     from semalign_pl.messages.console import Console
-    from semalign_pl.report import comparison, load_results, verdict, write_report
+    from semalign_pl.report import comparison, load_results, verdicts, write_report
 
     console = Console()
     results = load_results(folder / "results.json")
     console.print(comparison(results))
-    console.print(verdict(results))
+    for sentence in verdicts(results):
+        console.print(sentence)
     console.print(f"report: {write_report(folder)}")

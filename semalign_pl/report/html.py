@@ -13,8 +13,8 @@ from .curves import REWARD, reward_curves
 from .files import read_logs, read_samples
 from .picture import quality_against_tax
 from .results import Column, Metric, Results, column_of, load_results, parse
-from .sentence import verdict
 from .table import grid
+from .verdict import verdict
 
 PICTURE, PAGE, TEMPLATE = "quality_against_tax.png", "report.html", "report.html.jinja"
 
