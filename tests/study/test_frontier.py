@@ -1,0 +1,134 @@
+"""Studies with frontiers on a tiny base: all points of all variants, resume after a kill, and results made again."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.small_runs import Runs
+
+from semalign_pl.__main__ import main
+from semalign_pl.study.command import run_study
+
+SCALES = ["scale-0.5", "scale-0.25"]
+VARIANTS = ["sft.lr-0.01", "sft.lr-0.001"]
+
+
+@pytest.fixture
+def study(runs: Runs) -> dict[str, Path]:
+    """Study of a cold start and a swept system whose test is killed once, at its second point."""
+    configs = runs.folder / "configs"
+    configs.mkdir()
+    evaluation = [
+        {"class_path": "Evaluation"},
+        {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt")}},
+        {"class_path": "ReadingComprehensionProbe", "init_args": {"file": str(runs.corpus / "reading.json")}},
+    ]
+    kill = {"name": "scale-0.5", "dirpath": str(runs.folder)}
+    more = {
+        "cold": [],
+        "sft": [
+            {"class_path": "KeepSteps", "init_args": {"every_n_steps": 1}},
+            {"class_path": "helpers.run_callbacks.KillPoint", "init_args": kill},
+        ],
+    }
+    for name, callbacks in more.items():
+        recipe = runs.recipe("sft", [*evaluation, *callbacks])
+        recipe["trainer"]["max_steps"] = 2
+        recipe["data"]["init_args"]["eval_limit"] = 4
+        recipe["model"]["init_args"]["max_new_tokens"] = 40
+        if name == "sft":
+            del recipe["model"]["init_args"]["lora"]
+        (configs / f"{name}.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
+    listed = {
+        "frontier": {"costs": ["nll_change_mean", "cmrc_f1"], "scales": [0.25, 0.5], "compare": [["cold", "sft"]]},
+        "cold": {"from": "base"},
+        "sft": {"from": "cold", "over": {"optimizer.lr": ["1e-2", 0.001]}},
+    }
+    (configs / "study.yaml").write_text(yaml.safe_dump(listed, sort_keys=False), encoding="utf-8")
+    return {"configs": configs, "out": runs.folder / "out", "run": runs.folder / "out" / "seed-0"}
+
+
+def rewrite(study: dict[str, Path], **frontier: object) -> None:
+    path = study["configs"] / "study.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["frontier"] |= frontier
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
+
+
+def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["study", "--config", str(study["configs"]), "--out", str(study["out"])]
+    killed = study["run"] / VARIANTS[0]
+    [(code, log)] = runs.processes(args)
+    assert code == -signal.SIGKILL and (runs.folder / "struck").exists(), log
+    assert (killed / "results.json").is_file() and not (killed / "points" / SCALES[1]).exists()
+
+    # The points that were finished are kept, and the others tested.
+    capsys.readouterr()
+    assert main(args) == 0
+    printed = capsys.readouterr().out
+    step = printed.split(f"semalign frontier {killed}")[1].split("\n[")[0]
+    assert [line.split(" in ")[0] for line in step.splitlines()[1:]] == [
+        *(f"  {name}: done before" for name in ("step-0", "step-1", "end")),
+        *(f"  {name}: is new; tested" for name in SCALES),
+    ]
+    assert f"Sft is {VARIANTS[0]}, chosen of 2" in printed or f"Sft is {VARIANTS[1]}, chosen of 2" in printed
+
+    # Each entry has what the test of the point wrote.
+    results = json.loads((study["out"] / "results.json").read_text(encoding="utf-8"))
+    assert list(results["systems"]) == ["base", "cold", "sft"] and "points" not in results["systems"]["base"]
+    cold, sft = results["systems"]["cold"], results["systems"]["sft"]
+    assert [point["name"] for point in cold["points"]] == ["end", *SCALES]
+    assert list(sft["variants"]) == VARIANTS and sft["chosen"] in VARIANTS
+    for name, entry in {"cold": cold, **sft["variants"]}.items():
+        for point in entry["points"]:
+            folder = study["run"] / name / ("" if point["name"] == "end" else f"points/{point['name']}")
+            wrote = metrics_of(folder)
+            assert {key: metric["seeds"] for key, metric in point["metrics"].items()} == {
+                key: [metric["value"]] for key, metric in wrote.items()
+            }
+    for name in VARIANTS:
+        assert [point["name"] for point in sft["variants"][name]["points"]] == ["step-0", "step-1", "end", *SCALES]
+    assert sft["metrics"] == sft["variants"][sft["chosen"]]["metrics"] and sft["from"] == "cold"
+
+    # The chosen variant has the largest hypervolume of the first cost.
+    frontier = results["frontier"]
+    volumes = {name: frontier["sweeps"]["sft"][name]["hypervolumes"]["nll_change_mean"]["value"] for name in VARIANTS}
+    assert sft["chosen"] == frontier["curves"]["sft"]["variant"] == max(VARIANTS, key=volumes.__getitem__)
+    assert {(entry["a"], entry["b"]) for entry in frontier["verdicts"]} == {("cold", "sft")}
+    assert {entry["metric"] for entry in frontier["verdicts"]} == {"nll_change_mean", "cmrc_f1"}
+
+    # A result that changed or is gone is made again, and a point that is not listed any more is removed.
+    right = metrics_of(killed / "points" / SCALES[0])
+    (killed / "points" / SCALES[0] / "items.jsonl").write_text("{}\n", encoding="utf-8")
+    (study["run"] / "cold" / "results.json").unlink()
+    rewrite(study, scales=[0.5])
+    run_study(study["configs"], study["out"], 1)
+    printed = capsys.readouterr().out
+    assert printed.count(" tested in ") == 2, printed
+    assert "  scale-0.5: items.jsonl changed" in printed.replace("of what it wrote, ", "")
+    assert "  end: of what it wrote, results.json is gone; tested in" in printed
+    assert printed.count(f"{SCALES[1]}: is no point of this study any more") == 3
+    assert metrics_of(killed / "points" / SCALES[0]) == right
+    results = json.loads((study["out"] / "results.json").read_text(encoding="utf-8"))
+    assert [point["name"] for point in results["systems"]["cold"]["points"]] == ["end", SCALES[0]]
+
+
+@pytest.mark.parametrize(("key", "value"), [("quality", "bleu5"), ("costs", ["cmrc_f1", "ppl"])])
+def test_a_metric_that_is_not_measured_is_refused_before_training(
+    study: dict[str, Path], capsys: pytest.CaptureFixture[str], key: str, value: object
+) -> None:
+    rewrite(study, **{key: value})
+    assert main(["study", "--config", str(study["configs"]), "--out", str(study["out"])]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    name = value if isinstance(value, str) else "ppl"
+    assert f"study.yaml: frontier.{key}: the base model's test has no items of {name}; name one of" in error
+    assert "chrf" in error and [path.name for path in study["run"].iterdir()] == ["base"]
