@@ -1,4 +1,4 @@
-"""Callbacks of a run: checkpoints, evaluation and results, export, completions, alarms, budget of lost ability."""
+"""Callbacks of a run: checkpoints, kept steps, evaluation, export, completions, alarms, budget of lost ability."""
 
 from semalign_pl.callbacks.checkpoint import TimedCheckpoint
 from semalign_pl.callbacks.corpus_report import CorpusReport
@@ -6,6 +6,7 @@ from semalign_pl.callbacks.divergence import Divergence
 from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.export import Export
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
+from semalign_pl.callbacks.keep_steps import KeepSteps
 from semalign_pl.callbacks.reward_watch import RewardWatch
 from semalign_pl.callbacks.sample_table import SampleTable
 from semalign_pl.callbacks.tax_budget import TaxBudget
@@ -16,6 +17,7 @@ __all__ = [
     "Evaluation",
     "Export",
     "InterruptionCheckpoint",
+    "KeepSteps",
     "RewardWatch",
     "SampleTable",
     "TaxBudget",

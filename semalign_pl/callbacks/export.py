@@ -57,15 +57,30 @@ class Export(Callback):
         self._ended = True
         if not may_write(trainer):
             return
-        module, callbacks = _check(pl_module), callbacks_of(trainer)
-        signatures = [callback.signature for callback in callbacks if isinstance(callback, SignedCallback)]
-        trials = {reward.name: reward.trial for reward in callbacks if isinstance(reward, Reward) and reward.trial}
-        facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
-        root = Path(trainer.default_root_dir)
-        with temporary_folder(root) as beside:  # weights and training.json are moved together
-            folder = module.export(beside)
-            write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
-            move_folder(folder, root / folder.name)
+        write_result(trainer, pl_module, Path(trainer.default_root_dir))
+
+
+def write_result(trainer: Trainer, pl_module: LightningModule, parent: Path, name: str | None = None) -> None:
+    """Write the current weights as a plain folder with its ``training.json``, both at once.
+
+    Args:
+        trainer: Trainer of the run.
+        pl_module: Module under training.
+        parent: Folder to write to.
+        name: Name of the new folder in it; ``None`` for the module's own, ``adapter`` or ``encoder``.
+
+    Raises:
+        ValueError: If the module has no result to export, or its weights are not finite.
+        WriteError: If the folder cannot be written; an old one is unchanged.
+    """
+    module, callbacks = _check(pl_module), callbacks_of(trainer)
+    signatures = [callback.signature for callback in callbacks if isinstance(callback, SignedCallback)]
+    trials = {reward.name: reward.trial for reward in callbacks if isinstance(reward, Reward) and reward.trial}
+    facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
+    with temporary_folder(parent) as beside:  # weights and training.json are moved together
+        folder = module.export(beside)
+        write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
+        move_folder(folder, parent / (name or folder.name))
 
 
 def _check(module: LightningModule) -> ExportableModule:

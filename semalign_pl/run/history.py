@@ -1,4 +1,4 @@
-"""Log files of a run: a resumed run continues the same files."""
+"""Log files and kept steps of a run: a resumed run continues the same ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from semalign_pl.files.atomic import write_text
+from semalign_pl.run.kept_steps import STEPS, cut_steps
 
 METRICS = "metrics.csv"
 BY_STEP = ("completions.jsonl", "reward_watch.jsonl")
@@ -52,17 +53,19 @@ class RunLogger(CSVLogger):
 def set_aside(folder: Path) -> None:
     """Rename the log files of an earlier run, ``metrics.csv`` to ``metrics.0.csv`` and so on, before a new run starts.
 
+    The folder of kept steps is renamed likewise, ``steps`` to ``steps.0``.
+
     Args:
         folder: Folder of the run.
     """
-    for path in (folder / name for name in (METRICS, *BY_STEP)):
+    for path in (folder / name for name in (METRICS, *BY_STEP, STEPS)):
         if path.exists():
             earlier = len(list(folder.glob(f"{path.stem}.*{path.suffix}")))
             path.rename(path.with_name(f"{path.stem}.{earlier}{path.suffix}"))
 
 
 def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
-    """Remove log rows that an earlier attempt wrote after the checkpoint from which the run is resumed.
+    """Remove log rows and kept steps that an earlier attempt wrote after the checkpoint from which a run is resumed.
 
     Args:
         folder: Folder of the run.
@@ -83,6 +86,7 @@ def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
             with path.open(encoding="utf-8") as file:
                 lines = [line for line in file if _step(line) <= steps]
             write_text(path, "".join(lines))
+    cut_steps(folder / STEPS, steps)
 
 
 def _until(rows: Iterator[Mapping[str, str]], batches: int, finished: bool) -> Iterator[Mapping[str, str]]:

@@ -27,7 +27,7 @@ from semalign_pl.study.protocol import Step, steps
 from semalign_pl.study.systems import BASE, read_study
 
 if TYPE_CHECKING:
-    from semalign_pl.study.digests import Digests
+    from semalign_pl.run.digests import Digests
 
 
 def run(args: Sequence[str]) -> int:
@@ -71,7 +71,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     """
     if seeds < 1:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
-    from semalign_pl.study.digests import Digests
+    from semalign_pl.run.digests import Digests
     from semalign_pl.study.record import is_old
 
     study = read_study(configs)
@@ -119,7 +119,8 @@ def _run_step(step: Step, digests: Digests) -> float:
         Duration of the command in seconds; of the earlier run if that is reused.
     """
     from semalign_pl.cli import main
-    from semalign_pl.study.grounds import collect, complete, parse
+    from semalign_pl.run.grounds import complete
+    from semalign_pl.study.grounds import collect, parse
     from semalign_pl.study.record import is_old, record_file, reuse, write
 
     record, settings = record_file(step), parse(step.args)

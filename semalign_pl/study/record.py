@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from semalign_pl.files.atomic import write_text
-from semalign_pl.messages.terminal import visible
-from semalign_pl.study.digests import Digests
-from semalign_pl.study.grounds import Grounds, adapter_grounds, changes
+from semalign_pl.run import record
+from semalign_pl.run.digests import Digests
+from semalign_pl.run.grounds import Grounds, adapter_grounds
+from semalign_pl.run.record import Done
 from semalign_pl.study.protocol import Step
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished step.
-
-    Attributes:
-        grounds: Dependencies of the step, by name.
-        wrote: Digests of the step's outputs, by name: adapter, or results and predictions.
-        seconds: Duration in seconds.
-    """
-
-    grounds: Grounds
-    wrote: Grounds
-    seconds: float
 
 
 def record_file(step: Step) -> Path:
@@ -45,16 +27,7 @@ def reuse(step: Step, grounds: Grounds, digests: Digests) -> tuple[Done | None, 
     Returns:
         Record and an empty text, or ``None`` and the reason to run the step again.
     """
-    file = record_file(step)
-    done = _read(file)
-    if done is None:
-        return None, f"{visible(file)} is damaged"
-    if changed := changes(done.grounds, grounds):
-        return None, changed
-    outputs = output_digests(step, digests)
-    if changed := changes(done.wrote, outputs):
-        return None, f"of what it wrote, {changed}"
-    return (done, "") if outputs else (None, f"{visible(step.folder)} holds no result of it")
+    return record.compare(record_file(step), grounds, output_digests(step, digests))
 
 
 def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Done:
@@ -67,7 +40,7 @@ def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Don
         digests: Digests of files.
     """
     done = Done(grounds, output_digests(step, digests), seconds)
-    write_text(record_file(step), json.dumps(asdict(done), ensure_ascii=False, indent=1))
+    record.write(record_file(step), done)
     return done
 
 
@@ -81,26 +54,5 @@ def output_digests(step: Step, digests: Digests) -> Grounds:
 
 def is_old(step: Step) -> bool:
     """Return true if a step's record is from an earlier version, which did not record dependencies."""
-    content = _load(record_file(step))
+    content = record.load(record_file(step))
     return isinstance(content, dict) and "fingerprint" in content
-
-
-def _read(file: Path) -> Done | None:
-    content = _load(file)
-    if not isinstance(content, dict):
-        return None
-    grounds, wrote, seconds = (content.get(key) for key in ("grounds", "wrote", "seconds"))
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        return None
-    if not isinstance(grounds, dict) or not isinstance(wrote, dict):
-        return None
-    if not all(isinstance(value, str) for value in [*grounds.values(), *wrote.values()]):
-        return None
-    return Done(grounds, wrote, float(seconds))
-
-
-def _load(file: Path) -> object:
-    try:
-        return json.loads(file.read_bytes().decode("utf-8", "surrogateescape"))
-    except (OSError, ValueError, RecursionError):
-        return None

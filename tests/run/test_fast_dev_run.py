@@ -29,6 +29,7 @@ def writers(runs: Runs) -> list[dict[str, Any]]:
         {"class_path": "DriftProbe", "init_args": drift},
         {"class_path": "Evaluation"},
         {"class_path": "TimedCheckpoint", "init_args": {"minutes": 0}},
+        {"class_path": "KeepSteps", "init_args": {"every_n_steps": 1}},
     ]
 
 

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from semalign_pl.messages.errors import UsageError
-from semalign_pl.study.digests import REMEMBERED_BYTES, SETTLED_SECONDS, Digests
-from semalign_pl.study.grounds import Grounds, changes, collect, parse
-from semalign_pl.study.named_files import find_files
+from semalign_pl.run.digests import REMEMBERED_BYTES, SETTLED_SECONDS, Digests
+from semalign_pl.run.grounds import Grounds, changes
+from semalign_pl.run.named_files import find_files
+from semalign_pl.study.grounds import collect, parse
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.record import is_old, record_file, reuse, write
 
@@ -247,7 +248,7 @@ def test_a_config_that_cannot_be_parsed_is_a_usage_error(folder) -> None:
 )
 def test_text_that_is_no_path_names_no_file(folder, value) -> None:
     if value in (".", "/", "**"):  # the content of these changes with every run
-        from semalign_pl.study.named_files import holds_results
+        from semalign_pl.run.named_files import holds_results
 
         assert holds_results(value, Path("out")) or value == "**"
     else:

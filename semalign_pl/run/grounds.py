@@ -1,0 +1,154 @@
+"""Collect all dependencies of a command's result by name, to tell what changed since the command was run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.messages.terminal import visible
+from semalign_pl.run.digests import Digests
+from semalign_pl.run.named_files import OUTPUT_KEYS, find_files, flatten, holds_results
+from semalign_pl.run.results import PACKAGES
+
+Grounds = dict[str, str]
+"""Dependencies: digest or value by name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``."""
+Settings = Mapping[str, Any]
+"""Parsed settings of a command; jsonargparse knows the types."""
+NAMED = 3
+"""Number of changes to name in a message; the others are counted."""
+
+
+def collect(command: str, settings: Settings, folder: Path, adapter: Path | None, digests: Digests) -> Grounds:
+    """Return the current dependencies of a command's result.
+
+    They are
+
+    - the parsed settings, including defaults and flags, so that a comment in the YAML changes nothing;
+    - the content of every file that a setting names, including folders, patterns and the user's own classes;
+    - the adapter that the command starts from;
+    - the revisions of hub models and datasets in the local cache;
+    - the versions of the packages.
+
+    A fit does not depend on probes that only measure in a test. It depends on the test corpus only if training rows
+    that occur in the test corpus are dropped. A test depends on the training corpus only through its adapter.
+
+    Args:
+        command: ``fit`` or ``test``.
+        settings: Parsed settings of the command.
+        folder: Folder that the command writes to.
+        adapter: Folder of the adapter that the command starts from; ``None`` for the base model.
+        digests: Digests of files.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    grounds = {f"version {name}": version(name) for name in PACKAGES}
+    for key, value in flatten(_relevant(settings, command)):
+        if key.split(".")[-1] in OUTPUT_KEYS or key == "model.init_args.adapter":
+            continue
+        grounds[f"setting {key}"] = json.dumps(value, ensure_ascii=False, default=str)
+        if isinstance(value, str) and not holds_results(value, folder):
+            grounds |= {f"file {file}": digests.of(file) for file in find_files(value)}
+            grounds |= _hub_revisions(value)
+    return grounds | adapter_grounds(adapter, digests)
+
+
+def adapter_grounds(adapter: Path | None, digests: Digests) -> Grounds:
+    """Return the digests of the files in an adapter's folder.
+
+    Their names are relative to the folder, so that they stay the same if the folder is moved.
+
+    Args:
+        adapter: Folder of the adapter; ``None`` for no adapter.
+        digests: Digests of files.
+    """
+    files = [] if adapter is None else find_files(str(adapter))
+    return {f"adapter {file.relative_to(adapter)}": digests.of(file) for file in files if adapter is not None}
+
+
+def complete(before: Grounds, after: Grounds) -> Grounds:
+    """Add the revisions that a command downloaded itself to its dependencies from before it started.
+
+    Args:
+        before: Dependencies collected before the command.
+        after: Dependencies collected after the command.
+    """
+    return {name: digest for name, digest in after.items() if name.startswith("hub ")} | before
+
+
+def changes(then: Mapping[str, str], now: Grounds) -> str:
+    """Describe the dependencies that changed since a command was run.
+
+    Args:
+        then: Dependencies when the command was run.
+        now: Dependencies now.
+
+    Returns:
+        Text such as ``data/train.jsonl changed, trainer.max_steps is 2 and was 1``; empty if nothing changed.
+    """
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    changed = [_describe(name, then.get(name), now.get(name)) for name in names if name in now or "hub" != name[:3]]
+    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    return ", ".join(changed[:NAMED]) + more
+
+
+def _describe(name: str, then: str | None, now: str | None) -> str:
+    kind, _, name = name.partition(" ")
+    label = visible(f"{kind} {name}" if kind == "adapter" else name)
+    if kind in ("file", "adapter"):
+        return f"{label} is new" if then is None else f"{label} is gone" if now is None else f"{label} changed"
+    return f"{label} is {_short(now)} and was {_short(then)}"
+
+
+def _short(value: str | None) -> str:
+    return "not set" if value is None else visible(value if len(value) <= 40 else f"{value[:40]}…")
+
+
+def _relevant(config: Settings, command: str) -> dict[str, object]:
+    """Settings that the result of a command (``fit`` or ``test``) depends on."""
+    data = config["data"]["init_args"]
+    prepare = data.get("prepare")
+    apart = prepare is not None and prepare.get("decontaminate", True)
+    unread = ("train",) if command == "test" else () if apart else ("test",)
+    callbacks = config["trainer"].get("callbacks") or []
+    if command == "fit":
+        callbacks = [one for one in callbacks if not _measures_only_in_a_test(one)]
+    return {
+        **{key: value for key, value in config.items() if key != "config"},
+        "trainer": {**config["trainer"], "callbacks": callbacks},
+        "data": {**config["data"], "init_args": {key: value for key, value in data.items() if key not in unread}},
+    }
+
+
+def _measures_only_in_a_test(callback: Settings) -> bool:
+    from semalign_pl.probes.base import Probe
+
+    module, _, name = callback["class_path"].rpartition(".")
+    kind = getattr(import_module(module), name)
+    given = callback.get("init_args", {})
+    return issubclass(kind, Probe) and "every_n_steps" in given and given["every_n_steps"] is None
+
+
+def _hub_revisions(value: str) -> Grounds:
+    """Commits of the hub model and dataset of this name in the local cache; empty if there are none."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    found = re.match(r"[\w.-]+(/[\w.-]+)?", value)
+    name = found[0] if found else ""
+    places = {kind: Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}/refs/main" for kind in _KINDS if name}
+    return {f"hub {name} ({kind})": _read_commit(place) for kind, place in places.items() if place.is_file()}
+
+
+_KINDS = ("models", "datasets")
+
+
+def _read_commit(place: Path) -> str:
+    try:
+        return place.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
