@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ def measure_points(step: Step) -> tuple[Points, float]:
         print(visible(f"  {one.point.name}: {done} in {one.seconds:.0f} s"), flush=True)
         points[one.point.name] = one.results
         total += one.seconds
+    gc.collect()  # the models of this system, before the next ones are loaded
     remove_others(step.folder / "points", points)
     return points, total
 

@@ -13,7 +13,7 @@ from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.messages.mistakes import summarise
 from semalign_pl.messages.suggestion import suggest
-from semalign_pl.study.named_files import OUTPUT_KEYS, flatten
+from semalign_pl.run.named_files import OUTPUT_KEYS, flatten
 
 GROUPS = ("model", "data", "trainer")
 OWN = ("model.init_args.adapter", "model.init_args.seed", "data.init_args.seed")

@@ -80,7 +80,7 @@ def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys
         *(f"  {name}: done before" for name in ("step-0", "step-1", "end")),
         *(f"  {name}: is new; tested" for name in SCALES),
     ]
-    assert f"Sft is {VARIANTS[0]}, chosen of 2" in printed or f"Sft is {VARIANTS[1]}, chosen of 2" in printed
+    assert f"sft is {VARIANTS[0]}, chosen of 2" in printed or f"sft is {VARIANTS[1]}, chosen of 2" in printed
 
     # Each entry has what the test of the point wrote.
     results = json.loads((study["out"] / "results.json").read_text(encoding="utf-8"))

@@ -287,6 +287,7 @@ def done(folder) -> Callable[[], tuple[Any, str]]:
     one = step("test")
     (one.folder / "results.json").write_text('{"metrics": {}}')
     (one.folder / "predictions.jsonl").write_text("{}\n")
+    (one.folder / "items.jsonl").write_text("{}\n")
     made = {"file a": "1"}
     write(one, made, 12.5, Digests(Path("out/digests.json")))
     return lambda: reuse(one, made, Digests(Path("out/digests.json")))
@@ -319,7 +320,7 @@ def test_a_record_of_an_earlier_version_is_known_as_such(done) -> None:
     assert is_old(step("test")) and done()[0] is None
 
 
-@pytest.mark.parametrize("name", ["results.json", "predictions.jsonl"])
+@pytest.mark.parametrize("name", ["results.json", "predictions.jsonl", "items.jsonl"])
 def test_a_result_that_is_cut_or_gone_is_made_again(done, name) -> None:
     (step("test").folder / name).write_text("{")
     assert done() == (None, f"of what it wrote, {name} changed")
@@ -336,3 +337,15 @@ def test_a_fit_without_its_adapter_is_run_again(folder) -> None:
         None,
         "of what it wrote, adapter adapter_model.safetensors is gone, adapter training.json is gone",
     )
+
+
+def test_a_fit_whose_kept_step_changed_is_run_again(folder) -> None:
+    one, digests = step("fit"), Digests(Path("out/digests.json"))
+    kept = one.folder / "steps" / "step-000040" / "adapter_model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("weights")
+    write(one, {}, 1.0, digests)
+    assert reuse(one, {}, digests)[0] is not None
+    kept.write_text("other")
+    changed = "of what it wrote, adapter steps/step-000040/adapter_model.safetensors changed"
+    assert reuse(one, {}, digests) == (None, changed)
