@@ -33,7 +33,7 @@ def study(runs: Runs) -> dict[str, Path]:
         "cold": [],
         "sft": [
             {"class_path": "KeepSteps", "init_args": {"every_n_steps": 1}},
-            {"class_path": "helpers.run_callbacks.KillPoint", "init_args": kill},
+            {"class_path": "helpers.kill_point.KillPoint", "init_args": kill},
         ],
     }
     for name, callbacks in more.items():
