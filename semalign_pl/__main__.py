@@ -42,6 +42,14 @@ COMMANDS = {
         "write a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt",
         "semalign_pl.cli.export",
     ),
+    "frontier": Command(
+        "test the points of one system in one process, kept steps, end and scales: RUN/adapter --config … --out …",
+        "semalign_pl.frontier.command",
+    ),
+    "dial": Command(
+        "find the largest scale of an adapter that loses no more than --lose allows, and export it",
+        "semalign_pl.frontier.dial",
+    ),
     "study": Command(
         "train, test and compare systems, the paper's or those of a study.yaml; prints the table, writes the report",
         "semalign_pl.study.command",

@@ -104,6 +104,21 @@ class ExportableModule(Protocol):
         ...
 
 
+@runtime_checkable
+class ScaledModule(Protocol):
+    """Module whose policy starts from a saved adapter, whole or scaled.
+
+    Attributes:
+        adapter: PEFT folder of the adapter; ``None`` for a new adapter.
+        adapter_scale: Scale of the adapter's update, between 0 and 1.
+        scale_from: Start of the scale: ``base``, ``start`` or a PEFT folder.
+    """
+
+    adapter: str | None
+    adapter_scale: float
+    scale_from: str
+
+
 def has_rollouts(outputs: STEP_OUTPUT) -> TypeGuard[StepOutputs]:
     """Return true if a training step sampled completions, so that its result has the members of ``StepOutputs``.
 

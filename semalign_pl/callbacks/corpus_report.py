@@ -25,7 +25,7 @@ class CorpusReport(Callback):
     """
 
     def __init__(self) -> None:
-        self._done: set[str] = set()
+        self._done: set[Path] = set()
         self._seconds = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,20 +55,21 @@ class CorpusReport(Callback):
 
     def _report(self, trainer: Trainer, split: str) -> None:
         data = data_module_of(trainer)
-        if split in self._done or not isinstance(data, PreparedData) or not may_write(trainer):
+        folder = Path(trainer.default_root_dir) / "corpus"
+        file = folder / f"{split}.json"
+        if file in self._done or not isinstance(data, PreparedData) or not may_write(trainer):
             return
         if not (prepared := data.prepared.get(split)):
             return
-        self._done.add(split)
-        folder = Path(trainer.default_root_dir) / "corpus"
+        again = any(done.name == file.name for done in self._done)  # the next point of a frontier, on the same rows
+        self._done.add(file)
         reports = [corpus.report for corpus in prepared]
         content = {"used": len(data.examples[split]), "corpora": reports}
-        file = folder / f"{split}.json"
         write_text(file, to_json(content, file, indent=1) + "\n")
-        with replace_file(folder / f"{split}_dropped.jsonl") as file:
+        with replace_file(folder / f"{split}_dropped.jsonl") as rows:
             for corpus in prepared:
                 with (corpus.folder / "dropped.jsonl").open("rb") as dropped:
-                    shutil.copyfileobj(dropped, file)
-        for report in reports:
+                    shutil.copyfileobj(dropped, rows)
+        for report in [] if again else reports:
             if report["dropped"] or report.get("prompts_cut"):
                 trainer.print(visible(f"{split}: {summary(report)} (see {folder / split}_dropped.jsonl)"))

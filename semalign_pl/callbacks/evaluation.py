@@ -17,9 +17,9 @@ from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
-from semalign_pl.protocols import GeneratingModule, has_predictions, missing_members
+from semalign_pl.protocols import GeneratingModule, ScaledModule, has_predictions, missing_members
 from semalign_pl.run.items import write_items
-from semalign_pl.run.results import read_training, write_results
+from semalign_pl.run.results import END, PointFacts, read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import Example, Histogram, Item, MetricResult
 
@@ -41,8 +41,7 @@ class Evaluation(Callback):
 
     Attributes:
         metrics: Metrics by name.
-        system: Name of the tested system in the results; ``None`` for the name of the run's folder.
-        point: Point of the system that is tested: ``end``, ``step-N`` or ``scale-S``.
+        point: Point of a frontier under test, which a test writes to ``results.json``; ``None`` for a plain test.
     """
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
@@ -57,8 +56,7 @@ class Evaluation(Callback):
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
-        self.system: str | None = None
-        self.point = "end"
+        self.point: PointFacts | None = None
         self._rows: list[ScoredRow] = []
         self._started = 0.0
 
@@ -139,8 +137,11 @@ class Evaluation(Callback):
         module = _check(pl_module)
         if may_write(trainer):
             write_predictions(folder / "predictions.jsonl", [row.line for row in rows])
-            write_items(folder, items, self.system or folder.resolve().name, self.point)
-        run = {
+            system, point = (
+                (folder.resolve().name, END) if self.point is None else (self.point["system"], self.point["name"])
+            )
+            write_items(folder, items, system, point)
+        run: dict[str, object] = {
             "rows": len(rows),
             "prompts_cut": module.policy.encoder.truncated_prompts,
             "texts_cut_by_encoder": self._texts_cut(),
@@ -149,6 +150,8 @@ class Evaluation(Callback):
             "seconds": time.monotonic() - self._started,
             "trained": read_training(module.adapter),
         }
+        if isinstance(module, ScaledModule) and module.adapter_scale != 1:
+            run |= {"adapter_scale": module.adapter_scale, "scale_from": module.scale_from}
         write_results(folder if may_write(trainer) else None, scores, run, histograms, self.point)
 
     def _scores(self, items: Sequence[Item]) -> dict[str, MetricResult]:

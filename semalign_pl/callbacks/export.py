@@ -11,17 +11,20 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.files.atomic import move_folder, temporary_folder
 from semalign_pl.finite import Diverged
-from semalign_pl.protocols import ExportableModule, SignedCallback, missing_members
+from semalign_pl.policy.adapter_start import start_facts
+from semalign_pl.protocols import ExportableModule, ScaledModule, SignedCallback, missing_members
 from semalign_pl.rewards.base import Reward
 from semalign_pl.run.results import write_training
 from semalign_pl.run.trainer import callbacks_of, may_write
+from semalign_pl.types import Json
 
 
 class Export(Callback):
     """Let the module write its result into the run's folder when training ends: ``RUN/adapter`` or ``RUN/encoder``.
 
-    A file ``training.json`` is written next to the weights. It has the stage, the steps, the seed, the signatures of
-    the rewards (with a calibrated tau), and the results of their models on a sample of the corpus. A test of the
+    A file ``training.json`` is written next to the weights. It has the stage, the steps, the seed, the adapter that the
+    training started from, the signatures of the rewards (with a calibrated tau), and the results of their models on a
+    sample of the corpus. A test of the
     adapter copies it into its ``results.json``. Weights and ``training.json`` replace an earlier result together, and
     only when both are complete.
     """
@@ -74,13 +77,16 @@ def write_result(trainer: Trainer, pl_module: LightningModule, parent: Path, nam
         WriteError: If the folder cannot be written; an old one is unchanged.
     """
     module, callbacks = _check(pl_module), callbacks_of(trainer)
-    signatures = [callback.signature for callback in callbacks if isinstance(callback, SignedCallback)]
     trials = {reward.name: reward.trial for reward in callbacks if isinstance(reward, Reward) and reward.trial}
-    facts = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed, "signatures": signatures}
+    facts: dict[str, Json] = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed}
+    facts["signatures"] = [callback.signature for callback in callbacks if isinstance(callback, SignedCallback)]
     with temporary_folder(parent) as beside:  # weights and training.json are moved together
         folder = module.export(beside)
+        target = parent / (name or folder.name)
+        if isinstance(module, ScaledModule):
+            facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, target)
         write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
-        move_folder(folder, parent / (name or folder.name))
+        move_folder(folder, target)
 
 
 def _check(module: LightningModule) -> ExportableModule:

@@ -1,4 +1,4 @@
-"""``semalign export``: write a checkpoint's weights, such as those of the best validation, as a plain folder."""
+"""``semalign export``: write a checkpoint's weights, or a scaled adapter, as a plain folder."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ import torch
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.policy.adapter_folder import read_adapter_folder
+from semalign_pl.policy.adapter_start import blend_facts, read_terms, start_facts
+from semalign_pl.protocols import ScaledModule
 from semalign_pl.run.results import write_training
+from semalign_pl.types import Json
 
 # Exporting needs one process and logs nothing, whatever the recipe sets for training.
 _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false")
 
 
 class CheckpointCLI(SemAlignCLI):
-    """CLI that loads a checkpoint's weights into the module of a recipe, without training it."""
+    """CLI that loads a module of a recipe, and a checkpoint's weights into it, without training it."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         trainer, module = self.trainer, self.model
+        path = self._get(self.config, "ckpt_path")
+        if path is None and not (isinstance(module, ScaledModule) and module.adapter_scale < 1):
+            raise ValueError(
+                "--ckpt_path: names no checkpoint, and model.init_args.adapter_scale no scale below 1, so there is "
+                "nothing to export; give RUN/checkpoints/….ckpt, or an adapter and its scale"
+            )
         trainer.strategy.connect(module)
         trainer.strategy.setup_environment()
         module.trainer = trainer
         module.configure_model()
-        path = self._get(self.config, "ckpt_path")
-        self.checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        module.on_load_checkpoint(self.checkpoint)
-        module.load_state_dict(self.checkpoint["state_dict"])
+        if path is not None:
+            self.checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            module.on_load_checkpoint(self.checkpoint)
+            module.load_state_dict(self.checkpoint["state_dict"])
 
 
 def run(args: Sequence[str]) -> int:
@@ -42,24 +52,32 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign export",
-        usage="semalign export --config RUN/fit.yaml --ckpt_path FILE.ckpt [--out FOLDER]",
-        description="Write a checkpoint's adapter (or encoder) as the plain folder that a finished training leaves. "
-        "The recipe is the one that was trained; any key of it can be given as a flag.",
+        usage="semalign export --config RUN/fit.yaml --ckpt_path FILE.ckpt [--out FOLDER]\n"
+        "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter "
+        "--model.init_args.adapter_scale 0.5 --out FOLDER",
+        description="Write a checkpoint's adapter (or encoder), or a scaled adapter, as the plain folder that a "
+        "finished training leaves. The recipe is the one that was trained; any key of it can be given as a flag.",
         allow_abbrev=False,
     )
-    parser.add_argument("--ckpt_path", type=Path, help="checkpoint of the training, RUN/checkpoints/….ckpt")
+    parser.add_argument(
+        "--ckpt_path",
+        type=Path,
+        help="checkpoint of the training, RUN/checkpoints/….ckpt; without it, model.init_args.adapter is exported as "
+        "scaled by adapter_scale",
+    )
     parser.add_argument(
         "--out", type=Path, help="folder that gets the folder adapter or encoder (default: FILE without .ckpt)"
     )
     with one_line(args) as status:
         options, recipe = parser.parse_known_args(list(args[1:]))
-        if options.ckpt_path is None or not options.ckpt_path.is_file():
-            raise ValueError(f"--ckpt_path: {options.ckpt_path} is no file; give a checkpoint, RUN/checkpoints/….ckpt")
-        print(f"written: {export(recipe, options.ckpt_path, options.out)}")
+        checkpoint, out = options.ckpt_path, options.out
+        if checkpoint is not None and not checkpoint.is_file():
+            raise ValueError(f"--ckpt_path: {checkpoint} is no file; give a checkpoint, RUN/checkpoints/….ckpt")
+        print(f"written: {export_checkpoint(recipe, checkpoint, out) if checkpoint else export_scaled(recipe, out)}")
     return status.code
 
 
-def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> Path:
+def export_checkpoint(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> Path:
     """Write a checkpoint's weights as a plain folder, with a ``training.json`` next to them.
 
     Args:
@@ -75,7 +93,34 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> 
         ValueError: If the checkpoint does not belong to the recipe.
     """
     cli = make_cli(CheckpointCLI, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
-    folder = cli.model.export(checkpoint.with_suffix("") if out is None else out)
-    facts = {"stage": cli.model.stage, "steps": cli.checkpoint["global_step"], "seed": cli.model.seed}
+    module = cli.model
+    folder = module.export(checkpoint.with_suffix("") if out is None else out)
+    facts: dict[str, Json] = {"stage": module.stage, "steps": cli.checkpoint["global_step"], "seed": module.seed}
+    if isinstance(module, ScaledModule):
+        facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, folder)
     write_training(folder, **facts, checkpoint=str(checkpoint))
+    return folder
+
+
+def export_scaled(recipe: Sequence[str], out: Path | None) -> Path:
+    """Write the scaled adapter of a recipe as a plain folder, with a ``training.json`` next to it.
+
+    Args:
+        recipe: ``--config FILE`` and keys, among them ``model.init_args.adapter`` and ``adapter_scale``.
+        out: Folder to write the subfolder ``adapter`` to.
+
+    Returns:
+        Folder written.
+
+    Raises:
+        ValueError: If no folder is given, or the recipe scales no adapter.
+    """
+    if out is None:
+        raise ValueError("--out: names no folder for a scaled adapter; give one, or --ckpt_path to export a checkpoint")
+    module = make_cli(CheckpointCLI, ["fit", *recipe, *_ALONE]).model
+    assert isinstance(module, ScaledModule) and module.adapter is not None, "the CLI refuses any other module"
+    terms = read_terms(read_adapter_folder(module.adapter), module.adapter_scale, module.scale_from)
+    facts = blend_facts(terms, out / "adapter")  # read before they can be overwritten
+    folder = module.export(out)
+    write_training(folder, **facts)
     return folder

@@ -1,1 +1,1 @@
-"""Frontiers: quality against general ability lost, at many points of a system."""
+"""Frontiers: points of a system tested in one process, curves of quality against general ability lost, verdicts."""

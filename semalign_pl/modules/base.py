@@ -20,6 +20,7 @@ from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
+from semalign_pl.policy.adapter_start import check_scale
 from semalign_pl.policy.base_checks import check_rope_length
 from semalign_pl.policy.load import Weights, load_policy
 from semalign_pl.policy.policy import Policy
@@ -37,6 +38,9 @@ class AlignModule(StageModule):
         base: Hub id or folder of a causal LM.
         weights: Quantisation or precision of the frozen base: nf4 (4-bit, double quantisation), bf16 or fp32.
         adapter: PEFT folder of the adapter to continue training; it is then also GRPO's reference.
+        adapter_scale: Scale of the adapter's update, from 0 (`scale_from` alone) to 1 (the adapter itself).
+        scale_from: Start of the scale: base; start, which is the adapter that `adapter` was trained from; or a PEFT
+            folder.
         lora: Settings of a new adapter; leave it out for the method's defaults, or for those of `adapter`.
         vocabulary: Settings to add frequent syllables of the language as tokens. Only for a new adapter, which is
             saved with them.
@@ -62,6 +66,8 @@ class AlignModule(StageModule):
         base: str,
         weights: Weights = "nf4",
         adapter: str | None = None,
+        adapter_scale: float = 1.0,
+        scale_from: str = "base",
         lora: LoraSettings | None = None,
         vocabulary: VocabularySettings | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
@@ -77,7 +83,9 @@ class AlignModule(StageModule):
         for name in ("micro_batch_tokens", "max_prompt_tokens", "max_new_tokens"):
             if locals()[name] < 1:
                 raise ValueError(f"model.init_args.{name}: {locals()[name]} is not a positive whole number")
+        check_scale(adapter, adapter_scale, scale_from)
         self.base, self.adapter, self.lora = base, adapter, lora
+        self.adapter_scale, self.scale_from = adapter_scale, scale_from
         self.weights: Weights = weights
         self.vocabulary = vocabulary
         self.micro_batch_tokens, self.recompute = micro_batch_tokens, recompute
@@ -105,7 +113,16 @@ class AlignModule(StageModule):
 
     def _load_policy(self) -> None:
         with self.setting_up() as device:
-            self._policy = load_policy(self.base, self.weights, self.lora, self.adapter, device, self.vocabulary)
+            self._policy = load_policy(
+                self.base,
+                self.weights,
+                self.lora,
+                self.adapter,
+                device,
+                self.vocabulary,
+                self.adapter_scale,
+                self.scale_from,
+            )
         config = self.policy.model.config.get_text_config()
         check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"

@@ -137,7 +137,9 @@ def _new_tokens(model: Namespace) -> int:
 def _lora(model: Namespace) -> LoraSettings:
     lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
     if model.lora is None and (saved := _read_saved_lora(model)) is not None:
-        lora = LoraSettings(saved["r"], saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
+        between = 0 < model.get("adapter_scale", 1.0) < 1 and model.get("scale_from", "base") != "base"
+        rank = saved["r"] * (2 if between else 1)  # of a point between two adapters, the rank of both; taken as equal
+        lora = LoraSettings(rank, saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
     return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
 
 

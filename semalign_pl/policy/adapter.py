@@ -28,26 +28,27 @@ def adapter_state(policy: Policy, name: str = "default") -> dict[str, Tensor]:
     return get_peft_model_state_dict(policy.model, adapter_name=name, save_embedding_layers=False)
 
 
-def load_adapter_state(policy: Policy, state: Mapping[str, Tensor]) -> None:
-    """Load weights into the trained adapter; keys must match exactly.
+def load_adapter_state(policy: Policy, state: Mapping[str, Tensor], name: str = "default") -> None:
+    """Load weights into an adapter; keys must match exactly.
 
     Args:
         policy: Policy with the adapter.
         state: Weights, as ``adapter_state`` returns them.
+        name: Name of the adapter: ``default`` (trained) or ``reference``.
 
     Raises:
         ValueError: If keys or shapes differ, because the state belongs to another model or other LoRA settings.
     """
     from peft import set_peft_model_state_dict
 
-    here = adapter_state(policy)
+    here = adapter_state(policy, name)
     odd = sorted(set(here) ^ set(state)) or [key for key in here if here[key].shape != state[key].shape]
     if odd:
         raise ValueError(
             f"--ckpt_path: {len(odd)} adapter tensors of the checkpoint do not fit this model (first: {odd[0]}); "
             "resume with the same model.init_args.base and lora that the run began with"
         )
-    set_peft_model_state_dict(policy.model, dict(state), adapter_name="default")
+    set_peft_model_state_dict(policy.model, dict(state), adapter_name=name)
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from semalign_pl.policy.adapter_folder import AdapterFolder
+from semalign_pl.policy.adapter_update import base_name, trains_whole
 from semalign_pl.policy.causal_lm import is_path
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import lora_config
 from semalign_pl.policy.settings import LoraSettings
+from semalign_pl.policy.vocabulary import added_tokens
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
 
-def check_same_base(adapter: str, recorded: str | None, base: str) -> None:
+def check_same_base(saved: AdapterFolder, base: str) -> None:
     """Refuse an adapter that was trained on another base than this one.
 
     Two folders are compared by their weights, so that copies and moved folders count as the same base. Two hub ids are
@@ -31,13 +33,13 @@ def check_same_base(adapter: str, recorded: str | None, base: str) -> None:
     the name; if it differs, a warning is logged.
 
     Args:
-        adapter: PEFT folder, for the message.
-        recorded: ``base_model_name_or_path`` of the adapter's config.
+        saved: Adapter, whose config records its base as ``base_model_name_or_path``.
         base: Hub id or folder of the base to train on.
 
     Raises:
         ValueError: If the bases differ.
     """
+    recorded = saved.config.base_model_name_or_path
     if not recorded or recorded.casefold() == base.casefold():
         return
     here, there = Path(base), Path(recorded)
@@ -48,18 +50,37 @@ def check_same_base(adapter: str, recorded: str | None, base: str) -> None:
         same = False
     if same is None and here.resolve().name.casefold() != there.name.casefold():
         log.warning(
-            "model.init_args.adapter: %s was made for the base %s, which cannot be compared with %s here; make sure "
-            "that both are the same model",
-            adapter,
+            "%s: %s was made for the base %s, which cannot be compared with %s here; make sure that both are the same "
+            "model",
+            saved.option,
+            saved.path,
             recorded,
             base,
         )
     if same is False:
         raise ValueError(
-            f"model.init_args.adapter: {adapter} was made for the base {recorded}, not for model.init_args.base: "
+            f"{saved.option}: {saved.path} was made for the base {recorded}, not for model.init_args.base: "
             f"{base}; give that base, or, if both are the same model, write {base} as base_model_name_or_path into "
             "its adapter_config.json"
         )
+
+
+def check_same_tokens(saved: AdapterFolder, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse an adapter whose tokenizer gives an id to another token than the policy's tokenizer does.
+
+    Args:
+        saved: Adapter to blend with that of the policy; it may lack new tokens of the policy.
+        tokenizer: Tokenizer of the policy, with its new tokens.
+
+    Raises:
+        ValueError: Names the first such token.
+    """
+    for index, token in added_tokens(saved.path).items():
+        if index >= len(tokenizer) or tokenizer.convert_ids_to_tokens(index) != token.content:
+            raise ValueError(
+                f"{saved.option}: {saved.path} was trained with the new token {token.content!r} ({index}), which the "
+                "policy does not have; give an adapter that was trained with the same vocabulary"
+            )
 
 
 def check_ranks(saved: AdapterFolder, lora: LoraSettings) -> None:
@@ -123,22 +144,17 @@ def check_base_weights(saved: AdapterFolder, model: nn.Module) -> None:
     Raises:
         ValueError: Names the first such weight.
     """
-    whole = tuple(saved.config.modules_to_save or ())
-    tied = getattr(saved.config, "ensure_weight_tying", False)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for key, tensor in saved.weights.items():
-        name = key.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
-        kept, untouched = parameters.get(name), ".base_layer." in key or ".original_module." in key
-        path = name.split(".")
-        within_whole = any(".".join(path[:end]).endswith(whole) for end in range(1, len(path)))  # or in a child of it
-        trained = not untouched and (tied or within_whole)
-        if kept is None or trained:
+        name = base_name(key)
+        kept = parameters.get(name)
+        if kept is None or trains_whole(saved.config, key):
             continue
         # PEFT's copy of an embedding that was trained as a whole may have rows for tokens that the base lacks.
         saved_rows = tensor[: len(kept)] if ".original_module." in key else tensor
         if not _same_values(kept.detach().cpu(), saved_rows):
             raise ValueError(
-                f"model.init_args.adapter: {saved.path} holds weights of the base itself ({name}) that differ from "
+                f"{saved.option}: {saved.path} holds weights of the base itself ({name}) that differ from "
                 "those of model.init_args.base; train them as modules_to_save, or merge the adapter into its base and "
                 "give that as model.init_args.base"
             )

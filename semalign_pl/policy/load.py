@@ -7,15 +7,22 @@ import logging
 import torch
 
 from semalign_pl.engine.self_check import check_logits, choose_forward
-from semalign_pl.policy.adapter_checks import check_base_weights, check_ranks, check_same_base, check_targets
+from semalign_pl.policy.adapter_checks import (
+    check_base_weights,
+    check_ranks,
+    check_same_base,
+    check_same_tokens,
+    check_targets,
+)
 from semalign_pl.policy.adapter_folder import read_adapter_folder
+from semalign_pl.policy.adapter_start import check_scale, read_terms
 from semalign_pl.policy.base_checks import check_rows
+from semalign_pl.policy.blend import blend
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.policy.lora import fast_lora_forward
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import fresh_adapter
-from semalign_pl.policy.plain_lora import as_plain_lora
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_rows
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
@@ -32,11 +39,14 @@ def load_policy(
     adapter: str | None,
     device: torch.device,
     vocabulary: VocabularySettings | None = None,
+    adapter_scale: float = 1.0,
+    scale_from: str = "base",
 ) -> Policy:
     """Load base, tokenizer and adapters.
 
-    The reference is the policy before training: a frozen copy of ``adapter``, or the bare base for a new adapter (whose
-    update is zero). Dropout of the base is never active (``Policy.train``), so ``lora.dropout`` is the only one.
+    The reference is the policy before training: a frozen copy of ``adapter``, scaled as the policy is, or the bare base
+    for a new adapter (whose update is zero). Dropout of the base is never active (``Policy.train``), so
+    ``lora.dropout`` is the only one.
 
     Args:
         base: Hub id or folder of a causal LM.
@@ -46,6 +56,9 @@ def load_policy(
         adapter: PEFT folder of the adapter to continue training; ``None`` for a new adapter.
         device: Device of the weights.
         vocabulary: Settings of tokens to add to a new adapter; a saved adapter has its own.
+        adapter_scale: Scale of the update of ``adapter``, between 0 (``scale_from`` alone) and 1 (``adapter`` itself).
+        scale_from: Start of the scale: ``base``; ``start``, the adapter that the training of ``adapter`` started from;
+            or a PEFT folder.
 
     Returns:
         Policy with its adapter in train mode; adapter weights are float32.
@@ -55,11 +68,14 @@ def load_policy(
             ``adapter``; if the base gives NaN; or if its architecture cannot be run exactly.
     """
     check_folder("model.init_args.base", base)
+    check_scale(adapter, adapter_scale, scale_from)
     saved = None if adapter is None else read_adapter_folder(adapter)
-    if saved is not None:
-        check_same_base(saved.path, saved.config.base_model_name_or_path, base)
-        if lora is not None:
-            check_ranks(saved, lora)
+    terms = [] if saved is None else read_terms(saved, adapter_scale, scale_from)
+    adapters = [] if saved is None else [saved, *(one for one, _ in terms if one is not saved)]
+    for one in adapters:
+        check_same_base(one, base)
+    if saved is not None and lora is not None:
+        check_ranks(saved, lora)
     encoder = load_prompt_encoder(base, adapter, vocabulary)
     model = load_causal_lm("model.init_args.base", base, weights, device)
     rows = len(embedding_and_head(model)[0].get_parameter("weight"))
@@ -67,14 +83,17 @@ def load_policy(
     if saved is None:
         peft_model = fresh_adapter(model, lora or LoraSettings(), add_rows(model, encoder.new_tokens))
     else:
-        check_patterns(f"model.init_args.adapter: {adapter}/adapter_config.json", saved.config, model)
-        check_base_weights(saved, model)
+        for one in adapters:
+            check_patterns(f"{one.option}: {one.path}/adapter_config.json", one.config, model)
+            check_base_weights(one, model)
         add_rows(model, encoder.new_tokens)
-        grow_to_saved_rows(model, saved.weights)
+        for one in adapters:
+            grow_to_saved_rows(model, one.weights)
+            if one is not saved:
+                check_same_tokens(one, encoder.tokenizer)
         if lora is not None:
             check_targets(saved, lora, model)
-        with as_plain_lora(saved, model) as folder:
-            peft_model = adapt_from_folder(model, saved.path, folder, base)
+        peft_model = adapt_from_folder(model, saved, blend(terms, model), base)
     for own in peft_model.peft_config.values():
         # The export records the base of this run; for a hub repository, its main revision.
         own.base_model_name_or_path, own.revision = base, None

@@ -8,20 +8,18 @@ of twice the rank, as PEFT itself writes it with ``path_initial_model_for_weight
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from semalign_pl.files.disk import explain_errors
 from semalign_pl.messages.error_text import first_line
-from semalign_pl.policy.adapter_folder import WEIGHTS, AdapterFolder
+from semalign_pl.policy.adapter_folder import AdapterFolder
+from semalign_pl.policy.adapter_update import PREFIX
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -30,59 +28,69 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _HARMLESS = (True, False, "gaussian", "eva", "orthogonal", "mica", "lora_ga")
 """Values of ``init_lora_weights`` for which PEFT leaves the base unchanged when it loads a folder."""
-_PREFIX = "base_model.model."
 REPRODUCIBLE = 1e-4
 """Maximum relative difference between two runs of a randomised decomposition (``pissa_niter_N``)."""
 
 
-@contextlib.contextmanager
-def as_plain_lora(saved: AdapterFolder, model: nn.Module) -> Iterator[str]:
+def plain_lora(saved: AdapterFolder, model: nn.Module) -> AdapterFolder:
     """Convert an adapter to plain LoRA if its initialisation changed the base.
 
     Args:
-        saved: Adapter to continue.
-        model: Base model without an adapter; not changed.
+        saved: Adapter to convert.
+        model: Base model, or the PEFT model around it; not changed.
 
-    Yields:
-        Folder to load: the adapter's own, or a temporary one with the converted adapter.
+    Returns:
+        Converted adapter, or ``saved`` itself.
 
     Raises:
         ValueError: If PEFT cannot repeat the initialisation on this base.
     """
-    adapter, config = saved.path, saved.config
-    kind = config.init_lora_weights
-    kind = kind.lower() if isinstance(kind, str) else kind
-    if kind == "lora_ga":
+    config = saved.config
+    if config.init_lora_weights == "lora_ga":
         log.warning(
-            "model.init_args.adapter: %s was trained on a base that its initialisation (lora_ga) had changed, and the "
-            "folder does not say how; it is read as PEFT reads it, on the unchanged base",
-            adapter,
+            "%s: %s was trained on a base that its initialisation (lora_ga) had changed, and the folder does not say "
+            "how; it is read as PEFT reads it, on the unchanged base",
+            saved.option,
+            saved.path,
         )
-    if kind in _HARMLESS:
-        yield adapter
-        return
-    from safetensors.torch import save_file
-
+    if not changes_base(saved):
+        return saved
     try:
-        plain = {name: tensor.contiguous() for name, tensor in _widen(config, saved.weights, model).items()}
+        plain = _widen(config, saved.weights, model)
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, AssertionError, ImportError) as error:
         raise ValueError(
-            f"model.init_args.adapter: {adapter} was initialised by {config.init_lora_weights}, which changes the "
-            f"base, and this cannot be repeated here ({first_line(error)}); save it by PEFT's save_pretrained with "
+            f"{saved.option}: {saved.path} was initialised by {config.init_lora_weights}, which changes the base, and "
+            f"this cannot be repeated here ({first_line(error)}); save it by PEFT's save_pretrained with "
             "path_initial_model_for_weight_conversion, which makes plain LoRA of it"
         ) from error
     log.warning(
-        "model.init_args.adapter: %s was initialised by %s, which changes the base; it is read as plain LoRA of twice "
-        "the rank (%d) on the unchanged base, and is exported so",
-        adapter,
+        "%s: %s was initialised by %s, which changes the base; it is read as plain LoRA of twice the rank (%d) on the "
+        "unchanged base, and is exported so",
+        saved.option,
+        saved.path,
         config.init_lora_weights,
         2 * config.r,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        with explain_errors(Path(folder)):
-            _widen_config(config).save_pretrained(folder)
-            save_file(plain, Path(folder) / WEIGHTS)
-        yield folder
+    return replace(saved, config=_widen_config(config), weights=plain)
+
+
+def changes_base(saved: AdapterFolder) -> bool:
+    """Return true if an adapter's initialisation changed its base.
+
+    Args:
+        saved: Adapter as read from its folder.
+    """
+    kind = saved.config.init_lora_weights
+    return (kind.lower() if isinstance(kind, str) else kind) not in _HARMLESS
+
+
+def widen(saved: AdapterFolder) -> AdapterFolder:
+    """Adapter of the config and shapes that ``plain_lora`` returns, without reading the base; its values are others.
+
+    Args:
+        saved: Adapter whose initialisation changed its base.
+    """
+    return replace(saved, config=_widen_config(saved.config), weights=_widen(saved.config, saved.weights, None))
 
 
 def _widen_config(config: LoraConfig) -> LoraConfig:
@@ -96,14 +104,16 @@ def _widen_config(config: LoraConfig) -> LoraConfig:
     return wide
 
 
-def _widen(config: LoraConfig, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Append the negative first update to each LoRA factor: ``[A; A0]`` and ``[B, -B0]``."""
+def _widen(config: LoraConfig, state: Mapping[str, Tensor], model: nn.Module | None) -> dict[str, Tensor]:
+    """Append the negative first update to each LoRA factor, ``[A; A0]`` and ``[B, -B0]``; zeros without a model."""
     wide = dict(state)
     for name in state:
         if name.endswith(".lora_A.weight"):
             layer = name.removesuffix(".lora_A.weight")
-            linear = model.get_submodule(layer.removeprefix(_PREFIX))
-            down, up = _first_update(linear, layer.removeprefix(_PREFIX), len(state[name]), config)
+            down, up = torch.zeros_like(state[name]), torch.zeros_like(state[f"{layer}.lora_B.weight"])
+            if model is not None:
+                linear = _frozen_layer(model, layer.removeprefix(PREFIX))
+                down, up = _first_update(linear, layer.removeprefix(PREFIX), len(state[name]), config)
             wide[name] = torch.cat([state[name].float(), down])
             wide[f"{layer}.lora_B.weight"] = torch.cat([state[f"{layer}.lora_B.weight"].float(), -up], 1)
         elif name.endswith("lora_embedding_A"):  # PEFT changes no embedding, so the new half is zero
@@ -111,6 +121,15 @@ def _widen(config: LoraConfig, state: Mapping[str, Tensor], model: nn.Module) ->
         elif name.endswith("lora_embedding_B"):
             wide[name] = torch.cat([state[name], torch.zeros_like(state[name])], 1)
     return wide
+
+
+def _frozen_layer(model: nn.Module, name: str) -> nn.Module:
+    """Layer of a base by its name, without an adapter that PEFT may have put around it."""
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layer = (model.get_base_model() if isinstance(model, PeftModel) else model).get_submodule(name)
+    return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
 
 
 def _first_update(linear: nn.Module, name: str, rank: int, config: LoraConfig) -> tuple[Tensor, Tensor]:

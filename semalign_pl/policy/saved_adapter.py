@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import re
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from semalign_pl.messages.error_text import last_line
-from semalign_pl.policy.adapter_folder import read_weights
+from semalign_pl.policy.adapter_folder import AdapterFolder, read_weights, write_adapter
 from semalign_pl.policy.vocabulary import embedding_and_head
 
 if TYPE_CHECKING:
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def adapt_from_folder(model: PreTrainedModel, adapter: str, folder: str, base: str) -> PeftModel:
+def adapt_from_folder(model: PreTrainedModel, saved: AdapterFolder, plain: AdapterFolder, base: str) -> PeftModel:
     """Load an adapter on the base twice: as ``default``, which is trained, and as ``reference``, which is frozen.
 
     Args:
         model: Base model; becomes part of the PEFT model.
-        adapter: PEFT folder, for the message.
-        folder: Folder to read; may be a converted copy of ``adapter``.
+        saved: Adapter as read from its folder.
+        plain: Adapter to load: ``saved`` itself, or one that was made of it.
         base: Hub id or folder of the base, for the message.
 
     Returns:
@@ -34,6 +36,14 @@ def adapt_from_folder(model: PreTrainedModel, adapter: str, folder: str, base: s
     Raises:
         ValueError: If adapter and base do not fit together.
     """
+    if plain is saved:
+        return _adapt(model, saved, saved.path, base)
+    with tempfile.TemporaryDirectory() as folder:
+        write_adapter(plain, Path(folder))
+        return _adapt(model, saved, folder, base)
+
+
+def _adapt(model: PreTrainedModel, saved: AdapterFolder, folder: str, base: str) -> PeftModel:
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
     try:
@@ -49,13 +59,13 @@ def adapt_from_folder(model: PreTrainedModel, adapter: str, folder: str, base: s
             raise RuntimeError(f"{len(odd)} tensors have no counterpart, first {odd[0]}")
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, re.error) as error:
         raise ValueError(
-            f"model.init_args.adapter: {adapter} does not fit model.init_args.base: {base} "
+            f"{saved.option}: {saved.path} does not fit model.init_args.base: {base} "
             f"({last_line(error)[:200]}); give the base that the adapter was trained on"
         ) from error
     if _keep_in_float32(peft_model):
-        saved = read_weights(folder)
+        weights = read_weights(folder)
         for name in ("default", "reference"):
-            set_peft_model_state_dict(peft_model, saved, adapter_name=name)
+            set_peft_model_state_dict(peft_model, weights, adapter_name=name)
     for name, parameter in peft_model.named_parameters():
         if ".reference" in name:  # PEFT makes rows of new tokens trainable when it casts them to float32
             parameter.requires_grad_(False)

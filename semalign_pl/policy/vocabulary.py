@@ -126,18 +126,29 @@ def saved_tokens(adapter: str, tokenizer: PreTrainedTokenizerBase) -> list[Added
     Raises:
         ValueError: If the folder's tokenizer cannot be read.
     """
+    return [token for index, token in sorted(added_tokens(adapter).items()) if index >= len(tokenizer)]
+
+
+def added_tokens(adapter: str) -> dict[int, AddedToken]:
+    """Tokens that were added to the tokenizer of an adapter folder, by token id; none if the folder has no tokenizer.
+
+    Args:
+        adapter: PEFT folder.
+
+    Raises:
+        ValueError: If the folder's tokenizer cannot be read.
+    """
     from transformers import AutoTokenizer
 
     if not (Path(adapter) / "tokenizer_config.json").is_file():
-        return []
+        return {}
     try:
-        there = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False).added_tokens_decoder
+        return AutoTokenizer.from_pretrained(adapter, trust_remote_code=False).added_tokens_decoder
     except Exception as error:  # tokenizers raises bare exceptions on damaged files
         raise ValueError(
             f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({first_line(error)}); it was not "
             "written whole, so export or download the adapter again"
         ) from error
-    return [token for index, token in sorted(there.items()) if index >= len(tokenizer)]
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: list[AddedToken]) -> dict[int, list[int]]:

@@ -32,7 +32,7 @@ def measure_points(step: Step) -> tuple[Points, float]:
     for one in measure(step.adapter, step.recipe_args, step.folder, step.scales, step.scale_from):
         done = "done before" if one.reason is None else f"{one.reason}; tested"
         print(visible(f"  {one.point.name}: {done} in {one.seconds:.0f} s"), flush=True)
-        points[one.point.name] = one.results
+        points[one.point.name] = {"metrics": one.results["metrics"], "run": one.results["run"]}
         total += one.seconds
     gc.collect()  # the models of this system, before the next ones are loaded
     remove_others(step.folder / "points", points)
@@ -107,4 +107,6 @@ def compare(
         Settings(settings.quality, settings.costs, settings.at, settings.compare, settings.scale_from),
         seeds=sorted({seed for seed, _ in results}),
     )
-    return frontier, {key: str(curve["variant"]) for key, curve in frontier["curves"].items()}
+    curves = frontier["curves"]
+    assert isinstance(curves, dict)
+    return frontier, {key: str(curve["variant"]) for key, curve in curves.items() if isinstance(curve, dict)}

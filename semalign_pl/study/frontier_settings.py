@@ -53,7 +53,7 @@ def read_frontier_settings(entry: object, starts: Mapping[str, str], where: str)
         if key not in KEYS:
             raise ValueError(f"{where}.{key}: there is no such key; it has {', '.join(KEYS)}")
     default = FrontierSettings()
-    quality = _names(entry["quality"], f"{where}.quality") if "quality" in entry else (None,)
+    quality = _names(entry["quality"], f"{where}.quality") if "quality" in entry else ()
     if len(quality) > 1:
         raise ValueError(f"{where}.quality: there are {len(quality)} metrics; name one, such as chrf")
     scale_from = entry.get("scale_from", default.scale_from)
@@ -63,7 +63,7 @@ def read_frontier_settings(entry: object, starts: Mapping[str, str], where: str)
     if wrong := [scale for scale in scales if not 0 <= scale < 1]:
         raise ValueError(f"{where}.scales: {wrong[0]:g} is not from 0 to below 1; 1 is the finished adapter itself")
     return FrontierSettings(
-        quality=quality[0],
+        quality=next(iter(quality), None),
         costs=_names(entry["costs"], f"{where}.costs") if "costs" in entry else (),
         scales=tuple(sorted(set(scales))),
         scale_from=scale_from,

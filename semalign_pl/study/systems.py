@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Study:
     frontier: FrontierSettings | None = None
 
 
-def group(systems: list[System]) -> dict[str, list[System]]:
+def group(systems: Sequence[System]) -> dict[str, list[System]]:
     """Variants by key in ``study.yaml``; a system that is not swept is its only variant.
 
     Args:

@@ -71,7 +71,7 @@ def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(args) == 0
         shown = capsys.readouterr().out
         assert shown.startswith(f"semalign {__version__}: ") and max(map(len, shown.splitlines())) <= 120
-        for command in ("fit", "validate", "test", "predict", "export", "study", "report", "corpus", "plan"):
+        for command in "fit validate test predict export frontier dial study report corpus plan".split():
             assert f"\n  {command} " in shown
 
 

@@ -1,0 +1,192 @@
+"""One adapter whose config and shapes can hold several adapters, each zero-padded."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from semalign_pl.policy.adapter_folder import AdapterFolder
+from semalign_pl.policy.adapter_start import SCALE_FROM, Terms
+from semalign_pl.policy.adapter_update import Factors, Update, base_name, is_within_whole, read_update, to_weights
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+_NOT_SHAPE = ("base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "peft_version", "auto_mapping")
+_NOT_ADDABLE = {"use_dora": "DoRA", "use_bdlora": "block-diagonal LoRA", "use_qalora": "QA-LoRA"}
+
+
+def common_adapter(points: Sequence[Terms]) -> AdapterFolder:
+    """Adapter that can hold any of several points. Its own values have no meaning.
+
+    Points of one adapter each, all with one config, as the steps and scales of one run, are held by that config.
+    Otherwise the result is plain LoRA: a layer has the maximum of the points' summed ranks, and the scaling
+    ``alpha / rank`` of the last adapter of the first point, so that the factors of that adapter need no change.
+
+    Args:
+        points: Terms of each point, as ``plain_terms`` returns them.
+
+    Returns:
+        Adapter with the path of the last adapter of the first point.
+
+    Raises:
+        ValueError: If the adapters cannot be added: another kind than plain LoRA, a layer that is trained in two ways,
+            or other shapes.
+    """
+    main = points[0][-1][0]
+    every = [main, *(adapter for terms in points for adapter, _ in terms)]
+    if all(len(terms) == 1 for terms in points) and all(_shape(adapter) == _shape(main) for adapter in every):
+        return main
+    adapters = list({id(adapter): adapter for adapter in every}.values())
+    updates = {id(adapter): read_update(adapter) for adapter in adapters}
+    for adapter in adapters:
+        _check_addable(main, adapter, updates[id(main)], updates[id(adapter)])
+    config = _plain_config(main.config, [adapter.config for adapter in adapters])
+    ranks: Counter[str] = Counter()
+    for terms in points:
+        own: Counter[str] = Counter()
+        for adapter, _ in terms:
+            own.update({layer: one.rank for layer, one in updates[id(adapter)].factors.items()})
+        ranks |= own  # the maximum of both
+    one_each = {layer: one for update in reversed(updates.values()) for layer, one in update.factors.items()}
+    common = Update({}, {}, {}, {}, {})
+    for update in reversed(updates.values()):
+        common.tied.update(update.tied)
+        common.whole.update(update.whole)
+    for layer, rank in ranks.items():
+        biased = config.lora_bias and not one_each[layer].embedding
+        like = replace(one_each[layer], rank=rank, bias=torch.zeros(len(one_each[layer].up)) if biased else None)
+        common.factors[layer] = add_factors([], like)
+    for layer in dict.fromkeys(layer for update in updates.values() for layer in update.rows):
+        common.rows[layer] = _unite_rows([update.rows[layer] for update in updates.values() if layer in update.rows])
+    _set_targets(config, adapters, list(updates.values()))
+    _set_ranks(config, common)
+    return AdapterFolder(main.path, config, to_weights(common), main.option)
+
+
+def add_factors(terms: Sequence[tuple[Factors, float]], like: Factors) -> Factors:
+    """Factors of a weighted sum of updates: concatenated along the rank, and padded with zeros.
+
+    Args:
+        terms: Factors of one layer, and the weight of each.
+        like: Factors whose rank, scaling and shape the result has.
+    """
+    experts, missing = like.experts, like.rank - sum(one.rank for one, _ in terms)
+    down = [one.down.float().unflatten(0, (experts, -1)) for one, _ in terms]
+    scales = [weight * one.scaling / like.scaling for one, weight in terms]
+    up = [_times(one.up, scale).unflatten(1, (-1, experts)) for (one, _), scale in zip(terms, scales, strict=True)]
+    if missing:
+        down.append(torch.zeros(experts, missing, *like.down.shape[1:]))
+        up.append(torch.zeros(len(like.up), missing, experts, *like.up.shape[2:]))
+    bias = like.bias
+    if bias is not None:
+        biases = [(one.bias, scale) for (one, _), scale in zip(terms, scales, strict=True)]
+        bias = sum((_times(one, scale) for one, scale in biases if one is not None), torch.zeros(len(bias)))
+    return replace(like, down=torch.cat(down, 1).flatten(0, 1), up=torch.cat(up, 1).flatten(1, 2), bias=bias)
+
+
+def _times(tensor: Tensor, scale: float) -> Tensor:
+    """Product, rounded once to float32."""
+    return (tensor.double() * scale).float()
+
+
+def _shape(adapter: AdapterFolder) -> dict[str, object]:
+    """Settings that decide names, shapes and use of an adapter's tensors."""
+    settings = {key: value for key, value in adapter.config.to_dict().items() if key not in _NOT_SHAPE}
+    return {key: sorted(value) if isinstance(value, list | set) else value for key, value in settings.items()}
+
+
+def _plain_config(main: LoraConfig, configs: Sequence[LoraConfig]) -> LoraConfig:
+    """Config of plain LoRA with the trained modules and token rows of several; targets and ranks are yet to be set."""
+    config = copy.deepcopy(main)
+    config.init_lora_weights, config.use_rslora = True, False
+    config.velora_config = config.monteclora_config = None  # change only how factors are trained
+    config.lora_bias = any(one.lora_bias for one in configs)
+    config.modules_to_save = sorted({name for one in configs for name in one.modules_to_save or ()}) or None
+    config.target_parameters = next((one.target_parameters for one in configs if one.target_parameters), None)
+    tokens = [one.trainable_token_indices for one in configs if one.trainable_token_indices]
+    named = [one for one in tokens if isinstance(one, dict)]
+    config.trainable_token_indices = tokens[0] if tokens else None
+    if named:
+        names = dict.fromkeys(name for one in named for name in one)
+        config.trainable_token_indices = {n: _unite([one[n] for one in named if n in one]) for n in names}
+    elif tokens:
+        config.trainable_token_indices = _unite([list(one) for one in tokens])
+    return config
+
+
+def _unite(ids: Sequence[list[int]]) -> list[int]:
+    """Token ids of several lists, in the order of the first one, then ascending."""
+    first = ids[0]
+    return [*first, *sorted({index for one in ids for index in one} - set(first))]
+
+
+def _unite_rows(rows: Sequence[tuple[list[int], Tensor]]) -> tuple[list[int], Tensor]:
+    """Token ids of several layers' trained rows, and zeros for the rows."""
+    ids = _unite([own for own, _ in rows])
+    return ids, torch.zeros(len(ids), rows[0][1].shape[1])
+
+
+def _set_ranks(config: LoraConfig, update: Update) -> None:
+    """Write ranks and scalings of an update as ``r``, ``lora_alpha`` and their patterns, which name layers in full."""
+    factors = {**update.factors, **{layer: update.factors[one] for layer, one in update.tied.items()}}
+    ranks = {base_name(layer): one.rank for layer, one in factors.items()}
+    alphas: dict[str, Any] = {}  # PEFT says int, and takes any number
+    for layer, one in factors.items():
+        alpha = one.scaling * one.rank
+        alphas[base_name(layer)] = round(alpha) if alpha == round(alpha) else alpha
+    config.r, config.lora_alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    config.rank_pattern = {name: rank for name, rank in ranks.items() if rank != config.r}
+    config.alpha_pattern = {name: alpha for name, alpha in alphas.items() if alpha != config.lora_alpha}
+
+
+def _set_targets(config: LoraConfig, adapters: Sequence[AdapterFolder], updates: Sequence[Update]) -> None:
+    """Name the layers in full if the adapters adapt different ones; else the config names them already."""
+    parameters = tuple(f".{name.rpartition('.')[0]}" for name in config.target_parameters or ())
+    layers = [{base_name(layer) for layer in update.factors} for update in updates]
+    layers = [{name for name in names if not f".{name}".endswith(parameters)} for names in layers]
+    if all(names == layers[0] for names in layers):
+        return
+    config.target_modules = sorted(set().union(*layers))
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
+
+
+def _check_addable(main: AdapterFolder, adapter: AdapterFolder, ours: Update, theirs: Update) -> None:
+    """Refuse two adapters whose updates have no sum that is one plain LoRA adapter."""
+    for reason in _obstacles(main, adapter, ours, theirs):
+        option = adapter.option if adapter.option == SCALE_FROM else main.option
+        raise ValueError(
+            f"{option}: {adapter.path} and {main.path} cannot be blended into one LoRA adapter: {reason}; use "
+            f"{SCALE_FROM}: base"
+        )
+
+
+def _obstacles(main: AdapterFolder, adapter: AdapterFolder, ours: Update, theirs: Update) -> Iterator[str]:
+    for one in (main, adapter):
+        for key, kind in _NOT_ADDABLE.items():
+            if getattr(one.config, key, None):
+                yield f"{one.path} is {kind} ({key}), whose updates cannot be added"
+    for key in ("ensure_weight_tying", "target_parameters"):
+        values = [getattr(one.config, key, None) or None for one in (main, adapter)]
+        if values[0] != values[1] and (key == "ensure_weight_tying" or None not in values):
+            yield f"{key} is {values[0]} in one and {values[1]} in the other"
+    kinds = {type(one.config.trainable_token_indices or []) for one in (main, adapter)}
+    if len(kinds) > 1 and ours.rows and theirs.rows:
+        yield "only one names the layers of its trainable_token_indices"
+    for one, other in ((main, theirs), (adapter, ours)):
+        for layer in [*other.factors, *other.rows]:
+            if is_within_whole(one.config, f"{layer}.weight"):
+                yield f"one trains {base_name(layer)} as a whole, and the other only its update"
+    for layer in ours.factors.keys() & theirs.factors.keys():
+        one, other = ours.factors[layer], theirs.factors[layer]
+        if [len(one.up), *one.down.shape[1:]] != [len(other.up), *other.down.shape[1:]]:
+            yield f"{layer} has other sizes in one than in the other"
+    for key in ours.whole.keys() & theirs.whole.keys():
+        if ours.whole[key].shape != theirs.whole[key].shape:
+            yield f"{key} is {tuple(ours.whole[key].shape)} in one and {tuple(theirs.whole[key].shape)} in the other"

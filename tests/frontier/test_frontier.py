@@ -1,0 +1,202 @@
+"""``semalign frontier``: each point has the results of a separate test, and finished points are not tested again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.command_errors import error_line
+from helpers.small_runs import Runs, weights
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file, save_file
+
+from semalign_pl.__main__ import main
+from semalign_pl.run.lock import hold
+
+
+class OwnNotes(Callback):
+    """Callback of a user, which collects over the whole life of the object, and writes to the run's folder."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self.seen += outputs["predictions"]
+
+    def on_test_end(self, trainer, pl_module) -> None:
+        text = json.dumps([self.seen, str(pl_module.adapter)])
+        Path(trainer.default_root_dir, "notes.json").write_text(text, encoding="utf-8")
+
+
+def callbacks(runs: Runs) -> list[dict[str, Any]]:
+    return [
+        {"class_path": "Evaluation", "init_args": {"encoder": runs.encoder}},
+        {"class_path": "ReadingComprehensionProbe", "init_args": {"file": str(runs.corpus / "reading.json")}},
+        {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt")}},
+        {"class_path": f"{__name__}.OwnNotes"},
+    ]
+
+
+@pytest.fixture
+def trained(runs: Runs) -> Path:
+    """Folder of a run of four steps, of which every second one is kept."""
+    keep = {"class_path": "KeepSteps", "init_args": {"every_n_steps": 2}}
+    runs("fit", "sft", "run", "trainer.max_steps=4", callbacks=[keep])
+    return runs.folder / "run"
+
+
+def frontier(runs: Runs, run: Path, *flags: str, measured: list[dict[str, Any]] | None = None) -> list[str]:
+    """Command line that tests a run's points, in its own folder."""
+    recipe = runs.write(runs.recipe("sft", callbacks(runs) if measured is None else measured), "frontier")
+    return ["frontier", str(run / "adapter"), "--config", str(recipe), "--out", str(run), *flags]
+
+
+def read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def halve(adapter: Path, folder: Path) -> Path:
+    """The adapter with half its update: LoRA's B times one half."""
+    shutil.copytree(adapter, folder)
+    state = load_file(adapter / "adapter_model.safetensors")
+    halved = {key: tensor / 2 if ".lora_B." in key else tensor for key, tensor in state.items()}
+    save_file(halved, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_each_point_has_the_results_of_a_separate_test(runs: Runs, trained: Path, capsys) -> None:
+    """Scores with interval and signature, predictions, facts about the training, and the files of a user's callback."""
+    assert main(frontier(runs, trained, "--scales", "0.5,0")) == 0
+    shown = capsys.readouterr().out
+    adapters = {
+        "step-2": trained / "steps" / "step-000002",
+        "end": trained / "adapter",
+        "scale-0.5": halve(trained / "adapter", runs.folder / "half"),
+    }
+    folders = {name: trained if name == "end" else trained / "points" / name for name in adapters}
+    assert sorted(path.name for path in (trained / "points").iterdir() if path.is_dir()) == [
+        "scale-0", "scale-0.5", "step-0", "step-2",
+    ]  # fmt: skip
+    predictions = set()
+    for name, adapter in adapters.items():
+        alone = runs.folder / f"alone-{name}"
+        runs("test", "sft", alone.name, f"model.init_args.adapter={adapter}", callbacks=callbacks(runs))
+        ours, theirs = read(folders[name]), read(alone)
+        assert ours["metrics"] == theirs["metrics"]
+        assert {k: ours["run"][k] for k in ("rows", "prompts_cut", "texts_cut_by_encoder", "decode", "seed")} == {
+            k: theirs["run"][k] for k in ("rows", "prompts_cut", "texts_cut_by_encoder", "decode", "seed")
+        }
+        assert ours["run"]["trained"]["steps"] == theirs["run"]["trained"]["steps"] == (2 if name == "step-2" else 4)
+        lines = (folders[name] / "predictions.jsonl").read_text(encoding="utf-8")
+        assert lines == (alone / "predictions.jsonl").read_text(encoding="utf-8")
+        predictions.add(lines)
+        notes = [
+            json.loads((folder / "notes.json").read_text(encoding="utf-8"))[0] for folder in (folders[name], alone)
+        ]
+        assert notes[0] == notes[1] and len(notes[0]) == ours["run"]["rows"]
+        assert (folders[name] / "corpus" / "test.json").read_text() == (alone / "corpus" / "test.json").read_text()
+        assert f"{name}: chrf " in shown
+    assert len(predictions) == 3  # the points differ
+    for name in ("step-0", "scale-0"):  # both are the base
+        drift = read(trained / "points" / name)["metrics"]
+        assert drift["kl_mean"]["value"] == drift["nll_change_mean"]["value"] == 0
+
+
+def test_results_and_settings_name_the_point(runs: Runs, trained: Path) -> None:
+    assert main(frontier(runs, trained, "--scales", "0.5")) == 0
+    adapter, step = str(trained / "adapter"), str(trained / "steps" / "step-000002")
+    assert read(trained)["point"] == {"system": "run", "name": "end", "terms": [{"adapter": adapter, "weight": 1.0}]}
+    points = {name: read(trained / "points" / name)["point"] for name in ("step-2", "scale-0.5")}
+    assert points["step-2"] == {"system": "run", "name": "step-2", "terms": [{"adapter": step, "weight": 1.0}]}
+    half = {"system": "run", "name": "scale-0.5", "terms": [{"adapter": adapter, "weight": 0.5}]}
+    assert points["scale-0.5"] == half
+    saved = yaml.safe_load((trained / "points" / "step-2" / "test.yaml").read_text(encoding="utf-8"))
+    assert saved["model"]["init_args"]["adapter"] == step
+    assert saved["trainer"]["default_root_dir"] == str(trained / "points" / "step-2")
+
+
+def test_points_are_tested_again_only_if_what_they_depend_on_has_changed(runs: Runs, trained: Path, capsys) -> None:
+    measured = [{"class_path": "Evaluation"}]
+
+    def tested(*flags: str) -> list[str]:
+        capsys.readouterr()
+        assert main(frontier(runs, trained, "--scales", "0.5", *flags, measured=measured)) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if ": chrf " in line]
+        assert [line.split(":")[0] for line in lines] == ["step-0", "step-2", "end", "scale-0.5"]
+        return [line.split(":")[0] for line in lines if "reused" not in line]
+
+    assert tested() == ["step-0", "step-2", "end", "scale-0.5"]
+    assert tested() == []
+    (trained / "points" / "step-2" / "results.json").unlink()
+    assert tested() == ["step-2"]
+    state = weights(trained)
+    save_file({key: tensor * 1.5 for key, tensor in state.items()}, trained / "adapter" / "adapter_model.safetensors")
+    assert tested() == ["end", "scale-0.5"]
+    assert tested("--data.init_args.eval_limit", "3") == ["step-0", "step-2", "end", "scale-0.5"]
+
+
+def test_a_point_in_use_stops_the_command_and_loses_no_finished_one(runs: Runs, trained: Path, capfd) -> None:
+    measured = [{"class_path": "Evaluation"}]
+    args = frontier(runs, trained, "--scales", "0.5", measured=measured)
+    with hold(trained / "points" / "scale-0.5", "test"):
+        assert "points/scale-0.5 is in use by another run" in error_line(capfd, args)
+    done = {path: path.stat().st_mtime_ns for path in trained.rglob("results.json")}
+    assert len(done) == 3
+    assert main(args) == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done and (trained / "points" / "scale-0.5").is_dir()
+    with hold(trained, "test"):
+        assert "is in use by another run" in error_line(capfd, args)
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["--scales", "0.5,1.5"], "--scales: 1.5 is outside 0 to 1"),
+        (["--scales", "half"], "--scales"),
+        (["--scales", "0.5", "--steps", "EMPTY"], "EMPTY has no folder step-N; train with the callback KeepSteps"),
+        (["--scales", "0.5", "--trainer.callbacks", "[]"], "add {class_path: Evaluation"),
+        (["--scales", "0.5", "--ckpt_path", "last"], "--ckpt_path: a frontier tests adapter folders"),
+        (["--scales", "0.5", "--model.init_args.bose", "x"], "bose"),
+    ],
+)
+def test_mistakes_get_one_line(
+    runs: Runs, sft_adapter: str, flags: list[str], answer: str, tmp_path: Path, monkeypatch, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("EMPTY").mkdir()
+    recipe = str(runs.write(runs.recipe("sft", [{"class_path": "Evaluation"}])))
+    line = error_line(capfd, ["frontier", sft_adapter, "--config", recipe, "--out", "out", *flags])
+    assert answer in line
+    assert not list(Path("out").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [
+        (["--out", "out"], "the first argument is the adapter to test"),
+        (["ADAPTER"], "--out: missing"),
+        (["none", "--out", "out"], "none is not an adapter folder"),
+    ],
+)
+def test_what_is_missing_is_named(sft_adapter: str, args: list[str], answer: str, tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    args = [sft_adapter if arg == "ADAPTER" else arg for arg in args]
+    assert answer in error_line(capfd, ["frontier", *args])
+
+
+def test_the_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys; from semalign_pl.__main__ import main\n"
+        "try: main(['frontier', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("RUN/adapter", "--scales", "--scale_from", "--steps", "--out"))
