@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,37 +32,62 @@ class Variant(NamedTuple):
     flags: tuple[str, ...]
 
 
-def expand(over: object, config: Path, where: str) -> list[Variant]:
-    """Return the variants of a system: all combinations of the values of ``over``.
+def read_variants(over: object, config: Path, where: str) -> list[Variant]:
+    """Return the variants of a system, after a check that its recipe accepts their settings.
 
     Args:
-        over: Value of the key ``over``: lists of values by setting, such as ``{optimizer.lr: [1e-4, 1e-3]}``. A setting
-            is named as in the recipe, without ``model``, ``data``, ``trainer`` and ``init_args``, or by its whole key.
+        over: Value of the key ``over``; see `expand`.
         config: Recipe of the system.
         where: File and key to name in messages.
 
     Raises:
         ValueError: If a setting or a value is not one that the recipe can have; names the key and the remedy.
     """
+    variants = expand(over, list_keys(config, (), where), where)
+    for variant in variants:
+        list_keys(config, variant.flags, f"{where}: {variant.suffix}")  # refuses a value of a wrong type
+    return variants
+
+
+def expand(over: object, keys: Sequence[str], where: str) -> list[Variant]:
+    """Return all combinations of the values of ``over``.
+
+    Args:
+        over: Lists of values by setting, such as ``{optimizer.lr: [1e-4, 1e-3]}``. A setting is named as in the recipe,
+            without ``model``, ``data``, ``trainer`` and ``init_args``, or by its whole key.
+        keys: Whole keys of the recipe's settings.
+        where: File and key to name in messages.
+
+    Raises:
+        ValueError: If a setting is not one of ``keys``, or a value cannot name a folder.
+
+    >>> expand({"beta": [0, 0.04]}, ["model.init_args.beta"], "over")[1]
+    Variant(suffix='beta-0.04', flags=('--model.init_args.beta', '0.04'))
+    """
     if not isinstance(over, Mapping) or not over:
         raise ValueError(f"{where}: {over!r} lists no setting; write `over: {{optimizer.lr: [1e-4, 1e-3]}}`")
-    keys = _keys_of(config, (), where)
     choices = []
     for name, values in over.items():
         key = _resolve(str(name), keys, f"{where}.{name}")
         texts = _texts(values, f"{where}.{name}")
         choices.append([(f"{str(name).split('.')[-1]}-{text}", (f"--{key}", text)) for text in texts])
-    variants = [
+    return [
         Variant(".".join(suffix for suffix, _ in chosen), tuple(word for _, flag in chosen for word in flag))
         for chosen in itertools.product(*choices)
     ]
-    for variant in variants:
-        _keys_of(config, variant.flags, f"{where}: {variant.suffix}")  # refuses a value of a wrong type
-    return variants
 
 
-def _keys_of(config: Path, flags: tuple[str, ...], where: str) -> list[str]:
-    """Keys of all settings of a recipe that a flag can set, defaults included."""
+def list_keys(config: Path, flags: tuple[str, ...], where: str) -> list[str]:
+    """Return the keys of all settings of a recipe that a flag can set, defaults included.
+
+    Args:
+        config: Recipe.
+        flags: Flags to parse with it.
+        where: File and key to name in messages.
+
+    Raises:
+        ValueError: If recipe and flags cannot be parsed.
+    """
     args = ("--config", str(config), *flags)
     try:
         settings = parse_recipe(args).settings.as_dict()
@@ -71,7 +96,7 @@ def _keys_of(config: Path, flags: tuple[str, ...], where: str) -> list[str]:
     return [key for key, _ in flatten(settings) if key.split(".")[0] in GROUPS and "[" not in key]
 
 
-def _resolve(name: str, keys: list[str], where: str) -> str:
+def _resolve(name: str, keys: Sequence[str], where: str) -> str:
     """Key of the setting that a short name stands for."""
     short = {key: key.replace(".init_args", "").partition(".")[2] for key in keys}
     matches = [name] if name in short else [key for key in keys if short[key] == name]

@@ -151,7 +151,7 @@ def _check(folder: Path, name: object, entry: object, above: list[System], where
         raise ValueError(f"{where}.config: there is no {config}; paths are relative to study.yaml's folder")
     if "over" not in entry:
         return [System(name, config, start, label)]
-    from semalign_pl.study.sweep import expand
+    from semalign_pl.study.sweep import read_variants
 
-    variants = expand(entry["over"], config, f"{where}.over")
+    variants = read_variants(entry["over"], config, f"{where}.over")
     return [System(f"{name}.{one.suffix}", config, start, label, name, one.flags) for one in variants]

@@ -12,10 +12,13 @@ import yaml
 from helpers.small_runs import Runs
 
 from semalign_pl.__main__ import main
-from semalign_pl.study.command import run_study
+from semalign_pl.study.frontier import check_metrics, measure_points
+from semalign_pl.study.frontier_settings import FrontierSettings
+from semalign_pl.study.protocol import steps
+from semalign_pl.study.systems import System
 
 SCALES = ["scale-0.5", "scale-0.25"]
-VARIANTS = ["sft.lr-0.01", "sft.lr-0.001"]
+VARIANTS = {f"sft.lr-{value}": ("--model.init_args.optimizer.init_args.lr", value) for value in ("0.01", "0.001")}
 
 
 @pytest.fixture
@@ -64,9 +67,11 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
 
 
+@pytest.mark.slow
 def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["study", "--config", str(study["configs"]), "--out", str(study["out"])]
-    killed = study["run"] / VARIANTS[0]
+    first, second = VARIANTS
+    killed = study["run"] / first
     [(code, log)] = runs.processes(args)
     assert code == -signal.SIGKILL and (runs.folder / "struck").exists(), log
     assert (killed / "results.json").is_file() and not (killed / "points" / SCALES[1]).exists()
@@ -80,14 +85,14 @@ def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys
         *(f"  {name}: done before" for name in ("step-0", "step-1", "end")),
         *(f"  {name}: is new; tested" for name in SCALES),
     ]
-    assert f"sft is {VARIANTS[0]}, chosen of 2" in printed or f"sft is {VARIANTS[1]}, chosen of 2" in printed
+    assert f"sft is {first}, chosen of 2" in printed or f"sft is {second}, chosen of 2" in printed
 
     # Each entry has what the test of the point wrote.
     results = json.loads((study["out"] / "results.json").read_text(encoding="utf-8"))
     assert list(results["systems"]) == ["base", "cold", "sft"] and "points" not in results["systems"]["base"]
     cold, sft = results["systems"]["cold"], results["systems"]["sft"]
     assert [point["name"] for point in cold["points"]] == ["end", *SCALES]
-    assert list(sft["variants"]) == VARIANTS and sft["chosen"] in VARIANTS
+    assert list(sft["variants"]) == list(VARIANTS) and sft["chosen"] in VARIANTS
     for name, entry in {"cold": cold, **sft["variants"]}.items():
         for point in entry["points"]:
             folder = study["run"] / name / ("" if point["name"] == "end" else f"points/{point['name']}")
@@ -110,25 +115,32 @@ def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys
     right = metrics_of(killed / "points" / SCALES[0])
     (killed / "points" / SCALES[0] / "items.jsonl").write_text("{}\n", encoding="utf-8")
     (study["run"] / "cold" / "results.json").unlink()
-    rewrite(study, scales=[0.5])
-    run_study(study["configs"], study["out"], 1)
+    systems = [System("cold", study["configs"] / "cold.yaml", "base")]
+    systems += [System(name, study["configs"] / "sft.yaml", "cold", flags=flags) for name, flags in VARIANTS.items()]
+    plan = {step.name: step for step in steps(systems, study["out"], 1, FrontierSettings(scales=(0.5,)))}
+    points, _ = measure_points(plan[f"frontier {killed.name}"])
+    assert list(points) == ["step-0", "step-1", "end", SCALES[0]]
+    assert right == metrics_of(killed / "points" / SCALES[0]) == points[SCALES[0]]["metrics"]
     printed = capsys.readouterr().out
-    assert printed.count(" tested in ") == 2, printed
-    assert "  scale-0.5: items.jsonl changed" in printed.replace("of what it wrote, ", "")
+    assert printed.count(" tested in ") == 1 and f"  {SCALES[0]}: of what it wrote, items.jsonl changed" in printed
+    assert f"{SCALES[1]}: is no point of this study any more" in printed
+    assert not (killed / "points" / SCALES[1]).exists()
+    points, _ = measure_points(plan["frontier cold"])
+    assert list(points) == ["end", SCALES[0]]
+    printed = capsys.readouterr().out
+    assert printed.count(" tested in ") == 1
     assert "  end: of what it wrote, results.json is gone; tested in" in printed
-    assert printed.count(f"{SCALES[1]}: is no point of this study any more") == 3
-    assert metrics_of(killed / "points" / SCALES[0]) == right
-    results = json.loads((study["out"] / "results.json").read_text(encoding="utf-8"))
-    assert [point["name"] for point in results["systems"]["cold"]["points"]] == ["end", SCALES[0]]
 
 
-@pytest.mark.parametrize(("key", "value"), [("quality", "bleu5"), ("costs", ["cmrc_f1", "ppl"])])
 def test_a_metric_that_is_not_measured_is_refused_before_training(
-    study: dict[str, Path], capsys: pytest.CaptureFixture[str], key: str, value: object
+    study: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rewrite(study, **{key: value})
+    rewrite(study, costs=["cmrc_f1", "ppl"])
     assert main(["study", "--config", str(study["configs"]), "--out", str(study["out"])]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    name = value if isinstance(value, str) else "ppl"
-    assert f"study.yaml: frontier.{key}: the base model's test has no items of {name}; name one of" in error
+    assert "study.yaml: frontier.costs: the base model's test has no items of ppl; name one of" in error
     assert "chrf" in error and [path.name for path in study["run"].iterdir()] == ["base"]
+    base = json.loads((study["run"] / "base" / "results.json").read_text(encoding="utf-8"))
+    check_metrics(FrontierSettings(), base, study["configs"])
+    with pytest.raises(ValueError, match=r"frontier.quality: the base model's test has no items of bleu5; name one"):
+        check_metrics(FrontierSettings("bleu5"), base, study["configs"])

@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.study.protocol import steps
-from semalign_pl.study.sweep import expand
+from semalign_pl.study.sweep import expand, list_keys, read_variants
 from semalign_pl.study.systems import System, group, read_study
 
 RECIPE = Path(__file__).parents[2] / "configs" / "quickstart" / "semantic_grpo.yaml"
 LR = "--model.init_args.optimizer.init_args.lr"
 
 
-def test_each_combination_is_a_variant_that_a_flag_sets() -> None:
-    variants = expand({"optimizer.lr": ["1e-4", 0.003], "beta": [0, 0.04]}, RECIPE, "over")
+@pytest.fixture(scope="module")
+def keys() -> list[str]:
+    """Keys of the recipe's settings."""
+    return list_keys(RECIPE, (), "over")
+
+
+def test_each_combination_is_a_variant_that_a_flag_sets(keys: list[str]) -> None:
+    variants = expand({"optimizer.lr": ["1e-4", 0.003], "beta": [0, 0.04]}, keys, "over")
     assert [variant.suffix for variant in variants] == [
         "lr-0.0001.beta-0",
         "lr-0.0001.beta-0.04",
@@ -23,7 +29,7 @@ def test_each_combination_is_a_variant_that_a_flag_sets() -> None:
         "lr-0.003.beta-0.04",
     ]
     assert variants[1].flags == (LR, "0.0001", "--model.init_args.beta", "0.04")
-    (variant,) = expand({"trainer.max_steps": [5]}, RECIPE, "over")
+    (variant,) = expand({"trainer.max_steps": [5]}, keys, "over")
     assert variant == ("max_steps-5", ("--trainer.max_steps", "5"))
 
 
@@ -43,13 +49,17 @@ def test_each_combination_is_a_variant_that_a_flag_sets() -> None:
         ({"beta": [float("nan")]}, "over.beta: nan cannot name a folder"),
         ({"base": ["../models/a"]}, "over.base: '../models/a' cannot name a folder; sweep over numbers"),
         ({"base": [None]}, "over.base: None cannot name a folder"),
-        ({"beta": ["high"]}, "over: beta-high: model.init_args.beta: needs a number, not 'high'"),
     ],
 )
-def test_a_mistake_names_the_key_and_the_remedy(over: object, said: str) -> None:
+def test_a_mistake_names_the_key_and_the_remedy(over: object, said: str, keys: list[str]) -> None:
     with pytest.raises(ValueError) as error:
-        expand(over, RECIPE, "over")
+        expand(over, keys, "over")
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_value_of_a_wrong_type_is_refused_before_training() -> None:
+    with pytest.raises(ValueError, match=r"^over: beta-high: model.init_args.beta: needs a number, not 'high'$"):
+        read_variants({"beta": ["high"]}, RECIPE, "over")
 
 
 @pytest.fixture
