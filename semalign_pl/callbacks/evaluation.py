@@ -19,9 +19,9 @@ from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import GeneratingModule, ScaledModule, has_predictions, missing_members
 from semalign_pl.run.items import write_items
-from semalign_pl.run.results import END, PointFacts, read_training, write_results
+from semalign_pl.run.results import read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
-from semalign_pl.types import Example, Histogram, Item, MetricResult
+from semalign_pl.types import Example, Histogram, Item, Json, MetricResult
 
 
 class Evaluation(Callback):
@@ -41,7 +41,10 @@ class Evaluation(Callback):
 
     Attributes:
         metrics: Metrics by name.
-        point: Point of a frontier under test, which a test writes to ``results.json``; ``None`` for a plain test.
+        system: Name of the tested system in the results; ``None`` for the name of the run's folder.
+        point: Point of the system that is tested: ``end``, ``step-N`` or ``scale-S``.
+        terms: Adapters and weights that the point is the sum of, for the results; ``None`` for a plain test, which also
+            prints its scores.
     """
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
@@ -56,7 +59,9 @@ class Evaluation(Callback):
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
-        self.point: PointFacts | None = None
+        self.system: str | None = None
+        self.point = "end"
+        self.terms: list[Json] | None = None
         self._rows: list[ScoredRow] = []
         self._started = 0.0
 
@@ -137,10 +142,7 @@ class Evaluation(Callback):
         module = _check(pl_module)
         if may_write(trainer):
             write_predictions(folder / "predictions.jsonl", [row.line for row in rows])
-            system, point = (
-                (folder.resolve().name, END) if self.point is None else (self.point["system"], self.point["name"])
-            )
-            write_items(folder, items, system, point)
+            write_items(folder, items, self.system or folder.resolve().name, self.point)
         run: dict[str, object] = {
             "rows": len(rows),
             "prompts_cut": module.policy.encoder.truncated_prompts,
@@ -152,7 +154,10 @@ class Evaluation(Callback):
         }
         if isinstance(module, ScaledModule) and module.adapter_scale != 1:
             run |= {"adapter_scale": module.adapter_scale, "scale_from": module.scale_from}
-        write_results(folder if may_write(trainer) else None, scores, run, histograms, self.point)
+        if self.terms is not None:
+            run["terms"] = self.terms
+        place = folder if may_write(trainer) else None
+        write_results(place, scores, run, histograms, self.point, show=self.terms is None)
 
     def _scores(self, items: Sequence[Item]) -> dict[str, MetricResult]:
         """Scores of the metrics that have items.

@@ -9,7 +9,7 @@ from pathlib import Path
 from semalign_pl.policy.adapter_folder import read_adapter_folder, read_config
 from semalign_pl.policy.adapter_start import read_terms
 from semalign_pl.run.kept_steps import list_steps
-from semalign_pl.run.results import PointFacts, read_training
+from semalign_pl.run.results import read_training
 from semalign_pl.types import Json
 
 END = "end"
@@ -48,14 +48,10 @@ class Point:
         """
         return out if self.name == END else out / POINTS / self.name
 
-    def facts(self, system: str) -> PointFacts:
-        """Facts about the point for ``results.json``.
-
-        Args:
-            system: Name of the system.
-        """
-        terms: list[Json] = [{"adapter": path, "weight": weight} for path, weight in self.terms]
-        return {"system": system, "name": self.name, "terms": terms}
+    @property
+    def facts(self) -> list[Json]:
+        """Terms for ``results.json``."""
+        return [{"adapter": path, "weight": weight} for path, weight in self.terms]
 
 
 def points_of(adapter: str, scales: Sequence[float], steps: Path | None, scale_from: str = "base") -> list[Point]:

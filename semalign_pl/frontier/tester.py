@@ -147,13 +147,13 @@ class PointTester:
             self._loaded = True
             cli.aim(folder, point.settings)  # the callback that saves the settings has not done so yet
         module, system = cli.model, folder.absolute()
+        system = system.parents[1] if system.parent.name == POINTS else system
         self._swap(module.policy, module.base, point.terms)
         for key, value in point.settings.items():  # facts for the callbacks
             setattr(module, key, value)
         module.policy.encoder.truncated_prompts = 0
         for callback in callbacks_of(cli.trainer):
             if isinstance(callback, Evaluation):
-                system = system.parents[1] if system.parent.name == POINTS else system
-                callback.point = point.facts(system.name)
+                callback.system, callback.point, callback.terms = system.name, point.name, point.facts
         cli.trainer.test(module, datamodule=cli.datamodule, verbose=False, weights_only=True)
         return read_json(folder / "results.json", "delete the folder to test the point again")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +31,14 @@ class Factors:
         down: Factor A, ``(experts * rank, in)``; of an embedding, ``(rank, vocabulary)``.
         up: Factor B, ``(out, rank * experts)``.
         bias: Bias of B, ``(out,)``; ``None`` without one.
-        rank: Rank per expert.
-        experts: Number of experts; 1 for every layer but a mixture of experts.
-        scaling: ``alpha / rank``, or ``alpha / sqrt(rank)`` with rsLoRA.
+        scaling: ``alpha / rank``, or ``alpha / sqrt(rank)`` with rsLoRA. Of experts, another number that is the same
+            for all adapters with one config: PEFT looks it up by the name of a parameter, which a folder does not hold.
         embedding: True for the factors of an embedding, which have other names.
     """
 
     down: Tensor
     up: Tensor
     bias: Tensor | None
-    rank: int
-    experts: int
     scaling: float
     embedding: bool
 
@@ -109,6 +107,22 @@ def to_weights(update: Update) -> dict[str, Tensor]:
     return weights
 
 
+def multiply_ranks(config: LoraConfig, times: int) -> LoraConfig:
+    """Config of plain LoRA of a multiple of the rank, with the same scaling: ``alpha / r``, or ``alpha / sqrt(r)``.
+
+    Args:
+        config: Config of an adapter.
+        times: Factor of each rank.
+    """
+    wide = copy.deepcopy(config)
+    factor = times**0.5 if config.use_rslora else times
+    alpha: Any = factor * config.lora_alpha  # PEFT says int, and takes any number
+    wide.init_lora_weights, wide.r, wide.lora_alpha = True, times * config.r, alpha
+    wide.rank_pattern = {name: times * rank for name, rank in (config.rank_pattern or {}).items()}
+    wide.alpha_pattern = {name: factor * scale for name, scale in (config.alpha_pattern or {}).items()}
+    return wide
+
+
 def trains_whole(config: LoraConfig, key: str) -> bool:
     """Return true if a tensor of a PEFT folder is one that is trained as a whole, and no copy of the base's own.
 
@@ -161,8 +175,7 @@ def _factors(adapter: AdapterFolder, layer: str, embedding: bool) -> Factors:
     scaling = alpha / (math.sqrt(rank) if config.use_rslora else rank)
     kind = "lora_embedding_{}" if embedding else "lora_{}.weight"
     down, up = (adapter.weights[f"{layer}.{kind.format(factor)}"] for factor in "AB")
-    experts = 1 if embedding else max(1, len(down) // rank)
-    return Factors(down, up, adapter.weights.get(f"{layer}.lora_B.bias"), rank, experts, scaling, embedding)
+    return Factors(down, up, adapter.weights.get(f"{layer}.lora_B.bias"), scaling, embedding)
 
 
 def _token_ids(config: LoraConfig, layer: str) -> list[int]:

@@ -78,9 +78,11 @@ def blend_state(terms: Terms, common: AdapterFolder, base: nn.Module) -> dict[st
     _check_linear(terms)
     updates = [(read_update(adapter), weight) for adapter, weight in terms]
     shape, own = read_update(common), base_weights(base)
+    targets_experts = bool(common.config.target_parameters)
     made = Update({}, shape.tied, {}, {}, updates[-1][0].other if shape.other else {})
     for layer, like in shape.factors.items():
-        made.factors[layer] = add_factors([(u.factors[layer], w) for u, w in updates if layer in u.factors], like)
+        factors = [(u.factors[layer], w) for u, w in updates if layer in u.factors]
+        made.factors[layer] = add_factors(factors, like, _count_experts(layer, own) if targets_experts else 1)
     for layer, (ids, _) in shape.rows.items():
         values = [(*u.rows[layer], w) for u, w in updates if layer in u.rows]
         made.rows[layer] = ids, _move_rows(ids, values, own[base_name(f"{layer}.weight")], layer)
@@ -181,6 +183,13 @@ def _without_dora(adapter: AdapterFolder) -> AdapterFolder:
     config.use_dora = False
     weights = {name: tensor for name, tensor in adapter.weights.items() if "lora_magnitude_vector" not in name}
     return replace(adapter, config=config, weights=weights)
+
+
+def _count_experts(layer: str, own: dict[str, Tensor]) -> int:
+    """Number of experts of a layer, whose weights are stacked parameters ``(experts, …)``; 1 for a linear layer."""
+    within = f"{base_name(layer)}."
+    stacked = {len(w) for name, w in own.items() if name.rpartition(".")[0] + "." == within and w.dim() == 3}
+    return 1 if f"{within}weight" in own or not stacked else stacked.pop()
 
 
 def _move_rows(ids: list[int], terms: Sequence[tuple[list[int], Tensor, float]], own: Tensor, key: str) -> Tensor:

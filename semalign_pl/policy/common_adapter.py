@@ -13,7 +13,15 @@ from torch import Tensor
 
 from semalign_pl.policy.adapter_folder import AdapterFolder
 from semalign_pl.policy.adapter_start import SCALE_FROM, Terms
-from semalign_pl.policy.adapter_update import Factors, Update, base_name, is_within_whole, read_update, to_weights
+from semalign_pl.policy.adapter_update import (
+    Factors,
+    Update,
+    base_name,
+    is_within_whole,
+    multiply_ranks,
+    read_update,
+    to_weights,
+)
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -25,9 +33,10 @@ _NOT_ADDABLE = {"use_dora": "DoRA", "use_bdlora": "block-diagonal LoRA", "use_qa
 def common_adapter(points: Sequence[Terms]) -> AdapterFolder:
     """Adapter that can hold any of several points. Its own values have no meaning.
 
-    Points of one adapter each, all with one config, as the steps and scales of one run, are held by that config.
-    Otherwise the result is plain LoRA: a layer has the maximum of the points' summed ranks, and the scaling
-    ``alpha / rank`` of the last adapter of the first point, so that the factors of that adapter need no change.
+    Adapters with one config are held by that config; points between two of them, as before and after a further stage of
+    training, by one of twice the rank. Adapters with several configs are held by plain LoRA: a layer has the maximum of
+    the points' summed ranks, and the scaling ``alpha / rank`` of the last adapter of the first point, so that the
+    factors of that adapter need no change.
 
     Args:
         points: Terms of each point, as ``plain_terms`` returns them.
@@ -39,45 +48,59 @@ def common_adapter(points: Sequence[Terms]) -> AdapterFolder:
         ValueError: If the adapters cannot be added: another kind than plain LoRA, a layer that is trained in two ways,
             or other shapes.
     """
-    main = points[0][-1][0]
+    main, times = points[0][-1][0], max(map(len, points))
     every = [main, *(adapter for terms in points for adapter, _ in terms)]
-    if all(len(terms) == 1 for terms in points) and all(_shape(adapter) == _shape(main) for adapter in every):
+    alike = all(_shape(adapter) == _shape(main) for adapter in every)
+    if alike and times == 1:
         return main
-    adapters = list({id(adapter): adapter for adapter in every}.values())
-    updates = {id(adapter): read_update(adapter) for adapter in adapters}
-    for adapter in adapters:
-        _check_addable(main, adapter, updates[id(main)], updates[id(adapter)])
-    config = _plain_config(main.config, [adapter.config for adapter in adapters])
-    ranks: Counter[str] = Counter()
-    for terms in points:
-        own: Counter[str] = Counter()
-        for adapter, _ in terms:
-            own.update({layer: one.rank for layer, one in updates[id(adapter)].factors.items()})
-        ranks |= own  # the maximum of both
+    updates = {id(adapter): read_update(adapter) for adapter in every}
+    for adapter in every:
+        _check_addable(main, adapter, updates[id(main)], updates[id(adapter)], alike)
     one_each = {layer: one for update in reversed(updates.values()) for layer, one in update.factors.items()}
     common = Update({}, {}, {}, {}, {})
     for update in reversed(updates.values()):
         common.tied.update(update.tied)
         common.whole.update(update.whole)
-    for layer, rank in ranks.items():
-        biased = config.lora_bias and not one_each[layer].embedding
-        like = replace(one_each[layer], rank=rank, bias=torch.zeros(len(one_each[layer].up)) if biased else None)
-        common.factors[layer] = add_factors([], like)
-    for layer in dict.fromkeys(layer for update in updates.values() for layer in update.rows):
+    for layer in {layer: None for update in updates.values() for layer in update.rows}:
         common.rows[layer] = _unite_rows([update.rows[layer] for update in updates.values() if layer in update.rows])
-    _set_targets(config, adapters, list(updates.values()))
-    _set_ranks(config, common)
+    if alike:
+        config = multiply_ranks(main.config, times)
+        ranks = {layer: times * len(one.down) for layer, one in one_each.items()}
+    else:
+        config = _plain_config(main.config, [adapter.config for adapter in every])
+        _set_targets(config, list(updates.values()))
+        ranks = _maximum_ranks([[updates[id(adapter)] for adapter, _ in terms] for terms in points])
+    config.velora_config = config.monteclora_config = None  # change only how factors are trained
+    for layer, rank in ranks.items():
+        one = one_each[layer]
+        bias = torch.zeros(len(one.up)) if config.lora_bias and not one.embedding else None
+        down, up = torch.zeros(rank, *one.down.shape[1:]), torch.zeros(len(one.up), rank, *one.up.shape[2:])
+        common.factors[layer] = replace(one, down=down, up=up, bias=bias)
+    if not alike:
+        _set_ranks(config, common)
     return AdapterFolder(main.path, config, to_weights(common), main.option)
 
 
-def add_factors(terms: Sequence[tuple[Factors, float]], like: Factors) -> Factors:
+def _maximum_ranks(points: Sequence[Sequence[Update]]) -> dict[str, int]:
+    """Rank of each layer that holds the concatenated factors of any point."""
+    ranks: Counter[str] = Counter()
+    for updates in points:
+        own: Counter[str] = Counter()
+        for update in updates:
+            own.update({layer: len(one.down) for layer, one in update.factors.items()})
+        ranks |= own  # the maximum of both
+    return ranks
+
+
+def add_factors(terms: Sequence[tuple[Factors, float]], like: Factors, experts: int) -> Factors:
     """Factors of a weighted sum of updates: concatenated along the rank, and padded with zeros.
 
     Args:
         terms: Factors of one layer, and the weight of each.
         like: Factors whose rank, scaling and shape the result has.
+        experts: Number of experts of the layer, each with factors of its own; 1 for other layers.
     """
-    experts, missing = like.experts, like.rank - sum(one.rank for one, _ in terms)
+    missing = (len(like.down) - sum(len(one.down) for one, _ in terms)) // experts
     down = [one.down.float().unflatten(0, (experts, -1)) for one, _ in terms]
     scales = [weight * one.scaling / like.scaling for one, weight in terms]
     up = [_times(one.up, scale).unflatten(1, (-1, experts)) for (one, _), scale in zip(terms, scales, strict=True)]
@@ -106,10 +129,8 @@ def _plain_config(main: LoraConfig, configs: Sequence[LoraConfig]) -> LoraConfig
     """Config of plain LoRA with the trained modules and token rows of several; targets and ranks are yet to be set."""
     config = copy.deepcopy(main)
     config.init_lora_weights, config.use_rslora = True, False
-    config.velora_config = config.monteclora_config = None  # change only how factors are trained
     config.lora_bias = any(one.lora_bias for one in configs)
     config.modules_to_save = sorted({name for one in configs for name in one.modules_to_save or ()}) or None
-    config.target_parameters = next((one.target_parameters for one in configs if one.target_parameters), None)
     tokens = [one.trainable_token_indices for one in configs if one.trainable_token_indices]
     named = [one for one in tokens if isinstance(one, dict)]
     config.trainable_token_indices = tokens[0] if tokens else None
@@ -136,30 +157,28 @@ def _unite_rows(rows: Sequence[tuple[list[int], Tensor]]) -> tuple[list[int], Te
 def _set_ranks(config: LoraConfig, update: Update) -> None:
     """Write ranks and scalings of an update as ``r``, ``lora_alpha`` and their patterns, which name layers in full."""
     factors = {**update.factors, **{layer: update.factors[one] for layer, one in update.tied.items()}}
-    ranks = {base_name(layer): one.rank for layer, one in factors.items()}
+    ranks = {base_name(layer): len(one.down) for layer, one in factors.items()}
     alphas: dict[str, Any] = {}  # PEFT says int, and takes any number
     for layer, one in factors.items():
-        alpha = one.scaling * one.rank
+        alpha = one.scaling * len(one.down)
         alphas[base_name(layer)] = round(alpha) if alpha == round(alpha) else alpha
     config.r, config.lora_alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
     config.rank_pattern = {name: rank for name, rank in ranks.items() if rank != config.r}
     config.alpha_pattern = {name: alpha for name, alpha in alphas.items() if alpha != config.lora_alpha}
 
 
-def _set_targets(config: LoraConfig, adapters: Sequence[AdapterFolder], updates: Sequence[Update]) -> None:
+def _set_targets(config: LoraConfig, updates: Sequence[Update]) -> None:
     """Name the layers in full if the adapters adapt different ones; else the config names them already."""
-    parameters = tuple(f".{name.rpartition('.')[0]}" for name in config.target_parameters or ())
     layers = [{base_name(layer) for layer in update.factors} for update in updates]
-    layers = [{name for name in names if not f".{name}".endswith(parameters)} for names in layers]
     if all(names == layers[0] for names in layers):
         return
     config.target_modules = sorted(set().union(*layers))
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
 
 
-def _check_addable(main: AdapterFolder, adapter: AdapterFolder, ours: Update, theirs: Update) -> None:
+def _check_addable(main: AdapterFolder, adapter: AdapterFolder, ours: Update, theirs: Update, alike: bool) -> None:
     """Refuse two adapters whose updates have no sum that is one plain LoRA adapter."""
-    for reason in _obstacles(main, adapter, ours, theirs):
+    for reason in _obstacles(main, adapter, ours, theirs, alike):
         option = adapter.option if adapter.option == SCALE_FROM else main.option
         raise ValueError(
             f"{option}: {adapter.path} and {main.path} cannot be blended into one LoRA adapter: {reason}; use "
@@ -167,15 +186,15 @@ def _check_addable(main: AdapterFolder, adapter: AdapterFolder, ours: Update, th
         )
 
 
-def _obstacles(main: AdapterFolder, adapter: AdapterFolder, ours: Update, theirs: Update) -> Iterator[str]:
+def _obstacles(main: AdapterFolder, adapter: AdapterFolder, ours: Update, theirs: Update, alike: bool) -> Iterator[str]:
     for one in (main, adapter):
         for key, kind in _NOT_ADDABLE.items():
             if getattr(one.config, key, None):
                 yield f"{one.path} is {kind} ({key}), whose updates cannot be added"
-    for key in ("ensure_weight_tying", "target_parameters"):
-        values = [getattr(one.config, key, None) or None for one in (main, adapter)]
-        if values[0] != values[1] and (key == "ensure_weight_tying" or None not in values):
-            yield f"{key} is {values[0]} in one and {values[1]} in the other"
+        if one.config.target_parameters and not alike:
+            yield f"{one.path} adapts parameters (target_parameters), so the other's settings must be equal to its own"
+    if main.config.ensure_weight_tying != adapter.config.ensure_weight_tying:
+        yield "ensure_weight_tying is true in one and false in the other"
     kinds = {type(one.config.trainable_token_indices or []) for one in (main, adapter)}
     if len(kinds) > 1 and ours.rows and theirs.rows:
         yield "only one names the layers of its trainable_token_indices"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.adapter_folder import AdapterFolder
-from semalign_pl.policy.adapter_update import PREFIX
+from semalign_pl.policy.adapter_update import PREFIX, multiply_ranks
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -71,7 +71,7 @@ def plain_lora(saved: AdapterFolder, model: nn.Module) -> AdapterFolder:
         config.init_lora_weights,
         2 * config.r,
     )
-    return replace(saved, config=_widen_config(config), weights=plain)
+    return replace(saved, config=multiply_ranks(config, 2), weights=plain)
 
 
 def changes_base(saved: AdapterFolder) -> bool:
@@ -90,18 +90,7 @@ def widen(saved: AdapterFolder) -> AdapterFolder:
     Args:
         saved: Adapter whose initialisation changed its base.
     """
-    return replace(saved, config=_widen_config(saved.config), weights=_widen(saved.config, saved.weights, None))
-
-
-def _widen_config(config: LoraConfig) -> LoraConfig:
-    """Return a config of twice the rank and the same scaling: ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA."""
-    wide = copy.deepcopy(config)
-    factor = 2**0.5 if config.use_rslora else 2
-    alpha: Any = factor * config.lora_alpha  # PEFT says int, and takes any number
-    wide.init_lora_weights, wide.r, wide.lora_alpha = True, 2 * config.r, alpha
-    wide.rank_pattern = {name: 2 * rank for name, rank in (config.rank_pattern or {}).items()}
-    wide.alpha_pattern = {name: factor * scale for name, scale in (config.alpha_pattern or {}).items()}
-    return wide
+    return replace(saved, config=multiply_ranks(saved.config, 2), weights=_widen(saved.config, saved.weights, None))
 
 
 def _widen(config: LoraConfig, state: Mapping[str, Tensor], model: nn.Module | None) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ class Done:
 
     Attributes:
         grounds: Dependencies of the command, by name.
-        wrote: Digests of its outputs, by name: adapter, or results and predictions.
+        wrote: Digests of its outputs, by name: adapter, or results, predictions and items.
         seconds: Duration in seconds.
     """
 

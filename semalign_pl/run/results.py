@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
@@ -18,40 +17,23 @@ from semalign_pl.types import Histogram, Json, MetricResult
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
 
-END = "end"
-"""Name of the point that is the finished adapter."""
-
-
-class PointFacts(TypedDict):
-    """Point of a system's frontier, in the ``results.json`` of its test.
-
-    Attributes:
-        system: Name of the system, which is that of its folder.
-        name: Name of the point, such as ``scale-0.5``.
-        terms: PEFT folders (``adapter``) with the weights of their updates (``weight``), whose sum was tested.
-    """
-
-    system: str
-    name: str
-    terms: list[Json]
-
-
 def write_results(
     folder: Path | None,
     scores: Mapping[str, MetricResult],
     run: Mapping[str, object],
     histograms: Mapping[str, Histogram] | None = None,
-    point: PointFacts | None = None,
+    point: str = "end",
+    show: bool = True,
 ) -> None:
-    """Write ``results.json`` and print its scores as a table.
+    """Write ``results.json``, and print its scores as a table.
 
     Args:
         folder: Folder of the run; made if absent. ``None`` to print only.
         scores: Scores by name.
         run: Facts about the run to write with the scores; the time and the package versions are added.
         histograms: Histograms by name.
-        point: Point of a frontier that was tested: it is written too, and no table is printed. ``None`` for a test of
-            one adapter, which is the point ``end``.
+        point: Point of the system that was tested: ``end``, ``step-N`` or ``scale-S``.
+        show: Flag to print the table.
     """
     from rich.table import Table
 
@@ -61,14 +43,14 @@ def write_results(
         metrics = {name: score.as_dict() for name, score in scores.items()}
         drawn = {name: asdict(histogram) for name, histogram in (histograms or {}).items()}
         results = {
-            "point": END if point is None else point,
+            "point": point,
             "metrics": metrics,
             "histograms": drawn,
             "run": {**run, **_time_and_versions()},
         }
         file = folder / "results.json"
         write_text(file, to_json(results, file, indent=2))
-    if point is not None:
+    if not show:
         return
     title = "nothing is written" if folder is None else f"{folder}/results.json"
     table = Table("score", "value", "95 % interval", title=title)

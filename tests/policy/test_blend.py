@@ -35,7 +35,13 @@ def scaled_by_hand(base: str, adapter: str, scale: float) -> Tensor:
     """Logits of PEFT's model with every update scaled in place: ``W + scale * dW``, or PEFT's own scaling."""
     model = pefts(base, adapter)
     bare = dict(AutoModelForCausalLM.from_pretrained(base).named_parameters(remove_duplicate=False))
-    moved: set[int] = set()  # tied modules share their weights
+    moved: set[int] = set()  # tied layers share their weights
+
+    def move(value: Tensor, own: Tensor) -> None:
+        if value.data_ptr() not in moved:
+            value.copy_(own + scale * (value - own))
+            moved.add(value.data_ptr())
+
     with torch.no_grad():
         for name, layer in model.base_model.model.named_modules():
             if type(layer) is Linear and not layer.lora_variant and not layer.lora_bias["default"]:
@@ -45,24 +51,25 @@ def scaled_by_hand(base: str, adapter: str, scale: float) -> Tensor:
                 linear.weight = nn.Parameter(own + scale * (merged - own))
                 layer.scaling["default"] = 0
             elif isinstance(layer, LoraLayer):
-                layer.scale_layer(scale)
+                layer.scaling["default"] *= scale
             elif isinstance(layer, TrainableTokensLayer):
-                own = layer.trainable_tokens_original["default"]
-                rows = layer.trainable_tokens_delta["default"]
-                rows.copy_(own + scale * (rows - own))
+                move(layer.trainable_tokens_delta["default"], layer.trainable_tokens_original["default"])
             elif isinstance(layer, ModulesToSaveWrapper):
                 own = dict(layer.original_module.named_parameters())
                 for key, value in layer.modules_to_save["default"].named_parameters():
-                    if value.data_ptr() not in moved:
-                        value.copy_(own[key] + scale * (value - own[key]))
-                        moved.add(value.data_ptr())
+                    move(value, own[key])
     return logits(model)
 
 
-def merged(base: str, adapter: str | None) -> dict[str, Tensor]:
+def merged(base: str, adapter: str) -> dict[str, Tensor]:
     """Weights of the base with an adapter merged into them by PEFT."""
-    model = AutoModelForCausalLM.from_pretrained(base) if adapter is None else pefts(base, adapter).merge_and_unload()
-    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+    model = pefts(base, adapter)
+    twice = model.peft_config["default"].ensure_weight_tying  # PEFT adds a tied update to the one matrix twice
+    bare = AutoModelForCausalLM.from_pretrained(base).state_dict()
+    state = model.merge_and_unload().state_dict()
+    for name in ("model.embed_tokens.weight", "lm_head.weight") if twice else ():
+        state[name] = (state[name] + bare[name]) / 2
+    return {name: weight.detach().clone() for name, weight in state.items()}
 
 
 def between(base: str, start: str, end: str, scale: float) -> Tensor:
@@ -87,7 +94,7 @@ def test_half_of_an_update(kind: str, bases, tmp_path) -> None:
     policy = load(base, adapter, 0.5)
     found = roles(policy)
     assert relative(found["policy"], expected) <= 1e-5
-    assert torch.equal(found["policy"], found["reference"])
+    assert relative(found["reference"], found["policy"]) <= (1e-6 if kind in ("tokens", "embedding, tied") else 0)
 
     export_adapter(policy, tmp_path / "export")
     write_blend([(read_adapter_folder(adapter), 0.5)], AutoModelForCausalLM.from_pretrained(base), tmp_path / "blend")
@@ -101,7 +108,8 @@ def test_both_ends_are_exact(kind: str, bases, tmp_path) -> None:
     base = bases[KINDS[kind][0]]
     adapter = make(base, tmp_path, kind)
     nothing = roles(load(base, adapter, 0.0))
-    assert torch.equal(nothing["policy"], nothing["base"])
+    # Equal rows of a head in two matrices give sums that differ in the last bit.
+    assert relative(nothing["policy"], nothing["base"]) <= (1e-6 if "tokens" in kind else 0)
     whole, plain = load(base, adapter, 1.0), load_policy(base, "fp32", None, adapter, CPU)
     assert fingerprint(adapter_state(whole)) == fingerprint(adapter_state(plain))
 
@@ -119,8 +127,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "bias": ("biased", {"lora_bias": True}, {"r": 2}),
     "gpt2": ("gpt2", {"target_modules": ["c_attn"]}, {"target_modules": ["c_attn", "c_fc"], "r": 2}),
-    "experts": ("moe", {"target_modules": "all-linear"}, {"target_modules": "all-linear", "r": 2}),
-    "experts in one": ("moe", {"target_modules": "all-linear"}, {}),
+    "experts": ("moe", {"target_modules": "all-linear"}, {"target_modules": "all-linear"}),
+    "one rslora after another": ("untied", {"use_rslora": True}, {"use_rslora": True}),
     "head in one": ("untied", {"modules_to_save": ["lm_head"]}, {}),
     "head in both": ("untied", {"modules_to_save": ["lm_head"]}, {"modules_to_save": ["lm_head", "embed_tokens"]}),
     "tokens in one": ("untied", {}, {"trainable_token_indices": [5, 6, 7]}),
@@ -276,6 +284,7 @@ def test_new_tokens_move_from_the_mean_of_their_pieces(base, tmp_path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "experts": ({"target_parameters": ["mlp.gate_proj.weight"]}, {"r": 2}, "adapts parameters"),
     "dora": ({"use_dora": True}, {}, "is DoRA"),
     "blocks": (KINDS["bdlora"][1], {}, "is block-diagonal LoRA"),
     "head": ({"modules_to_save": ["lm_head"]}, {"target_modules": ["lm_head"]}, "trains lm_head as a whole"),

@@ -80,7 +80,11 @@ def test_scores_by_hand(tmp_path: Path, policy: Policy, monkeypatch: pytest.Monk
         ("r", f"q{i}", answer) for i, answer in enumerate(answers)
     ]
     assert measurement.items[0].statistics == {"r_em": [100.0], "r_f1": [100.0], "r_avg": [100.0]}
-    assert measurement.items[1].statistics == {"r_em": [0.0], "r_f1": [pytest.approx(half)], "r_avg": [pytest.approx(half / 2)]}
+    assert measurement.items[1].statistics == {
+        "r_em": [0.0],
+        "r_f1": [pytest.approx(half)],
+        "r_avg": [pytest.approx(half / 2)],
+    }
     assert measurement.items[2].statistics == zero
     assert all((score.items, score.formula) == ("r", "mean") for score in scores.values())
     low, high = scores["r_em"].ci
