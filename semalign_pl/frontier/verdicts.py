@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from semalign_pl.frontier.entry import VerdictEntry
 from semalign_pl.functional.frontier import Curve, Difference, difference_at, mean_difference, reliable_range
 from semalign_pl.functional.significance import holm
-from semalign_pl.types import Json
 
 LEVEL = 0.05
 """Largest p-value, after Holm's correction, of a difference that a verdict speaks of."""
@@ -55,7 +55,7 @@ class Verdict:
             return SAME
         return "a" if self.found.value < 0 else "b"
 
-    def as_dict(self) -> dict[str, Json]:
+    def as_dict(self) -> VerdictEntry:
         """Entry of ``frontier.verdicts`` in ``results.json``."""
         found = self.found
         return {
