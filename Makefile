@@ -30,7 +30,7 @@ setup: $(READY)  ## make the virtual environment in .venv (without a GPU: TORCH_
 runs/quickstart/world: | $(READY)
 	$(BIN)/python -m semalign_pl.toy write $@
 
-quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRPO; table and report (SEEDS=3 for spread)
+quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRPO; frontier and report (SEEDS=3 for spread)
 	$(BIN)/semalign study --config configs/quickstart --out runs/quickstart --seeds $(SEEDS)
 
 # Two processes of one thread each: two of two would stall each other at OpenMP's barriers.
@@ -47,6 +47,12 @@ lint: $(READY)  ## ruff and pyright
 
 ablation: runs/quickstart/world  ## the papers' reward ablation and the source as anchor, 3 seeds (an hour on two cores)
 	$(BIN)/python benchmarks/ablation.py --seeds 3
+
+frontier: runs/quickstart/world  ## strong SFT against semantic GRPO at equal quality, three learning rates each (SEEDS=5; 14 minutes per seed)
+	$(BIN)/python benchmarks/frontier_study.py --seeds $(SEEDS)
+
+dial: $(READY) runs/quickstart/world  ## the largest scale of strong SFT within a budget, on held-out questions
+	$(BIN)/python benchmarks/dial.py
 
 tax-budget: runs/quickstart/world  ## GRPO with and without a budget for general ability lost, 3 seeds (40 minutes)
 	$(BIN)/python benchmarks/tax_budget.py --seeds 3
@@ -74,6 +80,12 @@ bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
+bench-frontier: $(READY) runs/quickstart/world  ## the cost of a point of a frontier against a separate semalign test
+	$(BIN)/python benchmarks/frontier.py
+
+bench-probes: $(READY)  ## reading comprehension against plain batched generate, same answers
+	$(BIN)/python benchmarks/probes.py
+
 cards: $(READY)  ## plan configs/cards anew
 	$(BIN)/python benchmarks/cards.py configs/cards
 
@@ -83,4 +95,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test docs lint ablation tax-budget bench-grpo bench-embedder bench-sft bench-data bench-vocabulary bench-floor cards toy clean
+.PHONY: help setup quickstart test docs lint ablation frontier dial tax-budget bench-grpo bench-embedder bench-sft bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean

@@ -81,6 +81,7 @@ def _with_frontier(parsed: Results, frontier: object) -> list[str]:
     quality = column_of(str(frontier["quality"]))
     entries = _entries(frontier)
     sentences = [_sentence(parsed, quality, entry) for entry in entries]
+    sentences += _selection(parsed, frontier)
     seeds = {entry["seeds"] for entry in entries if entry["difference"] is not None}
     if 1 in seeds:
         sentences.append("With one seed, noise between trainings is not in these intervals.")
@@ -93,6 +94,20 @@ def _with_frontier(parsed: Results, frontier: object) -> list[str]:
             f"{quality.title} was part of the reward of {systems}, so it measures how well that reward was fitted, too."
         )
     return list(dict.fromkeys(sentences)) or ["The frontiers of fewer than two systems were measured."]
+
+
+def _selection(parsed: Results, frontier: Mapping[str, object]) -> list[str]:
+    """Sentence on the choice of variants, if systems were swept."""
+    sweeps, curves = frontier.get("sweeps"), frontier["curves"]
+    if not _is_object(sweeps) or not sweeps or not _is_object(curves):
+        return []
+    choices = []
+    for system, variants in sweeps.items():
+        curve = curves[system]
+        if not _is_object(curve) or not _is_object(variants):
+            raise TypeError("a curve or a sweep is no object")
+        choices.append(f"{parsed.title_of(system)} is {curve['variant']}, chosen of {len(variants)}")
+    return [f"{', '.join(choices)}: by hypervolume on the test set, for all systems alike."]
 
 
 def _entries(frontier: Mapping[str, object]) -> list[Mapping[str, object]]:

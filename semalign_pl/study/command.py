@@ -6,6 +6,7 @@ import gc
 import os
 import platform
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,9 +20,11 @@ from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
+from semalign_pl.study.frontier import check_metrics, compare, measure_points
 from semalign_pl.study.half_done import distrust, enter
-from semalign_pl.study.protocol import RunResults, Step, join, steps
-from semalign_pl.study.systems import BASE, read_systems
+from semalign_pl.study.joined import END, Points, join
+from semalign_pl.study.protocol import Step, steps
+from semalign_pl.study.systems import BASE, read_study
 
 if TYPE_CHECKING:
     from semalign_pl.run.digests import Digests
@@ -58,45 +61,55 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     """Run every step that is not finished yet, and write the joined ``results.json``.
 
     Args:
-        configs: Folder of the configs; see `read_systems`.
+        configs: Folder of the configs; see `read_study`.
         out: Folder of the study.
         seeds: Number of seeds.
 
     Raises:
-        ValueError: If a config is missing, ``study.yaml`` is malformed or ``seeds`` is not positive.
+        ValueError: If a config is missing, ``study.yaml`` is malformed or names a metric that is not measured, or
+            ``seeds`` is not positive.
     """
     if seeds < 1:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
     from semalign_pl.run.digests import Digests
     from semalign_pl.study.record import is_old
 
-    systems = read_systems(configs)
-    plan = list(steps(systems, out, seeds))
+    study = read_study(configs)
+    plan = list(steps(study.systems, out, seeds, study.frontier))
     digests = Digests(out / "digests.json")
     if old := sum(map(is_old, plan)):
         print(f"{old} finished steps are of an earlier version, which did not record what they depend on; run again")
     seconds: dict[str, list[float]] = {}
-    results: dict[tuple[int, str], RunResults] = {}
+    results: dict[tuple[int, str], Points] = {}
     for number, step in enumerate(plan, 1):
-        print(visible(f"[{number}/{len(plan)}] semalign {' '.join(step.args)}"), flush=True)
-        seconds.setdefault(step.name, []).append(_run_step(step, digests))
+        print(visible(f"[{number}/{len(plan)}] semalign {shlex.join(step.args)}"), flush=True)
+        if step.command == "frontier":
+            results[step.seed, step.system], took = measure_points(step)
+        else:
+            took = _run_step(step, digests)
         if step.command == "test":
-            results[step.seed, step.system] = read_json(step.folder / "results.json", "delete its folder to test again")
-    study = {
-        "systems": join(systems, results),
+            tested = read_json(step.folder / "results.json", "delete its folder to test again")
+            results[step.seed, step.system] = {END: tested}
+            if study.frontier is not None:
+                check_metrics(study.frontier, tested, configs)
+        seconds.setdefault(step.name, []).append(took)
+    frontier, chosen = ({}, {}) if study.frontier is None else compare(study, out, results)
+    content = {
+        "systems": join(study.systems, results, chosen),
+        **({"frontier": frontier} if frontier else {}),
         "run": {
             "command": f"semalign study --config {configs} --out {out} --seeds {seeds}",
-            "commands": [f"semalign {' '.join(step.args)}" for step in plan],
+            "commands": [f"semalign {shlex.join(step.args)}" for step in plan],
             "seeds": list(range(seeds)),
             "seconds": seconds,
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             / (2**20 if sys.platform == "darwin" else 2**10),
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "versions": results[0, BASE]["run"]["versions"],
+            "versions": results[0, BASE][END]["run"]["versions"],
         },
     }
     file = out / "results.json"
-    write_text(file, to_json(study, file, indent=2))
+    write_text(file, to_json(content, file, indent=2))
 
 
 def _run_step(step: Step, digests: Digests) -> float:

@@ -7,6 +7,8 @@ from pathlib import Path
 from semalign_pl.run import record
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.grounds import Grounds, adapter_grounds
+from semalign_pl.run.kept_steps import STEPS
+from semalign_pl.run.named_files import find_files
 from semalign_pl.run.record import Done
 from semalign_pl.study.protocol import Step
 
@@ -45,9 +47,11 @@ def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Don
 
 
 def output_digests(step: Step, digests: Digests) -> Grounds:
-    """Return the digests of a step's outputs, by name."""
+    """Return the digests of a step's outputs, by name: adapters, or what a test wrote."""
     if step.command == "fit":
-        return adapter_grounds(step.folder / "adapter", digests)
+        kept = find_files(str(step.folder / STEPS))
+        steps = {f"adapter {file.relative_to(step.folder)}": digests.of(file) for file in kept}
+        return adapter_grounds(step.folder / "adapter", digests) | steps
     files = [step.folder / name for name in ("results.json", "predictions.jsonl", "items.jsonl")]
     return {f"file {file.name}": digests.of(file) for file in files if file.is_file()}
 

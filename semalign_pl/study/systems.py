@@ -3,42 +3,78 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semalign_pl.files.documents import read_yaml
+from semalign_pl.study.frontier_settings import FrontierSettings, read_frontier_settings
 
 BASE = "base"
 PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}
-KEYS = ("from", "config", "label")
+KEYS = ("from", "config", "label", "over")
+FRONTIER = "frontier"
+"""Key of ``study.yaml`` that is not a system."""
 
 
 @dataclass(frozen=True)
 class System:
-    """One trained system of a study.
+    """One trained system of a study, or one variant of a system whose settings are swept.
 
     Attributes:
-        name: Key of the system in ``study.yaml``, and name of its folder.
+        name: Key of the system in ``study.yaml``, and name of its folder; of a variant ``SYSTEM.SETTING-VALUE``.
         config: Recipe for training and testing.
-        start: System whose adapter the training starts from, or ``base``.
+        start: System or variant whose adapter the training starts from, or ``base``.
         label: Title in tables and pictures; ``None`` to derive it from the name.
+        sweep: Key of the system in ``study.yaml`` if this is a variant of it; otherwise ``None``.
+        flags: Settings of the variant, as flags.
     """
 
     name: str
     config: Path
     start: str
     label: str | None = None
+    sweep: str | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Key of the system in ``study.yaml``."""
+        return self.sweep or self.name
 
 
-def read_systems(folder: Path) -> list[System]:
-    """Read the systems of a folder of configs, in training order, without the base model.
+@dataclass(frozen=True)
+class Study:
+    """Content of a folder of configs.
+
+    Attributes:
+        systems: Trained systems in training order, with all variants of a swept system in its place.
+        frontier: Points to test of each system; ``None`` to test the finished adapters only.
+    """
+
+    systems: list[System]
+    frontier: FrontierSettings | None = None
+
+
+def group(systems: Sequence[System]) -> dict[str, list[System]]:
+    """Variants by key in ``study.yaml``; a system that is not swept is its only variant.
+
+    Args:
+        systems: Systems of a study.
+    """
+    return {key: [one for one in systems if one.key == key] for key in dict.fromkeys(one.key for one in systems)}
+
+
+def read_study(folder: Path) -> Study:
+    """Read the systems of a folder of configs, and how to compare them.
 
     ``study.yaml`` maps each system to ``from`` (``base``, or a system listed above it), ``config`` (path relative to
-    the folder; default: the system's name with ``.yaml``) and ``label``::
+    the folder; default: the system's name with ``.yaml``), ``label`` and ``over`` (settings to sweep, see `expand`).
+    The key ``frontier`` has the points to test of each system (see `FrontierSettings`); a sweep needs it::
 
+        frontier: {quality: chrf, costs: [cmrc_f1], scales: [0.25, 0.5, 0.75], at: [60]}
         cold_start: {from: base, config: ../quickstart/cold_start.yaml}
-        bleu: {from: cold_start, label: BLEU + language}
+        bleu: {from: cold_start, label: BLEU + language, over: {optimizer.lr: [1e-4, 1e-3]}}
 
     Without ``study.yaml``, the systems are the paper's (arXiv 2605.14366): a cold start, and strong SFT and semantic
     GRPO, both from the cold start.
@@ -58,16 +94,34 @@ def read_systems(folder: Path) -> list[System]:
                 f"--config: there is no {missing} in {folder}; give it {', '.join(PAPER)}, or a study.yaml that lists "
                 "other systems"
             )
-        return [_system(folder, name, entry, list(PAPER), "--config") for name, entry in PAPER.items()]
-    listed = read_yaml(path)
-    if not isinstance(listed, Mapping) or not listed:
+        return Study(_systems(folder, PAPER, "--config"))
+    content = read_yaml(path)
+    listed = {key: entry for key, entry in content.items() if key != FRONTIER} if isinstance(content, Mapping) else {}
+    if not listed:
         raise ValueError(f"{path}: must list systems, such as `cold_start: {{from: base}}`")
-    names = list(listed)
-    return [_system(folder, name, entry, names[:at], str(path)) for at, (name, entry) in enumerate(listed.items())]
+    if FRONTIER not in content:
+        if swept := [key for key, entry in listed.items() if isinstance(entry, Mapping) and "over" in entry]:
+            raise ValueError(
+                f"{path}: {swept[0]}.over: the best variant is chosen by its frontier; add a key such as `{FRONTIER}: "
+                "{quality: chrf, costs: [cmrc_f1]}`"
+            )
+        return Study(_systems(folder, listed, str(path)))
+    systems = _systems(folder, listed, str(path))
+    keys = {one.name: one.key for one in systems}
+    starts = {one.key: keys.get(one.start, BASE) for one in systems}
+    return Study(systems, read_frontier_settings(content[FRONTIER], starts, f"{path}: {FRONTIER}"))
 
 
-def _system(folder: Path, name: object, entry: object, above: list[str], where: str) -> System:
-    """Check one entry of ``study.yaml`` and return its system.
+def _systems(folder: Path, listed: Mapping[str, object], where: str) -> list[System]:
+    """Check all entries of ``study.yaml`` and return their systems."""
+    systems: list[System] = []
+    for name, entry in listed.items():
+        systems += _check(folder, name, entry, systems, where)
+    return systems
+
+
+def _check(folder: Path, name: object, entry: object, above: list[System], where: str) -> list[System]:
+    """Check one entry of ``study.yaml`` and return its system, or the variants of it.
 
     Args:
         folder: Folder of the configs.
@@ -84,12 +138,20 @@ def _system(folder: Path, name: object, entry: object, above: list[str], where: 
     for key, value in entry.items():
         if key not in KEYS:
             raise ValueError(f"{where}.{key}: there is no such key; it has {', '.join(KEYS)}")
-        if not isinstance(value, str):
+        if key != "over" and not isinstance(value, str):
             raise ValueError(f"{where}.{key}: {value!r} is not text")
-    if entry["from"] not in (BASE, *above):
-        others = ", ".join([BASE, *above])
-        raise ValueError(f"{where}.from: {entry['from']!r} is not listed above it; name one of {others}, or reorder")
+    start, label = entry["from"], entry.get("label")
+    if start not in (BASE, *(one.name for one in above)):
+        if variants := [one.name for one in above if one.sweep == start]:
+            raise ValueError(f"{where}.from: {start!r} is swept; name one of its variants {', '.join(variants)}")
+        others = ", ".join([BASE, *(one.name for one in above)])
+        raise ValueError(f"{where}.from: {start!r} is not listed above it; name one of {others}, or reorder")
     config = folder / entry.get("config", f"{name}.yaml")
     if not config.is_file():
         raise ValueError(f"{where}.config: there is no {config}; paths are relative to study.yaml's folder")
-    return System(name, config, entry["from"], entry.get("label"))
+    if "over" not in entry:
+        return [System(name, config, start, label)]
+    from semalign_pl.study.sweep import read_variants
+
+    variants = read_variants(entry["over"], config, f"{where}.over")
+    return [System(f"{name}.{one.suffix}", config, start, label, name, one.flags) for one in variants]

@@ -1,5 +1,6 @@
 """All shipped configs parse, and their file names say their stages."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from semalign_pl.cli import Parser
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
-from semalign_pl.study.systems import read_systems
+from semalign_pl.study.systems import Study, read_study
 
 ROOT = Path(__file__).parents[2] / "configs"
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
@@ -107,9 +108,40 @@ def test_sg_srl_has_the_papers_epochs():
     assert stages["train"].data == stages["recover"].data
 
 
-@pytest.mark.parametrize("folder", ["ablation", "quickstart", "sg_srl"])
+@cache
+def read(folder: str) -> Study:
+    """Study of a folder of configs; cached, as the check of a swept setting parses its recipe."""
+    return read_study(ROOT / folder)
+
+
+@pytest.mark.parametrize("folder", ["ablation", "frontier", "quickstart", "sg_srl"])
 def test_studies_list_systems_that_are_there(folder):
-    assert len(read_systems(ROOT / folder)) >= 3
+    assert len(read(folder).systems) >= 3
+
+
+@pytest.mark.parametrize("folder", ["frontier", "quickstart"])
+def test_strong_sft_is_compared_with_grpo_at_four_points_or_more(folder):
+    frontier = read(folder).frontier
+    assert frontier is not None and frontier.compare == (("strong_sft", "semantic_grpo"),)
+    assert len(frontier.scales) >= 3, "and the finished adapter"
+
+
+def test_both_methods_are_swept_over_the_same_learning_rates():
+    systems = read("frontier").systems
+    rates = ("0.0003", "0.001", "0.003")
+    swept = [f"{system}.lr-{rate}" for system in ("strong_sft", "semantic_grpo") for rate in rates]
+    assert [system.name for system in systems] == ["cold_start", *swept]
+    assert {system.flags[1] for system in systems[1:]} == set(rates)
+
+
+@pytest.mark.parametrize("stage", ["strong_sft", "semantic_grpo"])
+def test_the_frontier_keeps_steps_and_trains_as_the_quickstart(stage):
+    config, quickstart = (parse(ROOT / folder / f"{stage}.yaml") for folder in ("frontier", "quickstart"))
+    kept, *config.trainer.callbacks = config.trainer.callbacks
+    assert kept.class_path.endswith("KeepSteps") and kept.init_args.every_n_steps == 40
+    for one in (config, quickstart):
+        del one.config, one.trainer.default_root_dir
+    assert config == quickstart
 
 
 def test_a_wrong_key_is_refused(tmp_path):

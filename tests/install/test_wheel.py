@@ -120,11 +120,19 @@ def test_the_readmes_commands_run_from_the_wheel(semalign: Callable[..., subproc
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("study", "first"),
+    [
+        ("ablation", "ablation/../quickstart/cold_start.yaml"),
+        ("frontier", "frontier/../quickstart/cold_start.yaml"),
+        ("quickstart", "quickstart/cold_start.yaml"),
+    ],
+)
 def test_a_study_from_the_wheel_reads_recipes_beside_its_own_folder(
-    semalign: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    semalign: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, study: str, first: str
 ) -> None:
     """The ablation's study.yaml names ../quickstart/cold_start.yaml; without the world its first step is refused."""
-    done = semalign("study", "--config", "configs/ablation", "--out", "runs/study", folder=tmp_path)
-    assert done.stderr.startswith("semalign: configs/ablation is not in this folder; read from the package: ")
-    assert "semalign_pl/configs/ablation/../quickstart/cold_start.yaml" in done.stdout.splitlines()[0]
+    done = semalign("study", "--config", f"configs/{study}", "--out", "runs/study", folder=tmp_path)
+    assert done.stderr.startswith(f"semalign: configs/{study} is not in this folder; read from the package: ")
+    assert f"semalign_pl/configs/{first}" in done.stdout.splitlines()[0]
     assert done.returncode == 2 and "runs/quickstart/world" in done.stderr.splitlines()[-1], done.stderr

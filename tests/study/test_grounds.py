@@ -337,3 +337,15 @@ def test_a_fit_without_its_adapter_is_run_again(folder) -> None:
         None,
         "of what it wrote, adapter adapter_model.safetensors is gone, adapter training.json is gone",
     )
+
+
+def test_a_fit_whose_kept_step_changed_is_run_again(folder) -> None:
+    one, digests = step("fit"), Digests(Path("out/digests.json"))
+    kept = one.folder / "steps" / "step-000040" / "adapter_model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("weights")
+    write(one, {}, 1.0, digests)
+    assert reuse(one, {}, digests)[0] is not None
+    kept.write_text("other")
+    changed = "of what it wrote, adapter steps/step-000040/adapter_model.safetensors changed"
+    assert reuse(one, {}, digests) == (None, changed)

@@ -8,8 +8,9 @@ import yaml
 
 from semalign_pl.__main__ import main
 from semalign_pl.study.command import run_study
-from semalign_pl.study.protocol import join, steps
-from semalign_pl.study.systems import PAPER, System, read_systems
+from semalign_pl.study.joined import join
+from semalign_pl.study.protocol import steps
+from semalign_pl.study.systems import PAPER, System, read_study
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def configs(base, encoder, corpus, tmp_path):
 
 
 def test_steps_are_the_papers_protocol(configs, tmp_path):
-    plan = list(steps(read_systems(configs), tmp_path / "out", 2))
+    plan = list(steps(read_study(configs).systems, tmp_path / "out", 2))
     assert [step.name for step in plan if step.seed == 0] == [
         "test base",
         "fit cold_start",
@@ -78,10 +79,11 @@ def test_missing_config_is_one_line(tmp_path, capsys):
 
 def test_join_averages_seeds():
     def run(value):
-        return {"metrics": {"bleu4": {"value": value, "ci": [value - 1, value + 1], "signature": "s"}}}
+        metric = {"value": value, "ci": [value - 1, value + 1], "signature": "s"}
+        return {"end": {"metrics": {"bleu4": metric}, "run": {}}}
 
     cold = System("cold_start", Path("cold_start.yaml"), "base", "Warm-up")
-    joined = join([cold], {(0, "base"): run(1.0), (0, "cold_start"): run(2.0), (1, "cold_start"): run(4.0)})
+    joined = join([cold], {(0, "base"): run(1.0), (0, "cold_start"): run(2.0), (1, "cold_start"): run(4.0)}, {})
     assert list(joined) == ["base", "cold_start"]
     assert joined["base"]["from"] is None and "label" not in joined["base"]
     assert (joined["cold_start"]["from"], joined["cold_start"]["label"]) == ("base", "Warm-up")
@@ -93,12 +95,13 @@ def test_join_averages_seeds():
 
 def test_join_keeps_the_references_and_leaves_out_what_a_seed_has_not():
     def run(**values):
-        return {"metrics": {name: {"value": value, "ci": None, "signature": "s"} for name, value in values.items()}}
+        metrics = {name: {"value": value, "ci": None, "signature": "s"} for name, value in values.items()}
+        return {"end": {"metrics": metrics, "run": {}}}
 
     cold = System("cold_start", Path("cold_start.yaml"), "base")
     new, old = run(language_consistency=0.5, language_consistency_references=0.58), run(language_consistency=0.7)
     results = {(0, "base"): new, (0, "cold_start"): new, (1, "cold_start"): old}
-    joined = join([cold], results)
+    joined = join([cold], results, {})
     assert joined["base"]["metrics"]["language_consistency_references"]["value"] == 0.58
     assert list(joined["cold_start"]["metrics"]) == ["language_consistency"]
 

@@ -1,0 +1,112 @@
+"""Frontiers of a study: test the points of each run, and compare the systems at equal quality."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from semalign_pl.messages.terminal import visible
+from semalign_pl.study.frontier_settings import FrontierSettings
+from semalign_pl.study.joined import Points, RunResults
+from semalign_pl.study.protocol import Step
+from semalign_pl.study.systems import Study, group
+from semalign_pl.types import Json
+
+
+def measure_points(step: Step) -> tuple[Points, float]:
+    """Test all points of a run that are not tested yet, and remove points that are not wanted any more.
+
+    Args:
+        step: Command ``frontier`` of a study.
+
+    Returns:
+        Results of the points in the order of the curve, and the seconds that their tests took, now or earlier.
+    """
+    from semalign_pl.frontier.measure import measure
+
+    assert step.adapter is not None
+    points: dict[str, RunResults] = {}
+    total = 0.0
+    for one in measure(step.adapter, step.recipe_args, step.folder, step.scales, step.scale_from):
+        done = "done before" if one.reason is None else f"{one.reason}; tested"
+        print(visible(f"  {one.point.name}: {done} in {one.seconds:.0f} s"), flush=True)
+        points[one.point.name] = {"metrics": one.results["metrics"], "run": one.results["run"]}
+        total += one.seconds
+    gc.collect()  # the models of this system, before the next ones are loaded
+    remove_others(step.folder / "points", points)
+    return points, total
+
+
+def remove_others(folder: Path, wanted: Collection[str]) -> None:
+    """Remove results of points that ``study.yaml`` does not list any more, which would be on the curve otherwise.
+
+    Args:
+        folder: Folder of the results of points.
+        wanted: Names of the points to keep.
+    """
+    for other in sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in wanted):
+        shutil.rmtree(other)
+        print(visible(f"  {other.name}: is no point of this study any more; {other} was removed"), flush=True)
+
+
+def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -> None:
+    """Refuse a metric that the base model's test did not measure, before anything is trained.
+
+    Args:
+        settings: Settings of the frontier.
+        base: Results of the base model's test.
+        configs: Folder of the configs, for messages.
+
+    Raises:
+        ValueError: If a metric is not measured per item; names the metric and those that can be compared.
+    """
+    usable = [name for name, metric in base["metrics"].items() if metric.get("items")]
+    for key, names in (("quality", [settings.quality] if settings.quality else []), ("costs", settings.costs)):
+        for name in names:
+            if name not in usable:
+                raise ValueError(
+                    f"{configs / 'study.yaml'}: frontier.{key}: the base model's test has no items of {visible(name)}; "
+                    f"name one of {', '.join(usable) or 'none'}, or add the callback that measures it to the first "
+                    "system's recipe"
+                )
+
+
+def compare(
+    study: Study, out: Path, results: Mapping[tuple[int, str], Points]
+) -> tuple[dict[str, Json], dict[str, str]]:
+    """Compare the systems of a study at equal quality.
+
+    Args:
+        study: Study with settings of the frontier.
+        out: Folder of the study.
+        results: Results of each run, by seed and system.
+
+    Returns:
+        ``frontier`` entry of the study's ``results.json``, and the best variant by system. The best variant is the one
+        with the largest hypervolume of the first cost, for every system alike.
+
+    Raises:
+        ValueError: If systems were not tested alike; names the files.
+    """
+    from semalign_pl.frontier.comparison import Settings, compare_study
+
+    settings = study.frontier
+    assert settings is not None
+    compared = {key for pair in settings.compare for key in pair}
+    variants = {
+        key: [one.name for one in systems]
+        for key, systems in group(study.systems).items()
+        if key in compared or len(systems) > 1 or len(results[0, systems[0].name]) > 1  # one point is no curve
+    }
+    frontier = compare_study(
+        out,
+        variants,
+        {one.name: one.start for one in study.systems},
+        Settings(settings.quality, settings.costs, settings.at, settings.compare, settings.scale_from),
+        seeds=sorted({seed for seed, _ in results}),
+    )
+    curves = frontier["curves"]
+    assert isinstance(curves, dict)
+    return frontier, {key: str(curve["variant"]) for key, curve in curves.items() if isinstance(curve, dict)}
