@@ -10,15 +10,12 @@ between neighbouring points and end at the outermost ones: nothing is extrapolat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-Array = NDArray[np.float64]
+from semalign_pl.functional.significance import Array, Estimate, estimate
 
 MIN_SHARE_OF_DRAWS = 0.95
 """Share of resamples in which both curves must reach a quality, for an interval to be given there."""
@@ -50,20 +47,16 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Estimate):
     """Difference of cost at equal quality, the first system minus the second: below 0, the first costs less.
 
     Attributes:
-        quality: Quality at which the costs are compared; ``None`` for the mean over the common range.
-        value: Mean over seeds.
-        ci: 95 % confidence interval (low, high).
-        p: Two-sided p-value of no difference.
+        quality: Quality at which the costs are compared; ``None`` for the mean over ``range``.
+        range: Range of quality (low, high) that the costs are compared over; twice ``quality`` if that is given.
     """
 
     quality: float | None
-    value: float
-    ci: tuple[float, float]
-    p: float
+    range: tuple[float, float]
 
 
 def cost_at(quality: Array, cost: Array, wanted: float) -> float:
@@ -108,12 +101,30 @@ def common_range(a: Curve, b: Curve) -> tuple[float, float] | None:
     return (low, high) if low < high else None
 
 
-def difference_at(a: Curve, b: Curve, quality: float) -> Difference | None:
-    """Difference of cost at one quality, with an interval over seeds and items.
+def reliable_range(a: Curve, b: Curve) -> tuple[float, float] | None:
+    """Range of quality that all seeds of both systems reach, as measured and in 95 % of the resamples.
 
-    Two variances are added: that of the mean over seeds, from the differences per seed, and that of the test items,
-    from resamples of the same items for both systems. The interval is Student's, with the degrees of freedom of Welch
-    and Satterthwaite (Biometrics Bulletin 2, 1946), because a bootstrap over five seeds is too narrow.
+    Resampling moves the ends of the curves, so it is a little narrower than ``common_range``.
+
+    Args:
+        a: First system.
+        b: Second system, of the same seeds and resamples.
+
+    Returns:
+        Lowest and highest quality; ``None`` if there is no such range.
+    """
+    both = common_range(a, b)
+    if both is None:
+        return None
+    lows = np.maximum(a.quality.min(-1).max(-1), b.quality.min(-1).max(-1))
+    highs = np.minimum(a.quality.max(-1).min(-1), b.quality.max(-1).min(-1))
+    low = max(both[0], float(np.quantile(lows, (1 + MIN_SHARE_OF_DRAWS) / 2, method="higher")))
+    high = min(both[1], float(np.quantile(highs, (1 - MIN_SHARE_OF_DRAWS) / 2, method="lower")))
+    return (low, high) if low < high else None
+
+
+def difference_at(a: Curve, b: Curve, quality: float) -> Difference | None:
+    """Difference of cost at one quality, with an interval over seeds and items (``estimate``).
 
     Args:
         a: First system.
@@ -128,11 +139,11 @@ def difference_at(a: Curve, b: Curve, quality: float) -> Difference | None:
         ValueError: If the systems differ in their seeds or resamples.
     """
     differences = _differences(a, b, [quality])
-    return None if differences is None else _with_interval(differences[..., 0], quality)
+    return None if differences is None else _difference(differences[..., 0], quality, (quality, quality))
 
 
 def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
-    """Difference of cost averaged over the common range of quality; intervals as in ``difference_at``.
+    """Difference of cost averaged over the range of quality that both reach; intervals as in ``difference_at``.
 
     Args:
         a: First system.
@@ -145,15 +156,23 @@ def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
     Raises:
         ValueError: If the systems differ in their seeds or resamples.
     """
-    both = common_range(a, b)
-    if both is None:
-        return None
-    # Resampling moves the ends of the curves. The average is over the qualities that 95 % of the resamples reach.
-    low = np.quantile(np.maximum(a.quality.min(-1).max(-1), b.quality.min(-1).max(-1)), (1 + MIN_SHARE_OF_DRAWS) / 2)
-    high = np.quantile(np.minimum(a.quality.max(-1).min(-1), b.quality.max(-1).min(-1)), (1 - MIN_SHARE_OF_DRAWS) / 2)
-    low, high = max(low, both[0]), min(high, both[1])
-    differences = _differences(a, b, list(np.linspace(low, high, steps))) if low < high else None
-    return None if differences is None else _with_interval(differences.mean(-1), None)
+    shared = reliable_range(a, b)
+    differences = None if shared is None else _differences(a, b, list(np.linspace(*shared, steps)))
+    return None if shared is None or differences is None else _difference(differences.mean(-1), None, shared)
+
+
+def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]:
+    """Cost of one system at some qualities, with intervals as in ``difference_at``.
+
+    Args:
+        curve: System.
+        qualities: Qualities.
+
+    Returns:
+        Cost per quality; ``None`` where a seed does not reach it, as measured or in more than 5 % of the resamples.
+    """
+    costs = (_valid(_costs_at(curve.quality, curve.cost, quality)[..., None]) for quality in qualities)
+    return [None if cost is None else estimate(cost[..., 0]) for cost in costs]
 
 
 def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None:
@@ -164,74 +183,41 @@ def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None
             f"{b.quality.shape[:2]} (draws + 1, seeds)"
         )
     costs = [np.stack([_costs_at(c.quality, c.cost, quality) for quality in qualities], -1) for c in (a, b)]
-    differences = costs[0] - costs[1]
-    valid = np.asarray(~np.isnan(differences).any(axis=(1, 2)))
-    return differences[valid] if valid[0] and valid.mean() >= MIN_SHARE_OF_DRAWS else None
+    return _valid(costs[0] - costs[1])
 
 
-def _with_interval(differences: Array, quality: float | None) -> Difference:
-    """Difference with Student's interval, from ``(draws + 1, seeds)``."""
-    measured, draws = differences[0], differences[1:].mean(1)
-    value, seeds = float(measured.mean()), len(measured)
-    of_seeds = float(measured.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    of_items = float(draws.var(ddof=1)) if len(draws) > 1 else 0.0
-    total = of_seeds + of_items
-    if total == 0:
-        return Difference(quality, value, (value, value), 1.0 if value == 0 else 0.0)
-    freedom = total**2 * (seeds - 1) / of_seeds**2 if of_seeds else math.inf
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(total)
-    p = 2 * float(stats.t.sf(abs(value) / math.sqrt(total), freedom))
-    return Difference(quality, value, (value - half, value + half), p)
+def _valid(values: Array) -> Array | None:
+    """Resamples without NaN, of ``(draws + 1, seeds, qualities)``; ``None`` if too few, or if the first has NaN."""
+    valid = np.asarray(~np.isnan(values).any(axis=(1, 2)))
+    return values[valid] if valid[0] and valid.mean() >= MIN_SHARE_OF_DRAWS else None
 
 
-def hypervolume(quality: Array, cost: Array, worst_quality: float, worst_cost: float) -> float:
+def _difference(differences: Array, quality: float | None, over: tuple[float, float]) -> Difference:
+    found = estimate(differences)
+    return Difference(found.value, found.ci, found.p, quality, over)
+
+
+def hypervolume(quality: Array, cost: Array, worst_quality: float, worst_cost: float) -> Array:
     """Area of qualities and costs that some measured point is at least as good as, up to a reference point.
 
     Source: Zitzler and Thiele, "Multiobjective evolutionary algorithms" (IEEE Transactions on Evolutionary Computation
     3, 1999). Needs no common range, but depends on the reference point, so it is comparable within a study only.
 
     Args:
-        quality: Quality of the points, ``(points,)``.
-        cost: Cost of the points, ``(points,)``.
+        quality: Quality of the points, ``(…, points)``.
+        cost: Cost of the points, ``(…, points)``.
         worst_quality: Quality of the reference point; worse points do not count.
         worst_cost: Cost of the reference point; worse points do not count.
 
     Returns:
-        Area, in units of quality times units of cost.
+        Area, in units of quality times units of cost, ``(…)``.
 
-    >>> hypervolume(np.array([1.0, 3.0]), np.array([0.0, 2.0]), 0.0, 4.0)
+    >>> float(hypervolume(np.array([1.0, 3.0]), np.array([0.0, 2.0]), 0.0, 4.0))
     8.0
     """
-    area, reached = 0.0, worst_quality
-    for point in np.argsort(cost, kind="stable"):  # from the cheapest on, a point adds the quality not reached before
-        if cost[point] < worst_cost and quality[point] > reached:
-            area += float((quality[point] - reached) * (worst_cost - cost[point]))
-            reached = float(quality[point])
-    return area
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values of several comparisons (Holm, Scandinavian Journal of Statistics 6, 1979), in the same order.
-
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Exact two-sided p-value of McNemar's test (Psychometrika 12, 1947): as many items lost as gained?
-
-    Args:
-        lost: Number of items right before and wrong now.
-        gained: Number of items wrong before and right now.
-
-    >>> mcnemar(5, 0)
-    0.0625
-    """
-    return 1.0 if lost + gained == 0 else float(stats.binomtest(lost, lost + gained).pvalue)
+    # From the cheapest point on, each point adds the quality that no cheaper one reached.
+    order = np.argsort(cost, axis=-1, kind="stable")
+    by_cost, saved = np.take_along_axis(quality, order, -1), worst_cost - np.take_along_axis(cost, order, -1)
+    reached = np.maximum.accumulate(np.maximum(by_cost, worst_quality), axis=-1)
+    added = np.diff(reached, axis=-1, prepend=worst_quality)
+    return np.asarray((added * np.maximum(saved, 0)).sum(-1))

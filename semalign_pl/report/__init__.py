@@ -7,8 +7,8 @@ from .curves import reward_curves
 from .html import write_report
 from .picture import quality_against_tax
 from .results import load_results
-from .sentence import verdict
 from .table import comparison, markdown
+from .verdict import verdict, verdicts, with_sentences
 
 __all__ = [
     "comparison",
@@ -17,5 +17,7 @@ __all__ = [
     "quality_against_tax",
     "reward_curves",
     "verdict",
+    "verdicts",
+    "with_sentences",
     "write_report",
 ]

@@ -11,9 +11,7 @@ from semalign_pl.functional.frontier import (
     common_range,
     cost_at,
     difference_at,
-    holm,
     hypervolume,
-    mcnemar,
     mean_difference,
 )
 
@@ -132,15 +130,3 @@ def test_hypervolume_by_hand() -> None:
     assert hypervolume(*points, 40.0, 10.0) == 10 * 9 + 10 * 7 + 10 * 1
     assert hypervolume(*points, 40.0, 8.0) == 10 * 7 + 10 * 5
     assert hypervolume(*points, 80.0, 10.0) == 0
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.02, 0.04]) == pytest.approx([0.03, 0.04, 0.04])
-    assert holm([0.5, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_mcnemar_is_the_exact_binomial_test() -> None:
-    assert mcnemar(0, 0) == 1
-    assert mcnemar(3, 3) == 1
-    assert mcnemar(1, 9) == pytest.approx(22 / 2**10)  # twice (1 + 10) / 2^10

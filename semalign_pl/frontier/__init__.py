@@ -1,0 +1,1 @@
+"""Frontiers: quality against general ability lost, at many points of a system."""

@@ -1,0 +1,195 @@
+"""The ``frontier`` entry of a study's ``results.json``: curves, verdicts, hypervolumes and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from semalign_pl.frontier.ledger import right_or_wrong, write_ledger
+from semalign_pl.frontier.measured_point import MeasuredPoint
+from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
+from semalign_pl.frontier.resampled import DRAWS, Resampled, less_is_better
+from semalign_pl.frontier.seen import read_rewards, rewards_of, seen_by
+from semalign_pl.frontier.verdicts import Verdict, compare_pair, correct
+from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
+from semalign_pl.functional.significance import estimate
+from semalign_pl.messages.terminal import visible
+from semalign_pl.types import Json
+
+QUALITY, COSTS = "chrf", ("cmrc_f1", "nll_change_mean")
+BAND_POINTS = 25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a comparison, the ``frontier`` key of ``study.yaml``.
+
+    Attributes:
+        quality: Metric of the new language; ``None`` for chrF, which is refused if a reward saw it.
+        costs: Metrics of general ability; empty for CMRC F1 and NLL change, as far as they were measured.
+        at: Qualities to compare at; empty for one per pair, near the upper end of what both reach.
+        pairs: Pairs of systems to compare; empty for all.
+        scale_from: Adapter that scale 0 is: ``base``, ``start`` or a folder.
+        draws: Number of resamples.
+    """
+
+    quality: str | None = None
+    costs: tuple[str, ...] = ()
+    at: tuple[float, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    scale_from: str = "base"
+    draws: int = DRAWS
+
+
+def compare_study(
+    folder: Path,
+    variants: Mapping[str, Sequence[str]],
+    starts: Mapping[str, str],
+    settings: Settings | None = None,
+    seeds: Sequence[int] | None = None,
+) -> dict[str, Json]:
+    """Compare the systems of a study at equal quality.
+
+    Args:
+        folder: Folder of the study, with ``seed-N/NAME`` and ``seed-N/NAME/points/POINT``.
+        variants: Names of each system's folders by system: its own name, or those of a sweep. The variant with the
+            largest hypervolume of the first cost becomes the system's curve; the sweep is reported whole.
+        starts: System whose adapter the training started from, or ``base``, by folder name.
+        settings: Settings of the comparison.
+        seeds: Seeds to compare; ``None`` for all in the folder.
+
+    Returns:
+        ``frontier`` entry of ``results.json``, with ``ledger``.
+
+    Raises:
+        ValueError: If a file is missing or malformed, or systems were not tested alike; one line that names the files.
+    """
+    settings = settings or Settings()
+    names = [name for folders in variants.values() for name in folders]
+    first = min(folder.glob("seed-*"), default=folder)
+    own = {name: read_rewards(first / name) for name in {*names, *starts.values()}}
+    base, measured = read_study(folder, names, starts, settings.scale_from, seeds=seeds)
+    return compare(base, measured, variants, rewards_of(names, starts, own), settings)
+
+
+def compare(
+    base: MeasuredPoint,
+    measured: Mapping[str, MeasuredSystem],
+    variants: Mapping[str, Sequence[str]],
+    rewards: Mapping[str, Sequence[str]],
+    settings: Settings,
+) -> dict[str, Json]:
+    """Compare measured systems; see `compare_study`.
+
+    Args:
+        base: Base model.
+        measured: Points by folder name.
+        variants: Folder names by system.
+        rewards: Reward signatures by folder name.
+        settings: Settings of the comparison.
+    """
+    resampled = Resampled(base, settings.draws)
+    quality = settings.quality or QUALITY
+    costs = settings.costs or tuple(name for name in COSTS if name in base.metrics)
+    if not costs:
+        raise ValueError(f"{base.folder}: has items of no cost ({', '.join(COSTS)}); name one in frontier.costs")
+    if less_is_better(quality):
+        raise ValueError(f"frontier.quality: {visible(quality)} is a cost; name a metric of the new language")
+    quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)
+    curves = {
+        name: {metric: Curve(resampled.quality(system, quality), resampled.cost(system, metric)) for metric in costs}
+        for name, system in measured.items()
+    }
+    worst = {metric: _worst([of_system[metric] for of_system in curves.values()]) for metric in costs}
+    volumes = {name: {m: _volume(curve, *worst[m]) for m, curve in each.items()} for name, each in curves.items()}
+    chosen = {
+        system: max(folders, key=lambda name: volumes[name][costs[0]]["value"]) for system, folders in variants.items()
+    }
+    items = {metric: (resampled.measured(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
+    directions = {metric: less_is_better(metric) for metric in costs}
+    verdicts: list[Verdict] = []
+    for a, b in settings.pairs or tuple(combinations(variants, 2)):
+        both = {metric: (curves[chosen[a]][metric], curves[chosen[b]][metric]) for metric in costs}
+        verdicts += compare_pair((a, b), both, items, directions, settings.at)
+    finished = {system: measured[name] for system, name in chosen.items()}
+    return {
+        "quality": quality,
+        "quality_seen_by": dict(quality_seen),
+        "costs": list(costs),
+        "seen_by_rewards": {system: list(rewards.get(name, ())) for system, name in chosen.items()},
+        "curves": {
+            system: {"variant": name, **_describe(measured[name], curves[name]), "bands": _bands(curves[name])}
+            for system, name in chosen.items()
+        },
+        "verdicts": [verdict.as_dict() for verdict in correct(verdicts)],
+        "hypervolumes": {system: dict(volumes[name]) for system, name in chosen.items()},
+        "hypervolume_reference": {metric: list(worst[metric]) for metric in costs},
+        "sweeps": {
+            system: {
+                name: {**_describe(measured[name], curves[name]), "hypervolumes": dict(volumes[name])}
+                for name in folders
+            }
+            for system, folders in variants.items()
+            if len(folders) > 1
+        },
+        "ledger": {
+            metric: write_ledger(resampled, finished, metric, settings.pairs) for metric in right_or_wrong(base)
+        },
+    }
+
+
+def _check_quality(
+    resampled: Resampled, quality: str, rewards: Mapping[str, Sequence[str]], *, named: bool
+) -> dict[str, list[str]]:
+    """Rewards that scored by the quality metric, by system; refused unless the user named the metric."""
+    signature = resampled.measured(resampled.base, quality).signature
+    seen = {name: by for name, each in rewards.items() if (by := seen_by(quality, signature, each))}
+    if seen and not named:
+        name, by = next(iter(seen.items()))
+        raise ValueError(
+            f"frontier.quality: {quality} is not independent, because the reward {visible(by[0])} of {visible(name)} "
+            "scored by it; name a metric that no reward saw (or this one, and the verdict will say so)"
+        )
+    return seen
+
+
+def _worst(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Reference point of the hypervolumes: the lowest quality and the highest cost that any system has anywhere."""
+    return (
+        float(min(curve.quality[0].min() for curve in curves)),
+        float(max(curve.cost[0].max() for curve in curves)),
+    )
+
+
+def _volume(curve: Curve, worst_quality: float, worst_cost: float) -> dict[str, object]:
+    found = estimate(hypervolume(curve.quality, curve.cost, worst_quality, worst_cost))
+    return {"value": found.value, "ci": list(found.ci)}
+
+
+def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> dict[str, object]:
+    """Points of a system with their measured quality and costs, per point and seed."""
+    some = next(iter(curves.values()))
+    return {
+        "points": list(system.points),
+        "quality": some.quality[0].T.tolist(),
+        "costs": {metric: curve.cost[0].T.tolist() for metric, curve in curves.items()},
+        "reach": list(some.reach()),
+    }
+
+
+def _bands(curves: Mapping[str, Curve]) -> dict[str, list[dict[str, object]]]:
+    """Costs with intervals at evenly spaced qualities that all seeds reach, by metric."""
+    bands: dict[str, list[dict[str, object]]] = {}
+    for metric, curve in curves.items():
+        low, high = curve.reach()
+        qualities = np.linspace(low, high, BAND_POINTS).tolist() if low < high else []
+        bands[metric] = [
+            {"quality": quality, "cost": cost.value, "ci": list(cost.ci)}
+            for quality, cost in zip(qualities, cost_band(curve, qualities), strict=True)
+            if cost is not None
+        ]
+    return bands

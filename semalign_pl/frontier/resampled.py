@@ -1,0 +1,125 @@
+"""Quality and costs of all points of all systems, under the same resamples of the items."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
+from semalign_pl.frontier.measured_study import MeasuredSystem
+from semalign_pl.functional.formulas import value
+from semalign_pl.functional.significance import Array
+from semalign_pl.messages.terminal import visible
+
+DRAWS, SEED = 1000, 12345
+_LESS = ("nll_change", "kl_", "forward_kl")
+_MORE = ("_em", "_f1", "_avg", "_accuracy", "chrf", "bleu4", "rouge_l", "semantic_similarity", "language_consistency")
+
+
+def less_is_better(metric: str) -> bool:
+    """Return true if a metric is already a change from the base model, of which less is better.
+
+    Args:
+        metric: Name of the metric.
+
+    Raises:
+        ValueError: If the direction cannot be told from the name.
+
+    >>> less_is_better("nll_change_mean"), less_is_better("cmrc_f1")
+    (True, False)
+    """
+    if metric.startswith(_LESS):
+        return True
+    if metric.endswith(_MORE):
+        return False
+    raise ValueError(
+        f"frontier: cannot tell whether more or less of {visible(metric)} is better; name a metric that begins with "
+        f"{', '.join(_LESS)} (less is better) or ends in {', '.join(_MORE[:4])} (more is better)"
+    )
+
+
+class Resampled:
+    """Metrics of points under resampling of the items, paired: each item set has one list of resamples.
+
+    Args:
+        base: Base model; the items of the others must be equal to its items.
+        draws: Number of resamples.
+
+    Raises:
+        ValueError: If a metric was measured with other items or another signature than the base's.
+    """
+
+    def __init__(self, base: MeasuredPoint, draws: int = DRAWS) -> None:
+        self.base = base
+        self.draws = draws
+        self._counts: dict[tuple[str, tuple[str, ...]], Array] = {}
+
+    def quality(self, system: MeasuredSystem, metric: str) -> Array:
+        """Values of a metric, ``(draws + 1, seeds, points)``; index 0 is measured on the items as they are."""
+        return np.stack([self._stack(points, metric) for points in system.seeds], axis=1)
+
+    def cost(self, system: MeasuredSystem, metric: str) -> Array:
+        """Cost of a metric, ``(draws + 1, seeds, points)``: the loss against base if more of the metric is better."""
+        values = self.quality(system, metric)
+        return values if less_is_better(metric) else self._values(self.base, metric)[:, None, None] - values
+
+    def number_of_items(self, metric: str) -> int:
+        """Number of items that a metric is computed from."""
+        return len(self.measured(self.base, metric).ids)
+
+    def measured(self, point: MeasuredPoint, metric: str) -> Measured:
+        """One metric of a point.
+
+        Raises:
+            ValueError: If the point lacks the metric.
+        """
+        if metric not in point.metrics:
+            has = ", ".join(sorted(point.metrics)) or "none"
+            raise ValueError(
+                f"{point.folder}: has no items of {visible(metric)}, so it cannot be resampled (metrics with items: "
+                f"{visible(has)}); name another metric, or test again with it"
+            )
+        return point.metrics[metric]
+
+    def aligned(self, point: MeasuredPoint, metric: str) -> Array:
+        """Statistics of a metric in the base's order of items, after a check that the two were tested alike."""
+        ours, reference = self.measured(point, metric), self.measured(self.base, metric)
+        where = f"{point.folder} and {self.base.folder}"
+        for field in ("signature", "items", "formula"):
+            pair = getattr(ours, field), getattr(reference, field)
+            if pair[0] != pair[1]:
+                raise ValueError(
+                    f"{where}: {visible(metric)} has the {field} {visible(pair[0])} in one and {visible(pair[1])} in "
+                    "the other; test both alike, or compare other systems"
+                )
+        if ours.ids == reference.ids:
+            return ours.statistics
+        if only := set(ours.ids) ^ set(reference.ids):
+            example = min(only)
+            has = point.folder if example in set(ours.ids) else self.base.folder
+            raise ValueError(
+                f"{where}: {visible(metric)} was measured on other items: {len(only)} are in one only, such as "
+                f"{visible(example)} in {has}; test both on the same files"
+            )
+        place = {key: index for index, key in enumerate(ours.ids)}
+        return ours.statistics[[place[key] for key in reference.ids]]
+
+    def _stack(self, points: Sequence[MeasuredPoint], metric: str) -> Array:
+        return np.stack([self._values(point, metric) for point in points], axis=1)
+
+    def _values(self, point: MeasuredPoint, metric: str) -> Array:
+        statistics, reference = self.aligned(point, metric), self.measured(self.base, metric)
+        totals = self._draw(reference) @ statistics
+        return np.asarray(value(reference.formula, totals, len(statistics)), dtype=np.float64)
+
+    def _draw(self, measured: Measured) -> Array:
+        """Counts per item, ``(draws + 1, items)``; those of index 0 are 1."""
+        key = measured.items, measured.ids
+        if key not in self._counts:
+            items = len(measured.ids)
+            rng = np.random.default_rng([SEED, zlib.crc32(measured.items.encode())])
+            drawn = rng.multinomial(items, np.full(items, 1 / items), self.draws)
+            self._counts[key] = np.concatenate([np.ones((1, items)), drawn]).astype(np.float64)
+        return self._counts[key]

@@ -1,0 +1,86 @@
+"""Metrics that a reward optimised: they measure how well the reward was fitted, not the quality of a system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from semalign_pl.run.results import read_training
+
+
+def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
+    """Rewards that scored completions by a metric.
+
+    An overlap reward has the metric's name. The language reward scores language consistency. A semantic reward scores
+    semantic similarity if both use the same encoder, by the last part of its name.
+
+    Args:
+        metric: Name of the metric, such as ``chrf``.
+        signature: Signature of the metric.
+        rewards: Signatures of rewards.
+
+    Returns:
+        Signatures of the rewards that scored by it.
+
+    >>> seen_by("chrf", "", ["reward:chrf|weight:1|nc:6", "reward:language|weight:1"])
+    ['reward:chrf|weight:1|nc:6']
+    """
+    own = _encoder(_options(signature))
+    return [reward for reward in rewards if _scores_by(_options(reward), metric, own)]
+
+
+def read_rewards(run: Path) -> list[str]:
+    """Signatures of the rewards that an adapter was trained with, from its ``training.json``.
+
+    Args:
+        run: Folder of the run, with ``adapter/training.json``.
+
+    Returns:
+        Signatures; empty if there is no such file.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    trained = read_training(str(run / "adapter")) or {}
+    signatures = trained.get("signatures")
+    return [s for s in map(str, signatures) if s.startswith("reward:")] if isinstance(signatures, list) else []
+
+
+def rewards_of(
+    systems: Iterable[str], starts: Mapping[str, str], own: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Reward signatures by system, those of the systems that its training started from included.
+
+    Args:
+        systems: Names of the systems.
+        starts: System that the training started from, by system.
+        own: Reward signatures of each system's own training.
+
+    >>> rewards_of(["b"], {"b": "a", "a": "base"}, {"a": ["reward:x"], "b": ["reward:y"]})
+    {'b': ['reward:y', 'reward:x']}
+    """
+    chains: dict[str, list[str]] = {}
+    for system in systems:
+        chain = [system]
+        while (start := starts.get(chain[-1])) is not None and start not in chain:
+            chain.append(start)
+        chains[system] = list(dict.fromkeys(reward for name in chain for reward in own.get(name, ())))
+    return chains
+
+
+def _scores_by(reward: Mapping[str, str], metric: str, encoder: str | None) -> bool:
+    name = reward.get("reward", "")
+    if metric == "semantic_similarity" and "encoder" in reward:
+        return encoder is None or _encoder(reward) == encoder
+    return name == metric or (name == "language" and metric == "language_consistency")
+
+
+def _options(signature: str) -> dict[str, str]:
+    """Options of a signature by key, of those with a colon."""
+    return dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+
+
+def _encoder(options: Mapping[str, str]) -> str | None:
+    """Name of the encoder, without its folder and the digest of its weights."""
+    name = options.get("encoder")
+    return None if name is None else PurePosixPath(name.replace("\\", "/")).name.split("@")[0]
