@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from semalign_pl.report import write_report
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.browser import chromium, opened
 

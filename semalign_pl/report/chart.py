@@ -62,7 +62,7 @@ def round_step(step: float) -> float:
     return next(size * factor for factor in (1, 2, 5, 10) if size * factor >= step * (1 - 1e-9))
 
 
-def padded(values: Iterable[float], share: float = 0.08) -> tuple[float, float]:
+def with_margin(values: Iterable[float], share: float = 0.08) -> tuple[float, float]:
     """Range of values with a margin on both sides; of width 1 or more around a single value."""
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)

@@ -35,7 +35,7 @@ def show(folder: Path) -> None:
         ValueError: If ``results.json`` is missing or malformed.
     """
     from semalign_pl.messages.console import Console
-    from semalign_pl.report import comparison, load_results, verdict, write_report
+    from semalign_pl.report import comparison, load_results, verdicts, write_report
     from semalign_pl.report.recipes import read_tasks
     from semalign_pl.report.results import parse
     from semalign_pl.report.task_table import by_task
@@ -48,5 +48,6 @@ def show(folder: Path) -> None:
         if len(tables) > 1:
             console.print(f"{task.title or 'Other task'}, {task.test}")
         console.print(comparison(of_task))
-    console.print(verdict(results))
+    for sentence in verdicts(results):
+        console.print(sentence)
     console.print(f"report: {write_report(folder)}")

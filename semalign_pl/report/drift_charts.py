@@ -141,5 +141,3 @@ def _mark_p90(chart: Chart, histograms: Mapping[str, TokenHistogram], parsed: Re
             chart.rules.append((f"p90 {colour}", f"M{x:g},{chart.bottom:g}V{chart.top:g}"))
             chart.notes.append((x + 4, chart.top + 11 + 15 * row, colour, f"P90 {column.format(metric.value)}"))
             row += 1
-
-

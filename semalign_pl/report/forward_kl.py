@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from semalign_pl.types import Json
 
-from .chart import Chart, Mark, colour_of, draw_shape, new_chart, padded, shape_of
+from .chart import Chart, Mark, colour_of, draw_shape, new_chart, shape_of, with_margin
 from .frontier_chart import RADIUS, kind_of
 from .measured_curves import MeasuredCurves, cost_title, mean, points_of
 from .results import BASE, Results, column_of
@@ -65,7 +65,9 @@ def _chart(points: Sequence[tuple[str, str, float, float]], cost: str, parsed: R
     column, kl = column_of(cost), column_of(NAME)
     title = f"{cost_title(column)} against forward KL"
     xs, ys = [p[2] for p in points], [p[3] for p in points]
-    chart = new_chart(title, f"{title}, one point per system and point.", padded([0.0, *xs]), padded([0.0, *ys]), "", "")
+    chart = new_chart(
+        title, f"{title}, one point per system and point.", with_margin([0.0, *xs]), with_margin([0.0, *ys]), "", ""
+    )
     chart.x_title, chart.y_title = f"{kl.axis}, base ‖ policy", cost_title(column)
     for system, point, x, y in points:
         colour, kind = colour_of(system, parsed), kind_of(point)

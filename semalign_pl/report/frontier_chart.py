@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .chart import Chart, Mark, colour_of, draw_shape, new_chart, padded, shape_of
+from .chart import Chart, Mark, colour_of, draw_shape, new_chart, shape_of, with_margin
 from .measured_curves import END, CurvePoint, MeasuredCurve, MeasuredCurves, cost_title, mean
 from .results import BASE, Column, Results, column_of
 
@@ -39,7 +39,7 @@ def _chart(measured: MeasuredCurves, parsed: Results, cost: str) -> Chart | None
     heights = [value for _, value in values] + [edge for band in bands.values() for *_, ci in band for edge in ci]
     title = f"{quality.title} against {cost_title(column)}"
     chart = new_chart(
-        title, "", padded(x for x, _ in values), padded([0.0, *heights]), quality.axis, cost_title(column)
+        title, "", with_margin(x for x, _ in values), with_margin([0.0, *heights]), quality.axis, cost_title(column)
     )
     chart.better = "better ↘" if quality.higher_is_better else "better ↙"
     names = ", ".join(parsed.title_of(system) for system in drawn)

@@ -37,7 +37,7 @@ class MeasuredCurve:
 
     Attributes:
         points: Points; neighbours in the list are neighbours on the path.
-        bands: By metric, qualities with the cost there and its 95 % interval (low, high); empty if not computed.
+        bands: Qualities by metric, with the cost there and its 95 % interval (low, high); empty if not computed.
     """
 
     points: list[CurvePoint]

@@ -119,7 +119,7 @@ def differences(base: Mapping[str, Json], own: Mapping[str, Json]) -> list[Diffe
 
 
 def _flat(value: Json, path: str = "") -> Iterator[tuple[str, str]]:
-    """Path and text of every value. ``init_args`` is left out of the path, and a class is named in place of a number."""
+    """Path and text of every value; the path has no ``init_args``, and a class is named in place of a number."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _flat(item, path if key == "init_args" else f"{path}.{key}".lstrip("."))

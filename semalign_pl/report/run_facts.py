@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from .results import Column, Metric, Results
+from .results import Column, Metric, Results, column_of
 
 
 def duration(seconds: float) -> str:

@@ -45,7 +45,7 @@ def prediction_files(folder: Path, system: str) -> dict[str, Path]:
         system: Name of the system.
     """
     found = find(folder, system, "predictions.jsonl")
-    files = {END: path for path in list(found.values())[:1]}
+    files = dict(zip([END], found.values(), strict=False))
     for root in dict.fromkeys(path.parent for path in found.values()):
         for path in sorted(root.glob("points/*/predictions.jsonl"), key=lambda path: _natural(path.parent.name)):
             files.setdefault(path.parent.name, path)
@@ -65,7 +65,9 @@ def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, TestTask]) -
     """
     tables: dict[str, dict[str, PredictionTable]] = {}
     for system in parsed.systems:
-        read = {point: read_predictions(path) for point, path in prediction_files(folder, parsed.folder_of(system)).items()}
+        read = {
+            point: read_predictions(path) for point, path in prediction_files(folder, parsed.folder_of(system)).items()
+        }
         if read:
             tables[system] = read
     groups: dict[TestTask, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What was tested: per system its start, training, points, and what its rewards saw."""
+"""Description of each tested system: its start, training, points, and the metrics that its rewards saw."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def list_tested(
     seen = frontier.get("seen_by_rewards") if isinstance(frontier, Mapping) else None
     lines = []
     for system, metrics in parsed.systems.items():
-        trained = _trained(folder, parsed.folder_of(system))
+        trained = _read_trained(folder, parsed.folder_of(system))
         given = seen.get(system) if isinstance(seen, Mapping) else None
         signatures = given if isinstance(given, list) else trained.get("signatures")
         colour, start = colour_of(system, parsed), parsed.starts.get(system)
@@ -98,7 +98,7 @@ def _reward(signature: str) -> tuple[str, str]:
     return signature, column_of(metric).title if metric else ""
 
 
-def _trained(folder: Path, system: str) -> Mapping[str, Json]:
+def _read_trained(folder: Path, system: str) -> Mapping[str, Json]:
     """Facts of a system's training that its test repeats; empty if there are none."""
     for path in find(folder, system, "results.json").values():
         results = read_json(path, f"{REMEDY}.")

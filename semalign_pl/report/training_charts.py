@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from semalign_pl.messages.terminal import visible
 
-from .chart import Chart, new_chart, padded
+from .chart import Chart, new_chart, with_margin
 from .curves import REWARD, SIDES, Curve, Row, curve, is_one_reward, running_mean
 
 MAX_POINTS = 240
@@ -42,7 +42,7 @@ def _chart(title: str, runs: Sequence[Sequence[Row]], names: Sequence[str]) -> C
     every = [one for found in curves.values() for one in found] + list(means.values())
     steps = [step for one in every for step in one]
     span = (min(steps), max(steps)) if min(steps) < max(steps) else (min(steps) - 1, max(steps) + 1)
-    heights = padded((value for one in every for value in one.values()), 0.05)
+    heights = with_margin((value for one in every for value in one.values()), 0.05)
     chart = new_chart(title, f"{title} by optimiser step.", span, heights, "Optimiser step", title)
     for number, (name, found) in enumerate(curves.items()):
         colour = "c0" if name == REWARD and len(curves) > 1 else f"c{2 + (number - (REWARD in curves)) % 5}"

@@ -56,7 +56,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, file: Path, width: int = 1280, height: int = 900, scheme: str = "light") -> Iterator[Opened]:
+def opened(
+    browser: Browser, file: Path, width: int = 1280, height: int = 900, scheme: str = "light"
+) -> Iterator[Opened]:
     """Open a page of the disk in a context of its own.
 
     Args:

@@ -222,5 +222,5 @@ function isMissing(character) {
 }
 
 const notice = get("font-notice");
-if (notice) document.fonts.ready.then(() => { notice.hidden = !(notice.dataset.unembedded || "").split("").some(isMissing); });
+if (notice) document.fonts.ready.then(() => { notice.hidden = ![...notice.dataset.unembedded].some(isMissing); });
 })();
