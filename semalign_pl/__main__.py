@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "validate": Command("score a policy on the validation corpus", "semalign_pl.cli.lightning_cli"),
     "test": Command(
-        "score a policy on the test corpus, probes included; writes results.json and predictions.jsonl",
+        "score a policy on the test corpus, probes included; writes results.json, items.jsonl and predictions.jsonl",
         "semalign_pl.cli.lightning_cli",
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),

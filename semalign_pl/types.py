@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
@@ -125,15 +125,80 @@ class MetricResult:
         value: Value of the metric, in the unit that the signature names.
         ci: Bootstrap 95 % confidence interval (low, high), or ``None``.
         signature: Every option that changes the value, as ``key:value`` joined by ``|`` (sacrebleu's form).
+        items: Set of items that the value is computed from; ``None`` for a value that is no function of sums over
+            items, such as a percentile.
+        formula: Formula of ``functional/formulas.py`` that gives the value from the sum of the items' statistics;
+            ``None`` if there is none.
     """
 
     value: float
     ci: tuple[float, float] | None
     signature: str
+    items: str | None = None
+    formula: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Dictionary for ``results.json``."""
-        return {"value": self.value, "ci": None if self.ci is None else list(self.ci), "signature": self.signature}
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One test text, question or row in a test: a line of ``items.jsonl``, and the unit of resampling.
+
+    Attributes:
+        set: Name of the items that are resampled together: ``test`` for the rows of the test corpus, else the name of
+            a probe, such as ``cmrc``.
+        id: Id of the item in its set, such as ``test.jsonl:17``.
+        statistics: Sufficient statistics by metric; the metric's formula gives the score from their sum over the set.
+        text: Prediction or answer of the policy; ``None`` if it generates none.
+    """
+
+    set: str
+    id: str
+    statistics: Mapping[str, Sequence[float]]
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of values between fixed edges, so that the histograms of two systems can be compared.
+
+    Attributes:
+        edges: Edges of the bins, ascending, one more than there are bins.
+        counts: Number of values per bin. Bin ``i`` has the values from ``edges[i]`` to below ``edges[i + 1]``. The
+            outermost bins are open: the first also counts all smaller values, the last all larger ones.
+    """
+
+    edges: Sequence[float]
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Result of a probe: scores, and what they were computed from.
+
+    Attributes:
+        scores: Scores by name, e.g. ``cmrc_f1``.
+        items: Items of the scores that name a set of items.
+        histograms: Histograms by name, e.g. ``nll_change``.
+
+    Raises:
+        ValueError: If a score names a set of items without its statistics.
+    """
+
+    scores: dict[str, MetricResult]
+    items: Sequence[Item] = ()
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, score in self.scores.items():
+            of_set = [item for item in self.items if item.set == score.items]
+            if score.items is not None and not (of_set and all(name in item.statistics for item in of_set)):
+                raise ValueError(
+                    f"{name}: its value is computed from the items of {score.items!r}, so each of these (there are "
+                    f"{len(of_set)}) needs statistics[{name!r}]"
+                )
 
 
 class PredictionOutputs(TypedDict):

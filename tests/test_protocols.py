@@ -17,12 +17,12 @@ from semalign_pl.protocols import ExampleData, KLModule, ProbeListener, Sampling
 from semalign_pl.rewards import LengthReward
 from semalign_pl.rewards.calibration import training_examples
 from semalign_pl.run.trainer import callbacks_of, data_module_of, is_trial
-from semalign_pl.types import Example, MetricResult, Rollouts
+from semalign_pl.types import Example, Measurement, MetricResult, Rollouts
 
 
 class Zero(Probe):
-    def measure(self, policy: Policy) -> dict[str, MetricResult]:
-        return {"zero": MetricResult(0.0, None, "")}
+    def measure(self, policy: Policy) -> Measurement:
+        return Measurement({"zero": MetricResult(0.0, None, "")})
 
 
 class Own(LightningModule):

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypedDict
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from semalign_pl.files.atomic import write_text
-from semalign_pl.files.json_text import to_json
+from semalign_pl.callbacks.scored_rows import TEST_SET, ScoredRow, gather, items_of, unscored_rows, write_predictions
+from semalign_pl.functional.formulas import score_items
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import GeneratingModule, has_predictions, missing_members
+from semalign_pl.run.items import write_items
 from semalign_pl.run.results import read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
-from semalign_pl.types import Example
-
-
-class PredictionRow(TypedDict):
-    """Row of ``predictions.jsonl``.
-
-    Attributes:
-        id: Source of the row, such as ``test.jsonl:17``.
-        prompt: User's message.
-        reference: Wanted completion; empty if the corpus has none.
-        prediction: Completion of the policy.
-        scores: Values of the metrics on this row alone, by name; empty under ``predict``.
-    """
-
-    id: str
-    prompt: str
-    reference: str
-    prediction: str
-    scores: dict[str, float]
+from semalign_pl.types import Example, Histogram, Item, MetricResult
 
 
 class Evaluation(Callback):
@@ -50,12 +31,18 @@ class Evaluation(Callback):
     ceiling, because human writers use Latin names. It is left out if the corpus has no references.
 
     Validation logs the scores under ``val/``. A test prints a table, and writes ``RUN/results.json`` (every score with
-    confidence interval and signature, including those of the probes) and ``RUN/predictions.jsonl``. ``predict`` writes
-    only ``RUN/predictions.jsonl``.
+    confidence interval and signature, including those of the probes), ``RUN/items.jsonl`` (what the scores are computed
+    from, per row and per item of a probe) and ``RUN/predictions.jsonl``. ``predict`` writes only
+    ``RUN/predictions.jsonl``.
 
     Args:
         language: Code of the language of the references.
         encoder: SentenceTransformer for semantic similarity: hub id or folder; null leaves this score out.
+
+    Attributes:
+        metrics: Metrics by name.
+        system: Name of the tested system in the results; ``None`` for the name of the run's folder.
+        point: Point of the system that is tested: ``end``, ``step-N`` or ``scale-S``.
     """
 
     def __init__(self, language: str = "bo", encoder: str | None = None) -> None:
@@ -70,7 +57,9 @@ class Evaluation(Callback):
         }
         if encoder is not None:
             self.metrics["semantic_similarity"] = SemanticSimilarity(encoder)
-        self._rows: list[PredictionRow] = []
+        self.system: str | None = None
+        self.point = "end"
+        self._rows: list[ScoredRow] = []
         self._started = 0.0
 
     # -- validation --------------------------------------------------------------------------------------------
@@ -108,6 +97,17 @@ class Evaluation(Callback):
         _check(pl_module)
         self._reset(pl_module)
 
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Check the names of the scores before the first batch, when all probes have measured.
+
+        Raises:
+            ValueError: If two callbacks measure the same score, or name the same set of items.
+        """
+        if batch_idx == 0:
+            _check_names(self.metrics, _probes(trainer))
+
     def on_test_batch_end(
         self,
         trainer: Trainer,
@@ -122,18 +122,24 @@ class Evaluation(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather rows and scores, write and print them."""
-        scores = {name: metric.score() for name, metric in self.metrics.items()}
-        scores = {name: score for name, score in scores.items() if not math.isnan(score.value)}
-        for callback in callbacks_of(trainer):
-            if isinstance(callback, Probe):
-                scores |= callback.scores
-        rows = _gather(self._rows, trainer)
+        rows = gather(self._rows, trainer)
+        # Only metrics without a formula gather what they need themselves, on all ranks.
+        own = {name: metric.score() for name, metric in self.metrics.items() if not metric.has_items}
         if not trainer.is_global_zero:
             return
+        scores = self._scores(items_of(rows, self.metrics)) | own
+        scores = {name: scores[name] for name in self.metrics if not math.isnan(scores[name].value)}
+        items = items_of(rows, scores)
+        histograms: dict[str, Histogram] = {}
+        for probe in _probes(trainer):
+            scores |= probe.measurement.scores
+            items += probe.measurement.items
+            histograms |= probe.measurement.histograms
         folder = Path(trainer.default_root_dir)
         module = _check(pl_module)
         if may_write(trainer):
-            write_predictions(folder / "predictions.jsonl", rows)
+            write_predictions(folder / "predictions.jsonl", [row.line for row in rows])
+            write_items(folder, items, self.system or folder.resolve().name, self.point)
         run = {
             "rows": len(rows),
             "prompts_cut": module.policy.encoder.truncated_prompts,
@@ -143,7 +149,21 @@ class Evaluation(Callback):
             "seconds": time.monotonic() - self._started,
             "trained": read_training(module.adapter),
         }
-        write_results(folder if may_write(trainer) else None, scores, run)
+        write_results(folder if may_write(trainer) else None, scores, run, histograms, self.point)
+
+    def _scores(self, items: Sequence[Item]) -> dict[str, MetricResult]:
+        """Scores of the metrics that have items.
+
+        Raises:
+            ValueError: If there is no row.
+        """
+        if not items:
+            raise ValueError("data.init_args.test: there is no row to score; name a corpus that has some")
+        return {
+            name: score_items(items, name, metric.formula, metric.signature)
+            for name, metric in self.metrics.items()
+            if metric.formula is not None and metric.has_items
+        }
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard earlier rows."""
@@ -159,17 +179,17 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch, without scores."""
-        self._rows += _rows_without_scores(*_examples_and_predictions(outputs))
+        self._rows += unscored_rows(*_examples_and_predictions(outputs))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
-        rows = _gather(self._rows, trainer)
+        rows = gather(self._rows, trainer)
         if may_write(trainer):
-            write_predictions(Path(trainer.default_root_dir) / "predictions.jsonl", rows)
+            write_predictions(Path(trainer.default_root_dir) / "predictions.jsonl", [row.line for row in rows])
 
     def _texts_cut(self) -> int | None:
         similarity = self.metrics.get("semantic_similarity")
-        return similarity.encoder.truncated if isinstance(similarity, SemanticSimilarity) else None
+        return similarity.texts_cut if isinstance(similarity, SemanticSimilarity) else None
 
     def _reset(self, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
@@ -180,13 +200,35 @@ class Evaluation(Callback):
     def _add(self, outputs: STEP_OUTPUT) -> None:
         examples, predictions = _examples_and_predictions(outputs)
         references = [example.reference for example in examples]
-        rows = list(_rows_without_scores(examples, predictions))
+        rows = unscored_rows(examples, predictions)
         for name, metric in self.metrics.items():
             metric.update(predictions, references)
             for row, value in zip(rows, metric.per_row(predictions, references), strict=True):
                 if not math.isnan(value):
-                    row["scores"][name] = value
+                    row.line["scores"][name] = value
+            if metric.has_items:
+                for row, values in zip(rows, metric.statistics_of(predictions, references).tolist(), strict=True):
+                    row.statistics[name] = values
         self._rows += rows
+
+
+def _probes(trainer: Trainer) -> list[Probe]:
+    return [callback for callback in callbacks_of(trainer) if isinstance(callback, Probe)]
+
+
+def _check_names(metrics: Iterable[str], probes: Sequence[Probe]) -> None:
+    """Refuse two scores, histograms or sets of items of one name: the results would keep one, or mix both."""
+    names = {*(("score", name) for name in metrics), ("set of items", TEST_SET)}
+    for probe in probes:
+        own = {("score", name) for name in probe.measurement.scores}
+        own |= {("histogram", name) for name in probe.measurement.histograms}
+        own |= {("set of items", item.set) for item in probe.measurement.items}
+        for kind, name in sorted(own & names):
+            raise ValueError(
+                f"trainer.callbacks: {type(probe).__name__} measures the {kind} {name!r}, and so does another callback "
+                "before it; give one of them another name, or leave it out"
+            )
+        names |= own
 
 
 def _check(module: LightningModule) -> GeneratingModule:
@@ -202,33 +244,3 @@ def _examples_and_predictions(outputs: STEP_OUTPUT) -> tuple[list[Example], list
             "{'examples': …, 'predictions': …}, and the step of this module returns none; leave Evaluation out"
         )
     return outputs["examples"], outputs["predictions"]
-
-
-def _rows_without_scores(examples: Sequence[Example], predictions: Sequence[str]) -> Iterator[PredictionRow]:
-    for example, prediction in zip(examples, predictions, strict=True):
-        yield {
-            "id": example.id,
-            "prompt": example.prompt,
-            "reference": example.reference,
-            "prediction": prediction,
-            "scores": {},
-        }
-
-
-def _gather(rows: list[PredictionRow], trainer: Trainer) -> list[PredictionRow]:
-    """Rows of all ranks, in file order: rank r of n has rows r, r + n and so on."""
-    if trainer.world_size == 1:
-        return rows
-    shards: list[list[PredictionRow]] = [[] for _ in range(trainer.world_size)]
-    torch.distributed.all_gather_object(shards, rows)
-    return [shard[i] for i in range(len(shards[0])) for shard in shards if i < len(shard)]
-
-
-def write_predictions(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one JSON object per line.
-
-    Args:
-        path: Path of the file; an existing file is overwritten.
-        rows: Objects to write.
-    """
-    write_text(path, "".join(to_json(row, path) + "\n" for row in rows))

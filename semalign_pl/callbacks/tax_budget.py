@@ -115,7 +115,7 @@ class TaxBudget(Callback):
             )
         self.beta, self.beta_min = beta, low
         log.warning("TaxBudget: measuring what there is to lose")
-        scores = {name: score for probe in _probes(trainer) for name, score in probe.run(module).items()}
+        scores = {name: score for probe in _probes(trainer) for name, score in probe.run(module).scores.items()}
         missing = next((name for name in self.budget if name not in scores), None)
         if missing is not None:
             there = ", ".join(scores) or "no probe with every_n_steps"
@@ -155,7 +155,7 @@ class TaxBudget(Callback):
         """Measure the last step if it is not measured yet; write and print the result, kept or not."""
         if self.history[-1]["step"] != trainer.global_step:
             for probe in _probes(trainer):
-                self.now |= self._select_budget(trainer, probe.run(pl_module))
+                self.now |= self._select_budget(trainer, probe.run(pl_module).scores)
             self._note(trainer.global_step)
         if not trainer.is_global_zero:
             return

@@ -14,7 +14,7 @@ from semalign_pl.run.trainer import callbacks_of
 _STAGES = {"validate": "validation", "test": "test", "predict": "predict"}
 _WRITES = {
     "validate": "logs under val/",
-    "test": "writes results.json and predictions.jsonl",
+    "test": "writes results.json, predictions.jsonl and items.jsonl",
     "predict": "writes predictions.jsonl",
 }
 

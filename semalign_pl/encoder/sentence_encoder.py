@@ -118,7 +118,7 @@ class SentenceEncoder:
         places = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text.strip()))}
         vectors = torch.zeros(len(places) + 1, self.dimensions, device=self._model.device)
         if places:
-            too_long = self._too_long(list(places))
+            too_long = self.too_long(list(places))
             self.truncated += sum(text in too_long for text in texts)
             # Copied into a new tensor: encode() returns inference tensors, which autograd cannot save.
             vectors[:-1] = self._model.encode(
@@ -164,7 +164,12 @@ class SentenceEncoder:
         encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [(ids.count(unknown), len(ids)) for ids in encoded]
 
-    def _too_long(self, texts: list[str]) -> set[str]:
+    def too_long(self, texts: list[str]) -> set[str]:
+        """Texts that exceed the encoder's limit, and lose their end when embedded.
+
+        Args:
+            texts: Texts to check.
+        """
         limit = self._model.max_seq_length
         if limit is None:
             return set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,30 @@ def confidence_interval(
     >>> confidence_interval(lambda counts: counts.sum().item(), rows=7, n_bootstrap=10)
     (7.0, 7.0)
     """
-    values = [statistic(counts) for counts in resample_counts(rows, n_bootstrap, seed)]
+    return percentile_interval([statistic(counts) for counts in resample_counts(rows, n_bootstrap, seed)])
+
+
+def resample_sums(
+    statistics: Float[Tensor, "rows statistics"], n_bootstrap: int, seed: int
+) -> Float[Tensor, "resamples statistics"]:
+    """Sums of statistics over the rows of each resample.
+
+    Args:
+        statistics: Statistics per row, float64 on the CPU.
+        n_bootstrap: Number of resamples.
+        seed: Seed of the resampling.
+
+    >>> resample_sums(torch.ones(5, 1, dtype=torch.float64), n_bootstrap=2, seed=0).tolist()
+    [[5.0], [5.0]]
+    """
+    return torch.stack([counts @ statistics for counts in resample_counts(len(statistics), n_bootstrap, seed)])
+
+
+def percentile_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % percentile interval: the 2.5th and the 97.5th percentile, linearly interpolated.
+
+    Args:
+        values: Value of each resample.
+    """
     low, high = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     return low.item(), high.item()

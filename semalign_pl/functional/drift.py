@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from semalign_pl.functional.bootstrap import confidence_interval
-from semalign_pl.types import MetricResult
+from semalign_pl.functional.formulas import score
+from semalign_pl.types import Histogram, MetricResult
+
+OVER_TOKENS = "over:tokens|unit:nats"
+NLL_CHANGE_EDGES = tuple(round(0.05 * i - 5, 2) for i in range(201))
+"""Edges of the histogram of per-token NLL changes: from -5 to 5 nats in steps of 0.05; the outermost bins are open."""
+KL_EDGES = (0.0, *(float(f"{10 ** (i / 10 - 5):.3g}") for i in range(61)))
+"""Edges of the histogram of per-token KL: 0, then ten per decade from 0.00001 to 10 nats; the last bin is open."""
 
 Statistic = Callable[[Float[Tensor, " texts"]], float]
 """Function from draw counts to a value, the argument of ``confidence_interval``."""
@@ -63,9 +72,46 @@ def mean_nll_change(
     >>> mean_nll_change([torch.tensor([1.0, 2.0])], [torch.tensor([1.5, 3.5])], n_bootstrap=0).value
     1.0
     """
+    statistics = token_sums(nll_changes(base_nll, policy_nll))
+    return score("ratio", statistics, f"nll_change:mean|{OVER_TOKENS}", n_bootstrap, seed)
+
+
+def nll_changes(
+    base_nll: Sequence[Float[Tensor, " tokens"]], policy_nll: Sequence[Float[Tensor, " tokens"]]
+) -> list[Float[Tensor, " tokens"]]:
+    """Change of NLL per token, policy minus base, float64; arguments and errors as in ``mean_nll_change``."""
     _require_same_tokens(base_nll, policy_nll)
-    changes = [policy.double() - base.double() for base, policy in zip(base_nll, policy_nll, strict=True)]
-    return _score(_mean(changes), "nll_change:mean", len(changes), n_bootstrap, seed)
+    return [policy.double() - base.double() for base, policy in zip(base_nll, policy_nll, strict=True)]
+
+
+def token_sums(values: Sequence[Float[Tensor, " tokens"]]) -> NDArray[np.float64]:
+    """Sufficient statistics of a mean over the tokens of all texts.
+
+    Args:
+        values: Value per token, one tensor per text.
+
+    Returns:
+        Sum of the values and number of tokens, ``(texts, 2)`` float64.
+
+    >>> token_sums([torch.tensor([1.0, 2.0])]).tolist()
+    [[3.0, 2.0]]
+    """
+    return np.array([[text.double().sum().item(), len(text)] for text in values], dtype=np.float64)
+
+
+def token_histogram(values: Sequence[Float[Tensor, " tokens"]], edges: Sequence[float]) -> Histogram:
+    """Histogram of the values of all tokens.
+
+    Args:
+        values: Value per token, one tensor per text.
+        edges: Edges of the bins; smaller and larger values are counted in the outermost bins.
+
+    >>> token_histogram([torch.tensor([-9.0, 0.5, 1.0])], edges=(0.0, 1.0, 2.0)).counts
+    [2, 1]
+    """
+    pooled = torch.cat(list(values)).double().cpu().numpy()
+    counts, _ = np.histogram(pooled.clip(edges[0], edges[-1]), edges)
+    return Histogram(tuple(edges), counts.tolist())
 
 
 def p90_nll_change(
@@ -88,19 +134,13 @@ def p90_nll_change(
 def mean_kl(kl: Sequence[Float[Tensor, " tokens"]], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
     """Mean per-token KL(policy || base) in nats, from one tensor per text (``kl_from_logits``)."""
     _require_same_tokens(kl, kl)
-    return _score(_mean(kl), "kl:mean", len(kl), n_bootstrap, seed)
+    return score("ratio", token_sums(kl), f"kl:mean|{OVER_TOKENS}", n_bootstrap, seed)
 
 
 def p90_kl(kl: Sequence[Float[Tensor, " tokens"]], n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
     """90th percentile of per-token KL(policy || base) in nats, from one tensor per text."""
     _require_same_tokens(kl, kl)
     return _score(_quantile(kl, 0.9), "kl:p90", len(kl), n_bootstrap, seed)
-
-
-def _mean(values: Sequence[Float[Tensor, " tokens"]]) -> Statistic:
-    sums = torch.stack([text.double().sum() for text in values]).cpu()
-    tokens = torch.tensor([len(text) for text in values], dtype=torch.float64)
-    return lambda counts: ((counts @ sums) / (counts @ tokens)).item()
 
 
 def _quantile(values: Sequence[Float[Tensor, " tokens"]], q: float) -> Statistic:
@@ -142,7 +182,7 @@ def _require_same_tokens(base: Sequence[Float[Tensor, " tokens"]], policy: Seque
 
 
 def _score(statistic: Statistic, name: str, texts: int, n_bootstrap: int, seed: int) -> MetricResult:
-    signature = f"{name}|over:tokens|unit:nats"
+    signature = f"{name}|{OVER_TOKENS}"
     value = statistic(torch.ones(texts, dtype=torch.float64))
     if n_bootstrap == 0:
         return MetricResult(value, None, signature)

@@ -10,15 +10,22 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from semalign_pl.functional.bootstrap import confidence_interval
+from semalign_pl.functional.formulas import score, value
 from semalign_pl.types import MetricResult
 
 
 class RowMetric(Metric):
     """Metric that is a function of the sum of per-text statistics.
 
-    A subclass implements ``rows``, ``from_total`` and ``signature``. With several processes, ``compute`` and ``score``
-    gather the statistics of all of them.
+    A subclass implements ``rows`` and ``signature``, and gives a ``formula`` or implements ``from_total``. With several
+    processes, ``compute`` and ``score`` gather the statistics of all of them.
+
+    Attributes:
+        formula: Formula of ``functional/formulas.py`` that gives the score from the sum of the statistics. A test keeps
+            the statistics of such a metric in ``items.jsonl``.
     """
+
+    formula: str | None = None
 
     full_state_update = False
     is_differentiable = False
@@ -35,14 +42,22 @@ class RowMetric(Metric):
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
         """Sufficient statistics of each text, ``(texts, statistics)`` float64."""
 
-    @abstractmethod
-    def from_total(self, total: Tensor, n: int) -> float:
-        """Metric of ``n`` texts from the sum of their statistics, ``(statistics,)`` float64."""
-
     @property
     @abstractmethod
     def signature(self) -> str:
         """Every option that changes the score, as ``key:value`` joined by ``|``."""
+
+    def from_total(self, total: Tensor, n: int) -> float:
+        """Metric of ``n`` texts from the sum of their statistics, ``(statistics,)`` float64."""
+        if self.formula is None:
+            raise NotImplementedError(f"{type(self).__name__}: give it a `formula`, or a method `from_total`")
+        return float(value(self.formula, total.numpy(), n))
+
+    @property
+    def has_items(self) -> bool:
+        """True if the formula alone gives the score; false for a subclass that computes it by methods of its own."""
+        own = (getattr(type(self), name) is not getattr(RowMetric, name) for name in ("from_total", "score"))
+        return self.formula is not None and not any(own)
 
     def from_row(self, row: Tensor) -> float:
         """Metric of one text from its statistics, ``(statistics,)`` float64."""
@@ -59,11 +74,23 @@ class RowMetric(Metric):
             ValueError: If the numbers of predictions and references differ.
         """
         assert isinstance(self.statistics, list)
-        self.statistics.append(self._rows(predictions, references).to(self.device))
+        self.statistics.append(self.statistics_of(predictions, references).to(self.device))
 
     def per_row(self, predictions: list[str], references: list[str]) -> list[float]:
         """Metric of each text; adds nothing to the state, and is free after ``update`` with the same texts."""
-        return [self.from_row(row) for row in self._rows(predictions, references)]
+        return [self.from_row(row) for row in self.statistics_of(predictions, references)]
+
+    def statistics_of(self, predictions: list[str], references: list[str]) -> Tensor:
+        """Statistics of each text on the CPU, as ``rows`` gives them; free after ``update`` with the same texts.
+
+        Raises:
+            ValueError: If the numbers of predictions and references differ.
+        """
+        if len(predictions) != len(references):
+            raise ValueError(f"references: {len(references)} for {len(predictions)} predictions; give one for each")
+        if self._last is None or self._last[:2] != (predictions, references):
+            self._last = (list(predictions), list(references), self.rows(predictions, references).double().cpu())
+        return self._last[2]
 
     def compute(self) -> Tensor:
         """Metric of all texts so far, ``()`` float64.
@@ -86,13 +113,15 @@ class RowMetric(Metric):
         """
         with self.sync_context(should_sync=self._to_sync, should_unsync=self._should_unsync):
             rows = self._all_rows()
-        value = self.from_total(rows.sum(0), len(rows))
+        if self.formula is not None and self.has_items:
+            return score(self.formula, rows.numpy(), self.signature, n_bootstrap, seed)
+        of_all = self.from_total(rows.sum(0), len(rows))
         if n_bootstrap == 0:
-            return MetricResult(value, None, self.signature)
+            return MetricResult(of_all, None, self.signature)
         interval = confidence_interval(
             lambda counts: self.from_total(counts @ rows, len(rows)), len(rows), n_bootstrap, seed
         )
-        return MetricResult(value, interval, f"{self.signature}|bs:{n_bootstrap}|seed:{seed}")
+        return MetricResult(of_all, interval, f"{self.signature}|bs:{n_bootstrap}|seed:{seed}")
 
     def reset(self) -> None:
         """Forget all texts."""
@@ -103,10 +132,3 @@ class RowMetric(Metric):
         if len(self.statistics) == 0 or len(rows := dim_zero_cat(self.statistics)) == 0:
             raise ValueError(f"{type(self).__name__}: there is no text to score; call update() with some first")
         return rows.cpu()
-
-    def _rows(self, predictions: list[str], references: list[str]) -> Tensor:
-        if len(predictions) != len(references):
-            raise ValueError(f"references: {len(references)} for {len(predictions)} predictions; give one for each")
-        if self._last is None or self._last[:2] != (predictions, references):
-            self._last = (list(predictions), list(references), self.rows(predictions, references))
-        return self._last[2]

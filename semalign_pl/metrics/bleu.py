@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from semalign_pl.functional.formulas import value
 from semalign_pl.languages import Language, get_language
 from semalign_pl.metrics.base import RowMetric
-
-if TYPE_CHECKING:
-    from sacrebleu.metrics.bleu import BLEU
 
 
 class Bleu4(RowMetric):
@@ -22,6 +18,8 @@ class Bleu4(RowMetric):
     Attributes:
         language: Language that segments text into units.
     """
+
+    formula = "bleu"
 
     def __init__(self, language: str | Language) -> None:
         """Create the metric for a language or its code."""
@@ -41,13 +39,9 @@ class Bleu4(RowMetric):
         rows = [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores]
         return torch.tensor(rows, dtype=torch.float64).view(-1, 10)
 
-    def from_total(self, total: Tensor, n: int) -> float:
-        """Corpus BLEU of the summed statistics."""
-        return _score(total, self._bleu)
-
     def from_row(self, row: Tensor) -> float:
         """Sentence BLEU, with effective order."""
-        return _score(row, self._sentence_bleu)
+        return float(value("sentence_bleu", row.numpy(), 1))
 
     @property
     def signature(self) -> str:
@@ -57,16 +51,3 @@ class Bleu4(RowMetric):
 
     def _cut(self, text: str) -> str:
         return " ".join(self.language.segment(text))
-
-
-def _score(row: Tensor, bleu: BLEU) -> float:
-    sys_len, ref_len, *ngrams = row.long().tolist()
-    order = bleu.max_ngram_order
-    return bleu.compute_bleu(
-        correct=ngrams[:order],
-        total=ngrams[order:],
-        sys_len=sys_len,
-        ref_len=ref_len,
-        smooth_method=bleu.smooth_method,
-        effective_order=bleu.effective_order,
-    ).score

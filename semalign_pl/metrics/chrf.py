@@ -19,6 +19,8 @@ class ChrF(RowMetric):
         word_order: Order of the longest n-gram of units; 2 is chrF++, 0 is chrF.
     """
 
+    formula = "chrf"
+
     def __init__(self, language: str | Language, word_order: int = 2) -> None:
         """Create the metric for a language or its code."""
         from sacrebleu.metrics.chrf import CHRF
@@ -33,10 +35,6 @@ class ChrF(RowMetric):
         cut = [[" ".join(self.language.segment(text)) for text in texts] for texts in (predictions, references)]
         rows = self._chrf._extract_corpus_statistics(cut[0], [cut[1]])
         return torch.tensor(rows, dtype=torch.float64).view(-1, 3 * self._chrf.order)
-
-    def from_total(self, total: Tensor, n: int) -> float:
-        """Corpus chrF of the summed statistics."""
-        return self._chrf._compute_f_score(total.tolist())
 
     @property
     def signature(self) -> str:

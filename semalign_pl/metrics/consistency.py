@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -11,7 +9,6 @@ from torch import Tensor
 
 from semalign_pl.languages import Language, get_language
 from semalign_pl.metrics.base import RowMetric
-from semalign_pl.types import MetricResult
 
 
 class LanguageConsistency(RowMetric):
@@ -20,6 +17,8 @@ class LanguageConsistency(RowMetric):
     Attributes:
         language: Language whose ``is_consistent`` is the rule.
     """
+
+    formula = "mean"
 
     def __init__(self, language: str | Language) -> None:
         """Create the metric for a language or its code."""
@@ -30,10 +29,6 @@ class LanguageConsistency(RowMetric):
         """Consistency (1 or 0) of each prediction, ``(texts, 1)`` float64; references are not used."""
         consistent = [self.language.is_consistent(prediction) for prediction in predictions]
         return torch.tensor(consistent, dtype=torch.float64).unsqueeze(1)
-
-    def from_total(self, total: Tensor, n: int) -> float:
-        """Share of consistent texts."""
-        return total.item() / n
 
     @property
     def signature(self) -> str:
@@ -46,24 +41,17 @@ class LanguageConsistency(RowMetric):
 class ReferenceConsistency(LanguageConsistency):
     """Share of references that are wholly in the language: what human writers reach, and so the practical ceiling.
 
-    Rows without a reference are left out; NaN if no row has one.
+    Rows without a reference are left out; NaN if no row has one. There is no interval if references are so few that a
+    resample may have none.
     """
+
+    formula = "ratio"
 
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
         """Consistency of the reference and whether there is one (1 or 0), ``(texts, 2)`` float64."""
         given = [bool(reference.strip()) for reference in references]
         consistent = [self.language.is_consistent(reference) for reference in references]
         return torch.tensor([consistent, given], dtype=torch.float64).T
-
-    def from_total(self, total: Tensor, n: int) -> float:
-        """Share of consistent texts."""
-        consistent, given = total.tolist()
-        return consistent / given if given else float("nan")
-
-    def score(self, n_bootstrap: int = 1000, seed: int = 12345) -> MetricResult:
-        """Score of all texts, without an interval if references are so few that a resample may have none."""
-        score = super().score(n_bootstrap, seed)
-        return replace(score, ci=None) if score.ci and not all(map(math.isfinite, score.ci)) else score
 
     @property
     def signature(self) -> str:

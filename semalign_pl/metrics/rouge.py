@@ -18,6 +18,8 @@ class RougeL(RowMetric):
         language: Language that segments text into units.
     """
 
+    formula = "mean"
+
     def __init__(self, language: str | Language) -> None:
         """Create the metric for a language or its code."""
         from rouge_score.rouge_scorer import RougeScorer
@@ -33,10 +35,6 @@ class RougeL(RowMetric):
             for prediction, reference in zip(predictions, references, strict=True)
         ]
         return torch.tensor(scores, dtype=torch.float64).unsqueeze(1)
-
-    def from_total(self, total: Tensor, n: int) -> float:
-        """Mean F1."""
-        return total.item() / n
 
     @property
     def signature(self) -> str:

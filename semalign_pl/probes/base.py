@@ -14,14 +14,15 @@ from semalign_pl.files.example_folders import remedy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.protocols import PolicyModule, ProbeListener, missing_members
 from semalign_pl.run.trainer import callbacks_of
-from semalign_pl.types import MetricResult
+from semalign_pl.types import Measurement
 
 
 class Probe(Callback, ABC):
     """Callback that measures the policy's general ability every N steps and in a test, without affecting the training.
 
-    Implement ``measure`` in a subclass; the base class takes care of eval mode, gradients and random state. A callback
-    that acts on the measurements during training is a ``ProbeListener`` (protocols.py): it has a method
+    Implement ``measure`` in a subclass; the base class takes care of eval mode, gradients and random state. Compute
+    scores from items with ``score_items`` (functional/formulas.py), so that systems are compared on the same items. A
+    callback that acts on the measurements during training is a ``ProbeListener`` (protocols.py): it has a method
     ``on_probe_end(trainer, pl_module, scores)``.
 
     Args:
@@ -29,7 +30,7 @@ class Probe(Callback, ABC):
             test.
 
     Attributes:
-        scores: Scores of a test, by name.
+        measurement: Measurement of a test; without scores before it.
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
@@ -37,38 +38,44 @@ class Probe(Callback, ABC):
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"{type(self).__name__}.every_n_steps: {every_n_steps} is not a positive number of steps")
         self.every_n_steps = every_n_steps
-        self.scores: dict[str, MetricResult] = {}
+        self.measurement = Measurement({})
         self._measured_at = 0
 
     @abstractmethod
-    def measure(self, policy: Policy) -> dict[str, MetricResult]:
+    def measure(self, policy: Policy) -> Measurement:
         """Measure the current policy.
 
         Args:
             policy: Policy in inference mode (no gradient, no dropout).
 
         Returns:
-            Scores by name, e.g. ``cmrc_f1``.
+            Scores by name, e.g. ``cmrc_f1``, and the items and histograms behind them, if there are any.
         """
 
-    def run(self, pl_module: LightningModule) -> dict[str, MetricResult]:
+    def run(self, pl_module: LightningModule) -> Measurement:
         """Measure the policy of a module now.
 
         Args:
             pl_module: Module with the policy.
 
         Returns:
-            Scores by name.
+            Scores, items and histograms.
 
         Raises:
-            ValueError: If the module has no policy.
+            ValueError: If the module has no policy, or ``measure`` returned something else.
         """
         if not isinstance(pl_module, PolicyModule):
             raise missing_members(type(self).__name__, pl_module, "a policy, such as SFTModule or GRPOModule")
         policy = pl_module.policy
         devices = [policy.device] if policy.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), policy.inference():
-            return self.measure(policy)
+            measurement = self.measure(policy)
+        if not isinstance(measurement, Measurement):
+            raise ValueError(
+                f"trainer.callbacks: {type(self).__name__}.measure returned {type(measurement).__name__}; return "
+                "semalign_pl.types.Measurement(scores), scores by name"
+            )
+        return measurement
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count steps from the one at which training starts or resumes."""
@@ -80,7 +87,7 @@ class Probe(Callback, ABC):
         """Measure after every N steps, and log under ``probe/``."""
         step, every = trainer.global_step, self.every_n_steps
         if every is not None and step // every > self._measured_at // every:
-            scores = self.run(pl_module)
+            scores = self.run(pl_module).scores
             values = {f"probe/{name}": score.value for name, score in scores.items()}
             # Passed to the loggers directly, because Lightning would repeat the last value in every later row of the
             # epoch. Callbacks that monitor a value still find it.
@@ -94,7 +101,7 @@ class Probe(Callback, ABC):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure for the results of the test."""
-        self.scores = self.run(pl_module)
+        self.measurement = self.run(pl_module)
 
 
 def existing_file(option: str, path: str) -> Path:

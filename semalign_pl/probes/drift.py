@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from semalign_pl.functional.drift import kl_from_logits, mean_kl, mean_nll_change, p90_kl, p90_nll_change
+from semalign_pl.functional.drift import (
+    KL_EDGES,
+    NLL_CHANGE_EDGES,
+    kl_from_logits,
+    mean_kl,
+    mean_nll_change,
+    nll_changes,
+    p90_kl,
+    p90_nll_change,
+    token_histogram,
+    token_sums,
+)
 from semalign_pl.functional.logprobs import selected_logprobs
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe, existing_file
-from semalign_pl.types import MetricResult
+from semalign_pl.probes.base_outputs import BaseOutputs
+from semalign_pl.types import Item, Measurement
 
 
 class DriftProbe(Probe):
     """Per-token drift of the policy from its base model on out-of-domain text (arXiv 2605.14366).
 
     The scores are the change of mean and 90th-percentile NLL, and mean and 90th percentile of KL(policy || base), in
-    nats. Percentiles are over the tokens of all texts. The base is the policy's own base model, without any adapter.
+    nats. Percentiles are over the tokens of all texts. Items are texts, for the two means. There are histograms of NLL
+    change and KL over tokens. The base is the policy's own base model, without any adapter; its outputs are computed
+    once for all measurements.
 
     Args:
         file: Text file in UTF-8, one text per line.
@@ -30,42 +46,53 @@ class DriftProbe(Probe):
     ) -> None:
         super().__init__(every_n_steps)
         self.file, self.limit, self.max_tokens = file, limit, max_tokens
+        path = existing_file("DriftProbe.file", file)
         try:
-            lines = existing_file("DriftProbe.file", file).read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise ValueError(f"DriftProbe.file: {file} is not UTF-8 text ({error}); convert it") from error
-        self.texts = [line for line in lines if line.strip()][:limit]
+        numbered = [(f"{path.name}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+        self.ids = [place for place, _ in numbered][:limit]
+        self.texts = [line for _, line in numbered][:limit]
+        self._base = BaseOutputs()
         if not self.texts:
             raise ValueError(f"DriftProbe.file: {file} holds no text; give one text a line")
 
-    def measure(self, policy: Policy) -> dict[str, MetricResult]:
+    def measure(self, policy: Policy) -> Measurement:
         """Compare policy and base on every text."""
         tokens = [policy.encoder.tokenizer(text)["input_ids"] for text in self.texts]
         cut = sum(len(ids) > self.max_tokens for ids in tokens)
-        kept = [ids[: self.max_tokens] for ids in tokens if len(ids) > 1]
+        kept = {place: ids[: self.max_tokens] for place, ids in zip(self.ids, tokens, strict=True) if len(ids) > 1}
         base, changed, divergence = [], [], []
-        for ids in kept:
-            base_nll, policy_nll, kl = _compare(policy, torch.tensor([ids], device=policy.device))
+        self._base.check_base(policy)
+        for ids in kept.values():
+            base_nll, policy_nll, kl = self._compare(policy, ids)
             base.append(base_nll)
             changed.append(policy_nll)
             divergence.append(kl)
+        changes = nll_changes(base, changed)
+        sums = zip(kept, token_sums(changes).tolist(), token_sums(divergence).tolist(), strict=True)
+        items = [Item("drift", place, {"nll_change_mean": change, "kl_mean": kl}) for place, change, kl in sums]
+        histograms = {
+            "nll_change": token_histogram(changes, NLL_CHANGE_EDGES),
+            "kl": token_histogram(divergence, KL_EDGES),
+        }
         scores = {
-            "nll_change_mean": mean_nll_change(base, changed),
+            "nll_change_mean": replace(mean_nll_change(base, changed), items="drift"),
             "nll_change_p90": p90_nll_change(base, changed),
-            "kl_mean": mean_kl(divergence),
+            "kl_mean": replace(mean_kl(divergence), items="drift"),
             "kl_p90": p90_kl(divergence),
         }
         suffix = f"|texts:{len(kept)}|max_tokens:{self.max_tokens}|cut:{cut}|against:base"
-        return {name: MetricResult(s.value, s.ci, s.signature + suffix) for name, s in scores.items()}
+        scores = {name: replace(score, signature=score.signature + suffix) for name, score in scores.items()}
+        return Measurement(scores, items, histograms)
 
-
-def _compare(policy: Policy, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """NLL under the base, NLL under the policy and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU."""
-    logits = policy.model(input_ids=ids, use_cache=False).logits[0, :-1]
-    with policy.acting_as("base"):
-        base_logits = policy.model(input_ids=ids, use_cache=False).logits[0, :-1]
-    targets = ids[0, 1:]
-    nll = [-selected_logprobs(each, targets).cpu() for each in (base_logits, logits)]
-    # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
-    kl = [kl_from_logits(a, b).cpu() for a, b in zip(logits.split(128), base_logits.split(128), strict=True)]
-    return nll[0], nll[1], torch.cat(kl)
+    def _compare(self, policy: Policy, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """NLL of base and policy, and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU."""
+        text = torch.tensor([ids], device=policy.device)
+        logits = policy.model(input_ids=text, use_cache=False).logits[0, :-1]
+        nll = -selected_logprobs(logits, text[0, 1:]).cpu()
+        base_logits, base_nll = self._base(policy, ids)
+        # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
+        kl = [kl_from_logits(a, b).cpu() for a, b in zip(logits.split(128), base_logits.split(128), strict=True)]
+        return base_nll, nll, torch.cat(kl)

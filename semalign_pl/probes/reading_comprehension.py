@@ -6,16 +6,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from semalign_pl.engine.generate import generate
 from semalign_pl.files.documents import read_json
-from semalign_pl.functional.bootstrap import confidence_interval
+from semalign_pl.functional.formulas import score_items
 from semalign_pl.metrics.cmrc import exact_match, f1
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe, existing_file
-from semalign_pl.types import MetricResult
+from semalign_pl.types import Item, Measurement
 
 PROMPT = "阅读短文，回答问题。\n短文：{context}\n问题：{question}"
 
@@ -46,7 +43,7 @@ class ReadingComprehensionProbe(Probe):
         max_prompt_tokens: Maximum number of tokens per prompt; longer texts are cut at their end (never the question),
             and counted in the signature.
         max_new_tokens: Maximum number of tokens per answer.
-        name: Prefix of the scores' names.
+        name: Prefix of the scores' names, and name of the set of items.
         seed: Seed of the draw of questions, if there is a limit.
         every_n_steps: Number of optimiser steps between measurements during training; null to measure only in a test.
     """
@@ -66,19 +63,25 @@ class ReadingComprehensionProbe(Probe):
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self.questions = read_questions(file, limit, seed)
 
-    def measure(self, policy: Policy) -> dict[str, MetricResult]:
+    def measure(self, policy: Policy) -> Measurement:
         """Answer every question greedily and score the answers."""
         prompts, cut = self._prompts(policy)
         texts = generate(policy, prompts, max_new_tokens=self.max_new_tokens, rows=32).texts
-        pairs = list(zip(texts, self.questions, strict=True))
-        em = torch.tensor([exact_match(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
-        f = torch.tensor([f1(text, q.answers) for text, q in pairs], dtype=torch.float64) * 100
+        items = [self._score(question, text) for question, text in zip(self.questions, texts, strict=True)]
         signature = (
-            f"questions:{len(pairs)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
+            f"questions:{len(items)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
             f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018-v6|scale:100"
         )
-        values_per_score = {"em": em, "f1": f, "avg": (em + f) / 2}
-        return {f"{self.name}_{key}": _mean(values, f"{key}|{signature}") for key, values in values_per_score.items()}
+        scores = {
+            f"{self.name}_{key}": score_items(items, f"{self.name}_{key}", "mean", f"{key}|{signature}")
+            for key in ("em", "f1", "avg")
+        }
+        return Measurement(scores, items)
+
+    def _score(self, question: Question, answer: str) -> Item:
+        em, f = exact_match(answer, question.answers) * 100, f1(answer, question.answers) * 100
+        values = {"em": em, "f1": f, "avg": (em + f) / 2}
+        return Item(self.name, question.id, {f"{self.name}_{key}": [each] for key, each in values.items()}, answer)
 
     def _prompts(self, policy: Policy) -> tuple[list[list[int]], int]:
         prompts, cut = [], 0
@@ -107,11 +110,6 @@ def _longest_fitting(encode: Callable[[str], list[int]], context: str, limit: in
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(encode(context[:middle])) <= limit else (low, middle - 1)
     return encode(context[:low])
-
-
-def _mean(values: Tensor, signature: str) -> MetricResult:
-    interval = confidence_interval(lambda counts: (counts @ values).item() / len(values), len(values))
-    return MetricResult(values.mean().item(), interval, f"{signature}|bs:1000|seed:12345")
 
 
 def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -11,18 +12,26 @@ from pathlib import Path
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
-from semalign_pl.types import Json, MetricResult
+from semalign_pl.types import Histogram, Json, MetricResult
 
 PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 
 
-def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: Mapping[str, object]) -> None:
+def write_results(
+    folder: Path | None,
+    scores: Mapping[str, MetricResult],
+    run: Mapping[str, object],
+    histograms: Mapping[str, Histogram] | None = None,
+    point: str = "end",
+) -> None:
     """Write ``results.json`` and print its scores as a table.
 
     Args:
         folder: Folder of the run; made if absent. ``None`` to print only.
         scores: Scores by name.
         run: Facts about the run to write with the scores; the time and the package versions are added.
+        histograms: Histograms by name.
+        point: Point of the system that was tested: ``end``, ``step-N`` or ``scale-S``.
     """
     from rich.table import Table
 
@@ -30,7 +39,13 @@ def write_results(folder: Path | None, scores: Mapping[str, MetricResult], run: 
 
     if folder is not None:
         metrics = {name: score.as_dict() for name, score in scores.items()}
-        results = {"metrics": metrics, "run": {**run, **_time_and_versions()}}
+        drawn = {name: asdict(histogram) for name, histogram in (histograms or {}).items()}
+        results = {
+            "point": point,
+            "metrics": metrics,
+            "histograms": drawn,
+            "run": {**run, **_time_and_versions()},
+        }
         file = folder / "results.json"
         write_text(file, to_json(results, file, indent=2))
     title = "nothing is written" if folder is None else f"{folder}/results.json"

@@ -20,7 +20,7 @@ class Done:
 
     Attributes:
         grounds: Dependencies of the step, by name.
-        wrote: Digests of the step's outputs, by name: adapter, or results and predictions.
+        wrote: Digests of the step's outputs, by name: adapter, or results, predictions and items.
         seconds: Duration in seconds.
     """
 
@@ -75,7 +75,7 @@ def output_digests(step: Step, digests: Digests) -> Grounds:
     """Return the digests of a step's outputs, by name."""
     if step.command == "fit":
         return adapter_grounds(step.folder / "adapter", digests)
-    files = [step.folder / name for name in ("results.json", "predictions.jsonl")]
+    files = [step.folder / name for name in ("results.json", "predictions.jsonl", "items.jsonl")]
     return {f"file {file.name}": digests.of(file) for file in files if file.is_file()}
 
 

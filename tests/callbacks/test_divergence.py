@@ -237,8 +237,8 @@ def strict(text: str) -> Any:
 @pytest.mark.parametrize("kind", ["results", "training", "predictions", "alarms", "completions", "report"])
 def test_files_are_json_whatever_the_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
     """A number that is not finite becomes null in the file, and a warning names file and key."""
-    from semalign_pl.callbacks.evaluation import write_predictions
     from semalign_pl.callbacks.reward_alarm import append_alarms
+    from semalign_pl.callbacks.scored_rows import write_predictions
     from semalign_pl.data.storing.cache import get_or_make
     from semalign_pl.run.results import write_results, write_training
     from semalign_pl.types import MetricResult

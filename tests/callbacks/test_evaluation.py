@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from helpers.small_runs import Runs
 
+from semalign_pl.functional import formulas
 from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 
@@ -35,7 +37,7 @@ def test_results_and_predictions(runs: Runs) -> None:
 
     assert set(results["metrics"]) == NAMES | {"nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90"}
     for score in results["metrics"].values():
-        assert set(score) == {"value", "ci", "signature"} and score["signature"]
+        assert set(score) == {"value", "ci", "signature", "items", "formula"} and score["signature"]
         assert isinstance(score["value"], float)
     predictions, references = ([row[key] for row in rows] for key in ("prediction", "reference"))
     profile = get_language("bo")
@@ -58,6 +60,60 @@ def test_results_and_predictions(runs: Runs) -> None:
     assert results["metrics"]["chrf"]["value"] > 0
     assert results["run"]["rows"] == len(rows) and results["run"]["decode"] == "greedy|max_new:40"
     assert results["run"]["versions"]["semalign-pl"] == "0.1.0" and results["run"]["seed"] == 3
+    assert_computed_from_items(results, runs.items())
+    assert {name: score["items"] for name, score in results["metrics"].items()} == {
+        **dict.fromkeys(NAMES, "test"),
+        **{"nll_change_mean": "drift", "kl_mean": "drift", "nll_change_p90": None, "kl_p90": None},
+    }
+    of_test, of_drift = ([row for row in runs.items() if row["set"] == of] for of in ("test", "drift"))
+    assert [(row["id"], row["text"]) for row in of_test] == [(row["id"], row["prediction"]) for row in rows]
+    assert [row["id"] for row in of_drift] == [f"text.txt:{line}" for line in range(1, 7)]
+    assert {(row["system"], row["point"]) for row in runs.items()} == {("run", "end")} and results["point"] == "end"
+    tokens = sum(row["statistics"]["kl_mean"][1] for row in of_drift)
+    assert {name: sum(histogram["counts"]) for name, histogram in results["histograms"].items()} == {
+        "nll_change": tokens,
+        "kl": tokens,
+    }
+
+
+def assert_computed_from_items(results: dict, items: list[dict]) -> None:
+    """Every score that names its items is computed from their statistics, to the last digit."""
+    named = {name: result for name, result in results["metrics"].items() if result["items"] is not None}
+    assert named
+    for name, result in named.items():
+        statistics = [item["statistics"][name] for item in items if item["set"] == result["items"]]
+        again = formulas.score(result["formula"], np.array(statistics), "", n_bootstrap=1000, seed=12345)
+        assert (again.value, again.ci) == (result["value"], tuple(result["ci"])), name
+
+
+def test_own_metric_own_probe_and_equal_ids(runs: Runs) -> None:
+    """A user's metric without a formula is scored, without items; items of equal ids are told apart."""
+    twice = [f"data.init_args.test=[{runs.corpus / 'dev.jsonl'},{runs.corpus / 'dev.jsonl'}]"]
+    own = [{"class_path": f"helpers.run_callbacks.{name}"} for name in ("OwnEvaluation", "Quiz")]
+    runs("test", "sft", "run", *twice, "model.init_args.max_new_tokens=4", callbacks=own)
+    results, items = runs.results(), runs.items()
+    assert_computed_from_items(results, items)
+    rows = runs.predictions()
+    length = results["metrics"]["length"]
+    assert (length["items"], length["formula"]) == (None, None) and length["signature"] == "length|bs:1000|seed:12345"
+    assert length["value"] == sum(len(row["prediction"]) for row in rows) / sum(len(row["reference"]) for row in rows)
+    of_test = [item for item in items if item["set"] == "test"]
+    assert all("length" not in item["statistics"] and "chrf" in item["statistics"] for item in of_test)
+    assert [item["id"] for item in of_test] == [row["id"] for row in rows]
+    assert [row["id"] for row in rows] == [f"dev.jsonl:{i}{again}" for again in ("", "#2") for i in range(1, 9)]
+    quiz = [(item["id"], item["statistics"], item["text"]) for item in items if item["set"] == "quiz"]
+    assert quiz == [("1", {"quiz": [1.0]}, "甲"), ("1#2", {"quiz": [0.0]}, "乙"), ("2", {"quiz": [1.0]}, None)]
+    assert results["metrics"]["quiz"]["value"] == 2 / 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("chrf", "Quiz measures the score 'chrf'"), ("test", "Quiz measures the set of items 'test'")]
+)
+def test_scores_of_one_name_are_refused(runs: Runs, name: str, message: str) -> None:
+    quiz = {"class_path": "helpers.run_callbacks.Quiz", "init_args": {"name": name}}
+    with pytest.raises(ValueError, match=f"{message}, and so does another callback"):
+        runs("test", "sft", "run", callbacks=[quiz, {"class_path": "Evaluation"}])
+    assert not (runs.folder / "run" / "items.jsonl").exists()
 
 
 def test_validation_is_logged(runs: Runs) -> None:

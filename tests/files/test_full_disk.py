@@ -15,7 +15,7 @@ from helpers.pairs import PAIRS
 from helpers.small_runs import Runs
 from helpers.tiny import CPU, stir
 
-from semalign_pl.callbacks.evaluation import write_predictions
+from semalign_pl.callbacks.scored_rows import write_predictions
 from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder

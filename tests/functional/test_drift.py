@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from semalign_pl.functional.bootstrap import resample_counts
-from semalign_pl.functional.drift import kl_from_logits, mean_kl, mean_nll_change, p90_kl, p90_nll_change
+from semalign_pl.functional.drift import (
+    KL_EDGES,
+    NLL_CHANGE_EDGES,
+    kl_from_logits,
+    mean_kl,
+    mean_nll_change,
+    p90_kl,
+    p90_nll_change,
+    token_histogram,
+)
 
 
 def _texts(seed: int, lengths: list[int]) -> list[torch.Tensor]:
@@ -106,3 +115,15 @@ def test_mean_kl() -> None:
 def test_refused(change, base, policy, message: str) -> None:  # noqa: ANN001
     with pytest.raises(ValueError, match=message):
         change(base, policy)
+
+
+def test_histograms_have_fixed_edges_and_open_ends() -> None:
+    assert (NLL_CHANGE_EDGES[0], NLL_CHANGE_EDGES[1], NLL_CHANGE_EDGES[-1]) == (-5.0, -4.95, 5.0)
+    assert len(NLL_CHANGE_EDGES) == 201 and NLL_CHANGE_EDGES[100] == 0.0
+    assert KL_EDGES[:3] == (0.0, 1e-5, 1.26e-5) and KL_EDGES[-1] == 10.0 and len(KL_EDGES) == 62
+    for edges in (NLL_CHANGE_EDGES, KL_EDGES):
+        assert list(edges) == sorted(set(edges))
+    values = [torch.tensor([-7.0, -5.0, -4.97]), torch.tensor([0.0, 0.049, 0.05, 4.99, 5.0, 90.0])]
+    histogram = token_histogram(values, NLL_CHANGE_EDGES)
+    counts = {edge: n for edge, n in zip(histogram.edges, histogram.counts, strict=False) if n}
+    assert counts == {-5.0: 3, 0.0: 2, 0.05: 1, 4.95: 3} and len(histogram.counts) == 200

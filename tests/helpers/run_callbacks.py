@@ -10,11 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from helpers.filling import fill
+from semalign_pl.callbacks import Evaluation
+from semalign_pl.functional.formulas import score_items
+from semalign_pl.metrics import RowMetric
 from semalign_pl.policy.adapter import adapter_state, fingerprint
+from semalign_pl.policy.policy import Policy
+from semalign_pl.probes import Probe
+from semalign_pl.types import Item, Measurement
 
 
 class Strike(Callback):
@@ -149,3 +157,43 @@ class Watcher(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         pl_module.log("mine/number", float(trainer.global_step))
+
+
+class Length(RowMetric):
+    """User's metric without a formula: length of the prediction relative to the reference."""
+
+    @property
+    def signature(self) -> str:
+        """Name alone."""
+        return "length"
+
+    def rows(self, predictions: list[str], references: list[str]) -> Tensor:
+        """Lengths of both, ``(texts, 2)`` float64."""
+        pairs = zip(predictions, references, strict=True)
+        return torch.tensor([[len(p), len(r)] for p, r in pairs], dtype=torch.float64)
+
+    def from_total(self, total: Tensor, n: int) -> float:
+        """Relative length."""
+        return float(total[0] / total[1])
+
+
+class OwnEvaluation(Evaluation):
+    """User's evaluation, with a metric of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics["length"] = Length()
+
+
+class Quiz(Probe):
+    """User's probe: three questions, two of them with the same id."""
+
+    def __init__(self, name: str = "quiz") -> None:
+        super().__init__()
+        self.name = name
+
+    def measure(self, policy: Policy) -> Measurement:
+        """Right, wrong, right."""
+        rows = [("1", 1.0, "甲"), ("1", 0.0, "乙"), ("2", 1.0, None)]
+        items = [Item(self.name, place, {self.name: [right]}, text) for place, right, text in rows]
+        return Measurement({self.name: score_items(items, self.name, "mean", "quiz")}, items)

@@ -162,6 +162,11 @@ class Runs:
         text = (self.folder / name / "predictions.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
+    def items(self, name: str = "run") -> list[dict[str, Any]]:
+        """Rows of a run's items.jsonl."""
+        with (self.folder / name / "items.jsonl").open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
     def results(self, name: str = "run") -> dict[str, Any]:
         """A run's results.json."""
         return json.loads((self.folder / name / "results.json").read_text(encoding="utf-8"))

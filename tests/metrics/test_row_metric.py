@@ -99,6 +99,40 @@ def test_the_same_texts_are_scored_once() -> None:
     assert len(calls) == 2
 
 
+class Shorter(LanguageConsistency):
+    """User's metric made from another one, by a ``from_total`` of its own."""
+
+    def from_total(self, total: torch.Tensor, n: int) -> float:
+        return total.item() / n / 2
+
+
+class Bare(RowMetric):
+    """User's metric that lacks a formula."""
+
+    signature = "bare"
+
+    def rows(self, predictions: list[str], references: list[str]) -> torch.Tensor:
+        return torch.ones(len(predictions), 1)
+
+
+def test_a_metric_with_a_method_of_its_own_has_no_items() -> None:
+    own, parent = Shorter("bo"), LanguageConsistency("bo")
+    for metric in (own, parent):
+        metric.update(PREDICTIONS, REFERENCES)
+    assert (own.has_items, parent.has_items) == (False, True)
+    result, whole = own.score(50, 3), parent.score(50, 3)
+    assert (result.formula, whole.formula) == (None, "mean")
+    assert result.value == whole.value / 2 and result.ci == tuple(bound / 2 for bound in whole.ci)
+    assert own.per_row(PREDICTIONS, REFERENCES) == [x / 2 for x in parent.per_row(PREDICTIONS, REFERENCES)]
+
+
+def test_a_metric_without_a_formula_says_so() -> None:
+    metric = Bare()
+    metric.update(["a"], ["b"])
+    with pytest.raises(NotImplementedError, match="Bare: give it a `formula`, or a method `from_total`"):
+        metric.compute()
+
+
 def test_refused() -> None:
     metric = Bleu4("bo")
     with pytest.raises(ValueError, match="references: 1 for 2 predictions"):

@@ -23,11 +23,35 @@ def test_mean_cosine(encoder_folder: pathlib.Path) -> None:
 def test_texts_are_encoded_once_for_both_uses(encoder_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metric = SemanticSimilarity(encoder_folder)
     calls = []
-    similarity = metric.encoder.similarity
-    monkeypatch.setattr(metric.encoder, "similarity", lambda a, b: (calls.append(a), similarity(a, b))[1])
+    encode = metric.encoder.encode
+    monkeypatch.setattr(metric.encoder, "encode", lambda texts: (calls.append(texts), encode(texts))[1])
     metric.update(PREDICTIONS, REFERENCES)
     metric.per_row(PREDICTIONS, REFERENCES)
-    assert calls == [PREDICTIONS]
+    assert calls == [PREDICTIONS, REFERENCES]
+
+
+def test_references_are_encoded_once_in_a_process(
+    encoder_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric, calls = SemanticSimilarity(encoder_folder), []
+    encode = metric.encoder._model.encode
+    monkeypatch.setattr(
+        metric.encoder._model,
+        "encode",
+        lambda texts, **options: (calls.append(list(texts)), encode(texts, **options))[1],
+    )
+    long = "a" * 23  # a byte longer than the encoder reads
+    first = [metric.per_row([long], [long]), metric.texts_cut]
+    metric.update(["x", "y", "z"], [long, "", long])
+    assert calls == [[long], [long], ["x", "y", "z"]] and metric.texts_cut == 4
+    metric.reset()  # another system
+    assert [metric.per_row([long], [long]), metric.texts_cut] == first == [[pytest.approx(1.0)], 2]
+    monkeypatch.setattr("semalign_pl.metrics.similarity.MAX_REFERENCES", 2)
+    calls.clear()
+    for _ in range(2):
+        metric.per_row(["x"], ["one too many"])
+        metric.per_row(["x"], [long])
+    assert [texts for texts in calls if texts != ["x"]] == [["one too many"]] * 2
 
 
 def test_the_encoder_is_no_part_of_the_module(encoder_folder: pathlib.Path) -> None:

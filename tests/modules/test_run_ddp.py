@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -56,10 +57,27 @@ def test_two_times_four_rows_train_as_one_times_eight(runs: Runs) -> None:
 def test_a_test_has_every_row_once_and_the_scores_of_one_process(runs: Runs) -> None:
     # Seven rows: one process has four of them, the other three.
     options = ["data.init_args.eval_limit=7", "model.init_args.max_new_tokens=12"]
-    runs("test", "sft", "one", *options, callbacks=[EVALUATION])
-    two(runs, "test", "sft", "two", *options, callbacks=[EVALUATION])
-    assert runs.predictions("two") == runs.predictions("one") and len(runs.predictions("one")) == 7
-    assert runs.results("two")["metrics"] == runs.results("one")["metrics"]
+    evaluation = {**EVALUATION, "init_args": {"encoder": runs.encoder}}
+    drift = {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt")}}
+    runs("test", "sft", "one", *options, callbacks=[evaluation, drift])
+    two(runs, "test", "sft", "two", *options, callbacks=[evaluation, drift])
+    one, both = files_of_test(runs, "one"), files_of_test(runs, "two")
+    # Cosines depend on which texts the encoder has in one batch.
+    for row, item in zip(one["predictions"], one["items"], strict=False):
+        for scores in (row["scores"], item["statistics"]):
+            scores["semantic_similarity"] = pytest.approx(scores["semantic_similarity"], abs=1e-6)
+    similarity = one["metrics"]["semantic_similarity"]
+    assert similarity["ci"][0] < similarity["value"] < similarity["ci"][1]
+    similarity |= {key: pytest.approx(similarity[key], abs=1e-6) for key in ("value", "ci")}
+    assert both == one and len(one["predictions"]) == 7
+    assert {item["set"] for item in one["items"]} == {"test", "drift"} and one["histograms"]
+
+
+def files_of_test(runs: Runs, name: str) -> dict[str, Any]:
+    """Content of the files that a test wrote, without the run's name and times."""
+    results, items = runs.results(name), [{**item, "system": None} for item in runs.items(name)]
+    kinds = {kind: results[kind] for kind in ("metrics", "histograms", "point")}
+    return {"predictions": runs.predictions(name), "items": items, **kinds}
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import DriftProbe
+from semalign_pl.probes.base_outputs import BaseOutputs
+from semalign_pl.types import Measurement, MetricResult
 
 
 def load(base: str) -> Policy:
@@ -20,9 +22,13 @@ def load(base: str) -> Policy:
     return load_policy(base, "fp32", LoraSettings(4, 8, 0.5), None, CPU)
 
 
-def measured(probe: DriftProbe, policy: Policy):
+def measurement(probe: DriftProbe, policy: Policy) -> Measurement:
     with policy.inference():
         return probe.measure(policy)
+
+
+def measured(probe: DriftProbe, policy: Policy) -> dict[str, MetricResult]:
+    return measurement(probe, policy).scores
 
 
 def test_a_fresh_adapter_has_not_drifted_at_all(base: str, corpus: Path) -> None:
@@ -78,3 +84,74 @@ def test_file_errors(tmp_path: Path, content: bytes, wanted: str) -> None:
         DriftProbe(str(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match="DriftProbe.every_n_steps: 0 is not a positive number"):
         DriftProbe(str(path), every_n_steps=0)
+
+
+# -- outputs of the base -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Forwards of the decoder of any policy: true for the base."""
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
+
+    calls: list[bool] = []
+    forward = Qwen3Model.forward
+
+    def noted(self: torch.nn.Module, *args, **options):  # noqa: ANN002, ANN003, ANN202
+        calls.append(next(m._disable_adapters for m in self.modules() if hasattr(m, "_disable_adapters")))
+        return forward(self, *args, **options)
+
+    monkeypatch.setattr(Qwen3Model, "forward", noted)
+    return calls
+
+
+def test_the_base_is_run_once_for_many_adapters(base: str, corpus: Path, forwards: list[bool]) -> None:
+    policy, probe = stir(load(base), seed=2), DriftProbe(str(corpus / "text.txt"))
+    forwards.clear()
+    first = measurement(probe, policy)
+    assert forwards == [False, True] * 6
+    assert measurement(probe, policy) == first  # to the last bit
+    assert forwards == [False, True] * 6 + [False] * 6
+    stir(policy, seed=3)  # another adapter on the same base
+    assert measurement(probe, policy) == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
+
+
+def test_another_base_is_run_again(base: str, corpus: Path) -> None:
+    policy, probe = stir(load(base), seed=2), DriftProbe(str(corpus / "text.txt"))
+    first = measurement(probe, policy)
+    with torch.no_grad():
+        next(w for n, w in policy.named_parameters() if n.endswith("mlp.up_proj.base_layer.weight")).mul_(1.5)
+    changed = measurement(probe, policy)
+    assert changed == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
+    assert measurement(probe, stir(load(base), seed=2)) == first  # a policy loaded anew
+
+
+@pytest.mark.parametrize(("texts", "second"), [(0, [True] * 3), (1.5, [True] * 2), (3, [])])
+def test_texts_beyond_the_budget_are_run_again(
+    base: str, forwards: list[bool], texts: float, second: list[bool]
+) -> None:
+    policy = load(base)
+    ids = [[5, 6, 7, 8], [5, 6, 7, 9], [1, 2, 3, 4]]
+    outputs = BaseOutputs(max_bytes=int(texts * 4 * (4 * 64 + 3)))  # float32: 4 states of 64 numbers, 3 NLL
+    with policy.inference():
+        outputs.check_base(policy)
+        once = [outputs(policy, each) for each in ids]
+        forwards.clear()
+        outputs.check_base(policy)
+        for (logits, nll), (logits_again, nll_again) in zip(once, [outputs(policy, each) for each in ids], strict=True):
+            assert torch.equal(logits, logits_again) and torch.equal(nll, nll_again)
+    assert forwards == second
+
+
+def test_logits_are_those_of_the_base_itself(base: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    policy, ids = stir(load(base), seed=2), [5, 6, 7, 8]
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    outputs = BaseOutputs()
+    with policy.inference():
+        outputs.check_base(policy)
+        logits, nll = outputs(policy, ids)
+        expected = plain(input_ids=torch.tensor([ids]), labels=torch.tensor([ids]))
+    torch.testing.assert_close(logits, expected.logits[0, :-1])
+    assert nll.mean().item() == pytest.approx(expected.loss.item(), rel=1e-6)

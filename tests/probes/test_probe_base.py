@@ -13,7 +13,7 @@ from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import Probe
-from semalign_pl.types import MetricResult
+from semalign_pl.types import Item, Measurement, MetricResult
 
 
 def probes(runs: Runs, every_n_steps: int | None = 1) -> list[dict[str, Any]]:
@@ -37,10 +37,10 @@ def test_every_n_steps_and_the_test(runs: Runs) -> None:
     fitted = runs("fit", "sft", "run", "trainer.max_steps=5", callbacks=probes(runs, every_n_steps=2))
     logged = [row["step"] for row in runs.metrics() if row["probe/cmrc_f1"]]
     assert logged == ["1", "3"]
-    assert all(not c.scores for c in fitted.trainer.callbacks if isinstance(c, Probe))
+    assert all(not c.measurement.scores for c in fitted.trainer.callbacks if isinstance(c, Probe))
     written = {"class_path": "Evaluation"}
     tested = runs("test", "sft", "run", callbacks=[*probes(runs, every_n_steps=None), written])
-    scores = [c.scores for c in tested.trainer.callbacks if isinstance(c, Probe)]
+    scores = [c.measurement.scores for c in tested.trainer.callbacks if isinstance(c, Probe)]
     assert scores[0]["kl_mean"].value == 0 and "cmrc_avg" in scores[1]
 
 
@@ -49,12 +49,12 @@ class Meddler(Probe):
 
     fails = False
 
-    def measure(self, policy: Policy) -> dict[str, MetricResult]:
+    def measure(self, policy: Policy) -> Measurement:
         assert not any(module.training for module in policy.modules()) and not torch.is_grad_enabled()
         torch.rand(3)
         if self.fails:
             raise RuntimeError("on purpose")
-        return {}
+        return Measurement({})
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -73,3 +73,27 @@ def test_modes_and_random_state_are_restored(base: str, fails: bool) -> None:
         assert fails
     assert [m.training for m in module.policy.modules()] == before and True in before and False in before
     assert torch.equal(torch.get_rng_state(), random_state) and torch.is_grad_enabled()
+
+
+class Plain(Probe):
+    """Probe that returns its scores without a Measurement."""
+
+    def measure(self, policy: Policy) -> Measurement:
+        return {"zero": MetricResult(0.0, None, "")}  # type: ignore[return-value]
+
+
+def test_another_return_value_is_refused(base: str) -> None:
+    module = torch.nn.Module()
+    module.policy = load_policy(base, "fp32", LoraSettings(4, 8, 0.5), None, CPU)
+    with pytest.raises(
+        ValueError, match=r"Plain.measure returned dict; return semalign_pl.types.Measurement\(scores\)"
+    ):
+        Plain().run(module)
+
+
+@pytest.mark.parametrize(
+    "items", [[], [Item("quiz", "1", {"quiz": [1.0]}), Item("quiz", "2", {})], [Item("other", "1", {"quiz": [1.0]})]]
+)
+def test_a_score_names_only_items_that_have_its_statistics(items: list[Item]) -> None:
+    with pytest.raises(ValueError, match=r"quiz: its value is computed from the items of 'quiz', .* needs statistics"):
+        Measurement({"quiz": MetricResult(1.0, None, "", items="quiz", formula="mean")}, items)

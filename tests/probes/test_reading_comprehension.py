@@ -69,18 +69,27 @@ def test_scores_by_hand(tmp_path: Path, policy: Policy, monkeypatch: pytest.Monk
         return type("Rollouts", (), {"texts": answers})
 
     monkeypatch.setattr(module, "generate", answered)
-    scores = probe.measure(policy)
+    measurement = probe.measure(policy)
+    scores = measurement.scores
     em, f1 = 100 / 3, 100 * (1 + 2 * 2 / (3 + 3) + 0) / 3
     assert scores["r_em"].value == pytest.approx(em)
     assert scores["r_f1"].value == pytest.approx(f1)
     assert scores["r_avg"].value == pytest.approx((em + f1) / 2)
+    half, zero = 100 * 2 * 2 / (3 + 3), {"r_em": [0.0], "r_f1": [0.0], "r_avg": [0.0]}
+    assert [(item.set, item.id, item.text) for item in measurement.items] == [
+        ("r", f"q{i}", answer) for i, answer in enumerate(answers)
+    ]
+    assert measurement.items[0].statistics == {"r_em": [100.0], "r_f1": [100.0], "r_avg": [100.0]}
+    assert measurement.items[1].statistics == {"r_em": [0.0], "r_f1": [pytest.approx(half)], "r_avg": [pytest.approx(half / 2)]}
+    assert measurement.items[2].statistics == zero
+    assert all((score.items, score.formula) == ("r", "mean") for score in scores.values())
     low, high = scores["r_em"].ci
     assert low == 0 and em < high <= 100
     assert scores["r_avg"].signature.startswith("avg|questions:3|seed:0|answers:generated|decode:greedy|max_new:32|")
 
 
 def test_answers_are_really_generated(corpus: Path, policy: Policy) -> None:
-    scores = ReadingComprehensionProbe(str(corpus / "reading.json"), max_new_tokens=5).measure(policy)
+    scores = ReadingComprehensionProbe(str(corpus / "reading.json"), max_new_tokens=5).measure(policy).scores
     assert set(scores) == {"cmrc_em", "cmrc_f1", "cmrc_avg"}
     assert "|cut:0|" in scores["cmrc_em"].signature
 
@@ -90,7 +99,7 @@ def test_a_long_context_is_cut_and_the_question_never(tmp_path: Path, policy: Po
     file = write(tmp_path, (context, "谁在家里吃饭？", ["老师"]), ("学生在山上。", "谁在山上？", ["学生"]))
     probe = ReadingComprehensionProbe(file, max_prompt_tokens=150)
     prompts, cut = probe._prompts(policy)
-    assert cut == 1 and "|cut:1|" in probe.measure(policy)["cmrc_em"].signature
+    assert cut == 1 and "|cut:1|" in probe.measure(policy).scores["cmrc_em"].signature
     long, short = (policy.encoder.tokenizer.decode(ids) for ids in prompts)
     assert len(prompts[0]) <= 150 and "问题：谁在家里吃饭？" in long and "问题：谁在山上？" in short
     kept = long.split("短文：")[1].split("\n问题：")[0]

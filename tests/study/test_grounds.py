@@ -286,6 +286,7 @@ def done(folder) -> Callable[[], tuple[Any, str]]:
     one = step("test")
     (one.folder / "results.json").write_text('{"metrics": {}}')
     (one.folder / "predictions.jsonl").write_text("{}\n")
+    (one.folder / "items.jsonl").write_text("{}\n")
     made = {"file a": "1"}
     write(one, made, 12.5, Digests(Path("out/digests.json")))
     return lambda: reuse(one, made, Digests(Path("out/digests.json")))
@@ -318,7 +319,7 @@ def test_a_record_of_an_earlier_version_is_known_as_such(done) -> None:
     assert is_old(step("test")) and done()[0] is None
 
 
-@pytest.mark.parametrize("name", ["results.json", "predictions.jsonl"])
+@pytest.mark.parametrize("name", ["results.json", "predictions.jsonl", "items.jsonl"])
 def test_a_result_that_is_cut_or_gone_is_made_again(done, name) -> None:
     (step("test").folder / name).write_text("{")
     assert done() == (None, f"of what it wrote, {name} changed")

@@ -1,0 +1,115 @@
+"""Rows of a test corpus with predictions and statistics: lines of ``predictions.jsonl``, and items."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from lightning.pytorch import Trainer
+
+from semalign_pl.files.atomic import write_text
+from semalign_pl.files.json_text import to_json
+from semalign_pl.run.items import unique_ids
+from semalign_pl.types import Example, Item
+
+TEST_SET = "test"
+"""Name of the set of items of a test corpus."""
+
+
+class PredictionRow(TypedDict):
+    """Row of ``predictions.jsonl``.
+
+    Attributes:
+        id: Source of the row, such as ``test.jsonl:17``; unique in the file.
+        prompt: User's message.
+        reference: Wanted completion; empty if the corpus has none.
+        prediction: Completion of the policy.
+        scores: Values of the metrics on this row alone, by name; empty under ``predict``.
+    """
+
+    id: str
+    prompt: str
+    reference: str
+    prediction: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """Row of a test corpus.
+
+    Attributes:
+        line: Line of ``predictions.jsonl``.
+        statistics: Sufficient statistics by metric.
+    """
+
+    line: PredictionRow
+    statistics: dict[str, list[float]] = field(default_factory=dict)
+
+
+def unscored_rows(examples: Sequence[Example], predictions: Sequence[str]) -> list[ScoredRow]:
+    """Rows without scores and statistics.
+
+    Args:
+        examples: Examples of a batch.
+        predictions: Completions of the policy, one per example.
+    """
+    return [
+        ScoredRow(
+            {
+                "id": example.id,
+                "prompt": example.prompt,
+                "reference": example.reference,
+                "prediction": prediction,
+                "scores": {},
+            }
+        )
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+
+
+def gather(rows: list[ScoredRow], trainer: Trainer) -> list[ScoredRow]:
+    """Rows of all ranks in file order, with unique ids.
+
+    Args:
+        rows: Rows of this rank: rank r of n has rows r, r + n and so on.
+        trainer: Trainer of the run.
+    """
+    if trainer.world_size > 1:
+        shards: list[list[ScoredRow]] = [[] for _ in range(trainer.world_size)]
+        torch.distributed.all_gather_object(shards, rows)
+        rows = [shard[i] for i in range(len(shards[0])) for shard in shards if i < len(shard)]
+    for row, name in zip(rows, unique_ids(row.line["id"] for row in rows), strict=True):
+        row.line["id"] = name
+    return rows
+
+
+def items_of(rows: Sequence[ScoredRow], metrics: Container[str]) -> list[Item]:
+    """Items of the rows, with their statistics of some metrics.
+
+    Args:
+        rows: Rows of all ranks.
+        metrics: Names of the metrics.
+    """
+    return [
+        Item(
+            TEST_SET,
+            row.line["id"],
+            {name: values for name, values in row.statistics.items() if name in metrics},
+            row.line["prediction"],
+        )
+        for row in rows
+    ]
+
+
+def write_predictions(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write one JSON object per line.
+
+    Args:
+        path: Path of the file; an existing file is overwritten.
+        rows: Objects to write.
+    """
+    write_text(path, "".join(to_json(row, path) + "\n" for row in rows))
