@@ -91,8 +91,8 @@ def drift_charts(histograms: Mapping[str, TokenHistogram], parsed: Results) -> l
         bars.lines.append((colour, bars.polyline(xs, logs)))
         shares = [(e, c) for e, c in zip(histogram.edges, histogram.cumulative, strict=True) if span[0] <= e <= span[1]]
         cdf.lines.append((colour, cdf.polyline([e for e, _ in shares], [c for _, c in shares])))
-    for chart in (bars, cdf):
-        _mark_p90(chart, histograms, parsed)
+    _mark_p90(bars, histograms, parsed, bars.top + 11)
+    _mark_p90(cdf, histograms, parsed, cdf.bottom - 8 - 15 * (len(histograms) - 1))
     return [bars, cdf]
 
 
@@ -130,8 +130,8 @@ def _density(histogram: TokenHistogram, span: tuple[float, float]) -> tuple[list
     return xs, ys
 
 
-def _mark_p90(chart: Chart, histograms: Mapping[str, TokenHistogram], parsed: Results) -> None:
-    """Vertical line at the exact 90th percentile of each system; its value is a label at the top."""
+def _mark_p90(chart: Chart, histograms: Mapping[str, TokenHistogram], parsed: Results, top: float) -> None:
+    """Vertical line at the exact 90th percentile of each system, and labels with their values from pixel ``top`` on."""
     column, inside = column_of(P90), (chart.x.low, chart.x.high)
     row = 0
     for system in histograms:
@@ -139,5 +139,5 @@ def _mark_p90(chart: Chart, histograms: Mapping[str, TokenHistogram], parsed: Re
         if metric is not None and inside[0] <= metric.value <= inside[1]:
             x, colour = chart.x(metric.value), colour_of(system, parsed)
             chart.rules.append((f"p90 {colour}", f"M{x:g},{chart.bottom:g}V{chart.top:g}"))
-            chart.notes.append((x + 4, chart.top + 11 + 15 * row, colour, f"P90 {column.format(metric.value)}"))
+            chart.notes.append((x + 4, top + 15 * row, colour, f"P90 {column.format(metric.value)}"))
             row += 1

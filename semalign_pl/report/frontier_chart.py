@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from .chart import Chart, Mark, colour_of, draw_shape, new_chart, shape_of, with_margin
 from .measured_curves import END, CurvePoint, MeasuredCurve, MeasuredCurves, cost_title, mean
@@ -34,7 +35,9 @@ def _chart(measured: MeasuredCurves, parsed: Results, cost: str) -> Chart | None
     if not drawn:
         return None
     quality, column = column_of(measured.quality), column_of(cost)
-    values = [(q, c) for points in drawn.values() for point in points for q, c in _seeds(point, cost)]
+    far = _far_base(drawn)
+    near = {s: [p for p in points if far is None or BASE not in (s, p.name)] for s, points in drawn.items()}
+    values = [(q, c) for points in near.values() for point in points for q, c in _seeds(point, cost)]
     bands = {system: measured.curves[system].bands.get(cost, []) for system in drawn}
     heights = [value for _, value in values] + [edge for band in bands.values() for *_, ci in band for edge in ci]
     title = f"{quality.title} against {cost_title(column)}"
@@ -55,13 +58,27 @@ def _chart(measured: MeasuredCurves, parsed: Results, cost: str) -> Chart | None
             path = chart.polyline([mean(p.quality) for p in points], [mean(p.costs[cost]) for p in points])
             chart.lines.append((colour, path))
     marks: dict[tuple[str, str], Mark] = {}  # curves that begin in one point share its mark
-    for system, points in drawn.items():
+    for system, points in near.items():
         for point in points:
             owner = (point.name, END) if point.name in parsed.systems else (system, point.name)
             mark = _mark(chart, parsed, *owner, point, quality, column, bool(bands[system]))
             marks.setdefault(owner, mark)
     chart.marks += marks.values()
+    if far is not None:
+        text = f"← {parsed.title_of(BASE)}: {quality.title} {quality.format(mean(far.quality))}"
+        chart.notes.append((chart.left + 5, chart.top + 11, "c0", text))
     return chart
+
+
+def _far_base(drawn: Mapping[str, Sequence[CurvePoint]]) -> CurvePoint | None:
+    """Point of the base model if it is further from all others than they are from each other: it would squeeze them."""
+    owned = [(BASE if BASE in (system, point.name) else system, point) for system in drawn for point in drawn[system]]
+    base = [mean(point.quality) for owner, point in owned if owner == BASE]
+    others = [mean(point.quality) for owner, point in owned if owner != BASE]
+    if not base or len(others) < 2:
+        return None
+    gap = min(abs(quality - base[0]) for quality in others)
+    return next(point for owner, point in owned if owner == BASE) if gap > max(others) - min(others) else None
 
 
 def _with_cost(curve: MeasuredCurve, cost: str) -> list[CurvePoint]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semalign_pl.files.html_page import page_style, security_policy, write_html_page
 
+from .chart import Chart
 from .drift_charts import drift_charts, read_histograms
 from .files import read_logs
 from .fonts import embed_fonts
@@ -65,6 +66,7 @@ def write_report(folder: Path) -> Path:
         data=Markup(data),
         name=folder.resolve().name,
         verdicts=verdicts(results),
+        plot=Chart,
         measured=measured,
         quality=column_of(measured.quality),
         frontier=frontier_charts(measured, parsed),
