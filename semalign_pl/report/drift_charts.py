@@ -9,10 +9,10 @@ from itertools import accumulate
 from pathlib import Path
 
 from semalign_pl.files.documents import read_json
-from semalign_pl.types import Json
 
 from .chart import Chart, colour_of, new_chart
 from .files import find
+from .json_values import as_list, as_number, as_object, get_object
 from .results import BASE, REMEDY, Results, column_of
 
 NAME, P90 = "nll_change", "nll_change_p90"
@@ -98,12 +98,12 @@ def drift_charts(histograms: Mapping[str, TokenHistogram], parsed: Results) -> l
 
 def _histogram(results: object, path: Path) -> TokenHistogram | None:
     """Histogram of one test; ``None`` if the test measured none."""
-    listed: Json = results.get("histograms") if isinstance(results, Mapping) else None
-    raw = listed.get(NAME) if isinstance(listed, Mapping) else None
-    if raw is None:
+    listed = get_object(results, "histograms")
+    if NAME not in listed:
         return None
     try:
-        edges, counts = [float(e) for e in raw["edges"]], [float(c) for c in raw["counts"]]
+        raw = as_object(listed[NAME])
+        edges, counts = ([as_number(one) for one in as_list(raw[key])] for key in ("edges", "counts"))
         if len(edges) != len(counts) + 1 or edges != sorted(set(edges)) or min(counts) < 0:
             raise ValueError("needs ascending edges, one more than counts")
     except (KeyError, TypeError, ValueError) as error:

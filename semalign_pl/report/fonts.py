@@ -92,7 +92,7 @@ def _cut(font: bytes, used: set[str]) -> tuple[bytes, set[str]]:
 
     options = Options(layout_features=["*"], hinting=False, notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
     with TTFont(io.BytesIO(font)) as opened:
-        covered = {character for character in used if ord(character) in opened.getBestCmap()}
+        covered = {character for character in used if ord(character) in (opened.getBestCmap() or {})}
         subsetter = Subsetter(options)
         subsetter.populate(unicodes=[ord(character) for character in covered])
         subsetter.subset(opened)

@@ -10,8 +10,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from semalign_pl.types import Json
-
 from .chart import Chart, Mark, colour_of, draw_shape, new_chart, shape_of, with_margin
 from .frontier_chart import RADIUS, kind_of
 from .measured_curves import MeasuredCurves, cost_title, mean, points_of
@@ -21,7 +19,7 @@ NAME = "forward_kl"
 
 
 def forward_kl_charts(
-    results: Mapping[str, Json], measured: MeasuredCurves, parsed: Results
+    results: Mapping[str, object], measured: MeasuredCurves, parsed: Results
 ) -> list[tuple[Chart, float | None]]:
     """One chart per cost, with R² of a straight line through all points; empty if forward KL was not measured.
 

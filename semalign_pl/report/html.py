@@ -86,7 +86,7 @@ def write_report(folder: Path) -> Path:
 
 
 def _text(name: str) -> str:
-    return files("semalign_pl.report").joinpath("page", name).read_text(encoding="utf-8")
+    return (files("semalign_pl.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def _training(folder: Path, parsed: Results) -> dict[str, tuple[list[object], list[str]]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from semalign_pl.types import Json
-
+from .json_values import as_list, as_number, as_object, get_object
 from .results import REMEDY, Results, column_of
 from .text_language import guess_language
 
@@ -68,7 +67,7 @@ class Ledger:
     comparisons: list[Comparison]
 
 
-def read_ledger(results: Mapping[str, Json], parsed: Results) -> list[Ledger]:
+def read_ledger(results: Mapping[str, object], parsed: Results) -> list[Ledger]:
     """Ledgers of a study, one per probe; empty if the study has none.
 
     Args:
@@ -78,40 +77,43 @@ def read_ledger(results: Mapping[str, Json], parsed: Results) -> list[Ledger]:
     Raises:
         ValueError: If a ledger is malformed.
     """
-    frontier = results.get("frontier")
-    ledgers = frontier.get("ledger") if isinstance(frontier, Mapping) else None
+    ledgers = get_object(results, "frontier", "ledger")
     try:
-        return [
-            Ledger(
-                column_of(str(metric)).title, int(raw["items"]), [_comparison(c, parsed) for c in raw["comparisons"]]
-            )
-            for metric, raw in (ledgers or {}).items()
-        ]
+        return [_ledger(metric, as_object(raw), parsed) for metric, raw in ledgers.items()]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"results: frontier.ledger is malformed ({error!r}). {REMEDY}.") from error
 
 
-def _comparison(raw: Mapping[str, Json], parsed: Results) -> Comparison:
+def _ledger(metric: str, raw: Mapping[str, object], parsed: Results) -> Ledger:
+    comparisons = [_comparison(as_object(one), parsed) for one in as_list(raw["comparisons"])]
+    return Ledger(column_of(metric).title, _count(raw["items"]), comparisons)
+
+
+def _comparison(raw: Mapping[str, object], parsed: Results) -> Comparison:
     return Comparison(
         title=parsed.title_of(str(raw["system"])),
         against=parsed.title_of(str(raw["against"])),
-        lost=int(raw["lost"]),
-        gained=int(raw["gained"]),
-        undecided=int(raw.get("undecided") or 0),
-        p=format_p(float(raw["p"])),
-        p_holm=format_p(float(raw["p_holm"])),
-        worst=[(str(one["id"]), _answers(one, parsed)) for one in raw["worst"]],
+        lost=_count(raw["lost"]),
+        gained=_count(raw["gained"]),
+        undecided=_count(raw["undecided"]),
+        p=format_p(as_number(raw["p"])),
+        p_holm=format_p(as_number(raw["p_holm"])),
+        worst=[(str(one["id"]), _answers(one, parsed)) for one in map(as_object, as_list(raw["worst"]))],
     )
 
 
-def _answers(raw: Mapping[str, Json], parsed: Results) -> list[Answer]:
-    answers = []
-    for system, text in raw["answers"].items():
-        right, seeds = raw["right"][system]
+def _answers(raw: Mapping[str, object], parsed: Results) -> list[Answer]:
+    answers, counts = [], as_object(raw["right"])
+    for system, text in as_object(raw["answers"]).items():
+        right, seeds = map(_count, as_list(counts[system]))
         of_seeds = f"right in {right} of {seeds} seeds" if seeds > 1 else "right" if right else "wrong"
         shown = "–" if text is None else str(text)
-        answers.append(Answer(parsed.title_of(str(system)), shown, guess_language(shown), of_seeds))
+        answers.append(Answer(parsed.title_of(system), shown, guess_language(shown), of_seeds))
     return answers
+
+
+def _count(value: object) -> int:
+    return int(as_number(value))
 
 
 def format_p(p: float) -> str:

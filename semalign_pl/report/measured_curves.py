@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from semalign_pl.types import Json
-
+from .json_values import as_list, as_number, as_object, get_object
 from .results import BASE, REMEDY, Column, Metric, Results, column_of, parse_metrics
 
 END = "end"
@@ -73,7 +72,7 @@ def mean(values: Sequence[float]) -> float:
     return statistics.fmean(finite) if finite else math.nan
 
 
-def read_curves(results: Mapping[str, Json], parsed: Results) -> MeasuredCurves:
+def read_curves(results: Mapping[str, object], parsed: Results) -> MeasuredCurves:
     """Curves of a study: quality against each cost, per system.
 
     Without a ``frontier`` entry, as in results of older studies, quality is chrF or the first quality measured, and the
@@ -86,52 +85,52 @@ def read_curves(results: Mapping[str, Json], parsed: Results) -> MeasuredCurves:
     Raises:
         ValueError: If the entry is malformed.
     """
-    entry = results.get("frontier")
-    if not isinstance(entry, Mapping) or not entry.get("curves"):
+    entry = get_object(results, "frontier")
+    if not entry.get("curves"):
         return _without_frontier(results, parsed)
     try:
-        curves = {str(name): _curve(raw) for name, raw in entry["curves"].items()}
-        return MeasuredCurves(str(entry["quality"]), [str(cost) for cost in entry["costs"]], curves, True)
+        curves = {name: _curve(as_object(raw)) for name, raw in as_object(entry["curves"]).items()}
+        return MeasuredCurves(str(entry["quality"]), [str(cost) for cost in as_list(entry["costs"])], curves, True)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"results: frontier.curves is malformed ({error!r}). {REMEDY}.") from error
 
 
-def points_of(results: Mapping[str, Json], system: str) -> dict[str, dict[str, Metric]]:
+def points_of(results: Mapping[str, object], system: str) -> dict[str, dict[str, Metric]]:
     """Metrics of a system's points by their names; of its end point alone if the study measured no others.
 
     Args:
         results: Dictionary of ``results.json``.
         system: Name of the system.
     """
-    systems = results.get("systems")
-    body = systems.get(system) if isinstance(systems, Mapping) else None
-    if not isinstance(body, Mapping):
-        return {}
+    body = get_object(results, "systems", system)
     listed = body.get("points")
-    raw = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    raw = [get_object(one) for one in listed] if isinstance(listed, list) else []
     points = {str(one.get("name")): parse_metrics(one.get("metrics"), f"systems.{system}.points") for one in raw}
     return points or {END: parse_metrics(body.get("metrics"), f"systems.{system}")}
 
 
-def _curve(raw: Mapping[str, Json]) -> MeasuredCurve:
-    names, costs = [str(name) for name in raw["points"]], dict(raw["costs"])
+def _curve(raw: Mapping[str, object]) -> MeasuredCurve:
+    names, quality = as_list(raw["points"]), as_list(raw["quality"])
+    costs = {cost: as_list(values) for cost, values in as_object(raw["costs"]).items()}
     points = [
-        CurvePoint(name, _numbers(raw["quality"][i]), {str(cost): _numbers(costs[cost][i]) for cost in costs})
+        CurvePoint(str(name), _numbers(quality[i]), {cost: _numbers(values[i]) for cost, values in costs.items()})
         for i, name in enumerate(names)
     ]
-    bands = {
-        str(cost): [(float(b["quality"]), float(b["cost"]), (float(b["ci"][0]), float(b["ci"][1]))) for b in band]
-        for cost, band in (raw.get("bands") or {}).items()
-    }
+    bands = {cost: [_band(one) for one in as_list(band)] for cost, band in get_object(raw, "bands").items()}
     return MeasuredCurve(points, bands)
 
 
-def _numbers(values: Json) -> list[float]:
-    each = values if isinstance(values, list) else [values]
-    return [math.nan if value is None else float(value) for value in each]
+def _band(raw: object) -> tuple[float, float, tuple[float, float]]:
+    one = as_object(raw)
+    low, high = as_list(one["ci"])
+    return as_number(one["quality"]), as_number(one["cost"]), (as_number(low), as_number(high))
 
 
-def _without_frontier(results: Mapping[str, Json], parsed: Results) -> MeasuredCurves:
+def _numbers(values: object) -> list[float]:
+    return [math.nan if value is None else as_number(value) for value in as_list(values)]
+
+
+def _without_frontier(results: Mapping[str, object], parsed: Results) -> MeasuredCurves:
     trained = parsed.trained or list(parsed.systems)
     quality = next((name for name in QUALITIES if parsed.values_of(name, trained)), QUALITIES[0])
     costs = [name for name in COSTS if parsed.values_of(name, trained)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from semalign_pl.files.documents import read_yaml
 from semalign_pl.languages import get_language
-from semalign_pl.types import Json
 
 from .files import find
+from .json_values import get_object
 from .results import Results
 
 PLACES = ("trainer.default_root_dir", "seed_everything", "ckpt_path")
@@ -51,7 +51,7 @@ class Difference:
     own: str
 
 
-def read_recipe(folder: Path, system: str, names: Sequence[str] = ("test.yaml", "fit.yaml")) -> Mapping[str, Json]:
+def read_recipe(folder: Path, system: str, names: Sequence[str] = ("test.yaml", "fit.yaml")) -> Mapping[str, object]:
     """Recipe of a system's first seed, as the run wrote it; empty if there is none.
 
     Args:
@@ -81,17 +81,17 @@ def read_tasks(folder: Path, parsed: Results) -> dict[str, TestTask]:
     return {system: task if task.title else first for system, task in tasks.items()}
 
 
-def task_of(recipe: Mapping[str, Json]) -> TestTask:
+def task_of(recipe: Mapping[str, object]) -> TestTask:
     """Task of a recipe, and the languages of its texts."""
-    data = _at(recipe, "data", "init_args")
-    task, callbacks = _at(data, "task"), _at(recipe, "trainer").get("callbacks")
-    settings, name = _at(task, "init_args"), _class_name(task)
+    data, callbacks = get_object(recipe, "data", "init_args"), get_object(recipe, "trainer").get("callbacks")
+    settings, name = get_object(data, "task", "init_args"), _class_name(data.get("task"))
     if not name:
         return TestTask()
     source, target = settings.get("source"), settings.get("target", settings.get("language"))
     title = f"{name} {source} → {target}" if source else f"{name} ({target})" if target else name
-    evaluations = [one for one in callbacks or () if _class_name(one) == "Evaluation"]
-    language = _at(evaluations[0], "init_args").get("language") if evaluations else target
+    every = callbacks if isinstance(callbacks, list) else []
+    evaluation = next((get_object(one, "init_args") for one in every if _class_name(one) == "Evaluation"), {})
+    language = evaluation.get("language", target)
     test = data.get("test")
     return TestTask(
         title=title,
@@ -103,7 +103,7 @@ def task_of(recipe: Mapping[str, Json]) -> TestTask:
     )
 
 
-def differences(base: Mapping[str, Json], own: Mapping[str, Json]) -> list[Difference]:
+def differences(base: Mapping[str, object], own: Mapping[str, object]) -> list[Difference]:
     """Settings in which a recipe differs from the base recipe, in the order of the files.
 
     Args:
@@ -118,7 +118,7 @@ def differences(base: Mapping[str, Json], own: Mapping[str, Json]) -> list[Diffe
     ]
 
 
-def _flat(value: Json, path: str = "") -> Iterator[tuple[str, str]]:
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Path and text of every value; the path has no ``init_args``, and a class is named in place of a number."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
@@ -130,18 +130,12 @@ def _flat(value: Json, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _at(value: Json, *keys: str) -> Mapping[str, Json]:
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def _class_name(value: Json) -> str:
+def _class_name(value: object) -> str:
     path = value.get("class_path") if isinstance(value, Mapping) else None
     return path.rsplit(".", 1)[-1] if isinstance(path, str) else ""
 
 
-def _code(language: Json) -> str:
+def _code(language: object) -> str:
     """Code of a language; of a file of the user's own, the code in it, or empty if it is gone."""
     try:
         return get_language(str(language)).code

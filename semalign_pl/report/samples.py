@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from semalign_pl.types import Json
+from typing import TypedDict
 
 from .chart import colour_of
 from .files import PredictionTable, evenly_spaced, find, read_predictions
@@ -22,6 +21,36 @@ MAX_CHARACTERS = 6_000_000
 """Most characters of texts in one page, about 18 MB of Tibetan; a browser opens it in a few seconds."""
 
 
+class PointSamples(TypedDict):
+    """Predictions of one point: number of the text per row (-1 without one), and scores per row by metric."""
+
+    texts: list[int]
+    scores: dict[str, list[float | None]]
+
+
+class SystemSamples(TypedDict):
+    """Predictions of one system by point."""
+
+    name: str
+    title: str
+    colour: str
+    points: dict[str, PointSamples]
+
+
+class Group(TypedDict):
+    """Rows of one test set, as columns; texts are numbers of the page's texts."""
+
+    title: str
+    test: str
+    lang: str
+    metrics: list[str]
+    ids: list[str]
+    prompts: list[int]
+    promptLangs: list[str]
+    references: list[int]
+    systems: list[SystemSamples]
+
+
 @dataclass(frozen=True)
 class Samples:
     """Content of the sample browser.
@@ -32,7 +61,7 @@ class Samples:
         rows_tested: Number of test rows in the files.
     """
 
-    data: dict[str, Json]
+    data: dict[str, object]
     rows: int
     rows_tested: int
 
@@ -79,12 +108,12 @@ def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, TestTask]) -
         for task, systems in groups.items()
     ]
     names = dict.fromkeys(name for group, _ in made for name in group["metrics"])
-    metrics: dict[str, Json] = {name: [column_of(name).title, column_of(name).digits] for name in names}
-    data: dict[str, Json] = {"texts": list(texts.numbers), "metrics": metrics, "groups": [group for group, _ in made]}
+    metrics = {name: [column_of(name).title, column_of(name).digits] for name in names}
+    data = {"texts": list(texts.numbers), "metrics": metrics, "groups": [group for group, _ in made]}
     return Samples(data, sum(len(group["ids"]) for group, _ in made), sum(tested for _, tested in made))
 
 
-def to_script_json(value: Json) -> str:
+def to_script_json(value: object) -> str:
     r"""JSON text that no HTML parser takes for markup: ``<``, ``>`` and ``&`` are escaped, as ``\u003c``.
 
     >>> to_script_json("</script>")
@@ -109,7 +138,7 @@ class _Texts:
 
 def _group(
     task: TestTask, tables: Mapping[str, Mapping[str, PredictionTable]], parsed: Results, texts: _Texts, budget: int
-) -> tuple[dict[str, Json], int]:
+) -> tuple[Group, int]:
     """Rows of one test set, as columns: ids, prompts, references, and per system and point predictions and scores."""
     every = [table for points in tables.values() for table in points.values()]
     rows = {key: row for table in reversed(every) for key, row in table.items()}
@@ -121,7 +150,7 @@ def _group(
     language = cache(lambda text: guess_language(text, task.prompt_languages))
     prompts = [str(rows[key].get("prompt", "")) for key in kept]
     references = [str(rows[key].get("reference", "")) for key in kept]
-    group: dict[str, Json] = {
+    group: Group = {
         "title": task.title,
         "test": task.test,
         "lang": task.language or (language(references[0]) if references else ""),
@@ -143,10 +172,10 @@ def _group(
     return group, len(order)
 
 
-def _point(table: PredictionTable, kept: Iterable[str], names: Iterable[str], texts: _Texts) -> Json:
+def _point(table: PredictionTable, kept: Iterable[str], names: Iterable[str], texts: _Texts) -> PointSamples:
     """Predictions and scores of one point: the number of each row's text (-1 if it lacks the row), scores by metric."""
     rows = [table.get(key) for key in kept]
-    scores: dict[str, Json] = {}
+    scores: dict[str, list[float | None]] = {}
     for name in names:
         values = [None if row is None else _scores(row).get(name) for row in rows]
         if any(value is not None for value in values):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semalign_pl.files.documents import read_json
-from semalign_pl.types import Json
 
 from .chart import colour_of, draw_shape, shape_of
 from .files import find
+from .json_values import get_object
 from .measured_curves import END, points_of
 from .recipes import MISSING, TestTask
 from .results import BASE, REMEDY, Results, column_of
@@ -53,7 +53,7 @@ class Tested:
 
 
 def list_tested(
-    folder: Path, results: Mapping[str, Json], parsed: Results, tasks: Mapping[str, TestTask]
+    folder: Path, results: Mapping[str, object], parsed: Results, tasks: Mapping[str, TestTask]
 ) -> list[Tested]:
     """Systems of a study, in its order.
 
@@ -66,13 +66,11 @@ def list_tested(
     Raises:
         ValueError: If a test's ``results.json`` is malformed.
     """
-    frontier = results.get("frontier")
-    seen = frontier.get("seen_by_rewards") if isinstance(frontier, Mapping) else None
+    seen = get_object(results, "frontier", "seen_by_rewards")
     lines = []
     for system, metrics in parsed.systems.items():
         trained = _read_trained(folder, parsed.folder_of(system))
-        given = seen.get(system) if isinstance(seen, Mapping) else None
-        signatures = given if isinstance(given, list) else trained.get("signatures")
+        signatures = seen.get(system, trained.get("signatures"))
         colour, start = colour_of(system, parsed), parsed.starts.get(system)
         steps = f", {trained['steps']} steps" if "steps" in trained else ""
         lines.append(
@@ -93,16 +91,12 @@ def list_tested(
 
 def _reward(signature: str) -> tuple[str, str]:
     """Signature of a reward and the title of the metric that it saw."""
-    fields = dict(one.partition(":")[::2] for one in signature.split("|"))
-    metric = METRICS_OF_REWARDS.get(fields.get("reward", ""))
+    metric = METRICS_OF_REWARDS.get(signature.partition("|")[0].removeprefix("reward:"))
     return signature, column_of(metric).title if metric else ""
 
 
-def _read_trained(folder: Path, system: str) -> Mapping[str, Json]:
+def _read_trained(folder: Path, system: str) -> Mapping[str, object]:
     """Facts of a system's training that its test repeats; empty if there are none."""
     for path in find(folder, system, "results.json").values():
-        results = read_json(path, f"{REMEDY}.")
-        run = results.get("run") if isinstance(results, Mapping) else None
-        trained = run.get("trained") if isinstance(run, Mapping) else None
-        return trained if isinstance(trained, Mapping) else {}
+        return get_object(read_json(path, f"{REMEDY}."), "run", "trained")
     return {}
