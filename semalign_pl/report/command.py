@@ -26,7 +26,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def show(folder: Path) -> None:
-    """Print the table and the verdicts, and write report and picture.
+    """Print a table per task and the verdicts, and write report and picture.
 
     Args:
         folder: Folder of the study.
@@ -36,10 +36,18 @@ def show(folder: Path) -> None:
     """
     from semalign_pl.messages.console import Console
     from semalign_pl.report import comparison, load_results, verdicts, write_report
+    from semalign_pl.report.recipes import read_tasks
+    from semalign_pl.report.results import parse
+    from semalign_pl.report.task_table import by_task
 
     console = Console()
     results = load_results(folder / "results.json")
-    console.print(comparison(results))
+    parsed = parse(results)
+    tables = by_task(results, parsed, read_tasks(folder, parsed))
+    for task, of_task in tables.items():
+        if len(tables) > 1:
+            console.print(f"{task.title or 'Other task'}, {task.test}")
+        console.print(comparison(of_task))
     for sentence in verdicts(results):
         console.print(sentence)
     console.print(f"report: {write_report(folder)}")

@@ -39,7 +39,7 @@ def reward_curves(metrics_csv_rows: Sequence[Row] | Mapping[str, Sequence[Row]])
     runs = list(metrics_csv_rows.values()) if isinstance(metrics_csv_rows, Mapping) else [metrics_csv_rows]
     figure = new_figure(8.0, 4.2)
     panels = figure.subplot_mosaic([["reward", "a", "b"], ["reward", "c", "d"]], width_ratios=[1.5, 1, 1])
-    rewards = [REWARD, *sorted({name for run in runs for row in run for name in row if _is_one_reward(name)})]
+    rewards = [REWARD, *sorted({name for run in runs for row in run for name in row if is_one_reward(name)})]
     _draw(panels["reward"], runs, rewards, "Reward")
     for axes, (name, title) in zip((panels[key] for key in "abcd"), SIDES.items(), strict=True):
         _draw(axes, runs, [name], title)
@@ -74,7 +74,7 @@ def running_mean(curves: Sequence[Curve]) -> Curve:
     return {step: sum(window) / len(window) for step, window in zip(shared, windows, strict=True)}
 
 
-def _is_one_reward(name: str | None) -> bool:
+def is_one_reward(name: str | None) -> bool:
     """Return true if a column is the value of one reward function."""
     return name is not None and name.startswith(f"{REWARD}/") and not name.endswith(("_step", "_epoch"))
 

@@ -1,22 +1,32 @@
-"""One self-contained HTML page: quality gained, general ability lost, and the data to check both."""
+"""One self-contained HTML page: the comparison at equal quality first, then all that is needed to check it."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
-from semalign_pl.files.html_page import write_html_page
+from semalign_pl.files.html_page import page_style, security_policy, write_html_page
 
-from .curves import REWARD, reward_curves
-from .files import read_logs, read_samples
+from .chart import Chart
+from .drift_charts import drift_charts, read_histograms
+from .files import read_logs
+from .fonts import embed_fonts
+from .forward_kl import forward_kl_charts
+from .frontier_chart import frontier_charts
+from .ledger_tables import read_ledger
+from .measured_curves import read_curves
 from .picture import quality_against_tax
-from .results import Column, Metric, Results, column_of, load_results, parse
-from .table import grid
-from .verdict import verdict
+from .recipes import differences, read_recipe, read_tasks
+from .results import BASE, Results, column_of, load_results, parse
+from .run_facts import list_facts, list_numbers
+from .samples import read_samples, to_script_json
+from .task_table import task_table
+from .tested import list_tested
+from .training_charts import has_reward, training_charts
+from .verdict import verdicts
 
-PICTURE, PAGE, TEMPLATE = "quality_against_tax.png", "report.html", "report.html.jinja"
+PICTURE, PAGE, TEMPLATE = "quality_against_tax.png", "report.html", "page/report.html.jinja"
 
 
 def write_report(folder: Path) -> Path:
@@ -24,102 +34,79 @@ def write_report(folder: Path) -> Path:
 
     Args:
         folder: Folder of the study, with ``results.json`` and, in a folder per system (or ``seed-<n>/<system>``),
-            ``predictions.jsonl`` and ``metrics.csv``, which are optional.
+            what its runs wrote, all of it optional: ``predictions.jsonl``, ``items.jsonl``, ``results.json``,
+            ``metrics.csv``, ``fit.yaml``, ``test.yaml``, and ``points/<name>/`` with the same files per point.
 
     Returns:
-        Path of the page. The page loads nothing: pictures and styles are inline.
+        Path of the page. The page loads nothing: pictures, styles, fonts and data are inline.
 
     Raises:
-        ValueError: If ``results.json`` is missing, or it or a predictions file is malformed; the message names the file
-            and the remedy.
+        ValueError: If ``results.json`` is missing, or it or another file is malformed; the message names the file and
+            the remedy.
     """
+    from markupsafe import Markup
+
     results = load_results(folder / "results.json")
     parsed = parse(results)
-    picture = quality_against_tax(results, folder / PICTURE)
+    quality_against_tax(results, folder / PICTURE)
+    tasks, measured = read_tasks(folder, parsed), read_curves(results, parsed)
+    samples, ledger = read_samples(folder, parsed, tasks), read_ledger(results, parsed)
+    data = to_script_json(samples.data)
+    fonts = embed_fonts(f"{data}{ledger}")
+    script = _text("page.js")
+    style = page_style() + _text("report.css") + fonts.style
     page = folder / PAGE
     write_html_page(
         page,
         "semalign_pl.report",
         TEMPLATE,
+        policy=security_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(data),
         name=folder.resolve().name,
-        verdict=verdict(results),
-        grid=grid(results),
-        picture=_data_uri(picture.read_bytes()),
-        curves=_curves(folder, parsed),
-        samples=read_samples(folder, list(parsed.systems)),
-        numbers=_numbers(parsed),
-        facts=_facts(parsed.run),
-        similarity=column_of("semantic_similarity"),
-        title_of=parsed.title_of,
+        verdicts=verdicts(results),
+        plot=Chart,
+        measured=measured,
+        quality=column_of(measured.quality),
+        frontier=frontier_charts(measured, parsed),
+        tested=list_tested(folder, results, parsed, tasks),
+        table=task_table(results, parsed, tasks),
+        ledger=ledger,
+        drift=drift_charts(read_histograms(folder, parsed), parsed),
+        training=_training(folder, parsed),
+        forward_kl=forward_kl_charts(results, measured, parsed),
+        samples=samples,
+        recipes=_recipes(folder, parsed),
+        numbers=list_numbers(parsed),
+        facts=list_facts(parsed.run),
+        fonts=fonts,
     )
     return page
 
 
-def duration(seconds: float) -> str:
-    """Time as readable text.
-
-    Args:
-        seconds: Time in seconds.
-
-    Examples:
-        >>> duration(5025.0)
-        '1 h 24 min'
-        >>> duration(2.25)
-        '2.2 s'
-    """
-    minutes = round(seconds / 60)
-    if seconds >= 3600:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+def _text(name: str) -> str:
+    return (files("semalign_pl.report") / "page" / name).read_text(encoding="utf-8")
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
-def _curves(folder: Path, parsed: Results) -> dict[str, tuple[str, list[str]]]:
-    """Picture and seeds by title, for each system that logged a reward."""
-    curves = {}
+def _training(folder: Path, parsed: Results) -> dict[str, tuple[list[object], list[str]]]:
+    """Charts and seeds by title, for each system that logged a reward."""
+    training: dict[str, tuple[list[object], list[str]]] = {}
     for system in parsed.systems:
-        logs = {seed: rows for seed, rows in read_logs(folder, system).items() if any(map(_has_reward, rows))}
+        logs = {seed: rows for seed, rows in read_logs(folder, parsed.folder_of(system)).items() if has_reward(rows)}
         if logs:
-            curves[parsed.title_of(system)] = _data_uri(reward_curves(logs)), [seed for seed in logs if seed]
-    return curves
+            training[parsed.title_of(system)] = [*training_charts(logs)], [seed for seed in logs if seed]
+    return training
 
 
-def _has_reward(row: Mapping[str, str | None]) -> bool:
-    return any(value and name and name.startswith(REWARD) for name, value in row.items())
-
-
-def _numbers(parsed: Results) -> list[tuple[str, Column, Metric]]:
-    """Title, column and metric of every number, for the list of signatures."""
-    return [
-        (parsed.title_of(system), column_of(name), metric)
-        for system, metrics in parsed.systems.items()
-        for name, metric in metrics.items()
-    ]
-
-
-def _facts(run: Mapping[str, object]) -> list[tuple[str, str, bool]]:
-    """Facts of the run, each as (name, text, true if the text is code)."""
-    facts: list[tuple[str, str, bool]] = []
-    for key, value in run.items():
-        if key == "seconds" and isinstance(value, Mapping):
-            facts += [(f"time: {stage}", _times(spent), False) for stage, spent in value.items()]
-        elif key == "versions" and isinstance(value, Mapping):
-            facts += [(str(name), str(version), False) for name, version in value.items()]
-        elif key == "seeds" and isinstance(value, list):
-            facts.append((key, ", ".join(map(str, value)), False))
-        elif "command" in key:
-            commands = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
-            facts.append((key, "\n".join(map(str, commands)), True))
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
-            facts.append((key.replace("_", " "), text, isinstance(value, dict)))
-    return facts
-
-
-def _times(spent: object) -> str:
-    """Time of one step as text, per seed if there are several."""
-    each = spent if isinstance(spent, list) else [spent]
-    return ", ".join(duration(s) if isinstance(s, int | float) else str(s) for s in each)
+def _recipes(folder: Path, parsed: Results) -> tuple[str, dict[str, object]]:
+    """Title of the system with the base recipe, and by title the differences of every other recipe from it."""
+    recipes = {s: read_recipe(folder, parsed.folder_of(s), ("fit.yaml",)) for s in parsed.systems if s != BASE}
+    recipes = {system: recipe for system, recipe in recipes.items() if recipe}
+    first = next(iter(recipes), "")
+    others: Mapping[str, object] = {
+        parsed.title_of(system): differences(recipes[first], recipe)
+        for system, recipe in recipes.items()
+        if system != first
+    }
+    return parsed.title_of(first) if first else "", dict(others)

@@ -87,6 +87,7 @@ COST = (
 OTHER = (
     Column(REFERENCES, "Language consistency of the references"),
     Column("cmrc_avg", "CMRC average", digits=1),
+    Column("forward_kl", "Forward KL", higher_is_better=False, unit="nats/token"),
     Column("nll_change_p90", "NLL change, P90", higher_is_better=False, unit="nats/token", signed=True),
 )
 COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
@@ -133,12 +134,18 @@ class Results:
         run: Facts of the run: commands, seeds, times, versions.
         labels: Title by system, for the systems that ``study.yaml`` gives a label.
         starts: System whose adapter the training started from, by trained system.
+        chosen: Name of the best variant's folder, by system whose settings were swept.
     """
 
     systems: dict[str, dict[str, Metric]]
     run: dict[str, object] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     starts: dict[str, str] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
+
+    def folder_of(self, system: str) -> str:
+        """Name of a system's folder in the study: of a swept system, that of its best variant."""
+        return self.chosen.get(system, system)
 
     def title_of(self, system: str) -> str:
         """Title of a system in tables and pictures."""
@@ -207,18 +214,32 @@ def parse(results: object, source: str = "results") -> Results:
         metrics = body.get("metrics", {}) if isinstance(body, Mapping) else None
         if not isinstance(metrics, Mapping):
             raise ValueError(f'{source}: systems.{system} must hold an object "metrics". {REMEDY}.')
-        parsed[system] = {}
-        for name, raw in metrics.items():
-            try:
-                metric = _metric(raw)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                where = f"{source}: systems.{system}.metrics.{name}"
-                raise ValueError(f"{where} must be {METRIC_FORM}, got {raw!r}. {REMEDY}.") from error
-            if metric is not None:
-                parsed[system][name] = metric
+        parsed[system] = parse_metrics(metrics, f"{source}: systems.{system}")
     labels = {system: str(body["label"]) for system, body in systems.items() if body.get("label")}
     starts = {system: str(body["from"]) for system, body in systems.items() if body.get("from")}
-    return Results(parsed, dict(run), labels, starts)
+    chosen = {system: str(body["chosen"]) for system, body in systems.items() if body.get("chosen")}
+    return Results(parsed, dict(run), labels, starts, chosen)
+
+
+def parse_metrics(metrics: object, where: str) -> dict[str, Metric]:
+    """Metrics by name, without those that were not measured.
+
+    Args:
+        metrics: Object ``metrics`` of a system, a point or a test.
+        where: File and path of the object that has it, for messages.
+
+    Raises:
+        ValueError: If a metric is malformed.
+    """
+    parsed: dict[str, Metric] = {}
+    for name, raw in metrics.items() if isinstance(metrics, Mapping) else ():
+        try:
+            metric = _metric(raw)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where}.metrics.{name} must be {METRIC_FORM}, got {raw!r}. {REMEDY}.") from error
+        if metric is not None:
+            parsed[name] = metric
+    return parsed
 
 
 def _metric(raw: object) -> Metric | None:

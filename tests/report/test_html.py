@@ -1,14 +1,16 @@
-"""The page: well formed, self-contained, safe, and with the same samples for every system."""
+"""The page: well formed, self-contained, safe, and with every sample of every system; test_browser.py operates it."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from semalign_pl.report import verdict, write_report
+from semalign_pl.report import samples, verdict, write_report
 from semalign_pl.report.files import evenly_spaced
-from semalign_pl.report.html import duration
+from semalign_pl.report.run_facts import duration
 
 SYSTEMS = ("base", "cold_start", "strong_sft", "semantic_grpo")
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -22,6 +24,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
+        self.scripts: list[tuple[tuple[str, dict[str, str | None]], str]] = []
         self.feed(source)
         self.close()
         assert not self.open
@@ -35,7 +38,15 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.open and self.open[-1] == "script":
+            self.scripts.append((self.tags[-1], data))
+        else:
+            self.text.append(data)
+
+    def samples(self) -> dict:
+        """Data of the sample browser."""
+        (data,) = [text for (tag, attributes), text in self.scripts if attributes.get("id") == "samples-data"]
+        return json.loads(data)
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -54,14 +65,29 @@ def test_page_is_well_formed_self_contained_and_complete(results, study, seeds):
     addresses = [
         value or "" for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")
     ]
-    assert len(addresses) == 2 and all(address.startswith("data:image/png;base64,") for address in addresses)
-    assert not re.search(r"url\(|@import|<link|<script", source)
-    assert all(image["alt"] for image in page.of("img")) and all("scope" in cell for cell in page.of("th"))
+    assert addresses and all(address.startswith("#") for address in addresses)
+    assert not re.search(r"url\((?!data:font/woff;base64,|#plot)|@import|<link", source)
+    assert all("style" not in attributes and "onclick" not in attributes for _, attributes in page.tags)
+    assert all(drawing.get("aria-label") or drawing.get("aria-hidden") for drawing in page.of("svg"))
+    assert all("scope" in cell for cell in page.of("th"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) and {address[1:] for address in addresses} <= {*ids}
     text = " ".join(" ".join(page.text).split())
     assert verdict(results) in text and "metric:chrf|rows:137" in text
     assert "1 h 24 min, 30.0 s" in text and "semalign study --out runs/study <&>" in text and "0.1.0" in text
     assert ("seed-1, seed-2, seed-10" in text) == bool(seeds)
-    assert ("strong_sft seed-1" in text) == bool(seeds) and "seed-2 " not in "".join(text.split("Samples")[1:])
+    predictions = " ".join(page.samples()["texts"])
+    assert ("strong_sft seed-1" in predictions) == bool(seeds) and "seed-2" not in predictions
+
+
+def test_only_the_pages_own_script_and_style_may_act(results, study):
+    page, source = report(study(results))
+    policy = next(tag["content"] for tag in page.of("meta") if tag.get("http-equiv") == "Content-Security-Policy")
+    assert policy and policy.startswith("default-src 'none'") and "unsafe" not in policy
+    for directive, pattern in (("style", r"<style>(.*?)</style>"), ("script", r"<script>(.*?)</script>")):
+        (content,) = re.findall(pattern, source, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{directive}-src 'sha256-{digest}'" in policy
 
 
 def test_references_are_in_the_table_and_among_the_signatures(results, study):
@@ -76,20 +102,31 @@ def test_references_are_in_the_table_and_among_the_signatures(results, study):
 
 def test_hostile_predictions_are_text(results, study):
     page, source = report(study(results))
-    assert not page.of("script") and "&lt;script&gt;" in source
-    assert sum('<script>alert("x")</script>' in text for text in page.text) == 20 * len(SYSTEMS)
+    assert len(page.of("script")) == 2 and source.count("<script") == 2 and source.count("</script") == 2
+    assert sum('<script>alert("x")</script>' in text for text in page.samples()["texts"]) == len(SYSTEMS)
 
 
-def test_twenty_samples_have_the_same_ids_for_all_systems(results, study, tmp_path):
+def test_every_row_of_every_system_is_in_the_page(results, study, tmp_path):
     study(results)
     path = tmp_path / "strong_sft" / "predictions.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(reversed(lines[:50])), encoding="utf-8")  # another order, fewer rows
-    page, source = report(tmp_path)
-    ids = re.findall(r"<code>(test\.jsonl:\d+)</code>", source)
-    assert len(ids) == len(set(ids)) == len(page.of("article")) == 20
-    assert ids[0] == "test.jsonl:1" and ids[-1] == "test.jsonl:50"
-    assert all(source.count(f" {system} {tmp_path.name}</p>") == 20 for system in SYSTEMS)
+    page, _ = report(tmp_path)
+    (group,) = page.samples()["groups"]
+    assert group["ids"] == [f"test.jsonl:{number}" for number in range(1, 138)]
+    answers = {system["name"]: system["points"]["end"] for system in group["systems"]}
+    assert [*answers] == [*SYSTEMS]
+    assert [number >= 0 for number in answers["strong_sft"]["texts"]] == [True] * 50 + [False] * 87
+    assert answers["strong_sft"]["scores"]["semantic_similarity"][49:51] == [pytest.approx(49 / 137, abs=1e-5), None]
+    assert "All 137 test rows" in " ".join(" ".join(page.text).split())
+
+
+def test_a_page_that_would_be_too_large_says_so(results, study, monkeypatch):
+    monkeypatch.setattr(samples, "MAX_CHARACTERS", 3000)
+    page, _ = report(study(results))
+    ids = page.samples()["groups"][0]["ids"]
+    assert 2 < len(ids) < 137 and ids[0] == "test.jsonl:1" and ids[-1] == "test.jsonl:137"
+    assert f"{len(ids)} of 137 test rows, evenly spaced" in " ".join(" ".join(page.text).split())
 
 
 def test_systems_without_files_or_metrics_do_not_crash(results, study, tmp_path):
@@ -97,13 +134,17 @@ def test_systems_without_files_or_metrics_do_not_crash(results, study, tmp_path)
     study({**results, "systems": {"base": results["systems"]["base"], "semantic_grpo": {}}, "run": {}})
     (tmp_path / "semantic_grpo" / "metrics.csv").unlink()
     page, _ = report(tmp_path)
-    assert len(page.of("img")) == 1 and len(page.of("article")) == 20
+    assert len(page.samples()["groups"][0]["systems"]) == 2 and "No system was trained with rewards." in "".join(
+        page.text
+    )
 
 
 def test_results_alone_make_a_page(results, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     page, source = report(tmp_path)
-    assert len(page.of("img")) == 1 and not page.of("article") and "There are no predictions next to" in source
+    assert page.samples()["groups"] == [] and "There are no predictions next to" in source
+    assert len([tag for tag in page.of("g") if tag.get("role") == "button"]) == 2 * 3
+    assert source.count("← Base: chrF 5.0") == 2  # further from the others than they are from each other
 
 
 def test_missing_results_and_a_broken_line_name_file_and_remedy(results, study, tmp_path):
