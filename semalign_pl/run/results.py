@@ -45,8 +45,8 @@ def write_results(
         results = {
             "point": point,
             "metrics": metrics,
-            "histograms": drawn,
             "run": {**run, **_time_and_versions()},
+            "histograms": drawn,
         }
         file = folder / "results.json"
         write_text(file, to_json(results, file, indent=2))

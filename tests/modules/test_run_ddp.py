@@ -54,9 +54,10 @@ def test_two_times_four_rows_train_as_one_times_eight(runs: Runs) -> None:
 
 
 @pytest.mark.slow
-def test_a_test_has_every_row_once_and_the_scores_of_one_process(runs: Runs) -> None:
+def test_a_test_has_every_row_once_and_the_scores_of_one_process(runs: Runs, sft_adapter: str) -> None:
     # Seven rows: one process has four of them, the other three.
     options = ["data.init_args.eval_limit=7", "model.init_args.max_new_tokens=12"]
+    options += [f"model.init_args.adapter={sft_adapter}", "model.init_args.lora=null"]  # the bare base says nothing
     evaluation = {**EVALUATION, "init_args": {"encoder": runs.encoder}}
     drift = {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt")}}
     runs("test", "sft", "one", *options, callbacks=[evaluation, drift])
