@@ -30,7 +30,7 @@ from semalign_pl.policy.adapter_checks import check_same_tokens
 from semalign_pl.policy.adapter_folder import AdapterFolder, write_adapter
 from semalign_pl.policy.adapter_start import SCALE, Terms, blend_facts
 from semalign_pl.policy.adapter_update import Update, base_name, base_weights, read_update, to_weights
-from semalign_pl.policy.common_adapter import add_factors, common_adapter
+from semalign_pl.policy.common_adapter import add_factors, check_linear, common_adapter
 from semalign_pl.policy.plain_lora import changes_base, plain_lora, widen
 from semalign_pl.policy.vocabulary import added_tokens
 from semalign_pl.run.results import write_training
@@ -75,7 +75,7 @@ def blend_state(terms: Terms, common: AdapterFolder, base: nn.Module) -> dict[st
     Raises:
         ValueError: If an update cannot be scaled exactly, or the base has no floating-point values to move from.
     """
-    _check_linear(terms)
+    check_linear(terms)
     updates = [(read_update(adapter), weight) for adapter, weight in terms]
     shape, own = read_update(common), base_weights(base)
     targets_experts = bool(common.config.target_parameters)
@@ -164,16 +164,6 @@ def _write_tokenizer(adapters: Sequence[AdapterFolder], folder: Path) -> None:
         for adapter in adapters:
             check_same_tokens(adapter, tokenizer)
         tokenizer.save_pretrained(str(folder))
-
-
-def _check_linear(terms: Terms) -> None:
-    """Refuse a weight that an update cannot be multiplied by."""
-    for adapter, weight in terms:
-        if adapter.config.use_dora and weight != 1:
-            raise ValueError(
-                f"{SCALE}: {weight:g} of {adapter.path}: it is a DoRA adapter (use_dora), whose update is not "
-                "proportional to any weight of it; use 0 or 1, or train with use_dora: false"
-            )
 
 
 def _without_dora(adapter: AdapterFolder) -> AdapterFolder:
