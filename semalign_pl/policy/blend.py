@@ -78,8 +78,14 @@ def blend_state(terms: Terms, common: AdapterFolder, base: nn.Module) -> dict[st
     check_linear(terms)
     updates = [(read_update(adapter), weight) for adapter, weight in terms]
     shape, own = read_update(common), base_weights(base)
+    other = updates[-1][0].other if shape.other else {}
+    if other.keys() != shape.other.keys():
+        raise ValueError(
+            f"{SCALE}: {terms[-1][0].path} is another kind of LoRA than {common.path} at this scale (use_dora), so "
+            "that one policy cannot hold both; test it by itself, with model.init_args.adapter_scale"
+        )
     targets_experts = bool(common.config.target_parameters)
-    made = Update({}, shape.tied, {}, {}, updates[-1][0].other if shape.other else {})
+    made = Update({}, shape.tied, {}, {}, other)
     for layer, like in shape.factors.items():
         factors = [(u.factors[layer], w) for u, w in updates if layer in u.factors]
         made.factors[layer] = add_factors(factors, like, _count_experts(layer, own) if targets_experts else 1)

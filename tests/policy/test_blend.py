@@ -205,6 +205,9 @@ def test_steps_of_dora_are_swapped(bases, tmp_path) -> None:
     for folder, terms in zip(folders, points, strict=True):
         load_adapter_state(policy, blend_state(terms, common, policy.model))
         assert relative(roles(policy)["policy"], logits(pefts(base, folder))) <= 1e-6
+    nothing = plain_terms([(points[0][0][0], 0.0)], policy.model)
+    with pytest.raises(ValueError, match=r"adapter_scale: .* is another kind of LoRA .*use_dora"):
+        blend_state(nothing, common, policy.model)
 
 
 def test_pissa_points_are_swapped(bases, tmp_path) -> None:
