@@ -78,11 +78,11 @@ def run(args: Sequence[str]) -> int:
         checkpoint, out = options.ckpt_path, options.out
         if checkpoint is not None and not checkpoint.is_file():
             raise ValueError(f"--ckpt_path: {checkpoint} is no file; give a checkpoint, RUN/checkpoints/….ckpt")
-        print(f"written: {export_checkpoint(recipe, checkpoint, out) if checkpoint else export_scaled(recipe, out)}")
+        print(f"written: {export(recipe, checkpoint, out) if checkpoint else export_scaled(recipe, out)}")
     return status.code
 
 
-def export_checkpoint(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> Path:
+def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> Path:
     """Write a checkpoint's weights as a plain folder, with a ``training.json`` next to them.
 
     Args:

@@ -30,7 +30,7 @@ from semalign_pl.policy.adapter_checks import check_same_tokens
 from semalign_pl.policy.adapter_folder import AdapterFolder, write_adapter
 from semalign_pl.policy.adapter_start import SCALE, Terms, blend_facts
 from semalign_pl.policy.adapter_update import Update, base_name, base_weights, read_update, to_weights
-from semalign_pl.policy.common_adapter import add_factors, common_adapter
+from semalign_pl.policy.common_adapter import add_factors, check_linear, common_adapter
 from semalign_pl.policy.plain_lora import changes_base, plain_lora, widen
 from semalign_pl.policy.vocabulary import added_tokens
 from semalign_pl.run.results import write_training
@@ -75,11 +75,17 @@ def blend_state(terms: Terms, common: AdapterFolder, base: nn.Module) -> dict[st
     Raises:
         ValueError: If an update cannot be scaled exactly, or the base has no floating-point values to move from.
     """
-    _check_linear(terms)
+    check_linear(terms)
     updates = [(read_update(adapter), weight) for adapter, weight in terms]
     shape, own = read_update(common), base_weights(base)
+    other = updates[-1][0].other if shape.other else {}
+    if other.keys() != shape.other.keys():
+        raise ValueError(
+            f"{SCALE}: {terms[-1][0].path} is another kind of LoRA than {common.path} at this scale (use_dora), so "
+            "that one policy cannot hold both; test it by itself, with model.init_args.adapter_scale"
+        )
     targets_experts = bool(common.config.target_parameters)
-    made = Update({}, shape.tied, {}, {}, updates[-1][0].other if shape.other else {})
+    made = Update({}, shape.tied, {}, {}, other)
     for layer, like in shape.factors.items():
         factors = [(u.factors[layer], w) for u, w in updates if layer in u.factors]
         made.factors[layer] = add_factors(factors, like, _count_experts(layer, own) if targets_experts else 1)
@@ -164,16 +170,6 @@ def _write_tokenizer(adapters: Sequence[AdapterFolder], folder: Path) -> None:
         for adapter in adapters:
             check_same_tokens(adapter, tokenizer)
         tokenizer.save_pretrained(str(folder))
-
-
-def _check_linear(terms: Terms) -> None:
-    """Refuse a weight that an update cannot be multiplied by."""
-    for adapter, weight in terms:
-        if adapter.config.use_dora and weight != 1:
-            raise ValueError(
-                f"{SCALE}: {weight:g} of {adapter.path}: it is a DoRA adapter (use_dora), whose update is not "
-                "proportional to any weight of it; use 0 or 1, or train with use_dora: false"
-            )
 
 
 def _without_dora(adapter: AdapterFolder) -> AdapterFolder:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from semalign_pl.policy.adapter_folder import AdapterFolder
-from semalign_pl.policy.adapter_start import SCALE_FROM, Terms
+from semalign_pl.policy.adapter_start import SCALE, SCALE_FROM, Terms
 from semalign_pl.policy.adapter_update import (
     Factors,
     Update,
@@ -48,6 +48,8 @@ def common_adapter(points: Sequence[Terms]) -> AdapterFolder:
         ValueError: If the adapters cannot be added: another kind than plain LoRA, a layer that is trained in two ways,
             or other shapes.
     """
+    for terms in points:
+        check_linear(terms)
     main, times = points[0][-1][0], max(map(len, points))
     every = [main, *(adapter for terms in points for adapter, _ in terms)]
     alike = all(_shape(adapter) == _shape(main) for adapter in every)
@@ -79,6 +81,23 @@ def common_adapter(points: Sequence[Terms]) -> AdapterFolder:
     if not alike:
         _set_ranks(config, common)
     return AdapterFolder(main.path, config, to_weights(common), main.option)
+
+
+def check_linear(terms: Terms) -> None:
+    """Refuse a weight that an update cannot be multiplied by.
+
+    Args:
+        terms: Terms of a point.
+
+    Raises:
+        ValueError: Names the adapter and the remedy.
+    """
+    for adapter, weight in terms:
+        if adapter.config.use_dora and weight != 1:
+            raise ValueError(
+                f"{SCALE}: {weight:g} of {adapter.path}: it is a DoRA adapter (use_dora), whose update is not "
+                "proportional to any weight of it; use 0 or 1, or train with use_dora: false"
+            )
 
 
 def _maximum_ranks(points: Sequence[Sequence[Update]]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from helpers.adapter_kinds import KINDS, QV, logits, make, pefts, roles
 from helpers.tiny import CPU, relative, stir
-from peft import AutoPeftModelForCausalLM
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear, LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils.other import ModulesToSaveWrapper
@@ -204,6 +205,9 @@ def test_steps_of_dora_are_swapped(bases, tmp_path) -> None:
     for folder, terms in zip(folders, points, strict=True):
         load_adapter_state(policy, blend_state(terms, common, policy.model))
         assert relative(roles(policy)["policy"], logits(pefts(base, folder))) <= 1e-6
+    nothing = plain_terms([(points[0][0][0], 0.0)], policy.model)
+    with pytest.raises(ValueError, match=r"adapter_scale: .* is another kind of LoRA .*use_dora"):
+        blend_state(nothing, common, policy.model)
 
 
 def test_pissa_points_are_swapped(bases, tmp_path) -> None:
@@ -291,7 +295,6 @@ def test_new_tokens_move_from_the_mean_of_their_pieces(base, tmp_path) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "experts": ({"target_parameters": ["mlp.gate_proj.weight"]}, {"r": 2}, "adapts parameters"),
-    "dora": ({"use_dora": True}, {}, "is DoRA"),
     "blocks": (KINDS["bdlora"][1], {}, "is block-diagonal LoRA"),
     "head": ({"modules_to_save": ["lm_head"]}, {"target_modules": ["lm_head"]}, "trains lm_head as a whole"),
     "rows": (
@@ -301,6 +304,45 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "names": ({"trainable_token_indices": {"lm_head": [5]}}, {"trainable_token_indices": [5]}, "only one names"),
 }
+
+
+def test_dora_among_plain_points_is_refused(bases, tmp_path) -> None:
+    one, other = (build(bases["tied"], tmp_path / str(at), at, kind) for at, kind in ((0, {}), (1, {"use_dora": True})))
+    points = [[(read_adapter_folder(folder), 1.0)] for folder in (one, other)]
+    with pytest.raises(ValueError, match="is DoRA"):
+        write_common(points, tmp_path / "common")
+
+
+@pytest.mark.parametrize("rows", [402, 448])
+def test_half_of_a_vocabulary_that_grew(rows: int, bases, tokenizer, tmp_path) -> None:
+    """As other trainers write it: whole embedding and head, with rows for new tokens, the embedding padded or not."""
+    grown = copy.deepcopy(tokenizer)
+    grown.add_tokens(["ཁྲིམས་", "ལུགས་"])
+
+    def resized() -> Any:
+        model: Any = AutoModelForCausalLM.from_pretrained(bases["untied"])
+        model.resize_token_embeddings(rows)
+        return model
+
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=QV, modules_to_save=["lm_head", "embed_tokens"])
+    made = get_peft_model(resized(), config)
+    with torch.no_grad():
+        for weight in made.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape), alpha=0.1)
+    made.save_pretrained(str(tmp_path / "adapter"))
+    grown.save_pretrained(tmp_path / "adapter")
+    start, end = (load(bases["untied"], str(tmp_path / "adapter"), scale) for scale in (0.0, 1.0))
+    half = load(bases["untied"], str(tmp_path / "adapter"), 0.5)
+    ends = adapter_state(start), adapter_state(end)
+    for name, found in adapter_state(half).items():
+        if "lora_" not in name:
+            torch.testing.assert_close(found, (ends[0][name] + ends[1][name]) / 2, atol=1e-7, rtol=0)
+            piece = tokenizer("ཁྲིམས་", add_special_tokens=False).input_ids
+            torch.testing.assert_close(ends[0][name][400], ends[0][name][piece].mean(0), atol=1e-6, rtol=0)
+    export_adapter(half, tmp_path / "export")
+    stranger = PeftModel.from_pretrained(resized(), tmp_path / "export")
+    assert relative(logits(stranger), roles(half)["policy"]) <= 1e-6
 
 
 @pytest.mark.parametrize("name", REFUSED)
