@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{summary}")
     command = "semalign dial ADAPTER --lose " + ",".join(f"{name}={most:g}" for name, most in BUDGET.items())
     content = {"summary": summary, "budget": BUDGET, "columns": columns, "rows": rows}
-    harness.write("dial", content, seeds, {"dial": command})
+    harness.write("dial", content, [*seeds], {"dial": command})
 
 
 if __name__ == "__main__":
