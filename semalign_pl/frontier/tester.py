@@ -82,7 +82,7 @@ class PointCLI(SemAlignCLI):
         self._set_seed()
         parser = self._parser(command)
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        trainer = instantiate(Namespace(trainer=self.settings.trainer)).trainer
+        trainer = instantiate(Namespace(trainer=self.settings.trainer))["trainer"]
         earlier = _as_list(self.config_init[command].trainer.callbacks)
         trainer.callbacks = [
             old if _is_kept(old) else new for old, new in zip(earlier, _as_list(trainer.callbacks), strict=True)

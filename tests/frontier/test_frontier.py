@@ -26,7 +26,7 @@ class OwnNotes(Callback):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+    def on_test_batch_end(self, trainer, pl_module, outputs: Any, batch, batch_idx, dataloader_idx=0) -> None:
         self.seen += outputs["predictions"]
 
     def on_test_end(self, trainer, pl_module) -> None:
