@@ -107,7 +107,7 @@ class FrontierScore(Callback):
         if best is None or not may_write(trainer):
             return
         if not Path(best.best_model_path).is_file():
-            log.warning("FrontierScore: no checkpoint was scored, so there is no RUN/best; validate during the fit")
+            log.warning("FrontierScore: no checkpoint was scored, so RUN/best is not written; validate during the fit")
             return
         folder = _export(_check(pl_module), pl_module, best, Path(trainer.default_root_dir) / "best")
         log.warning("FrontierScore: the best checkpoint's adapter is in %s", folder)
