@@ -1,6 +1,6 @@
 """Does `semalign dial` end within its budget on questions and texts that it never saw? Several seeds.
 
-python benchmarks/dial.py --seeds 5   # writes results/dial.json; trainings and tests that are finished are not redone
+python benchmarks/dial.py --seeds 5   # writes results/dial.json; finished trainings and tests of scales are not redone
 
 The strong SFT of the miniature world loses most of its reading comprehension. The dial tests scales of it on one half
 of the reading questions, of the general texts and of the test rows; the adapter that it writes is tested on the other
@@ -71,10 +71,9 @@ def write_recipe(configs: Path, half: Path) -> Path:
     return file
 
 
-def of_seed(seed: int, adapter: Path, out: Path, recipes: dict[str, Path]) -> dict[str, Any]:
+def dial_and_test(seed: int, adapter: Path, out: Path, recipes: dict[str, Path]) -> None:
     """Dial on one half, and test the base, the whole adapter and the chosen one on the other."""
     from semalign_pl.__main__ import main
-    from semalign_pl.frontier.losses import PointResult, losses
 
     folder = out / f"seed-{seed}"
     lose = ",".join(f"{name}={most:g}" for name, most in BUDGET.items())
@@ -82,14 +81,21 @@ def of_seed(seed: int, adapter: Path, out: Path, recipes: dict[str, Path]) -> di
     command = ["dial", str(adapter), "--config", str(recipes["dial"]), "--lose", lose, "--out", str(dialled)]
     if main([*command, "--seed_everything", str(seed)]):
         sys.exit(f"{dialled}: no scale was chosen")
-    record = json.loads((dialled / "dial.json").read_text(encoding="utf-8"))
     tests = {"base": "null", "whole": str(adapter), "chosen": str(dialled / "adapter")}
     for name, tested in tests.items():
         settings = ["--model.init_args.adapter", tested, "--trainer.default_root_dir", str(folder / "held_out" / name)]
         settings += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
         if main(["test", "--config", str(recipes["held_out"]), *settings]):
             sys.exit(f"{folder}/held_out/{name}: the test failed")
-    held_out = {name: PointResult(folder / "held_out" / name) for name in tests}
+
+
+def of_seed(seed: int, out: Path) -> dict[str, Any]:
+    """Choice of a seed, its losses on the half of the dial, and those on the other half."""
+    from semalign_pl.frontier.losses import PointResult, losses
+
+    folder = out / f"seed-{seed}"
+    record = json.loads((folder / "dial" / "dial.json").read_text(encoding="utf-8"))
+    held_out = {name: PointResult(folder / "held_out" / name) for name in ("base", "whole", "chosen")}
     lost = {
         name: {metric: loss.value for metric, loss in losses(held_out["base"], tested, [*BUDGET], 0.95).items()}
         for name, tested in held_out.items()
@@ -117,10 +123,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     write_halves(Path(WORLD), options.out)
     recipes = {half: write_recipe(options.configs, options.out / half) for half in HALVES}
-    seeds = [
-        of_seed(seed, find_adapter(seed, options.out, options.trained, options.configs), options.out, recipes)
-        for seed in range(options.seeds)
-    ]
+    for seed in range(options.seeds):
+        adapter = find_adapter(seed, options.out, options.trained, options.configs)
+        dial_and_test(seed, adapter, options.out, recipes)
+    write_report([of_seed(seed, options.out) for seed in range(options.seeds)])
+
+
+def write_report(seeds: Sequence[dict[str, Any]]) -> None:
+    """Print the table, and write the results."""
     columns = ["seed", "scale", "tests", "chrF kept, of the whole adapter's"]
     columns += [f"{name}: {text}" for name in BUDGET for text in ("lost", "at most", "lost held out", "whole adapter")]
     rows = []
@@ -141,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{summary}")
     command = "semalign dial ADAPTER --lose " + ",".join(f"{name}={most:g}" for name, most in BUDGET.items())
     content = {"summary": summary, "budget": BUDGET, "columns": columns, "rows": rows}
-    harness.write("dial", content, seeds, {"dial": command})
+    harness.write("dial", content, [*seeds], {"dial": command})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from semalign_pl.types import MetricResult
 log = logging.getLogger(__name__)
 
 SCORE = "frontier/score"
-LOGGED = (SCORE, "frontier/quality_gained", "frontier/priced_loss")
+LOGGED: tuple[str, ...] = (SCORE, "frontier/quality_gained", "frontier/priced_loss")
 
 
 class FrontierScore(Callback):
@@ -96,7 +97,7 @@ class FrontierScore(Callback):
             self.first_quality = quality
         now = self._measure(trainer, pl_module)
         gained = quality - self.first_quality
-        lost = sum(price * loss_of(name, now[name], self.start[name]) for name, price in self.prices.items())
+        lost = math.fsum(price * loss_of(name, now[name], self.start[name]) for name, price in self.prices.items())
         values = dict(zip(LOGGED, (gained - lost, gained, lost), strict=True))
         pl_module.log_dict(values, batch_size=1, sync_dist=True)
 
@@ -106,7 +107,7 @@ class FrontierScore(Callback):
         if best is None or not may_write(trainer):
             return
         if not Path(best.best_model_path).is_file():
-            log.warning("FrontierScore: no checkpoint was scored, so there is no RUN/best; validate during the fit")
+            log.warning("FrontierScore: no checkpoint was scored, so RUN/best is not written; validate during the fit")
             return
         folder = _export(_check(pl_module), pl_module, best, Path(trainer.default_root_dir) / "best")
         log.warning("FrontierScore: the best checkpoint's adapter is in %s", folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semalign_pl.messages.command_parser import CommandParser
-from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from semalign_pl.frontier.scale_search import Goal, Setting
@@ -23,9 +23,10 @@ def _parser() -> CommandParser:
         "than you accept, by testing at most six scales, and write that adapter as a plain PEFT folder. Works on any "
         "LoRA adapter of the recipe's base, whoever trained it. Losses are against the base model, and count with "
         "their upper confidence bound. Any key of the recipe can be given as a flag.",
+        epilog="FOLDER gets the subfolder adapter, dial.json with all numbers, and points with the tests, which later "
+        "searches reuse.",
         allow_abbrev=False,
     )
-    parser.add_argument("adapter", metavar="ADAPTER", type=Path, help="PEFT folder of the adapter, e.g. RUN/adapter")
     parser.add_argument(
         "--lose",
         required=True,
@@ -61,22 +62,27 @@ def run(args: Sequence[str]) -> int:
     """
     parser = _parser()
     with one_line(args) as status:
-        options, recipe = parser.parse_known_args(list(args[1:]))
-        _dial(options, recipe)
+        given = list(args[1:])
+        # The adapter comes first: after it, a value of an unknown key could be taken for the adapter.
+        adapter = given.pop(0) if given and not given[0].startswith("-") else None
+        options, recipe = parser.parse_known_args(given)
+        if adapter is None:
+            raise UsageError("the first argument is the adapter to scale, RUN/adapter; see semalign dial --help")
+        _dial(Path(adapter), options, recipe)
     return status.code
 
 
-def _dial(options: argparse.Namespace, recipe: Sequence[str]) -> None:
+def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> None:
     budget = parse_budget(options.lose)
     if not 0.5 <= options.confidence < 1:
         raise ValueError(f"--confidence: {options.confidence} is not from 0.5 to below 1; give e.g. 0.95")
-    if not options.adapter.is_dir():
-        raise ValueError(f"ADAPTER: there is no folder {options.adapter}; give the PEFT folder that a training left")
+    if not adapter.is_dir():
+        raise ValueError(f"ADAPTER: there is no folder {adapter}; give the PEFT folder that a training left")
     from semalign_pl.frontier.scale_search import Goal, dial
 
     goal = Goal(budget, options.confidence, options.quality, options.scale_from)
-    out = options.out or options.adapter.parent / "dial"
-    settings, chosen = dial(options.adapter, recipe, goal, out)
+    out = options.out or adapter.parent / "dial"
+    settings, chosen = dial(adapter, recipe, goal, out)
     _print(settings, chosen, goal)
     if chosen is None:
         raise ValueError(

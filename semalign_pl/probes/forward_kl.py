@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -21,6 +22,7 @@ from semalign_pl.protocols import ExampleData
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, Item, Measurement, Prompt
 
+T = TypeVar("T")
 _ROWS = 16
 """Number of completions forwarded at once; bounds memory and changes nothing else."""
 
@@ -165,7 +167,7 @@ def _task_examples(module: LightningModule) -> Sequence[Example]:
     return found
 
 
-def _draw(sources: Sequence, limit: int | None, seed: int) -> list:
+def _draw(sources: Sequence[T], limit: int | None, seed: int) -> list[T]:
     """At most ``limit`` of the sources, drawn by seed, in their order."""
     if limit is None or limit >= len(sources):
         return list(sources)

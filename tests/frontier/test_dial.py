@@ -119,6 +119,7 @@ def test_from_another_adapter(runs: Runs, recipe: Path, sft_adapter: str) -> Non
             ["--lose", "kl_mean=1", "--confidence", "95"],
             "--confidence: 95.0 is not from 0.5 to below 1; give e.g. 0.95",
         ),
+        (["--lose", "=1"], "--lose: '=1' is not METRIC=MOST"),
         ([], "--lose: missing; see semalign dial --help"),
     ],
 )
@@ -132,6 +133,8 @@ def test_mistakes_before_anything_is_loaded(
 def test_no_adapter(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dial", "nowhere", "--config", str(recipe), "--lose", "kl_mean=1"]) == 2
     assert "ADAPTER: there is no folder nowhere" in capsys.readouterr().err
+    assert main(["dial", "--lose", "kl_mean=1", "--config", str(recipe)]) == 2
+    assert "the first argument is the adapter to scale" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

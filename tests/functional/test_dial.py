@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
 
 from semalign_pl.functional.dial import ENOUGH, RESOLUTION, Trial, choose, next_scale
 
 INF = math.inf
+Array = NDArray[np.float64]
 
 
 def search(used: Callable[[float], float], tests: int) -> list[Trial]:
@@ -82,3 +86,23 @@ def test_a_rising_loss_is_bracketed(exponent: float, at_end: float) -> None:
 def test_six_tests_come_close(exponent: float, at_end: float) -> None:
     chosen = choose(search(lambda scale: at_end * scale**exponent, tests=6))
     assert chosen is not None and chosen.used >= 0.6
+
+
+@pytest.mark.parametrize(("confidence", "low", "high"), [(0.95, 0.9, 1.0), (0.5, 0.0, 0.65)])
+def test_the_bound_keeps_the_true_loss_within_the_budget(confidence: float, low: float, high: float) -> None:
+    """400 simulated searches: each of 100 questions is lost above a scale of its own, and 10 of 100 may be.
+
+    With the loss as measured, the choice would exceed the budget in nearly half of the searches.
+    """
+    random, within = np.random.default_rng(0), 0
+    for _ in range(400):
+        thresholds = random.normal(0.75, 0.15, 100)
+
+        def used(scale: float, thresholds: Array = thresholds) -> float:
+            bound = stats.binom.ppf(confidence, 100, (thresholds < scale).mean())  # of a bootstrap over questions
+            return float(bound) / 10 if scale else 0.0
+
+        chosen = choose(search(used, tests=6))
+        assert chosen is not None
+        within += stats.norm.cdf(chosen.scale, 0.75, 0.15) <= 0.1
+    assert low <= within / 400 <= high
