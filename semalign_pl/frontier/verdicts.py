@@ -133,14 +133,17 @@ def correct(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def readable_quality(low: float, high: float) -> float:
     """Quality near the upper end of a range, rounded down to a multiple of 1, 2 or 5 times a power of ten.
 
+    It is within a 25th of the range from the end, because the end is a measured point of one of the two systems, and
+    lines between points are least certain far from points.
+
     Args:
         low: Lower end.
         high: Upper end, above ``low``.
 
-    >>> readable_quality(50.2, 59.4), readable_quality(0.41, 0.538), readable_quality(-1.0, 63.0)
-    (59.0, 0.53, 60.0)
+    >>> readable_quality(50.2, 59.47), readable_quality(0.41, 0.538), readable_quality(-1.0, 63.0)
+    (59.4, 0.535, 62.0)
     """
-    tenth = (high - low) / 10
-    power = 10.0 ** math.floor(math.log10(tenth))
-    step = next(nice * power for nice in NICE if nice * power <= tenth)
+    largest = (high - low) / 25
+    power = 10.0 ** math.floor(math.log10(largest))
+    step = next(nice * power for nice in NICE if nice * power <= largest)
     return float(f"{math.floor(high / step) * step:.12g}")

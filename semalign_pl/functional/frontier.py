@@ -47,20 +47,23 @@ class Curve:
         """Range of quality that every seed reaches, as measured; empty if the first number is larger."""
         return float(self.quality[0].min(-1).max()), float(self.quality[0].max(-1).min())
 
-    def line_error(self, qualities: Sequence[float]) -> float:
-        """Largest error of the mean interpolated cost over evenly spaced qualities; see `cost_bounds`.
+    def line_errors(self, qualities: Sequence[float]) -> tuple[Array, Array]:
+        """Largest errors of the interpolated cost, downwards and upwards; see `cost_bounds`.
 
         The bounds are those of the mean curve over seeds, because noise of a point would count as a bend.
 
         Args:
-            qualities: Qualities; one, or evenly spaced.
+            qualities: Qualities.
+
+        Returns:
+            Line minus lower bound, and upper bound minus line, each ``(qualities,)``.
         """
         quality, cost = self.quality[0].mean(0), self.cost[0].mean(0)
         if len(quality) < 3:
-            return 0.0  # two points do not tell how a curve bends
+            return np.zeros(len(qualities)), np.zeros(len(qualities))  # two points do not tell how a curve bends
         low, high = cost_bounds(quality, cost, qualities)
         line = costs_at(quality, cost, np.clip(qualities, quality.min(), quality.max()).tolist())
-        return max(float(_mean(line - low)), float(_mean(high - line)), 0.0)
+        return np.maximum(line - low, 0), np.maximum(high - line, 0)
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,7 @@ def difference_at(a: Curve, b: Curve, quality: float) -> Difference | None:
     differences = _differences(a, b, [quality])
     if differences is None:
         return None
-    error = math.hypot(*(curve.line_error([quality]) for curve in (a, b)))
-    return _difference(differences[..., 0], error, quality, (quality, quality))
+    return _difference(differences[..., 0], _error(a, b, [quality]), quality, (quality, quality))
 
 
 def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
@@ -170,8 +172,7 @@ def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
     differences = _differences(a, b, qualities) if qualities else None
     if shared is None or differences is None:
         return None
-    error = math.hypot(*(curve.line_error(qualities) for curve in (a, b)))
-    return _difference(_mean(differences), error, None, shared)
+    return _difference(_mean(differences), _error(a, b, qualities), None, shared)
 
 
 def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]:
@@ -186,10 +187,8 @@ def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]
     """
     costs = costs_at(curve.quality, curve.cost, qualities)
     each = (_valid(costs[..., i : i + 1]) for i in range(len(qualities)))
-    return [
-        None if cost is None else estimate(cost[..., 0], curve.line_error([quality]))
-        for quality, cost in zip(qualities, each, strict=True)
-    ]
+    errors = np.maximum(*curve.line_errors(qualities)).tolist()
+    return [None if cost is None else estimate(cost[..., 0], error) for cost, error in zip(each, errors, strict=True)]
 
 
 def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None:
@@ -211,6 +210,11 @@ def _valid(values: Array) -> Array | None:
 def _difference(differences: Array, error: float, quality: float | None, over: tuple[float, float]) -> Difference:
     found = estimate(differences, error)
     return Difference(found.value, found.ci, found.p, quality, over)
+
+
+def _error(a: Curve, b: Curve, qualities: Sequence[float]) -> float:
+    """Largest error of the mean interpolated difference: the curves' errors are independent of each other."""
+    return math.hypot(*(max(float(_mean(side)) for side in curve.line_errors(qualities)) for curve in (a, b)))
 
 
 def _mean(values: Array) -> Array:

@@ -15,7 +15,7 @@ END, ENDS_LOWER = PATH.index("end"), (50.0, 55.0, 60.0, 64.0, 55.0, 40.0, 15.0, 
 def outcomes(study: SimulatedStudy, **systems) -> list[VerdictEntry]:
     """Verdicts on two systems: over the common range, and at one quality."""
     names = {name: [name] for name in systems}
-    frontier = compare(study.base, systems, names, {}, Settings(draws=100))
+    frontier = compare(study.base, systems, names, {}, Settings(draws=60))
     assert [verdict["quality"] is None for verdict in frontier["verdicts"]] == [True, False]
     return frontier["verdicts"]
 
