@@ -1,6 +1,7 @@
 # Everything a newcomer needs; `make help` lists it. Needs Python 3.10 to 3.13 and make.
 PYTHON ?= python3
 SEEDS ?= 1
+SMOLLM2 ?= HuggingFaceTB/SmolLM2-135M-Instruct
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -68,6 +69,13 @@ data/mitra: | $(READY)
 bench-embedder: $(READY) data/mitra  ## a sentence encoder from scratch on real pairs, which it downloads (6 minutes)
 	$(BIN)/python benchmarks/embedder.py
 
+data/cmrc2018: | $(READY)
+	$(BIN)/semalign data cmrc2018
+
+bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## a probe's answers against transformers' generate, side by side
+	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python benchmarks/probes.py --name cmrc --base $(SMOLLM2) --questions data/cmrc2018/cmrc2018_trial.json --passages 18
+
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
 
@@ -80,11 +88,8 @@ bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
-bench-frontier: $(READY) runs/quickstart/world  ## the cost of a point of a frontier against a separate semalign test
+bench-frontier: quickstart  ## the cost of a point of a frontier against a separate semalign test
 	$(BIN)/python benchmarks/frontier.py
-
-bench-probes: $(READY)  ## reading comprehension against plain batched generate, same answers
-	$(BIN)/python benchmarks/probes.py
 
 cards: $(READY)  ## plan configs/cards anew
 	$(BIN)/python benchmarks/cards.py configs/cards

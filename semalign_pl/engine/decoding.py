@@ -1,4 +1,4 @@
-"""Token-by-token decoding of many completions; prompts share their KV cache, finished completions leave the batch."""
+"""Token-by-token decoding of many completions, which share KV caches; finished completions leave the batch."""
 
 from __future__ import annotations
 
@@ -8,41 +8,71 @@ from torch import Tensor
 
 from semalign_pl.engine.attention import shared_prompt_attention
 from semalign_pl.engine.model import CausalPolicy
-from semalign_pl.engine.packed_batch import PackedSequences, bias_of, decode
+from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, bias_of, decode
 
 FIRST_ROOM_TOKENS = 32
 """Number of tokens per completion that a new cache has room for."""
 
 
 class DecodeState:
-    """Completions in progress: a packed batch of one token per live completion, with one KV cache per prompt.
+    """Completions in progress: a packed batch of one token per live completion, with one KV cache per prefix.
+
+    A prefix is a whole prompt, or the tokens that several prompts begin with. The rest of a prompt, its suffix, belongs
+    to each of its completions: their own keys and values begin with those of the suffix.
 
     Args:
         policy: Model to use; set eval mode and the active adapter first.
-        prompts: Token ids of the prompts, one list per prompt.
+        prefixes: Token ids of the prefixes, one list per prefix.
         num_generations: Number of completions per prompt.
+        suffixes: Token ids of the suffix of each prompt, by prefix; ``None`` if the prefixes are whole prompts.
 
     Attributes:
-        slot: Index of each live completion in the cache. Every prompt has the same number of slots there, as many as
+        slot: Index of each live completion in the cache. Every prefix has the same number of slots there, as many as
             the largest group has live completions.
+        own: Number of own tokens of each live completion in the cache: its suffix and what has been decoded.
+        length: Largest of ``own``.
     """
 
-    def __init__(self, policy: CausalPolicy, prompts: list[list[int]], num_generations: int) -> None:
-        self.policy = policy
-        self.prompts = PackedSequences(prompts, policy.device, keep=True)
-        assert self.prompts.prompt_cache is not None
-        self.prompt_cache = self.prompts.prompt_cache
-        self.slots = num_generations
-        self.slot: Int[Tensor, " completions"] = torch.arange(len(prompts) * num_generations, device=policy.device)
-        self.length = 0
+    def __init__(
+        self,
+        policy: CausalPolicy,
+        prefixes: list[list[int]],
+        num_generations: int,
+        suffixes: list[list[list[int]]] | None = None,
+    ) -> None:
+        self.policy, self.num_generations = policy, num_generations
+        self.suffixes = [[[]]] * len(prefixes) if suffixes is None else suffixes
+        self.prefixes = PackedSequences(prefixes, policy.device, keep=True)
+        assert self.prefixes.prompt_cache is not None
+        self.prompt_cache = self.prefixes.prompt_cache
+        sizes = [len(group) * num_generations for group in self.suffixes]
+        self.slots = max(sizes)
+        slots = [group * self.slots + index for group, size in enumerate(sizes) for index in range(size)]
+        self.slot: Int[Tensor, " completions"] = torch.tensor(slots, device=policy.device)
+        own = [len(suffix) for group in self.suffixes for suffix in group for _ in range(num_generations)]
+        self.own: Int[Tensor, " completions"] = torch.tensor(own, device=policy.device)
+        self.length, self.ragged = max(own), min(own) < max(own)
         self.keys: dict[int, Float[Tensor, "slots kv_heads room dim"]] = {}
         self.values: dict[int, Float[Tensor, "slots kv_heads room dim"]] = {}
 
     def prefill(self) -> Float[Tensor, "completions vocabulary"]:
-        """Forward the prompts; returns the logits of each completion's first token."""
-        # Once per prompt: its completions start from the same last state, and read the same keys and values.
-        last = decode(self.policy, self.prompts)[self.prompts.last]
-        return self.policy.head(last)[self.slot // self.slots]
+        """Forward the prefixes, then the suffixes; returns the logits of each completion's first token."""
+        # Once per prefix: all completions read the same keys and values.
+        states = decode(self.policy, self.prefixes)[self.prefixes.last]
+        states = states[self.slot[:: self.num_generations] // self.slots]  # per prompt
+        if self.length:
+            lengths = self.prompt_cache.lengths.tolist()
+            packed = PackedCompletions(self.prompt_cache, lengths, self.suffixes, keep=True)
+            # A prompt without a suffix is a prefix of other prompts: the prefix's last state predicts its next token.
+            own = self.own[:: self.num_generations]
+            last = (own.cumsum(0) - 1).clamp(min=0)
+            states = torch.where(own.unsqueeze(1) > 0, decode(self.policy, packed)[last], states)
+            self.keys, self.values = (
+                {layer: cached.repeat_interleave(self.num_generations, 0) for layer, cached in cache.items()}
+                for cache in (packed.keys, packed.values)
+            )
+        # Once per prompt: its completions start from the same last state.
+        return self.policy.head(states).repeat_interleave(self.num_generations, 0)
 
     def step(self, chosen: Int[Tensor, " completions"]) -> Float[Tensor, "completions vocabulary"]:
         """Append a token to each live completion.
@@ -55,9 +85,9 @@ class DecodeState:
         """
         self.ids = chosen.unsqueeze(0)
         self.biases: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
-        self.positions = (self.prompt_cache.lengths[self.slot // self.slots] + self.length).unsqueeze(0)
+        self.positions = (self.prompt_cache.lengths[self.slot // self.slots] + self.own).unsqueeze(0)
         hidden = decode(self.policy, self)
-        self.length += 1
+        self.own, self.length = self.own + 1, self.length + 1
         return self.policy.head(hidden)
 
     def keep(self, completions: Int[Tensor, " kept"]) -> None:
@@ -66,7 +96,7 @@ class DecodeState:
         Args:
             completions: Indices of the completions to keep, ascending.
         """
-        self.slot = self.slot[completions]
+        self.slot, self.own = self.slot[completions], self.own[completions]
         groups = len(self.prompt_cache.lengths)
         # Copying the cache costs about as much as some steps over empty slots: wait until a quarter of it is empty.
         if len(self.slot) > 0.75 * groups * self.slots:
@@ -96,10 +126,7 @@ class DecodeState:
         if len(self.slot) < groups * self.slots:
             q = query.new_zeros((groups * self.slots, *query.shape[1:])).index_copy(0, self.slot, query)
         if window not in self.biases:
-            # Every live completion has as many tokens, so one mask serves all; it is needed only if the window is full.
-            masked = torch.arange(tokens, device=q.device) <= tokens - 1 - (window or tokens)
-            own = bias_of(masked).view(1, 1, 1, -1) if window is not None and window < tokens else None
-            self.biases[window] = self.prompt_cache.bias(self.length, 1, window), own
+            self.biases[window] = self._biases(window)
         output = shared_prompt_attention(
             q.view(groups, self.slots, -1, 1, q.shape[-1]),
             self.prompt_cache.keys[layer],
@@ -111,6 +138,21 @@ class DecodeState:
         ).flatten(0, 1)[:, :, 0]
         return output if len(self.slot) == len(output) else output[self.slot]
 
+    def _biases(self, window: int | None) -> tuple[Tensor | None, Tensor | None]:
+        """Additive masks of this step's tokens: from them to the keys of the prefixes, and to their own keys."""
+        groups = len(self.prompt_cache.lengths)
+        if not self.ragged:
+            # Every live completion has as many tokens, so one mask serves all; it is needed only if the window is full.
+            distance = torch.arange(self.length, -1, -1, device=self.slot.device).view(1, 1, 1, -1)
+            own = bias_of(distance >= window) if window is not None and window <= self.length else None
+            return self.prompt_cache.bias(self.length, 1, window), own
+        places = self.own.new_zeros(groups * self.slots).index_copy(0, self.slot, self.own).view(groups, self.slots)
+        distance = places[:, :, None, None] - torch.arange(self.length + 1, device=self.slot.device)
+        masked = distance < 0
+        if window is not None:
+            masked = masked | (distance >= window)
+        return self.prompt_cache.bias(self.length, 1, window, places), bias_of(masked)
+
     def _append(self, cache: dict[int, Tensor], layer: int, new: Float[Tensor, "completions kv_heads dim"]) -> None:
         """Append keys or values of this step to a layer's cache."""
         cached = cache.get(layer)
@@ -121,4 +163,4 @@ class DecodeState:
             if cached is not None:
                 wider[:, :, : self.length] = cached
             cache[layer] = cached = wider
-        cached[self.slot, :, self.length] = new
+        cached[self.slot, :, self.own] = new

@@ -1,4 +1,4 @@
-"""Sampling: each prompt is prefilled once, its K completions share the KV cache, and finished ones leave the batch."""
+"""Sampling: shared prefixes are prefilled once, completions share the KV cache, and finished ones leave the batch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
 from semalign_pl.engine.model import CausalPolicy
+from semalign_pl.engine.shared_prefixes import PromptGroup, group_by_prefix
 from semalign_pl.types import Rollouts
 
 Sampler = Callable[
@@ -34,6 +35,8 @@ def generate(
     rows: int = 128,
 ) -> Rollouts:
     """Sample ``num_generations`` completions per prompt.
+
+    Tokens that several prompts begin with, such as a text that several questions are about, are forwarded once.
 
     Randomness is a table of uniforms drawn in advance from ``seed``, one per completion and position; each token is
     drawn by inverting its cumulative distribution there. So the same seed gives the same tokens for every split of the
@@ -58,38 +61,50 @@ def generate(
     uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
     choose = make_sampler(temperature, top_p, top_k, min_p)
     completions: list[list[int]] = [[] for _ in range(count)]
-    # Prompts of similar length go together, so that little of a batch is padding.
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     per_batch = max(1, rows // num_generations)
+    shared = policy.prefix_sharing_unsupported_reason is None
+    groups = group_by_prefix(prompts, per_batch if shared else 1)
     with policy.inference():
-        for chunk in _batches(prompts, order, per_batch, equal=policy.padding_leaks):
-            members = [i * num_generations + k for i in chunk for k in range(num_generations)]
-            decoded = _decode_batch(
-                policy, [prompts[i] for i in chunk], num_generations, uniforms[members].to(policy.device), choose
-            )
+        for batch in _batches(groups, per_batch, equal=policy.padding_leaks):
+            chosen = [i for group in batch for i in group.members]
+            members = [i * num_generations + k for i in chosen for k in range(num_generations)]
+            draws = uniforms[members].to(policy.device)
+            decoded = _decode_batch(policy, prompts, batch, num_generations, draws, choose)
             for member, ids in zip(members, decoded, strict=True):
                 completions[member] = ids
     return _pack(policy, prompts, completions, num_generations)
 
 
-def _batches(prompts: list[list[int]], order: list[int], size: int, equal: bool) -> Iterator[list[int]]:
-    """Indices of the prompts that are decoded together: at most ``size``, and of ``equal`` length if required."""
-    for _, group in itertools.groupby(order, key=lambda i: len(prompts[i]) if equal else 0):
-        members = list(group)
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
+def _batches(groups: list[PromptGroup], size: int, equal: bool) -> Iterator[list[PromptGroup]]:
+    """Groups that are decoded together: at most ``size`` prompts, and of ``equal`` length if required."""
+    # Groups of similar size and prefixes of similar length go together, so that little of a batch is padding.
+    order = sorted(groups, key=lambda group: (len(group.members), group.shared, group.members))
+    for _, chosen in itertools.groupby(order, key=lambda group: group.shared if equal else 0):
+        batch, prompts = [], 0
+        for group in chosen:
+            if prompts + len(group.members) > size:
+                yield batch
+                batch, prompts = [], 0
+            batch.append(group)
+            prompts += len(group.members)
+        yield batch
 
 
 def _decode_batch(
     policy: CausalPolicy,
     prompts: list[list[int]],
+    groups: list[PromptGroup],
     num_generations: int,
     uniforms: Float[Tensor, "completions positions"],
     choose: Sampler,
 ) -> list[list[int]]:
     """Decode one batch; returns token ids per completion, EOS included if there is one."""
-    state = UnsharedDecodeState if policy.prefix_sharing_unsupported_reason else DecodeState
-    decoding = state(policy, prompts, num_generations)
+    if policy.prefix_sharing_unsupported_reason is None:
+        prefixes = [prompts[group.members[0]][: group.shared] for group in groups]
+        suffixes = [[prompts[i][group.shared :] for i in group.members] for group in groups]
+        decoding = DecodeState(policy, prefixes, num_generations, suffixes)
+    else:
+        decoding = UnsharedDecodeState(policy, [prompts[i] for group in groups for i in group.members], num_generations)
     logits = decoding.prefill()
     eos = torch.tensor(policy.eos_ids, device=policy.device)
     alive = torch.arange(len(uniforms), device=policy.device)

@@ -185,16 +185,20 @@ class PromptCache:
         chosen.values = {layer: cached[prompts, :, : chosen.longest] for layer, cached in self.values.items()}
         return chosen
 
-    def bias(self, start: int, tokens: int, window: int | None) -> Float[Tensor, "prompts 1 queries longest"] | None:
+    def bias(
+        self, start: int, tokens: int, window: int | None, starts: Int[Tensor, "prompts rows"] | None = None
+    ) -> Float[Tensor, "prompts rows queries longest"] | None:
         """Additive attention mask from completion tokens to prompt keys: masks padding and keys outside the window.
 
         Args:
-            start: Index of the first of the tokens in its completion.
+            start: Index of the first of the tokens in its completion; the largest of ``starts``, if given.
             tokens: Number of tokens per completion.
             window: Size of the sliding window, as in ``PackedBatch.attend``.
+            starts: Index of the first of the tokens per completion, if completions differ.
 
         Returns:
-            Float32 of 0 and -inf, for one query if the mask is the same for all tokens; ``None`` if nothing is masked.
+            Float32 of 0 and -inf, for one row if the mask is the same for all completions, and for one query if it is
+            the same for all tokens; ``None`` if nothing is masked.
         """
         all_in_window = window is None or self.longest + start + tokens <= window
         if all_in_window and not self.ragged:
@@ -203,8 +207,9 @@ class PromptCache:
         key = torch.arange(self.longest, device=device)
         masked = (key >= self.lengths.unsqueeze(1))[:, None, None]
         if window is not None and not all_in_window:
-            position = self.lengths.unsqueeze(1) + torch.arange(start, start + tokens, device=device)
-            masked = masked | (position.unsqueeze(-1) - key >= window).unsqueeze(1)
+            first = self.lengths.unsqueeze(1) + (start if starts is None else starts)
+            position = first.unsqueeze(-1) + torch.arange(tokens, device=device)
+            masked = masked | (position.unsqueeze(-1) - key >= window)
         return bias_of(masked)
 
 
@@ -250,12 +255,25 @@ class PackedCompletions:
     Args:
         prompt_cache: KV cache of the prompts.
         offsets: Position of the first completion token, per prompt: the prompt's number of tokens.
-        completions: Token ids of each prompt's completions; none empty, and at least one in total.
+        completions: Token ids of each prompt's completions; at least one is not empty.
+        keep: Flag to keep the completions' own keys and values.
+
+    Attributes:
+        keys: Keys per layer with ``keep``, padded on the right; each prompt has as many rows as the largest group.
+        values: Values per layer with ``keep``, in the same layout.
     """
 
-    def __init__(self, prompt_cache: PromptCache, offsets: list[int], completions: list[list[list[int]]]) -> None:
+    def __init__(
+        self,
+        prompt_cache: PromptCache,
+        offsets: list[int],
+        completions: list[list[list[int]]],
+        keep: bool = False,
+    ) -> None:
         device = prompt_cache.lengths.device
-        self.prompt_cache, self.slots = prompt_cache, max(map(len, completions))
+        self.prompt_cache, self.slots, self.keep = prompt_cache, max(map(len, completions)), keep
+        self.keys: dict[int, Float[Tensor, "rows kv_heads longest dim"]] = {}
+        self.values: dict[int, Float[Tensor, "rows kv_heads longest dim"]] = {}
         # Every prompt has the same number of slots, so that attention is one product; an empty slot has no tokens
         # in the linear layers and costs only a little in attention.
         lengths = [len(ids) for group in completions for ids in [*group, *([[]] * (self.slots - len(group)))]]
@@ -271,6 +289,8 @@ class PackedCompletions:
         """Attention output of one layer, as in ``PackedBatch``."""
         # (prompts, slots, heads, longest, dim): the completions of a prompt share one product with its keys.
         q, k, v = (self.padding.pad(x).unflatten(0, (-1, self.slots)).transpose(2, 3) for x in (query, key, value))
+        if self.keep:
+            self.keys[layer], self.values[layer] = k.flatten(0, 1), v.flatten(0, 1)
         if window not in self.biases:
             # One mask per window serves all layers.
             distance = _distance(q.shape[3], q.device)

@@ -20,16 +20,19 @@ class Swap:
 
     Args:
         points: Points whose terms decide the rank of the policy's adapter: narrower ones are padded with zeros.
+        base: Hub id or folder of the base.
 
     Raises:
-        ValueError: If an adapter is not a complete LoRA adapter; names file and remedy.
+        ValueError: If an adapter is not a complete LoRA adapter of this base; names file and remedy.
     """
 
-    def __init__(self, points: Sequence[Point]) -> None:
+    def __init__(self, points: Sequence[Point], base: str) -> None:
         # One point per form: the kept steps of a training have the same one, and need not all be in memory.
         forms: dict[str, list[tuple[AdapterFolder, float]]] = {}
         for point in points:
             terms = _read(point.terms)
+            for adapter, _ in terms:
+                check_same_base(adapter, base)
             forms.setdefault(str([sorted(term.config.to_dict().items(), key=str) for term, _ in terms]), terms)
         self._forms = [terms for terms in forms.values() if terms]
         self._common: AdapterFolder | None = None
@@ -46,21 +49,18 @@ class Swap:
             self._common = read_adapter_folder(folder)
             yield folder
 
-    def __call__(self, policy: Policy, base: str, given: Sequence[tuple[str, float]]) -> None:
+    def __call__(self, policy: Policy, given: Sequence[tuple[str, float]]) -> None:
         """Put a point's weights into a policy, as its trained adapter and as its reference.
 
         Args:
             policy: Policy that was loaded with the folder of `common`.
-            base: Hub id or folder of its base.
             given: Terms of the point.
 
         Raises:
-            ValueError: If an adapter does not fit the base or the others.
+            ValueError: If the common adapter cannot hold them.
         """
         assert self._common is not None, "the policy is loaded with the common adapter"
         terms = _read(given) or [(self._forms[0][0][0], 0.0)]
-        for adapter, _ in terms:
-            check_same_base(adapter, base)
         state = blend_state(plain_terms(terms, policy.model), self._common, policy.model)
         for name in ("default", "reference"):
             load_adapter_state(policy, state, name)

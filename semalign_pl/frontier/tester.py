@@ -56,10 +56,7 @@ class PointCLI(SemAlignCLI):
         """
         super().instantiate_classes()
         if not isinstance(self.model, AlignModule):
-            raise ValueError(
-                f"model.class_path: {type(self.model).__name__} has no adapter to test at several points; give the "
-                "recipe of an SFTModule or GRPOModule"
-            )
+            raise _no_policy(type(self.model).__name__)
         if is_trial(self.trainer) or not any(isinstance(one, Evaluation) for one in callbacks_of(self.trainer)):
             raise ValueError(
                 "trainer.callbacks: a frontier is read from the results.json of its points, which Evaluation writes "
@@ -80,7 +77,7 @@ class PointCLI(SemAlignCLI):
         self._set_seed()
         parser = self._parser(command)
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        trainer = instantiate(Namespace(trainer=self.settings.trainer)).trainer
+        trainer = instantiate(Namespace(trainer=self.settings.trainer))["trainer"]
         earlier = _as_list(self.config_init[command].trainer.callbacks)
         trainer.callbacks = [
             old if _is_kept(old) else new for old, new in zip(earlier, _as_list(trainer.callbacks), strict=True)
@@ -95,6 +92,13 @@ def _as_list(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
 
 def _is_kept(callback: Callback) -> bool:
     return isinstance(callback, Evaluation | Probe) and type(callback).__module__.startswith("semalign_pl.")
+
+
+def _no_policy(module: str) -> ValueError:
+    return ValueError(
+        f"model.class_path: {module} has no adapter to test at several points; give the recipe of an SFTModule or "
+        "GRPOModule"
+    )
 
 
 class PointTester:
@@ -115,13 +119,16 @@ class PointTester:
     """
 
     def __init__(self, recipe: Sequence[str], points: Sequence[Point]) -> None:
-        self._swap = Swap(points)
         given = ("--model.init_args.adapter=null", *(f"--trainer.{one}" for one in _ALONE))
         self._cli = make_cli(PointCLI, ["test", *recipe, *given])
         self._loaded = False
         self.settings: dict[str, Any] = self._cli.settings.as_dict()
         if self.settings.get("ckpt_path") is not None:
             raise ValueError("--ckpt_path: a frontier tests adapter folders, not checkpoints; leave it out")
+        base = self.settings["model"]["init_args"].get("base")
+        if base is None:
+            raise _no_policy(self.settings["model"]["class_path"])
+        self._swap = Swap(points, base)
 
     def test(self, point: Point, folder: Path) -> dict[str, Any]:
         """Test one point, and write ``results.json``, ``predictions.jsonl`` and whatever the recipe's callbacks write.
@@ -148,7 +155,7 @@ class PointTester:
             cli.aim(folder, point.settings)  # the callback that saves the settings has not done so yet
         module, system = cli.model, folder.absolute()
         system = system.parents[1] if system.parent.name == POINTS else system
-        self._swap(module.policy, module.base, point.terms)
+        self._swap(module.policy, point.terms)
         for key, value in point.settings.items():  # facts for the callbacks
             setattr(module, key, value)
         module.policy.encoder.truncated_prompts = 0

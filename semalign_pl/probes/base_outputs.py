@@ -51,7 +51,7 @@ class BaseOutputs:
         """Logits and NLL of all tokens of a text but the first.
 
         Args:
-            policy: Policy with the base of the last ``check_base``, in inference mode.
+            policy: Policy with the base of the last ``check_base``, in inference mode and acting as the base.
             ids: Token ids of the text, at least two.
 
         Returns:
@@ -59,10 +59,9 @@ class BaseOutputs:
         """
         text = torch.tensor([ids], device=policy.device)
         states, nll = self._outputs.get(tuple(ids), (None, None))
-        with policy.acting_as("base"):
-            if states is None:
-                states = policy.decoder(input_ids=text, use_cache=False).last_hidden_state
-            logits = policy.head(states.to(policy.device))[0, :-1]
+        if states is None:
+            states = policy.decoder(input_ids=text, use_cache=False).last_hidden_state
+        logits = policy.head(states.to(policy.device))[0, :-1]
         if nll is None:
             nll = -selected_logprobs(logits, text[0, 1:]).cpu()
             self._keep(tuple(ids), states, nll)

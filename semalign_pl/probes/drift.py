@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -65,11 +66,11 @@ class DriftProbe(Probe):
         kept = {place: ids[: self.max_tokens] for place, ids in zip(self.ids, tokens, strict=True) if len(ids) > 1}
         base, changed, divergence = [], [], []
         self._base.check_base(policy)
-        for ids in kept.values():
-            base_nll, policy_nll, kl = self._compare(policy, ids)
-            base.append(base_nll)
-            changed.append(policy_nll)
-            divergence.append(kl)
+        for texts in _groups(list(kept.values()), self.max_tokens):
+            for base_nll, policy_nll, kl in self._compare(policy, texts):
+                base.append(base_nll)
+                changed.append(policy_nll)
+                divergence.append(kl)
         changes = nll_changes(base, changed)
         sums = zip(kept, token_sums(changes).tolist(), token_sums(divergence).tolist(), strict=True)
         items = [Item("drift", place, {"nll_change_mean": change, "kl_mean": kl}) for place, change, kl in sums]
@@ -87,12 +88,26 @@ class DriftProbe(Probe):
         scores = {name: replace(score, signature=score.signature + suffix) for name, score in scores.items()}
         return Measurement(scores, items, histograms)
 
-    def _compare(self, policy: Policy, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """NLL of base and policy, and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU."""
-        text = torch.tensor([ids], device=policy.device)
-        logits = policy.model(input_ids=text, use_cache=False).logits[0, :-1]
-        nll = -selected_logprobs(logits, text[0, 1:]).cpu()
-        base_logits, base_nll = self._base(policy, ids)
-        # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
-        kl = [kl_from_logits(a, b).cpu() for a, b in zip(logits.split(128), base_logits.split(128), strict=True)]
-        return base_nll, nll, torch.cat(kl)
+    def _compare(self, policy: Policy, texts: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """NLL of base and policy, and KL(policy || base) of each text, each ``(tokens - 1,)`` float32 on the CPU."""
+        ids = [torch.tensor([text], device=policy.device) for text in texts]
+        changed = [policy.model(input_ids=text, use_cache=False).logits[0, :-1] for text in ids]
+        with policy.acting_as("base"):
+            unchanged = [self._base(policy, text) for text in texts]
+        for text, logits, (base_logits, base_nll) in zip(ids, changed, unchanged, strict=True):
+            nll = -selected_logprobs(logits, text[0, 1:]).cpu()
+            # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
+            slices = zip(logits.split(128), base_logits.split(128), strict=True)
+            yield base_nll, nll, torch.cat([kl_from_logits(a, b).cpu() for a, b in slices])
+
+
+def _groups(texts: Sequence[list[int]], max_tokens: int) -> Iterator[list[list[int]]]:
+    """Texts in order, in groups with no more tokens than one longest text: switching to the base per text is slow."""
+    group: list[list[int]] = []
+    for text in texts:
+        if group and sum(map(len, group)) + len(text) > max_tokens:
+            yield group
+            group = []
+        group.append(text)
+    if group:
+        yield group

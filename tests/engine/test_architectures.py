@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import compute_logprobs
+from semalign_pl.engine.shared_prefixes import SHORTEST_PREFIX
 from semalign_pl.modules import Constant, SFTModule
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.settings import Settings
@@ -78,6 +79,9 @@ def check_greedy(policy: Policy) -> None:
     policy.eos_ids = (-1,)
     prompts = list({tuple(prompt): prompt for prompt in ROWS.prompts}.values())
     prompts.append(prompts[1][::-1])  # two prompts of equal length
+    # Two questions about a text, longer than every window, and the text alone.
+    text = [3 + 7 * i % 290 for i in range(SHORTEST_PREFIX)]
+    prompts += [text + prompts[1], text, text + prompts[3]]
     found = generate(policy, prompts, max_new_tokens=20, num_generations=2).completion_ids
     policy.eval()
     for row, prompt in enumerate(prompts):

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.bases import another_base
 from helpers.command_errors import error_line
 from helpers.small_runs import Runs, weights
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
 
 from semalign_pl.__main__ import main
+from semalign_pl.frontier.points import Point, scale_point
+from semalign_pl.frontier.tester import PointTester
 from semalign_pl.run.lock import hold
 
 
@@ -26,7 +29,7 @@ class OwnNotes(Callback):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+    def on_test_batch_end(self, trainer, pl_module, outputs: Any, batch, batch_idx, dataloader_idx=0) -> None:
         self.seen += outputs["predictions"]
 
     def on_test_end(self, trainer, pl_module) -> None:
@@ -127,6 +130,17 @@ def test_results_and_settings_name_the_point(runs: Runs, trained: Path) -> None:
     assert (saved["model"]["init_args"]["adapter"], saved["model"]["init_args"]["adapter_scale"]) == (adapter, 0.5)
 
 
+def test_the_base_model_is_a_point_without_terms(runs: Runs, trained: Path) -> None:
+    recipe = ["--config", str(runs.write(runs.recipe("sft", callbacks(runs)[:3]), "base"))]
+    tester = PointTester(recipe, [scale_point(str(trained / "adapter"), 0.5)])
+    for name in ("first", "second"):  # also after another point
+        base = tester.test(Point("base", ()), runs.folder / name / "points" / "base")
+        assert base["metrics"]["kl_mean"]["value"] == base["metrics"]["nll_change_mean"]["value"] == 0
+        assert (base["point"], base["run"]["terms"], base["run"]["trained"]) == ("base", [], None)
+        end = tester.test(Point("end", ((str(trained / "adapter"), 1.0),)), runs.folder / name)
+        assert end["metrics"]["kl_mean"]["value"] > 1e-4 and end["run"]["trained"]["steps"] == 4
+
+
 def test_points_are_tested_again_only_if_what_they_depend_on_has_changed(runs: Runs, trained: Path, capsys) -> None:
     measured = [{"class_path": "Evaluation"}]
 
@@ -180,6 +194,38 @@ def test_mistakes_get_one_line(
     line = error_line(capfd, ["frontier", sft_adapter, "--config", recipe, "--out", "out", *flags])
     assert answer in line
     assert not list(Path("out").rglob("*.json"))
+
+
+def test_an_adapter_of_another_base_is_refused_before_any_test(
+    runs: Runs, sft_adapter: str, tmp_path: Path, capfd
+) -> None:
+    step = tmp_path / "steps" / "step-000002"
+    shutil.copytree(sft_adapter, step)
+    config = json.loads((step / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = another_base(runs.base, tmp_path / "other", hidden_size=32)
+    (step / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    recipe = str(runs.write(runs.recipe("sft", [{"class_path": "Evaluation"}])))
+    args = ["frontier", sft_adapter, "--config", recipe, "--out", str(tmp_path / "out"), "--steps", str(step.parent)]
+    assert f"{step} was made for the base {tmp_path / 'other'}" in error_line(capfd, args)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scales_begin_at_the_adapter_that_was_trained_on(runs: Runs, trained: Path) -> None:
+    """Two updates are added, so every point has twice the rank; scale 0 has the scores of the start itself."""
+    measured, start = [*callbacks(runs)[:1], *callbacks(runs)[2:3]], str(trained / "adapter")
+    args = ["trainer.max_steps=2", "model.init_args.lora=null", f"model.init_args.adapter={start}"]
+    runs("fit", "sft", "next", *args)
+    folder = runs.folder / "next"
+    flags = ["--scales", "0,0.5", "--scale_from", "start"]
+    assert main(frontier(runs, folder, *flags, measured=measured)) == 0
+    adapter = str(folder / "adapter")
+    half = read(folder / "points" / "scale-0.5")["run"]["terms"]
+    assert half == [{"adapter": start, "weight": 0.5}, {"adapter": adapter, "weight": 0.5}]
+    for name, tested in (("alone", start), ("alone-end", adapter)):
+        runs("test", "sft", name, "model.init_args.lora=null", f"model.init_args.adapter={tested}", callbacks=measured)
+    for ours, alone in ((folder / "points" / "scale-0", "alone"), (folder, "alone-end")):
+        for name, score in runs.results(alone)["metrics"].items():
+            assert read(ours)["metrics"][name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,10 @@ def test_the_base_is_run_once_for_many_adapters(base: str, corpus: Path, forward
     policy, probe = stir(load(base), seed=2), DriftProbe(str(corpus / "text.txt"))
     forwards.clear()
     first = measurement(probe, policy)
-    assert forwards == [False, True] * 6
+    assert sorted(forwards) == [False] * 6 + [True] * 6
+    forwards.clear()
     assert measurement(probe, policy) == first  # to the last bit
-    assert forwards == [False, True] * 6 + [False] * 6
+    assert forwards == [False] * 6
     stir(policy, seed=3)  # another adapter on the same base
     assert measurement(probe, policy) == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
 
@@ -133,7 +134,7 @@ def test_texts_beyond_the_budget_are_run_again(
     policy = load(base)
     ids = [[5, 6, 7, 8], [5, 6, 7, 9], [1, 2, 3, 4]]
     outputs = BaseOutputs(max_bytes=int(texts * 4 * (4 * 64 + 3)))  # float32: 4 states of 64 numbers, 3 NLL
-    with policy.inference():
+    with policy.inference(), policy.acting_as("base"):
         outputs.check_base(policy)
         once = [outputs(policy, each) for each in ids]
         forwards.clear()
@@ -149,7 +150,7 @@ def test_logits_are_those_of_the_base_itself(base: str) -> None:
     policy, ids = stir(load(base), seed=2), [5, 6, 7, 8]
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     outputs = BaseOutputs()
-    with policy.inference():
+    with policy.inference(), policy.acting_as("base"):
         outputs.check_base(policy)
         logits, nll = outputs(policy, ids)
         expected = plain(input_ids=torch.tensor([ids]), labels=torch.tensor([ids]))

@@ -75,7 +75,7 @@ def test_scores_by_hand(tmp_path: Path, policy: Policy, monkeypatch: pytest.Monk
     assert scores["r_em"].value == pytest.approx(em)
     assert scores["r_f1"].value == pytest.approx(f1)
     assert scores["r_avg"].value == pytest.approx((em + f1) / 2)
-    half, zero = 100 * 2 * 2 / (3 + 3), {"r_em": [0.0], "r_f1": [0.0], "r_avg": [0.0]}
+    half = 100 * 2 * 2 / (3 + 3)
     assert [(item.set, item.id, item.text) for item in measurement.items] == [
         ("r", f"q{i}", answer) for i, answer in enumerate(answers)
     ]
@@ -85,7 +85,7 @@ def test_scores_by_hand(tmp_path: Path, policy: Policy, monkeypatch: pytest.Monk
         "r_f1": [pytest.approx(half)],
         "r_avg": [pytest.approx(half / 2)],
     }
-    assert measurement.items[2].statistics == zero
+    assert measurement.items[2].statistics == {"r_em": [0.0], "r_f1": [0.0], "r_avg": [0.0]}
     assert all((score.items, score.formula) == ("r", "mean") for score in scores.values())
     low, high = scores["r_em"].ci
     assert low == 0 and em < high <= 100

@@ -1,0 +1,67 @@
+"""Groups of prompts that begin with the same tokens, which are then forwarded only once per group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SHORTEST_PREFIX = 64
+"""Number of tokens from which a prefix is forwarded once for several prompts. Their suffixes need a forward pass of
+their own, which costs more than a chat template's few common tokens: see ``benchmarks/probes.py``."""
+LONGEST_SUFFIX = 256
+"""Number of tokens up to which a suffix may follow a shared prefix. Its attention holds a score per query and key, in
+contrast to the fused attention of a whole prompt, so that its memory grows with the product of both."""
+
+
+@dataclass(frozen=True)
+class PromptGroup:
+    """Prompts that begin with the same tokens.
+
+    Attributes:
+        members: Indices of the prompts.
+        shared: Number of tokens that they share from the first on; all tokens of a prompt that is alone.
+    """
+
+    members: tuple[int, ...]
+    shared: int
+
+
+def group_by_prefix(prompts: Sequence[Sequence[int]], largest: int) -> list[PromptGroup]:
+    """Partition prompts into groups that share a prefix, so that the number of tokens saved is as large as possible.
+
+    A group of m prompts saves m - 1 times its prefix. A group's prompts are neighbours in lexicographic order, where
+    those with the longest common prefixes are; dynamic programming over that order finds the best such partition.
+
+    Args:
+        prompts: Token ids of the prompts.
+        largest: Maximum number of prompts per group.
+
+    Returns:
+        Groups, each prompt in exactly one of them. Prompts whose common prefix is too short, or whose suffixes are too
+        long, are alone.
+    """
+    order = sorted(range(len(prompts)), key=lambda index: prompts[index])
+    common = [_common_prefix(prompts[a], prompts[b]) for a, b in zip(order, order[1:], strict=False)]
+    saved, best = [0], [PromptGroup((), 0)]  # of the first n prompts in order: tokens saved, and the last group
+    for end in range(1, len(order) + 1):
+        longest = shared = len(prompts[order[end - 1]])
+        saved.append(saved[end - 1])
+        best.append(PromptGroup((order[end - 1],), shared))
+        for start in range(end - 2, max(0, end - largest) - 1, -1):
+            longest, shared = max(longest, len(prompts[order[start]])), min(shared, common[start])
+            if shared < SHORTEST_PREFIX or longest - shared > LONGEST_SUFFIX:
+                break
+            tokens = saved[start] + (end - start - 1) * shared
+            if tokens > saved[end]:
+                saved[end], best[end] = tokens, PromptGroup(tuple(order[start:end]), shared)
+    groups, end = [], len(order)
+    while end > 0:
+        groups.append(best[end])
+        end -= len(best[end].members)
+    return groups[::-1]
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Number of tokens that two prompts share from the first on."""
+    shortest = min(len(one), len(other))
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), shortest)
