@@ -222,7 +222,7 @@ def test_training_rows_that_are_kept_apart_from_the_test_depend_on_it(folder) ->
 def test_versions_and_revisions_of_the_hub(folder, monkeypatch) -> None:
     import huggingface_hub.constants
 
-    from semalign_pl.study import grounds as module
+    from semalign_pl.run import grounds as module
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
     Path("recipe.yaml").write_text(Path("recipe.yaml").read_text().replace("base: base", "base: Qwen/Qwen3-4B"))
