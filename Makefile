@@ -80,11 +80,8 @@ bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
-bench-frontier: $(READY) runs/quickstart/world  ## the cost of a point of a frontier against a separate semalign test
+bench-frontier: quickstart  ## the cost of a point of a frontier against a separate semalign test
 	$(BIN)/python benchmarks/frontier.py
-
-bench-probes: $(READY)  ## reading comprehension against plain batched generate, same answers
-	$(BIN)/python benchmarks/probes.py
 
 cards: $(READY)  ## plan configs/cards anew
 	$(BIN)/python benchmarks/cards.py configs/cards

@@ -6,13 +6,16 @@ import gc
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semalign_pl.messages.terminal import visible
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.joined import Points, RunResults
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.systems import Study, group
-from semalign_pl.types import Json
+
+if TYPE_CHECKING:
+    from semalign_pl.frontier.entry import FrontierEntry
 
 
 def measure_points(step: Step) -> tuple[Points, float]:
@@ -73,9 +76,7 @@ def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -
                 )
 
 
-def compare(
-    study: Study, out: Path, results: Mapping[tuple[int, str], Points]
-) -> tuple[dict[str, Json], dict[str, str]]:
+def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) -> tuple[FrontierEntry, dict[str, str]]:
     """Compare the systems of a study at equal quality.
 
     Args:
@@ -107,6 +108,4 @@ def compare(
         Settings(settings.quality, settings.costs, settings.at, settings.compare, settings.scale_from),
         seeds=sorted({seed for seed, _ in results}),
     )
-    curves = frontier["curves"]
-    assert isinstance(curves, dict)
-    return frontier, {key: str(curve["variant"]) for key, curve in curves.items() if isinstance(curve, dict)}
+    return frontier, {key: curve["variant"] for key, curve in frontier["curves"].items()}
