@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semalign_pl.frontier.entry import BandEntry, FrontierEntry, PointsEntry, VolumeEntry
 from semalign_pl.frontier.ledger import right_or_wrong, write_ledger
 from semalign_pl.frontier.measured_point import MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
@@ -18,7 +19,6 @@ from semalign_pl.frontier.verdicts import Verdict, compare_pair, correct
 from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
 from semalign_pl.functional.significance import estimate
 from semalign_pl.messages.terminal import visible
-from semalign_pl.types import Json
 
 QUALITY, COSTS = "chrf", ("cmrc_f1", "nll_change_mean")
 BAND_POINTS = 25
@@ -51,7 +51,7 @@ def compare_study(
     starts: Mapping[str, str],
     settings: Settings | None = None,
     seeds: Sequence[int] | None = None,
-) -> dict[str, Json]:
+) -> FrontierEntry:
     """Compare the systems of a study at equal quality.
 
     Args:
@@ -82,7 +82,7 @@ def compare(
     variants: Mapping[str, Sequence[str]],
     rewards: Mapping[str, Sequence[str]],
     settings: Settings,
-) -> dict[str, Json]:
+) -> FrontierEntry:
     """Compare measured systems; see `compare_study`.
 
     Args:
@@ -100,17 +100,17 @@ def compare(
     if less_is_better(quality):
         raise ValueError(f"frontier.quality: {visible(quality)} is a cost; name a metric of the new language")
     quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)
-    curves = {
-        name: {metric: Curve(resampled.quality(system, quality), resampled.cost(system, metric)) for metric in costs}
-        for name, system in measured.items()
-    }
+    directions = {metric: less_is_better(metric) for metric in costs}
+    curves: dict[str, dict[str, Curve]] = {}
+    for name, system in measured.items():
+        reached = resampled.values(system, quality)
+        curves[name] = {metric: Curve(reached, resampled.cost(system, metric)) for metric in costs}
     worst = {metric: _worst([of_system[metric] for of_system in curves.values()]) for metric in costs}
     volumes = {name: {m: _volume(curve, *worst[m]) for m, curve in each.items()} for name, each in curves.items()}
     chosen = {
         system: max(folders, key=lambda name: volumes[name][costs[0]]["value"]) for system, folders in variants.items()
     }
-    items = {metric: (resampled.measured(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
-    directions = {metric: less_is_better(metric) for metric in costs}
+    items = {metric: (resampled.metric_of(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
     verdicts: list[Verdict] = []
     for a, b in settings.pairs or tuple(combinations(variants, 2)):
         both = {metric: (curves[chosen[a]][metric], curves[chosen[b]][metric]) for metric in costs}
@@ -118,7 +118,7 @@ def compare(
     finished = {system: measured[name] for system, name in chosen.items()}
     return {
         "quality": quality,
-        "quality_seen_by": dict(quality_seen),
+        "quality_seen_by": quality_seen,
         "costs": list(costs),
         "seen_by_rewards": {system: list(rewards.get(name, ())) for system, name in chosen.items()},
         "curves": {
@@ -126,12 +126,11 @@ def compare(
             for system, name in chosen.items()
         },
         "verdicts": [verdict.as_dict() for verdict in correct(verdicts)],
-        "hypervolumes": {system: dict(volumes[name]) for system, name in chosen.items()},
+        "hypervolumes": {system: volumes[name] for system, name in chosen.items()},
         "hypervolume_reference": {metric: list(worst[metric]) for metric in costs},
         "sweeps": {
             system: {
-                name: {**_describe(measured[name], curves[name]), "hypervolumes": dict(volumes[name])}
-                for name in folders
+                name: {**_describe(measured[name], curves[name]), "hypervolumes": volumes[name]} for name in folders
             }
             for system, folders in variants.items()
             if len(folders) > 1
@@ -146,7 +145,7 @@ def _check_quality(
     resampled: Resampled, quality: str, rewards: Mapping[str, Sequence[str]], *, named: bool
 ) -> dict[str, list[str]]:
     """Rewards that scored by the quality metric, by system; refused unless the user named the metric."""
-    signature = resampled.measured(resampled.base, quality).signature
+    signature = resampled.metric_of(resampled.base, quality).signature
     seen = {name: by for name, each in rewards.items() if (by := seen_by(quality, signature, each))}
     if seen and not named:
         name, by = next(iter(seen.items()))
@@ -165,12 +164,12 @@ def _worst(curves: Sequence[Curve]) -> tuple[float, float]:
     )
 
 
-def _volume(curve: Curve, worst_quality: float, worst_cost: float) -> dict[str, object]:
+def _volume(curve: Curve, worst_quality: float, worst_cost: float) -> VolumeEntry:
     found = estimate(hypervolume(curve.quality, curve.cost, worst_quality, worst_cost))
     return {"value": found.value, "ci": list(found.ci)}
 
 
-def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> dict[str, object]:
+def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> PointsEntry:
     """Points of a system with their measured quality and costs, per point and seed."""
     some = next(iter(curves.values()))
     return {
@@ -181,9 +180,9 @@ def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> dict[str, 
     }
 
 
-def _bands(curves: Mapping[str, Curve]) -> dict[str, list[dict[str, object]]]:
+def _bands(curves: Mapping[str, Curve]) -> dict[str, list[BandEntry]]:
     """Costs with intervals at evenly spaced qualities that all seeds reach, by metric."""
-    bands: dict[str, list[dict[str, object]]] = {}
+    bands: dict[str, list[BandEntry]] = {}
     for metric, curve in curves.items():
         low, high = curve.reach()
         qualities = np.linspace(low, high, BAND_POINTS).tolist() if low < high else []

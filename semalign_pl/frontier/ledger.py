@@ -15,6 +15,7 @@ from itertools import permutations
 
 import numpy as np
 
+from semalign_pl.frontier.entry import LedgerComparison, LedgerEntry, LostItem
 from semalign_pl.frontier.measured_point import MeasuredPoint
 from semalign_pl.frontier.measured_study import BASE, END, MeasuredSystem
 from semalign_pl.frontier.resampled import Resampled
@@ -37,7 +38,7 @@ class Answers:
     f1: Array
     texts: tuple[tuple[str | None, ...], ...]
 
-    def decided(self) -> Array:
+    def decide_by_majority(self) -> Array:
         """Correctness by majority of seeds: 1, 0, or 0.5 at a tie, ``(questions,)``."""
         share = self.right.mean(0)
         return np.where(share > 0.5, 1.0, np.where(share < 0.5, 0.0, 0.5))
@@ -57,7 +58,7 @@ def write_ledger(
     systems: Mapping[str, MeasuredSystem],
     metric: str,
     pairs: Sequence[tuple[str, str]] = (),
-) -> dict[str, object]:
+) -> LedgerEntry:
     """Ledger of the finished adapters in one metric.
 
     Args:
@@ -67,14 +68,13 @@ def write_ledger(
         pairs: Pairs of systems to compare, besides each with the base; empty for all.
 
     Returns:
-        ``items``, ``item_set``, and ``comparisons``: per system and other system, both ways, the numbers of questions
-        lost, gained and undecided, the ids of those lost and gained, McNemar's ``p`` and ``p_holm`` (over all pairs),
-        and the ``worst`` twenty: largest drop of F1, then id, with both answers and the index of their seed.
+        Comparison of each system with the base and the others, both ways; McNemar's p-values are corrected over all
+        pairs. The worst twenty have the largest drop of F1, then the first id.
 
     Raises:
         ValueError: If systems were not tested alike.
     """
-    reference = resampled.measured(resampled.base, metric)
+    reference = resampled.metric_of(resampled.base, metric)
     answers = {BASE: _answers(resampled, [resampled.base], metric)}
     for name, system in systems.items():
         answers[name] = _answers(resampled, [points[system.points.index(END)] for points in system.seeds], metric)
@@ -85,82 +85,60 @@ def write_ledger(
     entries = [_compare(reference.ids, answers, a, b) for a, b in both_ways]
     # Both directions of a pair have one p-value, so only one of them is in the family.
     once = {frozenset(pair): i for i, pair in enumerate(both_ways)}
-    adjusted = dict(zip(once, holm([entries[i].p for i in once.values()]), strict=True))
+    adjusted = dict(zip(once, holm([entries[i]["p"] for i in once.values()]), strict=True))
+    for pair, entry in zip(both_ways, entries, strict=True):
+        entry["p_holm"] = adjusted[frozenset(pair)]
+    return {"item_set": reference.items, "items": len(reference.ids), "comparisons": entries}
+
+
+def _compare(ids: Sequence[str], answers: Mapping[str, Answers], system: str, against: str) -> LedgerComparison:
+    """Comparison of one system with another; the worst questions are those that it does worse."""
+    ours, theirs = answers[system], answers[against]
+    now, then = ours.decide_by_majority(), theirs.decide_by_majority()
+    lost = [ids[int(i)] for i in np.flatnonzero((then == 1) & (now == 0))]
+    gained = [ids[int(i)] for i in np.flatnonzero((then == 0) & (now == 1))]
+    drops = theirs.f1.mean(0) - ours.f1.mean(0)
+    order = sorted(map(int, np.flatnonzero(drops > 0)), key=lambda i: (-drops[i], ids[i]))
     return {
-        "item_set": reference.items,
-        "items": len(reference.ids),
-        "comparisons": [
-            {**entry.as_dict(), "p_holm": adjusted[frozenset(pair)]}
-            for pair, entry in zip(both_ways, entries, strict=True)
-        ],
+        "system": system,
+        "against": against,
+        "seeds": len(ours.right),
+        "lost": len(lost),
+        "gained": len(gained),
+        "undecided": int(((then == 0.5) | (now == 0.5)).sum()),
+        "lost_items": lost,
+        "gained_items": gained,
+        "p": (p := mcnemar(len(lost), len(gained))),
+        "p_holm": p,  # corrected when all pairs are compared
+        "worst": [_lost_item(ids[i], i, float(drops[i]), {system: ours, against: theirs}) for i in order[:WORST]],
     }
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """Comparison of one system with another; the worst questions are those that it does worse."""
-
-    system: str
-    against: str
-    seeds: int
-    lost: int
-    gained: int
-    undecided: int
-    lost_items: list[str]
-    gained_items: list[str]
-    p: float
-    worst: list[dict[str, object]]
-
-    def as_dict(self) -> dict[str, object]:
-        return dict(vars(self))
-
-
-def _compare(ids: Sequence[str], answers: Mapping[str, Answers], system: str, against: str) -> _Entry:
-    ours, theirs = answers[system], answers[against]
-    now, then = ours.decided(), theirs.decided()
-    lost = [ids[i] for i in np.flatnonzero((then == 1) & (now == 0))]
-    gained = [ids[i] for i in np.flatnonzero((then == 0) & (now == 1))]
-    undecided = int(((then == 0.5) | (now == 0.5)).sum())
-    drops = theirs.f1.mean(0) - ours.f1.mean(0)
-    order = sorted(np.flatnonzero(drops > 0).tolist(), key=lambda i: (-drops[i], ids[i]))
-    worst = [_worst(ids[i], i, float(drops[i]), ours, theirs, system, against) for i in order[:WORST]]
-    p = mcnemar(len(lost), len(gained))
-    return _Entry(system, against, len(ours.right), len(lost), len(gained), undecided, lost, gained, p, worst)
-
-
-def _worst(
-    key: str, item: int, drop: float, ours: Answers, theirs: Answers, system: str, against: str
-) -> dict[str, object]:
-    """One question with both answers, of the seed with the largest drop; the base has the same answer for all seeds."""
-    by_seed = theirs.f1[:, item] - ours.f1[:, item]
-    seed = int(by_seed.argmax())
+def _lost_item(key: str, item: int, drop: float, pair: Mapping[str, Answers]) -> LostItem:
+    """One question with both answers, of the seed with the largest drop; the base has one answer for all seeds."""
+    ours, theirs = pair.values()
+    seed = int((theirs.f1[:, item] - ours.f1[:, item]).argmax())
     return {
         "id": key,
         "drop": drop,
         "seed": seed,
-        "answers": {
-            system: ours.texts[seed][item],
-            against: theirs.texts[min(seed, len(theirs.texts) - 1)][item],
-        },
-        "right": {
-            system: [int(ours.right[:, item].sum()), len(ours.right)],
-            against: [int(theirs.right[:, item].sum()), len(theirs.right)],
-        },
+        "answers": {name: each.texts[min(seed, len(each.texts) - 1)][item] for name, each in pair.items()},
+        "right": {name: [int(each.right[:, item].sum()), len(each.right)] for name, each in pair.items()},
     }
 
 
 def _answers(resampled: Resampled, points: Sequence[MeasuredPoint], metric: str) -> Answers:
     f1 = f"{metric.removesuffix('_em')}_f1"
     scores = f1 if f1 in resampled.base.metrics else metric
-    right = [resampled.aligned(point, metric)[:, 0] > 0 for point in points]
+    right = [resampled.align(point, metric)[:, 0] > 0 for point in points]
     return Answers(
         np.array(right, dtype=np.float64),
-        np.array([resampled.aligned(point, scores)[:, 0] for point in points]),
+        np.array([resampled.align(point, scores)[:, 0] for point in points]),
         tuple(_texts(resampled, point, metric) for point in points),
     )
 
 
 def _texts(resampled: Resampled, point: MeasuredPoint, metric: str) -> tuple[str | None, ...]:
-    measured = resampled.measured(point, metric)
+    measured = resampled.metric_of(point, metric)
     texts = dict(zip(measured.ids, measured.texts, strict=True))
-    return tuple(texts[key] for key in resampled.measured(resampled.base, metric).ids)
+    return tuple(texts[key] for key in resampled.metric_of(resampled.base, metric).ids)

@@ -66,11 +66,12 @@ def read_point(folder: Path, names: Collection[str] | None = None) -> MeasuredPo
         raise ValueError(f'{visible(folder)}/results.json: has no object "metrics"; {REMEDY}')
     wanted: dict[str, tuple[str, str, str]] = {}
     for name, entry in metrics.items():
-        fields = [entry.get(key) for key in ("items", "formula", "signature")] if isinstance(entry, dict) else []
-        if (names is None or name in names) and len(fields) == 3 and all(isinstance(field, str) for field in fields):
-            wanted[name] = (fields[0], fields[1], fields[2])
+        if isinstance(entry, dict) and (names is None or name in names):
+            items, formula, signature = (entry.get(key) for key in ("items", "formula", "signature"))
+            if isinstance(items, str) and isinstance(formula, str) and isinstance(signature, str):
+                wanted[name] = items, formula, signature
     rows = _read_items(folder / "items.jsonl", {items for items, _, _ in wanted.values()})
-    measured = {name: _measured(folder, name, *entry, rows.get(entry[0], {})) for name, entry in wanted.items()}
+    measured = {name: _parse_metric(folder, name, *entry, rows.get(entry[0], {})) for name, entry in wanted.items()}
     return MeasuredPoint(visible(folder), measured)
 
 
@@ -102,7 +103,7 @@ def _read_items(path: Path, sets: Collection[str]) -> dict[str, dict[str, Mappin
     return rows
 
 
-def _measured(
+def _parse_metric(
     folder: Path, name: str, items: str, formula: str, signature: str, rows: Mapping[str, Mapping[str, object]]
 ) -> Measured:
     statistics: dict[str, Sequence[float]] = {}

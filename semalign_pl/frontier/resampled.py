@@ -54,22 +54,22 @@ class Resampled:
     def __init__(self, base: MeasuredPoint, draws: int = DRAWS) -> None:
         self.base = base
         self.draws = draws
-        self._counts: dict[tuple[str, tuple[str, ...]], Array] = {}
+        self._counts: dict[tuple[str, int], Array] = {}
 
-    def quality(self, system: MeasuredSystem, metric: str) -> Array:
+    def values(self, system: MeasuredSystem, metric: str) -> Array:
         """Values of a metric, ``(draws + 1, seeds, points)``; index 0 is measured on the items as they are."""
         return np.stack([self._stack(points, metric) for points in system.seeds], axis=1)
 
     def cost(self, system: MeasuredSystem, metric: str) -> Array:
         """Cost of a metric, ``(draws + 1, seeds, points)``: the loss against base if more of the metric is better."""
-        values = self.quality(system, metric)
+        values = self.values(system, metric)
         return values if less_is_better(metric) else self._values(self.base, metric)[:, None, None] - values
 
     def number_of_items(self, metric: str) -> int:
         """Number of items that a metric is computed from."""
-        return len(self.measured(self.base, metric).ids)
+        return len(self.metric_of(self.base, metric).ids)
 
-    def measured(self, point: MeasuredPoint, metric: str) -> Measured:
+    def metric_of(self, point: MeasuredPoint, metric: str) -> Measured:
         """One metric of a point.
 
         Raises:
@@ -83,9 +83,9 @@ class Resampled:
             )
         return point.metrics[metric]
 
-    def aligned(self, point: MeasuredPoint, metric: str) -> Array:
+    def align(self, point: MeasuredPoint, metric: str) -> Array:
         """Statistics of a metric in the base's order of items, after a check that the two were tested alike."""
-        ours, reference = self.measured(point, metric), self.measured(self.base, metric)
+        ours, reference = self.metric_of(point, metric), self.metric_of(self.base, metric)
         where = f"{point.folder} and {self.base.folder}"
         for field in ("signature", "items", "formula"):
             pair = getattr(ours, field), getattr(reference, field)
@@ -110,15 +110,20 @@ class Resampled:
         return np.stack([self._values(point, metric) for point in points], axis=1)
 
     def _values(self, point: MeasuredPoint, metric: str) -> Array:
-        statistics, reference = self.aligned(point, metric), self.measured(self.base, metric)
+        statistics, reference = self.align(point, metric), self.metric_of(self.base, metric)
         totals = self._draw(reference) @ statistics
-        return np.asarray(value(reference.formula, totals, len(statistics)), dtype=np.float64)
+        values = np.asarray(value(reference.formula, totals, len(statistics)), dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{point.folder}: {visible(metric)} has no value in {np.count_nonzero(~np.isfinite(values))} of "
+                f"{len(values)} resamples of its {len(statistics)} items; name another metric, or test on more items"
+            )
+        return values
 
     def _draw(self, measured: Measured) -> Array:
         """Counts per item, ``(draws + 1, items)``; those of index 0 are 1."""
-        key = measured.items, measured.ids
+        key = _, items = measured.items, len(measured.ids)
         if key not in self._counts:
-            items = len(measured.ids)
             rng = np.random.default_rng([SEED, zlib.crc32(measured.items.encode())])
             drawn = rng.multinomial(items, np.full(items, 1 / items), self.draws)
             self._counts[key] = np.concatenate([np.ones((1, items)), drawn]).astype(np.float64)

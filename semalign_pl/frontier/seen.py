@@ -77,7 +77,7 @@ def _scores_by(reward: Mapping[str, str], metric: str, encoder: str | None) -> b
 
 def _options(signature: str) -> dict[str, str]:
     """Options of a signature by key, of those with a colon."""
-    return dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+    return dict(option.split(":", 1) for option in signature.split("|") if ":" in option)
 
 
 def _encoder(options: Mapping[str, str]) -> str | None:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from semalign_pl.frontier.entry import VerdictEntry
 from semalign_pl.functional.frontier import Curve, Difference, difference_at, mean_difference, reliable_range
 from semalign_pl.functional.significance import holm
-from semalign_pl.types import Json
 
 LEVEL = 0.05
 """Largest p-value, after Holm's correction, of a difference that a verdict speaks of."""
@@ -55,7 +55,7 @@ class Verdict:
             return SAME
         return "a" if self.found.value < 0 else "b"
 
-    def as_dict(self) -> dict[str, Json]:
+    def as_dict(self) -> VerdictEntry:
         """Entry of ``frontier.verdicts`` in ``results.json``."""
         found = self.found
         return {
@@ -133,14 +133,17 @@ def correct(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def readable_quality(low: float, high: float) -> float:
     """Quality near the upper end of a range, rounded down to a multiple of 1, 2 or 5 times a power of ten.
 
+    It is within a 25th of the range from the end, because the end is a measured point of one of the two systems, and
+    lines between points are least certain far from points.
+
     Args:
         low: Lower end.
         high: Upper end, above ``low``.
 
-    >>> readable_quality(50.2, 59.4), readable_quality(0.41, 0.538), readable_quality(-1.0, 63.0)
-    (59.0, 0.53, 60.0)
+    >>> readable_quality(50.2, 59.47), readable_quality(0.41, 0.538), readable_quality(-1.0, 63.0)
+    (59.4, 0.535, 62.0)
     """
-    tenth = (high - low) / 10
-    power = 10.0 ** math.floor(math.log10(tenth))
-    step = next(nice * power for nice in NICE if nice * power <= tenth)
+    largest = (high - low) / 25
+    power = 10.0 ** math.floor(math.log10(largest))
+    step = next(nice * power for nice in NICE if nice * power <= largest)
     return float(f"{math.floor(high / step) * step:.12g}")

@@ -10,11 +10,13 @@ between neighbouring points and end at the outermost ones: nothing is extrapolat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from semalign_pl.functional.interpolation import cost_bounds, costs_at
 from semalign_pl.functional.significance import Array, Estimate, estimate
 
 MIN_SHARE_OF_DRAWS = 0.95
@@ -44,6 +46,24 @@ class Curve:
     def reach(self) -> tuple[float, float]:
         """Range of quality that every seed reaches, as measured; empty if the first number is larger."""
         return float(self.quality[0].min(-1).max()), float(self.quality[0].max(-1).min())
+
+    def line_errors(self, qualities: Sequence[float]) -> tuple[Array, Array]:
+        """Largest errors of the interpolated cost, downwards and upwards; see `cost_bounds`.
+
+        The bounds are those of the mean curve over seeds, because noise of a point would count as a bend.
+
+        Args:
+            qualities: Qualities.
+
+        Returns:
+            Line minus lower bound, and upper bound minus line, each ``(qualities,)``.
+        """
+        quality, cost = self.quality[0].mean(0), self.cost[0].mean(0)
+        if len(quality) < 3:
+            return np.zeros(len(qualities)), np.zeros(len(qualities))  # two points do not tell how a curve bends
+        low, high = cost_bounds(quality, cost, qualities)
+        line = costs_at(quality, cost, np.clip(qualities, quality.min(), quality.max()).tolist())
+        return np.maximum(line - low, 0), np.maximum(high - line, 0)
 
 
 @dataclass(frozen=True)
@@ -75,18 +95,7 @@ def cost_at(quality: Array, cost: Array, wanted: float) -> float:
     >>> cost_at(np.array([40.0, 60.0]), np.array([2.0, 8.0]), 61.0)
     nan
     """
-    return float(_costs_at(quality[None], cost[None], wanted)[0])
-
-
-def _costs_at(quality: Array, cost: Array, wanted: float) -> Array:
-    """Cost of many curves at a quality, from ``(…, points)`` to ``(…)``; see ``cost_at``."""
-    at_points = np.where(quality == wanted, cost, np.inf).min(-1)
-    q0, q1, c0, c1 = quality[..., :-1], quality[..., 1:], cost[..., :-1], cost[..., 1:]
-    crossed = (np.minimum(q0, q1) < wanted) & (wanted < np.maximum(q0, q1))
-    place = (wanted - q0) / np.where(crossed, q1 - q0, 1.0)
-    between = np.where(crossed, c0 + place * (c1 - c0), np.inf).min(-1, initial=np.inf)
-    best = np.minimum(at_points, between)
-    return np.where(np.isinf(best), np.nan, best)
+    return float(costs_at(quality, cost, [wanted])[0])
 
 
 def common_range(a: Curve, b: Curve) -> tuple[float, float] | None:
@@ -139,7 +148,9 @@ def difference_at(a: Curve, b: Curve, quality: float) -> Difference | None:
         ValueError: If the systems differ in their seeds or resamples.
     """
     differences = _differences(a, b, [quality])
-    return None if differences is None else _difference(differences[..., 0], quality, (quality, quality))
+    if differences is None:
+        return None
+    return _difference(differences[..., 0], _error(a, b, [quality]), quality, (quality, quality))
 
 
 def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
@@ -157,8 +168,11 @@ def mean_difference(a: Curve, b: Curve, steps: int = 33) -> Difference | None:
         ValueError: If the systems differ in their seeds or resamples.
     """
     shared = reliable_range(a, b)
-    differences = None if shared is None else _differences(a, b, list(np.linspace(*shared, steps)))
-    return None if shared is None or differences is None else _difference(differences.mean(-1), None, shared)
+    qualities = [] if shared is None else np.linspace(*shared, steps).tolist()
+    differences = _differences(a, b, qualities) if qualities else None
+    if shared is None or differences is None:
+        return None
+    return _difference(_mean(differences), _error(a, b, qualities), None, shared)
 
 
 def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]:
@@ -171,8 +185,10 @@ def cost_band(curve: Curve, qualities: Sequence[float]) -> list[Estimate | None]
     Returns:
         Cost per quality; ``None`` where a seed does not reach it, as measured or in more than 5 % of the resamples.
     """
-    costs = (_valid(_costs_at(curve.quality, curve.cost, quality)[..., None]) for quality in qualities)
-    return [None if cost is None else estimate(cost[..., 0]) for cost in costs]
+    costs = costs_at(curve.quality, curve.cost, qualities)
+    each = (_valid(costs[..., i : i + 1]) for i in range(len(qualities)))
+    errors = np.maximum(*curve.line_errors(qualities)).tolist()
+    return [None if cost is None else estimate(cost[..., 0], error) for cost, error in zip(each, errors, strict=True)]
 
 
 def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None:
@@ -182,8 +198,7 @@ def _differences(a: Curve, b: Curve, qualities: Sequence[float]) -> Array | None
             f"two systems are compared by the same seeds and resamples; got {a.quality.shape[:2]} and "
             f"{b.quality.shape[:2]} (draws + 1, seeds)"
         )
-    costs = [np.stack([_costs_at(c.quality, c.cost, quality) for quality in qualities], -1) for c in (a, b)]
-    return _valid(costs[0] - costs[1])
+    return _valid(costs_at(a.quality, a.cost, qualities) - costs_at(b.quality, b.cost, qualities))
 
 
 def _valid(values: Array) -> Array | None:
@@ -192,9 +207,19 @@ def _valid(values: Array) -> Array | None:
     return values[valid] if valid[0] and valid.mean() >= MIN_SHARE_OF_DRAWS else None
 
 
-def _difference(differences: Array, quality: float | None, over: tuple[float, float]) -> Difference:
-    found = estimate(differences)
+def _difference(differences: Array, error: float, quality: float | None, over: tuple[float, float]) -> Difference:
+    found = estimate(differences, error)
     return Difference(found.value, found.ci, found.p, quality, over)
+
+
+def _error(a: Curve, b: Curve, qualities: Sequence[float]) -> float:
+    """Largest error of the mean interpolated difference: the curves' errors are independent of each other."""
+    return math.hypot(*(max(float(_mean(side)) for side in curve.line_errors(qualities)) for curve in (a, b)))
+
+
+def _mean(values: Array) -> Array:
+    """Mean over evenly spaced qualities, from ``(…, qualities)`` to ``(…)``; by trapezoids, so the ends weigh half."""
+    return values[..., 0] if values.shape[-1] == 1 else (values[..., 1:] + values[..., :-1]).mean(-1) / 2
 
 
 def hypervolume(quality: Array, cost: Array, worst_quality: float, worst_cost: float) -> Array:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
+
+MOST_FREEDOM = 1e6
+"""Degrees of freedom at which Student's distribution is taken for normal."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Estimate:
     p: float
 
 
-def estimate(values: Array) -> Estimate:
+def estimate(values: Array, error: float = 0.0) -> Estimate:
     """Mean over seeds with an interval over seeds and items.
 
     Two variances are added: that of the mean over seeds, from the measured values per seed, and that of the test items,
@@ -38,17 +41,20 @@ def estimate(values: Array) -> Estimate:
 
     Args:
         values: Value per seed, as measured (index 0) and per resample, ``(draws + 1, seeds)``.
+        error: Largest systematic error of the value, of all seeds alike. It adds the variance of a uniform
+            distribution, ``error ** 2 / 3`` (Guide to the Expression of Uncertainty in Measurement, 4.3.7).
     """
     measured, draws = values[0], values[1:].mean(1)
     value, seeds = float(measured.mean()), len(measured)
     of_seeds = float(measured.var(ddof=1)) / seeds if seeds > 1 else 0.0
     of_items = float(draws.var(ddof=1)) if len(draws) > 1 else 0.0
-    total = of_seeds + of_items
+    total = of_seeds + of_items + error**2 / 3
     if total == 0:
         return Estimate(value, (value, value), 1.0 if value == 0 else 0.0)
-    freedom = total**2 * (seeds - 1) / of_seeds**2 if of_seeds else math.inf
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(total)
-    p = 2 * float(stats.t.sf(abs(value) / math.sqrt(total), freedom))
+    share = of_seeds / total
+    freedom = min((seeds - 1) / share**2, MOST_FREEDOM) if share else MOST_FREEDOM
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
+    p = 2 * float(stdtr(freedom, -abs(value) / math.sqrt(total)))
     return Estimate(value, (value - half, value + half), p)
 
 
@@ -76,4 +82,6 @@ def mcnemar(lost: int, gained: int) -> float:
     >>> mcnemar(5, 0)
     0.0625
     """
-    return 1.0 if lost + gained == 0 else float(stats.binomtest(lost, lost + gained).pvalue)
+    from scipy.stats import binomtest
+
+    return 1.0 if lost + gained == 0 else float(binomtest(lost, lost + gained).pvalue)

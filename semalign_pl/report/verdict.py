@@ -81,8 +81,11 @@ def _with_frontier(parsed: Results, frontier: object) -> list[str]:
     quality = column_of(str(frontier["quality"]))
     entries = _entries(frontier)
     sentences = [_sentence(parsed, quality, entry) for entry in entries]
-    if any(entry["seeds"] == 1 and entry["difference"] is not None for entry in entries):
+    seeds = {entry["seeds"] for entry in entries if entry["difference"] is not None}
+    if 1 in seeds:
         sentences.append("With one seed, noise between trainings is not in these intervals.")
+    if 2 in seeds:
+        sentences.append("With two seeds, noise between trainings is estimated from two values, so it may be larger.")
     seen = frontier.get("quality_seen_by")
     if _is_object(seen) and seen:
         systems = " and ".join(parsed.title_of(system) for system in seen)
@@ -104,9 +107,7 @@ def _sentence(parsed: Results, quality: Column, entry: Mapping[str, object]) -> 
     a, b = (parsed.title_of(str(entry[key])) for key in ("a", "b"))
     at = None if entry["quality"] is None else _number(entry["quality"])
     if entry["outcome"] == "no common range":
-        reach_a, reach_b = (_range(each) for each in _pair(entry["reach"]))
-        wanted = f" at {quality.title} {at:.3g}" if at is not None else ""
-        return f"No common range{wanted}: in {quality.title}, {a} reaches {reach_a}, {b} {reach_b}."
+        return _apart(a, b, quality, at, _pair(entry["reach"]))
     column, less_is_better = column_of(str(entry["metric"])), entry["less_is_better"] is True
     value, (low, high) = _number(entry["difference"]), map(_number, _pair(entry["ci"]))
     unit = f" {column.unit}" if column.unit else ""
@@ -123,6 +124,18 @@ def _sentence(parsed: Results, quality: Column, entry: Mapping[str, object]) -> 
         return f"{place}, {column.title} of {winner} is {on_average}{size}{unit} lower than that of {loser} ({tested})."
     points = " points" if not column.unit and column.digits <= 1 else unit
     return f"{place}, {winner} keeps {on_average}{size} more {column.title}{points} than {loser} ({tested})."
+
+
+def _apart(a: str, b: str, quality: Column, at: float | None, reach: tuple[object, object]) -> str:
+    """Sentence on two systems that do not reach the same quality."""
+    (low_a, high_a), (low_b, high_b) = (tuple(map(_number, _pair(each))) for each in reach)
+    place = "No common range" if at is None else f"No comparison at {quality.title} {at:.3g}"
+    if unlike := [name for name, low, high in ((a, low_a, high_a), (b, low_b, high_b)) if low > high]:
+        return f"{place}: the seeds of {' and of '.join(unlike)} reach no {quality.title} in common."
+    low, high = max(low_a, low_b), min(high_a, high_b)
+    reached = low < high if at is None else low <= at <= high
+    close = ", but more than 5 % of the resamples do not reach both" if reached else ""
+    return f"{place}: {a} reaches {quality.title} {_range(reach[0])}, {b} {_range(reach[1])}{close}."
 
 
 def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
@@ -142,9 +155,8 @@ def _pair(value: object) -> tuple[object, object]:
 
 
 def _range(value: object) -> str:
-    """Range of quality as text; the ends in the wrong order mean that the seeds share none."""
     low, high = map(_number, _pair(value))
-    return f"{low:.3g}–{high:.3g}" if low <= high else "no quality in every seed"
+    return f"{low:.3g}–{high:.3g}"
 
 
 def _seeds(count: object) -> str:

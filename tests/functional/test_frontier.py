@@ -103,7 +103,7 @@ def study(rng: np.random.Generator, shift: float, seeds: int = 5, items: int = 2
         noise = rng.normal(0, 30, (seeds, len(base), items))
         per_item = answers[..., None] + difficulty + noise
         quality_items = (base + luck[0])[..., None] + rng.normal(0, 8, (1, 1, items)) + rng.normal(0, 8, noise.shape)
-        curves.append(Curve(*(np.einsum("di,spi->dsp", weights, x) for x in (quality_items, per_item))))
+        curves.append(Curve(*(np.moveaxis(x @ weights.T, -1, 0) for x in (quality_items, per_item))))
     return curves
 
 

@@ -62,7 +62,7 @@ def write_run(
     rng = np.random.default_rng(0) if rng is None else rng
     chrf = planted.chrf + _centred(rng, items, noise)
     nll = TOKENS * (planted.nll + _centred(rng, items, noise / 100))
-    f1 = np.clip(planted.f1 * items - 100 * np.arange(items), 0, 100)
+    f1 = np.clip(planted.f1 * items - 100.0 * np.arange(items), 0.0, 100.0)
     moved = np.flatnonzero(rng.random(items) < noise / 100)
     f1[moved] = f1[rng.permutation(moved)]
     rows = []
