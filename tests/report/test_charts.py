@@ -19,7 +19,7 @@ from semalign_pl.report.frontier_chart import frontier_charts
 from semalign_pl.report.hypervolumes import list_areas
 from semalign_pl.report.ledger_tables import read_ledger
 from semalign_pl.report.measured_curves import read_curves
-from semalign_pl.report.recipes import TestedTask, differences, read_recipe, read_tasks
+from semalign_pl.report.recipes import EvaluatedTask, differences, read_recipe, read_tasks
 from semalign_pl.report.results import parse
 from semalign_pl.report.samples import prediction_files, read_samples
 from semalign_pl.report.tested import list_tested
@@ -110,7 +110,7 @@ def test_histograms_add_seeds_and_their_cdf_is_right(study: Path, results: dict)
 
 def test_recipes_name_the_task_and_what_differs(study: Path, results: dict) -> None:
     parsed = parse(results)
-    task = TestedTask("Translation zh → bo", "test.jsonl", "bo")
+    task = EvaluatedTask("Translation zh → bo", "test.jsonl", "bo")
     assert read_tasks(study, parsed) == dict.fromkeys(parsed.systems, task)
     base, own = (read_recipe(study, system, ("fit.yaml",)) for system in ("cold_start", "semantic_grpo"))
     assert {(one.key, one.base, one.own) for one in differences(base, own)} == {
