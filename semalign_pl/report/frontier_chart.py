@@ -36,8 +36,8 @@ def _chart(measured: MeasuredCurves, parsed: Results, cost: str) -> Chart | None
         return None
     quality, column = column_of(measured.quality), column_of(cost)
     far = _far_base(drawn)
-    near = {s: [p for p in points if far is None or BASE not in (s, p.name)] for s, points in drawn.items()}
-    values = [(q, c) for points in near.values() for point in points for q, c in _seeds(point, cost)]
+    inside = {s: [p for p in points if far is None or BASE not in (s, p.name)] for s, points in drawn.items()}
+    values = [(q, c) for points in inside.values() for point in points for q, c in _seeds(point, cost)]
     bands = {system: measured.curves[system].bands.get(cost, []) for system in drawn}
     heights = [value for _, value in values] + [edge for band in bands.values() for *_, ci in band for edge in ci]
     title = f"{quality.title} against {cost_title(column)}"
@@ -58,7 +58,7 @@ def _chart(measured: MeasuredCurves, parsed: Results, cost: str) -> Chart | None
             path = chart.polyline([mean(p.quality) for p in points], [mean(p.costs[cost]) for p in points])
             chart.lines.append((colour, path))
     marks: dict[tuple[str, str], Mark] = {}  # curves that begin in one point share its mark
-    for system, points in near.items():
+    for system, points in inside.items():
         for point in points:
             owner = (point.name, END) if point.name in parsed.systems else (system, point.name)
             mark = _mark(chart, parsed, *owner, point, quality, column, bool(bands[system]))

@@ -14,8 +14,9 @@ from .files import read_logs
 from .fonts import embed_fonts
 from .forward_kl import forward_kl_charts
 from .frontier_chart import frontier_charts
+from .hypervolumes import list_areas
 from .ledger_tables import read_ledger
-from .measured_curves import read_curves
+from .measured_curves import cost_title, read_curves
 from .picture import quality_against_tax
 from .recipes import differences, read_recipe, read_tasks
 from .results import BASE, Results, column_of, load_results, parse
@@ -70,6 +71,8 @@ def write_report(folder: Path) -> Path:
         measured=measured,
         quality=column_of(measured.quality),
         frontier=frontier_charts(measured, parsed),
+        areas=list_areas(results, parsed, measured.costs),
+        cost_titles=[cost_title(column_of(cost)) for cost in measured.costs],
         tested=list_tested(folder, results, parsed, tasks),
         table=task_table(results, parsed, tasks),
         ledger=ledger,

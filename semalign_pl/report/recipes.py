@@ -20,7 +20,7 @@ MISSING = "–"
 
 
 @dataclass(frozen=True)
-class TestTask:
+class EvaluatedTask:
     """Task and test set of a system.
 
     Attributes:
@@ -69,7 +69,7 @@ def read_recipe(folder: Path, system: str, names: Sequence[str] = ("test.yaml", 
     return {}
 
 
-def read_tasks(folder: Path, parsed: Results) -> dict[str, TestTask]:
+def read_tasks(folder: Path, parsed: Results) -> dict[str, EvaluatedTask]:
     """Task of each system, from the recipe of its test; systems that left no recipe are taken to share the first task.
 
     Args:
@@ -77,23 +77,23 @@ def read_tasks(folder: Path, parsed: Results) -> dict[str, TestTask]:
         parsed: Results of the study.
     """
     tasks = {system: task_of(read_recipe(folder, parsed.folder_of(system))) for system in parsed.systems}
-    first = next((task for task in tasks.values() if task.title), TestTask())
+    first = next((task for task in tasks.values() if task.title), EvaluatedTask())
     return {system: task if task.title else first for system, task in tasks.items()}
 
 
-def task_of(recipe: Mapping[str, object]) -> TestTask:
+def task_of(recipe: Mapping[str, object]) -> EvaluatedTask:
     """Task of a recipe, and the languages of its texts."""
     data, callbacks = get_object(recipe, "data", "init_args"), get_object(recipe, "trainer").get("callbacks")
     settings, name = get_object(data, "task", "init_args"), _class_name(data.get("task"))
     if not name:
-        return TestTask()
+        return EvaluatedTask()
     source, target = settings.get("source"), settings.get("target", settings.get("language"))
     title = f"{name} {source} → {target}" if source else f"{name} ({target})" if target else name
     every = callbacks if isinstance(callbacks, list) else []
     evaluation = next((get_object(one, "init_args") for one in every if _class_name(one) == "Evaluation"), {})
     language = evaluation.get("language", target)
     test = data.get("test")
-    return TestTask(
+    return EvaluatedTask(
         title=title,
         test=test if isinstance(test, str) else json.dumps(test, ensure_ascii=False, sort_keys=True),
         language=_code(language or target),

@@ -13,7 +13,7 @@ from typing import TypedDict
 from .chart import colour_of
 from .files import PredictionTable, evenly_spaced, find, read_predictions
 from .measured_curves import END
-from .recipes import TestTask
+from .recipes import EvaluatedTask
 from .results import Results, column_of
 from .text_language import guess_language
 
@@ -81,7 +81,7 @@ def prediction_files(folder: Path, system: str) -> dict[str, Path]:
     return files
 
 
-def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, TestTask]) -> Samples:
+def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, EvaluatedTask]) -> Samples:
     """Read the predictions of a study.
 
     Args:
@@ -99,9 +99,9 @@ def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, TestTask]) -
         }
         if read:
             tables[system] = read
-    groups: dict[TestTask, list[str]] = {}
+    groups: dict[EvaluatedTask, list[str]] = {}
     for system in tables:
-        groups.setdefault(tasks.get(system, TestTask()), []).append(system)
+        groups.setdefault(tasks.get(system, EvaluatedTask()), []).append(system)
     texts = _Texts()
     made = [
         _group(task, {s: tables[s] for s in systems}, parsed, texts, MAX_CHARACTERS // len(groups))
@@ -137,7 +137,11 @@ class _Texts:
 
 
 def _group(
-    task: TestTask, tables: Mapping[str, Mapping[str, PredictionTable]], parsed: Results, texts: _Texts, budget: int
+    task: EvaluatedTask,
+    tables: Mapping[str, Mapping[str, PredictionTable]],
+    parsed: Results,
+    texts: _Texts,
+    budget: int,
 ) -> tuple[Group, int]:
     """Rows of one test set, as columns: ids, prompts, references, and per system and point predictions and scores."""
     every = [table for points in tables.values() for table in points.values()]

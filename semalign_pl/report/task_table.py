@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .recipes import TestTask
+from .recipes import EvaluatedTask
 from .results import Column, Results
 from .table import Cell, Grid, grid
 
@@ -29,8 +29,8 @@ class TaskTable:
 
 
 def by_task(
-    results: Mapping[str, object], parsed: Results, tasks: Mapping[str, TestTask]
-) -> dict[TestTask, dict[str, object]]:
+    results: Mapping[str, object], parsed: Results, tasks: Mapping[str, EvaluatedTask]
+) -> dict[EvaluatedTask, dict[str, object]]:
     """Results of each task's systems alone, in the order of the tasks' first systems.
 
     Args:
@@ -40,13 +40,13 @@ def by_task(
     """
     systems = results["systems"]
     assert isinstance(systems, Mapping)  # `parse` has checked it
-    groups: dict[TestTask, dict[str, object]] = {}
+    groups: dict[EvaluatedTask, dict[str, object]] = {}
     for system in parsed.systems:
-        groups.setdefault(tasks.get(system, TestTask()), {})[system] = systems[system]
+        groups.setdefault(tasks.get(system, EvaluatedTask()), {})[system] = systems[system]
     return {task: {**results, "systems": members} for task, members in groups.items()}
 
 
-def task_table(results: Mapping[str, object], parsed: Results, tasks: Mapping[str, TestTask]) -> TaskTable:
+def task_table(results: Mapping[str, object], parsed: Results, tasks: Mapping[str, EvaluatedTask]) -> TaskTable:
     """Content of the table of all systems.
 
     Args:
@@ -54,10 +54,10 @@ def task_table(results: Mapping[str, object], parsed: Results, tasks: Mapping[st
         parsed: The same, parsed.
         tasks: Task of each system.
     """
-    grids: dict[TestTask, Grid] = {task: grid(subset) for task, subset in by_task(results, parsed, tasks).items()}
+    grids: dict[EvaluatedTask, Grid] = {task: grid(subset) for task, subset in by_task(results, parsed, tasks).items()}
     rows: dict[str, tuple[str, list[list[Cell]], list[Cell]]] = {}
     for number, (task, one) in enumerate(grids.items()):
-        members = [system for system in parsed.systems if tasks.get(system, TestTask()) == task]
+        members = [system for system in parsed.systems if tasks.get(system, EvaluatedTask()) == task]
         for key, (title, quality, cost) in zip([*members, ""], one.rows, strict=False):  # the last row: references
             row = rows.setdefault(key, (title, [[Cell()] * len(other.quality) for other in grids.values()], cost))
             row[1][number] = quality

@@ -12,7 +12,7 @@ from .chart import colour_of, draw_shape, shape_of
 from .files import find
 from .json_values import get_object
 from .measured_curves import END, points_of
-from .recipes import MISSING, TestTask
+from .recipes import MISSING, EvaluatedTask
 from .results import BASE, REMEDY, Results, column_of
 
 METRICS_OF_REWARDS = {
@@ -53,7 +53,7 @@ class Tested:
 
 
 def list_tested(
-    folder: Path, results: Mapping[str, object], parsed: Results, tasks: Mapping[str, TestTask]
+    folder: Path, results: Mapping[str, object], parsed: Results, tasks: Mapping[str, EvaluatedTask]
 ) -> list[Tested]:
     """Systems of a study, in its order.
 
@@ -83,7 +83,7 @@ def list_tested(
                 points=[] if system == BASE else [name for name in points_of(results, system) if name != END],
                 rewards=[_reward(str(one)) for one in signatures] if isinstance(signatures, list) else [],
                 seeds=max((len(metric.seeds) for metric in metrics.values()), default=0) or 1,
-                task=tasks.get(system, TestTask()).title,
+                task=tasks.get(system, EvaluatedTask()).title,
             )
         )
     return lines
