@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,9 @@ def work(side: str, base: str, questions: str, file: str) -> None:
     answer = {"ours": answer_ours, "generate": answer_theirs}[side](base, json.loads(Path(questions).read_text()))
     while True:
         turn.begin()
+        started = time.process_time()
         answers = answer()
-        turn.end(answer_tokens=sum(map(len, answers)))
+        turn.end(cpu_seconds=time.process_time() - started)
         Path(file).write_text(json.dumps(answers))
 
 
@@ -147,7 +149,7 @@ def main() -> None:
     asked = encode_questions(options.base, harness.existing(options.questions), options.passages)
     records, answers = compare(name, options.base, asked, options.repetitions)
     medians = {
-        side: {field: harness.median(records, side, field) for field in ("seconds", "above_model_mib")}
+        side: {field: harness.median(records, side, field) for field in ("seconds", "cpu_seconds", "above_model_mib")}
         for side in ("ours", "generate")
     }
     ratios = {

@@ -63,7 +63,7 @@ def generate(
     completions: list[list[int]] = [[] for _ in range(count)]
     per_batch = max(1, rows // num_generations)
     shared = policy.prefix_sharing_unsupported_reason is None
-    groups = group_by_prefix(prompts, per_batch if shared else 1)
+    groups = group_by_prefix(prompts, per_batch if shared else 1, num_generations)
     with policy.inference():
         for batch in _batches(groups, per_batch, equal=policy.padding_leaks):
             chosen = [i for group in batch for i in group.members]

@@ -80,7 +80,7 @@ def check_greedy(policy: Policy) -> None:
     prompts = list({tuple(prompt): prompt for prompt in ROWS.prompts}.values())
     prompts.append(prompts[1][::-1])  # two prompts of equal length
     # Two questions about a text, longer than every window, and the text alone.
-    text = [3 + 7 * i % 290 for i in range(SHORTEST_PREFIX)]
+    text = [3 + 7 * i % 290 for i in range(2 * SHORTEST_PREFIX)]
     prompts += [text + prompts[1], text, text + prompts[3]]
     found = generate(policy, prompts, max_new_tokens=20, num_generations=2).completion_ids
     policy.eval()

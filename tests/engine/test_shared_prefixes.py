@@ -14,6 +14,7 @@ from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.types import Rollouts
 
+TEXT = 2 * SHORTEST_PREFIX  # shared by prompts with two completions, too
 HOT = {"max_new_tokens": 12, "temperature": 0.8, "top_p": 0.9, "seed": 7}
 
 
@@ -30,7 +31,7 @@ def ids(rollouts: Rollouts) -> list[list[int]]:
 @pytest.fixture
 def questions() -> list[list[int]]:
     """Two texts with prompts about each, one of them without a suffix and one twice; and two prompts without a text."""
-    one, other = draw(SHORTEST_PREFIX + 16, 1), draw(SHORTEST_PREFIX, 2)
+    one, other = draw(TEXT + 16, 1), draw(TEXT, 2)
     prompts = [one + draw(n, 10 + n) for n in (5, 0, 9, 1)] + [other + draw(n, 20 + n) for n in (7, 3)]
     return [draw(9, 3), *prompts[::2], draw(100, 4), *prompts[1::2], prompts[0]]
 
@@ -68,7 +69,7 @@ def partitions(items: list[int]) -> Iterator[list[list[int]]]:
 def test_no_partition_into_neighbours_saves_more_tokens(seed: int) -> None:
     """Brute force; prompts are blocks of tokens, a block as long as the shortest prefix."""
     generator = random.Random(seed)
-    blocks = [[generator.choice((0, 0, 1)) for _ in range(generator.randint(1, 7))] for _ in range(8)]
+    blocks = [[generator.choice((0, 0, 1)) for _ in range(generator.randint(1, 14))] for _ in range(8)]
     prompts = [[token for token in prompt for _ in range(SHORTEST_PREFIX)] for prompt in blocks]
     largest = generator.choice((1, 2, 3, 8))
 
@@ -91,7 +92,7 @@ def test_no_partition_into_neighbours_saves_more_tokens(seed: int) -> None:
 
 def test_questions_of_one_text_are_one_group() -> None:
     """Texts of several lengths behind a common head, questions in random order that begin alike."""
-    head, word = draw(20, 0), draw(3, 1)
+    head, word = draw(SHORTEST_PREFIX - 4, 0), draw(3, 1)
     asked = [(text, question) for text in range(12) for question in range(1 + text % 5)]
     random.Random(0).shuffle(asked)
     prompts = [head + draw(60 + 9 * t, 100 + t) + word + draw(4 + q, 200 + 9 * t + q) for t, q in asked]
@@ -111,9 +112,10 @@ def test_questions_of_one_text_are_one_group() -> None:
     ],
 )
 def test_short_prefixes_and_long_suffixes_are_not_split(head: int, suffix: int, together: bool) -> None:
-    prompts = [draw(head, 0) + [300 + n] * suffix for n in range(5)]
-    groups = group_by_prefix(prompts, 8)
-    assert [len(group.members) for group in groups] == ([5] if together else [1] * 5)
+    for num_generations in (1, 8):
+        prompts = [draw(head * num_generations, 0) + [300 + n] * suffix for n in range(5)]
+        groups = group_by_prefix(prompts, 8, num_generations)
+        assert [len(group.members) for group in groups] == ([5] if together else [1] * 5)
 
 
 def test_no_prompts_and_prompts_each_longer_than_the_last() -> None:
@@ -143,7 +145,7 @@ def test_a_text_is_forwarded_once(policy, questions) -> None:
     suffixes = sum((5, 0, 9, 1)) + 5 + sum((7, 3))
     whole = 9 + 100  # prompts without a text
     counts = forwarded.of(policy, questions, rows=128)
-    assert counts == [whole + (SHORTEST_PREFIX + 16) + SHORTEST_PREFIX, suffixes]
+    assert counts == [whole + (TEXT + 16) + TEXT, suffixes]
     assert sum(forwarded.of(policy, questions, rows=1)) == sum(map(len, questions))
     # A text whose prompts do not fit in a batch is forwarded once per batch.
     assert sum(counts) < sum(forwarded.of(policy, questions, rows=3)) < sum(map(len, questions))
@@ -160,7 +162,7 @@ def test_rows_bound_the_completions_decoded_at_once(policy, questions, rows: int
 
 
 def test_prompts_of_rollouts_with_a_common_head_are_forwarded_whole(policy) -> None:
-    head = draw(SHORTEST_PREFIX - 1, 0)
+    head = draw(8 * SHORTEST_PREFIX - 1, 0)
     prompts = [head + draw(20, 30 + n) for n in range(4)]
     forwarded = Forwarded(policy)
     assert forwarded.of(policy, prompts, num_generations=8, temperature=1.0) == [sum(map(len, prompts))]
@@ -168,9 +170,9 @@ def test_prompts_of_rollouts_with_a_common_head_are_forwarded_whole(policy) -> N
 
 @pytest.mark.parametrize("copies", [1, 5])
 def test_identical_prompts(policy, copies: int) -> None:
-    prompt = draw(SHORTEST_PREFIX, 5)
+    prompt = draw(TEXT, 5)
     forwarded = Forwarded(policy)
-    assert forwarded.of(policy, [prompt] * copies) == [SHORTEST_PREFIX]
+    assert forwarded.of(policy, [prompt] * copies) == [TEXT]
     options = {**HOT, "num_generations": 2}
     found = ids(generate(policy, [prompt] * copies, **options))
     assert found == alone(policy, [prompt] * copies, **options)
@@ -183,7 +185,7 @@ def test_trained_rows_of_new_tokens(base: str, corpus) -> None:
     policy = stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU, settings), seed=3)
     added = list(policy.encoder.new_tokens)
     assert added
-    text = draw(SHORTEST_PREFIX, 6) + added
+    text = draw(TEXT, 6) + added
     prompts = [text + [added[n % len(added)]] + draw(n, n) for n in range(4)]
     with torch.no_grad():  # so that completions use the added tokens
         for name, weight in policy.named_parameters():
