@@ -71,6 +71,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     """
     if seeds < 1:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
+    from semalign_pl.report.verdict import with_sentences
     from semalign_pl.run.digests import Digests
     from semalign_pl.study.record import is_old
 
@@ -109,7 +110,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
         },
     }
     file = out / "results.json"
-    write_text(file, to_json(content, file, indent=2))
+    write_text(file, to_json(with_sentences(content), file, indent=2))
 
 
 def _run_step(step: Step, digests: Digests) -> float:
