@@ -57,14 +57,13 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/frontier"))
     parser.add_argument("--out", type=Path, default=Path("runs/frontier"))
     options = parser.parse_args()
-    from semalign_pl.report import load_results
     from semalign_pl.report.command import show
     from semalign_pl.report.results import parse
     from semalign_pl.study.command import run_study
 
     run_study(options.config, options.out, options.seeds)
     show(options.out)
-    study = load_results(options.out / "results.json")
+    study: dict[str, Any] = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
     frontier, parsed = study["frontier"], parse(study)
     chart(frontier, {name: parsed.title_of(name) for name in frontier["curves"]}, harness.RESULTS / "frontier.png")
     content = {
