@@ -98,10 +98,12 @@ def _with_frontier(parsed: Results, frontier: object) -> list[str]:
 
 def _selection(parsed: Results, frontier: Mapping[str, object]) -> list[str]:
     """Sentence on the choice of variants, if systems were swept."""
-    sweeps, curves = frontier.get("sweeps"), frontier["curves"]
-    if not _is_object(sweeps) or not sweeps or not _is_object(curves):
+    sweeps = frontier.get("sweeps")
+    if not _is_object(sweeps) or not sweeps:
         return []
-    choices = []
+    curves, choices = frontier["curves"], []
+    if not _is_object(curves):
+        raise TypeError("curves is no object")
     for system, variants in sweeps.items():
         curve = curves[system]
         if not _is_object(curve) or not _is_object(variants):

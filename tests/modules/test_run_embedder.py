@@ -56,7 +56,8 @@ def test_fit_and_test_through_the_command_line(runs: Runs, capsys) -> None:
         assert before[name]["value"] < 0.4 and after[name]["value"] > 0.6, name
     assert after["margin"]["value"] > 0 > before["margin"]["value"]
     for score in after.values():
-        assert set(score) == {"value", "ci", "signature"} and "|encoder:encoder@" in score["signature"]
+        assert set(score) == {"value", "ci", "signature", "items", "formula"} and score["items"] is None
+        assert "|encoder:encoder@" in score["signature"]
     assert after["alignment"]["signature"] != before["alignment"]["signature"]
     assert runs.results()["run"]["versions"]["sentence-transformers"] and runs.results()["run"]["seed"] == 3
     assert "accuracy_at_1_source_to_target" in capsys.readouterr().out
