@@ -52,7 +52,8 @@ def read_histograms(folder: Path, parsed: Results) -> dict[str, TokenHistogram]:
     histograms = {}
     for system in parsed.systems:
         merged: TokenHistogram | None = None
-        for path in find(folder, parsed.folder_of(system), "results.json").values() if system != BASE else ():
+        tests = {} if system == BASE else find(folder, parsed.folder_of(system), "results.json", parsed.seeds)
+        for path in tests.values():
             one = _histogram(read_json(path, f"{REMEDY}."), path)
             if one is not None:
                 merged = _add(merged, one, path)

@@ -96,7 +96,8 @@ def _training(folder: Path, parsed: Results) -> dict[str, tuple[list[object], li
     """Charts and seeds by title, for each system that logged a reward."""
     training: dict[str, tuple[list[object], list[str]]] = {}
     for system in parsed.systems:
-        logs = {seed: rows for seed, rows in read_logs(folder, parsed.folder_of(system)).items() if has_reward(rows)}
+        every = read_logs(folder, parsed.folder_of(system), parsed.seeds)
+        logs = {seed: rows for seed, rows in every.items() if has_reward(rows)}
         if logs:
             training[parsed.title_of(system)] = [*training_charts(logs)], [seed for seed in logs if seed]
     return training

@@ -171,6 +171,12 @@ class Results:
         return [found[value] for value in sorted(found)]
 
     @property
+    @property
+    def seeds(self) -> list[int] | None:
+        """Seeds of the study; ``None`` if the results do not list them."""
+        listed = self.run.get("seeds")
+        return [seed for seed in listed if isinstance(seed, int)] if isinstance(listed, list) else None
+
     def trained(self) -> list[str]:
         """All systems but the base model."""
         return [system for system in self.systems if system != BASE]
