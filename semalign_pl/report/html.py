@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from .hypervolumes import list_areas
 from .ledger_tables import read_ledger
 from .measured_curves import cost_title, read_curves
 from .picture import quality_against_tax
-from .recipes import differences, read_recipe, read_tasks
+from .recipes import Difference, differences, read_recipe, read_tasks
 from .results import BASE, Results, column_of, load_results, parse
 from .run_facts import list_facts, list_numbers
 from .samples import read_samples, to_script_json
@@ -92,25 +91,25 @@ def _text(name: str) -> str:
     return (files("semalign_pl.report") / "page" / name).read_text(encoding="utf-8")
 
 
-def _training(folder: Path, parsed: Results) -> dict[str, tuple[list[object], list[str]]]:
-    """Charts and seeds by title, for each system that logged a reward."""
-    training: dict[str, tuple[list[object], list[str]]] = {}
+def _training(folder: Path, parsed: Results) -> list[tuple[str, list[Chart], list[str]]]:
+    """Title, charts and seeds of each system that logged a reward."""
+    training: list[tuple[str, list[Chart], list[str]]] = []
     for system in parsed.systems:
         every = read_logs(folder, parsed.folder_of(system), parsed.seeds)
         logs = {seed: rows for seed, rows in every.items() if has_reward(rows)}
         if logs:
-            training[parsed.title_of(system)] = [*training_charts(logs)], [seed for seed in logs if seed]
+            training.append((parsed.title_of(system), training_charts(logs), [seed for seed in logs if seed]))
     return training
 
 
-def _recipes(folder: Path, parsed: Results) -> tuple[str, dict[str, object]]:
-    """Title of the system with the base recipe, and by title the differences of every other recipe from it."""
+def _recipes(folder: Path, parsed: Results) -> tuple[str, list[tuple[str, list[Difference]]]]:
+    """Title of the system with the base recipe, and the differences of every other recipe from it, with its title."""
     recipes = {s: read_recipe(folder, parsed.folder_of(s), ("fit.yaml",)) for s in parsed.systems if s != BASE}
     recipes = {system: recipe for system, recipe in recipes.items() if recipe}
     first = next(iter(recipes), "")
-    others: Mapping[str, object] = {
-        parsed.title_of(system): differences(recipes[first], recipe)
+    others = [
+        (parsed.title_of(system), differences(recipes[first], recipe))
         for system, recipe in recipes.items()
         if system != first
-    }
-    return parsed.title_of(first) if first else "", dict(others)
+    ]
+    return parsed.title_of(first) if first else "", others
