@@ -70,7 +70,7 @@ def list_tested(
             Tested(
                 title=parsed.title_of(system),
                 colour=colour,
-                icon=draw_shape(shape_of(colour), 9, 9, 6),
+                icon=draw_shape(shape_of(system, parsed), 9, 9, 6),
                 start=MISSING if start is None else parsed.title_of(start),
                 training=f"{str(trained['stage']).upper()}{steps}" if "stage" in trained else MISSING,
                 points=[] if system == BASE else [name for name in points_of(results, system) if name != END],
