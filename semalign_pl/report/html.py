@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from semalign_pl.files.html_page import page_style, security_policy, write_html_page
+from semalign_pl.messages.terminal import visible
 
 from .chart import Chart
 from .drift_charts import drift_charts, read_histograms
@@ -52,7 +53,8 @@ def write_report(folder: Path) -> Path:
     tasks, measured = read_tasks(folder, parsed), read_curves(results, parsed)
     samples, ledger = read_samples(folder, parsed, tasks), read_ledger(results, parsed)
     data = to_script_json(samples.data)
-    fonts = embed_fonts(f"{data}{ledger}")
+    recipes, name = _recipes(folder, parsed), visible(folder.resolve().name)
+    fonts = embed_fonts(f"{data}{results}{recipes}{name}")
     script = _text("page.js")
     style = page_style() + _text("report.css") + fonts.style
     page = folder / PAGE
@@ -64,7 +66,7 @@ def write_report(folder: Path) -> Path:
         style=Markup(style),
         script=Markup(script),
         data=Markup(data),
-        name=folder.resolve().name,
+        name=name,
         verdicts=verdicts(results),
         plot=Chart,
         measured=measured,
@@ -79,7 +81,7 @@ def write_report(folder: Path) -> Path:
         training=_training(folder, parsed),
         forward_kl=forward_kl_charts(results, measured, parsed),
         samples=samples,
-        recipes=_recipes(folder, parsed),
+        recipes=recipes,
         numbers=list_numbers(parsed),
         facts=list_facts(parsed.run),
         fonts=fonts,
