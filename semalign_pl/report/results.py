@@ -88,6 +88,7 @@ OTHER = (
     Column(REFERENCES, "Language consistency of the references"),
     Column("cmrc_avg", "CMRC average", digits=1),
     Column("forward_kl", "Forward KL", higher_is_better=False, unit="nats/token"),
+    Column("kl_p90", "KL to base, P90", higher_is_better=False, unit="nats/token"),
     Column("nll_change_p90", "NLL change, P90", higher_is_better=False, unit="nats/token", signed=True),
 )
 COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
@@ -171,12 +172,12 @@ class Results:
         return [found[value] for value in sorted(found)]
 
     @property
-    @property
     def seeds(self) -> list[int] | None:
         """Seeds of the study; ``None`` if the results do not list them."""
         listed = self.run.get("seeds")
         return [seed for seed in listed if isinstance(seed, int)] if isinstance(listed, list) else None
 
+    @property
     def trained(self) -> list[str]:
         """All systems but the base model."""
         return [system for system in self.systems if system != BASE]
