@@ -7,6 +7,8 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from .curves import REWARD, SIDES
+
 PredictionTable = dict[str, dict[str, object]]
 """Rows of a predictions file by id."""
 
@@ -34,12 +36,30 @@ def find(folder: Path, system: str, name: str, seeds: Collection[int] | None = N
 def read_logs(
     folder: Path, system: str, seeds: Collection[int] | None = None
 ) -> dict[str, list[dict[str, str | None]]]:
-    """Rows of a system's ``metrics.csv`` by seed; arguments as in `find`."""
-    logs = {}
-    for seed, path in find(folder, system, "metrics.csv", seeds).items():
-        with path.open(encoding="utf-8", newline="") as lines:
-            logs[seed] = list(csv.DictReader(lines))
-    return logs
+    """Rows of a system's ``metrics.csv`` by seed; arguments as in `find`.
+
+    Raises:
+        ValueError: If a file is no CSV, or a cell of a drawn column is no number; the message names file and line.
+    """
+    return {seed: _read_log(path) for seed, path in find(folder, system, "metrics.csv", seeds).items()}
+
+
+def _read_log(path: Path) -> list[dict[str, str | None]]:
+    rows: list[dict[str, str | None]] = []
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        try:
+            for row in reader:
+                for name, text in row.items():
+                    if text and (name or "").startswith(("step", REWARD, *SIDES)):
+                        float(text.strip() or 0)
+                rows.append(row)
+        except (csv.Error, ValueError) as error:
+            raise ValueError(
+                f"{path}:{reader.line_num}: is no log of numbers ({error}). Train this system again, or delete the "
+                "file to leave its curves out."
+            ) from error
+    return rows
 
 
 def evenly_spaced(items: Sequence[str], count: int) -> list[str]:

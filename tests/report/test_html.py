@@ -196,6 +196,11 @@ def test_missing_results_and_a_broken_line_name_file_and_remedy(results, study, 
     path.write_text('{"id": 1, "prediction": "a"}\n{"prediction"\n', encoding="utf-8")
     with pytest.raises(ValueError, match=r"predictions\.jsonl:2: every line must be.*Evaluate this system again"):
         write_report(tmp_path)
+    path.unlink()
+    with (tmp_path / "semantic_grpo" / "metrics.csv").open("a", encoding="utf-8") as log:
+        log.write("0,61,,1e-")  # the process was killed while it wrote
+    with pytest.raises(ValueError, match=r"metrics\.csv:122: is no log of numbers.*'1e-'.*Train this system again"):
+        write_report(tmp_path)
 
 
 def test_samples_are_evenly_spaced():
