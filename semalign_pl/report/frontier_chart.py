@@ -99,7 +99,7 @@ def _mark(
 ) -> Mark:
     colour, kind = colour_of(system, parsed), kind_of(name)
     q, c, seeds = mean(point.quality), mean(point.costs[cost.name]), _seeds(point, cost.name)
-    spread = f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""
+    spread = f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 and system != BASE else ""  # it is tested once
     title = parsed.title_of(system) + ("" if system == BASE else f", {name}")
     label = f"{title}: {quality.title} {quality.format(q)}, {cost_title(cost)} {cost.format(c)}{spread}"
     bars = "" if band or len(seeds) < 2 else _bars(chart, seeds)

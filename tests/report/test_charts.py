@@ -71,6 +71,16 @@ def test_marks_are_where_the_points_were_measured(results: dict) -> None:
             assert y == pytest.approx(chart.y(lost), abs=0.11)
 
 
+def test_the_base_model_is_no_mean_of_seeds(results: dict) -> None:
+    near = json.loads(json.dumps(results))
+    for curve in near["frontier"]["curves"].values():
+        curve["quality"][curve["points"].index("base")] = [38.0, 38.0]
+    for chart in frontier_charts(read_curves(near, parse(near)), parse(near)):
+        (label,) = (mark.label for mark in chart.marks if mark.system == "base")
+        assert label.startswith("Base: chrF 38.0, ") and "seeds" not in label
+        assert all("(mean of 2 seeds)" in mark.label for mark in chart.marks if mark.system != "base")
+
+
 def test_a_frontier_without_a_number_is_one_line(results: dict) -> None:
     broken = json.loads(json.dumps(results))
     broken["frontier"]["curves"]["strong_sft"]["quality"][0] = ["high"]
