@@ -179,6 +179,7 @@ def test_systems_with_one_label_keep_their_sections(results, study, tmp_path):
     assert source.count("<summary>Semantic GRPO: settings that differ (1)</summary>") == 1
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # of the picture, whose fonts are Matplotlib's
 def test_labels_and_signatures_of_any_script_and_half_characters(results, tmp_path):
     results["systems"]["strong_sft"]["label"] = "藏文"
     results["systems"]["strong_sft"]["metrics"]["chrf"]["signature"] = "file:\udcff"
