@@ -146,9 +146,9 @@ def test_two_callbacks_of_one_class_are_told_apart() -> None:
         reward = [{"class_path": "semalign_pl.LengthReward", "init_args": {"words": each}} for each in words]
         return {"trainer": {"callbacks": reward}}
 
-    assert [(one.key, one.base, one.own) for one in differences(recipe(1, 2), recipe(3, 2, 4))] == [
+    assert [(one.key, one.base, one.own) for one in differences(recipe(1, 2, 5), recipe(3, 2, 4))] == [
         ("trainer.callbacks.LengthReward.words", "1", "3"),
-        ("trainer.callbacks.LengthReward#2.words", "–", "4"),
+        ("trainer.callbacks.LengthReward#3.words", "5", "4"),
     ]
 
 
