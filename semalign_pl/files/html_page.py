@@ -49,4 +49,5 @@ def write_html_page(path: Path, room: str, template: str, **values: object) -> N
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    write_text(path, environment.get_template(template).render({"style": Markup(page_style()), **values}))
+    page = environment.get_template(template).render({"style": Markup(page_style()), **values})
+    write_text(path, page.encode("utf-8", "replace").decode())  # a lone surrogate is no text

@@ -63,7 +63,7 @@ def round_step(step: float) -> float:
 
 
 def with_margin(values: Iterable[float], share: float = 0.08) -> tuple[float, float]:
-    """Range of values with a margin on both sides; of width 1 or more around a single value."""
+    """Range of values with a margin on both sides; a single value is in the middle."""
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     margin = (high - low) * share or max(abs(high), 1.0) * share
@@ -152,13 +152,20 @@ def colour_of(system: str, parsed: Results) -> str:
     """CSS class of a system's colour; fixed for the paper's four systems."""
     if system in FIXED_COLOURS:
         return FIXED_COLOURS[system]
+    return OTHER_COLOURS[_number_of(system, parsed) % len(OTHER_COLOURS)]
+
+
+def shape_of(system: str, parsed: Results) -> str:
+    """Name of a system's shape, so that no system is told by colour alone, and systems of one colour by their shape."""
+    if system in FIXED_COLOURS:
+        return FIXED_SHAPES[FIXED_COLOURS[system]]
+    return list(SHAPES)[_number_of(system, parsed) % len(SHAPES)]
+
+
+def _number_of(system: str, parsed: Results) -> int:
+    """Number of a system among those without a colour of their own."""
     others = [name for name in parsed.systems if name not in FIXED_COLOURS]
-    return OTHER_COLOURS[(others.index(system) if system in others else 0) % len(OTHER_COLOURS)]
-
-
-def shape_of(colour: str) -> str:
-    """Name of the shape that goes with a colour, so that no system is told by colour alone."""
-    return FIXED_SHAPES.get(colour) or list(SHAPES)[int(colour[1:]) % len(SHAPES)]
+    return others.index(system) if system in others else 0
 
 
 def draw_shape(shape: str, x: float, y: float, radius: float) -> str:

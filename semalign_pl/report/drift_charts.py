@@ -17,7 +17,7 @@ from .results import BASE, REMEDY, Results, column_of
 
 NAME, P90 = "nll_change", "nll_change_p90"
 TAIL = 0.001
-"""Share of tokens cut from each side of the charts."""
+"""Largest share of tokens cut from each side of the charts."""
 PER_NATS = 0.1
 
 
@@ -42,6 +42,12 @@ class TokenHistogram:
         """Edge below which at least a share of the tokens is."""
         return next(e for e, c in zip(self.edges, self.cumulative, strict=True) if c >= share - 1e-12)
 
+    def start(self, share: float) -> float:
+        """Largest edge below which at most a share of the tokens is."""
+        return next(
+            e for e, c in zip(reversed(self.edges), reversed(self.cumulative), strict=True) if c <= share + 1e-12
+        )
+
 
 def read_histograms(folder: Path, parsed: Results) -> dict[str, TokenHistogram]:
     """Histogram of every trained system that has one in its tests' ``results.json``.
@@ -52,7 +58,8 @@ def read_histograms(folder: Path, parsed: Results) -> dict[str, TokenHistogram]:
     histograms = {}
     for system in parsed.systems:
         merged: TokenHistogram | None = None
-        for path in find(folder, parsed.folder_of(system), "results.json").values() if system != BASE else ():
+        tests = {} if system == BASE else find(folder, parsed.folder_of(system), "results.json", parsed.seeds)
+        for path in tests.values():
             one = _histogram(read_json(path, f"{REMEDY}."), path)
             if one is not None:
                 merged = _add(merged, one, path)
@@ -70,12 +77,10 @@ def drift_charts(histograms: Mapping[str, TokenHistogram], parsed: Results) -> l
     """
     if not histograms:
         return []
-    low = min(h.quantile(TAIL) for h in histograms.values())
-    high = max(h.quantile(1 - TAIL) for h in histograms.values())
-    span = (low, high) if low < high else (low - 1, high + 1)
+    span = min(h.start(TAIL) for h in histograms.values()), max(h.quantile(1 - TAIL) for h in histograms.values())
     axis = "NLL change against the base model (nats/token)"
     densities = {system: _density(h, span) for system, h in histograms.items()}
-    positive = [value for _, ys in densities.values() for value in ys if value > 0] or [1.0]
+    positive = [value for _, ys in densities.values() for value in ys if value > 0]
     decades = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)) + 1e-9)
     names = ", ".join(map(parsed.title_of, histograms))
     bars = new_chart("Histogram", f"Histogram of the NLL change per token, for {names}.", span, decades, axis, "")

@@ -70,7 +70,7 @@ def _chart(points: Sequence[tuple[str, str, float, float]], cost: str, parsed: R
     for system, point, x, y in points:
         colour, kind = colour_of(system, parsed), kind_of(point)
         values = f"{kl.title} {kl.format(x)}, {cost_title(column)} {column.format(y)}"
-        path = draw_shape(shape_of(colour), chart.x(x), chart.y(y), RADIUS[kind])
+        path = draw_shape(shape_of(system, parsed), chart.x(x), chart.y(y), RADIUS[kind])
         label = f"{parsed.title_of(system)}, {point}: {values}"
         chart.marks.append(Mark(path, f"{colour} {kind}", label, system, point))
     return chart

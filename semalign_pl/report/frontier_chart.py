@@ -57,10 +57,11 @@ def _chart(measured: MeasuredCurves, parsed: Results, cost: str) -> Chart | None
         if len(points) > 1:
             path = chart.polyline([mean(p.quality) for p in points], [mean(p.costs[cost]) for p in points])
             chart.lines.append((colour, path))
+    owners = {parsed.folder_of(system): system for system in parsed.systems}
     marks: dict[tuple[str, str], Mark] = {}  # curves that begin in one point share its mark
     for system, points in inside.items():
         for point in points:
-            owner = (point.name, END) if point.name in parsed.systems else (system, point.name)
+            owner = (owners[point.name], END) if point.name in owners else (system, point.name)
             mark = _mark(chart, parsed, *owner, point, quality, column, bool(bands[system]))
             marks.setdefault(owner, mark)
     chart.marks += marks.values()
@@ -98,11 +99,11 @@ def _mark(
 ) -> Mark:
     colour, kind = colour_of(system, parsed), kind_of(name)
     q, c, seeds = mean(point.quality), mean(point.costs[cost.name]), _seeds(point, cost.name)
-    spread = f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""
+    spread = f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 and system != BASE else ""  # it is tested once
     title = parsed.title_of(system) + ("" if system == BASE else f", {name}")
     label = f"{title}: {quality.title} {quality.format(q)}, {cost_title(cost)} {cost.format(c)}{spread}"
     bars = "" if band or len(seeds) < 2 else _bars(chart, seeds)
-    path = draw_shape(shape_of(colour), chart.x(q), chart.y(c), RADIUS[kind])
+    path = draw_shape(shape_of(system, parsed), chart.x(q), chart.y(c), RADIUS[kind])
     return Mark(path, f"{colour} {kind}", label, system, name, bars)
 
 

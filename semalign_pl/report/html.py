@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from semalign_pl.files.html_page import page_style, security_policy, write_html_page
+from semalign_pl.messages.terminal import visible
 
 from .chart import Chart
 from .drift_charts import drift_charts, read_histograms
@@ -18,7 +18,7 @@ from .hypervolumes import list_areas
 from .ledger_tables import read_ledger
 from .measured_curves import cost_title, read_curves
 from .picture import quality_against_tax
-from .recipes import differences, read_recipe, read_tasks
+from .recipes import Difference, differences, read_recipe, read_tasks
 from .results import BASE, Results, column_of, load_results, parse
 from .run_facts import list_facts, list_numbers
 from .samples import read_samples, to_script_json
@@ -53,7 +53,8 @@ def write_report(folder: Path) -> Path:
     tasks, measured = read_tasks(folder, parsed), read_curves(results, parsed)
     samples, ledger = read_samples(folder, parsed, tasks), read_ledger(results, parsed)
     data = to_script_json(samples.data)
-    fonts = embed_fonts(f"{data}{ledger}")
+    recipes, name = _recipes(folder, parsed), visible(folder.resolve().name)
+    fonts = embed_fonts(f"{data}{results}{recipes}{name}")
     script = _text("page.js")
     style = page_style() + _text("report.css") + fonts.style
     page = folder / PAGE
@@ -65,7 +66,7 @@ def write_report(folder: Path) -> Path:
         style=Markup(style),
         script=Markup(script),
         data=Markup(data),
-        name=folder.resolve().name,
+        name=name,
         verdicts=verdicts(results),
         plot=Chart,
         measured=measured,
@@ -80,7 +81,7 @@ def write_report(folder: Path) -> Path:
         training=_training(folder, parsed),
         forward_kl=forward_kl_charts(results, measured, parsed),
         samples=samples,
-        recipes=_recipes(folder, parsed),
+        recipes=recipes,
         numbers=list_numbers(parsed),
         facts=list_facts(parsed.run),
         fonts=fonts,
@@ -92,24 +93,25 @@ def _text(name: str) -> str:
     return (files("semalign_pl.report") / "page" / name).read_text(encoding="utf-8")
 
 
-def _training(folder: Path, parsed: Results) -> dict[str, tuple[list[object], list[str]]]:
-    """Charts and seeds by title, for each system that logged a reward."""
-    training: dict[str, tuple[list[object], list[str]]] = {}
+def _training(folder: Path, parsed: Results) -> list[tuple[str, list[Chart], list[str]]]:
+    """Title, charts and seeds of each system that logged a reward."""
+    training: list[tuple[str, list[Chart], list[str]]] = []
     for system in parsed.systems:
-        logs = {seed: rows for seed, rows in read_logs(folder, parsed.folder_of(system)).items() if has_reward(rows)}
+        every = read_logs(folder, parsed.folder_of(system), parsed.seeds)
+        logs = {seed: rows for seed, rows in every.items() if has_reward(rows)}
         if logs:
-            training[parsed.title_of(system)] = [*training_charts(logs)], [seed for seed in logs if seed]
+            training.append((parsed.title_of(system), training_charts(logs), [seed for seed in logs if seed]))
     return training
 
 
-def _recipes(folder: Path, parsed: Results) -> tuple[str, dict[str, object]]:
-    """Title of the system with the base recipe, and by title the differences of every other recipe from it."""
+def _recipes(folder: Path, parsed: Results) -> tuple[str, list[tuple[str, list[Difference]]]]:
+    """Title of the system with the base recipe, and the differences of every other recipe from it, with its title."""
     recipes = {s: read_recipe(folder, parsed.folder_of(s), ("fit.yaml",)) for s in parsed.systems if s != BASE}
     recipes = {system: recipe for system, recipe in recipes.items() if recipe}
     first = next(iter(recipes), "")
-    others: Mapping[str, object] = {
-        parsed.title_of(system): differences(recipes[first], recipe)
+    others = [
+        (parsed.title_of(system), differences(recipes[first], recipe))
         for system, recipe in recipes.items()
         if system != first
-    }
-    return parsed.title_of(first) if first else "", dict(others)
+    ]
+    return parsed.title_of(first) if first else "", others

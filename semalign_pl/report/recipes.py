@@ -119,13 +119,15 @@ def differences(base: Mapping[str, object], own: Mapping[str, object]) -> list[D
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Path and text of every value; the path has no ``init_args``, and a class is named in place of a number."""
+    """Path and text of every value; the path has no ``init_args``, and classes of a list are named (``A``, ``A#2``)."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _flat(item, path if key == "init_args" else f"{path}.{key}".lstrip("."))
     elif isinstance(value, list) and any(map(_class_name, value)):
-        for item in value:
-            yield from _flat(item, f"{path}.{_class_name(item)}")
+        names = [_class_name(item) for item in value]
+        for at, item in enumerate(value):
+            earlier = names[:at].count(names[at])
+            yield from _flat(item, f"{path}.{names[at]}" + (f"#{earlier + 1}" if earlier else ""))
     else:
         yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

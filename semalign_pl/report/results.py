@@ -88,6 +88,7 @@ OTHER = (
     Column(REFERENCES, "Language consistency of the references"),
     Column("cmrc_avg", "CMRC average", digits=1),
     Column("forward_kl", "Forward KL", higher_is_better=False, unit="nats/token"),
+    Column("kl_p90", "KL to base, P90", higher_is_better=False, unit="nats/token"),
     Column("nll_change_p90", "NLL change, P90", higher_is_better=False, unit="nats/token", signed=True),
 )
 COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
@@ -169,6 +170,12 @@ class Results:
         """
         found = {metric.value: Metric(metric.value, metric.ci) for metric in self.values_of(REFERENCES).values()}
         return [found[value] for value in sorted(found)]
+
+    @property
+    def seeds(self) -> list[int] | None:
+        """Seeds of the study; ``None`` if the results do not list them."""
+        listed = self.run.get("seeds")
+        return [seed for seed in listed if isinstance(seed, int)] if isinstance(listed, list) else None
 
     @property
     def trained(self) -> list[str]:

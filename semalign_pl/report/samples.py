@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,14 +66,15 @@ class Samples:
     rows_tested: int
 
 
-def prediction_files(folder: Path, system: str) -> dict[str, Path]:
+def prediction_files(folder: Path, system: str, seeds: Collection[int] | None = None) -> dict[str, Path]:
     """Predictions file of each point of a system, of the first seed that has the point; the end point comes first.
 
     Args:
         folder: Folder of the study.
         system: Name of the system.
+        seeds: Seeds of the study; ``None`` for all in the folder.
     """
-    found = find(folder, system, "predictions.jsonl")
+    found = find(folder, system, "predictions.jsonl", seeds)
     files = dict(zip([END], found.values(), strict=False))
     for root in dict.fromkeys(path.parent for path in found.values()):
         for path in sorted(root.glob("points/*/predictions.jsonl"), key=lambda path: _natural(path.parent.name)):
@@ -94,9 +95,8 @@ def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, EvaluatedTas
     """
     tables: dict[str, dict[str, PredictionTable]] = {}
     for system in parsed.systems:
-        read = {
-            point: read_predictions(path) for point, path in prediction_files(folder, parsed.folder_of(system)).items()
-        }
+        paths = prediction_files(folder, parsed.folder_of(system), parsed.seeds)
+        read = {point: read_predictions(path) for point, path in paths.items()}
         if read:
             tables[system] = read
     groups: dict[EvaluatedTask, list[str]] = {}

@@ -7,22 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semalign_pl.files.documents import read_json
+from semalign_pl.frontier.seen import seen_by
 
 from .chart import colour_of, draw_shape, shape_of
 from .files import find
 from .json_values import get_object
 from .measured_curves import END, points_of
 from .recipes import MISSING, EvaluatedTask
-from .results import BASE, REMEDY, Results, column_of
-
-METRICS_OF_REWARDS = {
-    "semantic": "semantic_similarity",
-    "language": "language_consistency",
-    "bleu4": "bleu4",
-    "chrf": "chrf",
-    "rouge_l": "rouge_l",
-}
-"""Metric that a shipped reward optimises, by the reward's name; a gain in it is no independent evidence."""
+from .results import BASE, QUALITY, REMEDY, Metric, Results, column_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class Tested:
         start: Title of the system that its training started from.
         training: Stage and number of steps.
         points: Names of its points.
-        rewards: Signature of each reward, and the title of the metric that the reward saw (empty if none).
+        rewards: Signature of each reward, and the titles of the metrics that it saw (may be empty).
         seeds: Number of seeds.
         task: Title of its task.
     """
@@ -70,18 +62,19 @@ def list_tested(
     lines = []
     for system, metrics in parsed.systems.items():
         trained = _read_trained(folder, parsed.folder_of(system))
-        signatures = seen.get(system, trained.get("signatures"))
+        listed = seen.get(system, trained.get("signatures"))
+        signatures = map(str, listed) if isinstance(listed, list) else ()
         colour, start = colour_of(system, parsed), parsed.starts.get(system)
         steps = f", {trained['steps']} steps" if "steps" in trained else ""
         lines.append(
             Tested(
                 title=parsed.title_of(system),
                 colour=colour,
-                icon=draw_shape(shape_of(colour), 9, 9, 6),
+                icon=draw_shape(shape_of(system, parsed), 9, 9, 6),
                 start=MISSING if start is None else parsed.title_of(start),
                 training=f"{str(trained['stage']).upper()}{steps}" if "stage" in trained else MISSING,
                 points=[] if system == BASE else [name for name in points_of(results, system) if name != END],
-                rewards=[_reward(str(one)) for one in signatures] if isinstance(signatures, list) else [],
+                rewards=[(signature, _list_seen(signature, metrics)) for signature in signatures],
                 seeds=max((len(metric.seeds) for metric in metrics.values()), default=0) or 1,
                 task=tasks.get(system, EvaluatedTask()).title,
             )
@@ -89,10 +82,11 @@ def list_tested(
     return lines
 
 
-def _reward(signature: str) -> tuple[str, str]:
-    """Signature of a reward and the title of the metric that it saw."""
-    metric = METRICS_OF_REWARDS.get(signature.partition("|")[0].removeprefix("reward:"))
-    return signature, column_of(metric).title if metric else ""
+def _list_seen(reward: str, metrics: Mapping[str, Metric]) -> str:
+    """Titles of the metrics that a reward saw, of those measured and of the usual metrics of quality."""
+    names = dict.fromkeys((*(column.name for column in QUALITY), *metrics))
+    signatures = {name: metrics[name].signature if name in metrics else "" for name in names}
+    return ", ".join(column_of(name).title for name in names if seen_by(name, signatures[name], [reward]))
 
 
 def _read_trained(folder: Path, system: str) -> Mapping[str, object]:

@@ -96,6 +96,17 @@ def test_the_wheels_hold_every_file_of_the_package(checkout: Path, wheels: list[
         assert names == files
 
 
+def test_the_wheels_name_and_hold_every_licence(wheels: list[Path]) -> None:
+    fonts = [f"semalign_pl/report/fonts/{path.stem}.txt" for path in (ROOT / "semalign_pl/report/fonts").glob("*.woff")]
+    for wheel in map(zipfile.ZipFile, wheels):
+        (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = wheel.read(metadata).decode().splitlines()
+        assert "License-Expression: Apache-2.0 AND OFL-1.1" in lines
+        assert fonts and {f"License-File: {name}" for name in ("LICENSE", *fonts)} <= {*lines}
+        licences = {name.partition(".dist-info/licenses/")[2] for name in wheel.namelist()}
+        assert {"LICENSE", *fonts} <= licences
+
+
 def test_the_source_distribution_holds_every_file_of_the_package(checkout: Path, sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         members = {member.name.partition("/")[2]: member for member in archive if not member.isdir()}

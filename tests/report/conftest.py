@@ -59,6 +59,8 @@ def study(tmp_path: Path) -> Callable[..., Path]:
 
 
 def _write_study(folder: Path, results: dict[str, Any], seeds: tuple[int, ...]) -> Path:
+    if seeds:
+        results = {**results, "run": {**results["run"], "seeds": [*seeds]}}
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     for root in [folder / f"seed-{seed}" for seed in seeds] or [folder]:
         for system in results["systems"]:

@@ -100,6 +100,20 @@ def test_samples_are_filtered_by_score_and_text(page: Opened) -> None:
     assert page.page.locator("#sample-rows h3 code").text_content() == "test.jsonl:7"
 
 
+def test_a_metric_named_like_a_property_is_filtered(browser: Browser, tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds=1, rows=4)
+    path = study / "seed-0" / "strong_sft" / "predictions.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps({**row, "scores": {"constructor": number}}) + "\n" for number, row in enumerate(rows)]
+    path.write_text("".join(lines), encoding="utf-8")
+    with opened(browser, write_report(study)) as seen:
+        seen.page.select_option("#filter-metric", "constructor")
+        seen.page.select_option("#filter-system", "*any")
+        seen.page.fill("#filter-low", "2")
+        expect(seen.page.locator("#sample-count")).to_have_text("2 of 4 rows")
+        assert not seen.complaints
+
+
 def test_a_click_on_a_point_shows_its_samples(page: Opened) -> None:
     page.page.locator("[data-system=strong_sft][data-point=step-60]").first.click()
     cards = page.page.locator("#sample-rows [data-system=strong_sft]")

@@ -6,14 +6,16 @@ import doctest
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.report_study import REWARDS, SYSTEMS, write_study
 
-from semalign_pl.report.chart import Scale
+from semalign_pl.report.chart import Scale, colour_of, shape_of
 from semalign_pl.report.drift_charts import TokenHistogram, drift_charts, read_histograms
+from semalign_pl.report.files import read_logs
 from semalign_pl.report.forward_kl import forward_kl_charts
 from semalign_pl.report.frontier_chart import frontier_charts
 from semalign_pl.report.hypervolumes import list_areas
@@ -69,6 +71,16 @@ def test_marks_are_where_the_points_were_measured(results: dict) -> None:
             assert y == pytest.approx(chart.y(lost), abs=0.11)
 
 
+def test_the_base_model_is_no_mean_of_seeds(results: dict) -> None:
+    near = json.loads(json.dumps(results))
+    for curve in near["frontier"]["curves"].values():
+        curve["quality"][curve["points"].index("base")] = [38.0, 38.0]
+    for chart in frontier_charts(read_curves(near, parse(near)), parse(near)):
+        (label,) = (mark.label for mark in chart.marks if mark.system == "base")
+        assert label.startswith("Base: chrF 38.0, ") and "seeds" not in label
+        assert all("(mean of 2 seeds)" in mark.label for mark in chart.marks if mark.system != "base")
+
+
 def test_a_frontier_without_a_number_is_one_line(results: dict) -> None:
     broken = json.loads(json.dumps(results))
     broken["frontier"]["curves"]["strong_sft"]["quality"][0] = ["high"]
@@ -108,6 +120,56 @@ def test_histograms_add_seeds_and_their_cdf_is_right(study: Path, results: dict)
     assert [small.quantile(share) for share in (0.25, 0.5, 0.9)] == [1.0, 2.0, 4.0]
 
 
+def test_a_large_first_bin_is_drawn(results: dict) -> None:
+    few = TokenHistogram([-1.0, 0.0, 1.0, 2.0], [0, 60, 40])
+    assert (few.start(0.001), few.start(0.6), few.start(1.0)) == (0.0, 1.0, 2.0)
+    bars, cdf = drift_charts({"strong_sft": few}, parse(results))
+    corners = [tuple(map(float, point.split(","))) for point in cdf.lines[0][1].split()]
+    assert corners == [(cdf.left, cdf.bottom), (cdf.x(1), cdf.y(0.6)), (cdf.right, cdf.top)]
+    assert len(bars.lines[0][1].split()) == 4  # both bins
+
+
+def test_seeds_of_an_earlier_larger_study_are_left_out(study: Path, results: dict, tmp_path: Path) -> None:
+    root, parsed = tmp_path / "study", parse(results)
+    shutil.copytree(study, root)
+    shutil.copytree(root / "seed-1", root / "seed-2")
+    points = root / "seed-2" / "strong_sft" / "points"
+    (points / "scale-0.5").rename(points / "scale-0.9")
+    assert read_histograms(root, parsed) == read_histograms(study, parsed)
+    assert [*read_logs(root, "semantic_grpo", parsed.seeds)] == ["seed-0", "seed-1"]
+    assert read_samples(root, parsed, {}) == read_samples(study, parsed, {})
+    assert len(read_logs(root, "semantic_grpo")) == 3 and "scale-0.9" in prediction_files(root, "strong_sft")
+
+
+def test_two_callbacks_of_one_class_are_told_apart() -> None:
+    def recipe(*words: int) -> dict:
+        reward = [{"class_path": "semalign_pl.LengthReward", "init_args": {"words": each}} for each in words]
+        return {"trainer": {"callbacks": reward}}
+
+    assert [(one.key, one.base, one.own) for one in differences(recipe(1, 2, 5), recipe(3, 2, 4))] == [
+        ("trainer.callbacks.LengthReward.words", "1", "3"),
+        ("trainer.callbacks.LengthReward#3.words", "5", "4"),
+    ]
+
+
+def test_no_two_of_twelve_systems_look_alike() -> None:
+    parsed = parse({"systems": {name: {} for name in ("cold_start", "strong_sft", "semantic_grpo", *"abcdefghi")}})
+    looks = {(colour_of(system, parsed), shape_of(system, parsed)) for system in parsed.systems}
+    assert len(looks) == 12
+
+
+def test_a_start_that_is_a_variant_has_its_systems_mark(results: dict) -> None:
+    swept = json.loads(json.dumps(results))
+    swept["systems"]["cold_start"]["chosen"] = "cold_start.lr-0.1"
+    for curve in swept["frontier"]["curves"].values():
+        curve["points"] = ["cold_start.lr-0.1" if name == "cold_start" else name for name in curve["points"]]
+    marks, expected = (
+        [chart.marks for chart in frontier_charts(read_curves(each, parse(each)), parse(each))]
+        for each in (swept, results)
+    )
+    assert marks == expected
+
+
 def test_recipes_name_the_task_and_what_differs(study: Path, results: dict) -> None:
     parsed = parse(results)
     task = EvaluatedTask("Translation zh → bo", "test.jsonl", "bo")
@@ -129,6 +191,11 @@ def test_rewards_and_the_metrics_that_they_saw(study: Path, results: dict) -> No
         (REWARDS[0], "Semantic similarity"),
         (REWARDS[1], "Language consistency"),
     ]
+    similarity = {"value": 0.5, "ci": None, "signature": "semantic_similarity|encoder:world/other@abc"}
+    systems = {**results["systems"], "semantic_grpo": {"metrics": {"semantic_similarity": similarity}}}
+    other = {**results, "systems": systems}
+    saw = [metric for one in list_tested(study, other, parse(other), {}) for _, metric in one.rewards]
+    assert saw == ["", "Language consistency"]  # similarity is measured by another encoder than the reward's
     assert tested["Strong SFT"].rewards == [] and tested["Strong SFT"].points[0] == "step-20"
     assert [one.title for one in list_areas(results, parsed, ["cmrc_f1"])] == ["Strong SFT", "Semantic GRPO"]
 

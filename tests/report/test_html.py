@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -13,6 +14,7 @@ from semalign_pl.report.files import evenly_spaced
 from semalign_pl.report.run_facts import duration
 
 SYSTEMS = ("base", "cold_start", "strong_sft", "semantic_grpo")
+HOSTILE = '<script>alert("x")</script><img src="https://example.invalid/x.png">'
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -106,6 +108,25 @@ def test_hostile_predictions_are_text(results, study):
     assert sum('<script>alert("x")</script>' in text for text in page.samples()["texts"]) == len(SYSTEMS)
 
 
+def test_hostile_names_and_settings_are_text(results, study):
+    hostile = f'">{HOSTILE}'
+    results["systems"]["strong_sft"] |= {"label": hostile, "points": []}
+    results["systems"]["strong_sft"]["metrics"][hostile] = {"value": 1.0, "ci": None, "signature": hostile}
+    results["run"] |= {hostile: hostile, "versions": {hostile: hostile}, "seconds": {hostile: hostile}}
+    folder = study(results)
+    for system in ("cold_start", "strong_sft"):
+        recipe = {"trainer": {hostile: system, "callbacks": [{"class_path": hostile, "init_args": {"a": system}}]}}
+        (folder / system / "fit.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+        row = {"id": hostile, "prompt": hostile, "reference": hostile, "prediction": "", "scores": {hostile: 1}}
+        (folder / system / "predictions.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    log = folder / "semantic_grpo" / "metrics.csv"
+    quoted = hostile.replace('"', '""')
+    log.write_text(f'step,train/reward,"train/reward/{quoted}"\n0,1,1\n1,2,2\n', encoding="utf-8")
+    page, source = report(folder)
+    assert source.count("&#34;&gt;&lt;script&gt;") > 10
+    assert len(page.of("script")) == 2 and not page.of("img") and source.count("<script") == 2
+
+
 def test_every_row_of_every_system_is_in_the_page(results, study, tmp_path):
     study(results)
     path = tmp_path / "strong_sft" / "predictions.jsonl"
@@ -134,9 +155,8 @@ def test_systems_without_files_or_metrics_do_not_crash(results, study, tmp_path)
     study({**results, "systems": {"base": results["systems"]["base"], "semantic_grpo": {}}, "run": {}})
     (tmp_path / "semantic_grpo" / "metrics.csv").unlink()
     page, _ = report(tmp_path)
-    assert len(page.samples()["groups"][0]["systems"]) == 2 and "No system was trained with rewards." in "".join(
-        page.text
-    )
+    assert len(page.samples()["groups"][0]["systems"]) == 2
+    assert "There is no log of a training with rewards next to these results." in "".join(page.text)
 
 
 def test_results_alone_make_a_page(results, tmp_path):
@@ -147,12 +167,40 @@ def test_results_alone_make_a_page(results, tmp_path):
     assert source.count("← Base: chrF 5.0") == 2  # further from the others than they are from each other
 
 
+def test_systems_with_one_label_keep_their_sections(results, study, tmp_path):
+    results["systems"]["strong_sft"]["label"] = "Semantic GRPO"
+    folder = study(results)
+    for system in ("cold_start", "strong_sft", "semantic_grpo"):
+        steps = {"max_steps": len(system)}
+        (folder / system / "fit.yaml").write_text(json.dumps({"trainer": steps}), encoding="utf-8")
+    shutil.copy(folder / "semantic_grpo" / "metrics.csv", folder / "strong_sft" / "metrics.csv")
+    _, source = report(folder)
+    assert source.count("<h3>Semantic GRPO</h3>") == 2
+    assert source.count("<summary>Semantic GRPO: settings that differ (1)</summary>") == 1
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # of the picture, whose fonts are Matplotlib's
+def test_labels_and_signatures_of_any_script_and_half_characters(results, tmp_path):
+    results["systems"]["strong_sft"]["label"] = "藏文"
+    results["systems"]["strong_sft"]["metrics"]["chrf"]["signature"] = "file:\udcff"
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    _, source = report(tmp_path)
+    assert "font-family: 'Page Chinese'; src:" in source and "Page Tibetan'; src:" not in source
+    assert "(c) 2014-2021 Adobe" in source  # the licence asks for the copyright notice of the font
+    assert "file:?" in source
+
+
 def test_missing_results_and_a_broken_line_name_file_and_remedy(results, study, tmp_path):
     with pytest.raises(ValueError, match=r"results\.json: cannot be read"):
         write_report(tmp_path)
     path = study(results) / "cold_start" / "predictions.jsonl"
     path.write_text('{"id": 1, "prediction": "a"}\n{"prediction"\n', encoding="utf-8")
     with pytest.raises(ValueError, match=r"predictions\.jsonl:2: every line must be.*Evaluate this system again"):
+        write_report(tmp_path)
+    path.unlink()
+    with (tmp_path / "semantic_grpo" / "metrics.csv").open("a", encoding="utf-8") as log:
+        log.write("0,61,,1e-")  # the process was killed while it wrote
+    with pytest.raises(ValueError, match=r"metrics\.csv:122: is no log of numbers.*'1e-'.*Train this system again"):
         write_report(tmp_path)
 
 

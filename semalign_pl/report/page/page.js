@@ -31,7 +31,10 @@ let group, shown, order = [], page = 0; // shown: point by system, "" for none
 const title = (metric) => data.metrics[metric][0];
 const format = (metric, value) => (value === null || value === undefined ? "–" : value.toFixed(data.metrics[metric][1]));
 const systems = () => group.systems.filter((system) => shown[system.name]);
-const scores = (system, metric) => system.points[shown[system.name]].scores[metric];
+const scores = (system, metric) => {
+  const all = system.points[shown[system.name]].scores; // a metric may be named like a property of every object
+  return Object.hasOwn(all, metric) ? all[metric] : undefined;
+};
 
 // Values of a metric by row: of one system, the highest of all systems, or the difference of highest and lowest.
 function column(metric, name) {
@@ -134,7 +137,7 @@ function open(number) {
   fill(get("sort-metric"), [["", "order in the file"], ...metrics]);
   fill(get("filter-metric"), metrics);
   fill(get("sort-system"), [...names, ["*spread", "highest minus lowest"]]);
-  fill(get("filter-system"), [...names, ["*any", "the best system"], ["*spread", "highest minus lowest"]]);
+  fill(get("filter-system"), [...names, ["*any", "highest of all systems"], ["*spread", "highest minus lowest"]]);
   const last = names[names.length - 1][0];
   get("sort-system").value = get("filter-system").value = last;
   drawPoints();
@@ -173,7 +176,7 @@ function mark() {
 function show(each) {
   const { system, point } = each.dataset;
   const label = each.getAttribute("aria-label");
-  const has = (one) => one.systems.some((other) => other.name === system && point in other.points);
+  const has = (one) => one.systems.some((other) => other.name === system && Object.hasOwn(other.points, point));
   const number = form ? (has(group) ? data.groups.indexOf(group) : data.groups.findIndex(has)) : -1;
   if (number < 0) {
     say(get("point-shown"), `${label}. There are no predictions of this point.`);
