@@ -111,6 +111,29 @@ def test_the_path_is_start_steps_end_scales_and_base(tmp_path: Path) -> None:
     assert curve["reach"] == pytest.approx([0, 64]) and band[56.0] == pytest.approx(16)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "scale_from", "path"),
+    [
+        ("training.json", {"started_from": "cold"}, "base", ["cold", "step-20", "end", "scale-0.5", "base"]),
+        ("training.json", {"started_from_scale": {}}, "base", ["step-20", "end", "scale-0.5", "base"]),
+        ("training.json", {"started_from_scale": {}}, "start", ["step-20", "end", "scale-0.5"]),
+        ("adapter_config.json", {"trainable_token_indices": [9]}, "base", ["cold", "step-20", "end", "scale-0.5"]),
+        ("adapter_config.json", {"r": 8}, "start", ["cold", "step-20", "end", "scale-0.5", "cold"]),
+    ],
+)
+def test_a_path_ends_before_a_system_that_is_not_on_it(
+    tmp_path: Path, file: str, content: dict, scale_from: str, path: list[str]
+) -> None:
+    """The start is not if training scaled it, nor is the base if new tokens split texts in another way."""
+    systems = {"grpo": {**GRPO, "step-20": Planted(56, 80)}, "cold": {"end": Planted(50, 84)}}
+    folder = write_frontiers(tmp_path, systems)
+    write_json(folder / "seed-0" / "grpo" / "adapter" / file, content)
+    curve = compare_study(folder, {"grpo": ["grpo"]}, {"grpo": "cold"}, Settings(scale_from=scale_from))["curves"][
+        "grpo"
+    ]
+    assert curve["points"] == path
+
+
 def test_the_best_variant_of_a_sweep_is_the_curve(folder: Path) -> None:
     for name, f1 in (("strong_sft.lr-1", 40), ("strong_sft.lr-2", 64)):
         for point, planted in SFT.items():
@@ -246,6 +269,7 @@ def test_other_refusals(folder: Path, tmp_path: Path) -> None:
     refused("more or less of speed is better", costs=("speed",))
     refused("nll_change_mean is a cost", quality="nll_change_mean")
     refused("holds no folder seed-N", where=tmp_path)
+    refused("no system was tested at several points, and one point is no curve; list scales", variants={})
     only_end = write_frontiers(tmp_path / "other", {"a": {"end": Planted(60, 60)}})
     refused("one point is no curve", variants={"a": ["a"]}, where=only_end)
     shutil.rmtree(only_end / "seed-0" / "base")
@@ -268,8 +292,8 @@ def test_resamples_are_shared_by_metrics_of_one_set(folder: Path) -> None:
 
 
 def test_names() -> None:
-    assert curve_order({"scale-0.1", "step-9", "scale-1", "end", "step-10"}) == [
-        *("step-9", "step-10", "end", "scale-1", "scale-0.1")
+    assert curve_order({"scale-0.1", "step-9", "scale-1e-05", "scale-1", "end", "step-10"}) == [
+        *("step-9", "step-10", "end", "scale-1", "scale-0.1", "scale-1e-05")
     ]
     with pytest.raises(ValueError, match="lr-0.1: is no name of a point"):
         curve_order(["lr-0.1"])
