@@ -201,12 +201,12 @@ def test_json_that_cannot_be_read_gets_one_line_wherever_json_is_read(text, answ
 
 
 def test_deep_predictions_get_one_line(tmp_path) -> None:
-    from semalign_pl.report.files import _read_predictions
+    from semalign_pl.report.files import read_predictions
 
     path = tmp_path / "predictions.jsonl"
     path.write_text(json.dumps({"id": 1, "prediction": "x"}) + "\n" + DEEP_JSON + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"predictions.jsonl:2: every line must be a JSON object.*RecursionError"):
-        _read_predictions(path)
+        read_predictions(path)
 
 
 def test_a_large_file_is_refused_unread(tmp_path, monkeypatch) -> None:
