@@ -7,12 +7,19 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from semalign_pl.files.documents import read_json
+
+from .json_values import get_object
+from .results import REMEDY
+
 PredictionTable = dict[str, dict[str, object]]
 """Rows of a predictions file by id."""
 
 
 def find(folder: Path, system: str, name: str) -> dict[str, Path]:
     """Paths of a system's files of one name, by seed in numeric order.
+
+    Seeds that the study's ``results.json`` does not list are left out: they are of an earlier run with more seeds.
 
     Args:
         folder: Folder of the study.
@@ -23,9 +30,17 @@ def find(folder: Path, system: str, name: str) -> dict[str, Path]:
         Path by name of the seed's folder; by ``""`` for a study without seeds; empty if there is no such file.
     """
     seeds = sorted((seed for seed in folder.glob("seed-*")), key=lambda path: (len(path.name), path.name))
+    listed = _listed_seeds(folder / "results.json")
+    seeds = [seed for seed in seeds if listed is None or seed.name in listed]
     found = {seed.name: path for seed in seeds if (path := seed / system / name).is_file()}
     plain = folder / system / name
     return found or ({"": plain} if plain.is_file() else {})
+
+
+def _listed_seeds(file: Path) -> set[str] | None:
+    """Names of the seeds' folders that results list; ``None`` if they list none."""
+    seeds = get_object(read_json(file, f"{REMEDY}."), "run").get("seeds") if file.is_file() else None
+    return {f"seed-{seed}" for seed in seeds} if isinstance(seeds, list) else None
 
 
 def read_logs(folder: Path, system: str) -> dict[str, list[dict[str, str | None]]]:

@@ -59,7 +59,8 @@ def study(tmp_path: Path) -> Callable[..., Path]:
 
 
 def _write_study(folder: Path, results: dict[str, Any], seeds: tuple[int, ...]) -> Path:
-    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    run = results["run"] | ({"seeds": [*seeds]} if seeds else {})
+    (folder / "results.json").write_text(json.dumps({**results, "run": run}), encoding="utf-8")
     for root in [folder / f"seed-{seed}" for seed in seeds] or [folder]:
         for system in results["systems"]:
             (root / system).mkdir(parents=True)

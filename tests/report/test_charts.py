@@ -14,6 +14,7 @@ from helpers.report_study import REWARDS, SYSTEMS, write_study
 
 from semalign_pl.report.chart import Scale
 from semalign_pl.report.drift_charts import TokenHistogram, drift_charts, read_histograms
+from semalign_pl.report.files import read_logs
 from semalign_pl.report.forward_kl import forward_kl_charts
 from semalign_pl.report.frontier_chart import frontier_charts
 from semalign_pl.report.hypervolumes import list_areas
@@ -106,6 +107,18 @@ def test_histograms_add_seeds_and_their_cdf_is_right(study: Path, results: dict)
     small = TokenHistogram([0.0, 1.0, 2.0, 4.0], [1, 2, 1])
     assert small.cumulative == [0.0, 0.25, 0.75, 1.0]
     assert [small.quantile(share) for share in (0.25, 0.5, 0.9)] == [1.0, 2.0, 4.0]
+
+
+def test_seeds_of_an_earlier_run_with_more_seeds_are_left_out(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "study", seeds=3)
+    results = json.loads((root / "results.json").read_text("utf-8"))
+    results["run"]["seeds"] = [0]
+    (root / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    alone = json.loads((root / "seed-0/strong_sft/results.json").read_text("utf-8"))["histograms"]["nll_change"]
+    assert read_histograms(root, parse(results))["strong_sft"].counts == alone["counts"]
+    assert [*read_logs(root, "semantic_grpo")] == ["seed-0"]
+    (root / "seed-0/strong_sft/points/step-20/predictions.jsonl").unlink()
+    assert "step-20" not in prediction_files(root, "strong_sft") and "step-60" in prediction_files(root, "strong_sft")
 
 
 def test_recipes_name_the_task_and_what_differs(study: Path, results: dict) -> None:
