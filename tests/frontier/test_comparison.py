@@ -222,9 +222,12 @@ def _append(line: str):
     return add
 
 
-def _not_finite(run: Path) -> None:
-    items = run / "items.jsonl"
-    items.write_text(items.read_text(encoding="utf-8").replace('"cmrc_f1": [0.0]', '"cmrc_f1": [null]'), "utf-8")
+def _statistic(number: str):
+    def replace(run: Path) -> None:
+        text = (run / "items.jsonl").read_text(encoding="utf-8")
+        (run / "items.jsonl").write_text(text.replace('"cmrc_f1": [0.0]', f'"cmrc_f1": [{number}]'), encoding="utf-8")
+
+    return replace
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,9 @@ def _not_finite(run: Path) -> None:
         (_without("points/scale-0.5"), r"seed-1/strong_sft/points: lacks the point scale-0.5, which seed-0 has"),
         (_append("{"), r"seed-1/strong_sft/items.jsonl, line 76: is no item of the form"),
         (_append('{"set": "cmrc", "id": "Q001", "statistics": {}}'), r"line 76: item Q001 of cmrc is there twice"),
-        (_not_finite, r"seed-1/strong_sft/items.jsonl: items cmrc have no list of finite numbers"),
+        (_append('{"set": ["cmrc"], "id": "Q001", "statistics": {}}'), r"line 76: is no item of the form"),
+        (_statistic("null"), r"seed-1/strong_sft/items.jsonl: items cmrc have no list of finite numbers"),
+        (_statistic(f"1{'0' * 400}"), r"seed-1/strong_sft/items.jsonl: items cmrc have no list of finite numbers"),
     ],
 )
 def test_an_unfair_comparison_stops(tmp_path: Path, damage, message: str) -> None:
