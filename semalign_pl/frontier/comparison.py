@@ -99,6 +99,14 @@ def compare(
     """
     resampled = Resampled(base, settings.draws)
     quality, costs = choose_metrics(settings.quality, settings.costs, base.metrics, base.folder)
+    # A system of another task may be in the study, unless it is to be compared or its best variant to be chosen.
+    wanted = {name for pair in settings.pairs or combinations(variants, 2) for name in pair}
+    variants = {
+        system: folders
+        for system, folders in variants.items()
+        if system in wanted or len(folders) > 1 or resampled.is_tested_alike(measured[folders[0]], (quality, *costs))
+    }
+    measured = {name: measured[name] for folders in variants.values() for name in folders}
     quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)
     directions = {metric: less_is_better(metric) for metric in costs}
     curves: dict[str, dict[str, Curve]] = {}

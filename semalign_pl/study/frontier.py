@@ -111,4 +111,6 @@ def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) 
         Settings(settings.quality, settings.costs, settings.at, settings.compare, settings.scale_from),
         seeds=sorted({seed for seed, _ in results}),
     )
+    for key in (key for key in variants if key not in frontier["curves"]):
+        print(visible(f"{key}: has no curve; it was tested on other items than the base, and no pair compares it"))
     return frontier, {key: curve["variant"] for key, curve in frontier["curves"].items()}

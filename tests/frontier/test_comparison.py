@@ -5,11 +5,13 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.frontier_study import SIGNATURES, Planted, write_frontiers, write_json, write_run
 
 from semalign_pl.frontier.comparison import Settings, compare_study
 from semalign_pl.frontier.entry import FrontierEntry
+from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
 from semalign_pl.frontier.measured_study import curve_order, read_study
 from semalign_pl.frontier.resampled import Resampled, less_is_better
 from semalign_pl.frontier.seen import seen_by
@@ -279,6 +281,38 @@ def test_other_refusals(folder: Path, tmp_path: Path) -> None:
     refused("one point is no curve", variants={"a": ["a"]}, where=only_end)
     shutil.rmtree(only_end / "seed-0" / "base")
     refused("costs are against the base model", variants={"a": ["a"]}, where=only_end)
+
+
+def test_a_system_of_another_task_has_no_curve_unless_it_is_compared(folder: Path) -> None:
+    """Translation and headlines may be in one study."""
+    shutil.copytree(folder / "seed-0" / "semantic_grpo", folder / "seed-0" / "headlines")
+    for items in (folder / "seed-0" / "headlines").rglob("items.jsonl"):
+        items.write_text(items.read_text(encoding="utf-8").replace("test.jsonl:", "headlines.jsonl:"), encoding="utf-8")
+    variants = {**VARIANTS, "headlines": ["headlines"]}
+    frontier = compare_study(folder, variants, STARTS, Settings(pairs=(("strong_sft", "semantic_grpo"),)))
+    assert list(frontier["curves"]) == ["strong_sft", "semantic_grpo"]
+    assert frontier["verdicts"] == compare_study(folder, VARIANTS, STARTS)["verdicts"]
+    with pytest.raises(ValueError, match=r"chrf was measured on other items.*only systems of one task in frontier"):
+        compare_study(folder, variants, STARTS, Settings(pairs=(("strong_sft", "headlines"),)))
+
+
+@pytest.mark.parametrize(("formula", "texts"), [("chrf", [[3, 4, 2], [5, 6, 1]]), ("bleu", [[7, 6] + 8 * [1]] * 2)])
+def test_other_references_under_the_same_ids_are_other_items(formula: str, texts: list[list[float]]) -> None:
+    """Ids are lines of files: another task, or a file of the same name in another folder, has the same ones."""
+
+    def point(change: int | None) -> MeasuredPoint:
+        statistics = np.array(texts, float)
+        if change is not None:
+            statistics[1, change] += 1
+        return MeasuredPoint("run", {"chrf": Measured("test", ("t:1", "t:2"), statistics, formula, "signature")})
+
+    resampled = Resampled(point(None), draws=10)
+    assert (resampled.align(point(0), "chrf")[1, 0], resampled.align(point(None), "chrf")[1, 0]) == (
+        texts[1][0] + 1,
+        texts[1][0],
+    )
+    with pytest.raises(ValueError, match="chrf was measured against other references of the same ids; test both on"):
+        resampled.align(point(1), "chrf")
 
 
 def test_items_in_another_order_are_the_same_items(folder: Path) -> None:
