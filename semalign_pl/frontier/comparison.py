@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semalign_pl.frontier.compared_metrics import choose_metrics
 from semalign_pl.frontier.entry import BandEntry, FrontierEntry, PointsEntry, VolumeEntry
 from semalign_pl.frontier.ledger import right_or_wrong, write_ledger
 from semalign_pl.frontier.measured_point import MeasuredPoint
@@ -20,7 +21,6 @@ from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
 from semalign_pl.functional.significance import estimate
 from semalign_pl.messages.terminal import visible
 
-QUALITY, COSTS = "chrf", ("cmrc_f1", "nll_change_mean")
 BAND_POINTS = 25
 
 
@@ -69,6 +69,11 @@ def compare_study(
         ValueError: If a file is missing or malformed, or systems were not tested alike; one line that names the files.
     """
     settings = settings or Settings()
+    if not variants:
+        raise ValueError(
+            f"{visible(folder)}: no system was tested at several points, and one point is no curve; list scales under "
+            "frontier in study.yaml, or keep steps with the callback KeepSteps"
+        )
     names = [name for folders in variants.values() for name in folders]
     first = min(folder.glob("seed-*"), default=folder)
     own = {name: read_rewards(first / name) for name in {*names, *starts.values()}}
@@ -93,12 +98,15 @@ def compare(
         settings: Settings of the comparison.
     """
     resampled = Resampled(base, settings.draws)
-    quality = settings.quality or QUALITY
-    costs = settings.costs or tuple(name for name in COSTS if name in base.metrics)
-    if not costs:
-        raise ValueError(f"{base.folder}: has items of no cost ({', '.join(COSTS)}); name one in frontier.costs")
-    if less_is_better(quality):
-        raise ValueError(f"frontier.quality: {visible(quality)} is a cost; name a metric of the new language")
+    quality, costs = choose_metrics(settings.quality, settings.costs, base.metrics, base.folder)
+    # A system of another task may be in the study, unless it is to be compared or its best variant to be chosen.
+    wanted = {name for pair in settings.pairs or combinations(variants, 2) for name in pair}
+    variants = {
+        system: folders
+        for system, folders in variants.items()
+        if system in wanted or len(folders) > 1 or resampled.is_tested_alike(measured[folders[0]], (quality, *costs))
+    }
+    measured = {name: measured[name] for folders in variants.values() for name in folders}
     quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)
     directions = {metric: less_is_better(metric) for metric in costs}
     curves: dict[str, dict[str, Curve]] = {}

@@ -91,6 +91,8 @@ def _read_items(path: Path, sets: Collection[str]) -> dict[str, dict[str, Mappin
             row = json.loads(line)
             name, key = row["set"], row["id"]
             row["statistics"].items()
+            if not isinstance(name, str) or not isinstance(key, str):
+                raise TypeError("set and id are text")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             form = '{"set": …, "id": …, "statistics": {…}}'
             raise ValueError(f"{visible(path)}, line {number}: is no item of the form {form}; {REMEDY}") from error
@@ -117,7 +119,7 @@ def _parse_metric(
     try:
         array = np.array(list(statistics.values()), dtype=np.float64)
         valid = array.ndim == 2 and bool(np.isfinite(array).all())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         valid = False
         array = np.zeros((0, 0))
     if not valid:

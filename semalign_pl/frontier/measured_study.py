@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from semalign_pl.files.documents import read_json
 from semalign_pl.frontier.measured_point import MeasuredPoint, read_point
 from semalign_pl.messages.terminal import visible
+from semalign_pl.policy.adapter_folder import CONFIG
+from semalign_pl.run.results import read_training
 
 BASE, END = "base", "end"
-_STEP, _SCALE = re.compile(r"step-(\d+)"), re.compile(r"scale-(\d*\.?\d+)")
+_STEP, _SCALE = re.compile(r"step-(\d+)"), re.compile(r"scale-(\d*\.?\d+(?:e-\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def _read_system(
             "(semalign frontier, or the key frontier of study.yaml)"
         )
     names = curve_order({*every, END})
-    before, after = _neighbours(names, start, scale_from)
+    before, after = _neighbours(names, start, scale_from, roots[0] / system / "adapter")  # all seeds have one recipe
 
     def folder_of(root: Path, name: str) -> Path:
         if name in (before, after):
@@ -137,13 +140,23 @@ def _read_system(
     return MeasuredSystem(path, tuple(tuple(read(folder_of(root, name)) for name in path) for root in roots))
 
 
-def _neighbours(names: Sequence[str], start: str, scale_from: str) -> tuple[str | None, str | None]:
+def _neighbours(names: Sequence[str], start: str, scale_from: str, adapter: Path) -> tuple[str | None, str | None]:
     """Systems that the path begins and ends with: the start before the first step, scale 0 after the last scale.
 
-    Without steps the start is left out, because the line from it to the end would pass no measured point.
+    Without steps the start is left out, because the line from it to the end would pass no measured point. So is a
+    system that is no point of the path: the start if training scaled it, and the base if the adapter has new tokens,
+    which split texts in another way even at scale 0.
     """
     steps = [name for name in names if _STEP.fullmatch(name)]
     scales = [float(scale[1]) for name in names if (scale := _SCALE.fullmatch(name))]
+    absent = {start} if "started_from_scale" in (read_training(str(adapter)) or {}) else set[str]()
+    absent |= {BASE} if _has_new_tokens(adapter) else set()
     before = start if steps and "step-0" not in steps else None
     after = {"base": BASE, "start": start}.get(scale_from) if scales and min(scales) > 0 else None
-    return before, after
+    return None if before in absent else before, None if after in absent else after
+
+
+def _has_new_tokens(adapter: Path) -> bool:
+    config = adapter / CONFIG
+    content = read_json(config, "train the adapter again") if config.is_file() else None
+    return isinstance(content, dict) and bool(content.get("trainable_token_indices"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from semalign_pl.messages.terminal import visible
 DRAWS, SEED = 1000, 12345
 _LESS = ("nll_change", "kl_", "forward_kl")
 _MORE = ("_em", "_f1", "_avg", "_accuracy", "chrf", "bleu4", "rouge_l", "semantic_similarity", "language_consistency")
+
+_OF_REFERENCE = {"chrf": slice(1, None, 3), "bleu": slice(1, 2), "sentence_bleu": slice(1, 2)}
+"""Statistics of the reference alone, by formula: n-gram counts or length, the same whatever the prediction."""
+_TEST_ALIKE = "test both on the same files with the same task, or name only systems of one task in frontier.compare"
 
 
 def less_is_better(metric: str) -> bool:
@@ -94,17 +98,37 @@ class Resampled:
                     f"{where}: {visible(metric)} has the {field} {visible(pair[0])} in one and {visible(pair[1])} in "
                     "the other; test both alike, or compare other systems"
                 )
-        if ours.ids == reference.ids:
-            return ours.statistics
         if only := set(ours.ids) ^ set(reference.ids):
             example = min(only)
             has = point.folder if example in set(ours.ids) else self.base.folder
             raise ValueError(
                 f"{where}: {visible(metric)} was measured on other items: {len(only)} are in one only, such as "
-                f"{visible(example)} in {has}; test both on the same files"
+                f"{visible(example)} in {has}; {_TEST_ALIKE}"
             )
         place = {key: index for index, key in enumerate(ours.ids)}
-        return ours.statistics[[place[key] for key in reference.ids]]
+        statistics = ours.statistics[[place[key] for key in reference.ids]]
+        # Ids are lines of files, so another task or file may have the same ones.
+        columns = _OF_REFERENCE.get(reference.formula, slice(0))
+        if not np.array_equal(statistics[:, columns], reference.statistics[:, columns]):
+            raise ValueError(
+                f"{where}: {visible(metric)} was measured against other references of the same ids; {_TEST_ALIKE}"
+            )
+        return statistics
+
+    def is_tested_alike(self, system: MeasuredSystem, metrics: Collection[str]) -> bool:
+        """Return true if all points of a system were tested on the items of the base, with the same options.
+
+        Args:
+            system: System.
+            metrics: Names of the metrics to check.
+        """
+        try:
+            for point in (point for points in system.seeds for point in points):
+                for metric in metrics:
+                    self.align(point, metric)
+        except ValueError:
+            return False
+        return True
 
     def _stack(self, points: Sequence[MeasuredPoint], metric: str) -> Array:
         return np.stack([self._values(point, metric) for point in points], axis=1)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from semalign_pl.callbacks import Evaluation
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.files.documents import read_json
-from semalign_pl.frontier.points import POINTS, Point
+from semalign_pl.frontier.points import END, POINTS, Point
 from semalign_pl.frontier.swap import Swap
 from semalign_pl.modules import AlignModule
 from semalign_pl.policy.adapter_folder import read_adapter_folder
@@ -181,6 +181,7 @@ class PointTester:
 
     def _load(self, folder: Path) -> None:
         with self._swap.common() as adapter:
-            self._cli.aim(folder, {"adapter": adapter, "lora": None})  # the ranks are those of the adapters
+            # The ranks are those of the adapters, and a scale of the recipe is that of the training's start.
+            self._cli.aim(folder, {**Point(END, ((adapter, 1.0),)).settings, "lora": None})
             self._cli.load()
         self._loaded = True

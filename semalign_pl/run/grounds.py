@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -34,8 +34,9 @@ def collect(command: str, settings: Settings, folder: Path, adapter: Path | None
     - the revisions of hub models and datasets in the local cache;
     - the versions of the packages.
 
-    A fit does not depend on probes that only measure in a test. It depends on the test corpus only if training rows
-    that occur in the test corpus are dropped. A test depends on the training corpus only through its adapter.
+    A fit does not depend on probes that only measure in a test, unless FrontierScore runs them in validation. It
+    depends on the test corpus only if training rows that occur in the test corpus are dropped. A test depends on the
+    training corpus only through its adapter.
 
     Args:
         command: ``fit`` or ``test``.
@@ -117,7 +118,7 @@ def _relevant(config: Settings, command: str) -> dict[str, object]:
     unread = ("train",) if command == "test" else () if apart else ("test",)
     callbacks = config["trainer"].get("callbacks") or []
     if command == "fit":
-        callbacks = [one for one in callbacks if not _measures_only_in_a_test(one)]
+        callbacks = _read_by_fit(callbacks)
     return {
         **{key: value for key, value in config.items() if key != "config"},
         "trainer": {**config["trainer"], "callbacks": callbacks},
@@ -125,13 +126,25 @@ def _relevant(config: Settings, command: str) -> dict[str, object]:
     }
 
 
+def _read_by_fit(callbacks: Sequence[Settings]) -> list[Settings]:
+    """Callbacks without the probes that only measure in a test."""
+    from semalign_pl.callbacks import FrontierScore
+
+    if any(issubclass(_class_of(one), FrontierScore) for one in callbacks):
+        return [*callbacks]
+    return [one for one in callbacks if not _measures_only_in_a_test(one)]
+
+
 def _measures_only_in_a_test(callback: Settings) -> bool:
     from semalign_pl.probes.base import Probe
 
-    module, _, name = callback["class_path"].rpartition(".")
-    kind = getattr(import_module(module), name)
     given = callback.get("init_args", {})
-    return issubclass(kind, Probe) and "every_n_steps" in given and given["every_n_steps"] is None
+    return issubclass(_class_of(callback), Probe) and "every_n_steps" in given and given["every_n_steps"] is None
+
+
+def _class_of(callback: Settings) -> type:
+    module, _, name = callback["class_path"].rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _hub_revisions(value: str) -> Grounds:

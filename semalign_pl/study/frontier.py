@@ -55,7 +55,7 @@ def remove_others(folder: Path, wanted: Collection[str]) -> None:
 
 
 def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -> None:
-    """Refuse a metric that the base model's test did not measure, before anything is trained.
+    """Refuse metrics that cannot be compared, before anything is trained.
 
     Args:
         settings: Settings of the frontier.
@@ -63,10 +63,12 @@ def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -
         configs: Folder of the configs, for messages.
 
     Raises:
-        ValueError: If a metric is not measured per item; names the metric and those that can be compared.
+        ValueError: If a metric is not measured per item (names those that can be compared), or as `choose_metrics`.
     """
+    from semalign_pl.frontier.compared_metrics import QUALITY, choose_metrics
+
     usable = [name for name, metric in base["metrics"].items() if metric.get("items")]
-    for key, names in (("quality", [settings.quality] if settings.quality else []), ("costs", settings.costs)):
+    for key, names in (("quality", [settings.quality or QUALITY]), ("costs", settings.costs)):
         for name in names:
             if name not in usable:
                 raise ValueError(
@@ -74,6 +76,7 @@ def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -
                     f"name one of {', '.join(usable) or 'none'}, or add the callback that measures it to the first "
                     "system's recipe"
                 )
+    choose_metrics(settings.quality, settings.costs, usable, f"{configs / 'study.yaml'}: the base model's test")
 
 
 def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) -> tuple[FrontierEntry, dict[str, str]]:
@@ -99,7 +102,7 @@ def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) 
     variants = {
         key: [one.name for one in systems]
         for key, systems in group(study.systems).items()
-        if key in compared or len(systems) > 1 or len(results[0, systems[0].name]) > 1  # one point is no curve
+        if key in compared or systems[0].sweep or len(results[0, systems[0].name]) > 1  # one point is no curve
     }
     frontier = compare_study(
         out,
@@ -108,4 +111,6 @@ def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) 
         Settings(settings.quality, settings.costs, settings.at, settings.compare, settings.scale_from),
         seeds=sorted({seed for seed, _ in results}),
     )
+    for key in (key for key in variants if key not in frontier["curves"]):
+        print(visible(f"{key}: has no curve; it was tested on other items than the base, and no pair compares it"))
     return frontier, {key: curve["variant"] for key, curve in frontier["curves"].items()}

@@ -68,7 +68,7 @@ def read_frontier_settings(entry: object, starts: Mapping[str, str], where: str)
         scales=tuple(sorted(set(scales))),
         scale_from=scale_from,
         compare=_pairs(entry.get("compare"), starts, f"{where}.compare"),
-        at=_numbers(entry.get("at", default.at), f"{where}.at"),
+        at=tuple(dict.fromkeys(_numbers(entry.get("at", default.at), f"{where}.at"))),
     )
 
 
@@ -80,7 +80,7 @@ def _names(value: object, where: str) -> tuple[str, ...]:
             raise ValueError(f"{where}: {name!r} is not the name of a metric, such as cmrc_f1")
     if not names:
         raise ValueError(f"{where}: is empty; name a metric, such as cmrc_f1")
-    return tuple(str(name) for name in names)
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 def _numbers(value: object, where: str) -> tuple[float, ...]:
@@ -95,15 +95,16 @@ def _pairs(value: object, starts: Mapping[str, str], where: str) -> tuple[tuple[
     if value is None:
         finished = [name for name in starts if name not in starts.values()]
         return tuple(itertools.combinations(finished if len(finished) > 1 else starts, 2))
-    pairs = []
+    pairs: dict[frozenset[str], tuple[str, str]] = {}  # a pair listed twice is one comparison of Holm's correction
     for pair in _elements(value, where, "pairs of systems, such as [[strong_sft, semantic_grpo]]"):
         names = _elements(pair, where, "pairs of systems, such as [[strong_sft, semantic_grpo]]")
         if len(names) != 2 or names[0] == names[1]:
             raise ValueError(f"{where}: {pair!r} is no pair; write the names of two systems")
-        if absent := [name for name in names if name not in starts]:
+        if absent := [name for name in names if not isinstance(name, str) or name not in starts]:
             raise ValueError(f"{where}: there is no system {absent[0]!r}; name two of {', '.join(starts)}")
-        pairs.append((str(names[0]), str(names[1])))
-    return tuple(pairs)
+        one, other = map(str, names)
+        pairs.setdefault(frozenset((one, other)), (one, other))
+    return tuple(pairs.values())
 
 
 def _elements(value: object, where: str, needed: str) -> Sequence[object]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.systems import BASE, System
+
+WHOLE = ("--model.init_args.adapter_scale", "1.0", "--model.init_args.scale_from", "base")
+"""Flags to test an adapter itself, or the base model, with a recipe whose training starts from a scaled adapter."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSe
     """Yield all commands of a study, in order.
 
     The base model is tested once, because it does not depend on the seed. Each system is trained from the base model or
-    from another system's adapter, and then tested with its own adapter, or at all points of its frontier.
+    from another system's adapter, and then tested with its own adapter, or at all points of its frontier. A scale in
+    the recipe is that of the adapter that its training starts from, so a test does not scale the trained one.
 
     Args:
         systems: Systems of the study, each after the one that it starts from.
@@ -78,15 +83,22 @@ def steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSe
     for seed in range(seeds):
         root = out / f"seed-{seed}"
         if seed == 0:
-            yield Step("test", BASE, seed, systems[0].config, root / BASE, None)
+            yield Step("test", BASE, seed, systems[0].config, root / BASE, None, _undo_scale(systems[0].config))
         for system in systems:
             start = None if system.start == BASE else root / system.start / "adapter"
             folder = root / system.name
             run = (system.name, seed, system.config, folder)
             yield Step("fit", *run, start, system.flags)
             if frontier is None:
-                yield Step("test", *run, folder / "adapter", system.flags)
+                flags = (*system.flags, *_undo_scale(system.config, system.flags))
+                yield Step("test", *run, folder / "adapter", flags)
             else:
                 # The start of a system that starts from the base model is the base.
                 scale_from = frontier.scale_from if system.start != BASE else BASE
                 yield Step("frontier", *run, folder / "adapter", system.flags, frontier.scales, scale_from)
+
+
+def _undo_scale(config: Path, flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """Flags that undo a scale of the recipe; none without one, because a user's own module may have no such setting."""
+    given = " ".join((config.read_text(encoding="utf-8", errors="replace"), *flags))
+    return WHOLE if re.search(r"\b(adapter_scale|scale_from)\b", given) else ()

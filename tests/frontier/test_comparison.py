@@ -5,11 +5,13 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.frontier_study import SIGNATURES, Planted, write_frontiers, write_json, write_run
 
 from semalign_pl.frontier.comparison import Settings, compare_study
 from semalign_pl.frontier.entry import FrontierEntry
+from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
 from semalign_pl.frontier.measured_study import curve_order, read_study
 from semalign_pl.frontier.resampled import Resampled, less_is_better
 from semalign_pl.frontier.seen import seen_by
@@ -111,6 +113,29 @@ def test_the_path_is_start_steps_end_scales_and_base(tmp_path: Path) -> None:
     assert curve["reach"] == pytest.approx([0, 64]) and band[56.0] == pytest.approx(16)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "scale_from", "path"),
+    [
+        ("training.json", {"started_from": "cold"}, "base", ["cold", "step-20", "end", "scale-0.5", "base"]),
+        ("training.json", {"started_from_scale": {}}, "base", ["step-20", "end", "scale-0.5", "base"]),
+        ("training.json", {"started_from_scale": {}}, "start", ["step-20", "end", "scale-0.5"]),
+        ("adapter_config.json", {"trainable_token_indices": [9]}, "base", ["cold", "step-20", "end", "scale-0.5"]),
+        ("adapter_config.json", {"r": 8}, "start", ["cold", "step-20", "end", "scale-0.5", "cold"]),
+    ],
+)
+def test_a_path_ends_before_a_system_that_is_not_on_it(
+    tmp_path: Path, file: str, content: dict, scale_from: str, path: list[str]
+) -> None:
+    """The start is not if training scaled it, nor is the base if new tokens split texts in another way."""
+    systems = {"grpo": {**GRPO, "step-20": Planted(56, 80)}, "cold": {"end": Planted(50, 84)}}
+    folder = write_frontiers(tmp_path, systems)
+    write_json(folder / "seed-0" / "grpo" / "adapter" / file, content)
+    curve = compare_study(folder, {"grpo": ["grpo"]}, {"grpo": "cold"}, Settings(scale_from=scale_from))["curves"][
+        "grpo"
+    ]
+    assert curve["points"] == path
+
+
 def test_the_best_variant_of_a_sweep_is_the_curve(folder: Path) -> None:
     for name, f1 in (("strong_sft.lr-1", 40), ("strong_sft.lr-2", 64)):
         for point, planted in SFT.items():
@@ -199,9 +224,12 @@ def _append(line: str):
     return add
 
 
-def _not_finite(run: Path) -> None:
-    items = run / "items.jsonl"
-    items.write_text(items.read_text(encoding="utf-8").replace('"cmrc_f1": [0.0]', '"cmrc_f1": [null]'), "utf-8")
+def _statistic(number: str):
+    def replace(run: Path) -> None:
+        text = (run / "items.jsonl").read_text(encoding="utf-8")
+        (run / "items.jsonl").write_text(text.replace('"cmrc_f1": [0.0]', f'"cmrc_f1": [{number}]'), encoding="utf-8")
+
+    return replace
 
 
 @pytest.mark.parametrize(
@@ -215,7 +243,9 @@ def _not_finite(run: Path) -> None:
         (_without("points/scale-0.5"), r"seed-1/strong_sft/points: lacks the point scale-0.5, which seed-0 has"),
         (_append("{"), r"seed-1/strong_sft/items.jsonl, line 76: is no item of the form"),
         (_append('{"set": "cmrc", "id": "Q001", "statistics": {}}'), r"line 76: item Q001 of cmrc is there twice"),
-        (_not_finite, r"seed-1/strong_sft/items.jsonl: items cmrc have no list of finite numbers"),
+        (_append('{"set": ["cmrc"], "id": "Q001", "statistics": {}}'), r"line 76: is no item of the form"),
+        (_statistic("null"), r"seed-1/strong_sft/items.jsonl: items cmrc have no list of finite numbers"),
+        (_statistic(f"1{'0' * 400}"), r"seed-1/strong_sft/items.jsonl: items cmrc have no list of finite numbers"),
     ],
 )
 def test_an_unfair_comparison_stops(tmp_path: Path, damage, message: str) -> None:
@@ -246,10 +276,43 @@ def test_other_refusals(folder: Path, tmp_path: Path) -> None:
     refused("more or less of speed is better", costs=("speed",))
     refused("nll_change_mean is a cost", quality="nll_change_mean")
     refused("holds no folder seed-N", where=tmp_path)
+    refused("no system was tested at several points, and one point is no curve; list scales", variants={})
     only_end = write_frontiers(tmp_path / "other", {"a": {"end": Planted(60, 60)}})
     refused("one point is no curve", variants={"a": ["a"]}, where=only_end)
     shutil.rmtree(only_end / "seed-0" / "base")
     refused("costs are against the base model", variants={"a": ["a"]}, where=only_end)
+
+
+def test_a_system_of_another_task_has_no_curve_unless_it_is_compared(folder: Path) -> None:
+    """Translation and headlines may be in one study."""
+    shutil.copytree(folder / "seed-0" / "semantic_grpo", folder / "seed-0" / "headlines")
+    for items in (folder / "seed-0" / "headlines").rglob("items.jsonl"):
+        items.write_text(items.read_text(encoding="utf-8").replace("test.jsonl:", "headlines.jsonl:"), encoding="utf-8")
+    variants = {**VARIANTS, "headlines": ["headlines"]}
+    frontier = compare_study(folder, variants, STARTS, Settings(pairs=(("strong_sft", "semantic_grpo"),)))
+    assert list(frontier["curves"]) == ["strong_sft", "semantic_grpo"]
+    assert frontier["verdicts"] == compare_study(folder, VARIANTS, STARTS)["verdicts"]
+    with pytest.raises(ValueError, match=r"chrf was measured on other items.*only systems of one task in frontier"):
+        compare_study(folder, variants, STARTS, Settings(pairs=(("strong_sft", "headlines"),)))
+
+
+@pytest.mark.parametrize(("formula", "texts"), [("chrf", [[3, 4, 2], [5, 6, 1]]), ("bleu", [[7, 6] + 8 * [1]] * 2)])
+def test_other_references_under_the_same_ids_are_other_items(formula: str, texts: list[list[float]]) -> None:
+    """Ids are lines of files: another task, or a file of the same name in another folder, has the same ones."""
+
+    def point(change: int | None) -> MeasuredPoint:
+        statistics = np.array(texts, float)
+        if change is not None:
+            statistics[1, change] += 1
+        return MeasuredPoint("run", {"chrf": Measured("test", ("t:1", "t:2"), statistics, formula, "signature")})
+
+    resampled = Resampled(point(None), draws=10)
+    assert (resampled.align(point(0), "chrf")[1, 0], resampled.align(point(None), "chrf")[1, 0]) == (
+        texts[1][0] + 1,
+        texts[1][0],
+    )
+    with pytest.raises(ValueError, match="chrf was measured against other references of the same ids; test both on"):
+        resampled.align(point(1), "chrf")
 
 
 def test_items_in_another_order_are_the_same_items(folder: Path) -> None:
@@ -268,8 +331,8 @@ def test_resamples_are_shared_by_metrics_of_one_set(folder: Path) -> None:
 
 
 def test_names() -> None:
-    assert curve_order({"scale-0.1", "step-9", "scale-1", "end", "step-10"}) == [
-        *("step-9", "step-10", "end", "scale-1", "scale-0.1")
+    assert curve_order({"scale-0.1", "step-9", "scale-1e-05", "scale-1", "end", "step-10"}) == [
+        *("step-9", "step-10", "end", "scale-1", "scale-0.1", "scale-1e-05")
     ]
     with pytest.raises(ValueError, match="lr-0.1: is no name of a point"):
         curve_order(["lr-0.1"])

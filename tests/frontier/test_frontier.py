@@ -111,6 +111,18 @@ def test_each_point_has_the_results_of_a_separate_test(runs: Runs, trained: Path
         assert drift["kl_mean"]["value"] == drift["nll_change_mean"]["value"] == 0
 
 
+def test_a_scale_of_the_recipe_is_not_applied_to_the_points(runs: Runs, trained: Path) -> None:
+    """It is that of the adapter that the training starts from; its blend would have another rank than the points."""
+    recipe = str(runs.write(runs.recipe("sft", callbacks(runs)[:1] + callbacks(runs)[2:3]), "scaled"))
+    start = str(trained / "steps" / "step-000002")
+    scaled = ["--model.init_args.adapter_scale", "0.5", "--model.init_args.scale_from", start]
+    for out, flags in (("plain", []), ("scaled", scaled)):
+        command = ["frontier", str(trained / "adapter"), "--config", recipe, "--out", str(runs.folder / out)]
+        assert main([*command, "--scales", "0.5", *flags]) == 0
+    for place in ("", "points/scale-0.5", "points/step-2"):
+        assert read(runs.folder / "scaled" / place)["metrics"] == read(runs.folder / "plain" / place)["metrics"]
+
+
 def test_results_and_settings_name_the_point(runs: Runs, trained: Path) -> None:
     assert main(frontier(runs, trained, "--scales", "0.5")) == 0
     adapter, step = str(trained / "adapter"), str(trained / "steps" / "step-000002")

@@ -142,5 +142,18 @@ def test_a_metric_that_is_not_measured_is_refused_before_training(
     assert "chrf" in error and [path.name for path in study["run"].iterdir()] == ["base"]
     base = json.loads((study["run"] / "base" / "results.json").read_text(encoding="utf-8"))
     check_metrics(FrontierSettings(), base, study["configs"])
-    with pytest.raises(ValueError, match=r"frontier.quality: the base model's test has no items of bleu5; name one"):
-        check_metrics(FrontierSettings("bleu5"), base, study["configs"])
+    base["metrics"]["quiz"] = {**base["metrics"]["cmrc_em"]}
+    for settings, message in (
+        (FrontierSettings("bleu5"), r"frontier.quality: the base model's test has no items of bleu5; name one"),
+        (FrontierSettings("kl_mean"), r"frontier.quality: kl_mean is a cost; name a metric of the new language"),
+        (FrontierSettings(costs=("quiz",)), r"cannot tell whether more or less of quiz is better; name a metric that"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_metrics(settings, base, study["configs"])
+    for name in ("cmrc_f1", "nll_change_mean"):
+        del base["metrics"][name]
+    with pytest.raises(ValueError, match=r"study.yaml: the base model's test: has items of no cost"):
+        check_metrics(FrontierSettings(), base, study["configs"])
+    del base["metrics"]["chrf"]
+    with pytest.raises(ValueError, match=r"frontier.quality: the base model's test has no items of chrf; name one"):
+        check_metrics(FrontierSettings(), base, study["configs"])

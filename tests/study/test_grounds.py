@@ -136,6 +136,16 @@ READERS = {
 }
 
 
+def test_a_fit_depends_on_probes_that_its_validation_runs(folder) -> None:
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    score = {"class_path": "FrontierScore", "init_args": {"prices": {"nll_change_mean": 20.0}}}
+    for callbacks, read in ((recipe["trainer"]["callbacks"], False), ([*recipe["trainer"]["callbacks"], score], True)):
+        recipe["trainer"]["callbacks"] = callbacks
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        [fit] = grounds([step("fit")])
+        assert ("file probe.txt" in fit) is read
+
+
 def test_one_byte_of_any_file_is_noticed_by_the_steps_that_read_it(folder) -> None:
     before = grounds()
     assert before == grounds()

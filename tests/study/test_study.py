@@ -8,6 +8,7 @@ import yaml
 
 from semalign_pl.__main__ import main
 from semalign_pl.study.command import run_study
+from semalign_pl.study.grounds import parse
 from semalign_pl.study.joined import join
 from semalign_pl.study.protocol import steps
 from semalign_pl.study.systems import PAPER, System, read_study
@@ -69,6 +70,30 @@ def test_steps_are_the_papers_protocol(configs, tmp_path):
     cold = str(tmp_path / "out" / "seed-1" / "cold_start" / "adapter")
     assert adapter["fit strong_sft"] == adapter["fit semantic_grpo"] == adapter["test cold_start"] == cold
     assert adapter["test strong_sft"].endswith("seed-1/strong_sft/adapter")
+
+
+def test_a_scale_of_a_recipe_is_that_of_the_start_and_not_of_what_is_tested(configs, tmp_path):
+    config = yaml.safe_load((configs / "strong_sft.yaml").read_text(encoding="utf-8"))
+    config["model"]["init_args"] |= {"adapter_scale": 0.5, "scale_from": "start"}
+    (configs / "strong_sft.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    swept = ("--model.init_args.adapter_scale", "0.25")
+    systems = [
+        System("strong_sft", configs / "strong_sft.yaml", "base"),
+        System("swept", configs / "semantic_grpo.yaml", "strong_sft", flags=swept),
+        System("cold_start", configs / "cold_start.yaml", "base"),
+    ]
+    plan = {step.name: step.args for step in steps(systems, tmp_path / "out", 1)}
+    scales = {name: parse(args)["model"]["init_args"] for name, args in plan.items()}
+    assert {name: (given["adapter_scale"], given["scale_from"]) for name, given in scales.items()} == {
+        "test base": (1.0, "base"),
+        "fit strong_sft": (0.5, "start"),
+        "test strong_sft": (1.0, "base"),
+        "fit swept": (0.25, "base"),
+        "test swept": (1.0, "base"),
+        "fit cold_start": (1.0, "base"),
+        "test cold_start": (1.0, "base"),
+    }
+    assert "--model.init_args.adapter_scale" not in plan["test cold_start"], "a module may have no such setting"
 
 
 def test_missing_config_is_one_line(tmp_path, capsys):

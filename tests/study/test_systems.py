@@ -23,6 +23,7 @@ FRONTIERS = {
     "{compare: [[a, a]]}": "frontier.compare: ['a', 'a'] is no pair",
     "{compare: [[a, b, a]]}": "frontier.compare: ['a', 'b', 'a'] is no pair",
     "{compare: [[a, base]]}": "frontier.compare: there is no system 'base'; name two of a, b",
+    "{compare: [[[a], b]]}": "frontier.compare: there is no system ['a']; name two of a, b",
     "{at: [.inf]}": "frontier.at: inf is not a number",
 }
 
@@ -60,6 +61,14 @@ def test_a_frontier_has_defaults_and_compares_the_finished_systems(folder):
     )
     (folder / "study.yaml").write_text(systems)
     assert read_study(folder).frontier is None
+
+
+def test_what_is_listed_twice_is_compared_once(folder):
+    """Holm's correction would count it twice."""
+    frontier = "{costs: [kl_mean, kl_mean], at: [60, 50, 60.0], compare: [[b, a], [a, b]]}"
+    (folder / "study.yaml").write_text(f"frontier: {frontier}\na: {{from: base}}\nb: {{from: a}}\n")
+    found = read_study(folder).frontier
+    assert found is not None and (found.costs, found.at, found.compare) == (("kl_mean",), (60.0, 50.0), (("b", "a"),))
 
 
 @pytest.mark.parametrize(
