@@ -68,7 +68,7 @@ class FrontierScore(Callback):
         """
         _check(pl_module)
         if not self.start:
-            log.warning("FrontierScore: measuring what there is to lose")
+            log.warning("FrontierScore: measuring general ability at the start of the run")
             self.start = self._measure(trainer, pl_module)
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
@@ -102,7 +102,7 @@ class FrontierScore(Callback):
         pl_module.log_dict(values, batch_size=1, sync_dist=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the adapter of the best checkpoint to ``RUN/best``."""
+        """Write the adapter of the best checkpoint to ``RUN/best/adapter``."""
         best = next((c for c in callbacks_of(trainer) if isinstance(c, ModelCheckpoint) and c.monitor == SCORE), None)
         if best is None or not may_write(trainer):
             return
@@ -169,7 +169,7 @@ def _check(module: LightningModule) -> ExportableModule:
 
 
 def _export(exporter: ExportableModule, module: LightningModule, best: ModelCheckpoint, root: Path) -> Path:
-    """Write the best checkpoint's weights as a plain folder in ``root``; the module keeps its own weights."""
+    """Write the best checkpoint's weights as a plain folder in ``root``, and put the module's own weights back."""
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     own = {name: weight.detach().clone() for name, weight in module.state_dict().items()}
     facts = {"stage": exporter.stage, "steps": checkpoint["global_step"], "seed": exporter.seed}
