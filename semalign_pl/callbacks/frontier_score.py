@@ -169,7 +169,7 @@ def _check(module: LightningModule) -> ExportableModule:
 
 
 def _export(exporter: ExportableModule, module: LightningModule, best: ModelCheckpoint, root: Path) -> Path:
-    """Write the best checkpoint's weights as a plain folder in ``root``, and put the module's own weights back."""
+    """Write the best checkpoint's weights as a plain folder in ``root``; the module keeps its own weights."""
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     own = {name: weight.detach().clone() for name, weight in module.state_dict().items()}
     facts = {"stage": exporter.stage, "steps": checkpoint["global_step"], "seed": exporter.seed}

@@ -68,9 +68,7 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
         no adapter is written.
 
     Raises:
-        UsageError: If the recipe cannot be parsed.
-        ValueError: If a metric is not measured from items, an adapter or setting is refused, or another test is running
-            in ``out``.
+        ValueError: If a metric is not measured from items.
     """
     with hold(out, "test"):
         search = _Search(adapter, recipe, goal, out)

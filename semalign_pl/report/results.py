@@ -89,7 +89,6 @@ OTHER = (
     Column("cmrc_avg", "CMRC average", digits=1),
     Column("forward_kl", "Forward KL", higher_is_better=False, unit="nats/token"),
     Column("nll_change_p90", "NLL change, P90", higher_is_better=False, unit="nats/token", signed=True),
-    Column("kl_p90", "KL to base, P90", higher_is_better=False, unit="nats/token"),
 )
 COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
 
