@@ -1,6 +1,7 @@
 # Everything a newcomer needs; `make help` lists it. Needs Python 3.10 to 3.13 and make.
 PYTHON ?= python3
 SEEDS ?= 1
+SMOLLM2 ?= HuggingFaceTB/SmolLM2-135M-Instruct
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -67,6 +68,13 @@ data/mitra: | $(READY)
 
 bench-embedder: $(READY) data/mitra  ## a sentence encoder from scratch on real pairs, which it downloads (6 minutes)
 	$(BIN)/python benchmarks/embedder.py
+
+data/cmrc2018: | $(READY)
+	$(BIN)/semalign data cmrc2018
+
+bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## a probe's answers against transformers' generate, side by side
+	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python benchmarks/probes.py --name cmrc --base $(SMOLLM2) --questions data/cmrc2018/cmrc2018_trial.json --passages 18
 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py

@@ -39,22 +39,24 @@ COMMANDS = {
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
     "export": Command(
-        "write a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt",
+        "write a checkpoint, or a scaled adapter, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
         "semalign_pl.cli.export",
     ),
     "frontier": Command(
-        "test the points of one system in one process, kept steps, end and scales: RUN/adapter --config … --out …",
+        "test a run at its kept steps, its end and scales of its adapter, in one process: RUN/adapter --out …",
         "semalign_pl.frontier.command",
     ),
     "dial": Command(
-        "find the largest scale of an adapter that loses no more than --lose allows, and export it",
+        "export an adapter at the largest scale that loses no more than you accept: RUN/adapter … --lose cmrc_f1=2",
         "semalign_pl.frontier.dial",
     ),
     "study": Command(
-        "train, test and compare systems, the paper's or those of a study.yaml; prints the table, writes the report",
+        "train, test and compare the systems of a study.yaml, or the paper's; print the verdicts, write the page",
         "semalign_pl.study.command",
     ),
-    "report": Command("make table, picture and HTML report again from a study's folder", "semalign_pl.report.command"),
+    "report": Command(
+        "make table, verdicts, picture and HTML page again from a study's folder", "semalign_pl.report.command"
+    ),
     "corpus": Command(
         "describe corpora: lengths, tokens per syllable, scripts, duplicates, leaks; table, JSON, HTML page",
         "semalign_pl.inspection.command",

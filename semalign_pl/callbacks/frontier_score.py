@@ -68,7 +68,7 @@ class FrontierScore(Callback):
         """
         _check(pl_module)
         if not self.start:
-            log.warning("FrontierScore: measuring what there is to lose")
+            log.warning("FrontierScore: measuring general ability at the start of the run")
             self.start = self._measure(trainer, pl_module)
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
@@ -102,7 +102,7 @@ class FrontierScore(Callback):
         pl_module.log_dict(values, batch_size=1, sync_dist=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the adapter of the best checkpoint to ``RUN/best``."""
+        """Write the adapter of the best checkpoint to ``RUN/best/adapter``."""
         best = next((c for c in callbacks_of(trainer) if isinstance(c, ModelCheckpoint) and c.monitor == SCORE), None)
         if best is None or not may_write(trainer):
             return

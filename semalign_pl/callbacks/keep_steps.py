@@ -40,7 +40,7 @@ class KeepSteps(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
-        """Keep the adapter after every N steps; a batch of several steps is not divided."""
+        """Keep the adapter after the batch that completes N more steps; a batch may make several (num_iterations)."""
         step = trainer.global_step
         if step // self.every_n_steps > self._last // self.every_n_steps:
             self._keep(trainer, pl_module)

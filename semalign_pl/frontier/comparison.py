@@ -33,7 +33,7 @@ class Settings:
         costs: Metrics of general ability; empty for CMRC F1 and NLL change, as far as they were measured.
         at: Qualities to compare at; empty for one per pair, near the upper end of what both reach.
         pairs: Pairs of systems to compare; empty for all.
-        scale_from: Adapter that scale 0 is: ``base``, ``start`` or a folder.
+        scale_from: Adapter at scale 0: ``base``, ``start`` or a folder.
         draws: Number of resamples.
     """
 
@@ -56,7 +56,7 @@ def compare_study(
 
     Args:
         folder: Folder of the study, with ``seed-N/NAME`` and ``seed-N/NAME/points/POINT``.
-        variants: Names of each system's folders by system: its own name, or those of a sweep. The variant with the
+        variants: Folder names by system: the system's own name, or one per variant of its sweep. The variant with the
             largest hypervolume of the first cost becomes the system's curve; the sweep is reported whole.
         starts: System whose adapter the training started from, or ``base``, by folder name.
         settings: Settings of the comparison.
@@ -88,7 +88,7 @@ def compare(
     rewards: Mapping[str, Sequence[str]],
     settings: Settings,
 ) -> FrontierEntry:
-    """Compare measured systems; see `compare_study`.
+    """Compare measured systems, as `compare_study` does after it has read them.
 
     Args:
         base: Base model.
@@ -96,6 +96,13 @@ def compare(
         variants: Folder names by system.
         rewards: Reward signatures by folder name.
         settings: Settings of the comparison.
+
+    Returns:
+        ``frontier`` entry of ``results.json``.
+
+    Raises:
+        ValueError: If a metric was not measured from items, a reward scored by the default quality, or systems were not
+            tested alike.
     """
     resampled = Resampled(base, settings.draws)
     quality, costs = choose_metrics(settings.quality, settings.costs, base.metrics, base.folder)

@@ -27,7 +27,7 @@ class PointsEntry(TypedDict):
         points: Name per point: ``step-N``, ``end``, ``scale-S``, or the system that the path begins or ends with.
         quality: Quality per point and seed.
         costs: Cost per point and seed, by metric.
-        reach: Lowest and highest quality that every seed reaches; in the wrong order if there is none.
+        reach: Lowest and highest quality that every seed reaches; the first is larger if there is none.
     """
 
     points: list[str]
@@ -37,7 +37,12 @@ class PointsEntry(TypedDict):
 
 
 class CurveEntry(PointsEntry):
-    """Curve of a system: the folder that it is of (a variant of a sweep, or the system itself), and its bands."""
+    """Curve of a system.
+
+    Attributes:
+        variant: Name of the folder that the curve is read from: the chosen variant of a sweep, or the system itself.
+        bands: Costs at evenly spaced qualities, by metric.
+    """
 
     variant: str
     bands: dict[str, list[BandEntry]]
@@ -50,7 +55,7 @@ class VariantEntry(PointsEntry):
 
 
 class VerdictEntry(TypedDict):
-    """Comparison of two systems in one cost.
+    """Comparison of two systems in one cost. A study adds the key ``sentence``, which report/verdict.py writes.
 
     Attributes:
         a: First system.
@@ -114,7 +119,7 @@ class LedgerComparison(TypedDict):
         seeds: Number of seeds.
         lost: Number of questions that are right for ``against`` and wrong for ``system``.
         gained: Number of questions that are wrong for ``against`` and right for ``system``.
-        undecided: Number of questions that half of the seeds of either have right.
+        undecided: Number of questions at a tie: half of the seeds of one of the two systems have them right.
         lost_items: Their ids.
         gained_items: Their ids.
         p: Exact p-value of McNemar's test.

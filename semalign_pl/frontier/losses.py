@@ -83,7 +83,7 @@ def check_metrics(base: PointResult, metrics: Sequence[str], flag: str) -> None:
         flag: Flag that names them, for the message.
 
     Raises:
-        ValueError: With the metrics that there are.
+        ValueError: If a metric is not measured, or not computed from items; names those that can be used.
     """
     fit = sorted(name for name, metric in base.metrics.items() if metric.get("items") and metric.get("formula"))
     for name in metrics:
@@ -94,7 +94,7 @@ def check_metrics(base: PointResult, metrics: Sequence[str], flag: str) -> None:
                 f"{flag}: {name} is no sum over items, so its loss has no bound; name one of {', '.join(fit)}"
             )
         close = difflib.get_close_matches(name, fit, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(fit)}"
+        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(fit)}."
         raise ValueError(
             f"{flag}: nothing in the recipe measures {name!r}; {hint} Otherwise list a probe for it under "
             "trainer.callbacks"

@@ -46,7 +46,7 @@ def read_study(
         folder: Folder of the study, with ``seed-N/SYSTEM`` (the finished adapter) and ``seed-N/SYSTEM/points/NAME``.
         systems: Names of the systems, which are the names of their folders.
         starts: System whose adapter the training started from, or ``base``, by system.
-        scale_from: Adapter that scale 0 is: ``base``, ``start`` or a folder.
+        scale_from: Adapter at scale 0: ``base``, ``start`` or a folder.
         names: Metrics to read; ``None`` for all that have items.
         seeds: Seeds to read; ``None`` for all in the folder.
 

@@ -22,7 +22,7 @@ MAX_TESTS = 6
 
 @dataclass(frozen=True)
 class Goal:
-    """Search of `semalign dial`.
+    """Goal of a search: the budgets, and how losses against them are measured.
 
     Attributes:
         budget: Most that may be lost of each metric, above 0.
@@ -39,7 +39,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Setting:
-    """Tested scale, with what it gives and costs.
+    """Tested scale, with its quality and its losses.
 
     Attributes:
         scale: Scale of the adapter's update, from 0 to 1.
@@ -60,7 +60,7 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
     Args:
         adapter: PEFT folder of the finished adapter.
         recipe: ``--config FILE`` and flags, as for ``semalign test``.
-        goal: Budgets, and how they are searched for.
+        goal: Budgets, confidence of the losses' bounds, and lower end of the scale.
         out: Folder to write to: ``adapter``, ``dial.json``, and the tests in ``points``.
 
     Returns:

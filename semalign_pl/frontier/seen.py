@@ -12,7 +12,7 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
     """Rewards that scored completions by a metric.
 
     An overlap reward has the metric's name. The language reward scores language consistency. A semantic reward scores
-    semantic similarity if both use the same encoder, by the last part of its name.
+    semantic similarity if both use the same encoder, which is compared by the last part of its path or hub id.
 
     Args:
         metric: Name of the metric, such as ``chrf``.

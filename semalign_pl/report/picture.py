@@ -1,4 +1,4 @@
-"""Picture of quality against general ability lost: it shows whether the study's claim holds."""
+"""Picture of quality against general ability lost, of the finished adapters: where each system ended."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import semalign_pl
+from semalign_pl.__main__ import COMMANDS
 from semalign_pl.toy.write import write
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,27 @@ def test_links_lead_to_files_and_headings_that_exist(page) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{page.name}: {link}"
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def code_of(page: Path) -> str:
+    """Code blocks and inline code of a page."""
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.DOTALL))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_files_in_code_exist(page) -> None:
+    code = code_of(page)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z][a-z-]+)", code)) <= targets
+    assert set(re.findall(r"(?:^|`)semalign ([a-z]+)", code, re.MULTILINE)) <= set(COMMANDS)
+    for path in re.findall(r"\b(?:benchmarks|tests|configs|semalign_pl)/[\w./-]*\w", code):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_phony_target_has_a_rule() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert set(phony.split()) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
 def test_the_readme_is_short() -> None:

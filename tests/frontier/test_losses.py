@@ -85,7 +85,7 @@ def test_items_are_matched_by_id(tmp_path: Path) -> None:
     ("metric", "message"),
     [
         ("cmrc_f2", "--lose: nothing in the recipe measures 'cmrc_f2'; did you mean cmrc_f1?.*list a probe for it"),
-        ("xyz", "'xyz'; there is cmrc_f1, nll_change_mean"),
+        ("xyz", r"'xyz'; there is cmrc_f1, nll_change_mean\. Otherwise list a probe"),
         ("nll_change_p90", "--lose: nll_change_p90 is no sum over items.*name one of cmrc_f1, nll_change_mean"),
     ],
 )
