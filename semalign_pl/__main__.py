@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
     "export": Command(
-        "write a checkpoint's adapter as a plain folder: --config RUN/fit.yaml --ckpt_path RUN/checkpoints/….ckpt",
+        "write a checkpoint's adapter, or a scaled one, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
         "semalign_pl.cli.export",
     ),
     "frontier": Command(

@@ -72,7 +72,7 @@ def measure(
         steps = adapter.parent / STEPS
     points = points_of(str(adapter), scales, steps, scale_from)
     tester = PointTester(recipe, points)
-    with hold(out, "test"):
+    with hold(out, "test", "--out"):
         digests = Digests(out / POINTS / "digests.json")
         for point in points:
             yield measure_point(point, tester, out, digests)
@@ -99,7 +99,7 @@ def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests
     if folder == out:
         results = tester.test(point, folder)
     else:
-        with hold(folder, "test"):
+        with hold(folder, "test", "--out"):
             results = tester.test(point, folder)
     seconds = time.monotonic() - started
     after = _grounds(point, tester.settings, out, digests)

@@ -70,7 +70,7 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
     Raises:
         ValueError: If a metric is not measured from items.
     """
-    with hold(out, "test"):
+    with hold(out, "test", "--out"):
         search = _Search(adapter, recipe, goal, out)
         while len(search.settings) <= MAX_TESTS:
             scale = next_scale([Trial(s.scale, s.used) for s in search.settings])

@@ -165,13 +165,13 @@ def test_a_point_in_use_stops_the_command_and_loses_no_finished_one(runs: Runs, 
     measured = [{"class_path": "Evaluation"}]
     args = frontier(runs, trained, "--scales", "0.5", measured=measured)
     with hold(trained / "points" / "scale-0.5", "test"):
-        assert "points/scale-0.5 is in use by another run" in error_line(capfd, args)
+        assert f"--out: {trained}/points/scale-0.5 is in use by another run" in error_line(capfd, args)
     done = {path: path.stat().st_mtime_ns for path in trained.rglob("results.json")}
     assert len(done) == 3
     assert main(args) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done and (trained / "points" / "scale-0.5").is_dir()
     with hold(trained, "test"):
-        assert "is in use by another run" in error_line(capfd, args)
+        assert f"--out: {trained} is in use by another run" in error_line(capfd, args)
 
 
 @pytest.mark.parametrize(
