@@ -13,6 +13,7 @@ from semalign_pl.frontier.measure import measure_point
 from semalign_pl.frontier.points import POINTS, Point, scale_point
 from semalign_pl.frontier.tester import PointTester
 from semalign_pl.functional.dial import Trial, choose, next_scale
+from semalign_pl.policy.adapter_start import check_target
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.lock import hold
 
@@ -70,7 +71,7 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
     Raises:
         ValueError: If a metric is not measured from items, or ``out/adapter`` is an adapter that is scaled.
     """
-    _check_target(out / "adapter", scale_point(str(adapter), 0.5, goal.scale_from))
+    check_target(out / "adapter", [path for path, _ in scale_point(str(adapter), 0.5, goal.scale_from).terms])
     with hold(out, "test", "--out"):
         search = _Search(adapter, recipe, goal, out)
         while len(search.settings) <= MAX_TESTS:
@@ -87,15 +88,6 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
         if chosen is not None:
             search.tester.export(search.point(chosen.scale), out / "adapter")
     return settings, chosen
-
-
-def _check_target(folder: Path, point: Point) -> None:
-    """Refuse to replace an adapter by its own scaled one: the run's result would be lost."""
-    if folder.resolve() in [Path(path).resolve() for path, _ in point.terms]:
-        raise ValueError(
-            f"--out: {folder} is an adapter that the search reads, and its result would replace it; give another "
-            "folder, or leave --out out"
-        )
 
 
 class _Search:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semalign_pl.policy.adapter_folder import AdapterFolder, read_adapter_folder
@@ -110,6 +110,22 @@ def start_facts(adapter: str | None, scale: float, scale_from: str, folder: Path
     scale_from = scale_from if scale_from in ("base", "start") else record_path(scale_from, folder)
     scaled: Json = {"adapter_scale": scale, "scale_from": scale_from}
     return {"started_from": record_path(adapter, folder), "started_from_scale": scaled}
+
+
+def check_target(folder: Path, adapters: Iterable[str]) -> None:
+    """Refuse to replace an adapter by a blend that is made of it: the result of a training would be lost.
+
+    Args:
+        folder: Folder that the blend is to be written to.
+        adapters: PEFT folders of the blend's terms.
+
+    Raises:
+        ValueError: If the folder is one of them.
+    """
+    if folder.resolve() in [Path(path).resolve() for path in adapters]:
+        raise ValueError(
+            f"--out: {folder} is an adapter that is scaled, and the result would replace it; give another folder"
+        )
 
 
 def blend_facts(terms: Terms, folder: Path) -> dict[str, Json]:

@@ -150,7 +150,7 @@ def test_an_adapter_is_not_replaced_by_its_scaled_one(
     given = [sft_adapter, "--scale_from", str(run / "adapter")] if read_too else [str(run / "adapter")]
     args = ["dial", *given, "--config", str(recipe), "--lose", "kl_mean=1000", "--out", str(run), QUIET]
     assert main(args) == 2
-    assert f"--out: {run}/adapter is an adapter that the search reads" in capsys.readouterr().err
+    assert f"--out: {run}/adapter is an adapter that is scaled, and the result would" in capsys.readouterr().err
     assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == before
     assert [path.name for path in run.iterdir()] == ["adapter"]
 

@@ -81,6 +81,13 @@ def test_runs_record_what_they_started_from_and_it_survives_a_move(runs: Runs, c
         ("../../next/adapter", 0.25),
     ]
     assert exported["started_from"] == "../../half/adapter" and exported["stage"] == "sft"
+    # It replaces neither of the two adapters.
+    before = [weights(moved / name) for name in ("half", "next")]
+    for name in ("half", "next"):
+        assert main(["export", "--config", str(recipe), *scaled, "--out", str(moved / name)]) == 2
+        assert f"--out: {moved / name}/adapter is an adapter that is scaled" in capsys.readouterr().err
+    for name, state in zip(("half", "next"), before, strict=True):
+        assert_same(weights(moved / name), state)
 
     # A training from the scaled adapter has it as its reference too, and is exported with what it started from.
     trained = runs("fit", "sft", "moved/last", *scaled, "--trainer.max_steps=1").model
