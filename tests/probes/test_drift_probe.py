@@ -86,6 +86,16 @@ def test_file_errors(tmp_path: Path, content: bytes, wanted: str) -> None:
         DriftProbe(str(path), every_n_steps=0)
 
 
+def test_a_text_ends_at_the_end_of_its_line_only(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("one\u2028same text\r\n\ntwo\x0csame text\x85\n".encode())
+    probe = DriftProbe(str(path))
+    assert dict(zip(probe.ids, probe.texts, strict=True)) == {
+        "text.txt:1": "one\u2028same text",
+        "text.txt:3": "two\x0csame text\x85",
+    }
+
+
 # -- outputs of the base -------------------------------------------------------------------------------------------
 
 
