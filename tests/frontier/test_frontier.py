@@ -16,10 +16,13 @@ from helpers.command_errors import error_line
 from helpers.small_runs import Runs, weights
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from semalign_pl.__main__ import main
+from semalign_pl.frontier.measure import measure_point
 from semalign_pl.frontier.points import Point, scale_point
 from semalign_pl.frontier.tester import PointTester
+from semalign_pl.run.digests import Digests
 from semalign_pl.run.lock import hold
 
 
@@ -159,6 +162,21 @@ def test_points_are_tested_again_only_if_what_they_depend_on_has_changed(runs: R
     save_file({key: tensor * 1.5 for key, tensor in state.items()}, trained / "adapter" / "adapter_model.safetensors")
     assert tested() == ["end", "scale-0.5"]
     assert tested("--data.init_args.eval_limit", "3") == ["step-0", "step-2", "end", "scale-0.5"]
+
+
+def test_the_base_is_tested_again_with_other_tokens(runs: Runs, sft_adapter: str) -> None:
+    """A base model is tested with the tokenizer of the adapter that it is compared with."""
+    adapter = str(shutil.copytree(sft_adapter, runs.folder / "trained" / "adapter"))
+    recipe = str(runs.write(runs.recipe("sft", [{"class_path": "Evaluation"}])))
+    out = runs.folder / "out"
+
+    def reason() -> str | None:
+        tester = PointTester(["--config", recipe], [scale_point(adapter, 0.5)])
+        return measure_point(Point("base", ()), tester, out, Digests(out / "digests.json")).reason
+
+    assert reason() == "is new" and reason() is None
+    AutoTokenizer.from_pretrained(runs.base).save_pretrained(adapter)
+    assert "tokenizer.json is new" in str(reason())
 
 
 def test_a_point_in_use_stops_the_command_and_loses_no_finished_one(runs: Runs, trained: Path, capfd) -> None:
