@@ -139,6 +139,9 @@ def blend_facts(terms: Terms, folder: Path) -> dict[str, Json]:
     facts = {k: v for k, v in (read_training(last) or {}).items() if k not in ("finished", "versions")}
     if isinstance(path := facts.get("started_from"), str):
         facts["started_from"] = record_path(str(Path(last) / path), folder)
+    scaled = facts.get("started_from_scale")
+    if isinstance(scaled, dict) and (path := str(scaled.get("scale_from", "base"))) not in ("base", "start"):
+        facts["started_from_scale"] = {**scaled, "scale_from": record_path(str(Path(last) / path), folder)}
     blended: Json = [{"adapter": record_path(adapter.path, folder), "weight": weight} for adapter, weight in terms]
     return {**facts, "blend": blended}
 
