@@ -16,7 +16,7 @@ from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
 from semalign_pl.frontier.resampled import DRAWS, Resampled
 from semalign_pl.frontier.seen import read_rewards, rewards_of, seen_by
 from semalign_pl.frontier.verdicts import Verdict, compare_pair, correct
-from semalign_pl.functional.cost import less_is_better
+from semalign_pl.functional.cost import less_is_better, names_direction
 from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
 from semalign_pl.functional.significance import estimate
 from semalign_pl.messages.terminal import visible
@@ -98,6 +98,11 @@ def compare(
     costs = settings.costs or tuple(name for name in COSTS if name in base.metrics)
     if not costs:
         raise ValueError(f"{base.folder}: has items of no cost ({', '.join(COSTS)}); name one in frontier.costs")
+    if unclear := next((name for name in (quality, *costs) if not names_direction(name)), None):
+        raise ValueError(
+            f"frontier: cannot tell whether more or less of {visible(unclear)} is better; name a metric with the word "
+            "em, f1, avg or accuracy (more is better), or nll, kl, loss, perplexity, error or wer (less is better)"
+        )
     if less_is_better(quality):
         raise ValueError(f"frontier.quality: {visible(quality)} is a cost; name a metric of the new language")
     quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)

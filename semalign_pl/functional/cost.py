@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Number = TypeVar("Number", float, NDArray[np.float64])
 
 _COSTS = ("nll", "kl", "loss", "perplexity", "ppl", "error", "errors", "wer", "cer")
+_ABILITIES = ("em", "f1", "avg", "accuracy", "chrf", "bleu4", "rouge", "similarity", "consistency")
 
 
 def less_is_better(metric: str) -> bool:
@@ -25,6 +26,18 @@ def less_is_better(metric: str) -> bool:
     (True, True, False)
     """
     return not set(_COSTS).isdisjoint(metric.split("_"))
+
+
+def names_direction(metric: str) -> bool:
+    """Return true if the name of a metric says whether more or less of it is better.
+
+    Args:
+        metric: Name of the metric.
+
+    >>> names_direction("cmrc_f1"), names_direction("speed")
+    (True, False)
+    """
+    return less_is_better(metric) or not set(_ABILITIES).isdisjoint(metric.split("_"))
 
 
 def loss_of(metric: str, value: Number, reference: Number) -> Number:

@@ -102,7 +102,7 @@ def test_an_answer_may_have_any_line_separator_in_it(tmp_path: Path) -> None:
     rows = (base.folder / "items.jsonl").read_text(encoding="utf-8")
     (base.folder / "items.jsonl").write_text(rows.replace("null", '"one\u2028two\x85three"'), encoding="utf-8")
     point = write(tmp_path / "point", {"cmrc_f1": [[40], [0]]})
-    assert losses(base, point, ["cmrc_f1"], 0.95)["cmrc_f1"].value == 30
+    assert losses(PointResult(base.folder), point, ["cmrc_f1"], 0.95)["cmrc_f1"].value == 30
 
 
 def test_an_item_without_a_number_is_one_line(tmp_path: Path) -> None:
@@ -112,4 +112,4 @@ def test_an_item_without_a_number_is_one_line(tmp_path: Path) -> None:
     rows = (point.folder / "items.jsonl").read_text(encoding="utf-8")
     (point.folder / "items.jsonl").write_text(rows.replace("[40]", "[null]"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"point/items.jsonl: items cmrc_f1 have no list of finite numbers.*cmrc_f1"):
-        losses(base, point, ["cmrc_f1"], 0.95)
+        losses(base, PointResult(point.folder), ["cmrc_f1"], 0.95)
