@@ -18,7 +18,7 @@ from semalign_pl.functional.cost import loss_of
 from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import ExportableModule, missing_members
 from semalign_pl.run.trainer import callbacks_of, may_write
-from semalign_pl.types import Json, MetricResult
+from semalign_pl.types import MetricResult
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +171,9 @@ def _export(trainer: Trainer, module: LightningModule, best: ModelCheckpoint) ->
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     own = {name: weight.detach().clone() for name, weight in module.state_dict().items()}
     score = None if best.best_model_score is None else float(best.best_model_score)
-    facts: dict[str, Json] = {"steps": checkpoint["global_step"], "checkpoint": best.best_model_path, "score": score}
+    root, step = Path(trainer.default_root_dir) / "best", checkpoint["global_step"]
     try:
         module.load_state_dict(checkpoint["state_dict"])
-        return write_result(trainer, module, Path(trainer.default_root_dir) / "best", **facts)
+        return write_result(trainer, module, root, steps=step, checkpoint=best.best_model_path, score=score)
     finally:
         module.load_state_dict(own)
