@@ -63,7 +63,9 @@ class Export(Callback):
         write_result(trainer, pl_module, Path(trainer.default_root_dir))
 
 
-def write_result(trainer: Trainer, pl_module: LightningModule, parent: Path, name: str | None = None) -> None:
+def write_result(
+    trainer: Trainer, pl_module: LightningModule, parent: Path, name: str | None = None, **more: Json
+) -> Path:
     """Write the current weights as a plain folder with its ``training.json``, both at once.
 
     Args:
@@ -71,6 +73,10 @@ def write_result(trainer: Trainer, pl_module: LightningModule, parent: Path, nam
         pl_module: Module under training.
         parent: Folder to write to.
         name: Name of the new folder in it; ``None`` for the module's own, ``adapter`` or ``encoder``.
+        **more: Further facts for ``training.json``, such as ``steps`` of weights that are not those of the last step.
+
+    Returns:
+        Folder written.
 
     Raises:
         ValueError: If the module has no result to export, or its weights are not finite.
@@ -85,8 +91,9 @@ def write_result(trainer: Trainer, pl_module: LightningModule, parent: Path, nam
         target = parent / (name or folder.name)
         if isinstance(module, ScaledModule):
             facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, target)
-        write_training(folder, **facts, **({"reward_trials": trials} if trials else {}))
+        write_training(folder, **(facts | ({"reward_trials": trials} if trials else {}) | more))
         move_folder(folder, target)
+    return target
 
 
 def _check(module: LightningModule) -> ExportableModule:

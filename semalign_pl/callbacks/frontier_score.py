@@ -13,11 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from semalign_pl.files.atomic import move_folder, temporary_folder
+from semalign_pl.callbacks.export import write_result
 from semalign_pl.functional.cost import loss_of
 from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import ExportableModule, missing_members
-from semalign_pl.run.results import write_training
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import MetricResult
 
@@ -109,7 +108,7 @@ class FrontierScore(Callback):
         if not Path(best.best_model_path).is_file():
             log.warning("FrontierScore: no checkpoint was scored, so RUN/best is not written; validate during the fit")
             return
-        folder = _export(_check(pl_module), pl_module, best, Path(trainer.default_root_dir) / "best")
+        folder = _export(trainer, pl_module, best)
         log.warning("FrontierScore: the best checkpoint's adapter is in %s", folder)
 
     # -- state -------------------------------------------------------------------------------------------------
@@ -162,24 +161,19 @@ class FrontierScore(Callback):
         return values if trainer.world_size == 1 else trainer.strategy.broadcast(values)
 
 
-def _check(module: LightningModule) -> ExportableModule:
+def _check(module: LightningModule) -> None:
     if not isinstance(module, ExportableModule):
         raise missing_members("FrontierScore", module, "stage, seed and export(root)")
-    return module
 
 
-def _export(exporter: ExportableModule, module: LightningModule, best: ModelCheckpoint, root: Path) -> Path:
-    """Write the best checkpoint's weights as a plain folder in ``root``; the module keeps its own weights."""
+def _export(trainer: Trainer, module: LightningModule, best: ModelCheckpoint) -> Path:
+    """Write the best checkpoint's weights to ``RUN/best``; the module keeps its own weights."""
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     own = {name: weight.detach().clone() for name, weight in module.state_dict().items()}
-    facts = {"stage": exporter.stage, "steps": checkpoint["global_step"], "seed": exporter.seed}
     score = None if best.best_model_score is None else float(best.best_model_score)
-    with temporary_folder(root) as beside:
-        try:
-            module.load_state_dict(checkpoint["state_dict"])
-            folder = exporter.export(beside)
-        finally:
-            module.load_state_dict(own)
-        write_training(folder, **facts, checkpoint=best.best_model_path, score=score)
-        move_folder(folder, root / folder.name)
-    return root / folder.name
+    root, step = Path(trainer.default_root_dir) / "best", checkpoint["global_step"]
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+        return write_result(trainer, module, root, steps=step, checkpoint=best.best_model_path, score=score)
+    finally:
+        module.load_state_dict(own)

@@ -12,7 +12,7 @@ from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.policy.adapter_folder import read_adapter_folder
-from semalign_pl.policy.adapter_start import blend_facts, read_terms, start_facts
+from semalign_pl.policy.adapter_start import blend_facts, check_target, read_terms, start_facts
 from semalign_pl.protocols import ScaledModule
 from semalign_pl.run.results import write_training
 from semalign_pl.types import Json
@@ -118,12 +118,12 @@ def export_scaled(recipe: Sequence[str], out: Path | None) -> Path:
         Folder written.
 
     Raises:
-        ValueError: If no folder is given, or the recipe scales no adapter.
+        ValueError: If no folder is given, the recipe scales no adapter, or ``out/adapter`` is the adapter itself.
     """
     if out is None:
         raise ValueError("--out: names no folder for a scaled adapter; give one, or --ckpt_path to export a checkpoint")
     module = make_cli(CheckpointCLI, ["fit", *recipe, *_ALONE]).model
-    facts = _blend_facts(module, out / "adapter")  # read before they can be overwritten
+    facts = _blend_facts(module, out / "adapter")
     folder = module.export(out)
     write_training(folder, **facts)
     return folder
@@ -132,4 +132,5 @@ def export_scaled(recipe: Sequence[str], out: Path | None) -> Path:
 def _blend_facts(module: ScaledModule, folder: Path) -> dict[str, Json]:
     assert module.adapter is not None, "the CLI refuses a module without an adapter"
     terms = read_terms(read_adapter_folder(module.adapter), module.adapter_scale, module.scale_from)
+    check_target(folder, [adapter.path for adapter, _ in terms])
     return blend_facts(terms, folder)

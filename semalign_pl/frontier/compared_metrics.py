@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from semalign_pl.frontier.resampled import less_is_better
+from semalign_pl.functional.cost import less_is_better, names_direction
 from semalign_pl.messages.terminal import visible
 
 QUALITY, COSTS = "chrf", ("cmrc_f1", "nll_change_mean")
@@ -27,8 +27,11 @@ def choose_metrics(
     quality, costs = quality or QUALITY, tuple(costs) or tuple(name for name in COSTS if name in measured)
     if not costs:
         raise ValueError(f"{where}: has items of no cost ({', '.join(COSTS)}); name one in frontier.costs")
+    if unclear := next((name for name in (quality, *costs) if not names_direction(name)), None):
+        raise ValueError(
+            f"frontier: cannot tell whether more or less of {visible(unclear)} is better; name a metric with the word "
+            "em, f1, avg or accuracy (more is better), or nll, kl, loss, perplexity, error or wer (less is better)"
+        )
     if less_is_better(quality):
         raise ValueError(f"frontier.quality: {visible(quality)} is a cost; name a metric of the new language")
-    for cost in costs:
-        less_is_better(cost)
     return quality, costs

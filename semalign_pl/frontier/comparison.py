@@ -14,9 +14,10 @@ from semalign_pl.frontier.entry import BandEntry, FrontierEntry, PointsEntry, Vo
 from semalign_pl.frontier.ledger import right_or_wrong, write_ledger
 from semalign_pl.frontier.measured_point import MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
-from semalign_pl.frontier.resampled import DRAWS, Resampled, less_is_better
+from semalign_pl.frontier.resampled import DRAWS, Resampled
 from semalign_pl.frontier.seen import read_rewards, rewards_of, seen_by
 from semalign_pl.frontier.verdicts import Verdict, compare_pair, correct
+from semalign_pl.functional.cost import less_is_better
 from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
 from semalign_pl.functional.significance import estimate
 from semalign_pl.messages.terminal import visible

@@ -85,9 +85,10 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
     settings, chosen = dial(adapter, recipe, goal, out)
     _print(settings, chosen, goal)
     if chosen is None:
+        earlier = f"; {out}/adapter is of an earlier search" if (out / "adapter").exists() else ""
         raise ValueError(
             f"--lose: {options.lose}: no tested scale above 0 is surely within it; allow more, test on more items, or "
-            f"take a lower --confidence (the table is in {out}/dial.json)"
+            f"take a lower --confidence (the table is in {out}/dial.json{earlier})"
         )
     print(f"written: {out}/adapter")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from semalign_pl.files.documents import read_json
+from semalign_pl.frontier.measured_point import Measured, read_point
 from semalign_pl.functional.bootstrap import resample_sums
 from semalign_pl.functional.cost import loss_of
 from semalign_pl.functional.formulas import value
@@ -59,19 +59,6 @@ class PointResult:
         self.folder = folder
         results = read_json(folder / "results.json", "test the point again")
         self.metrics: Mapping[str, _Metric] = results["metrics"]
-        self._items: dict[str, dict[str, Mapping[str, Sequence[float]]]] = {}
-        for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
-            item = json.loads(line)
-            self._items.setdefault(item["set"], {})[item["id"]] = item["statistics"]
-
-    def statistics(self, metric: str, ids: Sequence[str]) -> Tensor:
-        """Sufficient statistics of a metric, ``(items, statistics)`` float64, in the order of ``ids``."""
-        of_set = self._items[str(self.metrics[metric]["items"])]
-        return torch.tensor([of_set[id][metric] for id in ids], dtype=torch.float64)
-
-    def ids(self, metric: str) -> list[str]:
-        """Sorted ids of the items that a metric is computed from."""
-        return sorted(self._items.get(str(self.metrics[metric]["items"]), {}))
 
 
 def check_metrics(base: PointResult, metrics: Sequence[str], flag: str) -> None:
@@ -114,22 +101,29 @@ def losses(base: PointResult, point: PointResult, metrics: Sequence[str], confid
         confidence: One-sided confidence of the bound, e.g. 0.95.
 
     Raises:
-        ValueError: If the two were tested on different items.
+        ValueError: If the two were tested on different items, or an item has no finite statistics.
     """
+    pair = [read_point(tested.folder, metrics).metrics for tested in (point, base)]
     found = {}
     for name in metrics:
-        ids = base.ids(name)
-        if ids != point.ids(name):
+        ids, reference = (sorted(metrics_of[name].ids) for metrics_of in pair)
+        if ids != reference:
             raise ValueError(
                 f"{point.folder}/items.jsonl: {name} was measured on other items than in {base.folder}; delete both "
                 "folders, and run the command again"
             )
-        formula, n = str(base.metrics[name]["formula"]), len(ids)
+        formula, n = pair[1][name].formula, len(ids)
         measured, resampled = [], []
-        for tested in (point, base):
-            statistics = tested.statistics(name, ids)
+        for metrics_of in pair:
+            statistics = _sort_by_id(metrics_of[name])
             measured.append(float(value(formula, statistics.sum(0).numpy(), n)))
             resampled.append(value(formula, resample_sums(statistics, DRAWS, SEED).numpy(), n))
         bound = np.quantile(loss_of(name, resampled[0], resampled[1]), confidence)
         found[name] = Loss(loss_of(name, measured[0], measured[1]), float(bound), n)
     return found
+
+
+def _sort_by_id(measured: Measured) -> Tensor:
+    """Sufficient statistics of the items, ``(items, statistics)`` float64, in the order of their ids."""
+    order = sorted(range(len(measured.ids)), key=measured.ids.__getitem__)
+    return torch.from_numpy(measured.statistics[order])

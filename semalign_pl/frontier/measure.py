@@ -72,7 +72,7 @@ def measure(
         steps = adapter.parent / STEPS
     points = points_of(str(adapter), scales, steps, scale_from)
     tester = PointTester(recipe, points)
-    with hold(out, "test"):
+    with hold(out, "test", "--out"):
         digests = Digests(out / POINTS / "digests.json")
         for point in points:
             yield measure_point(point, tester, out, digests)
@@ -88,7 +88,7 @@ def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests
         digests: Digests of files.
     """
     folder = point.folder(out)
-    file, now = folder / RECORD, _grounds(point, tester.settings, out, digests)
+    file, now = folder / RECORD, _grounds(point, tester, out, digests)
     reason = "is new"
     if file.is_file():
         done, reason = record.compare(file, now, _outputs(folder, digests))
@@ -99,16 +99,20 @@ def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests
     if folder == out:
         results = tester.test(point, folder)
     else:
-        with hold(folder, "test"):
+        with hold(folder, "test", "--out"):
             results = tester.test(point, folder)
     seconds = time.monotonic() - started
-    after = _grounds(point, tester.settings, out, digests)
+    after = _grounds(point, tester, out, digests)
     record.write(file, record.Done(complete(now, after), _outputs(folder, digests), seconds))
     return Measured(point, results, seconds, reason)
 
 
-def _grounds(point: Point, settings: Mapping[str, Any], out: Path, digests: Digests) -> Grounds:
-    """Dependencies of a point's results: those of a test, and its terms in place of the recipe's adapter."""
+def _grounds(point: Point, tester: PointTester, out: Path, digests: Digests) -> Grounds:
+    """Dependencies of a point's results: those of a test, and its terms in place of the recipe's adapter.
+
+    The base model has no terms, but is tested with the tokens that the adapters added.
+    """
+    settings = tester.settings
     model = settings["model"]
     given = {key: value for key, value in model["init_args"].items() if key not in point.settings}
     own = {**settings, "model": {**model, "init_args": given}}
@@ -117,6 +121,9 @@ def _grounds(point: Point, settings: Mapping[str, Any], out: Path, digests: Dige
         for place, (path, _) in enumerate(point.terms)
         for name, digest in adapter_grounds(Path(path), digests).items()
     }
+    for path in () if point.terms else tester.adapters:
+        files = adapter_grounds(Path(path), digests).items()
+        terms |= {name: digest for name, digest in files if "token" in name}
     weights = {f"weight {place}": f"{weight:g}" for place, (_, weight) in enumerate(point.terms)}
     return collect("test", own, out, None, digests) | terms | weights
 

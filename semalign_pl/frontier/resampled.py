@@ -9,39 +9,16 @@ import numpy as np
 
 from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem
+from semalign_pl.functional.cost import less_is_better
 from semalign_pl.functional.formulas import value
 from semalign_pl.functional.significance import Array
 from semalign_pl.messages.terminal import visible
 
 DRAWS, SEED = 1000, 12345
-_LESS = ("nll_change", "kl_", "forward_kl")
-_MORE = ("_em", "_f1", "_avg", "_accuracy", "chrf", "bleu4", "rouge_l", "semantic_similarity", "language_consistency")
 
 _OF_REFERENCE = {"chrf": slice(1, None, 3), "bleu": slice(1, 2), "sentence_bleu": slice(1, 2)}
 """Statistics of the reference alone, by formula: n-gram counts or length, the same whatever the prediction."""
 _TEST_ALIKE = "test both on the same files with the same task, or name only systems of one task in frontier.compare"
-
-
-def less_is_better(metric: str) -> bool:
-    """Return true if a metric is already a change from the base model, of which less is better.
-
-    Args:
-        metric: Name of the metric.
-
-    Raises:
-        ValueError: If the direction cannot be told from the name.
-
-    >>> less_is_better("nll_change_mean"), less_is_better("cmrc_f1")
-    (True, False)
-    """
-    if metric.startswith(_LESS):
-        return True
-    if metric.endswith(_MORE):
-        return False
-    raise ValueError(
-        f"frontier: cannot tell whether more or less of {visible(metric)} is better; name a metric that begins with "
-        f"{', '.join(_LESS)} (less is better) or ends in {', '.join(_MORE[:4])} (more is better)"
-    )
 
 
 class Resampled:

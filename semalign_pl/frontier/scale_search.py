@@ -13,6 +13,7 @@ from semalign_pl.frontier.measure import measure_point
 from semalign_pl.frontier.points import POINTS, Point, scale_point
 from semalign_pl.frontier.tester import PointTester
 from semalign_pl.functional.dial import Trial, choose, next_scale
+from semalign_pl.policy.adapter_start import check_target
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.lock import hold
 
@@ -68,9 +69,10 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
         no adapter is written.
 
     Raises:
-        ValueError: If a metric is not measured from items.
+        ValueError: If a metric is not measured from items, or ``out/adapter`` is an adapter that is scaled.
     """
-    with hold(out, "test"):
+    check_target(out / "adapter", [path for path, _ in scale_point(str(adapter), 0.5, goal.scale_from).terms])
+    with hold(out, "test", "--out"):
         search = _Search(adapter, recipe, goal, out)
         while len(search.settings) <= MAX_TESTS:
             scale = next_scale([Trial(s.scale, s.used) for s in search.settings])

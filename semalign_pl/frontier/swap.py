@@ -63,7 +63,7 @@ class Swap:
         terms = _read(given) or [(self._forms[0][0][0], 0.0)]
         state = blend_state(plain_terms(terms, policy.model), self._common, policy.model)
         for name in ("default", "reference"):
-            load_adapter_state(policy, state, name)
+            load_adapter_state(policy, state, name, source=terms[-1][0].path)
 
 
 def _read(terms: Sequence[tuple[str, float]]) -> list[tuple[AdapterFolder, float]]:

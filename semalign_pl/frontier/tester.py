@@ -114,6 +114,7 @@ class PointTester:
 
     Attributes:
         settings: Parsed settings of the test, defaults included.
+        adapters: PEFT folders that the points are made of.
 
     Raises:
         UsageError: If the flags, or the config that they name, cannot be parsed.
@@ -124,6 +125,7 @@ class PointTester:
         given = ("--model.init_args.adapter=null", *(f"--trainer.{one}" for one in _ALONE))
         self._cli = make_cli(PointCLI, ["test", *recipe, *given])
         self._loaded = False
+        self.adapters = sorted({path for point in points for path, _ in point.terms})
         self.settings: dict[str, Any] = self._cli.settings.as_dict()
         if self.settings.get("ckpt_path") is not None:
             raise ValueError("--ckpt_path: a frontier tests adapter folders, not checkpoints; leave it out")

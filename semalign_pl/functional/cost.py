@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeVar
 
 import numpy as np
@@ -10,21 +9,35 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
-_RISING = re.compile(r"(^|_)(nll|kl|loss|perplexity|error|errors)(_|$)")
+_COSTS = ("nll", "kl", "loss", "perplexity", "ppl", "error", "errors", "wer", "cer")
+_ABILITIES = ("em", "f1", "avg", "accuracy", "chrf", "bleu4", "rouge", "similarity", "consistency")
 
 
-def rises(metric: str) -> bool:
+def less_is_better(metric: str) -> bool:
     """Return true if a metric is itself a cost, so that less is better.
 
-    The name says it: nll, kl, loss, perplexity and error are costs, everything else is an ability.
+    The name says it: a metric with the word nll, kl, loss, perplexity (ppl), error, wer or cer is a cost, and any other
+    an ability. So a user's own probe chooses the direction of its scores by their names.
 
     Args:
         metric: Name of the metric.
 
-    >>> rises("nll_change_mean"), rises("forward_kl"), rises("cmrc_f1")
+    >>> less_is_better("nll_change_mean"), less_is_better("forward_kl"), less_is_better("cmrc_f1")
     (True, True, False)
     """
-    return _RISING.search(metric) is not None
+    return not set(_COSTS).isdisjoint(metric.split("_"))
+
+
+def names_direction(metric: str) -> bool:
+    """Return true if the name of a metric says whether more or less of it is better.
+
+    Args:
+        metric: Name of the metric.
+
+    >>> names_direction("cmrc_f1"), names_direction("speed")
+    (True, False)
+    """
+    return less_is_better(metric) or not set(_ABILITIES).isdisjoint(metric.split("_"))
 
 
 def loss_of(metric: str, value: Number, reference: Number) -> Number:
@@ -38,4 +51,4 @@ def loss_of(metric: str, value: Number, reference: Number) -> Number:
     >>> loss_of("cmrc_f1", 88.0, 90.0), loss_of("nll_change_mean", 0.25, 0.0)
     (2.0, 0.25)
     """
-    return value - reference if rises(metric) else reference - value
+    return value - reference if less_is_better(metric) else reference - value

@@ -28,13 +28,16 @@ def adapter_state(policy: Policy, name: str = "default") -> dict[str, Tensor]:
     return get_peft_model_state_dict(policy.model, adapter_name=name, save_embedding_layers=False)
 
 
-def load_adapter_state(policy: Policy, state: Mapping[str, Tensor], name: str = "default") -> None:
+def load_adapter_state(
+    policy: Policy, state: Mapping[str, Tensor], name: str = "default", source: str = "--ckpt_path"
+) -> None:
     """Load weights into an adapter; keys must match exactly.
 
     Args:
         policy: Policy with the adapter.
         state: Weights, as ``adapter_state`` returns them.
         name: Name of the adapter: ``default`` (trained) or ``reference``.
+        source: Option or path that names the origin of the weights, for the message.
 
     Raises:
         ValueError: If keys or shapes differ, because the state belongs to another model or other LoRA settings.
@@ -45,8 +48,8 @@ def load_adapter_state(policy: Policy, state: Mapping[str, Tensor], name: str = 
     odd = sorted(set(here) ^ set(state)) or [key for key in here if here[key].shape != state[key].shape]
     if odd:
         raise ValueError(
-            f"--ckpt_path: {len(odd)} adapter tensors of the checkpoint do not fit this model (first: {odd[0]}); "
-            "resume with the same model.init_args.base and lora that the run began with"
+            f"{source}: {len(odd)} of its adapter tensors do not fit this model (first: {odd[0]}); give the "
+            "model.init_args.base and lora that they were trained with"
         )
     set_peft_model_state_dict(policy.model, dict(state), adapter_name=name)
 

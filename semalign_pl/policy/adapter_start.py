@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semalign_pl.policy.adapter_folder import AdapterFolder, read_adapter_folder
@@ -112,6 +112,22 @@ def start_facts(adapter: str | None, scale: float, scale_from: str, folder: Path
     return {"started_from": record_path(adapter, folder), "started_from_scale": scaled}
 
 
+def check_target(folder: Path, adapters: Iterable[str]) -> None:
+    """Refuse to replace an adapter by a blend that is made of it: the result of a training would be lost.
+
+    Args:
+        folder: Folder that the blend is to be written to.
+        adapters: PEFT folders of the blend's terms.
+
+    Raises:
+        ValueError: If the folder is one of them.
+    """
+    if folder.resolve() in [Path(path).resolve() for path in adapters]:
+        raise ValueError(
+            f"--out: {folder} is an adapter that is scaled, and the result would replace it; give another folder"
+        )
+
+
 def blend_facts(terms: Terms, folder: Path) -> dict[str, Json]:
     """Facts for the ``training.json`` of a blend: those of its last adapter, and its terms.
 
@@ -123,6 +139,9 @@ def blend_facts(terms: Terms, folder: Path) -> dict[str, Json]:
     facts = {k: v for k, v in (read_training(last) or {}).items() if k not in ("finished", "versions")}
     if isinstance(path := facts.get("started_from"), str):
         facts["started_from"] = record_path(str(Path(last) / path), folder)
+    scaled = facts.get("started_from_scale")
+    if isinstance(scaled, dict) and (path := str(scaled.get("scale_from", "base"))) not in ("base", "start"):
+        facts["started_from_scale"] = {**scaled, "scale_from": record_path(str(Path(last) / path), folder)}
     blended: Json = [{"adapter": record_path(adapter.path, folder), "weight": weight} for adapter, weight in terms]
     return {**facts, "blend": blended}
 

@@ -21,9 +21,9 @@ class Probe(Callback, ABC):
     """Callback that measures the policy's general ability every N steps and in a test, without affecting the training.
 
     Implement ``measure`` in a subclass; the base class takes care of eval mode, gradients and random state. Compute
-    scores from items with ``score_items`` (functional/formulas.py), so that systems are compared on the same items. A
-    callback that acts on the measurements during training is a ``ProbeListener`` (protocols.py): it has a method
-    ``on_probe_end(trainer, pl_module, scores)``.
+    scores from items with ``score_items`` (functional/formulas.py), so that systems are compared on the same items. The
+    name of a score says if less of it is better (functional/cost.py). A callback that acts on the measurements during
+    training is a ``ProbeListener`` (protocols.py): it has a method ``on_probe_end(trainer, pl_module, scores)``.
 
     Args:
         every_n_steps: Number of optimiser steps between measurements during training; ``None`` to measure only in a

@@ -49,7 +49,7 @@ class DriftProbe(Probe):
         self.file, self.limit, self.max_tokens = file, limit, max_tokens
         path = existing_file("DriftProbe.file", file)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"DriftProbe.file: {file} is not UTF-8 text ({error}); convert it") from error
         numbered = [(f"{path.name}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -177,7 +177,7 @@ def _draw(sources: Sequence[T], limit: int | None, seed: int) -> list[T]:
 def _read_prompts(file: str) -> list[_Source]:
     path = existing_file("ForwardKLProbe.file", file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"ForwardKLProbe.file: {file} is not UTF-8 text ({error}); convert it") from error
     sources = [_Source(f"{path.name}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]

@@ -35,7 +35,7 @@ class Holder:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, kind: str) -> Iterator[None]:
+def hold(folder: Path, kind: str, option: str = "trainer.default_root_dir") -> Iterator[None]:
     """Lock a folder against other runs of a kind, until the block or the process ends, however the process ends.
 
     This is a lock of the operating system (``flock``) on ``.KIND.lock`` in the folder. The file names the process that
@@ -46,6 +46,7 @@ def hold(folder: Path, kind: str) -> Iterator[None]:
     Args:
         folder: Folder of the run; made if absent, and removed again if nothing else was written to it.
         kind: Kind of the run: ``fit`` or ``test``.
+        option: Option that names the folder, for messages.
 
     Raises:
         ValueError: If another run holds the lock, or the folder cannot be written to.
@@ -54,14 +55,14 @@ def hold(folder: Path, kind: str) -> Iterator[None]:
     lock = FileLock(file)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, file, folder)
+        _acquire(lock, file, f"{option}: {folder}")
         holder = Holder(os.getpid(), socket.gethostname(), _now())
         file.write_text(json.dumps(asdict(holder)), encoding="utf-8")
     except OSError as error:
         lock.release()
         remedy = find_remedy(error) or "give another folder"
         raise ValueError(
-            f"trainer.default_root_dir: {shorten_path(str(folder))} cannot be written to ({error.strerror}); {remedy}"
+            f"{option}: {shorten_path(str(folder))} cannot be written to ({error.strerror}); {remedy}"
         ) from error
     try:
         yield
@@ -74,7 +75,7 @@ def hold(folder: Path, kind: str) -> Iterator[None]:
             file.parent.rmdir()  # only if it is empty
 
 
-def _acquire(lock: FileLock, file: Path, folder: Path) -> None:
+def _acquire(lock: FileLock, file: Path, named: str) -> None:
     for seconds in (0.0, ORPHANS_SECONDS):
         try:
             lock.acquire(timeout=seconds, poll_interval=0.1)
@@ -84,10 +85,7 @@ def _acquire(lock: FileLock, file: Path, folder: Path) -> None:
             if holder is None or not _is_dead(holder):
                 break
     who = f"process {holder.pid} on {holder.host}, since {holder.since}" if holder else "another process"
-    raise ValueError(
-        f"trainer.default_root_dir: {folder} is in use by another run ({who}); wait for it to end, or give another "
-        "folder"
-    )
+    raise ValueError(f"{named} is in use by another run ({who}); wait for it to end, or give another folder")
 
 
 def _read_holder(file: Path) -> Holder | None:

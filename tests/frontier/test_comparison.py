@@ -13,7 +13,7 @@ from semalign_pl.frontier.comparison import Settings, compare_study
 from semalign_pl.frontier.entry import FrontierEntry
 from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
 from semalign_pl.frontier.measured_study import curve_order, read_study
-from semalign_pl.frontier.resampled import Resampled, less_is_better
+from semalign_pl.frontier.resampled import Resampled
 from semalign_pl.frontier.seen import seen_by
 from semalign_pl.frontier.verdicts import readable_quality
 
@@ -336,7 +336,6 @@ def test_names() -> None:
     ]
     with pytest.raises(ValueError, match="lr-0.1: is no name of a point"):
         curve_order(["lr-0.1"])
-    assert less_is_better("kl_mean") and not less_is_better("tiny_avg")
 
 
 @pytest.mark.parametrize("ends", [(0.0, 64.0), (50.2, 59.5), (0.411, 0.538), (-0.02, 0.001), (12.0, 12.1), (0, 1e-9)])

@@ -92,7 +92,7 @@ def test_the_largest_scale_within_the_budget(
         assert by_scale[scale]["losses"]["kl_mean"]["value"] == pytest.approx(metrics["kl_mean"]["value"], abs=1e-5)
 
 
-def test_from_another_adapter(runs: Runs, recipe: Path, sft_adapter: str) -> None:
+def test_from_another_adapter(runs: Runs, recipe: Path, sft_adapter: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The losses are against the base, also where scale 0 is another adapter; then that may be too much already."""
     out = runs.folder / "out"
     root = f"--trainer.default_root_dir={runs.folder / 'more'}"
@@ -103,8 +103,10 @@ def test_from_another_adapter(runs: Runs, recipe: Path, sft_adapter: str) -> Non
     assert main([*probe, "--lose", "kl_mean=1000"]) == 0
     start = read(out)["scales"][0]
     assert start["scale"] == 0 and start["losses"]["kl_mean"]["value"] > 0
+    capsys.readouterr()
     assert main([*probe, "--lose", f"kl_mean={start['losses']['kl_mean']['value'] / 2}"]) == 2
     assert read(out)["chosen"] is None
+    assert f"dial.json; {out}/adapter is of an earlier search)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,22 @@ def test_no_adapter(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ADAPTER: there is no folder nowhere" in capsys.readouterr().err
     assert main(["dial", "--lose", "kl_mean=1", "--config", str(recipe)]) == 2
     assert "the first argument is the adapter to scale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("read_too", [False, True])
+def test_an_adapter_is_not_replaced_by_its_scaled_one(
+    runs: Runs, recipe: Path, sft_adapter: str, capsys: pytest.CaptureFixture[str], read_too: bool
+) -> None:
+    """Neither the adapter that is scaled, nor the one at scale 0."""
+    run = runs.folder / "trained"
+    shutil.copytree(sft_adapter, run / "adapter")
+    before = (run / "adapter" / "adapter_model.safetensors").read_bytes()
+    given = [sft_adapter, "--scale_from", str(run / "adapter")] if read_too else [str(run / "adapter")]
+    args = ["dial", *given, "--config", str(recipe), "--lose", "kl_mean=1000", "--out", str(run), QUIET]
+    assert main(args) == 2
+    assert f"--out: {run}/adapter is an adapter that is scaled, and the result would" in capsys.readouterr().err
+    assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == before
+    assert [path.name for path in run.iterdir()] == ["adapter"]
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ from helpers.command_errors import error_line
 from helpers.small_runs import Runs, weights
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from semalign_pl.__main__ import main
+from semalign_pl.frontier.measure import measure_point
 from semalign_pl.frontier.points import Point, scale_point
 from semalign_pl.frontier.tester import PointTester
+from semalign_pl.run.digests import Digests
 from semalign_pl.run.lock import hold
 
 
@@ -173,17 +176,32 @@ def test_points_are_tested_again_only_if_what_they_depend_on_has_changed(runs: R
     assert tested("--data.init_args.eval_limit", "3") == ["step-0", "step-2", "end", "scale-0.5"]
 
 
+def test_the_base_is_tested_again_with_other_tokens(runs: Runs, sft_adapter: str) -> None:
+    """A base model is tested with the tokenizer of the adapter that it is compared with."""
+    adapter = str(shutil.copytree(sft_adapter, runs.folder / "trained" / "adapter"))
+    recipe = str(runs.write(runs.recipe("sft", [{"class_path": "Evaluation"}])))
+    out = runs.folder / "out"
+
+    def reason() -> str | None:
+        tester = PointTester(["--config", recipe], [scale_point(adapter, 0.5)])
+        return measure_point(Point("base", ()), tester, out, Digests(out / "digests.json")).reason
+
+    assert reason() == "is new" and reason() is None
+    AutoTokenizer.from_pretrained(runs.base).save_pretrained(adapter)
+    assert "tokenizer.json is new" in str(reason())
+
+
 def test_a_point_in_use_stops_the_command_and_loses_no_finished_one(runs: Runs, trained: Path, capfd) -> None:
     measured = [{"class_path": "Evaluation"}]
     args = frontier(runs, trained, "--scales", "0.5", measured=measured)
     with hold(trained / "points" / "scale-0.5", "test"):
-        assert "points/scale-0.5 is in use by another run" in error_line(capfd, args)
+        assert f"--out: {trained}/points/scale-0.5 is in use by another run" in error_line(capfd, args)
     done = {path: path.stat().st_mtime_ns for path in trained.rglob("results.json")}
     assert len(done) == 3
     assert main(args) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done and (trained / "points" / "scale-0.5").is_dir()
     with hold(trained, "test"):
-        assert "is in use by another run" in error_line(capfd, args)
+        assert f"--out: {trained} is in use by another run" in error_line(capfd, args)
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,22 @@ def test_unknown_metrics(tmp_path: Path, metric: str, message: str) -> None:
     check_metrics(base, ["cmrc_f1", "nll_change_mean"], "--lose")
     with pytest.raises(ValueError, match=message):
         check_metrics(base, [metric], "--lose")
+
+
+def test_an_answer_may_have_any_line_separator_in_it(tmp_path: Path) -> None:
+    """JSON text keeps U+2028 and U+0085 as they are, and ``str.splitlines`` would cut a row there."""
+    base = write(tmp_path / "base", {"cmrc_f1": [[100], [0]]})
+    rows = (base.folder / "items.jsonl").read_text(encoding="utf-8")
+    (base.folder / "items.jsonl").write_text(rows.replace("null", '"one\u2028two\x85three"'), encoding="utf-8")
+    point = write(tmp_path / "point", {"cmrc_f1": [[40], [0]]})
+    assert losses(PointResult(base.folder), point, ["cmrc_f1"], 0.95)["cmrc_f1"].value == 30
+
+
+def test_an_item_without_a_number_is_one_line(tmp_path: Path) -> None:
+    """``results.json`` and ``items.jsonl`` have null for a value that is not finite."""
+    base = write(tmp_path / "base", {"cmrc_f1": [[100], [0]]})
+    point = write(tmp_path / "point", {"cmrc_f1": [[40], [0]]})
+    rows = (point.folder / "items.jsonl").read_text(encoding="utf-8")
+    (point.folder / "items.jsonl").write_text(rows.replace("[40]", "[null]"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"point/items.jsonl: items cmrc_f1 have no list of finite numbers.*cmrc_f1"):
+        losses(base, PointResult(point.folder), ["cmrc_f1"], 0.95)

@@ -3,22 +3,34 @@
 import numpy as np
 import pytest
 
-from semalign_pl.functional.cost import loss_of, rises
+from semalign_pl.functional.cost import less_is_better, loss_of
 from semalign_pl.report.results import COLUMNS
 
 
 def test_every_metric_of_the_report_has_its_direction() -> None:
-    assert {name: rises(name) for name in COLUMNS} == {
+    assert {name: less_is_better(name) for name in COLUMNS} == {
         name: not column.higher_is_better for name, column in COLUMNS.items()
     }
 
 
 @pytest.mark.parametrize(
-    ("name", "rising"),
-    [("kl_p90", True), ("forward_kl", True), ("val_loss", True), ("skill", False), ("glossary", False)],
+    ("name", "cost"),
+    [
+        ("kl_p90", True),
+        ("kl_mean", True),
+        ("forward_kl", True),
+        ("ppl", True),
+        ("asr_wer", True),
+        ("cer", True),
+        ("val_loss", True),
+        ("skill", False),
+        ("glossary", False),
+        ("tiny_avg", False),
+        ("soccer", False),
+    ],
 )
-def test_words_are_whole(name: str, rising: bool) -> None:
-    assert rises(name) == rising
+def test_words_are_whole(name: str, cost: bool) -> None:
+    assert less_is_better(name) == cost
 
 
 def test_losses() -> None:

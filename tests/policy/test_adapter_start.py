@@ -14,7 +14,7 @@ from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
 from semalign_pl.policy.adapter_folder import read_adapter_folder
-from semalign_pl.policy.adapter_start import check_scale, read_terms, record_path, start_facts
+from semalign_pl.policy.adapter_start import blend_facts, check_scale, read_terms, record_path, start_facts
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -81,6 +81,13 @@ def test_runs_record_what_they_started_from_and_it_survives_a_move(runs: Runs, c
         ("../../next/adapter", 0.25),
     ]
     assert exported["started_from"] == "../../half/adapter" and exported["stage"] == "sft"
+    # It replaces neither of the two adapters.
+    before = [weights(moved / name) for name in ("half", "next")]
+    for name in ("half", "next"):
+        assert main(["export", "--config", str(recipe), *scaled, "--out", str(moved / name)]) == 2
+        assert f"--out: {moved / name}/adapter is an adapter that is scaled" in capsys.readouterr().err
+    for name, state in zip(("half", "next"), before, strict=True):
+        assert_same(weights(moved / name), state)
 
     # A training from the scaled adapter has it as its reference too, and is exported with what it started from.
     trained = runs("fit", "sft", "moved/last", *scaled, "--trainer.max_steps=1").model
@@ -133,6 +140,20 @@ def test_a_start_that_cannot_be_read_is_named(started, scale_from, message, base
     with pytest.raises(ValueError, match=message) as refusal:
         read_terms(read_adapter_folder(adapter), 0.5, scale_from)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_blend_names_all_starts_of_its_last_adapter_from_its_own_folder(bases, tmp_path) -> None:
+    """The training started from a quarter of the way between two adapters; the blend is in another folder."""
+    last, start, before = (make(bases["tied"], tmp_path / name, "plain") for name in ("last", "start", "before"))
+    write_start(last, **start_facts(start, 0.25, before, Path(last)))
+    assert "../" in facts(Path(last))["started_from_scale"]["scale_from"]
+    folder = tmp_path / "elsewhere" / "dial" / "adapter"
+    shutil.copytree(last, folder)
+    found = blend_facts([(read_adapter_folder(last), 1.0)], folder)
+    write_start(str(folder), **found)
+    ends = [[(one.path, weight) for one, weight in read_terms(read_adapter_folder(str(each)), 0.0, "start")]
+            for each in (last, folder)]  # fmt: skip
+    assert ends[0] == ends[1] == [(before, 0.75), (start, 0.25)]
 
 
 def test_a_new_adapter_started_from_the_base(bases, tmp_path) -> None:

@@ -165,7 +165,7 @@ def build(base: str, folder: Path, seed: int, options: Mapping[str, Any]) -> str
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_points_are_swapped_into_one_policy(name: str, bases, tmp_path) -> None:
-    """One loaded policy gives the logits of each point, whatever point it held before."""
+    """One loaded policy and its reference give the logits of each point, whatever point they held before."""
     family, first, second = PAIRS[name]
     base = bases[family]
     adapters = [
@@ -182,9 +182,13 @@ def test_points_are_swapped_into_one_policy(name: str, bases, tmp_path) -> None:
         load(base, adapters[0].path),
     ]
     for at in (0, 1, 2, 3, 1, 0):
-        terms = plain_terms(points[at], policy.model)
-        load_adapter_state(policy, blend_state(terms, common, policy.model))
-        assert relative(roles(policy)["policy"], roles(expected[at])["policy"]) <= 1e-6, at
+        state = blend_state(plain_terms(points[at], policy.model), common, policy.model)
+        for role, adapter in (("policy", "default"), ("reference", "reference")):
+            load_adapter_state(policy, state, adapter)
+            assert relative(roles(policy)[role], roles(expected[at])["policy"]) <= 1e-6, (at, role)
+    state.popitem()
+    with pytest.raises(ValueError, match="^some/adapter: 1 of its adapter tensors do not fit this model"):
+        load_adapter_state(policy, state, source="some/adapter")
 
 
 @pytest.mark.parametrize("kind", DORA)

@@ -86,6 +86,16 @@ def test_file_errors(tmp_path: Path, content: bytes, wanted: str) -> None:
         DriftProbe(str(path), every_n_steps=0)
 
 
+def test_a_text_ends_at_the_end_of_its_line_only(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("one\u2028same text\r\n\ntwo\x0csame text\x85\n".encode())
+    probe = DriftProbe(str(path))
+    assert dict(zip(probe.ids, probe.texts, strict=True)) == {
+        "text.txt:1": "one\u2028same text",
+        "text.txt:3": "two\x0csame text\x85",
+    }
+
+
 # -- outputs of the base -------------------------------------------------------------------------------------------
 
 
@@ -117,11 +127,26 @@ def test_the_base_is_run_once_for_many_adapters(base: str, corpus: Path, forward
     assert measurement(probe, policy) == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
 
 
-def test_another_base_is_run_again(base: str, corpus: Path) -> None:
+def test_a_base_that_was_moved_is_not_run_again(base: str, corpus: Path, forwards: list[bool]) -> None:
+    """As after a test on a GPU: the weights are elsewhere, and their values are the same."""
+    policy, probe = stir(load(base), seed=2), DriftProbe(str(corpus / "text.txt"))
+    first = measurement(probe, policy)
+    for weight in policy.parameters():
+        weight.data = weight.data.clone()
+    forwards.clear()
+    assert measurement(probe, policy) == first and forwards == [False] * 6
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_another_base_is_run_again(base: str, corpus: Path, in_place: bool) -> None:
     policy, probe = stir(load(base), seed=2), DriftProbe(str(corpus / "text.txt"))
     first = measurement(probe, policy)
     with torch.no_grad():
-        next(w for n, w in policy.named_parameters() if n.endswith("mlp.up_proj.base_layer.weight")).mul_(1.5)
+        weight = next(w for n, w in policy.named_parameters() if n.endswith("mlp.up_proj.base_layer.weight"))
+        if in_place:
+            weight[0, 1] += 1
+        else:
+            weight.data = weight.data * 1.5
     changed = measurement(probe, policy)
     assert changed == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
     assert measurement(probe, stir(load(base), seed=2)) == first  # a policy loaded anew

@@ -121,6 +121,12 @@ def test_cut_prompts_are_counted_apart(base: str, prompts: Path) -> None:
     assert policy.encoder.truncated_prompts == 0
 
 
+def test_a_prompt_ends_at_the_end_of_its_line_only(base: str, prompts: Path) -> None:
+    prompts.write_bytes("one\u2028same\r\n\ntwo\x0csame\n".encode())
+    items = measurement(ForwardKLProbe(str(prompts), max_new_tokens=2), load(base)).items
+    assert [item.id for item in items] == ["prompts.txt:1", "prompts.txt:3"]
+
+
 def test_mistakes(tmp_path: Path, base: str) -> None:
     empty = tmp_path / "prompts.txt"
     empty.write_bytes(b" \n")
