@@ -146,7 +146,7 @@ def test_a_metric_that_is_not_measured_is_refused_before_training(
     for settings, message in (
         (FrontierSettings("bleu5"), r"frontier.quality: the base model's test has no items of bleu5; name one"),
         (FrontierSettings("kl_mean"), r"frontier.quality: kl_mean is a cost; name a metric of the new language"),
-        (FrontierSettings(costs=("quiz",)), r"cannot tell whether more or less of quiz is better; name a metric that"),
+        (FrontierSettings(costs=("quiz",)), r"cannot tell whether more or less of quiz is better; name a metric with"),
     ):
         with pytest.raises(ValueError, match=message):
             check_metrics(settings, base, study["configs"])
