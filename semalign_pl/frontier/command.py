@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.quiet import quieten
 from semalign_pl.messages.terminal import visible
 
 if TYPE_CHECKING:
-    from semalign_pl.frontier.measure import Measured
+    from semalign_pl.frontier.measure import FinishedPoint
 
 SCALES = "0.25,0.5,0.75"
 COLUMNS = ("chrf", "rouge_l", "semantic_similarity", "cmrc_f1", "nll_change_mean", "kl_mean", "forward_kl")
@@ -91,7 +92,8 @@ def show(
     from semalign_pl.frontier.measure import measure
     from semalign_pl.messages.console import Console
 
-    rows: list[tuple[Measured, dict[str, float]]] = []
+    quieten()
+    rows: list[tuple[FinishedPoint, dict[str, float]]] = []
     for one in measure(adapter, recipe, out, scales, scale_from, steps):
         values = {name: entry["value"] for name, entry in one.results["metrics"].items() if name in COLUMNS}
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import UsageError, one_line
+from semalign_pl.messages.quiet import quieten
 
 if TYPE_CHECKING:
     from semalign_pl.frontier.scale_search import Goal, Setting
@@ -80,6 +81,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
         raise ValueError(f"ADAPTER: there is no folder {adapter}; give the PEFT folder that a training left")
     from semalign_pl.frontier.scale_search import Goal, dial
 
+    quieten()
     goal = Goal(budget, options.confidence, options.quality, options.scale_from)
     out = options.out or adapter.parent / "dial"
     settings, chosen = dial(adapter, recipe, goal, out)

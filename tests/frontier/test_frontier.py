@@ -272,6 +272,16 @@ def test_what_is_missing_is_named(sft_adapter: str, args: list[str], answer: str
     assert answer in error_line(capfd, ["frontier", *args])
 
 
+@pytest.mark.parametrize("command", [("frontier", "--out", "out"), ("dial", "--lose", "cmrc_f1=2")], ids=lambda c: c[0])
+def test_a_mistake_is_the_only_line_of_a_process(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    name, *options = command
+    args = [sys.executable, "-m", "semalign_pl", name, "adapter", *options]
+    ended = subprocess.run(args, cwd=tmp_path, capture_output=True, text=True)
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 2 and line.startswith("semalign: error: model.init_args.adapter: adapter is not an")
+
+
 def test_the_help_imports_nothing_slow() -> None:
     code = (
         "import sys; from semalign_pl.__main__ import main\n"
