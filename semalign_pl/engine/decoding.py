@@ -17,8 +17,8 @@ FIRST_ROOM_TOKENS = 32
 class DecodeState:
     """Completions in progress: a packed batch of one token per live completion, with one KV cache per prefix.
 
-    A prefix is a whole prompt, or the tokens that several prompts begin with. The rest of a prompt, its suffix, belongs
-    to each of its completions: their own keys and values begin with those of the suffix.
+    A prefix is a whole prompt, or the tokens that several prompts begin with. The rest of such a prompt is its suffix;
+    the own keys and values of each of its completions begin with those of the suffix.
 
     Args:
         policy: Model to use; set eval mode and the active adapter first.

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHORTEST_PREFIX = 24
-"""Number of tokens, per completion of a prompt, from which a prefix is forwarded once for several prompts.
+"""Minimum number of tokens, per completion of a prompt, of a prefix that is shared.
 
 Sharing costs a forward pass of the suffixes, and their attention once per completion. Measured on the miniature world's
 base with 24 tokens after the prefix and 16 decoded, it breaks even below 16 tokens with one completion per prompt, and
 at 64 with eight. So the head of a chat template changes nothing in rollouts.
 """
 LONGEST_SUFFIX = 256
-"""Number of tokens up to which a suffix may follow a shared prefix. Its attention holds a score per query and key, in
-contrast to the fused attention of a whole prompt, so that its memory grows with the product of both."""
+"""Maximum number of tokens of a suffix. Its attention holds a score per query and key, in contrast to the fused
+attention of a whole prompt, so that its memory grows with the product of both."""
 
 
 @dataclass(frozen=True)

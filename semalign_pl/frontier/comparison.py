@@ -11,7 +11,7 @@ import numpy as np
 
 from semalign_pl.frontier.compared_metrics import choose_metrics
 from semalign_pl.frontier.entry import BandEntry, FrontierEntry, PointsEntry, VolumeEntry
-from semalign_pl.frontier.ledger import right_or_wrong, write_ledger
+from semalign_pl.frontier.ledger import make_ledger, right_or_wrong
 from semalign_pl.frontier.measured_point import MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
 from semalign_pl.frontier.resampled import DRAWS, Resampled
@@ -151,9 +151,7 @@ def compare(
             for system, folders in variants.items()
             if len(folders) > 1
         },
-        "ledger": {
-            metric: write_ledger(resampled, finished, metric, settings.pairs) for metric in right_or_wrong(base)
-        },
+        "ledger": {metric: make_ledger(resampled, finished, metric, settings.pairs) for metric in right_or_wrong(base)},
     }
 
 

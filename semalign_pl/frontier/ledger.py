@@ -53,7 +53,7 @@ def right_or_wrong(base: MeasuredPoint) -> list[str]:
     return [name for name in base.metrics if name.endswith("_em")]
 
 
-def write_ledger(
+def make_ledger(
     resampled: Resampled,
     systems: Mapping[str, MeasuredSystem],
     metric: str,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from semalign_pl.files.documents import read_json
-from semalign_pl.frontier.measured_point import Measured, read_point
+from semalign_pl.frontier.measured_point import MeasuredMetric, read_point
 from semalign_pl.functional.bootstrap import resample_sums
 from semalign_pl.functional.cost import loss_of
 from semalign_pl.functional.formulas import value
@@ -123,7 +123,7 @@ def losses(base: PointResult, point: PointResult, metrics: Sequence[str], confid
     return found
 
 
-def _sort_by_id(measured: Measured) -> Tensor:
+def _sort_by_id(measured: MeasuredMetric) -> Tensor:
     """Sufficient statistics of the items, ``(items, statistics)`` float64, in the order of their ids."""
     order = sorted(range(len(measured.ids)), key=measured.ids.__getitem__)
     return torch.from_numpy(measured.statistics[order])

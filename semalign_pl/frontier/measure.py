@@ -24,7 +24,7 @@ _AGAIN = "delete the folder to test the point again"
 
 
 @dataclass(frozen=True)
-class Measured:
+class FinishedPoint:
     """Results of one point.
 
     Attributes:
@@ -47,7 +47,7 @@ def measure(
     scales: Sequence[float],
     scale_from: str = "base",
     steps: Path | None = None,
-) -> Iterator[Measured]:
+) -> Iterator[FinishedPoint]:
     """Test all points of a system in one process, and yield each when its results are written.
 
     The results of the finished adapter are written to ``out``, those of another point to ``out/points/NAME``. A point
@@ -78,7 +78,7 @@ def measure(
             yield measure_point(point, tester, out, digests)
 
 
-def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests) -> Measured:
+def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests) -> FinishedPoint:
     """Test one point, unless earlier results can be reused.
 
     Args:
@@ -93,7 +93,7 @@ def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests
     if file.is_file():
         done, reason = record.compare(file, now, _outputs(folder, digests))
         if done is not None:
-            return Measured(point, read_json(folder / OUTPUTS[0], _AGAIN), done.seconds, None)
+            return FinishedPoint(point, read_json(folder / OUTPUTS[0], _AGAIN), done.seconds, None)
         file.unlink()  # before the results that it describes are overwritten
     started = time.monotonic()
     if folder == out:
@@ -104,7 +104,7 @@ def measure_point(point: Point, tester: PointTester, out: Path, digests: Digests
     seconds = time.monotonic() - started
     after = _grounds(point, tester, out, digests)
     record.write(file, record.Done(complete(now, after), _outputs(folder, digests), seconds))
-    return Measured(point, results, seconds, reason)
+    return FinishedPoint(point, results, seconds, reason)
 
 
 def _grounds(point: Point, tester: PointTester, out: Path, digests: Digests) -> Grounds:

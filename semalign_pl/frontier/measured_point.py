@@ -17,7 +17,7 @@ REMEDY = "test it again with this version, which writes items.jsonl"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetric:
     """One metric of a measured point.
 
     Attributes:
@@ -47,7 +47,7 @@ class MeasuredPoint:
     """
 
     folder: str
-    metrics: Mapping[str, Measured]
+    metrics: Mapping[str, MeasuredMetric]
 
 
 def read_point(folder: Path, names: Collection[str] | None = None) -> MeasuredPoint:
@@ -107,7 +107,7 @@ def _read_items(path: Path, sets: Collection[str]) -> dict[str, dict[str, Mappin
 
 def _parse_metric(
     folder: Path, name: str, items: str, formula: str, signature: str, rows: Mapping[str, Mapping[str, object]]
-) -> Measured:
+) -> MeasuredMetric:
     statistics: dict[str, Sequence[float]] = {}
     texts: list[str | None] = []
     for key, row in rows.items():
@@ -127,4 +127,4 @@ def _parse_metric(
         raise ValueError(
             f"{visible(folder)}/items.jsonl: items {visible(items)} {problem} for {visible(name)}; {REMEDY}"
         )
-    return Measured(items, tuple(statistics), array, formula, signature, tuple(texts))
+    return MeasuredMetric(items, tuple(statistics), array, formula, signature, tuple(texts))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
+from semalign_pl.frontier.measured_point import MeasuredMetric, MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem
 from semalign_pl.functional.cost import less_is_better
 from semalign_pl.functional.formulas import value
@@ -50,7 +50,7 @@ class Resampled:
         """Number of items that a metric is computed from."""
         return len(self.metric_of(self.base, metric).ids)
 
-    def metric_of(self, point: MeasuredPoint, metric: str) -> Measured:
+    def metric_of(self, point: MeasuredPoint, metric: str) -> MeasuredMetric:
         """One metric of a point.
 
         Raises:
@@ -121,7 +121,7 @@ class Resampled:
             )
         return values
 
-    def _draw(self, measured: Measured) -> Array:
+    def _draw(self, measured: MeasuredMetric) -> Array:
         """Counts per item, ``(draws + 1, items)``; those of index 0 are 1."""
         key = _, items = measured.items, len(measured.ids)
         if key not in self._counts:

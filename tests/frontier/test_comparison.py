@@ -11,7 +11,7 @@ from helpers.frontier_study import SIGNATURES, Planted, write_frontiers, write_j
 
 from semalign_pl.frontier.comparison import Settings, compare_study
 from semalign_pl.frontier.entry import FrontierEntry
-from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
+from semalign_pl.frontier.measured_point import MeasuredMetric, MeasuredPoint
 from semalign_pl.frontier.measured_study import curve_order, read_study
 from semalign_pl.frontier.resampled import Resampled
 from semalign_pl.frontier.seen import seen_by
@@ -304,7 +304,7 @@ def test_other_references_under_the_same_ids_are_other_items(formula: str, texts
         statistics = np.array(texts, float)
         if change is not None:
             statistics[1, change] += 1
-        return MeasuredPoint("run", {"chrf": Measured("test", ("t:1", "t:2"), statistics, formula, "signature")})
+        return MeasuredPoint("run", {"chrf": MeasuredMetric("test", ("t:1", "t:2"), statistics, formula, "signature")})
 
     resampled = Resampled(point(None), draws=10)
     assert (resampled.align(point(0), "chrf")[1, 0], resampled.align(point(None), "chrf")[1, 0]) == (

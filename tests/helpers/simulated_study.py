@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from semalign_pl.frontier.measured_point import Measured, MeasuredPoint
+from semalign_pl.frontier.measured_point import MeasuredMetric, MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem
 
 PATH = ("cold", "step-50", "step-100", "end", "scale-0.75", "scale-0.5", "scale-0.25", "base")
@@ -76,7 +76,7 @@ class SimulatedStudy:
         return MeasuredSystem(tuple(path), tuple(runs))
 
     def _point(self, chrf: np.ndarray, f1: np.ndarray) -> MeasuredPoint:
-        def metric(items: str, values: np.ndarray) -> Measured:
-            return Measured(items, self.ids, values[:, None].astype(np.float64), "mean", "simulated")
+        def metric(items: str, values: np.ndarray) -> MeasuredMetric:
+            return MeasuredMetric(items, self.ids, values[:, None].astype(np.float64), "mean", "simulated")
 
         return MeasuredPoint("simulated", {"chrf": metric("test", chrf), "cmrc_f1": metric("cmrc", f1)})
