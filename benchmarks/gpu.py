@@ -1,57 +1,136 @@
-"""Compare GRPO steps on CUDA: a randomly initialised Qwen3-4B in NF4, with measured memory next to the plan's.
+"""Compare steps on CUDA with TRL's: a randomly initialised Qwen3-4B in NF4, with measured memory next to the plan's.
 
-python benchmarks/gpu.py   # writes results/gpu.json; needs CUDA
+python benchmarks/gpu.py                                        # writes results/gpu.json; needs CUDA
+python benchmarks/gpu.py --size qwen3-0.6b --repetitions 1      # a first look, a minute
+python benchmarks/gpu.py --model /dev/shm/model                 # makes the model there once, for several calls
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import grpo
 import harness
 import model
+import sft
 
-SHAPES = {name: {**grpo.SHAPES[name], "recompute": True} for name in ("translation", "headline")}
+OPTIONS = {"recompute": True, "precision": "bf16-mixed"}
+SHAPES = {
+    "translation": {**grpo.SHAPES["translation"], **OPTIONS},
+    "headline": {**grpo.SHAPES["headline"], **OPTIONS},
+    "sft": {**sft.SHAPES["translation"], "tokens": 16384, "micro": 4096, **OPTIONS},
+}
+
+
+def measure(name: str, folder: str, repetitions: int, sides: tuple[str, ...]) -> dict[str, Any]:
+    """Steps of all sides in turn; of ours alone if another side fails, with the reason."""
+    compare = sft.compare if name == "sft" else grpo.compare
+    try:
+        return compare({name: SHAPES[name]}, folder, "nf4", repetitions, sides)
+    except RuntimeError as error:
+        if str(error).startswith("ours") or len(sides) == 1:
+            raise
+        print(error, file=sys.stderr)
+        alone = compare({name: SHAPES[name]}, folder, "nf4", repetitions, ("ours",))
+        return {**alone, "failed": str(error)[-600:]}
+
+
+def planned_mib(name: str, folder: str) -> float:
+    """Peak memory that ``semalign plan`` predicts for a shape."""
+    from semalign_pl.plan.predict import predict
+    from semalign_pl.plan.settings import Settings
+
+    shape = SHAPES[name]
+    common = {"base": folder, "with_reference": False, "recompute": True, "mixed": True, "cuda": True}
+    if name == "sft":
+        settings = Settings(
+            stage="sft", prompt_tokens=shape["prompt"][1], completion_tokens=shape["completion"][1],
+            rows=sft.rows_per_step(shape), num_generations=1, micro_batch_tokens=shape["micro"], **common,
+        )  # fmt: skip
+    else:
+        rows = shape["prompts"] * shape["generations"]
+        settings = Settings(
+            stage="grpo", prompt_tokens=shape["prompt"], completion_tokens=shape["completion"], rows=rows,
+            num_generations=shape["generations"], rollout_rows=4096, micro_batch_tokens=grpo.budget(shape),
+            sampling=(("temperature", 0.8), ("top_p", 0.9)), **common,
+        )  # fmt: skip
+    return predict(settings).peak / 2**20
+
+
+def rates() -> dict[str, float]:
+    """The card's own limits: operations per second of a bf16 matrix product, bytes per second of a copy."""
+    import torch
+
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    copied = torch.empty(2**31, device="cuda", dtype=torch.uint8), torch.empty(2**31, device="cuda", dtype=torch.uint8)
+
+    def seconds(run: Any) -> float:
+        found = []
+        for _ in range(8):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            run()
+            torch.cuda.synchronize()
+            found.append(time.perf_counter() - start)
+        return statistics.median(found[3:])
+
+    return {
+        "bf16_operations_per_second": 2 * 8192**3 / seconds(lambda: a @ a),
+        "copied_bytes_per_second": 2 * 2**31 / seconds(lambda: copied[0].copy_(copied[1])),
+    }
 
 
 def main() -> None:
     """Measure, print the ratios and write the results."""
     import torch
 
-    from semalign_pl.plan.predict import predict
-    from semalign_pl.plan.settings import Settings
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="qwen3-4b", choices=model.SIZES)
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--alone", action="store_true", help="measure ours without TRL")
+    parser.add_argument("--model", help="folder to make the model in, or in which it is already")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py: no CUDA here; run benchmarks/grpo.py for the CPU")
-    with tempfile.TemporaryDirectory() as folder:
-        model.make(Path(folder), options.size, "bfloat16")
-        measured = grpo.compare(SHAPES, folder, "nf4", options.repetitions)
-        plans = {
-            name: predict(
-                Settings(
-                    folder, "grpo", "nf4", with_reference=False, prompt_tokens=shape["prompt"],
-                    completion_tokens=shape["completion"], rows=shape["prompts"] * shape["generations"],
-                    num_generations=shape["generations"], rollout_rows=4096, micro_batch_tokens=grpo.budget(shape),
-                    recompute=True, cuda=True,
-                )
-            ).peak / 2**20
-            for name, shape in SHAPES.items()
-        }  # fmt: skip
-    rows, peaks = [], {}
-    for name, ratio in measured["ratios"].items():
-        ours = [run for run in measured["runs"] if run["shape"] == name]
-        peaks[name] = harness.median(ours, "ours", "peak_mib")
-        rows.append([name, f"{ratio['speedup']:.2f} x", f"{peaks[name]:.0f}", f"{plans[name]:.0f}"])
-    harness.table("Qwen3-4B, NF4", ["shape", "speedup", "peak MiB", "planned MiB"], rows)
-    harness.write("gpu", **measured, shapes=SHAPES, peak_mib=peaks, planned_mib=plans)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.model or temporary
+        if not (Path(folder) / "config.json").is_file():
+            model.make(Path(folder), options.size, "bfloat16", "cuda")
+        torch.cuda.empty_cache()
+        merged: dict[str, Any] = {"ratios": {}, "runs": [], "commands": {}, "failed": {}}
+        rows, peaks, plans = [], {}, {}
+        for name in options.shapes:
+            measured = measure(name, folder, options.repetitions, ("ours",) if options.alone else ("ours", "trl"))
+            merged["ratios"] |= measured["ratios"]
+            merged["runs"] += measured["runs"]
+            merged["commands"] |= measured["commands"]
+            if "failed" in measured:
+                merged["failed"][name] = measured["failed"]
+            seconds = {
+                side: f"{harness.median(measured['runs'], side, 'seconds'):.2f}"
+                for side in {run["contestant"] for run in measured["runs"]}
+            }
+            peaks[name] = harness.median(measured["runs"], "ours", "peak_mib")
+            plans[name] = planned_mib(name, folder)
+            ratio = measured["ratios"].get(name, {})
+            rows.append([
+                name, seconds["ours"], seconds.get("trl", "-"), f"{ratio.get('speedup', float('nan')):.2f} x",
+                f"{ratio.get('memory', float('nan')):.2f} x", f"{peaks[name]:.0f}", f"{plans[name]:.0f}",
+            ])  # fmt: skip
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    columns = ["shape", "seconds", "TRL's", "speed-up", "memory above the model", "peak MiB", "planned MiB"]
+    harness.table(f"{options.size}, NF4, medians of {options.repetitions}", columns, rows)
+    shapes = {name: SHAPES[name] for name in options.shapes}
+    harness.write("gpu", **merged, size=options.size, shapes=shapes, peak_mib=peaks, planned_mib=plans, rates=rates())
 
 
 if __name__ == "__main__":

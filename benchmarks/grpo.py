@@ -13,12 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import model
 
-Shape = dict[str, int]
+Shape = dict[str, Any]
 SHAPES: dict[str, Shape] = {
     "headline": {"prompt": 512, "completion": 64, "shortest": 64, "prompts": 2, "generations": 8},
     "translation": {"prompt": 96, "completion": 64, "shortest": 64, "prompts": 4, "generations": 8},
@@ -116,6 +117,7 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
     Trainer(
         accelerator="auto",
         devices=1,
+        precision=shape.get("precision", "32-true"),
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
@@ -130,7 +132,7 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LogitsProcessor, TrainerCallback
+    from transformers import AutoTokenizer, LogitsProcessor, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     turn = harness.Turn()
@@ -160,15 +162,7 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
             turn.end(tokens=sum(lengths(shape, step)))
             step += 1
 
-    loading: dict[str, object] = {"dtype": torch.bfloat16 if weights != "fp32" else torch.float32}
-    if weights == "nf4":
-        loading["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-    causal_lm = AutoModelForCausalLM.from_pretrained(folder, device_map={"": 0} if cuda else None, **loading)
+    causal_lm = model.load_peer(folder, weights)
     generations = shape["generations"]
     config = GRPOConfig(
         tempfile.mkdtemp(),
@@ -207,23 +201,26 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
     trainer.train()
 
 
-def compare(shapes: dict[str, Shape], folder: str, weights: str, repetitions: int) -> dict[str, object]:
+def compare(
+    shapes: dict[str, Shape], folder: str, weights: str, repetitions: int, sides: tuple[str, ...] = ("ours", "trl")
+) -> dict[str, object]:
     """Run all shapes; return ratios, runs and commands."""
     ratios, runs, commands = {}, [], {}
     for name, shape in shapes.items():
         print(f"{name}: {shape}", file=sys.stderr)
         worker = [sys.executable, __file__, "worker"]
-        contestants = {side: [*worker, side, folder, json.dumps(shape), weights] for side in ("ours", "trl")}
+        contestants = {side: [*worker, side, folder, json.dumps(shape), weights] for side in sides}
         records = harness.side_by_side(contestants, repetitions)
         runs += [{"shape": name, **record} for record in records]
         commands[name] = {
             side: ["python", "benchmarks/grpo.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
         }
-        ratios[name] = {
-            "speedup": harness.median(records, "trl", "seconds") / harness.median(records, "ours", "seconds"),
-            "memory": harness.median(records, "ours", "above_model_mib")
-            / harness.median(records, "trl", "above_model_mib"),
-        }
+        if len(sides) > 1:
+            ratios[name] = {
+                "speedup": harness.median(records, "trl", "seconds") / harness.median(records, "ours", "seconds"),
+                "memory": harness.median(records, "ours", "above_model_mib")
+                / harness.median(records, "trl", "above_model_mib"),
+            }
     return {"ratios": ratios, "runs": runs, "commands": commands}
 
 

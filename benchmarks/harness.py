@@ -13,10 +13,12 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("semalign-pl", "torch", "transformers", "peft", "trl", "lightning", "bitsandbytes")
@@ -101,16 +103,16 @@ def side_by_side(
     Returns:
         One record per step: contestant, repetition, seconds, peak_mib, above_model_mib and further reported numbers.
     """
+    # Errors go to a file: a pipe that nobody reads would stop a contestant that warns a lot.
+    errors = {name: tempfile.TemporaryFile("w+") for name in commands}
     processes = {
-        name: subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        name: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors[name], text=True)
         for name, command in commands.items()
     }
     records = []
     try:
         for name in processes:
-            _line(name, processes[name])
+            _line(name, processes[name], errors[name])
         for repetition in range(-1, repetitions):
             between()
             names = list(processes) if repetition % 2 else list(processes)[::-1]
@@ -118,8 +120,8 @@ def side_by_side(
                 stdin = processes[name].stdin
                 assert stdin is not None
                 print("go", file=stdin, flush=True)
-                record = json.loads(_line(name, processes[name]))
-                _line(name, processes[name])
+                record = json.loads(_line(name, processes[name], errors[name]))
+                _line(name, processes[name], errors[name])
                 if repetition >= 0:
                     records.append({"contestant": name, "repetition": repetition, **record})
                 print(f"  {name:>5} {record['seconds']:8.2f} s  {record['above_model_mib']:8.0f} MiB", file=sys.stderr)
@@ -129,11 +131,13 @@ def side_by_side(
     return records
 
 
-def _line(name: str, process: subprocess.Popen) -> str:
-    assert process.stdout is not None and process.stderr is not None
+def _line(name: str, process: subprocess.Popen, errors: IO[str]) -> str:
+    assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{name} ended: {process.stderr.read()[-3000:]}")
+        process.wait()
+        errors.seek(0)
+        raise RuntimeError(f"{name} ended: {errors.read()[-3000:]}")
     return line
 
 

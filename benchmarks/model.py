@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SMALL = {
     "hidden_size": 512,
@@ -45,13 +49,14 @@ SIZES = {
 }
 
 
-def make(folder: Path, size: str, dtype: str = "float32") -> None:
+def make(folder: Path, size: str, dtype: str = "float32", device: str = "cpu") -> None:
     """Write model and tokenizer.
 
     Args:
         folder: Folder to write them to.
         size: Name of the size, one of ``SIZES``.
         dtype: Dtype of the weights on disk.
+        device: Device that draws the weights; billions of them take minutes on a CPU.
     """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -72,11 +77,34 @@ def make(folder: Path, size: str, dtype: str = "float32") -> None:
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))
     try:
-        model = Qwen3ForCausalLM(config)
+        with torch.device(device):
+            model = Qwen3ForCausalLM(config)
     finally:
         torch.set_default_dtype(before)
     model.generation_config.eos_token_id = 1
     model.save_pretrained(folder)
+
+
+def load_peer(folder: str, weights: str) -> PreTrainedModel:
+    """Model as a user of TRL loads it for QLoRA, or in float32.
+
+    Args:
+        folder: Folder of the model.
+        weights: ``nf4`` or ``fp32``.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    loading: dict[str, object] = {"dtype": torch.bfloat16 if weights != "fp32" else torch.float32}
+    if weights == "nf4":
+        loading["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    place = {"": 0} if torch.cuda.is_available() else None
+    return AutoModelForCausalLM.from_pretrained(folder, device_map=place, **loading)
 
 
 def texts(count: int, words: int, seed: int) -> list[str]:

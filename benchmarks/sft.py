@@ -12,12 +12,13 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import model
 
-Shape = dict[str, int | tuple[int, int]]
+Shape = dict[str, Any]
 SHAPES: dict[str, Shape] = {
     "translation": {"prompt": (20, 100), "completion": (10, 80), "tokens": 4096, "micro": 1024},
     "short_answers": {"prompt": (100, 400), "completion": (5, 40), "tokens": 4096, "micro": 1024},
@@ -40,7 +41,7 @@ def rows_per_step(shape: Shape) -> int:
     return round(shape["tokens"] / mean)
 
 
-def ours(folder: str, shape: Shape) -> None:
+def ours(folder: str, shape: Shape, weights: str) -> None:
     """Train SFTModule under Lightning's Trainer."""
     import torch
     from lightning.pytorch import Callback, LightningDataModule, Trainer
@@ -73,26 +74,30 @@ def ours(folder: str, shape: Shape) -> None:
     trained = SFTModule(
         folder,
         lambda p: torch.optim.AdamW(p, lr=1e-6),
-        weights="fp32",
+        weights=weights,
         lora=LoraSettings(64, 128, 0.05),
         lr_scheduler=Constant,
         micro_batch_tokens=shape["micro"],
+        recompute=shape.get("recompute", False),
         max_prompt_tokens=4096,
         max_new_tokens=4096,
     )
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    Trainer(accelerator="cpu", max_epochs=1, callbacks=[Turns()], **quiet).fit(trained, datamodule=Pairs())
+    precision = shape.get("precision", "32-true")
+    trainer = Trainer(accelerator="auto", devices=1, precision=precision, max_epochs=1, callbacks=[Turns()], **quiet)
+    trainer.fit(trained, datamodule=Pairs())
 
 
-def trl(folder: str, shape: Shape, packing: bool = True) -> None:
+def trl(folder: str, shape: Shape, weights: str, packing: bool = True) -> None:
     """Train TRL's SFTTrainer: packed rows of as many tokens as our micro-batch, or padded batches of about as many."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     turn, length = harness.Turn(), shape["micro"]
+    cuda = torch.cuda.is_available()
     steps = shape["tokens"] // length
     rows_at_once = 1 if packing else round(rows_per_step(shape) / steps)
     seen = 0
@@ -115,9 +120,9 @@ def trl(folder: str, shape: Shape, packing: bool = True) -> None:
         per_device_train_batch_size=rows_at_once,
         gradient_accumulation_steps=steps,
         completion_only_loss=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        use_cpu=True,
+        bf16=weights != "fp32",
+        gradient_checkpointing=shape.get("recompute", False),
+        use_cpu=not cuda,
         max_steps=1000,
         save_strategy="no",
         logging_steps=10**6,
@@ -125,7 +130,7 @@ def trl(folder: str, shape: Shape, packing: bool = True) -> None:
         disable_tqdm=True,
     )
     trainer = SFTTrainer(
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        model.load_peer(folder, weights),
         config,
         train_dataset=Dataset.from_dict({"prompt": [p + " " for p, _ in rows], "completion": [c for _, c in rows]}),
         processing_class=AutoTokenizer.from_pretrained(folder),
@@ -146,48 +151,60 @@ def trl(folder: str, shape: Shape, packing: bool = True) -> None:
     trainer.train()
 
 
+SIDES = ("ours", "trl", "trl_padded")
+
+
+def compare(
+    shapes: dict[str, Shape], folder: str, weights: str, repetitions: int, sides: tuple[str, ...] = SIDES
+) -> dict[str, object]:
+    """Run all shapes; return ratios, runs and commands."""
+    ratios, runs, commands = {}, [], {}
+    for name, shape in shapes.items():
+        print(f"{name}: {shape}", file=sys.stderr)
+        worker = [sys.executable, __file__, "worker"]
+        contestants = {side: [*worker, side, folder, json.dumps(shape), weights] for side in sides}
+        records = harness.side_by_side(contestants, repetitions)
+        for record in records:
+            record["tokens_per_second"] = record["tokens"] / record["seconds"]
+        runs += [{"shape": name, **record} for record in records]
+        commands[name] = {
+            side: ["python", "benchmarks/sft.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
+        }
+        rate = {side: harness.median(records, side, "tokens_per_second") for side in sides}
+        ratios[name] = {
+            "speedup": rate["ours"] / rate["trl"],
+            "memory": harness.median(records, "ours", "above_model_mib")
+            / harness.median(records, "trl", "above_model_mib"),
+        }
+        if "trl_padded" in rate:
+            ratios[name]["speedup_over_padded"] = rate["ours"] / rate["trl_padded"]
+    return {"ratios": ratios, "runs": runs, "commands": commands}
+
+
 def main() -> None:
     """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="small", choices=model.SIZES)
     options = parser.parse_args()
-    ratios, runs, commands = {}, [], {}
     with tempfile.TemporaryDirectory() as folder:
         model.make(Path(folder), options.size)
-        for name, shape in SHAPES.items():
-            print(f"{name}: {shape}", file=sys.stderr)
-            worker = [sys.executable, __file__, "worker"]
-            contestants = {side: [*worker, side, folder, json.dumps(shape)] for side in ("ours", "trl", "trl_padded")}
-            records = harness.side_by_side(contestants, options.repetitions)
-            for record in records:
-                record["tokens_per_second"] = record["tokens"] / record["seconds"]
-            runs += [{"shape": name, **record} for record in records]
-            commands[name] = {
-                side: ["python", "benchmarks/sft.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
-            }
-            ratios[name] = {
-                "speedup": harness.median(records, "ours", "tokens_per_second")
-                / harness.median(records, "trl", "tokens_per_second"),
-                "memory": harness.median(records, "ours", "above_model_mib")
-                / harness.median(records, "trl", "above_model_mib"),
-                "speedup_over_padded": harness.median(records, "ours", "tokens_per_second")
-                / harness.median(records, "trl_padded", "tokens_per_second"),
-            }
+        measured = compare(SHAPES, folder, "fp32", options.repetitions)
     harness.table(
         f"SFT, ours against TRL with packing ({options.size} model, fp32, medians of {options.repetitions})",
         ["shape", "tokens/s", "memory above the model", "tokens/s, against padded batches"],
         [
             [name, *(f"{r[of]:.2f} x" for of in ("speedup", "memory", "speedup_over_padded"))]
-            for name, r in ratios.items()
+            for name, r in measured["ratios"].items()
         ],
     )
-    harness.write("sft", ratios, runs, commands, shapes=SHAPES)
+    harness.write("sft", **measured, shapes=SHAPES)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        side, folder, shape = sys.argv[2:]
-        {"ours": ours, "trl": trl, "trl_padded": lambda *a: trl(*a, packing=False)}[side](folder, json.loads(shape))
+        side, folder, shape, weights = sys.argv[2:]
+        run = {"ours": ours, "trl": trl, "trl_padded": lambda *a: trl(*a, packing=False)}[side]
+        run(folder, json.loads(shape), weights)
     else:
         main()

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from semalign_pl.files.file_errors import describe
 from semalign_pl.messages.missing_packages import explain_missing
+from semalign_pl.messages.out_of_memory import explain_out_of_memory
 from semalign_pl.messages.terminal import visible
 
 
@@ -43,7 +44,8 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
 
     These are a user's mistakes: an error of the parser, a misconfiguration that Lightning reports, a ``ValueError``
     raised by this package itself, a path that cannot be used (`describe`), a package that is not installed
-    (`explain_missing`), and a full disk, whichever library wrote to it. Every other error is a bug and propagates.
+    (`explain_missing`), a full disk, whichever library wrote to it, and memory that has run out
+    (`explain_out_of_memory`). Every other error is a bug and propagates.
 
     Args:
         args: Command line, from which the file with the mistake is named.
@@ -83,7 +85,9 @@ def _explain(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return describe(error)
-    return explain_missing(str(error)) if isinstance(error, ModuleNotFoundError) else None
+    if isinstance(error, ModuleNotFoundError):
+        return explain_missing(str(error))
+    return explain_out_of_memory(error)
 
 
 def _raised_here(traceback: TracebackType | None) -> bool:

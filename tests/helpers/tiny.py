@@ -20,7 +20,7 @@ def stir(policy: Policy, seed: int, scale: float = 0.1) -> Policy:
     with torch.no_grad():
         for name, weight in policy.named_parameters():
             if ".default." in name:
-                weight.add_(torch.randn(weight.shape, generator=generator), alpha=scale)
+                weight.add_(torch.randn(weight.shape, generator=generator).to(weight.device), alpha=scale)
     return policy
 
 
@@ -60,10 +60,10 @@ class Batches(LightningDataModule):
         return batch
 
 
-def fit(module: AlignModule, batches: list[list[Example]], callbacks=(), **options) -> Trainer:
+def fit(module: AlignModule, batches: list[list[Example]], callbacks=(), accelerator="cpu", **options) -> Trainer:
     """Train one epoch in this process, without writing anything."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=list(callbacks), **quiet, **options)
+    trainer = Trainer(accelerator=accelerator, devices=1, max_epochs=1, callbacks=list(callbacks), **quiet, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.fit(module, datamodule=Batches(batches))

@@ -240,3 +240,16 @@ def test_what_is_no_scheduler(runs: Runs, capfd: pytest.CaptureFixture[str], sch
     recipe["model"]["init_args"]["lr_scheduler"] = {"class_path": scheduler}
     line = error_line(capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"])
     assert line.startswith(f"{MODEL}.lr_scheduler") and answer in line
+
+
+def test_memory_that_has_run_out_is_one_line(capsys) -> None:
+    """An allocation that PyTorch itself refuses, here on the CPU."""
+    import torch
+
+    with one_line() as status:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert status.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "can't allocate memory" in line and "model.init_args.micro_batch_tokens" in line and "semalign plan" in line
+    with pytest.raises(RuntimeError, match="shape"), one_line():
+        torch.zeros(2).view(3)
