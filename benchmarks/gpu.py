@@ -25,6 +25,7 @@ import sft
 OPTIONS = {"recompute": True, "precision": "bf16-mixed"}
 SHAPES = {
     "translation": {**grpo.SHAPES["translation"], **OPTIONS},
+    "translation_at_once": {**grpo.SHAPES["translation"], "groups": 4, **OPTIONS},
     "headline": {**grpo.SHAPES["headline"], **OPTIONS},
     "sft": {**sft.SHAPES["translation"], "tokens": 16384, "micro": 4096, **OPTIONS},
 }
@@ -126,7 +127,7 @@ def main() -> None:
                 name, seconds["ours"], seconds.get("trl", "-"), f"{ratio.get('speedup', float('nan')):.2f} x",
                 f"{ratio.get('memory', float('nan')):.2f} x", f"{peaks[name]:.0f}", f"{plans[name]:.0f}",
             ])  # fmt: skip
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            print(json.dumps([rows[-1], measured["runs"]]), file=sys.stderr, flush=True)
     columns = ["shape", "seconds", "TRL's", "speed-up", "memory above the model", "peak MiB", "planned MiB"]
     harness.table(f"{options.size}, NF4, medians of {options.repetitions}", columns, rows)
     shapes = {name: SHAPES[name] for name in options.shapes}

@@ -53,6 +53,7 @@ def run(folder: str, shape: dict[str, Any], weights: str, trace: Path) -> dict[s
     class Profile(Callback):
         def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
             if trainer.global_step == 2:
+                trained.max_new_tokens = shape["profiled"]
                 activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
                 self.profiler = torch.profiler.profile(activities=activities, acc_events=True)
                 self.profiler.__enter__()
@@ -136,25 +137,31 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="qwen3-1.7b", choices=model.SIZES)
-    parser.add_argument("--completion", type=int, default=16, help="tokens per completion")
+    parser.add_argument("--completion", type=int, default=64, help="tokens per completion of a timed step")
+    parser.add_argument("--profiled", type=int, default=16, help="the same of the profiled step, whose trace is large")
     parser.add_argument("--model", help="folder to make the model in, or in which it is already")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shape = {**grpo.SHAPES["translation"], "completion": options.completion, "shortest": options.completion}
+    shape = {**grpo.SHAPES["translation"], "completion": options.completion, "profiled": options.profiled}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.model or temporary
         if not (Path(folder) / "config.json").is_file():
             model.make(Path(folder), options.size, "bfloat16", device)
         trace = Path(temporary) / "trace.json"
         seconds = run(folder, shape, "nf4", trace)
+        print(json.dumps(seconds), flush=True)
         phases = count(trace)
     rows = [
         [name, f"{seconds.get(name, 0.0):.3f}", f"{c.get('kernel_seconds', 0.0):.3f}", str(c.get("kernels", 0)),
-         str(c.get("waits", 0)), f"{c.get('waits', 0) / options.completion:.1f}", str(c.get("copies_to_cpu", 0))]
+         str(c.get("waits", 0)), f"{c.get('waits', 0) / options.profiled:.1f}", str(c.get("copies_to_cpu", 0))]
         for name, c in phases.items()
     ]  # fmt: skip
     columns = ["phase", "seconds", "in kernels", "kernels", "waits", "waits per token", "copies to CPU"]
-    harness.table(f"GRPO step, {options.size}, NF4, completions of {options.completion} tokens", columns, rows)
+    harness.table(
+        f"GRPO step of {options.completion} tokens in seconds; counts: {options.profiled} tokens ({options.size}, NF4)",
+        columns,
+        rows,
+    )
     for name, c in phases.items():
         print(name, json.dumps(c["longest_kernels"], indent=1))
     out = harness.RESULTS / "gpu_profile.json"

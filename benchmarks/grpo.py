@@ -35,8 +35,8 @@ def lengths(shape: Shape, step: int) -> list[int]:
 
 
 def budget(shape: Shape) -> int:
-    """Token budget of one group, since TRL's micro-batch holds one group."""
-    return shape.get("budget") or shape["prompt"] + 8 * shape["completion"]
+    """Token budget of the groups of TRL's micro-batch, by default one."""
+    return shape.get("budget") or shape.get("groups", 1) * (shape["prompt"] + 8 * shape["completion"])
 
 
 def ours(folder: str, shape: Shape, weights: str) -> None:
@@ -168,8 +168,8 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
         tempfile.mkdtemp(),
         learning_rate=1e-6,
         num_generations=generations,
-        per_device_train_batch_size=generations,
-        gradient_accumulation_steps=shape["prompts"],
+        per_device_train_batch_size=generations * shape.get("groups", 1),
+        gradient_accumulation_steps=shape["prompts"] // shape.get("groups", 1),
         max_completion_length=shape["completion"],
         temperature=0.8,
         top_p=0.9,

@@ -39,6 +39,8 @@ def check_logits(policy: CausalPolicy, base: str, weights: str, adapter: str | N
             try:
                 if torch.isfinite(policy.model(input_ids=ids, use_cache=False).logits).all():
                     continue
+            except torch.OutOfMemoryError:
+                raise  # says nothing about the model
             except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"model.init_args.{'base' if role == 'base' else 'lora'}: {base} cannot run {ids.shape[1]} tokens "
@@ -136,6 +138,8 @@ def _try(
     """Compare logits; returns why they differ from the expected ones, or ``None``."""
     try:
         logits = way(policy).float()
+    except torch.OutOfMemoryError:
+        raise  # a full card must not choose the slower forward
     except Exception as error:  # an unknown architecture may raise anything
         return _reason(error)
     if expected is None:

@@ -72,7 +72,8 @@ def test_codes_of_the_gpu_decode_to_those_of_the_cpu(base, cuda, within) -> None
     here, there = (decode_weights(load(base, "nf4", device)) for device in (CPU, cuda))
     assert here.keys() == there.keys() and len(here) == 14
     worst = max(relative(there[name].float().cpu(), here[name].float()) for name in here)
-    within("decoded weights", worst, 2e-2)  # bfloat16 rounds them; a value between two codes may take either
+    # CUDA quantises bfloat16 weights: a value between two codes may take either. NF4's own error is 0.1.
+    within("decoded weights", worst, 5e-2)
 
 
 def test_nf4_computes_with_the_decoded_weights(base, cuda, prompts, within) -> None:

@@ -20,7 +20,9 @@ def stir(policy: Policy, seed: int, scale: float = 0.1) -> Policy:
     with torch.no_grad():
         for name, weight in policy.named_parameters():
             if ".default." in name:
-                weight.add_(torch.randn(weight.shape, generator=generator).to(weight.device), alpha=scale)
+                # Lightning makes CUDA the default device while a module is configured.
+                noise = torch.randn(weight.shape, generator=generator, device="cpu")
+                weight.add_(noise.to(weight.device), alpha=scale)
     return policy
 
 
