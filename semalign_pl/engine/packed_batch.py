@@ -240,6 +240,8 @@ class PackedSequences:
         q, k, v = (self.padding.pad(x).transpose(1, 2) for x in (query, key, value))
         # Recomputation runs this a second time; completions attend to the first keys, whose gradients are gathered.
         if self.prompt_cache is not None and layer not in self.prompt_cache.keys:
+            # Head by head in memory: else every product of a decoding step would copy the cache into this layout.
+            k, v = k.contiguous(), v.contiguous()
             self.prompt_cache.keys[layer], self.prompt_cache.values[layer] = k, v
         mask = None
         if window is not None and window < q.shape[2]:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from semalign_pl.functional.bootstrap import confidence_interval
+from semalign_pl.functional.bootstrap import percentile_interval, resample_counts
 from semalign_pl.functional.formulas import score
 from semalign_pl.types import Histogram, MetricResult
 
@@ -26,8 +26,8 @@ NLL_CHANGE_EDGES = tuple(round(0.05 * i - 5, 2) for i in range(201))
 KL_EDGES = (0.0, *(float(f"{10 ** (i / 10 - 5):.3g}") for i in range(61)))
 """Edges of the histogram of per-token KL: 0, then ten per decade from 0.00001 to 10 nats; the last bin is open."""
 
-Statistic = Callable[[Float[Tensor, " texts"]], float]
-"""Function from draw counts to a value, the argument of ``confidence_interval``."""
+Statistic = Callable[[Float[Tensor, "resamples texts"]], Float[Tensor, " resamples"]]
+"""Function from draw counts of resamples to their values."""
 
 
 def kl_from_logits(
@@ -46,7 +46,36 @@ def kl_from_logits(
     tensor([0.])
     """
     policy, base = policy_logits.float().log_softmax(-1), base_logits.float().log_softmax(-1)
-    return F.kl_div(base, policy, reduction="none", log_target=True).sum(-1).clamp(min=0.0)
+    return _kl_from_logprobs(policy, base)
+
+
+def nll_and_kl(
+    policy_logits: Float[Tensor, "tokens vocabulary"],
+    base_logits: Float[Tensor, "tokens vocabulary"],
+    ids: Int[Tensor, " tokens"],
+) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
+    """Per-token NLL of policy and base, and KL(policy || base), from one softmax of each.
+
+    Args:
+        policy_logits: Logits of the policy, of any precision.
+        base_logits: Logits of the base for the same tokens.
+        ids: Token ids.
+
+    Returns:
+        NLL of the policy, NLL of the base, and KL as in ``kl_from_logits``; float32 in nats.
+
+    >>> nll_and_kl(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor([0]))[2]
+    tensor([0.])
+    """
+    policy, base = policy_logits.float().log_softmax(-1), base_logits.float().log_softmax(-1)
+    policy_nll, base_nll = (-logps.gather(-1, ids.unsqueeze(-1)).squeeze(-1) for logps in (policy, base))
+    return policy_nll, base_nll, _kl_from_logprobs(policy, base)
+
+
+def _kl_from_logprobs(policy: Tensor, base: Tensor) -> Float[Tensor, " tokens"]:
+    """Sum of ``p (log p - log q)``, in the memory of the arguments: a copy of so large a tensor is slow."""
+    difference = base.neg_().add_(policy)
+    return difference.mul_(policy.exp_()).sum(-1).clamp(min=0.0)
 
 
 def mean_nll_change(
@@ -151,21 +180,24 @@ def _quantile(values: Sequence[Float[Tensor, " tokens"]], q: float) -> Statistic
     """
     ordered, order = torch.cat(list(values)).double().cpu().sort()
     text_of_token = torch.arange(len(values)).repeat_interleave(torch.tensor([len(text) for text in values]))[order]
-    blocks = text_of_token.chunk(256)
-    in_block = torch.stack([block.bincount(minlength=len(values)) for block in blocks]).double()  # (blocks, texts)
+    size = -(-len(order) // 256)
+    # The last block is filled up with a text that is never drawn.
+    blocks = F.pad(text_of_token, (0, -len(order) % size), value=len(values)).view(-1, size)
+    in_block = torch.stack([block.bincount(minlength=len(values) + 1) for block in blocks]).double()  # (blocks, texts)
 
-    def statistic(counts: Tensor) -> float:
-        drawn = (in_block @ counts).cumsum(0)  # drawn tokens up to the end of each block
+    def statistic(counts: Tensor) -> Tensor:
+        counts = F.pad(counts, (0, 1))
+        drawn = (counts @ in_block.T).cumsum(1)  # drawn tokens up to the end of each block
 
         def value_at(rank: Tensor) -> Tensor:
-            block = int(torch.searchsorted(drawn, rank, right=True))
-            drawn_in_block = counts[blocks[block]].cumsum(0)
-            before = drawn[block] - drawn_in_block[-1]
-            return ordered[block * len(blocks[0]) + torch.searchsorted(drawn_in_block, rank - before, right=True)]
+            block = torch.searchsorted(drawn, rank, right=True)
+            drawn_in_block = counts.gather(1, blocks[block.squeeze(1)]).cumsum(1)
+            before = drawn.gather(1, block) - drawn_in_block[:, -1:]
+            return ordered[block * size + torch.searchsorted(drawn_in_block, rank - before, right=True)].squeeze(1)
 
-        position = (drawn[-1] - 1) * q
+        position = (drawn[:, -1:] - 1) * q
         low, high = value_at(position.floor()), value_at(position.ceil())
-        return torch.lerp(low, high, position - position.floor()).item()
+        return torch.lerp(low, high, (position - position.floor()).squeeze(1))
 
     return statistic
 
@@ -183,8 +215,10 @@ def _require_same_tokens(base: Sequence[Float[Tensor, " tokens"]], policy: Seque
 
 def _score(statistic: Statistic, name: str, texts: int, n_bootstrap: int, seed: int) -> MetricResult:
     signature = f"{name}|{OVER_TOKENS}"
-    value = statistic(torch.ones(texts, dtype=torch.float64))
+    value = statistic(torch.ones((1, texts), dtype=torch.float64)).item()
     if n_bootstrap == 0:
         return MetricResult(value, None, signature)
-    interval = confidence_interval(statistic, texts, n_bootstrap, seed)
+    counts = torch.stack(list(resample_counts(texts, n_bootstrap, seed)))
+    values = torch.cat([statistic(chunk) for chunk in counts.split(100)])  # in chunks, to bound memory
+    interval = percentile_interval(values.tolist())
     return MetricResult(value, interval, f"{signature}|bs:{n_bootstrap}|seed:{seed}")

@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Protocol
 
-from torch import Tensor, addmm, is_autocast_enabled, nn
+from torch import Tensor, addmm, is_autocast_enabled, is_grad_enabled, nn
 
 from semalign_pl.policy.token_rows import fast_row_forward
 
@@ -79,4 +79,7 @@ def _forward(self: _LoraLinear, x: Tensor, *args: object, **kwargs: object) -> T
     low = nn.functional.linear(self.lora_dropout[name](x if mixed else x.to(down.dtype)), down)
     if result.dtype != up.dtype and not mixed:
         return result + (nn.functional.linear(low, up) * self.scaling[name]).to(result.dtype)
-    return addmm(result.flatten(0, -2), low.flatten(0, -2), up.t(), alpha=self.scaling[name]).view_as(result)
+    rows, low = result.flatten(0, -2), low.flatten(0, -2)
+    if mixed or is_grad_enabled():
+        return addmm(rows, low, up.t(), alpha=self.scaling[name]).view_as(result)
+    return rows.addmm_(low, up.t(), alpha=self.scaling[name]).view_as(result)  # without a copy of the base's output

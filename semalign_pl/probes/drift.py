@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from semalign_pl.engine.base_states import BaseStates
+from semalign_pl.engine.head import CHUNK_ELEMENTS
+from semalign_pl.engine.text_states import group_texts, text_states
 from semalign_pl.functional.drift import (
     KL_EDGES,
     NLL_CHANGE_EDGES,
-    kl_from_logits,
     mean_kl,
     mean_nll_change,
+    nll_and_kl,
     nll_changes,
     p90_kl,
     p90_nll_change,
     token_histogram,
     token_sums,
 )
-from semalign_pl.functional.logprobs import selected_logprobs
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe, existing_file
-from semalign_pl.probes.base_outputs import BaseOutputs
 from semalign_pl.types import Item, Measurement
+
+_TOKENS = 1024
+"""Number of tokens per forward; bounds memory and changes nothing else."""
+_SLICE = 128
+"""Number of tokens per softmax."""
 
 
 class DriftProbe(Probe):
@@ -55,7 +61,7 @@ class DriftProbe(Probe):
         numbered = [(f"{path.name}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
         self.ids = [place for place, _ in numbered][:limit]
         self.texts = [line for _, line in numbered][:limit]
-        self._base = BaseOutputs()
+        self._base = BaseStates()
         if not self.texts:
             raise ValueError(f"DriftProbe.file: {file} holds no text; give one text a line")
 
@@ -64,13 +70,7 @@ class DriftProbe(Probe):
         tokens = [policy.encoder.tokenizer(text)["input_ids"] for text in self.texts]
         cut = sum(len(ids) > self.max_tokens for ids in tokens)
         kept = {place: ids[: self.max_tokens] for place, ids in zip(self.ids, tokens, strict=True) if len(ids) > 1}
-        base, changed, divergence = [], [], []
-        self._base.check_base(policy)
-        for texts in _groups(list(kept.values()), self.max_tokens):
-            for base_nll, policy_nll, kl in self._compare(policy, texts):
-                base.append(base_nll)
-                changed.append(policy_nll)
-                divergence.append(kl)
+        base, changed, divergence = self._compare(policy, list(kept.values()))
         changes = nll_changes(base, changed)
         sums = zip(kept, token_sums(changes).tolist(), token_sums(divergence).tolist(), strict=True)
         items = [Item("drift", place, {"nll_change_mean": change, "kl_mean": kl}) for place, change, kl in sums]
@@ -88,26 +88,31 @@ class DriftProbe(Probe):
         scores = {name: replace(score, signature=score.signature + suffix) for name, score in scores.items()}
         return Measurement(scores, items, histograms)
 
-    def _compare(self, policy: Policy, texts: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """NLL of base and policy, and KL(policy || base) of each text, each ``(tokens - 1,)`` float32 on the CPU."""
-        ids = [torch.tensor([text], device=policy.device) for text in texts]
-        changed = [policy.model(input_ids=text, use_cache=False).logits[0, :-1] for text in ids]
+    def _compare(self, policy: Policy, texts: Sequence[list[int]]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """NLL of base and policy, and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU per text."""
+        self._base.check_base(policy)
+        compared: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        for group in group_texts(texts, max(_TOKENS, self.max_tokens)):
+            chosen = [texts[index] for index in group]
+            hidden, base = torch.cat(text_states(policy, chosen)), torch.cat(self._base(policy, chosen))
+            ids = torch.tensor([token for text in chosen for token in text[1:]], device=policy.device)
+            lengths = [len(text) - 1 for text in chosen]
+            per_text = (values.split(lengths) for values in _nll_and_kl(policy, hidden, base, ids))
+            compared |= zip(group, zip(*per_text, strict=True), strict=True)
+        nll, base_nll, kl = zip(*(compared[index] for index in range(len(texts))), strict=True)
+        return list(base_nll), list(nll), list(kl)
+
+
+def _nll_and_kl(policy: Policy, hidden: Tensor, base: Tensor, ids: Tensor) -> list[Tensor]:
+    """NLL of policy and base, and KL, of tokens whose states are given; on the CPU."""
+    slices = []
+    vocabulary = policy.causal_lm.config.get_text_config().vocab_size
+    # Two levels: switching to the base per slice is slow, and a softmax of all tokens at once leaves the CPU's cache.
+    at_once = max(_SLICE, CHUNK_ELEMENTS // vocabulary)
+    for own, base_states, of in zip(*(x.split(at_once) for x in (hidden, base, ids)), strict=True):
         with policy.acting_as("base"):
-            unchanged = [self._base(policy, text) for text in texts]
-        for text, logits, (base_logits, base_nll) in zip(ids, changed, unchanged, strict=True):
-            nll = -selected_logprobs(logits, text[0, 1:]).cpu()
-            # In slices: several float32 copies of all logits of a long text would be the run's peak memory.
-            slices = zip(logits.split(128), base_logits.split(128), strict=True)
-            yield base_nll, nll, torch.cat([kl_from_logits(a, b).cpu() for a, b in slices])
-
-
-def _groups(texts: Sequence[list[int]], max_tokens: int) -> Iterator[list[list[int]]]:
-    """Texts in order, in groups with no more tokens than one longest text: switching to the base per text is slow."""
-    group: list[list[int]] = []
-    for text in texts:
-        if group and sum(map(len, group)) + len(text) > max_tokens:
-            yield group
-            group = []
-        group.append(text)
-    if group:
-        yield group
+            base_logits = policy.head(base_states)
+        logits = policy.head(own)
+        for few in zip(*(x.split(_SLICE) for x in (logits, base_logits, of)), strict=True):
+            slices.append([values.cpu() for values in nll_and_kl(*few)])
+    return [torch.cat(values) for values in zip(*slices, strict=True)]

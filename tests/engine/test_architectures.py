@@ -15,6 +15,7 @@ from packaging.version import Version
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.shared_prefixes import SHORTEST_PREFIX
+from semalign_pl.engine.text_states import text_states
 from semalign_pl.modules import Constant, SFTModule
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.settings import Settings
@@ -72,6 +73,21 @@ def test_every_family_is_exact_and_why_it_is_not_shared_is_logged_once(name: str
     assert policy.padding_leaks == family.equal
     check_scores(policy, BUDGETS if name in NF4 else [30])
     check_greedy(policy)
+    check_texts(policy)
+
+
+def check_texts(policy: Policy) -> None:
+    """Texts forwarded together, against one plain forward per text, as the policy and as the base."""
+    texts = [
+        *(ids for ids in ROWS.prompts if len(ids) > 1),
+        [3 + 7 * i % 290 for i in range(40)],
+        [5, 6],
+    ]  # one is longer than every window
+    for role in ("policy", "base"):
+        with policy.inference(), policy.acting_as(role):
+            for ids, states in zip(texts, text_states(policy, texts), strict=True):
+                plain = policy.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, :-1]
+                assert relative(policy.head(states), plain) < 1e-5
 
 
 def check_greedy(policy: Policy) -> None:

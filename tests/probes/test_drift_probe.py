@@ -12,8 +12,7 @@ from helpers.tiny import CPU, stir
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
-from semalign_pl.probes import DriftProbe
-from semalign_pl.probes.base_outputs import BaseOutputs
+from semalign_pl.probes import DriftProbe, drift
 from semalign_pl.types import Measurement, MetricResult
 
 
@@ -71,6 +70,25 @@ def test_long_lines_are_cut_and_counted(base: str, corpus: Path) -> None:
     assert cut["kl_mean"].value != whole["kl_mean"].value
 
 
+def test_texts_in_several_batches(
+    base: str, corpus: Path, forwards: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches by length, and in slices of few tokens: the same items, in the order of the file."""
+    policy = stir(load(base), seed=2)
+    whole = measurement(DriftProbe(str(corpus / "text.txt"), max_tokens=5), policy)
+    monkeypatch.setattr(drift, "_TOKENS", 8)
+    monkeypatch.setattr(drift, "_SLICE", 2)
+    monkeypatch.setattr(drift, "CHUNK_ELEMENTS", 3 * policy.causal_lm.config.vocab_size)
+    forwards.clear()
+    split = measurement(DriftProbe(str(corpus / "text.txt"), max_tokens=5), policy)
+    assert len(forwards) >= 6
+    assert [item.id for item in split.items] == [item.id for item in whole.items]
+    for one, other in zip(split.items, whole.items, strict=True):
+        for name, (total, tokens) in one.statistics.items():
+            assert tokens == other.statistics[name][1]
+            assert total == pytest.approx(other.statistics[name][0], abs=2e-6 * tokens)
+
+
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [(b"\xff\xfe\x00", "is not UTF-8 text.*convert it"), (b" \n\n", "holds no text; give one text a line")],
@@ -96,7 +114,7 @@ def test_a_text_ends_at_the_end_of_its_line_only(tmp_path: Path) -> None:
     }
 
 
-# -- outputs of the base -------------------------------------------------------------------------------------------
+# -- states of the base -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -119,10 +137,10 @@ def test_the_base_is_run_once_for_many_adapters(base: str, corpus: Path, forward
     policy, probe = stir(load(base), seed=2), DriftProbe(str(corpus / "text.txt"))
     forwards.clear()
     first = measurement(probe, policy)
-    assert sorted(forwards) == [False] * 6 + [True] * 6
+    assert forwards == [False, True]  # all six texts at once
     forwards.clear()
     assert measurement(probe, policy) == first  # to the last bit
-    assert forwards == [False] * 6
+    assert forwards == [False]
     stir(policy, seed=3)  # another adapter on the same base
     assert measurement(probe, policy) == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
 
@@ -134,7 +152,7 @@ def test_a_base_that_was_moved_is_not_run_again(base: str, corpus: Path, forward
     for weight in policy.parameters():
         weight.data = weight.data.clone()
     forwards.clear()
-    assert measurement(probe, policy) == first and forwards == [False] * 6
+    assert measurement(probe, policy) == first and forwards == [False]
 
 
 @pytest.mark.parametrize("in_place", [True, False])
@@ -150,34 +168,3 @@ def test_another_base_is_run_again(base: str, corpus: Path, in_place: bool) -> N
     changed = measurement(probe, policy)
     assert changed == measurement(DriftProbe(str(corpus / "text.txt")), policy) != first
     assert measurement(probe, stir(load(base), seed=2)) == first  # a policy loaded anew
-
-
-@pytest.mark.parametrize(("texts", "second"), [(0, [True] * 3), (1.5, [True] * 2), (3, [])])
-def test_texts_beyond_the_budget_are_run_again(
-    base: str, forwards: list[bool], texts: float, second: list[bool]
-) -> None:
-    policy = load(base)
-    ids = [[5, 6, 7, 8], [5, 6, 7, 9], [1, 2, 3, 4]]
-    outputs = BaseOutputs(max_bytes=int(texts * 4 * (4 * 64 + 3)))  # float32: 4 states of 64 numbers, 3 NLL
-    with policy.inference(), policy.acting_as("base"):
-        outputs.check_base(policy)
-        once = [outputs(policy, each) for each in ids]
-        forwards.clear()
-        outputs.check_base(policy)
-        for (logits, nll), (logits_again, nll_again) in zip(once, [outputs(policy, each) for each in ids], strict=True):
-            assert torch.equal(logits, logits_again) and torch.equal(nll, nll_again)
-    assert forwards == second
-
-
-def test_logits_are_those_of_the_base_itself(base: str) -> None:
-    from transformers import AutoModelForCausalLM
-
-    policy, ids = stir(load(base), seed=2), [5, 6, 7, 8]
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    outputs = BaseOutputs()
-    with policy.inference(), policy.acting_as("base"):
-        outputs.check_base(policy)
-        logits, nll = outputs(policy, ids)
-        expected = plain(input_ids=torch.tensor([ids]), labels=torch.tensor([ids]))
-    torch.testing.assert_close(logits, expected.logits[0, :-1])
-    assert nll.mean().item() == pytest.approx(expected.loss.item(), rel=1e-6)
