@@ -60,12 +60,12 @@ class RecordedSFT(Recorded, SFTModule):
     stirred = 0.05
 
 
-def test_dft(base, sft_adapter, tokenizer, tmp_path_factory) -> None:
+def test_dft(peaked, peaked_adapter, tokenizer, tmp_path_factory) -> None:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     ours = RecordedSFT(
-        base, SGD, "dft", weights="fp32", adapter=sft_adapter, lr_scheduler=Constant, max_grad_norm=1e9,
+        peaked, SGD, "dft", weights="fp32", adapter=peaked_adapter, lr_scheduler=Constant, max_grad_norm=1e9,
         micro_batch_tokens=40,
     )  # fmt: skip
     metrics = fit(ours, [BATCH]).callback_metrics
@@ -73,7 +73,7 @@ def test_dft(base, sft_adapter, tokenizer, tmp_path_factory) -> None:
     config = SFTConfig(loss_type="dft", **options(tmp_path_factory))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = SFTTrainer(start(base, sft_adapter), config, train_dataset=data, processing_class=tokenizer)
+        trainer = SFTTrainer(start(peaked, peaked_adapter), config, train_dataset=data, processing_class=tokenizer)
     parameters = at(trainer.model, ours.weights[0])
     references = ours._references(BATCH)
     inputs = padded(references.prompts, references.completions)
