@@ -111,7 +111,7 @@ def test_a_method_changes_one_thing_of_the_quickstart(path):
     assert changed == expected[path.stem]
     rewards, plain_rewards = ([c for c in one.trainer.callbacks if "Reward" in c.class_path] for one in (config, plain))
     assert (rewards == plain_rewards) == (path.stem not in ("cpo", "chrf_reward"))
-    assert weights(config).get("LanguageReward") == 1.0 and sum(weights(config).values()) == 2.5
+    assert sum(weights(config).values()) == sum(weights(plain).values())
     for one in (config, plain):
         one.trainer.callbacks = [callback for callback in one.trainer.callbacks if "Reward" not in callback.class_path]
         del one.config, one.trainer.default_root_dir, one.model
