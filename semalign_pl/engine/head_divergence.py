@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from semalign_pl.engine.head import vocabulary_chunks
-from semalign_pl.functional.divergence import FullDivergence, divergence, logit_gradient
+from semalign_pl.functional.divergence import FullDivergence, divergence, divergence_and_gradient
 
 Head = Callable[[Float[Tensor, "tokens hidden"]], Float[Tensor, "tokens vocabulary"]]
 
@@ -27,7 +27,7 @@ def linear_divergence(
     """Divergence under a frozen linear head that policy and target share.
 
     As in ``linear_logprobs``, the gradient with respect to a token's hidden state is one vector, which forward computes
-    while the chunk's probabilities exist: ``logit_gradient @ W / temperature``.
+    while the chunk's probabilities exist: the gradient by the logits times ``W / temperature``.
 
     Args:
         kind: Divergence to compute.
@@ -73,10 +73,11 @@ class _LinearDivergence(torch.autograd.Function):
                 torch.nn.functional.linear(states[chunk], weight, bias).float().div_(temperature).log_softmax(-1)
                 for states in (target, hidden)
             )
-            values[chunk] = divergence(kind, target_logps, logps)
-            if gradient is not None:
-                by_logits = logit_gradient(kind, target_logps, logps).div_(temperature)
-                gradient[chunk] = by_logits.to(weight.dtype) @ weight
+            if gradient is None:
+                values[chunk] = divergence(kind, target_logps, logps)
+                continue
+            values[chunk], by_logits = divergence_and_gradient(kind, target_logps, logps)
+            gradient[chunk] = by_logits.div_(temperature).to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         return values
 

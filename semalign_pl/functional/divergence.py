@@ -51,34 +51,48 @@ def divergence(
     return (_kl(target_logps, mixture) + _kl(logps, mixture)) / 2
 
 
-def logit_gradient(
+def divergence_and_gradient(
     kind: FullDivergence,
     target_logps: Float[Tensor, "*dims vocabulary"],
     logps: Float[Tensor, "*dims vocabulary"],
-) -> Float[Tensor, "*dims vocabulary"]:
-    """Gradient of ``divergence`` with respect to the policy's logits at temperature 1.
+) -> tuple[Float[Tensor, " *dims"], Float[Tensor, "*dims vocabulary"]]:
+    """``divergence``, and its gradient with respect to the policy's logits at temperature 1, both without autograd.
 
-    ``forward_kl``: ``p - q``. ``reverse_kl``: ``p (log p - log q - KL(p || q))``. ``jsd``: half of the latter with the
-    mixture m in place of q, because the derivatives by m cancel.
+    The gradient of ``forward_kl`` is ``p - q``, that of ``reverse_kl`` is ``p (log p - log q - KL(p || q))``. That of
+    ``jsd`` is half of the latter with the mixture m in place of q, because the derivatives by m cancel.
 
     Args:
-        kind: Divergence to derive.
+        kind: Divergence to compute.
         target_logps: Log-probs of the target.
         logps: Log-probs of the policy.
     """
-    probabilities = logps.exp()
+    probabilities, target = logps.exp(), target_logps.exp()
     if kind == "forward_kl":
-        return probabilities - target_logps.exp()
-    factor = 1.0
-    if kind == "jsd":
-        target_logps, factor = torch.logaddexp(target_logps, logps) - math.log(2), 0.5
-    # A token that the policy excludes has no gradient; its difference may be NaN.
-    difference = (logps - target_logps).masked_fill(probabilities == 0, 0.0)
-    mean = (probabilities * difference).sum(-1, keepdim=True)
-    return factor * probabilities * (difference - mean)
+        return _expectation(target, target_logps - logps), probabilities.sub_(target)
+    if kind == "reverse_kl":
+        return _reverse(probabilities, logps - target_logps)
+    mixture = torch.logaddexp(target_logps, logps) - math.log(2)
+    value, gradient = _reverse(probabilities, logps - mixture)
+    return (value + _expectation(target, target_logps - mixture)) / 2, gradient.div_(2)
+
+
+def _reverse(
+    probabilities: Float[Tensor, "*dims vocabulary"], difference: Float[Tensor, "*dims vocabulary"]
+) -> tuple[Float[Tensor, " *dims"], Float[Tensor, "*dims vocabulary"]]:
+    """Mean d of differences under the policy, and ``p (difference - d)``; a token without probability has none."""
+    difference = difference.masked_fill(probabilities == 0, 0.0)
+    mean = torch.linalg.vecdot(probabilities, difference)
+    return mean, probabilities * (difference - mean.unsqueeze(-1))
 
 
 def _kl(of: Float[Tensor, "*dims vocabulary"], to: Float[Tensor, "*dims vocabulary"]) -> Float[Tensor, " *dims"]:
-    """KL(of || to); a token without probability adds 0, also if ``to`` excludes it (-inf minus -inf is NaN)."""
-    probabilities = of.exp()
-    return (probabilities * (of - to).masked_fill(probabilities == 0, 0.0)).sum(-1)
+    """KL(of || to)."""
+    return _expectation(of.exp(), of - to)
+
+
+def _expectation(
+    probabilities: Float[Tensor, "*dims vocabulary"], values: Float[Tensor, "*dims vocabulary"]
+) -> Float[Tensor, " *dims"]:
+    """Mean of values; one without probability adds 0, also if it is infinite or NaN (-inf minus -inf)."""
+    values = values.masked_fill(probabilities == 0, 0.0)
+    return torch.linalg.vecdot(probabilities, values)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
-from semalign_pl.functional.divergence import FullDivergence, divergence, logit_gradient
+from semalign_pl.functional.divergence import FullDivergence, divergence, divergence_and_gradient
 
 KINDS: list[FullDivergence] = ["forward_kl", "reverse_kl", "jsd"]
 HALF, SKEWED = torch.tensor([0.5, 0.5]).log(), torch.tensor([0.9, 0.1]).log()
@@ -53,7 +53,9 @@ def test_directions_are_those_of_torch() -> None:
 def test_gradient_by_logits(kind: FullDivergence) -> None:
     target, logits = draw(0).log_softmax(-1), draw(1).requires_grad_()
     (slope,) = torch.autograd.grad(divergence(kind, target, logits.log_softmax(-1)).sum(), logits)
-    torch.testing.assert_close(logit_gradient(kind, target, logits.detach().log_softmax(-1)), slope)
+    value, gradient = divergence_and_gradient(kind, target, logits.detach().log_softmax(-1))
+    torch.testing.assert_close(gradient, slope)
+    torch.testing.assert_close(value, divergence(kind, target, logits.detach().log_softmax(-1)))
     assert slope.norm() > 0.1
 
 
@@ -64,5 +66,7 @@ def test_tokens_that_both_exclude_change_nothing(kind: FullDivergence) -> None:
     target, policy = draw(0).log_softmax(-1), draw(1).log_softmax(-1)
     padded = [torch.cat([x, padding], -1) for x in (target, policy)]
     torch.testing.assert_close(divergence(kind, *padded), divergence(kind, target, policy))
-    expected = torch.cat([logit_gradient(kind, target, policy), torch.zeros_like(padding)], -1)
-    torch.testing.assert_close(logit_gradient(kind, *padded), expected)
+    value, gradient = divergence_and_gradient(kind, *padded)
+    expected = torch.cat([divergence_and_gradient(kind, target, policy)[1], torch.zeros_like(padding)], -1)
+    torch.testing.assert_close(gradient, expected)
+    assert value.isfinite().all()
