@@ -79,6 +79,9 @@ bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## a probe's answers
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
 
+bench-methods: $(READY)  ## the cost of a step with a KL or an anchor over the step without it
+	$(BIN)/python benchmarks/methods.py
+
 bench-data: $(READY) runs/quickstart/world data/mitra  ## corpus preparation against datasets.map, the cache, 5 million rows
 	$(BIN)/python benchmarks/data.py
 
@@ -100,4 +103,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test docs lint ablation frontier dial tax-budget bench-grpo bench-embedder bench-sft bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test docs lint ablation frontier dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean

@@ -17,10 +17,12 @@ MAX_BYTES = 256 * 2**20
 
 
 class BaseStates:
-    """Last hidden states of the base, without any adapter, on texts that are compared again and again.
+    """Last hidden states of the base, without any adapter, on groups of texts that are used again and again.
 
-    They are kept on the CPU, by the token ids of each text. Logits are not: the head computes them from the states, and
-    they are often a hundred times as large. Texts beyond the budget are computed each time.
+    They are kept on the CPU, by the token ids of a group. Logits are not: the head computes them from the states, and
+    they are often a hundred times as large. A group is forwarded and kept whole, so that its states are the same to the
+    last digit, kept or computed again: a resumed run equals an uninterrupted one. Groups beyond the memory limit are
+    computed each time.
 
     Args:
         max_bytes: Maximum size of what is kept, in bytes.
@@ -29,7 +31,7 @@ class BaseStates:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self._bytes = 0
-        self._states: dict[tuple[int, ...], Tensor] = {}
+        self._groups: dict[tuple[tuple[int, ...], ...], list[Tensor]] = {}
         self._model: weakref.ref[torch.nn.Module] | None = None
         self._weights: tuple[object, ...] = ()
 
@@ -41,7 +43,7 @@ class BaseStates:
         """
         model, weights = policy.causal_lm, _base_weights(policy)
         if self._model is None or self._model() is not model or self._weights != weights:
-            self._states.clear()
+            self._groups.clear()
             self._bytes = 0
             self._model, self._weights = weakref.ref(model), weights
 
@@ -49,29 +51,26 @@ class BaseStates:
         """Last hidden states that predict each token of a text but the first.
 
         Args:
-            policy: Policy with the base of the last ``check_base``, acting in any role and mode.
-            texts: Token ids, at least two per text. Those that are not kept are forwarded together.
+            policy: Policy, acting in any role and mode. If the weights of its base may have changed since the last
+                call, call ``check_base`` before.
+            texts: Group of texts to forward together: token ids, at least two per text.
 
         Returns:
             States per text, without gradient, on the policy's device.
         """
-        kept = [self._states.get(tuple(ids)) for ids in texts]
-        missing = [place for place, states in enumerate(kept) if states is None]
-        if missing:
+        if self._model is None or self._model() is not policy.causal_lm:
+            self.check_base(policy)
+        group = tuple(map(tuple, texts))
+        states = self._groups.get(group)
+        if states is None:
             with policy.inference(), policy.acting_as("base"):
-                computed = text_states(policy, [texts[place] for place in missing])
-            # All or none: texts that were forwarded together are forwarded together again, and get the same rounding.
-            room = self._bytes + sum(states.nbytes for states in computed) <= self.max_bytes
-            for place, states in zip(missing, computed, strict=True):
-                kept[place] = states
-                if room:
-                    self._keep(tuple(texts[place]), states)
-        return [states.to(policy.device) for states in kept if states is not None]
-
-    def _keep(self, ids: tuple[int, ...], states: Tensor) -> None:
-        if ids not in self._states:  # a text may be given twice
-            self._states[ids] = states.to("cpu", copy=True)  # a view would keep the states of all texts
-            self._bytes += states.nbytes
+                states = text_states(policy, texts)
+            size = sum(of_one.nbytes for of_one in states)
+            if self._bytes + size <= self.max_bytes:
+                states = [of_one.to("cpu", copy=True) for of_one in states]  # a view would keep the states of all texts
+                self._groups[group] = states
+                self._bytes += size
+        return [of_one.to(policy.device) for of_one in states]
 
 
 def _base_weights(policy: CausalPolicy) -> tuple[object, ...]:
