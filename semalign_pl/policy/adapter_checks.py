@@ -100,6 +100,13 @@ def check_ranks(saved: AdapterFolder, lora: LoraSettings) -> None:
             f"which has r {own[0]}, alpha {own[1]}, dropout {own[2]}; leave `lora` out to go on with the adapter's own "
             "settings"
         )
+    kinds = {"rslora": saved.config.use_rslora, "dora": saved.config.use_dora}
+    if kinds != {name: name == lora.variant for name in kinds}:
+        name = " and ".join(name for name, is_on in kinds.items() if is_on) or "lora"
+        raise ValueError(
+            f"model.init_args.lora.variant: {lora.variant} contradicts {saved.path}, which is {name}; leave `lora` out "
+            "to go on with the adapter's own settings"
+        )
 
 
 def check_targets(saved: AdapterFolder, lora: LoraSettings, model: PreTrainedModel) -> None:

@@ -75,6 +75,8 @@ def lora_config(lora: LoraSettings, model: PreTrainedModel, ids: list[int] | Non
         target_modules=modules if isinstance(modules, str) else list(modules),
         exclude_modules=["out_proj"] if mamba else None,
         trainable_token_indices=trained_indices(model, ids or []),
+        use_rslora=lora.variant == "rslora",
+        use_dora=lora.variant == "dora",
     )
 
 

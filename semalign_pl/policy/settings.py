@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Variant = Literal["lora", "rslora", "dora"]
+"""Variants of LoRA that a new adapter can be of."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,17 @@ class LoraSettings:
         dropout: Dropout probability on the adapter's input in training.
         target_modules: Layers to adapt: ``all-linear`` (every linear layer except the head and those that PEFT
             refuses), or names of linear layers.
+        variant: Variant of LoRA. ``lora``; ``rslora``, whose update is multiplied by ``alpha / sqrt(r)``, so that it
+            learns as fast at a high rank (arXiv 2312.03732, theorem 3.2); ``dora``, which trains the length of each
+            row of a weight apart from its direction (arXiv 2402.09353, equation 5). A ``dora`` adapter costs more time
+            per step, and cannot be scaled.
     """
 
     r: int = 64
     alpha: int = 128
     dropout: float = 0.05
     target_modules: str | list[str] | tuple[str, ...] = "all-linear"
+    variant: Variant = "lora"
 
     def __post_init__(self) -> None:
         """Refuse an alpha that trains nothing, and an invalid pattern.
