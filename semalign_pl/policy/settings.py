@@ -6,6 +6,7 @@ defines a setting: importing PEFT and transformers would slow down every command
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -67,6 +68,7 @@ class VocabularySettings:
         column: Name of the corpus column with the text.
         tokens: Maximum number of new tokens; the most frequent ones are added.
         min_count: Minimum number of occurrences of a new token in the corpus.
+        lr: Learning rate of the new tokens' rows; by default that of the optimiser. The schedule multiplies both.
     """
 
     language: str
@@ -74,9 +76,10 @@ class VocabularySettings:
     column: str
     tokens: int = 1000
     min_count: int = 5
+    lr: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers below 1.
+        """Refuse numbers below 1, and a learning rate that is no positive number.
 
         Raises:
             ValueError: Names the option.
@@ -86,3 +89,8 @@ class VocabularySettings:
                 raise ValueError(
                     f"model.init_args.vocabulary.{name}: {getattr(self, name)} is not a positive whole number"
                 )
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise ValueError(
+                f"model.init_args.vocabulary.lr: {self.lr} is not a positive number; leave it out for the "
+                "optimiser's learning rate"
+            )
