@@ -147,8 +147,12 @@ class AlignModule(StageModule):
             ValueError: If the adapter has new tokens, but no rows of their own that could have that rate.
         """
         rows_lr = None if self.vocabulary is None else self.vocabulary.lr
-        groups = parameter_groups(self.named_parameters(), rows_lr)
-        if rows_lr is not None and self.policy.encoder.new_tokens and not isinstance(groups[0], dict):
+        groups = parameter_groups(self.named_parameters(), rows_lr, self.policy.half_frozen)
+        if (
+            rows_lr is not None
+            and self.policy.encoder.new_tokens
+            and not any(isinstance(group, dict) and "lr" in group for group in groups)
+        ):
             raise ValueError(
                 f"model.init_args.vocabulary.lr: {rows_lr}: {self.adapter} trains the whole embedding, and not the "
                 "rows of its new tokens; leave lr out"

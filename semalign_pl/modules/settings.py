@@ -25,6 +25,7 @@ _KEPT = re.compile(
 # compared elsewhere: corpora by the data module, adapter, start of its scale and new tokens by their fingerprints.
 _FREE = re.compile(
     r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|micro_batch|micro_batch_tokens|recompute|rollout_rows|workers"
+    r"|lora\.file"
     r"|validation|test|eval_batch_size|eval_limit)\b"
     r"|data\.init_args\.train$|data\.init_args\.train\b.*\.path$"
     r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"

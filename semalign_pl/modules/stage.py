@@ -126,7 +126,7 @@ class StageModule(LightningModule):
 
     def parameter_groups(self) -> Groups:
         """Trained weights, as the optimiser takes them."""
-        return parameter_groups(self.named_parameters(), None)
+        return parameter_groups(self.named_parameters())
 
     def updates_per_batch(self) -> int:
         """Number of optimiser steps per batch."""

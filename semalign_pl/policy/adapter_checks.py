@@ -93,6 +93,11 @@ def check_ranks(saved: AdapterFolder, lora: LoraSettings) -> None:
     Raises:
         ValueError: Names the settings of both.
     """
+    if lora.variant == "corda":
+        raise ValueError(
+            f"model.init_args.lora.variant: corda is the start of a new adapter, and {saved.path} is continued as it "
+            "is; leave `lora` out"
+        )
     own = (saved.config.r, saved.config.lora_alpha, saved.config.lora_dropout)
     if own != (lora.r, lora.alpha, lora.dropout):
         raise ValueError(

@@ -65,12 +65,12 @@ def lora_config(lora: LoraSettings, model: PreTrainedModel, ids: list[int] | Non
     """
     from peft import LoraConfig
 
-    modules = lora.target_modules
+    modules, times = lora.target_modules, 2 if lora.variant == "corda" else 1
     mamba = modules == "all-linear" and model.config.model_type in MAMBA
     return LoraConfig(
         task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
+        r=times * lora.r,
+        lora_alpha=times * lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
         exclude_modules=["out_proj"] if mamba else None,

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Variant = Literal["lora", "rslora", "dora"]
+Variant = Literal["lora", "rslora", "dora", "corda"]
 """Variants of LoRA that a new adapter can be of."""
 
 
@@ -28,7 +28,10 @@ class LoraSettings:
         variant: Variant of LoRA. ``lora``; ``rslora``, whose update is multiplied by ``alpha / sqrt(r)``, so that it
             learns as fast at a high rank (arXiv 2312.03732, theorem 3.2); ``dora``, which trains the length of each
             row of a weight apart from its direction (arXiv 2402.09353, equation 5). A ``dora`` adapter costs more time
-            per step, and cannot be scaled.
+            per step, and cannot be scaled. ``corda`` trains the directions of the base's weights that `file` uses
+            least (CorDA's knowledge-preserved mode, arXiv 2406.05223); it is saved as plain LoRA of twice the rank.
+        file: Text file in UTF-8 for ``corda``, one text per line, whose knowledge is to be preserved: the first 256
+            texts, of at most 2048 tokens each.
     """
 
     r: int = 64
@@ -36,15 +39,19 @@ class LoraSettings:
     dropout: float = 0.05
     target_modules: str | list[str] | tuple[str, ...] = "all-linear"
     variant: Variant = "lora"
+    file: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an alpha that trains nothing, and an invalid pattern.
+        """Refuse an alpha that trains nothing, an invalid pattern, and a file without its variant.
 
         Raises:
             ValueError: Names the option and the remedy.
         """
         if self.alpha <= 0:
             raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
+        if (self.variant == "corda") != (self.file is not None):
+            wrong = "names no text to preserve; give a `file`" if self.file is None else "is for variant corda only"
+            raise ValueError(f"model.init_args.lora.{'variant: corda' if self.file is None else 'file'}: {wrong}")
         try:
             re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
         except re.error as error:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.small_runs import Runs, assert_same, weights
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from semalign_pl.modules.parameter_groups import parameter_groups
 from semalign_pl.modules.schedule import Cosine, build_schedule
@@ -58,16 +58,26 @@ def test_the_rate_is_a_setting_of_the_run(runs: Runs) -> None:
     assert_same(weights(runs.folder / "same"), weights(runs.folder / "begun"))
 
 
-def optimizer(rows_lr: float | None) -> torch.optim.Optimizer:
+def optimizer(rows_lr: float | None, half_frozen: bool = False) -> torch.optim.Optimizer:
     named = [("a.lora_A.default.weight", nn.Parameter(torch.zeros(2)))]
     named.append(("embed.token_adapter.trainable_tokens_delta.default", nn.Parameter(torch.zeros(3))))
     named.append(("frozen", nn.Parameter(torch.zeros(4), requires_grad=False)))
-    return torch.optim.AdamW(parameter_groups(named, rows_lr), lr=0.01)
+    return torch.optim.AdamW(parameter_groups(named, rows_lr, half_frozen), lr=0.01, weight_decay=0.5)
 
 
-def test_groups_by_hand() -> None:
-    sizes = {lr: [[p.numel() for p in g["params"]] for g in optimizer(lr).param_groups] for lr in (None, 0.2)}
-    assert sizes == {None: [[2, 3]], 0.2: [[2], [3]]}
+@pytest.mark.parametrize(
+    ("rows_lr", "half_frozen", "expected"),
+    [
+        (None, False, [([2, 3], 0.01, 0.5)]),
+        (0.2, False, [([2], 0.01, 0.5), ([3], 0.2, 0.5)]),
+        (None, True, [([3], 0.01, 0.5), ([2], 0.01, 0.0)]),
+        (0.2, True, [([2], 0.01, 0.0), ([3], 0.2, 0.5)]),
+    ],
+)
+def test_groups_by_hand(rows_lr: float | None, half_frozen: bool, expected: list[tuple[list[int], float, float]]):
+    groups = optimizer(rows_lr, half_frozen).param_groups
+    found = [([p.numel() for p in group["params"]], group["lr"], group["weight_decay"]) for group in groups]
+    assert found == expected
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
@@ -81,10 +91,11 @@ def test_the_schedule_multiplies_both() -> None:
 
 
 @pytest.mark.parametrize("kind", [OneCycleLR, CyclicLR])
-def test_a_schedule_with_rates_of_its_own_is_refused(kind: type) -> None:
-    def build(optimizer: torch.optim.Optimizer, total_steps: int) -> object:
-        options = {"total_steps": total_steps} if kind is OneCycleLR else {"base_lr": 0.01, "cycle_momentum": False}
-        return kind(optimizer, max_lr=0.1, **options)
+def test_a_schedule_with_rates_of_its_own_is_refused(kind: type[LRScheduler]) -> None:
+    def build(optimizer: torch.optim.Optimizer, total_steps: int) -> LRScheduler:
+        if kind is OneCycleLR:
+            return OneCycleLR(optimizer, 0.1, total_steps)
+        return CyclicLR(optimizer, 0.01, 0.1, cycle_momentum=False)
 
     assert build_schedule(build, optimizer(None), 10)
     with pytest.raises(ValueError, match=r"one learning rate for all weights.*vocabulary\.lr"):

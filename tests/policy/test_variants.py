@@ -112,12 +112,13 @@ def test_a_run_of_the_command_line(variant: str, runs: Runs) -> None:
     }
 
 
-def test_the_plan_of_dora_counts_its_magnitudes(base: str) -> None:
-    settings = [
-        Settings(base, "sft", "fp32", LoraSettings(4, 8, 0.0, variant=variant), False, 20, 10, 4, 1, 1, 120)
-        for variant in ("lora", "dora")
-    ]
-    plain, dora = (predict(one) for one in settings)
-    policy = load_policy(base, "fp32", settings[1].lora, None, CPU)
-    assert dora.adapters == sum(p.nbytes for p in policy.parameters() if p.requires_grad) > plain.adapters
-    assert dora.activations > plain.activations
+def test_the_plan_of_dora_and_corda(base: str, tmp_path) -> None:
+    file = tmp_path / "general.txt"
+    file.write_text("今天天气很好。\n", encoding="utf-8")
+    kinds = [LoraSettings(4, 8, 0.0), LoraSettings(4, 8, 0.0, variant="dora")]
+    kinds.append(LoraSettings(4, 8, 0.0, variant="corda", file=str(file)))
+    plain, *others = (predict(Settings(base, "sft", "fp32", lora, False, 20, 10, 4, 1, 1, 120)) for lora in kinds)
+    for lora, plan in zip(kinds[1:], others, strict=True):
+        policy = load_policy(base, "fp32", lora, None, CPU)
+        assert plan.adapters == sum(p.nbytes for p in policy.parameters() if p.requires_grad) > plain.adapters
+        assert plan.peak > plain.peak
