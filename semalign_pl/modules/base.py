@@ -154,8 +154,8 @@ class AlignModule(StageModule):
             and not any(isinstance(group, dict) and "lr" in group for group in groups)
         ):
             raise ValueError(
-                f"model.init_args.vocabulary.lr: {rows_lr}: {self.adapter} trains the whole embedding, and not the "
-                "rows of its new tokens; leave lr out"
+                f"model.init_args.vocabulary.lr: {rows_lr}: the whole embedding is trained, and not the rows of new "
+                "tokens alone; leave lr out"
             )
         return groups
 

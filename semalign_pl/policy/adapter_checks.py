@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semalign_pl.policy.adapter_folder import AdapterFolder
 from semalign_pl.policy.adapter_update import base_name, trains_whole
 from semalign_pl.policy.causal_lm import is_path
+from semalign_pl.policy.full import is_full
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import lora_config
 from semalign_pl.policy.settings import LoraSettings
@@ -97,6 +98,13 @@ def check_ranks(saved: AdapterFolder, lora: LoraSettings) -> None:
         raise ValueError(
             f"model.init_args.lora.variant: corda is the start of a new adapter, and {saved.path} is continued as it "
             "is; leave `lora` out"
+        )
+    if "full" in (lora.variant, kind := "full" if is_full(saved.config) else "LoRA"):
+        if lora.variant == kind:
+            return
+        raise ValueError(
+            f"model.init_args.lora.variant: {lora.variant} contradicts {saved.path}, which is {kind}; leave `lora` out "
+            "to go on with the adapter's own settings"
         )
     own = (saved.config.r, saved.config.lora_alpha, saved.config.lora_dropout)
     if own != (lora.r, lora.alpha, lora.dropout):

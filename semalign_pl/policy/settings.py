@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Variant = Literal["lora", "rslora", "dora", "corda"]
+Variant = Literal["lora", "rslora", "dora", "corda", "full"]
 """Variants of LoRA that a new adapter can be of."""
 
 
@@ -30,6 +30,7 @@ class LoraSettings:
             row of a weight apart from its direction (arXiv 2402.09353, equation 5). A ``dora`` adapter costs more time
             per step, and cannot be scaled. ``corda`` trains the directions of the base's weights that `file` uses
             least (CorDA's knowledge-preserved mode, arXiv 2406.05223); it is saved as plain LoRA of twice the rank.
+            ``full`` trains all weights of a small base, in float32, and takes no other setting.
         file: Text file in UTF-8 for ``corda``, one text per line, whose knowledge is to be preserved: the first 256
             texts, of at most 2048 tokens each.
     """
@@ -42,7 +43,7 @@ class LoraSettings:
     file: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an alpha that trains nothing, an invalid pattern, and a file without its variant.
+        """Refuse an alpha that trains nothing, an invalid pattern, and a setting that the variant does not use.
 
         Raises:
             ValueError: Names the option and the remedy.
@@ -52,6 +53,12 @@ class LoraSettings:
         if (self.variant == "corda") != (self.file is not None):
             wrong = "names no text to preserve; give a `file`" if self.file is None else "is for variant corda only"
             raise ValueError(f"model.init_args.lora.{'variant: corda' if self.file is None else 'file'}: {wrong}")
+        own = [name for name in ("r", "alpha", "dropout", "target_modules") if getattr(self, name) != _default(name)]
+        if self.variant == "full" and own:
+            raise ValueError(
+                f"model.init_args.lora.{own[0]}: {getattr(self, own[0])} is of no use to variant: full, which trains "
+                "all weights; leave it out"
+            )
         try:
             re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
         except re.error as error:
@@ -59,6 +66,10 @@ class LoraSettings:
                 f"model.init_args.lora.target_modules: {self.target_modules!r} is no regular expression ({error}); "
                 "correct it, or give a list of names"
             ) from error
+
+
+def _default(name: str) -> object:
+    return LoraSettings.__dataclass_fields__[name].default
 
 
 @dataclass(frozen=True)
