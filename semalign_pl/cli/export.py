@@ -1,9 +1,10 @@
-"""``semalign export``: write a checkpoint's weights, or a scaled adapter, as a plain folder."""
+"""``semalign export``: write a checkpoint's weights, a scaled adapter, or a merged model, as a plain folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,8 +12,10 @@ from lightning.pytorch import LightningModule
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.modules.base import AlignModule
 from semalign_pl.policy.adapter_folder import read_adapter_folder
 from semalign_pl.policy.adapter_start import blend_facts, check_target, read_terms, start_facts
+from semalign_pl.policy.merged import export_model
 from semalign_pl.protocols import ScaledModule
 from semalign_pl.run.results import write_training
 from semalign_pl.types import Json
@@ -24,10 +27,12 @@ _ALONE = ("--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=au
 class CheckpointCLI(SemAlignCLI):
     """CLI that loads a module of a recipe, and a checkpoint's weights into it, without training it."""
 
+    whole: ClassVar[bool] = False
+
     def _run_subcommand(self, subcommand: str) -> None:
         trainer, module = self.trainer, self.model
         path = self._get(self.config, "ckpt_path")
-        if path is None and not _is_scaled(module):
+        if path is None and not _names_adapter(module, scaled=not self.whole):
             raise ValueError(
                 "--ckpt_path: names no checkpoint, and model.init_args.adapter_scale no scale below 1, so there is "
                 "nothing to export; give RUN/checkpoints/….ckpt, or an adapter and its scale"
@@ -42,8 +47,16 @@ class CheckpointCLI(SemAlignCLI):
             module.load_state_dict(self.checkpoint["state_dict"])
 
 
-def _is_scaled(module: LightningModule) -> bool:
-    return isinstance(module, ScaledModule) and module.adapter is not None and module.adapter_scale < 1
+class MergedCLI(CheckpointCLI):
+    """CLI that also loads an adapter that is not scaled, to merge it into its base."""
+
+    whole = True
+
+
+def _names_adapter(module: LightningModule, scaled: bool) -> bool:
+    """Return true if a module has a saved adapter, which must be scaled if ``scaled`` is true."""
+    named = isinstance(module, ScaledModule) and module.adapter is not None
+    return named and (not scaled or module.adapter_scale < 1)
 
 
 def run(args: Sequence[str]) -> int:
@@ -59,9 +72,11 @@ def run(args: Sequence[str]) -> int:
         prog="semalign export",
         usage="semalign export --config RUN/fit.yaml --ckpt_path FILE.ckpt [--out FOLDER]\n"
         "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter "
-        "--model.init_args.adapter_scale 0.5 --out FOLDER",
+        "--model.init_args.adapter_scale 0.5 --out FOLDER\n"
+        "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter --whole --out FOLDER",
         description="Write a checkpoint's adapter (or encoder), or a scaled adapter, as the plain folder that a "
-        "finished training leaves. The recipe is the one that was trained; any key of it can be given as a flag.",
+        "finished training leaves, or base and adapter as one model. The recipe is the one that was trained; any key "
+        "of it can be given as a flag.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -73,16 +88,23 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--out", type=Path, help="folder that gets the folder adapter or encoder (default: FILE without .ckpt)"
     )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="write the base with the adapter merged into it, as the plain model folder FOLDER/model, in the precision "
+        "of model.init_args.weights",
+    )
     with one_line(args) as status:
         options, recipe = parser.parse_known_args(list(args[1:]))
         checkpoint, out = options.ckpt_path, options.out
         if checkpoint is not None and not checkpoint.is_file():
             raise ValueError(f"--ckpt_path: {checkpoint} is no file; give a checkpoint, RUN/checkpoints/….ckpt")
-        print(f"written: {export(recipe, checkpoint, out) if checkpoint else export_scaled(recipe, out)}")
+        whole = options.whole
+        print(f"written: {export(recipe, checkpoint, out, whole) if checkpoint else export_scaled(recipe, out, whole)}")
     return status.code
 
 
-def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> Path:
+def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None, whole: bool = False) -> Path:
     """Write a checkpoint's weights as a plain folder, with a ``training.json`` next to them.
 
     Args:
@@ -90,6 +112,7 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> 
         checkpoint: Checkpoint that the training wrote.
         out: Folder to write the subfolder ``adapter`` or ``encoder`` to; by default the checkpoint's path without its
             suffix.
+        whole: True to write base and adapter as one model, to the subfolder ``model``.
 
     Returns:
         Folder written.
@@ -99,7 +122,7 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> 
     """
     cli = make_cli(CheckpointCLI, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
     module = cli.model
-    folder = module.export(checkpoint.with_suffix("") if out is None else out)
+    folder = _write(module, checkpoint.with_suffix("") if out is None else out, whole)
     facts: dict[str, Json] = {"stage": module.stage, "steps": cli.checkpoint["global_step"], "seed": module.seed}
     if isinstance(module, ScaledModule):
         facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, folder)
@@ -107,12 +130,13 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None) -> 
     return folder
 
 
-def export_scaled(recipe: Sequence[str], out: Path | None) -> Path:
+def export_scaled(recipe: Sequence[str], out: Path | None, whole: bool = False) -> Path:
     """Write the scaled adapter of a recipe as a plain folder, with a ``training.json`` next to it.
 
     Args:
         recipe: ``--config FILE`` and keys, among them ``model.init_args.adapter`` and ``adapter_scale``.
         out: Folder to write the subfolder ``adapter`` to.
+        whole: True to write base and adapter as one model, to the subfolder ``model``; the scale may then be 1.
 
     Returns:
         Folder written.
@@ -122,11 +146,21 @@ def export_scaled(recipe: Sequence[str], out: Path | None) -> Path:
     """
     if out is None:
         raise ValueError("--out: names no folder for a scaled adapter; give one, or --ckpt_path to export a checkpoint")
-    module = make_cli(CheckpointCLI, ["fit", *recipe, *_ALONE]).model
-    facts = _blend_facts(module, out / "adapter")
-    folder = module.export(out)
+    module = make_cli(MergedCLI if whole else CheckpointCLI, ["fit", *recipe, *_ALONE]).model
+    facts = _blend_facts(module, out / ("model" if whole else "adapter"))
+    folder = _write(module, out, whole)
     write_training(folder, **facts)
     return folder
+
+
+def _write(module: LightningModule, out: Path, whole: bool) -> Path:
+    """Write the result of a module, or its base with it; returns the folder."""
+    if not whole:
+        return module.export(out)
+    if not isinstance(module, AlignModule):
+        raise ValueError(f"--whole: {type(module).__name__} trains no adapter, so its result is whole; leave it out")
+    export_model(module.policy, out / "model")
+    return out / "model"
 
 
 def _blend_facts(module: ScaledModule, folder: Path) -> dict[str, Json]:

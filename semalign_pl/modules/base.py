@@ -18,6 +18,7 @@ from semalign_pl.engine.micro_batches import micro_batches
 from semalign_pl.finite import check_to_write
 from semalign_pl.modules.anchor import Anchor, AnchorSettings
 from semalign_pl.modules.loss_terms import LossTerm, StepLoss
+from semalign_pl.modules.parameter_groups import Groups, parameter_groups
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
@@ -157,6 +158,25 @@ class AlignModule(StageModule):
         """
         if isinstance(data, TakesEncoder):
             data.connect(encoder, self.max_prompt_tokens, self.max_new_tokens, self.trains_references)
+
+    def parameter_groups(self) -> Groups:
+        """Trained weights of the adapter; rows of new tokens are a group with the learning rate of ``vocabulary``.
+
+        Raises:
+            ValueError: If the adapter has new tokens, but no rows of their own that could have that rate.
+        """
+        rows_lr = None if self.vocabulary is None else self.vocabulary.lr
+        groups = parameter_groups(self.named_parameters(), rows_lr, self.policy.half_frozen)
+        if (
+            rows_lr is not None
+            and self.policy.encoder.new_tokens
+            and not any(isinstance(group, dict) and "lr" in group for group in groups)
+        ):
+            raise ValueError(
+                f"model.init_args.vocabulary.lr: {rows_lr}: the whole embedding is trained, and not the rows of new "
+                "tokens alone; leave lr out"
+            )
+        return groups
 
     def optimise(self, terms: Sequence[LossTerm], updates: int = 1) -> dict[str, Tensor]:
         """Make optimiser steps on the weighted sum of terms, to which the anchor adds its own.

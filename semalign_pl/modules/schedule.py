@@ -30,7 +30,8 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
         Schedule, to be stepped once per optimiser step.
 
     Raises:
-        ValueError: If it cannot be built, needs a metric, or ends before the run does.
+        ValueError: If it cannot be built, needs a metric, ends before the run does, or replaces the learning rate that
+            one group of parameters has of its own.
     """
     target, given = _unwrap(factory)
     name = getattr(target, "__name__", type(target).__name__)
@@ -43,6 +44,7 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
     filled_in = (
         {} if given.get("epochs") else {n: steps for n in STEP_NAMES if n in parameters and given.get(n) is None}
     )
+    rates = [group["lr"] for group in optimizer.param_groups]
     try:
         schedule = factory(optimizer, **filled_in)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
@@ -55,6 +57,12 @@ def build_schedule(factory: Callable[..., LRScheduler], optimizer: Optimizer, st
         raise ValueError(
             f"model.init_args.lr_scheduler: {name} made a {type(schedule).__name__}, which is no schedule of torch; "
             "use a class of torch.optim.lr_scheduler or one derived from it, or Cosine or Constant"
+        )
+    if len(rates) > 1 and rates != [group["initial_lr"] for group in optimizer.param_groups]:
+        raise ValueError(
+            f"model.init_args.lr_scheduler: {name} sets one learning rate for all weights, so that rows of new tokens "
+            "would not have the one of model.init_args.vocabulary.lr; leave that out, or use a schedule that "
+            "multiplies, e.g. Cosine"
         )
     if isinstance(schedule, OneCycleLR) and schedule.total_steps < steps:  # else it would raise at its end
         raise ValueError(

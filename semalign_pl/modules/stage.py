@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from semalign_pl.finite import check_to_write, check_weights, divergence_error
 from semalign_pl.modules.loss_scale import LossScale, scaler_of
+from semalign_pl.modules.parameter_groups import Groups, parameter_groups
 from semalign_pl.modules.run_place import Place, finish_batch, set_rows
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedule
 from semalign_pl.modules.settings import Settings, built_settings, compare_settings
@@ -116,12 +117,16 @@ class StageModule(LightningModule):
         Raises:
             ValueError: If the schedule cannot be built, or the settings differ from those of the checkpoint.
         """
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.optimizer(self.parameter_groups())
         schedule = build_schedule(self.lr_scheduler, optimizer, self._total_steps())
         self._built = built_settings(optimizer, schedule)
         compare_settings(self._built_before, self._built, self.resume_hint)
         self._built_before = {}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def parameter_groups(self) -> Groups:
+        """Trained weights, as the optimiser takes them."""
+        return parameter_groups(self.named_parameters())
 
     def updates_per_batch(self) -> int:
         """Number of optimiser steps per batch."""

@@ -17,7 +17,7 @@ from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
 from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Plan, Settings
-from semalign_pl.policy.settings import LoraSettings
+from semalign_pl.policy.settings import LoraSettings, Variant
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -135,11 +135,16 @@ def _new_tokens(model: Namespace) -> int:
 
 
 def _lora(model: Namespace) -> LoraSettings:
+    from peft.utils.constants import DUMMY_TARGET_MODULES
+
     lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
     if model.lora is None and (saved := _read_saved_lora(model)) is not None:
         between = 0 < model.get("adapter_scale", 1.0) < 1 and model.get("scale_from", "base") != "base"
         rank = saved["r"] * (2 if between else 1)  # of a point between two adapters, the rank of both; taken as equal
-        lora = LoraSettings(rank, saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"])
+        if saved["target_modules"] == DUMMY_TARGET_MODULES:
+            return LoraSettings(variant="full")
+        variant: Variant = "dora" if saved.get("use_dora") else "rslora" if saved.get("use_rslora") else "lora"
+        lora = LoraSettings(rank, saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"], variant)
     return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
 
 

@@ -14,9 +14,11 @@ from semalign_pl.engine.self_check import packing_unsupported_reason
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.without_data import keep_in_recomputation, without_data
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, Weights, check_folder, load_reason
+from semalign_pl.policy.full import is_full
 from semalign_pl.policy.lora import fast_lora_forward
 from semalign_pl.policy.new_adapter import fresh_adapter, lora_config
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.saved_adapter import untie
 from semalign_pl.policy.token_rows import rows_of
 from semalign_pl.policy.vocabulary import embedding_and_head
 
@@ -34,6 +36,7 @@ def meta_policy(settings: Settings) -> Policy:
     Args:
         settings: ``Settings.of_policy`` of a run.
     """
+    from peft import LoraConfig
     from transformers import AutoModelForCausalLM
 
     config = read_config("model.init_args.base", settings.base)
@@ -47,10 +50,14 @@ def meta_policy(settings: Settings) -> Policy:
     with torch.device("meta"):
         peft_model = fresh_adapter(model, settings.lora, ids)
         if settings.with_reference:
-            peft_model.add_adapter("reference", lora_config(settings.lora, model, ids))
+            own = peft_model.peft_config["default"]
+            assert isinstance(own, LoraConfig)
+            peft_model.add_adapter("reference", untie(own) if is_full(own) else lora_config(settings.lora, model, ids))
             for name, parameter in peft_model.named_parameters():
                 if ".reference." in name:
                     parameter.requires_grad_(False)
+                elif ".modules_to_save.default." in name:  # PEFT freezes them with the reference
+                    parameter.requires_grad_(True)
     for name, parameter in peft_model.named_parameters():
         if "lora_" in name:
             # Adapters are stored in float32. Under bf16 autocast they are used as bfloat16, so that is what runs here.
@@ -88,7 +95,7 @@ def is_adapter(name: str) -> bool:
     Args:
         name: Name of a parameter of the policy.
     """
-    return "lora_" in name or "trainable_tokens_" in name
+    return "lora_" in name or "trainable_tokens_" in name or ".modules_to_save." in name
 
 
 def weight_bytes(lm: PreTrainedModel, weights: Weights) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semalign_pl.policy.adapter_folder import AdapterFolder
 from semalign_pl.policy.adapter_update import base_name, trains_whole
 from semalign_pl.policy.causal_lm import is_path
+from semalign_pl.policy.full import is_full
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import lora_config
 from semalign_pl.policy.settings import LoraSettings
@@ -93,12 +94,31 @@ def check_ranks(saved: AdapterFolder, lora: LoraSettings) -> None:
     Raises:
         ValueError: Names the settings of both.
     """
+    if lora.variant == "corda":
+        raise ValueError(
+            f"model.init_args.lora.variant: corda is the start of a new adapter, and {saved.path} is continued as it "
+            "is; leave `lora` out"
+        )
+    if "full" in (lora.variant, kind := "full" if is_full(saved.config) else "LoRA"):
+        if lora.variant == kind:
+            return
+        raise ValueError(
+            f"model.init_args.lora.variant: {lora.variant} contradicts {saved.path}, which is {kind}; leave `lora` out "
+            "to go on with the adapter's own settings"
+        )
     own = (saved.config.r, saved.config.lora_alpha, saved.config.lora_dropout)
     if own != (lora.r, lora.alpha, lora.dropout):
         raise ValueError(
             f"model.init_args.lora: r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout} contradict {saved.path}, "
             f"which has r {own[0]}, alpha {own[1]}, dropout {own[2]}; leave `lora` out to go on with the adapter's own "
             "settings"
+        )
+    kinds = {"rslora": saved.config.use_rslora, "dora": saved.config.use_dora}
+    if kinds != {name: name == lora.variant for name in kinds}:
+        name = " and ".join(name for name, is_on in kinds.items() if is_on) or "lora"
+        raise ValueError(
+            f"model.init_args.lora.variant: {lora.variant} contradicts {saved.path}, which is {name}; leave `lora` out "
+            "to go on with the adapter's own settings"
         )
 
 

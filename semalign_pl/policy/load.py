@@ -19,6 +19,7 @@ from semalign_pl.policy.adapter_start import check_scale, read_terms
 from semalign_pl.policy.base_checks import check_rows
 from semalign_pl.policy.blend import blend
 from semalign_pl.policy.causal_lm import Weights, check_folder, load_causal_lm
+from semalign_pl.policy.corda import corda_adapter
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.policy.lora import fast_lora_forward
 from semalign_pl.policy.module_patterns import check_patterns
@@ -81,7 +82,9 @@ def load_policy(
     rows = len(embedding_and_head(model)[0].get_parameter("weight"))
     check_rows(base, encoder.tokenizer, rows, encoder.new_tokens)
     if saved is None:
-        peft_model = fresh_adapter(model, lora or LoraSettings(), add_rows(model, encoder.new_tokens))
+        lora, ids = lora or LoraSettings(), add_rows(model, encoder.new_tokens)
+        is_corda = lora.variant == "corda"
+        peft_model = corda_adapter(model, lora, ids, encoder.tokenizer) if is_corda else fresh_adapter(model, lora, ids)
     else:
         for one in adapters:
             check_patterns(f"{one.option}: {one.path}/adapter_config.json", one.config, model)
@@ -99,6 +102,7 @@ def load_policy(
         own.base_model_name_or_path, own.revision = base, None
     fast_lora_forward(peft_model)
     policy = Policy(peft_model, encoder).train()
+    policy.half_frozen = saved is None and lora is not None and lora.variant == "corda"
     check_logits(policy, base, weights, adapter)
     choose_forward(policy, base)
     if policy.prefix_sharing_unsupported_reason is not None:

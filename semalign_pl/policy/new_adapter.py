@@ -9,7 +9,9 @@ from torch import nn
 
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.messages.suggestion import suggest
+from semalign_pl.policy.full import check_full, full_config, is_full
 from semalign_pl.policy.module_patterns import check_patterns
+from semalign_pl.policy.saved_adapter import keep_in_float32
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.policy.vocabulary import trained_indices
 
@@ -37,11 +39,15 @@ def fresh_adapter(model: PreTrainedModel, lora: LoraSettings, ids: list[int]) ->
     """
     from peft import get_peft_model
 
-    config = lora_config(lora, model, ids)
+    config, weights = lora_config(lora, model, ids), sum(p.numel() for p in model.parameters())
     check_patterns("model.init_args.lora", config, model)
     try:
         _check_layer_names(lora.target_modules, model)
         made = get_peft_model(model, config)
+        if is_full(config):
+            check_full(made, weights, config.ensure_weight_tying)
+            keep_in_float32(made)
+            return made
         adapted: list[str] = getattr(made.base_model, "targeted_module_names")  # noqa: B009  (torch types it)
         names = [] if isinstance(lora.target_modules, str) else lora.target_modules
         for name in names:  # PEFT raises only if it adapts none of them
@@ -49,6 +55,8 @@ def fresh_adapter(model: PreTrainedModel, lora: LoraSettings, ids: list[int]) ->
                 raise ValueError(f"it does not adapt the layer {name!r}")
         return made
     except (ValueError, TypeError) as error:
+        if str(error).startswith("model."):
+            raise
         raise ValueError(
             f"model.init_args.lora: PEFT cannot adapt this base so ({first_line(error)}); change `target_modules`, `r` "
             "or `dropout`, which is 0 where experts are adapted"
@@ -62,19 +70,26 @@ def lora_config(lora: LoraSettings, model: PreTrainedModel, ids: list[int] | Non
         lora: Settings of the adapter.
         model: Base model.
         ids: Token ids of new tokens, whose rows are trained.
+
+    Raises:
+        ValueError: If all weights of a quantised base are to be trained.
     """
     from peft import LoraConfig
 
-    modules = lora.target_modules
+    if lora.variant == "full":
+        return full_config(model)
+    modules, times = lora.target_modules, 2 if lora.variant == "corda" else 1
     mamba = modules == "all-linear" and model.config.model_type in MAMBA
     return LoraConfig(
         task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
+        r=times * lora.r,
+        lora_alpha=times * lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=modules if isinstance(modules, str) else list(modules),
         exclude_modules=["out_proj"] if mamba else None,
         trainable_token_indices=trained_indices(model, ids or []),
+        use_rslora=lora.variant == "rslora",
+        use_dora=lora.variant == "dora",
     )
 
 

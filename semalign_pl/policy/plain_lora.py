@@ -102,7 +102,7 @@ def _widen(config: LoraConfig, state: Mapping[str, Tensor], model: nn.Module | N
             down, up = torch.zeros_like(state[name]), torch.zeros_like(state[f"{layer}.lora_B.weight"])
             if model is not None:
                 linear = _frozen_layer(model, layer.removeprefix(PREFIX))
-                down, up = _first_update(linear, layer.removeprefix(PREFIX), len(state[name]), config)
+                down, up = first_update(linear, layer.removeprefix(PREFIX), len(state[name]), config)
             wide[name] = torch.cat([state[name].float(), down])
             wide[f"{layer}.lora_B.weight"] = torch.cat([state[f"{layer}.lora_B.weight"].float(), -up], 1)
         elif name.endswith("lora_embedding_A"):  # PEFT changes no embedding, so the new half is zero
@@ -121,8 +121,14 @@ def _frozen_layer(model: nn.Module, name: str) -> nn.Module:
     return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
 
 
-def _first_update(linear: nn.Module, name: str, rank: int, config: LoraConfig) -> tuple[Tensor, Tensor]:
+def first_update(linear: nn.Module, name: str, rank: int, config: LoraConfig) -> tuple[Tensor, Tensor]:
     """Return ``A0 (rank, in)`` and ``B0 (out, rank)`` as PEFT initialises them on a copy of a layer, on the CPU.
+
+    Args:
+        linear: Linear layer of the base; not changed.
+        name: Name of the layer in the base.
+        rank: Rank of the update.
+        config: Config of the adapter, with its initialisation and its alpha.
 
     Raises:
         ValueError: If the base changes by more than their scaled product, or if a randomised decomposition differs

@@ -50,7 +50,7 @@ def _adapt(model: PreTrainedModel, saved: AdapterFolder, folder: str, base: str)
         peft_model = PeftModel.from_pretrained(model, folder, is_trainable=True)
         config = peft_model.peft_config["default"]
         assert isinstance(config, LoraConfig)
-        peft_model.add_adapter("reference", _untie(config))
+        peft_model.add_adapter("reference", untie(config))
         loaded = peft_model.load_adapter(folder, adapter_name="reference", is_trainable=False)
         # If the vocabulary grew, PEFT writes trained modules twice but reads them once.
         twice = {key for key in loaded.unexpected_keys if ".modules_to_save." in key}
@@ -62,21 +62,26 @@ def _adapt(model: PreTrainedModel, saved: AdapterFolder, folder: str, base: str)
             f"{saved.option}: {saved.path} does not fit model.init_args.base: {base} "
             f"({last_line(error)[:200]}); give the base that the adapter was trained on"
         ) from error
-    if _keep_in_float32(peft_model):
+    if keep_in_float32(peft_model):
         weights = read_weights(folder)
         for name in ("default", "reference"):
             set_peft_model_state_dict(peft_model, weights, adapter_name=name)
     for name, parameter in peft_model.named_parameters():
         if ".reference" in name:  # PEFT makes rows of new tokens trainable when it casts them to float32
             parameter.requires_grad_(False)
+        elif ".modules_to_save.default." in name:  # PEFT freezes them with the reference if there are no LoRA layers
+            parameter.requires_grad_(True)
     return peft_model
 
 
-def _untie(config: LoraConfig) -> LoraConfig:
+def untie(config: LoraConfig) -> LoraConfig:
     """Copy of a loaded adapter's config for the frozen reference, without tied weights.
 
     PEFT finds the tied layers only for the first adapter of a model. The folder has the weights of every layer, so the
     tied ones are listed explicitly.
+
+    Args:
+        config: Config of the trained adapter, as PEFT has completed it.
     """
     frozen = copy.deepcopy(config)
     frozen.inference_mode = True
@@ -117,10 +122,13 @@ def grow_to_saved_rows(model: PreTrainedModel, state: Mapping[str, Tensor]) -> N
             weight[had:] = weight[:had].float().mean(0).to(weight.dtype)
 
 
-def _keep_in_float32(model: nn.Module) -> bool:
+def keep_in_float32(model: nn.Module) -> bool:
     """Cast modules that are trained as a whole (``modules_to_save``) to float32; inputs and outputs keep their dtype.
 
     PEFT casts LoRA's weights but not these, and an optimiser loses small updates of bfloat16 weights.
+
+    Args:
+        model: PEFT model; changed in place.
 
     Returns:
         True if a module was cast. Its values must then be loaded again, because they were rounded when it was built.

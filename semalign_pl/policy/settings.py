@@ -6,8 +6,13 @@ defines a setting: importing PEFT and transformers would slow down every command
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Variant = Literal["lora", "rslora", "dora", "corda", "full"]
+"""Variants of LoRA that a new adapter can be of."""
 
 
 @dataclass(frozen=True)
@@ -20,21 +25,40 @@ class LoraSettings:
         dropout: Dropout probability on the adapter's input in training.
         target_modules: Layers to adapt: ``all-linear`` (every linear layer except the head and those that PEFT
             refuses), or names of linear layers.
+        variant: Variant of LoRA. ``lora``; ``rslora``, whose update is multiplied by ``alpha / sqrt(r)``, so that it
+            learns as fast at a high rank (arXiv 2312.03732, theorem 3.2); ``dora``, which trains the length of each
+            row of a weight apart from its direction (arXiv 2402.09353, equation 5). A ``dora`` adapter costs more time
+            per step, and cannot be scaled. ``corda`` trains the directions of the base's weights that `file` uses
+            least (CorDA's knowledge-preserved mode, arXiv 2406.05223); it is saved as plain LoRA of twice the rank.
+            ``full`` trains all weights of a small base, in float32, and takes no other setting.
+        file: Text file in UTF-8 for ``corda``, one text per line, whose knowledge is to be preserved: the first 256
+            texts, of at most 2048 tokens each.
     """
 
     r: int = 64
     alpha: int = 128
     dropout: float = 0.05
     target_modules: str | list[str] | tuple[str, ...] = "all-linear"
+    variant: Variant = "lora"
+    file: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an alpha that trains nothing, and an invalid pattern.
+        """Refuse an alpha that trains nothing, an invalid pattern, and a setting that the variant does not use.
 
         Raises:
             ValueError: Names the option and the remedy.
         """
         if self.alpha <= 0:
             raise ValueError(f"model.init_args.lora.alpha: {self.alpha} would leave the base as it is; use e.g. 2 * r")
+        if (self.variant == "corda") != (self.file is not None):
+            wrong = "names no text to preserve; give a `file`" if self.file is None else "is for variant corda only"
+            raise ValueError(f"model.init_args.lora.{'variant: corda' if self.file is None else 'file'}: {wrong}")
+        own = [name for name in ("r", "alpha", "dropout", "target_modules") if getattr(self, name) != _default(name)]
+        if self.variant == "full" and own:
+            raise ValueError(
+                f"model.init_args.lora.{own[0]}: {getattr(self, own[0])} is of no use to variant: full, which trains "
+                "all weights; leave it out"
+            )
         try:
             re.compile(self.target_modules if isinstance(self.target_modules, str) else "")
         except re.error as error:
@@ -42,6 +66,10 @@ class LoraSettings:
                 f"model.init_args.lora.target_modules: {self.target_modules!r} is no regular expression ({error}); "
                 "correct it, or give a list of names"
             ) from error
+
+
+def _default(name: str) -> object:
+    return LoraSettings.__dataclass_fields__[name].default
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,7 @@ class VocabularySettings:
         column: Name of the corpus column with the text.
         tokens: Maximum number of new tokens; the most frequent ones are added.
         min_count: Minimum number of occurrences of a new token in the corpus.
+        lr: Learning rate of the new tokens' rows; by default that of the optimiser. The schedule multiplies both.
     """
 
     language: str
@@ -65,9 +94,10 @@ class VocabularySettings:
     column: str
     tokens: int = 1000
     min_count: int = 5
+    lr: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers below 1.
+        """Refuse numbers below 1, and a learning rate that is no positive number.
 
         Raises:
             ValueError: Names the option.
@@ -77,3 +107,8 @@ class VocabularySettings:
                 raise ValueError(
                     f"model.init_args.vocabulary.{name}: {getattr(self, name)} is not a positive whole number"
                 )
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise ValueError(
+                f"model.init_args.vocabulary.lr: {self.lr} is not a positive number; leave it out for the "
+                "optimiser's learning rate"
+            )
