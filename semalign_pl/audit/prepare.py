@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from semalign_pl.audit.groups import DRAFTS, LEVELS, Group
 from semalign_pl.cli.parsed_recipe import ParsedRecipe
 from semalign_pl.functional.composition import Aggregation
 from semalign_pl.modules import GRPOModule
-from semalign_pl.rewards import LanguageReward, Reward, SemanticReward
+from semalign_pl.policy.load import Weights, load_policy
+from semalign_pl.rewards import FeatureMatchingReward, LanguageReward, Reward, SemanticReward
 from semalign_pl.rewards.run_rewards import check_rewards
+from semalign_pl.types import Example
 
 
 def ready_rewards(recipe: ParsedRecipe, groups: Sequence[Group]) -> tuple[list[Reward], Aggregation, list[str]]:
     """Instantiate the rewards of a recipe.
 
-    A tau that is calibrated on the policy's completions when training starts is calibrated on the drafts instead.
+    A tau that is calibrated on the policy's completions when training starts is calibrated on the drafts instead. For a
+    reward by the base's own features, the frozen base is loaded, and no adapter.
 
     Args:
         recipe: Parsed recipe.
@@ -36,6 +41,8 @@ def ready_rewards(recipe: ParsedRecipe, groups: Sequence[Group]) -> tuple[list[R
     check_rewards(rewards, module.aggregation)
     notes = []
     for reward in rewards:
+        if isinstance(reward, FeatureMatchingReward):
+            notes.append(_connect_base(reward, module))
         if isinstance(reward, SemanticReward) and reward.calibration is not None:
             drafts = [
                 (group.example, group.texts[n, level]) for group in groups for level in LEVELS[1:] for n in DRAFTS
@@ -48,3 +55,15 @@ def ready_rewards(recipe: ParsedRecipe, groups: Sequence[Group]) -> tuple[list[R
         if isinstance(reward, LanguageReward) and (warning := reward.check_references([g.example for g in groups])):
             notes.append(warning)
     return rewards, module.aggregation, notes
+
+
+def _connect_base(reward: FeatureMatchingReward, module: GRPOModule) -> str:
+    """Load the frozen base on the CPU for a reward by its features, and return a note."""
+    weights: Weights = "fp32" if module.weights == "fp32" else "bf16"  # nf4 needs a GPU
+    policy = load_policy(module.base, weights, None, None, torch.device("cpu"))
+
+    def encode(batch: list[Example]) -> list[list[int]]:
+        return policy.encoder.encode_prompts([e.policy_prompt for e in batch], module.max_prompt_tokens)[0]
+
+    reward.connect(policy, encode)
+    return f"the features of {reward.name!r} are those of the frozen base {module.base} in {weights}, on the CPU"

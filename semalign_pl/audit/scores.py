@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from semalign_pl.audit.groups import Group, slots
+from semalign_pl.audit.groups import Group, Slot, slots
 from semalign_pl.functional.composition import Aggregation, normalise_within_groups, total_reward
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import score_completions
@@ -17,6 +17,18 @@ from semalign_pl.rewards.run_rewards import score_completions
 GROUPS_AT_ONCE = 16
 """Number of groups that are scored together, as a training batch has several: LengthReward compares with the batch's
 median."""
+
+
+def _references(group: Group) -> dict[Slot, str]:
+    return {slot: text for slot, text in group.texts.items() if not slot[1]}
+
+
+def _drafts(group: Group) -> dict[Slot, str]:
+    return {slot: text for slot, text in group.texts.items() if slot[1]}
+
+
+PARTS = (_references, _drafts)
+"""Texts of a group that are scored as the completions of one prompt."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,9 @@ class Scores:
 def score_groups(rewards: Sequence[Reward], groups: Sequence[Group], aggregation: Aggregation) -> Scores:
     """Score every text of every group by every reward; equal texts of a group are scored once.
 
+    The reference and what spoilers make of it are scored apart from the drafts: a policy rarely writes the reference
+    itself, and rewards that compare the completions of a prompt would measure the drafts by it.
+
     Args:
         rewards: Rewards of the recipe.
         groups: Groups of texts.
@@ -61,12 +76,12 @@ def score_groups(rewards: Sequence[Reward], groups: Sequence[Group], aggregation
     per_reward = torch.full((len(rewards), len(groups), len(place)), float("nan"))
     starts = range(0, len(groups), GROUPS_AT_ONCE)
     for start in track(starts, description="scoring", transient=True):
-        chunk = groups[start : start + GROUPS_AT_ONCE]
-        texts = [list(dict.fromkeys(group.texts.values())) for group in chunk]
-        examples = [group.example for group, own in zip(chunk, texts, strict=True) for _ in own]
+        chunk = [(row, part) for row in range(start, min(start + GROUPS_AT_ONCE, len(groups))) for part in PARTS]
+        texts = [list(dict.fromkeys(part(groups[row]).values())) for row, part in chunk]
+        named = [replace(groups[row].example, id=f"{groups[row].example.id} {at}") for at, (row, _) in enumerate(chunk)]
+        examples = [example for example, own in zip(named, texts, strict=True) for _ in own]
         scores = score_completions(rewards, examples, [text for own in texts for text in own])
-        sizes = [len(own) for own in texts]
-        for offset, (group, own, given) in enumerate(zip(chunk, texts, scores.split(sizes, dim=1), strict=True)):
-            for slot, text in group.texts.items():
-                per_reward[:, start + offset, place[slot]] = given[:, own.index(text)]
+        for (row, part), own, given in zip(chunk, texts, scores.split(list(map(len, texts)), dim=1), strict=True):
+            for slot, text in part(groups[row]).items():
+                per_reward[:, row, place[slot]] = given[:, own.index(text)]
     return Scores(per_reward, rewards, aggregation)

@@ -15,13 +15,16 @@ from semalign_pl.study.systems import Study, read_study
 
 ROOT = Path(__file__).parents[2] / "configs"
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
-CONFIGS = sorted(path for path in RECIPES if path.parents[1].name != "cards")  # cards are tested in tests/plan
+METHODS = sorted((ROOT / "methods").glob("*.yaml"))
+CONFIGS = sorted(  # cards are tested in tests/plan
+    path for path in RECIPES if path.parents[1].name != "cards" and path not in METHODS
+)
 ABLATION = sorted(path for path in CONFIGS if path.parent.name == "ablation")
 SOURCE_ONLY = [path for path in CONFIGS if path.stem in ("reinforce", "source_only")]
 GRPO = [path for path in CONFIGS if "grpo" in path.stem or path.parent.name == "tax_budget"] + ABLATION + SOURCE_ONLY
 
 
-def parse(path: Path):
+def parse(*paths: Path):
     """Config as ``semalign fit`` parses it, without instantiating anything."""
     parser = Parser()
     parser.add_argument("--config", action=ActionConfigFile)
@@ -29,7 +32,7 @@ def parse(path: Path):
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.add_lightning_class_args(StageModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(CorpusDataModule, "data", subclass_mode=True)
-    return parser.parse_args(["--config", str(path)])
+    return parser.parse_args([argument for path in paths for argument in ("--config", str(path))])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
