@@ -27,7 +27,7 @@ def _drafts(group: Group) -> dict[Slot, str]:
     return {slot: text for slot, text in group.texts.items() if slot[1]}
 
 
-PARTS = (_references, _drafts)
+SETS = (_references, _drafts)
 """Texts of a group that are scored as the completions of one prompt."""
 
 
@@ -76,12 +76,12 @@ def score_groups(rewards: Sequence[Reward], groups: Sequence[Group], aggregation
     per_reward = torch.full((len(rewards), len(groups), len(place)), float("nan"))
     starts = range(0, len(groups), GROUPS_AT_ONCE)
     for start in track(starts, description="scoring", transient=True):
-        chunk = [(row, part) for row in range(start, min(start + GROUPS_AT_ONCE, len(groups))) for part in PARTS]
-        texts = [list(dict.fromkeys(part(groups[row]).values())) for row, part in chunk]
+        chunk = [(row, choose) for row in range(start, min(start + GROUPS_AT_ONCE, len(groups))) for choose in SETS]
+        texts = [list(dict.fromkeys(choose(groups[row]).values())) for row, choose in chunk]
         named = [replace(groups[row].example, id=f"{groups[row].example.id} {at}") for at, (row, _) in enumerate(chunk)]
         examples = [example for example, own in zip(named, texts, strict=True) for _ in own]
         scores = score_completions(rewards, examples, [text for own in texts for text in own])
-        for (row, part), own, given in zip(chunk, texts, scores.split(list(map(len, texts)), dim=1), strict=True):
-            for slot, text in part(groups[row]).items():
+        for (row, choose), own, given in zip(chunk, texts, scores.split(list(map(len, texts)), dim=1), strict=True):
+            for slot, text in choose(groups[row]).items():
                 per_reward[:, row, place[slot]] = given[:, own.index(text)]
     return Scores(per_reward, rewards, aggregation)

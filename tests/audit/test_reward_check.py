@@ -53,6 +53,14 @@ def test_the_method_and_the_gated_source_pass(recipe, folder, monkeypatch, capsy
     assert "no objection to this reward" in capsys.readouterr().out
 
 
+def test_the_bases_own_features_have_a_row(folder, monkeypatch) -> None:
+    overlay = ["--config", str(CONFIGS / "methods/ebft.yaml")]
+    status, result = check("quickstart/semantic_grpo.yaml", folder, monkeypatch, *overlay, *DEV, "--pairs", "25")
+    assert status == 0 and list(result["rewards"]) == ["feature_matching", "language", "total"]
+    assert result["rewards"]["feature_matching"]["more_damage"]["value"] > 0.8
+    assert "features of 'feature_matching' are those of the frozen base" in result["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("recipe", "flags", "message"),
     [

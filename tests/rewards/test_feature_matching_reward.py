@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import CPU, stir
+from helpers.tiny import CPU, Batches, stir
+from lightning.pytorch import LightningModule, Trainer
 from transformers import AutoModelForCausalLM
 
 from semalign_pl.functional.feature_matching import feature_matching_rewards
+from semalign_pl.modules import GRPOModule
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.rewards import FeatureMatchingReward
@@ -79,6 +81,24 @@ def test_no_reference_is_no_score_and_the_policy_is_left_as_it_was(policy) -> No
     assert connected(policy)([Example("c", "翻译：", " ")] * 2, TEXTS[:2]).isnan().all()
     connected(policy)(EXAMPLES[:1] * 2, TEXTS[:2])
     assert {name: (m.training, getattr(m, "_disable_adapters", None)) for name, m in policy.named_modules()} == active
+
+
+def test_grpo_trains_on_it(base, tmp_path) -> None:
+    reward = FeatureMatchingReward()
+    module = GRPOModule(
+        base, weights="fp32", num_generations=4, temperature=1.0, top_p=1.0, max_prompt_tokens=64, max_new_tokens=6,
+        optimizer=lambda p: torch.optim.AdamW(p, lr=1e-2),
+    )  # fmt: skip
+    trainer = Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", max_steps=2, logger=False, callbacks=[reward],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=Batches([EXAMPLES, EXAMPLES]))
+    logged = trainer.callback_metrics
+    assert logged["train/signal/feature_matching"] == 1 and logged["train/grad_norm"] > 0
+    plain = LightningModule()
+    with pytest.raises(ValueError, match="FeatureMatchingReward needs a module with a policy and a method encode"):
+        reward.on_fit_start(trainer, plain)
 
 
 def test_a_negative_diversity_is_refused() -> None:
