@@ -61,6 +61,10 @@ COMMANDS = {
         "describe corpora: lengths, tokens per syllable, scripts, duplicates, leaks; table, JSON, HTML page",
         "semalign_pl.inspection.command",
     ),
+    "reward-check": Command(
+        "audit the rewards of a GRPO recipe before training, without policy or GPU; status 1 if they are refused",
+        "semalign_pl.audit.command",
+    ),
     "data": Command(
         "get what configs/real reads: public data sets with licence and checksum, and a sample; lists them",
         "semalign_pl.example_data.command",
@@ -75,7 +79,7 @@ HELP = f"""semalign {__version__}: teach a language model a low-resource languag
 usage: semalign COMMAND [--config FILE.yaml] [--KEY VALUE …]
 
 commands
-{chr(10).join(f"  {name:<10} {command.help}" for name, command in COMMANDS.items())}
+{chr(10).join(f"  {name:<12} {command.help}" for name, command in COMMANDS.items())}
 
 options
   --version  print the version

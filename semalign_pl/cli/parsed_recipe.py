@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.data import CorpusDataModule
@@ -28,11 +29,21 @@ class ParsedRecipe(SemAlignCLI):
         """Instantiate the module of the recipe, which loads no weights yet."""
         return self._make("model")
 
-    def _make(self, key: str) -> Any:
+    def make_callbacks(self, kind: type[Callback]) -> list[Callback]:
+        """Instantiate the callbacks of one kind; the others may need files that are not there yet.
+
+        Args:
+            kind: Base class of the wanted callbacks.
+        """
+        trainer = self.settings.trainer
+        named = [callback for callback in trainer.callbacks or [] if issubclass(_find_class(callback.class_path), kind)]
+        return self._make("trainer", Namespace({**vars(trainer), "callbacks": named})).callbacks if named else []
+
+    def _make(self, key: str, given: Namespace | None = None) -> Any:
         parser = self._parser(self.subcommand)
         # jsonargparse 4.49 renamed the method, and warns if the old name is used.
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        return instantiate(Namespace({key: self.settings[key]}))[key]
+        return instantiate(Namespace({key: self.settings[key] if given is None else given}))[key]
 
     def instantiate_classes(self) -> None:
         """Do nothing."""
@@ -42,6 +53,11 @@ class ParsedRecipe(SemAlignCLI):
 
     def _set_seed(self) -> None:
         self.check_seed()
+
+
+def _find_class(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def parse_recipe(args: Sequence[str], command: str = "fit") -> ParsedRecipe:

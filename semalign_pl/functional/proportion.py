@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 
-def wilson_interval(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(hits: float, trials: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a binomial proportion (Wilson 1927; recommended by Brown, Cai and DasGupta 2001).
 
     Args:
-        hits: Number of successes.
+        hits: Number of successes; a tie may count half.
         trials: Number of independent trials, at least 1.
         z: Standard normal quantile; 1.96 for 95 %.
 

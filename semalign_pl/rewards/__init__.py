@@ -2,6 +2,7 @@
 
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.cross_encoder import CrossEncoderReward
+from semalign_pl.rewards.feature_matching import FeatureMatchingReward
 from semalign_pl.rewards.function import FunctionReward
 from semalign_pl.rewards.language import LanguageReward
 from semalign_pl.rewards.length import LengthReward
@@ -12,6 +13,7 @@ from semalign_pl.rewards.semantic import SemanticReward
 
 __all__ = [
     "CrossEncoderReward",
+    "FeatureMatchingReward",
     "FunctionReward",
     "LanguageReward",
     "LengthReward",

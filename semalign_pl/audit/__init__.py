@@ -1,0 +1,1 @@
+"""Audit of a recipe's rewards before training: ``semalign reward-check``."""
