@@ -1,6 +1,6 @@
-"""Where the time of a GRPO step goes on CUDA: seconds per phase, kernels, and waits of the CPU for the GPU.
+"""Measure a GRPO step on CUDA: seconds per phase, kernels, and waits of the CPU for the GPU.
 
-python benchmarks/gpu_profile.py --size qwen3-1.7b   # writes results/gpu_profile.json; needs CUDA
+python benchmarks/gpu_time.py --size qwen3-1.7b   # writes results/gpu_time.json; needs CUDA
 
 Two steps are timed as they are; one more runs under torch's profiler, whose trace gives the counts per phase.
 """
@@ -40,17 +40,17 @@ def run(folder: str, shape: dict[str, Any], weights: str, trace: Path) -> dict[s
     phase, seconds = StepTimer.phase, {}
 
     @contextlib.contextmanager
-    def named(self: StepTimer, name: str) -> Iterator[None]:
+    def name_phase(self: StepTimer, name: str) -> Iterator[None]:
         with torch.profiler.record_function(f"phase:{name}"), phase(self, name):
             yield
 
-    StepTimer.phase = named
+    StepTimer.phase = name_phase
 
     class TextReward(Reward):
         def score(self, *, completions: list[str], **_: object) -> list[float]:
             return [model.reward(text) for text in completions]
 
-    class Profile(Callback):
+    class TraceStep(Callback):
         def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
             if trainer.global_step == 2:
                 trained.max_new_tokens = shape["profiled"]
@@ -89,7 +89,7 @@ def run(folder: str, shape: dict[str, Any], weights: str, trace: Path) -> dict[s
         rollout_rows=4096,
     )
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    callbacks = [TextReward(), Profile()]
+    callbacks = [TextReward(), TraceStep()]
     trainer = Trainer(accelerator="auto", devices=1, precision="bf16-mixed", max_epochs=1, callbacks=callbacks, **quiet)
     trainer.fit(trained, datamodule=Prompts())
     return seconds
@@ -164,7 +164,7 @@ def main() -> None:
     )
     for name, c in phases.items():
         print(name, json.dumps(c["longest_kernels"], indent=1))
-    out = harness.RESULTS / "gpu_profile.json"
+    out = harness.RESULTS / "gpu_time.json"
     content = {"size": options.size, "shape": shape, "seconds": seconds, "phases": phases, "machine": harness.machine()}
     out.write_text(json.dumps(content, indent=1) + "\n")
 
