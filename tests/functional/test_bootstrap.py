@@ -14,6 +14,17 @@ def test_counts_are_draws_with_replacement() -> None:
     assert counts.var().item() == pytest.approx(1 - 1 / 50, abs=0.02)  # binomial(50, 1/50)
 
 
+@pytest.mark.parametrize(("rows", "resamples"), [(1, 3), (7, 5), (300, 1000)])
+def test_counts_are_those_of_one_draw_per_resample(rows: int, resamples: int) -> None:
+    """Also across calls that draw many resamples at once: published intervals depend on the order of the draws."""
+    generator = torch.Generator().manual_seed(3)
+    counts = list(resample_counts(rows, resamples, seed=3))
+    assert len(counts) == resamples
+    for one in counts:
+        drawn = torch.randint(rows, (rows,), generator=generator)
+        assert torch.equal(one, torch.bincount(drawn, minlength=rows).double())
+
+
 def test_same_seed_same_interval_and_the_global_generator_is_left_alone() -> None:
     rows = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before = torch.get_rng_state()

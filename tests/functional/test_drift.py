@@ -13,6 +13,7 @@ from semalign_pl.functional.drift import (
     kl_from_logits,
     mean_kl,
     mean_nll_change,
+    nll_and_kl,
     p90_kl,
     p90_nll_change,
     token_histogram,
@@ -83,6 +84,20 @@ def test_kl_by_hand() -> None:
     policy, base = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.5, 0.5]])
     expected = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
     assert kl_from_logits(policy.log(), base.log()).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_nll_and_kl_of_one_softmax() -> None:
+    generator = torch.Generator().manual_seed(0)
+    policy, base = torch.randn(2, 9, 50, generator=generator).bfloat16()
+    ids = torch.randint(50, (9,), generator=generator)
+    policy_nll, base_nll, kl = nll_and_kl(policy, base, ids)
+    torch.testing.assert_close(policy_nll, torch.nn.functional.cross_entropy(policy.float(), ids, reduction="none"))
+    torch.testing.assert_close(base_nll, torch.nn.functional.cross_entropy(base.float(), ids, reduction="none"))
+    assert torch.equal(kl, kl_from_logits(policy, base))
+    logits = policy.float()
+    before = logits.clone()
+    nll_and_kl(logits, logits, ids)
+    assert torch.equal(logits, before)  # only its own memory is used again
 
 
 def test_kl_is_float32_and_never_negative() -> None:

@@ -218,3 +218,21 @@ def test_adapters_mixed_within_a_batch() -> None:
     x, names = torch.randn(3, 6), ["default", "second", "__base__"]
     ours, expected = (m.base_model.model.layer(x, adapter_names=names) for m in (made, twin))
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_gradients_it_computes_the_same_bits(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """The update is then added in place, into the output of the base layer only."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(6, 8)).to(dtype)
+    model = get_peft_model(plain, LoraConfig(r=2, target_modules=["0"], init_lora_weights=False))
+    fast_lora_forward(model)
+    x = torch.randn(shape, dtype=dtype)
+    before = x.clone()
+    expected = model(x).detach()
+    with torch.no_grad():
+        assert torch.equal(model(x), expected) and torch.equal(model(x), expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model(x)
+    assert torch.equal(x, before) and mixed.dtype == torch.bfloat16
