@@ -120,7 +120,8 @@ def test_any_adapter_is_merged(variant: Any, bases, tmp_path) -> None:
 
 
 def test_mistakes(bases, tmp_path) -> None:
-    for given in ({"r": 8}, {"alpha": 8}, {"dropout": 0.0}, {"target_modules": ["q_proj"]}):
+    unused: list[dict[str, Any]] = [{"r": 8}, {"alpha": 8}, {"dropout": 0.0}, {"target_modules": ["q_proj"]}]
+    for given in unused:
         with pytest.raises(ValueError, match=rf"^model\.init_args\.lora\.{next(iter(given))}: .* of no use to variant"):
             LoraSettings(variant="full", **given)
     with pytest.raises(ValueError, match=r"^model\.init_args\.lora\.variant: full .*quantised; use weights: bf16"):
