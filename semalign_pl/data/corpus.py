@@ -15,7 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
-from semalign_pl.data.corpora import Corpora, Corpus, list_corpora, sampling_weights
+from semalign_pl.data.corpora import Corpora, Corpus, label_corpora, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples, choose_rows
 from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
 from semalign_pl.data.position import State, TrainPosition
@@ -76,7 +76,7 @@ class CorpusDataModule(LightningDataModule):
                 .txt for source-only text; text also compressed as .gz, .bz2, .xz, .zst, .zip; file.json#key,
                 file.xlsx#Sheet and file.zip#member to select from a file), hub dataset or folder
                 (owner/name:config@split), or a list of these. An item of the list may have settings of its own:
-                {path, columns, task, weight, where, split, quoting}.
+                {path, columns, task, weight, where, split, quoting, name, replay}.
             validation: Corpora to validate on, given as for train; no validation if left out.
             test: Corpora for testing and predicting, given as for train.
             task: Task that makes prompts and references of rows: Translation, Headline, Summarisation, Instruction,
@@ -124,6 +124,7 @@ class CorpusDataModule(LightningDataModule):
         }
         self.weights = sampling_weights(self.corpora["train"], temperature)
         self.task = Translation() if task is _DEFAULT_TASK else task
+        self.labels = {split: label_corpora(listed, self.task, split) for split, listed in self.corpora.items()}
         self.columns = dict(columns or {})
         self.prepare = prepare
         self.bad_rows: BadRows = bad_rows
@@ -159,6 +160,12 @@ class CorpusDataModule(LightningDataModule):
         self._limits = Limits(
             max_prompt_tokens, max_new_tokens, self.too_long, trains_references, bounds.min_tokens, bounds.max_tokens
         )
+
+    @property
+    def corpus_names(self) -> dict[str, list[str]]:
+        """Names of the corpora of each split, in the order of the recipe; none for a single corpus without a name."""
+        names = {split: [label.corpus for label in labels] for split, labels in self.labels.items()}
+        return {split: list(dict.fromkeys(filter(None, listed))) for split, listed in names.items()}
 
     def prepare_data(self) -> None:
         """Read and clean the corpora of the stage, in one process; the other processes find them on disk."""
@@ -230,7 +237,7 @@ class CorpusDataModule(LightningDataModule):
         if skip >= rows:
             paths = ", ".join(corpus.path for corpus in self.corpora[split])
             raise ValueError(f"data.init_args.skip is {skip}, but {paths} has {rows} rows; nothing would be left")
-        self.examples[split] = Examples(corpora, choose_rows(prepared, self.seed, skip, limit))
+        self.examples[split] = Examples(corpora, choose_rows(prepared, self.seed, skip, limit), self.labels[split])
         self.prepared[split] = list(prepared)
 
     def load_examples(self, split: str) -> Examples:

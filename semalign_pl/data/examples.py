@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import accumulate
 from typing import Any, overload
 
 import numpy as np
 
+from semalign_pl.data.corpora import Label
 from semalign_pl.data.order import subset
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.storing.table import Table
@@ -29,14 +31,21 @@ class Examples(Sequence[Example]):
     Args:
         corpora: Table and task of each corpus. A tokenised table has its examples; of other rows the task makes them.
         chosen: Rows to use, as ascending indices counted through all corpora; all rows if left out.
+        labels: Label of each corpus, which its examples get; none if left out.
 
     Attributes:
         sizes: Number of rows used of each corpus.
         seconds: Time spent on reading batches, in seconds.
     """
 
-    def __init__(self, corpora: Sequence[tuple[Table, Task]], chosen: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        corpora: Sequence[tuple[Table, Task]],
+        chosen: Sequence[int] | None = None,
+        labels: Sequence[Label] | None = None,
+    ) -> None:
         self._corpora = list(corpora)
+        self._labels = list(labels or [Label()] * len(self._corpora))
         self._ends = list(accumulate(len(table) for table, _ in corpora))
         self._chosen = range(self._ends[-1]) if chosen is None else chosen
         places = [bisect_right(self._chosen, end - 1) for end in self._ends]
@@ -62,7 +71,19 @@ class Examples(Sequence[Example]):
         row = self._chosen[index]
         corpus = bisect_right(self._ends, row)
         table, task = self._corpora[corpus]
-        return _read_example(table[row - (self._ends[corpus - 1] if corpus else 0)], task)
+        return _label(_read_example(table[row - (self._ends[corpus - 1] if corpus else 0)], task), self._labels[corpus])
+
+    @property
+    def rewarded(self) -> Examples:
+        """Examples of the corpora that are not replayed; these examples themselves if there is no other."""
+        if not any(label.replay for label in self._labels):
+            return self
+        starts = [0, *self._ends]
+        chosen = array("q")
+        for label, start, stop in zip(self._labels, starts, self._ends, strict=False):
+            if not label.replay:
+                chosen.extend(self._chosen[bisect_left(self._chosen, start) : bisect_left(self._chosen, stop)])
+        return Examples(self._corpora, chosen, self._labels)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """Examples of one batch; PyTorch's fetcher calls this instead of one ``__getitem__`` per row."""
@@ -75,8 +96,9 @@ class Examples(Sequence[Example]):
         if len(self) < self._ends[-1]:
             yield from (self[i] for i in range(len(self)))
             return
-        for table, task in self._corpora:  # iterating a table reads each record batch of its file once
-            yield from (_read_example(row, task) for row in table)
+        # Iterating a table reads each record batch of its file once.
+        for (table, task), label in zip(self._corpora, self._labels, strict=True):
+            yield from (_label(_read_example(row, task), label) for row in table)
 
 
 def make_example(row: Mapping[str, Any], task: Task) -> Example:
@@ -106,6 +128,10 @@ def _read_example(row: Mapping[str, Any], task: Task) -> Example:
     id, prompt, reference, columns, source, turns = json.loads(row["example"])
     turns = tuple(Turn(role, content) for role, content in turns)
     return Example(id, prompt, reference, columns, source, row["prompt_ids"], row["completion_ids"], turns)
+
+
+def _label(example: Example, label: Label) -> Example:
+    return example if label == Label() else replace(example, **asdict(label))
 
 
 def choose_rows(prepared: Sequence[Prepared], seed: int, skip: int, limit: int | None) -> Sequence[int]:

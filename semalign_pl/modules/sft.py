@@ -11,6 +11,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.loss_terms import NLLTerm, sum_without_gradient
+from semalign_pl.modules.sources import count_sources
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example, PredictionOutputs
 
@@ -49,19 +50,22 @@ class SFTModule(AlignModule):
             For the callbacks: the examples.
         """
         timer = StepTimer(self.device)
-        references = self._references(batch)
+        fitting = self._fitting(batch)
+        references = self._references(fitting)
+        sources = count_sources(self.trainer, self.device, fitting, references)
         # Every rank divides by the same number of tokens, so that each token of the step has the same weight.
         tokens = self.sum_over_ranks(references.tokens)
         nothing = torch.zeros((), device=self.device)
         metrics = {"loss": nothing, "grad_norm": nothing}
         if tokens > 0:
-            term = NLLTerm(name="reference_nll", completions=references, denominator=tokens)
+            term = NLLTerm(name="reference_nll", completions=references, denominator=tokens, sources=sources)
             with self.step_randomness(), timer.phase("update"):
                 metrics = self.optimise([term])
         timer.tokens["update"] = references.tokens + sum(map(len, references.prompts))
         self.log_train(
             {
                 **metrics,
+                **(sources.shares if sources else {}),
                 "completion_tokens": references.tokens / max(1, len(references)),
                 "rows_too_long": float(len(batch) - len(references)),
                 **timer.metrics(),
@@ -116,6 +120,10 @@ class SFTModule(AlignModule):
 
     def _references(self, batch: list[Example]) -> Completions:
         """References of a batch with their prompts, without those that are too long."""
-        completions = self.encode_references(batch)
-        kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
-        return Completions(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])
+        fitting = self._fitting(batch)
+        return Completions(self.encode(fitting), self.encode_references(fitting))
+
+    def _fitting(self, batch: list[Example]) -> list[Example]:
+        """Examples whose references are not too long, with the token ids of these."""
+        encoded = zip(batch, self.encode_references(batch), strict=True)
+        return [replace(example, completion_ids=ids) for example, ids in encoded if len(ids) <= self.max_new_tokens]
