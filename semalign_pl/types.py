@@ -82,6 +82,11 @@ class Example:
     text_bytes: int | None = None
 
     @property
+    def is_raw_text(self) -> bool:
+        """True for raw text, whose tokens are all predicted, and which has no prompt to complete."""
+        return self.text_bytes is not None
+
+    @property
     def policy_prompt(self) -> Prompt:
         """Prompt for the policy: all turns of a conversation, else the user's message."""
         return self.turns or self.prompt

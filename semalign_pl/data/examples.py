@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
 
 from semalign_pl.data.corpora import Label
 from semalign_pl.data.order import subset
@@ -22,7 +23,9 @@ from semalign_pl.types import Example, Turn
 
 UNUSED = "unused.npy"
 """Name of the file of a tokenised corpus that lists the indices of the rows that are not used."""
-_TOKENISED = {"id", "example", "prompt_ids", "completion_ids"}
+LISTS = {"prompt_ids": pa.list_(pa.int32()), "completion_ids": pa.list_(pa.int32())}
+"""Arrow types of the columns of a tokenised corpus that are not text."""
+_TOKENISED = {"id", "example", *LISTS}
 
 
 class Examples(Sequence[Example]):
@@ -119,15 +122,17 @@ def pack_example(example: Example) -> str:
     """
     turns = [[turn.role, turn.content] for turn in example.turns]
     texts = [example.id, example.prompt, example.reference, dict(example.columns), example.source, turns]
-    return json.dumps(texts, ensure_ascii=False)
+    raw = [] if example.text_bytes is None else [example.text_bytes]
+    return json.dumps([*texts, *raw], ensure_ascii=False)
 
 
 def _read_example(row: Mapping[str, Any], task: Task) -> Example:
     if row.keys() != _TOKENISED:
         return make_example(row, task)
-    id, prompt, reference, columns, source, turns = json.loads(row["example"])
+    id, prompt, reference, columns, source, turns, *raw = json.loads(row["example"])
     turns = tuple(Turn(role, content) for role, content in turns)
-    return Example(id, prompt, reference, columns, source, row["prompt_ids"], row["completion_ids"], turns)
+    tokens = (row["prompt_ids"], row["completion_ids"])
+    return Example(id, prompt, reference, columns, source, *tokens, turns, text_bytes=raw[0] if raw else None)
 
 
 def _label(example: Example, label: Label) -> Example:
