@@ -185,6 +185,8 @@ class PromptEncoder:
         Returns:
             Texts, one per completion. An incomplete byte sequence becomes U+FFFD, which no language rule accepts.
         """
+        if not ids:
+            return []
         ended = [bool(row) and row[-1] in self.eos_ids for row in ids]
         # The end token is removed here because it need not be a special token.
         rows = [list(row[:-1] if end else row) for row, end in zip(ids, ended, strict=True)]

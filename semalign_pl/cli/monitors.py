@@ -102,7 +102,7 @@ def _of_module(module: LightningModule) -> Iterator[str]:
         yield from ("val/loss", "val/loss/*", "val/bits_per_byte", "val/rows_too_long")
     elif isinstance(module, GRPOModule):
         yield from _train("reward", "reward_std", "completion_tokens", "ended_by_eos", "groups_without_signal")
-        yield from _train("distinct_completions", "loss", "kl", "entropy", "clip_share", "grad_norm")
+        yield from _train("distinct_completions", "loss", "kl", "entropy", "clip_share", "grad_norm", "loss/*")
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
     elif isinstance(module, EmbedderModule):

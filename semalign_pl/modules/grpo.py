@@ -23,6 +23,7 @@ from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.loss_terms import LossTerm, NLLTerm
 from semalign_pl.modules.policy_term import PolicyTerm, loss_mask, masked_completions
 from semalign_pl.modules.rollout_metrics import rollout_metrics
+from semalign_pl.modules.sources import count_sources
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
@@ -59,6 +60,8 @@ class GRPOModule(AlignModule):
         mask_truncated_completions: Flag to leave completions that did not end in an EOS out of the loss.
         reference_nll_weight: Weight of SFT's loss on the reference completion, which is added to the loss: 0 for RL
             alone, higher values to approach SFT.
+        replay_nll_weight: Weight of SFT's loss on the rows of replayed corpora (`replay: true` in the data), which are
+            neither sampled nor rewarded. It counts only if there are any.
         rollout_rows: Number of rollouts that are decoded at once; lower it to save memory, results stay the same.
         **kwargs: Arguments of AlignModule.
     """
@@ -84,6 +87,7 @@ class GRPOModule(AlignModule):
         num_iterations: int = 1,
         mask_truncated_completions: bool = False,
         reference_nll_weight: float = 0.0,
+        replay_nll_weight: float = 1.0,
         rollout_rows: int = 128,
         **kwargs: Any,
     ) -> None:
@@ -94,7 +98,13 @@ class GRPOModule(AlignModule):
             raise ValueError(f"model.init_args.num_generations: a group of {num_generations} has no signal; use e.g. 8")
         if loss_type == "cispo" and epsilon_high is None:
             raise ValueError("model.init_args.epsilon_high: cispo needs the largest weight of a token; use e.g. 5.0")
+        if replay_nll_weight <= 0:
+            raise ValueError(
+                f"model.init_args.replay_nll_weight: {replay_nll_weight} would leave replayed rows without a loss; "
+                "give a weight above 0, or take the corpora with replay: true out of data.init_args.train"
+            )
         self.num_generations, self.temperature = num_generations, temperature
+        self.replay_nll_weight = replay_nll_weight
         self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
         high = epsilon if epsilon_high is None else epsilon_high
         self.objective = Objective(loss_type, importance_sampling_level, epsilon, high, beta)
@@ -138,9 +148,13 @@ class GRPOModule(AlignModule):
             batch_idx: Index of the batch in the epoch.
 
         Returns:
-            Rollouts and rewards, for the callbacks.
+            Rollouts and rewards of the rows that are not replayed, for the callbacks.
         """
         timer = StepTimer(self.device)
+        # Replayed rows are general data, for which the rewards of the new language would be wrong: they are neither
+        # sampled nor scored, and have SFT's loss alone.
+        replayed = [example for example in batch if example.replay]
+        batch = [example for example in batch if not example.replay]
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
         with self.step_randomness() as seed:
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
@@ -161,13 +175,13 @@ class GRPOModule(AlignModule):
             advantages = self._advantages(compared_rewards)
             # 4. Reference and 5. update: see policy_update.
             references = self._references(batch) if self.reference_nll_weight > 0 else []
-            metrics = self.policy_update(rollouts, advantages, references, timer)
+            metrics = self.policy_update(rollouts, advantages, references, timer, self._replay_terms(replayed))
             timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         shares = signal_shares(rewards_per_func, self.num_generations)
         self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
         by_name = self._by_name(rewards_per_func)
         metrics = {**rollout_metrics(rollouts, rewards, by_name, self._by_name(shares)), **metrics, **timer.metrics()}
-        self.log_train(metrics, len(rewards))
+        self.log_train(metrics, max(1, len(rewards)))
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         return StepOutputs(examples=batch, rollouts=rollouts, rewards=rewards, rewards_per_func=by_name, extra=extra)
 
@@ -221,6 +235,7 @@ class GRPOModule(AlignModule):
         advantages: Float[Tensor, " completions"],
         references: Sequence[list[int]] = (),
         timer: StepTimer | None = None,
+        more_terms: Sequence[LossTerm] = (),
     ) -> dict[str, Tensor]:
         """Make ``num_iterations`` optimiser steps of the objective (by default DeepSeekMath, equation 3).
 
@@ -232,6 +247,7 @@ class GRPOModule(AlignModule):
             references: Token ids of the reference completions, one list per prompt, for SFT's loss; an empty list
                 leaves a prompt out of it.
             timer: Timer that gets seconds and tokens of the phases ``reference`` and ``update``.
+            more_terms: Further terms of the loss, the same on all ranks.
 
         Returns:
             Scalars to log: loss, kl, entropy, clip_share, grad_norm; with references also each term of the loss.
@@ -258,7 +274,7 @@ class GRPOModule(AlignModule):
                 name="policy_loss", completions=completions, denominator=denominator, objective=self.objective,
                 advantages=advantages, old_logps=old_logps, ref_logps=ref_logps,
             )  # fmt: skip
-            terms = [policy_term, *self._reference_terms(rollouts, references)]
+            terms = [policy_term, *self._reference_terms(rollouts, references), *more_terms]
             metrics = self.optimise(terms, iterations := self._iterations())
         tokens = sum(term.completions.tokens for term in terms)
         timer.tokens |= {"reference": completions.tokens, "update": tokens * iterations}
@@ -272,6 +288,16 @@ class GRPOModule(AlignModule):
         tokens = max(1.0, self.sum_over_ranks(completions.tokens))
         name, weight = "reference_nll", self.reference_nll_weight
         return [NLLTerm(name=name, completions=completions, denominator=tokens, weight=weight)]
+
+    def _replay_terms(self, replayed: list[Example]) -> list[LossTerm]:
+        """SFT's loss on the step's replayed rows; none if no rank has such a row."""
+        if not self.sum_over_ranks(len(replayed)):
+            return []
+        completions = Completions(self.encode(replayed), self._references(replayed))
+        tokens = max(1.0, self.sum_over_ranks(completions.tokens))
+        sources = count_sources(self.trainer, self.device, replayed, completions)
+        name, weight = "replay_nll", self.replay_nll_weight
+        return [NLLTerm(name=name, completions=completions, denominator=tokens, weight=weight, sources=sources)]
 
     def _denominator(self, in_loss: Tensor) -> float:
         """Denominator of the objective for the whole step on all ranks, from the mask of this rank's tokens in it."""
