@@ -35,8 +35,8 @@ class Evaluation(Callback):
     from, per row and per item of a probe) and ``RUN/predictions.jsonl``. ``predict`` writes only
     ``RUN/predictions.jsonl``.
 
-    In a mix of corpora whose tasks name their languages, only rows of this language are scored; a mix without such a row
-    is refused. Raw text is not scored.
+    In a mix of corpora whose tasks name their languages, only rows of this language are scored; a test without such a
+    row is refused. Raw text is not scored.
 
     Args:
         language: Code of the language of the references.

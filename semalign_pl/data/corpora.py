@@ -99,7 +99,7 @@ def sampling_weights(corpora: Sequence[Corpus], temperature: float | None) -> li
 
 @dataclass(frozen=True)
 class Label:
-    """What every example of one corpus says about its corpus.
+    """Name, language and use of one corpus, which each of its examples gets.
 
     Attributes:
         corpus: Name of the corpus.
