@@ -183,6 +183,16 @@ class PreparedData(ExampleData, Protocol):
 
 
 @runtime_checkable
+class MixedData(Protocol):
+    """Data module with mixes of corpora, whose shares and losses are logged per corpus."""
+
+    @property
+    def corpus_names(self) -> Mapping[str, Sequence[str]]:
+        """Names of the corpora by split, the values of ``Example.corpus``; none for a split that is no mix."""
+        ...
+
+
+@runtime_checkable
 class BatchedData(Protocol):
     """Data module with a fixed batch size, so that a run resumes at the right row.
 

@@ -61,6 +61,11 @@ class Example:
         prompt_ids: Token ids of the prompt with the chat template; ``None`` if not tokenised yet.
         completion_ids: Token ids of the reference with the end-of-turn token; ``None`` if not tokenised yet.
         turns: All turns before the wanted completion if there is more than one user message; else empty.
+        corpus: Name of the row's corpus in a mix of corpora; else empty.
+        language: Code of the language of the completion, in a mix whose tasks name one; else empty.
+        replay: True if the row is replayed against forgetting: GRPO neither samples nor rewards it.
+        text_bytes: Size of the completion in bytes if the row is raw text, which has no prompt to complete; ``None``
+            for any other row.
     """
 
     id: str
@@ -71,6 +76,15 @@ class Example:
     prompt_ids: Sequence[int] | None = None
     completion_ids: Sequence[int] | None = None
     turns: tuple[Turn, ...] = ()
+    corpus: str = ""
+    language: str = ""
+    replay: bool = False
+    text_bytes: int | None = None
+
+    @property
+    def is_raw_text(self) -> bool:
+        """True for raw text, whose tokens are all predicted, and which has no prompt to complete."""
+        return self.text_bytes is not None
 
     @property
     def policy_prompt(self) -> Prompt:

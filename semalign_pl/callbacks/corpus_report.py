@@ -13,15 +13,17 @@ from semalign_pl.data.storing.cache import summary
 from semalign_pl.files.atomic import replace_file, write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible
-from semalign_pl.protocols import ExampleData, PreparedData
+from semalign_pl.protocols import ExampleData, MixedData, PreparedData
 from semalign_pl.run.trainer import data_module_of, may_write
+from semalign_pl.types import Example
 
 
 class CorpusReport(Callback):
     """Write ``RUN/corpus/<split>.json`` with one entry per corpus: rows read, kept and dropped by reason, and settings.
 
     Every dropped row is in ``RUN/corpus/<split>_dropped.jsonl`` with its reason and its text. A line is printed if rows
-    were dropped or prompts cut. ``train/time/data_seconds`` is the time that it took to read a step's batch.
+    were dropped or prompts cut. ``train/time/data_seconds`` is the time that it took to read a step's batch. In a mix,
+    ``train/share/NAME`` is the share of a corpus in the rows of the step.
     """
 
     def __init__(self) -> None:
@@ -33,8 +35,13 @@ class CorpusReport(Callback):
         self._report(trainer, "train")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        """Log how long the step waited for its batch."""
+        """Log how long the step waited for its batch, and the share of each corpus of a mix in the batch's rows."""
         data = data_module_of(trainer)
+        if isinstance(data, MixedData) and isinstance(batch, list):
+            corpora = [example.corpus for example in batch if isinstance(example, Example)]
+            for name in data.corpus_names.get("train", ()):
+                share = corpora.count(name) / max(1, len(corpora))
+                pl_module.log(f"train/share/{name}", share, on_step=True, batch_size=1, sync_dist=True)
         examples = data.examples.get("train") if isinstance(data, ExampleData) else None
         if isinstance(examples, Examples):
             waited = examples.seconds - self._seconds

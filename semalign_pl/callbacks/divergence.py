@@ -83,7 +83,7 @@ class Divergence(Callback):
                     "the policy may have saturated (lower the learning rate), or no row has a loss (look at "
                     "train/rows_too_long and at the rewards in metrics.csv)",
                 )
-        if isinstance(outputs, Mapping) and "rewards" in outputs:
+        if isinstance(outputs, Mapping) and "rewards" in outputs and _any_completion(outputs["rewards"], trainer):
             self._check_rewards(outputs["rewards"], trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -151,3 +151,9 @@ def _nothing_scored(steps: int) -> Diverged:
         "nothing is exported; check what the rewards return (None and NaN mean not scored), and that the corpus has "
         "the columns they need"
     )
+
+
+def _any_completion(rewards: torch.Tensor, trainer: Trainer) -> bool:
+    """Return false if no rank has sampled a completion, because all rows of the step are replayed."""
+    count = trainer.strategy.reduce(torch.tensor(float(len(rewards)), device=rewards.device), reduce_op="sum")
+    return float(count) > 0

@@ -35,11 +35,15 @@ class Evaluation(Callback):
     from, per row and per item of a probe) and ``RUN/predictions.jsonl``. ``predict`` writes only
     ``RUN/predictions.jsonl``.
 
+    In a mix of corpora whose tasks name their languages, only rows of this language are scored; a test without such a
+    row is refused. Raw text is not scored.
+
     Args:
         language: Code of the language of the references.
         encoder: SentenceTransformer for semantic similarity: hub id or folder; null leaves this score out.
 
     Attributes:
+        language: Language of the rows that are scored.
         metrics: Metrics by name.
         system: Name of the tested system in the results; ``None`` for the name of the run's folder.
         point: Point of the system that is tested: ``end``, ``step-N`` or ``scale-S``.
@@ -62,6 +66,8 @@ class Evaluation(Callback):
         self.system: str | None = None
         self.point = "end"
         self.terms: list[Json] | None = None
+        self.language = target
+        self._other_languages: set[str] = set()
         self._rows: list[ScoredRow] = []
         self._started = 0.0
 
@@ -166,7 +172,11 @@ class Evaluation(Callback):
             ValueError: If there is no row.
         """
         if not items:
-            raise ValueError("data.init_args.test: there is no row to score; name a corpus that has some")
+            other = f" in {self.language.code}, only in {', '.join(sorted(self._other_languages))}"
+            raise ValueError(
+                f"data.init_args.test: there is no row to score{other if self._other_languages else ''}; name a corpus "
+                "that has some"
+            )
         return {
             name: score_items(items, name, metric.formula, metric.signature)
             for name, metric in self.metrics.items()
@@ -195,18 +205,25 @@ class Evaluation(Callback):
         if may_write(trainer):
             write_predictions(Path(trainer.default_root_dir) / "predictions.jsonl", [row.line for row in rows])
 
+    def _in_language(self, examples: list[Example], predictions: list[str]) -> tuple[list[Example], list[str]]:
+        """Rows whose task names no other language: their words and characters would be counted by the wrong rules."""
+        pairs = zip(examples, predictions, strict=True)
+        kept = [pair for pair in pairs if pair[0].language in ("", self.language.code)]
+        self._other_languages |= {example.language for example in examples} - {"", self.language.code}
+        return [example for example, _ in kept], [prediction for _, prediction in kept]
+
     def _texts_cut(self) -> int | None:
         similarity = self.metrics.get("semantic_similarity")
         return similarity.texts_cut if isinstance(similarity, SemanticSimilarity) else None
 
     def _reset(self, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
-        self._rows = []
+        self._rows, self._other_languages = [], set()
         for metric in self.metrics.values():
             metric.to(pl_module.device).reset()
 
     def _add(self, outputs: STEP_OUTPUT) -> None:
-        examples, predictions = _examples_and_predictions(outputs)
+        examples, predictions = self._in_language(*_examples_and_predictions(outputs))
         references = [example.reference for example in examples]
         rows = unscored_rows(examples, predictions)
         for name, metric in self.metrics.items():

@@ -124,7 +124,7 @@ class RewardWatch(Callback):
         if len(self._lengths) < self.window:
             texts = outputs["rollouts"].texts
             (total, count) = over_ranks([[sum(map(len, texts)), len(texts)]])[0].tolist()
-            self._lengths.append(total / count)
+            self._lengths.append(total / max(1.0, count))
         typical = max(1.0, sum(self._lengths) / len(self._lengths))
         measured = self.metrics(outputs["examples"], outputs["rollouts"], typical)
         sums = []

@@ -42,7 +42,7 @@ def find_chat(tokenizer: PreTrainedTokenizerBase) -> Chat:
         ValueError: If the template does not render a user's message.
     """
     if tokenizer.chat_template is None:
-        found = Chat(tokenizer, start=_start(tokenizer), control=control_tokens(tokenizer, ""))
+        found = Chat(tokenizer, start=text_start(tokenizer), control=control_tokens(tokenizer, ""))
         return _with_context(found, "\n")
     name = tokenizer.name_or_path or "the tokenizer"
     remedy = "; give a base whose template renders a user's message, or mend its chat_template.jinja"
@@ -144,8 +144,12 @@ def _without_clock(template: str) -> tuple[str, tuple[str, ...]]:
     return macro + template, (note,)
 
 
-def _start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Token ids that the tokenizer adds before a text (BOS); those after it (EOS, SEP) would end a prompt."""
+def text_start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Token ids that the tokenizer adds before a text (BOS); those after it (EOS, SEP) would end a prompt.
+
+    Args:
+        tokenizer: Tokenizer of the base.
+    """
     alone, ids = encode_texts(tokenizer, ["x"])[0], tokenizer("x")["input_ids"]
     places = (n for n in range(len(ids) - len(alone) + 1) if ids[n : n + len(alone)] == alone)
     return tuple(ids[: next(places, 0)])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from semalign_pl.chat.control_tokens import encode_texts
-from semalign_pl.chat.find_format import find_chat
+from semalign_pl.chat.find_format import find_chat, text_start
 from semalign_pl.chat.format import Chat
 from semalign_pl.chat.turns import adapt, shorten, unrendered_roles
 from semalign_pl.types import CannotRender, Prompt
@@ -162,6 +162,20 @@ class PromptEncoder:
         """
         return [[*ids, self.eos_ids[0]] for ids in self.chat.encode_answers(texts)]
 
+    def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of documents of raw text, without the chat template; each ends in the tokenizer's EOS token.
+
+        Args:
+            texts: Texts of the documents; control tokens in them stay plain text.
+
+        Returns:
+            Token ids, one list per document. They begin with what the tokenizer writes before a text, such as BOS.
+        """
+        start, eos = text_start(self.tokenizer), self.tokenizer.eos_token_id
+        end = eos if isinstance(eos, int) else self.eos_ids[0]
+        guarded = [self.chat.control.guard(text) for text in texts]
+        return [[*start, *ids, end] for ids in encode_texts(self.tokenizer, guarded)]
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts of completions, without special tokens, end token, and text that the chat template adds.
 
@@ -171,6 +185,8 @@ class PromptEncoder:
         Returns:
             Texts, one per completion. An incomplete byte sequence becomes U+FFFD, which no language rule accepts.
         """
+        if not ids:
+            return []
         ended = [bool(row) and row[-1] in self.eos_ids for row in ids]
         # The end token is removed here because it need not be a special token.
         rows = [list(row[:-1] if end else row) for row, end in zip(ids, ended, strict=True)]

@@ -98,10 +98,11 @@ def _has_validation(data: LightningDataModule | None) -> bool:
 def _of_module(module: LightningModule) -> Iterator[str]:
     if isinstance(module, SFTModule):
         yield from _train("loss", "grad_norm", "completion_tokens", "rows_too_long", *_times("update"))
-        yield from ("val/loss", "val/rows_too_long")
+        yield from _train("loss/*", "token_share/*")
+        yield from ("val/loss", "val/loss/*", "val/bits_per_byte", "val/rows_too_long")
     elif isinstance(module, GRPOModule):
         yield from _train("reward", "reward_std", "completion_tokens", "ended_by_eos", "groups_without_signal")
-        yield from _train("distinct_completions", "loss", "grad_norm", *_of_update(module))
+        yield from _train("distinct_completions", "loss", "grad_norm", "loss/*", *_of_update(module))
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
     elif isinstance(module, EmbedderModule):
@@ -133,7 +134,7 @@ def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:
     elif isinstance(callback, TaxBudget):
         yield from _train("beta", "budget_used")
     elif isinstance(callback, CorpusReport):
-        yield from _train("time/data_seconds")
+        yield from _train("time/data_seconds", "share/*")
     elif isinstance(callback, Probe) and callback.every_n_steps is not None:
         yield "probe/*"
     elif isinstance(callback, Reward) and isinstance(module, GRPOModule):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from semalign_pl.data.conversation import Conversation
     from semalign_pl.data.corpus import CorpusDataModule
     from semalign_pl.data.order import EvalOrder, TrainOrder
+    from semalign_pl.data.raw_text import RawText
     from semalign_pl.data.reading.sources import read
     from semalign_pl.data.tasks import Headline, Instruction, Summarisation, Task, Translation
 
@@ -19,6 +20,7 @@ _MODULES = {
     "conversation": ("Conversation",),
     "corpus": ("CorpusDataModule",),
     "order": ("EvalOrder", "TrainOrder"),
+    "raw_text": ("RawText",),
     "reading.sources": ("read",),
     "tasks": ("Headline", "Instruction", "Summarisation", "Task", "Translation"),
 }
@@ -29,6 +31,7 @@ __all__ = [
     "EvalOrder",
     "Headline",
     "Instruction",
+    "RawText",
     "Summarisation",
     "Task",
     "TrainOrder",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
+from semalign_pl.data.prompts import code
 from semalign_pl.data.reading.formats import Quoting
 from semalign_pl.data.tasks import Task
 
@@ -23,6 +26,10 @@ class Corpus:
         split: Split of a hub dataset, if `path` names none.
         quoting: Quoting of a .csv or .tsv file: `none` if quotes around a cell are text, `excel` if they are not. If
             left out, CSV has Excel's quoting, and TSV has none unless the whole file shows otherwise.
+        name: Name of the corpus in logs, such as `train/share/NAME`; in a mix, by default the file's. Corpora of one
+            name are logged together.
+        replay: True for general data that training repeats against forgetting. SFT trains on it as on all rows. GRPO
+            neither samples nor rewards it, and adds SFT's loss on its references (`replay_nll_weight`).
     """
 
     path: str
@@ -32,6 +39,8 @@ class Corpus:
     where: dict[str, Any] | None = None
     split: str | None = None
     quoting: Quoting | None = None
+    name: str | None = None
+    replay: bool = False
 
 
 class _Named(TypedDict):
@@ -50,6 +59,8 @@ class CorpusKeys(_Named, total=False):
     where: dict[str, Any]
     split: str
     quoting: Quoting
+    name: str
+    replay: bool
 
 
 Corpora = str | CorpusKeys | list[str | CorpusKeys]
@@ -84,3 +95,52 @@ def sampling_weights(corpora: Sequence[Corpus], temperature: float | None) -> li
     if len(positive) < len(weights):
         raise ValueError(f"data.init_args.train: the weights are {weights}; give each corpus one above 0, or none")
     return positive
+
+
+@dataclass(frozen=True)
+class Label:
+    """Name, language and use of one corpus, which each of its examples gets.
+
+    Attributes:
+        corpus: Name of the corpus.
+        language: Code of the language of its completions; empty if its task names none.
+        replay: True if the corpus is replayed.
+    """
+
+    corpus: str = ""
+    language: str = ""
+    replay: bool = False
+
+
+def label_corpora(corpora: Sequence[Corpus], task: Task, split: str) -> list[Label]:
+    """Labels of the corpora of a split; a single corpus without a name has an empty one.
+
+    Args:
+        corpora: Corpora of the split.
+        task: Task of a corpus without one of its own.
+        split: Split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        ValueError: If a name cannot be part of a log name, or names a replayed corpus and another one.
+    """
+    where = f"data.init_args.{split}"
+    labels, taken = list[Label](), {corpus.name for corpus in corpora}
+    for corpus in corpora:
+        name = corpus.name
+        if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"{where}: the name {name!r} cannot be part of a log name; use letters, digits, - and _")
+        if name is None and len(corpora) == 1:
+            labels.append(Label(replay=corpus.replay))
+            continue
+        if name is None:
+            name = stem = re.split(r"[.:@#{*]", Path(corpus.path).name)[0] or "corpus"
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{stem}_{number}"
+            taken.add(name)
+        labels.append(Label(name, code((corpus.task or task).target_language), corpus.replay))
+    for name in {label.corpus for label in labels}:
+        if len({label.replay for label in labels if label.corpus == name}) > 1:
+            raise ValueError(f"{where}: {name!r} names a corpus with replay and one without; give them different names")
+    return labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar, cast
 
 import torch
@@ -15,13 +16,15 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
-from semalign_pl.data.corpora import Corpora, Corpus, list_corpora, sampling_weights
+from semalign_pl.data.corpora import Corpora, Corpus, label_corpora, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples, choose_rows
+from semalign_pl.data.limits import Limits, TooLong
 from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
 from semalign_pl.data.position import State, TrainPosition
+from semalign_pl.data.raw_text import RawText
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.tasks import Task, Translation
-from semalign_pl.data.tokens import Limits, TooLong, tokenise
+from semalign_pl.data.tokens import tokenise
 from semalign_pl.types import Example
 
 _SPLITS = {
@@ -76,11 +79,11 @@ class CorpusDataModule(LightningDataModule):
                 .txt for source-only text; text also compressed as .gz, .bz2, .xz, .zst, .zip; file.json#key,
                 file.xlsx#Sheet and file.zip#member to select from a file), hub dataset or folder
                 (owner/name:config@split), or a list of these. An item of the list may have settings of its own:
-                {path, columns, task, weight, where, split, quoting}.
+                {path, columns, task, weight, where, split, quoting, name, replay}.
             validation: Corpora to validate on, given as for train; no validation if left out.
             test: Corpora for testing and predicting, given as for train.
             task: Task that makes prompts and references of rows: Translation, Headline, Summarisation, Instruction,
-                Conversation (chat data), or a Task of your own.
+                Conversation (chat data), RawText (continued pretraining), or a Task of your own.
             columns: Name of the corpus' column for each field, e.g. {zh: chinese, bo: tibetan}; by default the field's
                 own name. A path selects from a nested column: {bo: translation.bo, answer: answers.text.0}. Fields that
                 the task does not need are read too and passed to the rewards.
@@ -124,6 +127,7 @@ class CorpusDataModule(LightningDataModule):
         }
         self.weights = sampling_weights(self.corpora["train"], temperature)
         self.task = Translation() if task is _DEFAULT_TASK else task
+        self.labels = {split: label_corpora(listed, self.task, split) for split, listed in self.corpora.items()}
         self.columns = dict(columns or {})
         self.prepare = prepare
         self.bad_rows: BadRows = bad_rows
@@ -159,6 +163,12 @@ class CorpusDataModule(LightningDataModule):
         self._limits = Limits(
             max_prompt_tokens, max_new_tokens, self.too_long, trains_references, bounds.min_tokens, bounds.max_tokens
         )
+
+    @property
+    def corpus_names(self) -> dict[str, list[str]]:
+        """Names of the corpora of each split, in the order of the recipe; none for a single corpus without a name."""
+        names = {split: [label.corpus for label in labels] for split, labels in self.labels.items()}
+        return {split: list(dict.fromkeys(filter(None, listed))) for split, listed in names.items()}
 
     def prepare_data(self) -> None:
         """Read and clean the corpora of the stage, in one process; the other processes find them on disk."""
@@ -222,15 +232,20 @@ class CorpusDataModule(LightningDataModule):
             chat=task.chat(split),
         )
 
-    def _use(self, split: str, prepared: Sequence[Prepared]) -> None:
-        """Choose the split's rows by seed, among all prepared rows; too long rows are removed after the choice."""
+    def _use(self, split: str, prepared: Sequence[Prepared], packed: bool = False) -> None:
+        """Choose the split's rows by seed, among all prepared rows; too long rows are removed after the choice.
+
+        All documents of raw text are used until they are ``packed``: only then their rows can be counted.
+        """
         corpora = [(p.table, c.task or self.task) for p, c in zip(prepared, self.corpora[split], strict=True)]
         rows = sum(len(table) for table, _ in corpora)
         skip, limit = (self.skip, self.limit) if split == "train" else (0, self.eval_limit)
+        if not packed and any(isinstance(task, RawText) for _, task in corpora):
+            skip, limit = 0, None
         if skip >= rows:
             paths = ", ".join(corpus.path for corpus in self.corpora[split])
             raise ValueError(f"data.init_args.skip is {skip}, but {paths} has {rows} rows; nothing would be left")
-        self.examples[split] = Examples(corpora, choose_rows(prepared, self.seed, skip, limit))
+        self.examples[split] = Examples(corpora, choose_rows(prepared, self.seed, skip, limit), self.labels[split])
         self.prepared[split] = list(prepared)
 
     def load_examples(self, split: str) -> Examples:
@@ -251,13 +266,31 @@ class CorpusDataModule(LightningDataModule):
                 "data.init_args.prepare: min_tokens and max_tokens count tokens of a policy, and the module that is "
                 "trained has none; leave them out, or train an SFTModule or GRPOModule"
             )
-        if self._encoder is not None and (trains or self.too_long == "error"):
-            tokenised = [
-                tokenise(cleaned, corpus.task or self.task, self._encoder, self._limits, drop=trains)
-                for cleaned, corpus in zip(self._clean(split), self.corpora[split], strict=True)
-            ]
-            self._use(split, tokenised)
+        if self._encoder is not None:
+            tokenised = [self._tokenise(split, *of) for of in zip(self._clean(split), self.corpora[split], strict=True)]
+            self._use(split, tokenised, packed=True)
         return self.examples[split]
+
+    def _tokenise(self, split: str, prepared: Prepared, corpus: Corpus) -> Prepared:
+        """Tokenised corpus, or an evaluation corpus as it is: the module tokenises its rows, except raw text."""
+        task, trains = corpus.task or self.task, split == "train"
+        assert self._encoder is not None, "the caller has checked it"
+        samples = trains and not self._limits.trains_references
+        if samples and isinstance(task, RawText) and not corpus.replay:
+            raise ValueError(
+                f"data.init_args.train: {corpus.path} is RawText, which has no prompt to complete; set replay: true "
+                "for SFT's loss on it, or train an SFTModule"
+            )
+        if samples and all(listed.replay for listed in self.corpora[split]):
+            raise ValueError(
+                "data.init_args.train: every corpus has replay: true, so there is no prompt to sample completions of; "
+                "add a corpus without it, or train an SFTModule"
+            )
+        if not (trains or self.too_long == "error" or isinstance(task, RawText)):
+            return prepared
+        # Replayed rows are trained on by every stage.
+        limits = replace(self._limits, trains_references=self._limits.trains_references or corpus.replay)
+        return tokenise(prepared, task, self._encoder, limits, drop=trains)
 
     def train_dataloader(self) -> StatefulDataLoader[Example]:
         """Batches in the order of each epoch, starting at the checkpoint's position if there is one."""

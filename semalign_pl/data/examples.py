@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import accumulate
 from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
 
+from semalign_pl.data.corpora import Label
 from semalign_pl.data.order import subset
 from semalign_pl.data.storing.cache import Prepared
 from semalign_pl.data.storing.table import Table
@@ -20,7 +23,9 @@ from semalign_pl.types import Example, Turn
 
 UNUSED = "unused.npy"
 """Name of the file of a tokenised corpus that lists the indices of the rows that are not used."""
-_TOKENISED = {"id", "example", "prompt_ids", "completion_ids"}
+LISTS = {"prompt_ids": pa.list_(pa.int32()), "completion_ids": pa.list_(pa.int32())}
+"""Arrow types of the columns of a tokenised corpus that are not text."""
+_TOKENISED = {"id", "example", *LISTS}
 
 
 class Examples(Sequence[Example]):
@@ -29,14 +34,21 @@ class Examples(Sequence[Example]):
     Args:
         corpora: Table and task of each corpus. A tokenised table has its examples; of other rows the task makes them.
         chosen: Rows to use, as ascending indices counted through all corpora; all rows if left out.
+        labels: Label of each corpus, which its examples get; none if left out.
 
     Attributes:
         sizes: Number of rows used of each corpus.
         seconds: Time spent on reading batches, in seconds.
     """
 
-    def __init__(self, corpora: Sequence[tuple[Table, Task]], chosen: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        corpora: Sequence[tuple[Table, Task]],
+        chosen: Sequence[int] | None = None,
+        labels: Sequence[Label] | None = None,
+    ) -> None:
         self._corpora = list(corpora)
+        self._labels = list(labels or [Label()] * len(self._corpora))
         self._ends = list(accumulate(len(table) for table, _ in corpora))
         self._chosen = range(self._ends[-1]) if chosen is None else chosen
         places = [bisect_right(self._chosen, end - 1) for end in self._ends]
@@ -62,7 +74,19 @@ class Examples(Sequence[Example]):
         row = self._chosen[index]
         corpus = bisect_right(self._ends, row)
         table, task = self._corpora[corpus]
-        return _read_example(table[row - (self._ends[corpus - 1] if corpus else 0)], task)
+        return _label(_read_example(table[row - (self._ends[corpus - 1] if corpus else 0)], task), self._labels[corpus])
+
+    @property
+    def rewarded(self) -> Examples:
+        """Examples of the corpora that are not replayed; these examples themselves if there is no other."""
+        if not any(label.replay for label in self._labels):
+            return self
+        starts = [0, *self._ends]
+        chosen = array("q")
+        for label, start, stop in zip(self._labels, starts, self._ends, strict=False):
+            if not label.replay:
+                chosen.extend(self._chosen[bisect_left(self._chosen, start) : bisect_left(self._chosen, stop)])
+        return Examples(self._corpora, chosen, self._labels)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """Examples of one batch; PyTorch's fetcher calls this instead of one ``__getitem__`` per row."""
@@ -75,8 +99,9 @@ class Examples(Sequence[Example]):
         if len(self) < self._ends[-1]:
             yield from (self[i] for i in range(len(self)))
             return
-        for table, task in self._corpora:  # iterating a table reads each record batch of its file once
-            yield from (_read_example(row, task) for row in table)
+        # Iterating a table reads each record batch of its file once.
+        for (table, task), label in zip(self._corpora, self._labels, strict=True):
+            yield from (_label(_read_example(row, task), label) for row in table)
 
 
 def make_example(row: Mapping[str, Any], task: Task) -> Example:
@@ -97,15 +122,21 @@ def pack_example(example: Example) -> str:
     """
     turns = [[turn.role, turn.content] for turn in example.turns]
     texts = [example.id, example.prompt, example.reference, dict(example.columns), example.source, turns]
-    return json.dumps(texts, ensure_ascii=False)
+    raw = [] if example.text_bytes is None else [example.text_bytes]
+    return json.dumps([*texts, *raw], ensure_ascii=False)
 
 
 def _read_example(row: Mapping[str, Any], task: Task) -> Example:
     if row.keys() != _TOKENISED:
         return make_example(row, task)
-    id, prompt, reference, columns, source, turns = json.loads(row["example"])
+    id, prompt, reference, columns, source, turns, *raw = json.loads(row["example"])
     turns = tuple(Turn(role, content) for role, content in turns)
-    return Example(id, prompt, reference, columns, source, row["prompt_ids"], row["completion_ids"], turns)
+    tokens = (row["prompt_ids"], row["completion_ids"])
+    return Example(id, prompt, reference, columns, source, *tokens, turns, text_bytes=raw[0] if raw else None)
+
+
+def _label(example: Example, label: Label) -> Example:
+    return example if label == Label() else replace(example, **asdict(label))
 
 
 def choose_rows(prepared: Sequence[Prepared], seed: int, skip: int, limit: int | None) -> Sequence[int]:

@@ -8,46 +8,24 @@ import inspect
 import itertools
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
-from semalign_pl.data.examples import UNUSED, make_example, pack_example
+from semalign_pl.data.examples import LISTS, UNUSED, make_example, pack_example
+from semalign_pl.data.limits import Limits
+from semalign_pl.data.packing import pack_corpus
 from semalign_pl.data.progress import track_rows
+from semalign_pl.data.raw_text import RawText
 from semalign_pl.data.storing.cache import CACHE, Prepared, get_or_make, open_prepared
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
 from semalign_pl.files.digest import digest
 from semalign_pl.types import CannotRender
 
-TooLong = Literal["cut_prompt", "drop", "error"]
 _CHUNK = 1000
-_LISTS = {"prompt_ids": pa.list_(pa.int32()), "completion_ids": pa.list_(pa.int32())}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits on the length of texts in tokens, and the treatment of longer ones.
-
-    Attributes:
-        prompt: Maximum number of tokens of a prompt, with the chat template.
-        completion: Maximum number of tokens of a reference, with the end-of-turn token.
-        too_long: Treatment of longer texts: ``cut_prompt``, ``drop`` or ``error``.
-        trains_references: True if references are trained on; else ``cut_prompt`` accepts long references.
-        min_tokens: Minimum number of tokens of the source and of a non-empty reference, without the end-of-turn token.
-        max_tokens: Maximum number of tokens of the source and of the reference, without the end-of-turn token.
-    """
-
-    prompt: int
-    completion: int
-    too_long: TooLong = "cut_prompt"
-    trains_references: bool = True
-    min_tokens: int | None = None
-    max_tokens: int | None = None
 
 
 def tokenise(
@@ -57,7 +35,8 @@ def tokenise(
 
     A row of the table has the ``example`` as JSON, its ``prompt_ids`` and its ``completion_ids``. The table keeps every
     row, so that a seed draws the same rows with any limits. The file ``UNUSED`` lists the indices of the dropped rows.
-    A reference is never cut: a row with a too long reference is dropped, or refused if ``too_long`` is ``error``.
+    A reference is never cut: a row with a too long reference is dropped, or refused if ``too_long`` is ``error``. Raw
+    text is packed into rows of ``limits.completion`` tokens instead.
 
     Args:
         prepared: Prepared corpus.
@@ -73,10 +52,13 @@ def tokenise(
             cannot render a conversation.
     """
     identity = [prepared.folder.name, _identify(task), encoder.signature(), dataclasses.asdict(limits), drop]
-    key = digest(*identity)
-    return open_prepared(
-        get_or_make(cache / key, lambda folder: _tokenise(folder, prepared, task, encoder, limits, drop))
-    )
+
+    def make(folder: Path) -> dict[str, Any]:
+        if isinstance(task, RawText):
+            return pack_corpus(folder, prepared, task.fields[0], encoder, limits, drop)
+        return _tokenise(folder, prepared, task, encoder, limits, drop)
+
+    return open_prepared(get_or_make(cache / digest(*identity), make))
 
 
 def _identify(task: Task) -> str:
@@ -99,7 +81,7 @@ def _tokenise(
     rows = track_rows(prepared.table, f"tokenising {prepared.report['source']}")
     listed = (prepared.folder / "dropped.jsonl").read_text(encoding="utf-8")
     with (folder / "dropped.jsonl").open("w", encoding="utf-8") as file, TableWriter(
-        folder / "rows.arrow", _LISTS
+        folder / "rows.arrow", LISTS
     ) as writer:  # fmt: skip
         file.write(listed)
         while chunk := list(itertools.islice(rows, _CHUNK)):
@@ -177,11 +159,5 @@ def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits
     if answer > limits.completion and (limits.trains_references or limits.too_long != "cut_prompt"):
         limit = f"model.init_args.max_new_tokens: {limits.completion}"
         return "answer_too_long", f"the answer has {answer} tokens, more than {limit}"
-    for name, count in (("source", source - 1), ("reference", answer - 1)):
-        if limits.max_tokens is not None and count > limits.max_tokens:
-            limit = f"data.init_args.prepare.max_tokens: {limits.max_tokens}"
-            return "too_many_tokens", f"the {name} has {count} tokens, more than {limit}"
-        if limits.min_tokens is not None and count < limits.min_tokens and (count or name == "source"):
-            limit = f"data.init_args.prepare.min_tokens: {limits.min_tokens}"
-            return "too_few_tokens", f"the {name} has {count} tokens, fewer than {limit}"
-    return None
+    by_reference = limits.check_length("reference", answer - 1) if answer > 1 else None
+    return limits.check_length("source", source - 1) or by_reference

@@ -36,7 +36,7 @@ def group_advantages(
     >>> group_advantages(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2, "none")
     tensor([-0.5000,  0.5000,  0.0000,  0.0000])
     """
-    groups = rewards.float().view(-1, num_generations)
+    groups = rewards.float().unflatten(0, (len(rewards) // num_generations, num_generations))
     scored = ~groups.isnan()
     count = scored.sum(1, keepdim=True)
     values = groups.nan_to_num(0.0)
@@ -60,7 +60,7 @@ def signal(rewards: Float[Tensor, " completions"], num_generations: int) -> Bool
     >>> signal(torch.tensor([0.0, 1.0, 0.5, 0.5]), 2)
     tensor([ True, False])
     """
-    groups = rewards.float().view(-1, num_generations)
+    groups = rewards.float().unflatten(0, (len(rewards) // num_generations, num_generations))
     highest = groups.nan_to_num(float("-inf")).amax(1)
     lowest = groups.nan_to_num(float("inf")).amin(1)
     return (highest - lowest) > EQUAL_REWARDS

@@ -223,6 +223,8 @@ class AlignModule(StageModule):
         return [self._encode(e) if e.prompt_ids is None else list(e.prompt_ids) for e in batch]
 
     def _encode(self, example: Example) -> list[int]:
+        if example.is_raw_text:
+            raise ValueError(f"{example.id}: raw text needs token ids; CorpusDataModule packs it with the task RawText")
         try:
             return self.policy.encoder.encode_prompt(example.policy_prompt, self.max_prompt_tokens)
         except ValueError as error:
@@ -243,6 +245,9 @@ class AlignModule(StageModule):
         ]
 
     def _complete(self, batch: list[Example]) -> PredictionOutputs:
+        batch = [example for example in batch if not example.is_raw_text]
+        if not batch:
+            return {"examples": [], "predictions": []}
         predictions = generate(self.policy, self.encode(batch), max_new_tokens=self.max_new_tokens).texts
         return {"examples": batch, "predictions": predictions}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from semalign_pl.functional.losses import Level
 from semalign_pl.functional.objective import Objective
 from semalign_pl.functional.ranking import append_to_groups, shuffle_within_groups
 from semalign_pl.functional.token_weights import TokenWeight
+from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
@@ -65,6 +67,8 @@ class GRPOModule(PolicyUpdates):
         reference_nll_schedule: Schedule of that weight: constant, or linear to 0 at the end of the run, as CHORD's mu.
         reference_token_weight: Weight of each token in SFT's loss, as SFTModule's token_weight; chord is CHORD's phi.
         preference_beta: Factor on the difference of log-probs in cpo's loss; TRL's beta of CPO.
+        replay_nll_weight: Weight of SFT's loss on the rows of replayed corpora (`replay: true` in the data), which are
+            neither sampled nor rewarded. It counts only if there are any.
         rollout_rows: Number of rollouts that are decoded at once; lower it to save memory, results stay the same.
         **kwargs: Arguments of AlignModule.
     """
@@ -94,6 +98,7 @@ class GRPOModule(PolicyUpdates):
         reference_nll_schedule: Schedule = "constant",
         reference_token_weight: TokenWeight = "none",
         preference_beta: float = 0.1,
+        replay_nll_weight: float = 1.0,
         rollout_rows: int = 128,
         **kwargs: Any,
     ) -> None:
@@ -105,7 +110,13 @@ class GRPOModule(PolicyUpdates):
         check_update(loss_type, importance_sampling_level, epsilon, epsilon_high, num_iterations, preference_beta)
         check_reference_nll(reference_nll_weight, reference_nll_schedule, reference_token_weight)
         check_token_weight(reference_token_weight, "reference_token_weight")
+        if replay_nll_weight <= 0:
+            raise ValueError(
+                f"model.init_args.replay_nll_weight: {replay_nll_weight} would leave replayed rows without a loss; "
+                "give a weight above 0, or take the corpora with replay: true out of data.init_args.train"
+            )
         self.num_generations, self.temperature = num_generations, temperature
+        self.replay_nll_weight = replay_nll_weight
         self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
         high = epsilon if epsilon_high is None else epsilon_high
         # The losses that use the ranking only have GRPO's KL, if it has a weight.
@@ -157,9 +168,13 @@ class GRPOModule(PolicyUpdates):
             batch_idx: Index of the batch in the epoch.
 
         Returns:
-            Rollouts and rewards, for the callbacks.
+            Rollouts and rewards of the rows that are not replayed, for the callbacks.
         """
         timer = StepTimer(self.device)
+        # Replayed rows are general data, for which the rewards of the new language would be wrong: they are neither
+        # sampled nor scored, and have SFT's loss alone.
+        replayed = [example for example in batch if example.replay]
+        batch = [example for example in batch if not example.replay]
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
         with self.step_randomness() as seed:
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
@@ -177,25 +192,36 @@ class GRPOModule(PolicyUpdates):
             # reward, do not count more. Losses that use the ranking only (best_of_group, cpo) compare the same rewards.
             compared_rewards = self._compared_rewards(append_to_groups(rewards_per_func, reference_rewards), seed)
             # 4. Reference and 5. update: see PolicyUpdates.
-            metrics = self._update_policy(rollouts, compared_rewards, references, timer)
+            metrics = self._update_policy(
+                rollouts,
+                compared_rewards,
+                references,
+                timer,
+                self._replay_terms(replayed, self._short_references(replayed)),
+            )
             timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         shares = signal_shares(rewards_per_func, self.num_generations)
         self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
         by_name = self._by_name(rewards_per_func)
         metrics = {**rollout_metrics(rollouts, rewards, by_name, self._by_name(shares)), **metrics, **timer.metrics()}
-        self.log_train(metrics, len(rewards))
+        self.log_train(metrics, max(1, len(rewards)))
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         return StepOutputs(examples=batch, rollouts=rollouts, rewards=rewards, rewards_per_func=by_name, extra=extra)
 
     def _update_policy(
-        self, rollouts: Rollouts, rewards: Float[Tensor, " candidates"], references: list[list[int]], timer: StepTimer
+        self,
+        rollouts: Rollouts,
+        rewards: Float[Tensor, " candidates"],
+        references: list[list[int]],
+        timer: StepTimer,
+        more_terms: Sequence[LossTerm],
     ) -> dict[str, Tensor]:
         """Make the update that ``loss_type`` names."""
         if self.loss_type == "cpo":
-            return self.preference_update(rollouts, rewards, references, timer)
+            return self.preference_update(rollouts, rewards, references, timer, more_terms)
         if self.loss_type == "best_of_group":
-            return self.best_of_group_update(rollouts, rewards, references, timer)
-        return self.policy_update(rollouts, self._advantages(rewards), references, timer)
+            return self.best_of_group_update(rollouts, rewards, references, timer, more_terms)
+        return self.policy_update(rollouts, self._advantages(rewards), references, timer, more_terms)
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -271,6 +297,10 @@ class GRPOModule(PolicyUpdates):
         """Token ids of the references, if the loss has them; too long ones are empty: a cut one would never stop."""
         if self.loss_type != "cpo" and self.reference_nll_weight <= 0:
             return []
+        return self._short_references(batch)
+
+    def _short_references(self, batch: list[Example]) -> list[list[int]]:
+        """Token ids of the references; too long ones are empty."""
         encoded = self.encode_references(batch)
         return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
 

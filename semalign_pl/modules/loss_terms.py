@@ -6,7 +6,7 @@ To add an objective, subclass ``LossTerm``, and add the new term to the list tha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import ClassVar
@@ -20,6 +20,7 @@ from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.functional.losses import LossOutputs, nll_sum
 from semalign_pl.functional.token_weights import TokenWeight, token_weights
+from semalign_pl.modules.sources import Sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class LossTerm(ABC):
     weight: float = 1.0
     logged: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def log_denominators(self) -> Mapping[str, float]:
+        """Divisor of each value in ``LossOutputs.token_sums`` by log name; those in ``logged`` are means per token."""
+        return dict.fromkeys(self.logged, float(max(1, self.completions.tokens)))
+
     @abstractmethod
     def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the term over one chunk of its completions.
@@ -59,15 +65,23 @@ class NLLTerm(LossTerm):
     Attributes:
         token_weight: Weight of each token (``functional/token_weights.py`` has the papers).
         talr_temperature: Temperature of the weights ``talr``.
+        sources: Corpora of the completions, to log the NLL per token of each, without weights; ``None`` logs none.
     """
 
     token_weight: TokenWeight = "none"
     talr_temperature: float = 1.0
+    sources: Sources | None = None
+
+    @property
+    def log_denominators(self) -> Mapping[str, float]:
+        """Divisor of the values per token, and of the loss of each corpus."""
+        return {**super().log_denominators, **(self.sources.denominators if self.sources else {})}
 
     def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the NLL of the chunk's completion tokens, each times its weight, in nats."""
+        of_sources = self.sources.nll(logprobs) if self.sources else {}
         weights = token_weights(self.token_weight, logprobs.logps, logprobs.entropy, self.talr_temperature)
-        return LossOutputs(nll_sum(weights * logprobs.logps, logprobs.mask))
+        return LossOutputs(nll_sum(weights * logprobs.logps, logprobs.mask), of_sources)
 
 
 class StepLoss:
@@ -94,7 +108,8 @@ class StepLoss:
         starts = dict(zip(map(id, batches), accumulate(map(len, batches), initial=0), strict=False))
         self._starts = [starts[id(term.completions)] for term in terms]
         of_terms = [term.name for term in terms] if len(terms) > 1 else []
-        names = ["loss", *of_terms, *(name for term in terms for name in term.logged)]
+        self._denominators = [term.log_denominators for term in terms]
+        names = ["loss", *of_terms, *(name for logged in self._denominators for name in logged)]
         if len(set(names)) < len(names):
             raise ValueError(f"loss terms: two values would be logged as one name: {', '.join(names)}; rename a term")
         # All names on every rank from the start: a rank without completions must log them too.
@@ -107,7 +122,7 @@ class StepLoss:
             logprobs: Log-probs of the chunk; ``indices`` are places in ``completions``.
         """
         losses: list[Tensor] = []
-        for term, start in zip(self.terms, self._starts, strict=True):
+        for term, start, denominators in zip(self.terms, self._starts, self._denominators, strict=True):
             selected = logprobs.select(start, len(term.completions))
             if not selected.indices:
                 continue
@@ -115,9 +130,8 @@ class StepLoss:
             losses.append(term.weight * outputs.loss / term.denominator)
             if len(self.terms) > 1:
                 self._add(term.name, outputs.loss / term.denominator)
-            per_token = 1 / max(1, term.completions.tokens * self._updates)
-            for name in term.logged:
-                self.values[name] += outputs.token_sums[name].detach() * per_token
+            for name, denominator in denominators.items():
+                self.values[name] += outputs.token_sums[name].detach() * (1 / (denominator * self._updates))
         loss = torch.stack(losses).sum()
         self._add("loss", loss)
         return loss

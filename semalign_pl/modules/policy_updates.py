@@ -19,8 +19,9 @@ from semalign_pl.modules.loss_terms import LossTerm, NLLTerm
 from semalign_pl.modules.policy_term import PolicyTerm, loss_mask, masked_completions
 from semalign_pl.modules.preference_term import PreferenceTerm, pair_metrics, preference_pairs
 from semalign_pl.modules.reference_term import reference_term
+from semalign_pl.modules.sources import count_sources
 from semalign_pl.modules.step_timer import StepTimer
-from semalign_pl.types import Rollouts
+from semalign_pl.types import Example, Rollouts
 
 Update = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "best_of_group", "cpo"]
 """Name of an update: a policy objective (functional/objective.py), or a loss that uses only the ranking by reward."""
@@ -39,6 +40,7 @@ class PolicyUpdates(AlignModule):
         reference_nll_weight: Weight of SFT's loss on the references at the start of the run.
         reference_nll_schedule: Schedule of that weight: constant, or linear to 0 at the end of the run.
         reference_token_weight: Weight of each token in that loss.
+        replay_nll_weight: Weight of SFT's loss on replayed rows.
         run_steps: Number of optimiser steps of the run.
     """
 
@@ -50,6 +52,7 @@ class PolicyUpdates(AlignModule):
     reference_nll_weight: float
     reference_nll_schedule: Schedule
     reference_token_weight: TokenWeight
+    replay_nll_weight: float
     run_steps: int
 
     def policy_update(
@@ -58,6 +61,7 @@ class PolicyUpdates(AlignModule):
         advantages: Float[Tensor, " completions"],
         references: Sequence[list[int]] = (),
         timer: StepTimer | None = None,
+        more_terms: Sequence[LossTerm] = (),
     ) -> dict[str, Tensor]:
         """Make ``num_iterations`` optimiser steps of the objective (by default DeepSeekMath, equation 3).
 
@@ -69,13 +73,15 @@ class PolicyUpdates(AlignModule):
             references: Token ids of the reference completions, one list per prompt, for SFT's loss; an empty list
                 leaves a prompt out of it.
             timer: Timer that gets seconds and tokens of the phases ``reference`` and ``update``.
+            more_terms: Further terms of the loss, the same on all ranks.
 
         Returns:
             Scalars to log: loss, kl, entropy, clip_share, grad_norm; with references also each term of the loss.
         """
         timer = StepTimer(self.device) if timer is None else timer
         term = self._policy_term("policy_loss", rollouts, advantages, timer)
-        return self._optimise([term, *self._reference_terms(rollouts.prompt_ids, references, timer)], timer)
+        others = self._reference_terms(rollouts.prompt_ids, references, timer)
+        return self._optimise([term, *others, *more_terms], timer)
 
     def best_of_group_update(
         self,
@@ -83,6 +89,7 @@ class PolicyUpdates(AlignModule):
         rewards: Float[Tensor, " completions"],
         references: Sequence[list[int]] = (),
         timer: StepTimer | None = None,
+        more_terms: Sequence[LossTerm] = (),
     ) -> dict[str, Tensor]:
         """Make ``num_iterations`` optimiser steps on the NLL of the best completion of each group.
 
@@ -96,6 +103,7 @@ class PolicyUpdates(AlignModule):
             rewards: Total reward per rollout, NaN where not scored.
             references: Token ids of the references, as in ``policy_update``.
             timer: Timer, as in ``policy_update``.
+            more_terms: Further terms, as in ``policy_update``.
 
         Returns:
             Scalars to log: loss, grad_norm, and each term of the loss if there are several.
@@ -109,7 +117,7 @@ class PolicyUpdates(AlignModule):
         tokens = max(1.0, self.sum_over_ranks(completions.tokens))
         term = NLLTerm(name="best_nll", completions=completions, denominator=tokens)
         others = self._reference_terms(rollouts.prompt_ids, references, timer)
-        return self._optimise([term, *self._kl_terms(rollouts, timer), *others], timer)
+        return self._optimise([term, *self._kl_terms(rollouts, timer), *others, *more_terms], timer)
 
     def preference_update(
         self,
@@ -117,6 +125,7 @@ class PolicyUpdates(AlignModule):
         rewards: Float[Tensor, " candidates"],
         references: Sequence[list[int]],
         timer: StepTimer | None = None,
+        more_terms: Sequence[LossTerm] = (),
     ) -> dict[str, Tensor]:
         """Make an optimiser step of CPO (arXiv 2401.08417, equation 5).
 
@@ -127,6 +136,7 @@ class PolicyUpdates(AlignModule):
             rewards: Total reward per candidate, NaN where not scored; a prompt's rollouts, then its reference.
             references: Token ids of the reference completions, one list per prompt.
             timer: Timer, as in ``policy_update``.
+            more_terms: Further terms, as in ``policy_update``.
 
         Returns:
             Scalars to log: loss, preference_margin, preference_accuracy (at the step's first weights), grad_norm, and
@@ -145,7 +155,7 @@ class PolicyUpdates(AlignModule):
             name="cpo_loss", completions=completions, denominator=all_pairs, pairs=pairs, nll_scale=all_pairs / tokens
         )
         others = self._reference_terms(rollouts.prompt_ids, references, timer)
-        metrics = self._optimise([term, *self._kl_terms(rollouts, timer), *others], timer)
+        metrics = self._optimise([term, *self._kl_terms(rollouts, timer), *others, *more_terms], timer)
         return metrics | pair_metrics(logps[:count], logps[count:], self.trainer.world_size / all_pairs)
 
     def reference_weight(self) -> float:
@@ -205,6 +215,16 @@ class PolicyUpdates(AlignModule):
         tokens = max(1.0, self.sum_over_ranks(completions.tokens))
         with timer.phase("update"):
             return [reference_term(self, completions, tokens, self.reference_token_weight, self.reference_weight())]
+
+    def _replay_terms(self, replayed: Sequence[Example], references: list[list[int]]) -> list[LossTerm]:
+        """SFT's loss on the step's replayed rows; none if no rank has such a row."""
+        if not self.sum_over_ranks(len(replayed)):
+            return []
+        completions = Completions(self.encode(list(replayed)), references)
+        tokens = max(1.0, self.sum_over_ranks(completions.tokens))
+        sources = count_sources(self.trainer, self.device, replayed, completions)
+        name, weight = "replay_nll", self.replay_nll_weight
+        return [NLLTerm(name=name, completions=completions, denominator=tokens, weight=weight, sources=sources)]
 
     def _denominator(self, in_loss: Tensor) -> float:
         """Denominator of the objective for the whole step on all ranks, from the mask of this rank's tokens in it."""

@@ -11,13 +11,19 @@ from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.functional.token_weights import TokenWeight
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.loss_terms import NLLTerm
+from semalign_pl.modules.sources import Sources
 
 LOWEST_TEMPERATURE = 1e-4
 """Lowest temperature of TALR, for a policy that is certain of half of the completions."""
 
 
 def reference_term(
-    module: AlignModule, completions: Completions, tokens: float, token_weight: TokenWeight, weight: float = 1.0
+    module: AlignModule,
+    completions: Completions,
+    tokens: float,
+    token_weight: TokenWeight,
+    weight: float = 1.0,
+    sources: Sources | None = None,
 ) -> NLLTerm:
     """Term of a step's loss: NLL of the references per token.
 
@@ -27,6 +33,7 @@ def reference_term(
         tokens: Number of their tokens, on all ranks.
         token_weight: Weight of each token.
         weight: Factor on the term.
+        sources: Corpora of the completions, if their losses are logged apart.
     """
     temperature = 1.0
     if token_weight == "talr":
@@ -34,7 +41,7 @@ def reference_term(
         temperature = talr_temperature(module.policy, completions, module.micro_batch_tokens, ranks)
     return NLLTerm(
         name="reference_nll", completions=completions, denominator=tokens, weight=weight, token_weight=token_weight,
-        talr_temperature=temperature,
+        talr_temperature=temperature, sources=sources,
     )  # fmt: skip
 
 

@@ -31,9 +31,9 @@ def rollout_metrics(
         "reward": rewards.nanmean(),
         **{f"reward/{name}": scores.nanmean() for name, scores in rewards_per_func.items()},
         **{f"signal/{name}": share for name, share in signal_shares.items()},
-        "reward_std": rewards.view(-1, k).std(1).nanmean(),
+        "reward_std": rewards.unflatten(0, (len(rewards) // k, k)).std(1).nanmean(),
         "completion_tokens": rollouts.completion_mask.sum(1).float().mean(),
         "ended_by_eos": rollouts.finished.float().mean(),
         "groups_without_signal": 1 - signal(rewards, k).float().mean(),
-        "distinct_completions": len(distinct) / len(rewards),
+        "distinct_completions": len(distinct) / len(rewards) if len(rewards) else float("nan"),
     }

@@ -28,7 +28,7 @@ _FREE = re.compile(
     r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|micro_batch|micro_batch_tokens|recompute|rollout_rows|workers"
     r"|lora\.file"
     r"|validation|test|eval_batch_size|eval_limit)\b"
-    r"|model\.init_args\.anchor\.file$|data\.init_args\.train$|data\.init_args\.train\b.*\.path$"
+    r"|model\.init_args\.anchor\.file$|data\.init_args\.train$|data\.init_args\.train\b.*\.(path|name)$"
     r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"
 )
 _FOLDERS = re.compile(r"\.(base|encoder|judge)$")  # compared by the last part of the path, as folders may be moved

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
 
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.engine.targets import Target
@@ -15,7 +16,11 @@ from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.divergence_term import DivergenceTerm
 from semalign_pl.modules.loss_terms import LossTerm, NLLTerm, sum_without_gradient
 from semalign_pl.modules.reference_term import check_token_weight, reference_term
+from semalign_pl.modules.sources import Sources, count_sources
 from semalign_pl.modules.step_timer import StepTimer
+from semalign_pl.modules.validation_loss import ValidationLoss
+from semalign_pl.protocols import MixedData
+from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, PredictionOutputs
 
 
@@ -25,6 +30,10 @@ class SFTModule(AlignModule):
     The prompt is rendered by the model's chat template. The reference follows it and ends in the end-of-turn token,
     which is trained too. A reference longer than ``max_new_tokens`` is left out and counted, never cut: a cut one would
     teach the policy not to stop. Validation logs the same loss of its corpus as ``val/loss``, without the KL.
+
+    In a mix of corpora, ``train/loss/NAME`` and ``val/loss/NAME`` are the per-token losses of each, and
+    ``train/token_share/NAME`` its share of the tokens in the loss. Raw text (the task RawText) has no chat template:
+    training on it is continued pretraining, and ``val/bits_per_byte`` compares it across vocabularies.
 
     Args:
         base: Hub id or folder of a causal LM.
@@ -60,7 +69,7 @@ class SFTModule(AlignModule):
         self.beta = beta
         self._target = Target("base" if reference == "base" else "reference", kl)
         self._kl_name = f"kl_to_{self._target.role}"
-        self._val_nll, self._val_tokens, self._val_too_long = 0.0, 0, 0
+        self._validation_loss = ValidationLoss([])
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
     def training_step(self, batch: list[Example], batch_idx: int) -> dict[str, list[Example]]:
@@ -74,19 +83,22 @@ class SFTModule(AlignModule):
             For the callbacks: the examples.
         """
         timer = StepTimer(self.device)
-        references = self._references(batch)
+        fitting = self._fitting(batch)
+        references = self._references(fitting)
+        sources = count_sources(self.trainer, self.device, fitting, references)
         # Every rank divides by the same number of tokens, so that each token of the step has the same weight.
         tokens = self.sum_over_ranks(references.tokens)
         nothing = torch.zeros((), device=self.device)
         metrics = {"loss": nothing, "grad_norm": nothing}
         if tokens > 0:
             with self.step_randomness(), timer.phase("update"):
-                metrics = self.optimise(self._terms(references, tokens))
+                metrics = self.optimise(self._terms(references, tokens, sources))
         anchor_tokens = int(metrics.get("anchor_tokens", nothing))
         timer.tokens["update"] = references.tokens + sum(map(len, references.prompts)) + anchor_tokens
         self.log_train(
             {
                 **metrics,
+                **(sources.shares if sources else {}),
                 "completion_tokens": references.tokens / max(1, len(references)),
                 "rows_too_long": float(len(batch) - len(references)),
                 **timer.metrics(),
@@ -95,43 +107,48 @@ class SFTModule(AlignModule):
         )
         return {"examples": batch}
 
-    def _terms(self, references: Completions, tokens: float) -> list[LossTerm]:
+    def _terms(self, references: Completions, tokens: float, sources: Sources | None) -> list[LossTerm]:
         """NLL of the references, and the KL to the reference policy on the same tokens if it has a weight."""
         if self.beta <= 0:
-            return [reference_term(self, references, tokens, self.token_weight)]
+            return [reference_term(self, references, tokens, self.token_weight, sources=sources)]
         compared = replace(references, targets=[self._target] * len(references))
         return [
-            reference_term(self, compared, tokens, self.token_weight),
+            reference_term(self, compared, tokens, self.token_weight, sources=sources),
             DivergenceTerm(name=self._kl_name, completions=compared, denominator=tokens, weight=self.beta),
         ]
 
     def on_validation_epoch_start(self) -> None:
         """Reset the validation loss."""
-        self._val_nll, self._val_tokens, self._val_too_long = 0.0, 0, 0
+        data = data_module_of(self.trainer)
+        self._validation_loss = ValidationLoss(
+            data.corpus_names.get("validation", ()) if isinstance(data, MixedData) else ()
+        )
 
     def validation_step(self, batch: list[Example], batch_idx: int) -> PredictionOutputs:
         """Add the loss of the references, and complete the batch greedily for the callbacks that score completions."""
         # The loss and the completions use the same prompts: encoded once, long prompts are cut and counted once.
         prompts = self.encode(batch)
         batch = [replace(example, prompt_ids=ids) for example, ids in zip(batch, prompts, strict=True)]
-        given = [example for example in batch if example.reference]
-        references = self._references(given)
-        # Summed over batches and ranks, and divided once: the value depends on neither their size nor their number.
-        term = NLLTerm(name="reference_nll", completions=references, denominator=references.tokens)
-        self._val_nll += sum_without_gradient(self.policy, term, self.micro_batch_tokens)
-        self._val_tokens += references.tokens
-        self._val_too_long += len(given) - len(references)
+        given = [example for example in batch if example.reference or example.is_raw_text]
+        fitting = self._fitting(given)
+        self._validation_loss.leave_out(len(given) - len(fitting))
+        for corpus, raw in dict.fromkeys((example.corpus, example.is_raw_text) for example in fitting):
+            rows = [example for example in fitting if (example.corpus, example.is_raw_text) == (corpus, raw)]
+            references = self._references(rows)
+            term = NLLTerm(name="reference_nll", completions=references, denominator=references.tokens)
+            nll = sum_without_gradient(self.policy, term, self.micro_batch_tokens)
+            size = sum(example.text_bytes or 0 for example in rows) if raw else None
+            self._validation_loss.add(corpus, nll, references.tokens, size)
         return super().validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the per-token loss of the references, over all rows and ranks."""
-        sums = torch.tensor([self._val_nll, self._val_tokens, self._val_too_long], dtype=torch.float64)
-        if self.trainer.world_size > 1:
-            sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
-        nll, tokens, too_long = sums.tolist()
-        if tokens > 0:
-            self.log("val/loss", nll / tokens, batch_size=1, prog_bar=True)
-            self.log("val/rows_too_long", too_long, batch_size=1)
+        """Log the per-token loss of the references, over all rows and ranks, and per corpus of a mix."""
+        for name, value in self._validation_loss.metrics(self._sum_over_ranks).items():
+            self.log(f"val/{name}", value, batch_size=1, prog_bar=name == "loss")
+
+    def _sum_over_ranks(self, sums: Tensor) -> Tensor:
+        ranks = self.trainer.world_size
+        return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu() if ranks > 1 else sums
 
     def on_train_epoch_start(self) -> None:
         """Record the number of updates at the start of the epoch."""
@@ -151,6 +168,10 @@ class SFTModule(AlignModule):
 
     def _references(self, batch: list[Example]) -> Completions:
         """References of a batch with their prompts, without those that are too long."""
-        completions = self.encode_references(batch)
-        kept = [i for i, ids in enumerate(completions) if len(ids) <= self.max_new_tokens]
-        return Completions(self.encode([batch[i] for i in kept]), [completions[i] for i in kept])
+        fitting = self._fitting(batch)
+        return Completions(self.encode(fitting), self.encode_references(fitting))
+
+    def _fitting(self, batch: list[Example]) -> list[Example]:
+        """Examples whose references are not too long, with the token ids of these."""
+        encoded = zip(batch, self.encode_references(batch), strict=True)
+        return [replace(example, completion_ids=ids) for example, ids in encoded if len(ids) <= self.max_new_tokens]

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from semalign_pl.data.examples import Examples
 from semalign_pl.protocols import ExampleData, SamplingModule
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example
@@ -94,10 +95,11 @@ def _draw_examples(trainer: Trainer, count: int, seed: int) -> list[Example]:
 
 
 def training_examples(trainer: Trainer) -> Sequence[Example]:
-    """Training examples of the data module; empty if the user's own data module keeps them elsewhere.
+    """Training examples that are rewarded, so none of replayed corpora; empty if a user's data module has none.
 
     Args:
         trainer: Trainer of the run.
     """
     data = data_module_of(trainer)
-    return data.examples.get("train", ()) if isinstance(data, ExampleData) else ()
+    examples = data.examples.get("train", ()) if isinstance(data, ExampleData) else ()
+    return examples.rewarded if isinstance(examples, Examples) else examples

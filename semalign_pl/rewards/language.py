@@ -84,9 +84,41 @@ class LanguageReward(Reward):
         return f"{super().signature}|language:{self.language.code}|rule:2{rule}{allow}"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn if training references fail the rule: the reward would teach the policy to avoid what humans write."""
+        """Warn if training references fail the rule: the reward would teach the policy to avoid what humans write.
+
+        Raises:
+            ValueError: If the completions of a rewarded corpus are in another language.
+        """
+        self.check_languages(training_examples(trainer))
         if trainer.is_global_zero and (warning := self.check_references(training_examples(trainer))):
             log.warning(warning)
+
+    def check_languages(self, examples: Sequence[Example]) -> None:
+        """Refuse a mix with rewarded rows in another language: the reward would teach to answer them in this one.
+
+        A corpus counts as one in another language if its task says so, or if most of its references have no letter
+        of this language.
+
+        Args:
+            examples: Training examples; about 1,000 of them, evenly spaced, are checked.
+
+        Raises:
+            ValueError: Names the corpus and the remedy.
+        """
+        drawn = [examples[at] for at in range(0, len(examples), -(-len(examples) // SAMPLE))] if examples else []
+        for corpus in dict.fromkeys(example.corpus for example in drawn if example.corpus):
+            rows = [example for example in drawn if example.corpus == corpus]
+            named = {example.language for example in rows} - {"", self.language.code}
+            texts = [example.reference for example in rows if example.reference.strip()]
+            foreign = sum(not self.language.has_letter(text) for text in texts)
+            if named or 2 * foreign > len(texts):
+                why = (
+                    f"is in {named.pop()}" if named else f"has {foreign} of {len(texts)} references without its letters"
+                )
+                raise ValueError(
+                    f"LanguageReward.language: {self.language.code}, but {corpus} in data.init_args.train {why}, so "
+                    "the reward would teach the wrong language there; set replay: true for it, or leave it out"
+                )
 
     def check_references(self, examples: Sequence[Example]) -> str | None:
         """Warning in one line if more than 5 % of the references fail, else ``None``.

@@ -66,6 +66,8 @@ def score_completions(
     Returns:
         Scores, float32 on CPU, NaN where a reward gave none.
     """
+    if not completions:  # a rank whose rows of this step are all replayed
+        return torch.zeros(len(rewards), 0)
     results = [reward.start_scoring(examples, completions, completion_ids) for reward in rewards]
     return torch.stack([result() for result in results])
 
@@ -82,7 +84,8 @@ def signal_shares(
     >>> signal_shares(torch.tensor([[0.0, 1.0, 0.5, 0.5], [0.9, 0.9000001, 1.0, 1.0]]), 2)
     tensor([0.5000, 0.0000])
     """
-    return signal(rewards_per_func.flatten(), num_generations).view(len(rewards_per_func), -1).float().mean(1)
+    groups = rewards_per_func.shape[1] // num_generations
+    return signal(rewards_per_func.flatten(), num_generations).view(len(rewards_per_func), groups).float().mean(1)
 
 
 class NoSignalWarnings:
@@ -124,7 +127,7 @@ class NoSignalWarnings:
         scored = ~scores.isnan()
         best = torch.tensor([float("nan") if r.best is None else r.best for r in self._rewards]).unsqueeze(1)
         below = scored & ~((scores - best).abs() <= EQUAL_REWARDS)
-        columns = (shares.double().cpu(), scored.sum(1), below.sum(1), scores.nansum(1))
+        columns = (shares.nan_to_num(0.0).double().cpu(), scored.sum(1), below.sum(1), scores.nansum(1))
         self._sums += torch.stack([column.double() for column in columns], 1)
         self._steps += 1
         if self._steps < SILENT_STEPS:

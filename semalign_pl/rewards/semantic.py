@@ -102,7 +102,8 @@ class SemanticReward(Reward):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Embed the anchors of the batch, before its completions are sampled."""
-        if self._corpus_embeddings is not None and isinstance(batch, list):
+        batch = [example for example in batch if not example.replay] if isinstance(batch, list) else []
+        if self._corpus_embeddings is not None and batch:
             for texts in self._anchors([example.reference for example in batch], columns_of(batch)):
                 self._corpus_embeddings([text for text in texts if text in self._corpus_embeddings])
 

@@ -33,9 +33,13 @@ class _RowCounts(TypedDict):
 
 
 class RowReport(_RowCounts, total=False):
-    """Account of a corpus' rows: ``read = kept + dropped``, by reason; tokenising adds the number of prompts cut."""
+    """Account of a corpus' rows: ``read = kept + dropped``, by reason.
+
+    Tokenising adds the number of prompts cut, and for raw text the number of rows that the documents were packed into.
+    """
 
     prompts_cut: int
+    packed: int
 
 
 class PreparationReport(RowReport):
@@ -71,7 +75,7 @@ class Prepared:
     @property
     def unused(self) -> int:
         """Number of rows in the table that are not used, because tokenising dropped them."""
-        return len(self.table) - self.report["kept"]
+        return len(self.table) - self.report.get("packed", self.report["kept"])
 
 
 def open_prepared(folder: Path) -> Prepared:
@@ -166,6 +170,7 @@ def summary(report: RowReport) -> str:
     """
     text = f"{report['source']}: {report['read']:,} rows read, {report['kept']:,} kept"
     text += f"; dropped {format_counts(report['dropped'])}" if report["dropped"] else ""
+    text += f"; packed into {packed:,} rows" if (packed := report.get("packed")) else ""
     return text + (f"; {cut:,} prompts cut" if (cut := report.get("prompts_cut")) else "")
 
 

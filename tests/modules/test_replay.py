@@ -1,0 +1,134 @@
+"""Replayed rows in GRPO: SFT's loss and nothing else; and rows of several languages in rewards and evaluation."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny import Recorded, fit, relative
+
+from semalign_pl.callbacks import Evaluation, RewardWatch
+from semalign_pl.callbacks.divergence import Divergence
+from semalign_pl.modules import Constant, GRPOModule, SFTModule
+from semalign_pl.rewards import LanguageReward, Reward
+from semalign_pl.types import Example
+
+PAIRS = [Example("p:1", "老师看书。", "དགེ་རྒན་དེབ།", {"zh": "老师看书。"}, corpus="pairs", language="bo")]
+REPLAY = [
+    Example("q:1", "你好吗？", "我很好。", corpus="chat", language="zh", replay=True),
+    Example("r:1", "", "书", prompt_ids=[7], completion_ids=[8, 9, 2], corpus="raw", replay=True, text_bytes=3),
+]
+
+
+class Length(Reward):
+    """Reward by length, which remembers the prompts that it was asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def score(self, *, prompts: list[str], completions: list[str], zh: list[str], **_: list[str]) -> list[float]:
+        self.seen |= set(prompts)
+        return [float(len(text)) for text in completions]
+
+
+class GRPO(Recorded, GRPOModule):
+    stirred = 0.05
+
+
+class SFT(Recorded, SFTModule):
+    stirred = 0.05
+
+
+def settings(adapter: str) -> dict[str, Any]:
+    sgd = functools.partial(torch.optim.SGD, lr=0.1)
+    return {
+        "optimizer": sgd, "lr_scheduler": Constant, "weights": "fp32", "adapter": adapter, "max_grad_norm": 1e9,
+        "max_new_tokens": 30,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def grpo(base: str, sft_adapter: str) -> Any:
+    def run(batch: list[Example], callbacks: Any = (), **options: Any) -> GRPO:
+        module = GRPO(base, **settings(sft_adapter), num_generations=4, temperature=1.0, **options)
+        module.reward = Length()
+        fit(module, [batch], [module.reward, *callbacks])
+        return module
+
+    return run
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.04])
+def test_replayed_rows_add_the_gradient_of_sft(grpo: Any, base: str, sft_adapter: str, beta: float) -> None:
+    """The rollouts of the other rows are the same with and without them, and so is their gradient."""
+    alone, mixed = grpo(PAIRS, beta=beta), grpo([REPLAY[0], *PAIRS, REPLAY[1]], beta=beta, replay_nll_weight=0.5)
+    sft = SFT(base, **settings(sft_adapter))
+    fit(sft, [REPLAY])
+    expected = alone.gradients[0] + 0.5 * sft.gradients[0]
+    assert alone.gradients[0].norm() > 0.1 and sft.gradients[0].norm() > 0.1
+    assert relative(mixed.gradients[0], expected) < 1e-5
+    logged = mixed.trainer.callback_metrics
+    assert logged["train/replay_nll"].item() == pytest.approx(sft.trainer.callback_metrics["train/loss"].item())
+    assert mixed.reward.seen == {PAIRS[0].prompt}, "no reward sees a replayed row, nor do its columns matter"
+
+
+def test_without_replayed_rows_the_weight_changes_nothing(grpo: Any) -> None:
+    one, other = grpo(PAIRS), grpo(PAIRS, replay_nll_weight=7.0)
+    assert torch.equal(one.gradients[0], other.gradients[0])
+    assert "train/replay_nll" not in one.trainer.callback_metrics
+
+
+def test_a_batch_of_replayed_rows_alone(grpo: Any, base: str, sft_adapter: str) -> None:
+    sft = SFT(base, **settings(sft_adapter))
+    fit(sft, [REPLAY])
+    module = grpo(REPLAY, [RewardWatch(), Divergence()])
+    assert relative(module.gradients[0], sft.gradients[0]) < 1e-5 and not module.reward.seen
+    assert module.trainer.callback_metrics["train/reward"].isnan()
+
+
+def test_a_weight_of_zero_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match="replay_nll_weight: 0.0 would leave replayed rows without a loss"):
+        GRPOModule(base, replay_nll_weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([*PAIRS, Example("b:1", "?", "དེབ", corpus="back", language="zh")], "back in data.init_args.train is in zh"),
+        (
+            [*PAIRS, Example("c:1", "?", "我很好。", corpus="chat")],
+            "chat in .* has 1 of 1 references without",
+        ),
+        ([*PAIRS, Example("d:1", "?", "དེབ IBM", corpus="news")], None),
+        ([Example("e:1", "?", "我很好。")], None),
+    ],
+)
+def test_a_language_reward_refuses_rewarded_rows_of_another_language(rows: list[Example], message: str | None) -> None:
+    if message is None:
+        LanguageReward("bo").check_languages(rows)
+        return
+    with pytest.raises(ValueError, match=f"{message}.*set replay: true"):
+        LanguageReward("bo").check_languages(rows)
+
+
+def test_evaluation_scores_the_rows_of_its_language() -> None:
+    """A Chinese answer beside Tibetan ones would count as a Tibetan one of the wrong language."""
+    rows = [
+        Example("a:1", "?", "དེབ", language="bo", corpus="pairs"),
+        Example("b:1", "?", "书", language="zh", corpus="chat"),
+    ]
+    mixed, alone = Evaluation("bo"), Evaluation("bo")
+    mixed._add({"examples": rows, "predictions": ["དེབ", "书"]})
+    alone._add({"examples": rows[:1], "predictions": ["དེབ"]})
+    for name in alone.metrics:
+        assert float(mixed.metrics[name].compute()) == float(alone.metrics[name].compute())
+    other = Evaluation("bo")
+    other._add({"examples": rows[1:], "predictions": ["书"]})
+    with pytest.raises(ValueError, match="no row to score in bo, only in zh"):
+        other._scores([])
+    nothing = Evaluation("bo")
+    nothing._add({"examples": [], "predictions": []})
+    assert not nothing._rows
