@@ -49,7 +49,8 @@ def test_the_method_and_the_gated_source_pass(recipe, folder, monkeypatch, capsy
     total = result["rewards"]["total"]
     assert total["more_damage"]["low"] > 0.5 and total["spoilers"]["copied_source"]["0.5"]["low"] > 0.85
     assert total["spoilers"]["wrong_number"]["0"]["value"] is None  # the world has no digits
-    assert any("'language' keeps it from paying for copying the source" in note for note in result["warnings"])
+    if recipe.startswith("sg_srl"):  # without the gate, a copy has the highest cosine to the source
+        assert any("'language' keeps it from paying for copying the source" in note for note in result["warnings"])
     assert "no objection to this reward" in capsys.readouterr().out
 
 
