@@ -101,13 +101,26 @@ def _of_module(module: LightningModule) -> Iterator[str]:
         yield from ("val/loss", "val/rows_too_long")
     elif isinstance(module, GRPOModule):
         yield from _train("reward", "reward_std", "completion_tokens", "ended_by_eos", "groups_without_signal")
-        yield from _train("distinct_completions", "loss", "kl", "entropy", "clip_share", "grad_norm")
+        yield from _train("distinct_completions", "loss", "grad_norm", *_of_update(module))
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
     elif isinstance(module, EmbedderModule):
         yield from _train("loss", "grad_norm", "pairs_left_out", "hard_negatives", "texts_at_max_seq_length")
         yield from _train("time/update_seconds", "time/update_share")
         yield from (f"val/{name}" for name in (*_RETRIEVAL, "margin", "discrimination", "alignment", "uniformity"))
+
+
+def _of_update(module: GRPOModule) -> Iterator[str]:
+    ranked = {"best_of_group": "best_nll", "cpo": "cpo_loss"}
+    if module.loss_type not in ranked or module.beta > 0:
+        yield from ("kl", "entropy", "clip_share")
+    if module.loss_type == "cpo":
+        yield from ("preference_margin", "preference_accuracy")
+    terms = [ranked.get(module.loss_type, "policy_loss")]
+    terms += ["kl_loss"] if module.loss_type in ranked and module.beta > 0 else []
+    terms += ["reference_nll"] if module.reference_nll_weight > 0 else []
+    yield from terms if len(terms) > 1 else ()
+    yield from ["reference_nll_weight"] if module.reference_nll_schedule == "linear" else ()
 
 
 def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,24 +12,24 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from semalign_pl.engine.generate import generate
-from semalign_pl.engine.logprobs import compute_logprobs
-from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.functional.advantages import Scale, group_advantages
 from semalign_pl.functional.composition import Aggregation, normalise_within_groups, total_reward
-from semalign_pl.functional.losses import Level, LossType
+from semalign_pl.functional.losses import Level
 from semalign_pl.functional.objective import Objective
-from semalign_pl.modules.base import AlignModule
-from semalign_pl.modules.loss_terms import LossTerm, NLLTerm
-from semalign_pl.modules.policy_term import PolicyTerm, loss_mask, masked_completions
+from semalign_pl.functional.ranking import append_to_groups, shuffle_within_groups
+from semalign_pl.functional.token_weights import TokenWeight
+from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
+from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
 from semalign_pl.modules.step_timer import StepTimer
+from semalign_pl.modules.update_checks import check_reference_nll, check_update
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
 from semalign_pl.run.trainer import callbacks_of
 from semalign_pl.types import Example, Rollouts, StepOutputs
 
 
-class GRPOModule(AlignModule):
+class GRPOModule(PolicyUpdates):
     """Sample a group of completions per prompt, reward them, and make the better ones of each group likelier.
 
     The reference of the KL is the policy at the start of the stage: the adapter that it started from, or the base.
@@ -47,7 +46,9 @@ class GRPOModule(AlignModule):
         min_p: Minimum probability of a sampled token, as a fraction of the likeliest token's.
         beta: Weight of the KL to the reference. 0 saves the reference's forward, and groups of equal rewards then cost
             nothing.
-        loss_type: Loss, named as in TRL: grpo, bnpo, dr_grpo, dapo or cispo (functional/objective.py defines each).
+        loss_type: Loss, named as in TRL: grpo, bnpo, dr_grpo, dapo or cispo (functional/objective.py defines each). Two
+            losses use the ranking by reward only: best_of_group, the NLL of the best completion of each group (RAFT),
+            and cpo, preferences among the completions and the reference (modules/policy_updates.py defines both).
         importance_sampling_level: Level of the importance ratio: one per token, or one per sequence (GSPO).
         epsilon: Width of the trust region of the ratio below 1.
         epsilon_high: Width of the trust region above 1, by default epsilon; for cispo the largest weight itself.
@@ -55,10 +56,15 @@ class GRPOModule(AlignModule):
             scale_rewards says. normalize_then_sum: each reward is normalised in its group, then the weighted sum is
             normalised in the batch (GDPO, arXiv 2601.05242).
         scale_rewards: Standard deviation that divides the advantages: of the group, of the batch, or none.
+        shuffle_rewards: Flag to permute the total rewards within each group: a control that shows what updates cost if
+            rewards have no information. Logged rewards are those before the permutation.
         num_iterations: Number of optimiser steps per batch of rollouts.
         mask_truncated_completions: Flag to leave completions that did not end in an EOS out of the loss.
         reference_nll_weight: Weight of SFT's loss on the reference completion, which is added to the loss: 0 for RL
             alone, higher values to approach SFT.
+        reference_nll_schedule: Schedule of that weight: constant, or linear to 0 at the end of the run, as CHORD's mu.
+        reference_token_weight: Weight of each token in SFT's loss, as SFTModule's token_weight; chord is CHORD's phi.
+        preference_beta: Factor on the difference of log-probs in cpo's loss; TRL's beta of CPO.
         rollout_rows: Number of rollouts that are decoded at once; lower it to save memory, results stay the same.
         **kwargs: Arguments of AlignModule.
     """
@@ -75,15 +81,19 @@ class GRPOModule(AlignModule):
         top_k: int = 0,
         min_p: float = 0.0,
         beta: float = 0.04,
-        loss_type: LossType = "grpo",
+        loss_type: Update = "grpo",
         importance_sampling_level: Level = "token",
         epsilon: float = 0.2,
         epsilon_high: float | None = None,
         multi_objective_aggregation: Aggregation = "sum_then_normalize",
         scale_rewards: Scale = "group",
+        shuffle_rewards: bool = False,
         num_iterations: int = 1,
         mask_truncated_completions: bool = False,
         reference_nll_weight: float = 0.0,
+        reference_nll_schedule: Schedule = "constant",
+        reference_token_weight: TokenWeight = "none",
+        preference_beta: float = 0.1,
         rollout_rows: int = 128,
         **kwargs: Any,
     ) -> None:
@@ -92,16 +102,23 @@ class GRPOModule(AlignModule):
             raise ValueError(f"model.init_args.temperature: {temperature} gives K equal samples; use e.g. 0.8")
         if num_generations < 2:
             raise ValueError(f"model.init_args.num_generations: a group of {num_generations} has no signal; use e.g. 8")
-        if loss_type == "cispo" and epsilon_high is None:
-            raise ValueError("model.init_args.epsilon_high: cispo needs the largest weight of a token; use e.g. 5.0")
+        check_update(loss_type, importance_sampling_level, epsilon, epsilon_high, num_iterations, preference_beta)
+        check_reference_nll(reference_nll_weight, reference_nll_schedule, reference_token_weight)
+        check_token_weight(reference_token_weight, "reference_token_weight")
         self.num_generations, self.temperature = num_generations, temperature
         self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
         high = epsilon if epsilon_high is None else epsilon_high
-        self.objective = Objective(loss_type, importance_sampling_level, epsilon, high, beta)
+        # The losses that use the ranking only have GRPO's KL, if it has a weight.
+        surrogate = "grpo" if loss_type in ("best_of_group", "cpo") else loss_type
+        self.loss_type: Update = loss_type
+        self.objective = Objective(surrogate, importance_sampling_level, epsilon, high, beta)
         self.aggregation: Aggregation = multi_objective_aggregation
         self.scale_rewards: Scale = "batch" if self.aggregation == "normalize_then_sum" else scale_rewards
+        self.shuffle_rewards, self.preference_beta = shuffle_rewards, preference_beta
         self.num_iterations, self.rollout_rows = num_iterations, rollout_rows
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
+        self.reference_nll_schedule: Schedule = reference_nll_schedule
+        self.reference_token_weight: TokenWeight = reference_token_weight
 
     def on_fit_start(self) -> None:
         """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.
@@ -111,6 +128,8 @@ class GRPOModule(AlignModule):
         """
         check_rewards(self.rewards, self.aggregation)
         self._no_signal_warnings = NoSignalWarnings(self.rewards)
+        if self.reference_nll_schedule == "linear":
+            self.run_steps = self._total_steps()
 
     @property
     def rewards(self) -> list[Reward]:
@@ -150,18 +169,15 @@ class GRPOModule(AlignModule):
             # 2. Reward: all rewards score all rollouts. NaN means "not scored": it is left out, never counted as 0,
             # because a missing score says nothing about the completion.
             with timer.phase("reward"):
+                references = self._references(batch)
+                reference_rewards = self._score_references(batch, references)
                 rewards_per_func = self._score(batch, rollouts)
             rewards = self._total(rewards_per_func)
             # 3. Advantage: reward minus the mean of the group, so that easy prompts, where every completion gets a high
-            # reward, do not count more. GDPO normalises each reward first, so that the scale of one cannot hide
-            # another; the logged reward stays the plain sum.
-            compared_rewards = rewards
-            if self.aggregation == "normalize_then_sum":
-                compared_rewards = self._total(normalise_within_groups(rewards_per_func, self.num_generations))
-            advantages = self._advantages(compared_rewards)
-            # 4. Reference and 5. update: see policy_update.
-            references = self._references(batch) if self.reference_nll_weight > 0 else []
-            metrics = self.policy_update(rollouts, advantages, references, timer)
+            # reward, do not count more. Losses that use the ranking only (best_of_group, cpo) compare the same rewards.
+            compared_rewards = self._compared_rewards(append_to_groups(rewards_per_func, reference_rewards), seed)
+            # 4. Reference and 5. update: see PolicyUpdates.
+            metrics = self._update_policy(rollouts, compared_rewards, references, timer)
             timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         shares = signal_shares(rewards_per_func, self.num_generations)
         self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
@@ -170,6 +186,16 @@ class GRPOModule(AlignModule):
         self.log_train(metrics, len(rewards))
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         return StepOutputs(examples=batch, rollouts=rollouts, rewards=rewards, rewards_per_func=by_name, extra=extra)
+
+    def _update_policy(
+        self, rollouts: Rollouts, rewards: Float[Tensor, " candidates"], references: list[list[int]], timer: StepTimer
+    ) -> dict[str, Tensor]:
+        """Make the update that ``loss_type`` names."""
+        if self.loss_type == "cpo":
+            return self.preference_update(rollouts, rewards, references, timer)
+        if self.loss_type == "best_of_group":
+            return self.best_of_group_update(rollouts, rewards, references, timer)
+        return self.policy_update(rollouts, self._advantages(rewards), references, timer)
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -199,10 +225,36 @@ class GRPOModule(AlignModule):
         token_ids = [row[:length] for row, length in zip(ids, lengths, strict=True)]
         return score_completions(self.rewards, repeated, rollouts.texts, token_ids).to(self.device)
 
+    def _score_references(
+        self, batch: list[Example], references: list[list[int]]
+    ) -> Float[Tensor, "rewards prompts extra"]:
+        """Scores of the references as completions, NaN for those that are left out; none unless CPO ranks them.
+
+        They are scored before the rollouts, because a reward's extra columns are those of its last scoring.
+        """
+        if self.loss_type != "cpo":
+            return torch.zeros(len(self.rewards), len(batch), 0, device=self.device)
+        scores = score_completions(self.rewards, batch, [example.reference for example in batch], references)
+        left_out = torch.tensor([not (ids and e.reference.strip()) for ids, e in zip(references, batch, strict=True)])
+        return scores.masked_fill(left_out, float("nan")).unsqueeze(2).to(self.device)
+
     def _total(self, rewards_per_func: Float[Tensor, "rewards completions"]) -> Float[Tensor, " completions"]:
         """Total reward from all rewards, by their weights and gates; NaN where no reward gave a score."""
         weights, gates = [reward.weight for reward in self.rewards], [reward.gate for reward in self.rewards]
         return total_reward(rewards_per_func, weights, gates)
+
+    def _compared_rewards(
+        self, rewards_per_func: Float[Tensor, "rewards prompts candidates"], seed: int
+    ) -> Float[Tensor, " candidates"]:
+        """Rewards that are compared within a group: the total, by GDPO of each reward normalised, or shuffled."""
+        group_size, rewards_per_func = rewards_per_func.shape[2], rewards_per_func.flatten(1)
+        # GDPO normalises each reward first, so that the scale of one cannot hide another; the logged reward stays the
+        # plain sum.
+        if self.aggregation == "normalize_then_sum":
+            rewards_per_func = normalise_within_groups(rewards_per_func, group_size)
+        rewards = self._total(rewards_per_func)
+        # Another seed than that of the samples, whose random numbers would otherwise decide the order.
+        return shuffle_within_groups(rewards, group_size, seed + 1) if self.shuffle_rewards else rewards
 
     def _advantages(self, rewards: Float[Tensor, " completions"]) -> Float[Tensor, " completions"]:
         """Group-relative advantages of this rank's rollouts."""
@@ -215,79 +267,10 @@ class GRPOModule(AlignModule):
             std = math.sqrt(squares / max(1.0, count - 1))
         return group_advantages(rewards, self.num_generations, self.scale_rewards, std)
 
-    def policy_update(
-        self,
-        rollouts: Rollouts,
-        advantages: Float[Tensor, " completions"],
-        references: Sequence[list[int]] = (),
-        timer: StepTimer | None = None,
-    ) -> dict[str, Tensor]:
-        """Make ``num_iterations`` optimiser steps of the objective (by default DeepSeekMath, equation 3).
-
-        The last batch of the run makes fewer steps if ``max_steps`` is reached first.
-
-        Args:
-            rollouts: Completions to train on.
-            advantages: Advantage per rollout, float32.
-            references: Token ids of the reference completions, one list per prompt, for SFT's loss; an empty list
-                leaves a prompt out of it.
-            timer: Timer that gets seconds and tokens of the phases ``reference`` and ``update``.
-
-        Returns:
-            Scalars to log: loss, kl, entropy, clip_share, grad_norm; with references also each term of the loss.
-        """
-        timer = StepTimer(self.device) if timer is None else timer
-        in_loss = loss_mask(rollouts, self.mask_truncated_completions)
-        # Without a KL, the advantage is the only source of a gradient: other rollouts are not forwarded. They still
-        # count in the denominator, so that what is saved does not change the gradient.
-        forwarded = in_loss if self.objective.beta > 0 else in_loss & (advantages != 0).unsqueeze(1)
-        completions = masked_completions(rollouts, forwarded, self.temperature)
-        denominator = self._denominator(in_loss)
-        # 4. Reference: the KL needs log-probs of the policy at the start of the stage. It never changes, so one forward
-        # per batch serves all iterations.
-        ref_logps = old_logps = None
-        if self.objective.beta > 0:
-            with timer.phase("reference"), self.policy.acting_as("reference"):
-                ref_logps = compute_logprobs(self.policy, completions, self.micro_batch_tokens)
-        # 5. Update: clipped surrogate loss and KL, one optimiser step per iteration.
-        with timer.phase("update"):
-            # From the second iteration on the policy has moved away from its rollouts, and the ratio corrects for that.
-            if self.num_iterations > 1:
-                old_logps = compute_logprobs(self.policy, completions, self.micro_batch_tokens)
-            policy_term = PolicyTerm(
-                name="policy_loss", completions=completions, denominator=denominator, objective=self.objective,
-                advantages=advantages, old_logps=old_logps, ref_logps=ref_logps,
-            )  # fmt: skip
-            terms = [policy_term, *self._reference_terms(rollouts, references)]
-            metrics = self.optimise(terms, iterations := self._iterations())
-        tokens = sum(term.completions.tokens for term in terms)
-        timer.tokens |= {"reference": completions.tokens, "update": tokens * iterations}
-        return metrics
-
-    def _reference_terms(self, rollouts: Rollouts, references: Sequence[list[int]]) -> list[LossTerm]:
-        """SFT's loss on the references, if it has a weight."""
-        if self.reference_nll_weight <= 0:
-            return []
-        completions = Completions(rollouts.prompt_ids[: len(references)], list(references))
-        tokens = max(1.0, self.sum_over_ranks(completions.tokens))
-        name, weight = "reference_nll", self.reference_nll_weight
-        return [NLLTerm(name=name, completions=completions, denominator=tokens, weight=weight)]
-
-    def _denominator(self, in_loss: Tensor) -> float:
-        """Denominator of the objective for the whole step on all ranks, from the mask of this rank's tokens in it."""
-        tokens_here = float(in_loss.sum())
-        completions, tokens = self.sum_over_ranks(float(in_loss.any(1).sum())), self.sum_over_ranks(tokens_here)
-        return self.objective.denominator(
-            completions, tokens, tokens_here, self.trainer.world_size, self.max_new_tokens
-        )
-
-    def _iterations(self) -> int:
-        """Number of optimiser steps of this batch: fewer than ``num_iterations`` if ``max_steps`` ends the run."""
-        left = self.trainer.max_steps - self.global_step
-        return min(self.num_iterations, left) if self.trainer.max_steps > 0 and left > 0 else self.num_iterations
-
     def _references(self, batch: list[Example]) -> list[list[int]]:
-        """Token ids of the reference completions; one that is too long is empty: a cut one would teach not to stop."""
+        """Token ids of the references, if the loss has them; too long ones are empty: a cut one would never stop."""
+        if self.loss_type != "cpo" and self.reference_nll_weight <= 0:
+            return []
         encoded = self.encode_references(batch)
         return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
 

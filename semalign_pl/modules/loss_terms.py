@@ -18,6 +18,7 @@ from semalign_pl.engine.logprobs import CompletionLogprobs, LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.functional.losses import LossOutputs, nll_sum
+from semalign_pl.functional.token_weights import TokenWeight, token_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +53,20 @@ class LossTerm(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class NLLTerm(LossTerm):
-    """Negative log-likelihood of completions: SFT's loss. The denominator is the number of tokens on all ranks."""
+    """Negative log-likelihood of completions: SFT's loss. The denominator is the number of tokens on all ranks.
+
+    Attributes:
+        token_weight: Weight of each token (``functional/token_weights.py`` has the papers).
+        talr_temperature: Temperature of the weights ``talr``.
+    """
+
+    token_weight: TokenWeight = "none"
+    talr_temperature: float = 1.0
 
     def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
-        """Sum the NLL of the chunk's completion tokens, in nats."""
-        return LossOutputs(nll_sum(logprobs.logps, logprobs.mask))
+        """Sum the NLL of the chunk's completion tokens, each times its weight, in nats."""
+        weights = token_weights(self.token_weight, logprobs.logps, logprobs.entropy, self.talr_temperature)
+        return LossOutputs(nll_sum(weights * logprobs.logps, logprobs.mask))
 
 
 class StepLoss:

@@ -9,8 +9,10 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from semalign_pl.engine.micro_batches import Completions
+from semalign_pl.functional.token_weights import TokenWeight
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.loss_terms import NLLTerm, sum_without_gradient
+from semalign_pl.modules.reference_term import check_token_weight, reference_term
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example, PredictionOutputs
 
@@ -25,6 +27,8 @@ class SFTModule(AlignModule):
     Args:
         base: Hub id or folder of a causal LM.
         optimizer: Optimiser of the adapter weights; by default AdamW with the method's learning rate, 2e-5.
+        token_weight: Weight of each token in the training loss, from its probability or entropy: none, dft (arXiv
+            2508.05629), eaft (2601.02151), talr (2509.20758; one more forward per step) or chord (2508.11408).
         **kwargs: Arguments of AlignModule.
     """
 
@@ -32,9 +36,15 @@ class SFTModule(AlignModule):
     trains_references = True
 
     def __init__(
-        self, base: str, optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5), **kwargs: Any
+        self,
+        base: str,
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5),
+        token_weight: TokenWeight = "none",
+        **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
+        check_token_weight(token_weight, "token_weight")
+        self.token_weight: TokenWeight = token_weight
         self._val_nll, self._val_tokens, self._val_too_long = 0.0, 0, 0
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
@@ -55,9 +65,8 @@ class SFTModule(AlignModule):
         nothing = torch.zeros((), device=self.device)
         metrics = {"loss": nothing, "grad_norm": nothing}
         if tokens > 0:
-            term = NLLTerm(name="reference_nll", completions=references, denominator=tokens)
             with self.step_randomness(), timer.phase("update"):
-                metrics = self.optimise([term])
+                metrics = self.optimise([reference_term(self, references, tokens, self.token_weight)])
         timer.tokens["update"] = references.tokens + sum(map(len, references.prompts))
         self.log_train(
             {

@@ -94,6 +94,30 @@ def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) ->
         check_monitors(cli.trainer, cli.model, cli.datamodule)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["loss_type=best_of_group", "beta=0.0"],
+        ["loss_type=best_of_group", "beta=0.1", "reference_nll_weight=0.2", "reference_nll_schedule=linear"],
+        ["loss_type=cpo", "beta=0.0"],
+        ["reference_nll_weight=0.2"],
+    ],
+    ids=" ".join,
+)
+def test_every_value_of_an_update_may_be_monitored(runs: Runs, options: list[str]) -> None:
+    from semalign_pl.cli.monitors import check_monitors
+
+    flags = [f"model.init_args.{option}" for option in options]
+    callback = monitors("EarlyStopping", "train/loss")
+    cli = runs("fit", "grpo", "run", *flags, "trainer.max_steps=1", callbacks=[EVALUATION, callback])
+    (stopping,) = [one for one in cli.trainer.callbacks if getattr(one, "monitor", None) == "train/loss"]
+    logged = [name for name in cli.trainer.callback_metrics if name.startswith("train/")]
+    assert len(logged) > 10
+    for name in logged:
+        stopping.monitor = name
+        check_monitors(cli.trainer, cli.model, cli.datamodule)
+
+
 @pytest.mark.parametrize("by", ["max_steps=2", "max_epochs=1"])
 def test_an_error_after_the_last_step_leaves_the_adapter(runs: Runs, by: str) -> None:
     """A user's callback may log any metric, so a wrong name is found only when the metric is read."""

@@ -15,13 +15,16 @@ from semalign_pl.study.systems import Study, read_study
 
 ROOT = Path(__file__).parents[2] / "configs"
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
-CONFIGS = sorted(path for path in RECIPES if path.parents[1].name != "cards")  # cards are tested in tests/plan
+METHODS = sorted((ROOT / "methods").glob("*.yaml"))
+CONFIGS = sorted(  # cards are tested in tests/plan
+    path for path in RECIPES if path.parents[1].name != "cards" and path not in METHODS
+)
 ABLATION = sorted(path for path in CONFIGS if path.parent.name == "ablation")
 SOURCE_ONLY = [path for path in CONFIGS if path.stem in ("reinforce", "source_only")]
 GRPO = [path for path in CONFIGS if "grpo" in path.stem or path.parent.name == "tax_budget"] + ABLATION + SOURCE_ONLY
 
 
-def parse(path: Path):
+def parse(*paths: Path):
     """Config as ``semalign fit`` parses it, without instantiating anything."""
     parser = Parser()
     parser.add_argument("--config", action=ActionConfigFile)
@@ -29,7 +32,7 @@ def parse(path: Path):
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.add_lightning_class_args(StageModule, "model", subclass_mode=True)
     parser.add_lightning_class_args(CorpusDataModule, "data", subclass_mode=True)
-    return parser.parse_args(["--config", str(path)])
+    return parser.parse_args([argument for path in paths for argument in ("--config", str(path))])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -85,6 +88,34 @@ def test_the_ablation_changes_rewards_and_nothing_else(path):
         one.trainer.callbacks = [callback for callback in one.trainer.callbacks if "Reward" not in callback.class_path]
         del one.config, one.trainer.default_root_dir
     assert config == method
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_a_method_changes_one_thing_of_the_quickstart(path):
+    """Rewards or settings of the module: all else is the recipe that the overlay's first line names."""
+    name = "strong_sft" if path.stem == "dft" else "semantic_grpo"
+    assert f"# Overlay for configs/quickstart/{name}.yaml" in path.read_text(encoding="utf-8")
+    plain = parse(ROOT / "quickstart" / f"{name}.yaml")
+    config = parse(ROOT / "quickstart" / f"{name}.yaml", path)
+    assert config.trainer.default_root_dir == f"runs/methods/{path.stem}"
+    module, plain_module = config.model.init_args, plain.model.init_args
+    changed = {key: value for key, value in vars(module).items() if value != plain_module[key]}
+    expected = {
+        "dft": {"token_weight": "dft"},
+        "best_of_group": {"loss_type": "best_of_group", "beta": 0.0},
+        "hybrid": {"reference_nll_weight": 1.0, "reference_nll_schedule": "linear"},
+        "cpo": {"loss_type": "cpo", "beta": 0.0},
+        "chrf_reward": {},
+        "shuffled": {"shuffle_rewards": True},
+    }
+    assert changed == expected[path.stem]
+    rewards, plain_rewards = ([c for c in one.trainer.callbacks if "Reward" in c.class_path] for one in (config, plain))
+    assert (rewards == plain_rewards) == (path.stem not in ("cpo", "chrf_reward"))
+    assert sum(weights(config).values()) == sum(weights(plain).values())
+    for one in (config, plain):
+        one.trainer.callbacks = [callback for callback in one.trainer.callbacks if "Reward" not in callback.class_path]
+        del one.config, one.trainer.default_root_dir, one.model
+    assert config == plain
 
 
 @pytest.mark.parametrize("path", SOURCE_ONLY, ids=lambda path: path.stem)

@@ -25,10 +25,12 @@ def two(runs: Runs, command: str, stage: str, name: str, *flags: str, **options:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_both_processes_end_with_the_same_weights(runs: Runs, stage: str) -> None:
+@pytest.mark.parametrize("update", ["sft", "grpo", "best_of_group", "cpo"])
+def test_both_processes_end_with_the_same_weights(runs: Runs, update: str) -> None:
     # The ranks have different numbers of micro-batches: 5 rows in threes, 4 samples of 2 prompts.
+    stage = "sft" if update == "sft" else "grpo"
     options = ["trainer.max_steps=3", "data.init_args.batch_size=5"] if stage == "sft" else ["trainer.max_steps=3"]
+    options += [f"model.init_args.loss_type={update}"] if update in ("best_of_group", "cpo") else []
     two(runs, "fit", stage, "two", *options, callbacks=[FINGERPRINT])
     first, second = ((runs.folder / "two" / f"fingerprint-{rank}").read_text() for rank in (0, 1))
     assert first == second
@@ -37,9 +39,14 @@ def test_both_processes_end_with_the_same_weights(runs: Runs, stage: str) -> Non
 
 
 @pytest.mark.slow
-def test_two_times_four_rows_train_as_one_times_eight(runs: Runs) -> None:
+@pytest.mark.parametrize("token_weight", ["none", "talr"])
+def test_two_times_four_rows_train_as_one_times_eight(runs: Runs, token_weight: str) -> None:
     """Rank r takes every second row of the epoch's order, so both runs see the same rows in each step."""
-    options = ["trainer.max_steps=4", "model.init_args.lora.dropout=0.0"]
+    options = [
+        "trainer.max_steps=4",
+        "model.init_args.lora.dropout=0.0",
+        f"model.init_args.token_weight={token_weight}",
+    ]
     # Adam would turn the rounding error of a gradient near zero into a full step.
     options += ["model.init_args.optimizer=torch.optim.SGD", "model.init_args.optimizer.init_args.lr=1.0"]
     runs("fit", "sft", "one", *options, "data.init_args.batch_size=8")

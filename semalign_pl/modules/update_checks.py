@@ -1,0 +1,69 @@
+"""Checks of GRPO's settings: each has an effect with the chosen loss, or is refused."""
+
+from __future__ import annotations
+
+from semalign_pl.functional.losses import Level
+from semalign_pl.functional.token_weights import TokenWeight
+from semalign_pl.modules.policy_updates import Schedule, Update
+
+
+def check_update(
+    loss_type: Update,
+    level: Level,
+    epsilon: float,
+    epsilon_high: float | None,
+    num_iterations: int,
+    preference_beta: float,
+) -> None:
+    """Refuse settings of the policy objective and of preferences that the loss does not use.
+
+    Args:
+        loss_type: Name of the loss.
+        level: Level of the importance ratio.
+        epsilon: Width of the trust region of the ratio below 1.
+        epsilon_high: Width of the trust region above 1; ``None`` for the default.
+        num_iterations: Number of optimiser steps per batch of rollouts.
+        preference_beta: Factor on the difference of log-probs in CPO's loss.
+
+    Raises:
+        ValueError: Names the setting and the remedy.
+    """
+    where = "model.init_args."
+    if loss_type == "cispo" and epsilon_high is None:
+        raise ValueError(f"{where}epsilon_high: cispo needs the largest weight of a token; use e.g. 5.0")
+    ranked = loss_type in ("best_of_group", "cpo")
+    for name, changed in (
+        ("importance_sampling_level", level != "token"),
+        ("epsilon", epsilon != 0.2),
+        ("epsilon_high", epsilon_high is not None),
+    ):
+        if ranked and changed:
+            raise ValueError(f"{where}{name}: {loss_type} has no importance ratio; leave it out")
+    if loss_type == "cpo" and num_iterations != 1:
+        raise ValueError(
+            f"{where}num_iterations: {num_iterations}: cpo makes one step per batch, because its coefficients hold for "
+            "one set of weights; write 1"
+        )
+    if loss_type == "cpo" and preference_beta <= 0:
+        raise ValueError(f"{where}preference_beta: {preference_beta:g} gives no preference; use e.g. 0.1")
+    if loss_type != "cpo" and preference_beta != 0.1:
+        raise ValueError(f"{where}preference_beta: {loss_type} has no preferences; leave it out, or write cpo")
+
+
+def check_reference_nll(weight: float, schedule: Schedule, token_weight: TokenWeight) -> None:
+    """Refuse settings of SFT's loss in GRPO without a weight of it.
+
+    Args:
+        weight: Weight of SFT's loss.
+        schedule: Schedule of the weight.
+        token_weight: Weight of each token in SFT's loss.
+
+    Raises:
+        ValueError: Names the setting and the remedy.
+    """
+    given = {"reference_nll_schedule": (schedule, "constant"), "reference_token_weight": (token_weight, "none")}
+    for name, (value, default) in given.items():
+        if weight <= 0 and value != default:
+            raise ValueError(
+                f"model.init_args.{name}: {value}: SFT's loss has no weight; set reference_nll_weight, e.g. 0.1"
+            )

@@ -1,0 +1,216 @@
+"""Losses that use the ranking by reward, shuffled rewards, and the schedule and weights of SFT's loss in GRPO."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from helpers.tiny import Recorded, fit, plain_logps, relative, trained
+
+from semalign_pl.modules import Constant, GRPOModule
+from semalign_pl.rewards import Reward
+from semalign_pl.types import Example, Rollouts
+
+PAIRS = [("书", "དགེ་རྒན་དེབ།"), ("老师看书。", "ག"), ("山", "རི")]
+EXAMPLES = [Example(str(i), zh, bo, {"zh": zh}) for i, (zh, bo) in enumerate(PAIRS)]
+SGD = functools.partial(torch.optim.SGD, lr=0.5)
+NAN = float("nan")
+
+
+class Length(Reward):
+    def score(self, *, completions, **_):
+        return [len(text) / 10 for text in completions]
+
+
+class Kept(Recorded, GRPOModule):
+    """Module that records each training step's return value and update."""
+
+    stirred = 0.05
+
+    def training_step(self, batch, batch_idx):
+        self.out = super().training_step(batch, batch_idx)
+        return self.out
+
+    def log_train(self, values, rows):
+        self.logged = [*getattr(self, "logged", []), {name: float(value) for name, value in values.items()}]
+        super().log_train(values, rows)
+
+
+@pytest.fixture
+def module(base, sft_adapter):
+    def make(kind=Kept, **options):
+        settings = {"num_generations": 4, "max_new_tokens": 6, "weights": "fp32", "adapter": sft_adapter, "beta": 0.0}
+        common = {"optimizer": SGD, "lr_scheduler": Constant, "max_grad_norm": 1e9}
+        return kind(base, **{**common, **settings, **options})
+
+    return make
+
+
+class Given(Recorded, GRPOModule):
+    """One update on given rollouts: three prompts with two completions each, of which one was cut."""
+
+    stirred = 0.05
+    rewards_given = torch.tensor([0.1, 0.7, 0.4, 0.4, 0.9, NAN])
+
+    def training_step(self, batch, batch_idx):
+        mask = torch.arange(4) < torch.tensor([4, 2, 1, 3, 2, 3]).unsqueeze(1)
+        ids = torch.arange(20, 44).view(6, 4) * mask
+        finished = torch.tensor([True, True, True, True, True, False])
+        self.rollouts_given = Rollouts([[5, 6, 7], [8, 9], [11]], ids, mask, finished, [""] * 6, 2)
+        self.metrics = self.update_given()
+
+    def update_given(self):
+        return self.best_of_group_update(self.rollouts_given, self.rewards_given)
+
+
+class GivenAdvantages(Given):
+    def update_given(self):
+        return self.policy_update(self.rollouts_given, torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+
+
+def test_best_of_group_is_the_nll_of_the_best_where_rewards_differ(module) -> None:
+    """Only the first prompt has a ranking: the second's rewards are equal, the third has one score."""
+    run = module(Given, num_generations=2, loss_type="best_of_group")
+    fit(run, [[]], [Length()])
+    policy, weights = run.policy, trained(run.policy)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(run.weights[0][name])
+    loss = -plain_logps(policy.model, [5, 6, 7], [24, 25], 0.8).sum() / 2
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(weights.values()))])
+    assert run.metrics.keys() == {"loss", "grad_norm"}
+    assert run.metrics["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
+    assert relative(run.gradients[0], gradient) < 1e-5
+    # The same as the policy gradient with an advantage of 1 for the best, which is divided by all 15 tokens.
+    dapo = module(GivenAdvantages, num_generations=2, loss_type="dapo")
+    fit(dapo, [[]], [Length()])
+    assert relative(run.gradients[0], dapo.gradients[0] * 15 / 2) < 1e-5
+
+
+def test_best_of_group_keeps_grpos_kl(module) -> None:
+    """With a KL, all rollouts are forwarded for it, and the gradient is the sum of the two."""
+    runs = {}
+    for kind, beta in ((Given, 0.0), (Given, 0.3), (GivenAdvantages, 0.3)):
+        loss_type = "best_of_group" if kind is Given else "grpo"
+        runs[kind, beta] = module(kind, num_generations=2, loss_type=loss_type, beta=beta)
+        if kind is GivenAdvantages:
+            runs[kind, beta].update_given = lambda r=runs[kind, beta]: r.policy_update(r.rollouts_given, torch.zeros(6))
+        fit(runs[kind, beta], [[]], [Length()])
+    best, with_kl, kl = runs.values()
+    assert kl.gradients[0].norm() > 1e-3 and with_kl.metrics["kl"] > 0.01
+    assert relative(with_kl.gradients[0], best.gradients[0] + kl.gradients[0]) < 1e-5
+    assert with_kl.metrics["loss"].item() == pytest.approx((with_kl.metrics["best_nll"] + kl.metrics["loss"]).item())
+
+
+class GivenTruncated(Given):
+    rewards_given = torch.tensor([NAN, NAN, NAN, NAN, 0.3, 0.9])
+
+
+def test_a_truncated_completion_is_not_chosen_if_it_is_masked(module) -> None:
+    runs = {}
+    for masked in (False, True):
+        runs[masked] = module(
+            GivenTruncated, num_generations=2, loss_type="best_of_group", mask_truncated_completions=masked
+        )
+        fit(runs[masked], [[]], [Length()])
+    assert runs[False].gradients[0].norm() > 1e-3
+    assert runs[True].gradients[0].abs().sum() == 0 and runs[True].metrics["loss"] == 0
+
+
+@pytest.mark.parametrize("loss_type", ["best_of_group", "cpo"])
+def test_a_whole_step_chooses_by_the_total_reward(module, monkeypatch, loss_type: str) -> None:
+    """Samples and logged rewards are GRPO's; CPO's candidates also have the reference, scored as a completion."""
+    plain, run = module(), module(loss_type=loss_type)
+    given = {}
+    name = "best_of_group_update" if loss_type == "best_of_group" else "preference_update"
+    update = getattr(run, name)
+    monkeypatch.setattr(run, name, lambda *args: given.update(args=args) or update(*args))
+    for one in (plain, run):
+        fit(one, [EXAMPLES], [Length(weight=2.0)])
+    rollouts, rewards, references, _ = given["args"]
+    assert run.out["rollouts"].texts == plain.out["rollouts"].texts
+    lengths = torch.tensor([len(text) / 5 for text in rollouts.texts])
+    torch.testing.assert_close(run.out["rewards"], lengths)
+    if loss_type == "cpo":
+        own = torch.tensor([len(e.reference) / 5 for e in EXAMPLES])
+        own[[len(ids) > 6 for ids in run.encode_references(EXAMPLES)]] = NAN
+        assert own.isnan().any() and not own.isnan().all()
+        expected = torch.cat([lengths.view(3, 4), own.unsqueeze(1)], 1).flatten()
+        torch.testing.assert_close(rewards, expected, equal_nan=True)
+        assert [bool(ids) for ids in references] == (~own.isnan()).tolist()
+        assert {"preference_margin", "preference_accuracy"} <= run.logged[0].keys()
+    else:
+        torch.testing.assert_close(rewards, lengths)
+    assert run.gradients[0].norm() > 1e-3
+
+
+def test_shuffled_rewards_are_logged_as_they_were(module) -> None:
+    """The gradient is another one, of the same rewards in another order, and the same in a second run."""
+    runs = [module(), module(shuffle_rewards=True), module(shuffle_rewards=True)]
+    for run in runs:
+        fit(run, [EXAMPLES], [Length()])
+    plain, shuffled, again = runs
+    torch.testing.assert_close(shuffled.out["rewards"], plain.out["rewards"])
+    assert relative(shuffled.gradients[0], plain.gradients[0]) > 0.1
+    assert torch.equal(shuffled.gradients[0], again.gradients[0])
+
+
+def test_the_references_weight_decays_to_zero_over_the_run(module) -> None:
+    """In four steps: 0.4, 0.3, 0.2, 0.1. The first step is the constant schedule's to the last digit."""
+    options = {"reference_nll_weight": 0.4, "max_new_tokens": 40}
+    constant = module(**options)
+    linear = module(**options, reference_nll_schedule="linear")
+    for run in (constant, linear):
+        fit(run, [EXAMPLES] * 4, [Length()])
+    assert [row["reference_nll_weight"] for row in linear.logged] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert torch.equal(linear.gradients[0], constant.gradients[0])
+    for row in linear.logged:
+        total = row["policy_loss"] + row["reference_nll_weight"] * row["reference_nll"]
+        assert row["loss"] == pytest.approx(total, rel=1e-5)
+    assert all("reference_nll_weight" not in row for row in constant.logged)
+
+
+def test_the_references_tokens_have_chords_weight(module) -> None:
+    """The hybrid's gradient changes by w (phi SFT - SFT), with both from runs on the same references alone."""
+    grpo = module(max_new_tokens=40)
+    runs = {
+        kind: module(max_new_tokens=40, reference_nll_weight=0.5, reference_token_weight=kind)
+        for kind in ("none", "chord")
+    }
+    for run in (grpo, *runs.values()):
+        fit(run, [EXAMPLES], [Length()])
+    sft, chord = ((run.gradients[0] - grpo.gradients[0]) / 0.5 for run in runs.values())
+    policy, weights = grpo.policy, trained(grpo.policy)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(grpo.weights[0][name])
+    encoded = zip(policy_prompts := grpo.encode(EXAMPLES), grpo.encode_references(EXAMPLES), strict=True)
+    logps = torch.cat([plain_logps(policy.model, prompt, ids) for prompt, ids in encoded])
+    p = logps.detach().exp()
+    for factor, ours in ((torch.ones_like(p), sft), (p * (1 - p), chord)):
+        loss = -(factor * logps).sum() / len(p)
+        gradient = torch.autograd.grad(loss, list(weights.values()), retain_graph=True)
+        assert relative(ours, torch.cat([g.flatten() for g in gradient])) < 1e-4
+    assert len(policy_prompts) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"loss_type": "best_of_group", "epsilon": 0.3},
+            "epsilon: best_of_group has no importance ratio; leave it out",
+        ),
+        ({"loss_type": "cpo", "epsilon_high": 0.3}, "epsilon_high: cpo has no importance ratio"),
+        ({"loss_type": "cpo", "importance_sampling_level": "sequence"}, "importance_sampling_level: cpo has no"),
+        ({"loss_type": "cpo", "num_iterations": 2}, "num_iterations: 2: cpo makes one step per batch"),
+        ({"loss_type": "cpo", "preference_beta": 0.0}, "preference_beta: 0 gives no preference; use e.g. 0.1"),
+        ({"preference_beta": 0.2}, "preference_beta: grpo has no preferences"),
+        ({"reference_nll_schedule": "linear"}, "reference_nll_schedule: linear: SFT's loss has no weight"),
+        ({"reference_token_weight": "chord"}, "reference_token_weight: chord: SFT's loss has no weight"),
+    ],
+)
+def test_settings_without_effect_are_refused(module, options, message) -> None:
+    with pytest.raises(ValueError, match=rf"^model\.init_args\.{message}"):
+        module(**options)
