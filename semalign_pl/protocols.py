@@ -81,6 +81,17 @@ class KLModule(Protocol):
 
 
 @runtime_checkable
+class AnchoredModule(Protocol):
+    """Module with an anchor to its base: what TaxBudget steers with ``steers: anchor``.
+
+    Attributes:
+        anchor_weight: Weight of the anchor, 0 without one; a callback may set it between two steps.
+    """
+
+    anchor_weight: float
+
+
+@runtime_checkable
 class ExportableModule(Protocol):
     """Module whose result Export writes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -13,11 +13,13 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
-from semalign_pl.protocols import KLModule
+from semalign_pl.protocols import AnchoredModule, KLModule
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import MetricResult
 
 log = logging.getLogger(__name__)
+
+_KEYS = {"beta": "model.init_args.beta", "anchor": "model.init_args.anchor.weight"}
 
 
 class Measurement(TypedDict):
@@ -37,12 +39,13 @@ class Measurement(TypedDict):
 
 
 class TaxBudget(Callback):
-    """Steer GRPO's KL weight by the probes, so that the stage ends within a budget of lost ability.
+    """Steer the weight of a KL by the probes, so that the stage ends within a budget of lost ability.
 
-    The budget is a constraint on the probes' scores. The KL to the policy at the start of the stage enforces it:
-    ``beta`` is its Lagrange multiplier (dual ascent, functional/multiplier.py). After each measurement by a probe, beta
-    is adjusted by the score whose budget is used up most. Changes are relative to the start of the stage, which is
-    measured first. If the run still ends beyond its budget, the excess is reported.
+    The budget is a constraint on the probes' scores. A KL of the module enforces it: that of GRPO or SFT to its
+    reference policy, or that of the anchor to the base. Its weight, called beta here, is the constraint's Lagrange
+    multiplier (dual ascent, functional/multiplier.py). After each measurement by a probe, beta is adjusted by the score
+    whose budget is used up most. Changes are relative to the start of the stage, which is measured first. If the run
+    still ends beyond its budget, the excess is reported.
 
     Needs probes with ``every_n_steps`` among the callbacks. Writes ``RUN/tax_budget.json``: each measurement with the
     used share and the resulting beta.
@@ -54,6 +57,7 @@ class TaxBudget(Callback):
         beta_max: Maximum KL weight.
         target: Share of the budget to converge to; the rest is a margin for the probes' noise and the delayed effect of
             beta.
+        steers: Weight to steer: beta, the module's own; or anchor, the weight of its anchor.
         rate: Speed at which beta follows: each measurement multiplies it by exp(rate * (used share - target)).
     """
 
@@ -64,6 +68,7 @@ class TaxBudget(Callback):
         beta_max: float = 10.0,
         target: float = 0.7,
         rate: float = 2.0,
+        steers: Literal["beta", "anchor"] = "beta",
     ) -> None:
         super().__init__()
         zero = next((name for name, allowed in budget.items() if allowed == 0), None)
@@ -77,6 +82,7 @@ class TaxBudget(Callback):
         if rate <= 0:
             raise ValueError(f"TaxBudget.rate: {rate} would not lead beta to the budget; give e.g. 2.0")
         self.budget, self.beta_min, self.beta_max, self.target, self.rate = budget, beta_min, beta_max, target, rate
+        self.steers: Literal["beta", "anchor"] = steers
         self.start: dict[str, float] = {}
         self.now: dict[str, float] = {}
         self.beta: float | None = None
@@ -102,16 +108,28 @@ class TaxBudget(Callback):
         self._set_beta(pl_module)
 
     def _set_beta(self, module: LightningModule) -> None:
-        assert isinstance(module, KLModule) and self.beta is not None, "_begin refuses a module without a KL weight"
-        module.beta = self.beta
+        assert self.beta is not None, "_begin sets it"
+        if self.steers == "anchor":
+            assert isinstance(module, AnchoredModule), "_begin refuses a module without an anchor"
+            module.anchor_weight = self.beta
+        else:
+            assert isinstance(module, KLModule), "_begin refuses a module without a KL weight"
+            module.beta = self.beta
+
+    def _weight(self, module: LightningModule) -> float:
+        """Weight of the module that is steered; 0 if it has none."""
+        if self.steers == "anchor":
+            return module.anchor_weight if isinstance(module, AnchoredModule) else 0.0
+        return module.beta if isinstance(module, KLModule) else 0.0
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        beta = module.beta if isinstance(module, KLModule) else 0.0
+        beta = self._weight(module)
         low = beta if self.beta_min is None else self.beta_min
         if not 0 < low <= beta <= self.beta_max:
             raise ValueError(
-                f"TaxBudget: beta_min {low:g} <= model.init_args.beta {beta:g} <= beta_max {self.beta_max:g} does "
-                "not hold above 0; it steers the KL weight of GRPOModule between the two, so start from e.g. beta: 0.04"
+                f"TaxBudget: beta_min {low:g} <= {_KEYS[self.steers]} {beta:g} <= beta_max {self.beta_max:g} does "
+                "not hold above 0; it steers this weight between the two, so start from e.g. "
+                f"{'weight: 1.0' if self.steers == 'anchor' else 'beta: 0.04'}"
             )
         self.beta, self.beta_min = beta, low
         log.warning("TaxBudget: measuring what there is to lose")
@@ -148,7 +166,8 @@ class TaxBudget(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Log the step's beta, and the used share of the budget."""
         assert self.beta is not None, "set when training started"
-        values = {"train/beta": self.beta, "train/budget_used": max(self.used.values())}
+        name = "anchor_weight" if self.steers == "anchor" else "beta"
+        values = {f"train/{name}": self.beta, "train/budget_used": max(self.used.values())}
         pl_module.log_dict(values, batch_size=1, sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -160,7 +179,13 @@ class TaxBudget(Callback):
         if not trainer.is_global_zero:
             return
         kept = max(self.used.values()) <= 1
-        settings = {"beta_min": self.beta_min, "beta_max": self.beta_max, "target": self.target, "rate": self.rate}
+        settings = {
+            "steers": self.steers,
+            "beta_min": self.beta_min,
+            "beta_max": self.beta_max,
+            "target": self.target,
+            "rate": self.rate,
+        }
         record = {"budget": self.budget, "start": self.start, "kept": kept, **settings, "history": self.history}
         path = Path(trainer.default_root_dir) / "tax_budget.json"
         if may_write(trainer):

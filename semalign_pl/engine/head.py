@@ -79,7 +79,7 @@ class _LinearLogprobs(torch.autograd.Function):
         trained_rows = None if rows is None else rows.to(weight.dtype)
         trained_ids = slice(first, first + (0 if rows is None else len(rows)))
         logp_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for chunk in _chunks(len(ids), len(weight)):
+        for chunk in vocabulary_chunks(len(ids), len(weight)):
             chosen, temperature = ids[chunk].unsqueeze(1), temperatures[chunk].unsqueeze(1)
             # 1. Logits of the chunk. Two buffers, one exponential, everything else in place: memory is the bottleneck.
             scaled = torch.nn.functional.linear(hidden[chunk], weight, bias)
@@ -139,7 +139,7 @@ def _rows_gradient(
     gradient = torch.zeros_like(rows)
     place = torch.arange(first, first + len(rows), device=ids.device)
     own = rows.to(computed)
-    for chunk in _chunks(len(ids), len(rows)):
+    for chunk in vocabulary_chunks(len(ids), len(rows)):
         temperature = temperatures[chunk].unsqueeze(1)
         logits = torch.nn.functional.linear(hidden[chunk].to(computed), own).float()
         share = (ids[chunk].unsqueeze(1) == place).float() - (
@@ -175,13 +175,14 @@ def head_logprobs(
 
     inputs = (hidden, ids, temperatures)
     outputs = [
-        checkpoint(forward, *(x[chunk] for x in inputs), use_reentrant=False) for chunk in _chunks(len(ids), vocabulary)
+        checkpoint(forward, *(x[chunk] for x in inputs), use_reentrant=False)
+        for chunk in vocabulary_chunks(len(ids), vocabulary)
     ]
     logps, entropies = zip(*outputs, strict=True)
     return torch.cat(logps), torch.cat(entropies)
 
 
-def _chunks(tokens: int, vocabulary: int) -> list[slice]:
+def vocabulary_chunks(tokens: int, vocabulary: int) -> list[slice]:
     """Slices of tokens whose logits fit ``CHUNK_ELEMENTS``."""
     size = max(1, CHUNK_ELEMENTS // vocabulary)
     return [slice(start, start + size) for start in range(0, tokens, size)]

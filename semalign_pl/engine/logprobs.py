@@ -8,22 +8,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from semalign_pl.engine.fallback import unshared_hidden
+from semalign_pl.engine.completion_states import CompletionStates
 from semalign_pl.engine.micro_batches import Completions, MicroBatch, micro_batches
 from semalign_pl.engine.model import CausalPolicy
-from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, Padding, decode
-from semalign_pl.engine.recompute import recomputation
+from semalign_pl.engine.packed_batch import Padding
+from semalign_pl.engine.target_divergence import target_divergence
 
 
 @dataclass(frozen=True)
 class CompletionLogprobs:
-    """Log-probs and entropy of some completions, float32 in nats, padded on the right with zeros.
+    """Log-probs, entropy and divergence of some completions, float32 in nats, padded on the right with zeros.
 
     Attributes:
         indices: Index of each completion among those of the step.
         lengths: Number of tokens of each completion.
         logps: Log-probs.
         entropy: Entropy, without gradient.
+        divergence: Divergence from the completion's target, with gradient; zeros for a completion without a target.
         mask: Completion mask.
     """
 
@@ -31,6 +32,7 @@ class CompletionLogprobs:
     lengths: list[int]
     logps: Float[Tensor, "completions tokens"]
     entropy: Float[Tensor, "completions tokens"]
+    divergence: Float[Tensor, "completions tokens"]
     mask: Bool[Tensor, "completions tokens"]
 
     def select(self, first: int, count: int) -> CompletionLogprobs:
@@ -47,19 +49,20 @@ class CompletionLogprobs:
         # Padded to the longest of the chosen ones, so that other tensors of the batch have the same width.
         lengths = [self.lengths[place] for place in chosen]
         at = torch.tensor(chosen, device=self.logps.device, dtype=torch.long)
-        own = (x.index_select(0, at)[:, : max(lengths, default=0)] for x in (self.logps, self.entropy, self.mask))
+        padded = (self.logps, self.entropy, self.divergence, self.mask)
+        own = (x.index_select(0, at)[:, : max(lengths, default=0)] for x in padded)
         return CompletionLogprobs(indices, lengths, *own)
 
     def double(self) -> CompletionLogprobs:
         """Return the same values as float64, for sums over many chunks."""
-        return replace(self, logps=self.logps.double(), entropy=self.entropy.double())
+        doubled = (self.logps.double(), self.entropy.double(), self.divergence.double())
+        return CompletionLogprobs(self.indices, self.lengths, *doubled, self.mask)
 
 
 class LogprobScorer:
     """Scorer of one micro-batch: log-probs chunk by chunk; with gradients, call ``backward`` at the end.
 
-    The constructor forwards the prompts. A chunk's backward stops at the prompts' keys, values and last hidden states,
-    where the gradients of all chunks are summed; ``backward`` then sends the sum through the prompts, once.
+    The constructor forwards the prompts, see ``CompletionStates``.
 
     Args:
         policy: Model to use; set train or eval mode and the active adapter first.
@@ -71,31 +74,11 @@ class LogprobScorer:
     def __init__(
         self, policy: CausalPolicy, completions: Completions, batch: MicroBatch, recompute: bool = False
     ) -> None:
-        self.policy, self.completions, self.batch, self.recompute = policy, completions, batch, recompute
-        self._outputs: list[Tensor] = []
-        self._leaves: list[Tensor] = []
-        if policy.prefix_sharing_unsupported_reason is None:
-            packed = PackedSequences(batch.prompts, policy.device, keep=True)
-            assert packed.prompt_cache is not None
-            self._prompt_cache = packed.prompt_cache
-            with recomputation(policy.decoder, recompute):
-                last = decode(policy, packed)[packed.last]
-            self._last = self._gather(last)
-            # Chunks get leaves in place of the prompts' tensors, so that their gradients stop and are summed there.
-            for cache in (self._prompt_cache.keys, self._prompt_cache.values):
-                for layer, tensor in cache.items():
-                    cache[layer] = self._gather(tensor)
-
-    def _gather(self, tensor: Tensor) -> Tensor:
-        """Replace a tensor by a leaf that collects its gradient; without gradients, return the tensor itself."""
-        if not tensor.requires_grad:
-            return tensor
-        self._outputs.append(tensor)
-        self._leaves.append(tensor.detach().requires_grad_())
-        return self._leaves[-1]
+        self.policy, self.completions = policy, completions
+        self._states = CompletionStates(policy, completions, batch, recompute)
 
     def __call__(self, chunk: list[list[int]]) -> CompletionLogprobs:
-        """Compute the log-probs of one chunk.
+        """Compute the log-probs of one chunk, and the divergence from the completions' targets.
 
         Args:
             chunk: One of ``batch.chunks``.
@@ -105,44 +88,39 @@ class LogprobScorer:
         device, temperatures = self.policy.device, self.completions.temperatures
         ids = torch.tensor([token for completion in completions for token in completion], device=device)
         lengths = [len(completion) for completion in completions]
-        divisors = [
-            1.0 if temperatures is None else temperatures[index]
-            for index, length in zip(indices, lengths, strict=True)
-            for _ in range(length)
-        ]
-        if self.policy.prefix_sharing_unsupported_reason is None:
-            hidden = self._forward(chunk)
+        divisors = torch.tensor(
+            [
+                1.0 if temperatures is None else temperatures[index]
+                for index, length in zip(indices, lengths, strict=True)
+                for _ in range(length)
+            ],
+            device=device,
+        )
+        hidden = self._states(chunk)
+        needed = self._needs_logprobs(indices)
+        if all(needed):
+            logps, entropy = self.policy.logprobs(hidden, ids, divisors)
         else:
-            with recomputation(self.policy.decoder, self.recompute, packed=False):
-                hidden = unshared_hidden(self.policy, [self.completions.prompts[i] for i in indices], completions)
-        logps, entropy = self.policy.logprobs(hidden, ids, torch.tensor(divisors, device=device))
+            tokens = [need for need, length in zip(needed, lengths, strict=True) for _ in range(length)]
+            at = torch.tensor(tokens, device=device).nonzero().squeeze(1)
+            of_some = self.policy.logprobs(hidden[at], ids[at], divisors[at])
+            zeros = torch.zeros(len(ids), device=device)
+            logps, entropy = (zeros.index_put((at,), values) for values in of_some)
+        divergence = torch.zeros_like(logps)
+        if self.completions.targets is not None:
+            divergence = target_divergence(self.policy, self.completions, indices, hidden, ids, divisors, logps)
         padding = Padding(lengths, device)
-        return CompletionLogprobs(indices, lengths, padding.pad(logps), padding.pad(entropy.detach()), padding.mask)
+        logps, entropy, divergence = (padding.pad(values) for values in (logps, entropy.detach(), divergence))
+        return CompletionLogprobs(indices, lengths, logps, entropy, divergence, padding.mask)
 
-    def _forward(self, chunk: list[list[int]]) -> Float[Tensor, "tokens hidden"]:
-        """Hidden states that predict each completion token."""
-        # The prompt's last state predicts the first token. A completion's last token predicts nothing: it is not fed.
-        inputs = [[self.completions.completions[index][:-1] for index in members] for members in chunk]
-        # A completion of one token has no input: its prompt alone predicts it.
-        not_empty = [[ids for ids in group if ids] for group in inputs]
-        hidden = self._last
-        if any(not_empty):
-            packed = PackedCompletions(self._prompt_cache, list(map(len, self.batch.prompts)), not_empty)
-            with recomputation(self.policy.decoder, self.recompute):
-                hidden = torch.cat([hidden, decode(self.policy, packed)])
-        # Completion by completion: the prompt's last state, then the states of the completion's own inputs.
-        group_of = [group for group, members in enumerate(chunk) for _ in members]
-        source, place = [], len(self._last)
-        for group, ids in zip(group_of, (ids for members in inputs for ids in members), strict=True):
-            source += [group, *range(place, place + len(ids))]
-            place += len(ids)
-        return hidden.index_select(0, torch.tensor(source, device=hidden.device))
+    def _needs_logprobs(self, indices: list[int]) -> list[bool]:
+        """Flag per completion: false if its target does without the log-probs of the tokens."""
+        targets = self.completions.targets or [None] * len(self.completions)
+        return [target is None or target.logprobs for target in (targets[index] for index in indices)]
 
     def backward(self) -> None:
         """Send the gradients summed at the prompts through the prompts; once, after the backward of every chunk."""
-        pairs = [(o, leaf.grad) for o, leaf in zip(self._outputs, self._leaves, strict=True) if leaf.grad is not None]
-        if pairs:
-            torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
+        self._states.backward()
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from semalign_pl.engine.targets import Target
+
 
 @dataclass(frozen=True)
 class Completions:
@@ -14,11 +16,13 @@ class Completions:
         prompts: Token ids of the prompts, one list per completion.
         completions: Token ids of the completions; an empty one costs nothing.
         temperatures: Temperature of the logits, one per completion; ``None`` for 1.
+        targets: Distribution that the policy is compared with, one per completion; ``None`` for no comparison.
     """
 
     prompts: list[list[int]]
     completions: list[list[int]]
     temperatures: list[float] | None = None
+    targets: Sequence[Target | None] | None = None
 
     def __len__(self) -> int:
         return len(self.completions)
@@ -36,10 +40,12 @@ class Completions:
             batches: Batches, at least one.
         """
         temperatures = [t for batch in batches for t in batch.temperatures or [1.0] * len(batch)]
+        targets = [target for batch in batches for target in batch.targets or [None] * len(batch)]
         return cls(
             [prompt for batch in batches for prompt in batch.prompts],
             [completion for batch in batches for completion in batch.completions],
             None if all(batch.temperatures is None for batch in batches) else temperatures,
+            None if all(batch.targets is None for batch in batches) else targets,
         )
 
 

@@ -10,10 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
+from semalign_pl.functional.divergence import FullDivergence
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
+
+Role = Literal["policy", "reference", "base"]
+"""Weights that a policy runs with: its own, those of the start of the stage, or the bare base."""
 
 
 class CausalPolicy(Protocol):
@@ -66,11 +70,22 @@ class CausalPolicy(Protocol):
         """Log-probs of tokens, and entropy, from the hidden states that predict them."""
         ...
 
+    def divergence(
+        self,
+        kind: FullDivergence,
+        role: Role,
+        hidden: Float[Tensor, "tokens hidden"],
+        target: Float[Tensor, "tokens hidden"],
+        temperatures: Float[Tensor, " tokens"],
+    ) -> Float[Tensor, " tokens"]:
+        """Divergence from the target that a role's last hidden states give."""
+        ...
+
     def inference(self) -> AbstractContextManager[None]:
         """Switch off gradients and dropout; modes are restored on exit."""
         ...
 
-    def acting_as(self, role: Literal["policy", "reference", "base"], /) -> AbstractContextManager[None]:
+    def acting_as(self, role: Role, /) -> AbstractContextManager[None]:
         """Run the model as the policy, its reference, or the bare base; restored on exit."""
         ...
 

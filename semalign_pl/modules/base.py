@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn.modules.module import _IncompatibleKeys
 
@@ -15,6 +16,7 @@ from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import micro_batches
 from semalign_pl.finite import check_to_write
+from semalign_pl.modules.anchor import Anchor, AnchorSettings
 from semalign_pl.modules.loss_terms import LossTerm, StepLoss
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
@@ -27,7 +29,7 @@ from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.vocabulary import added_tokens_digest
 from semalign_pl.protocols import TakesEncoder
-from semalign_pl.run.trainer import data_module_of
+from semalign_pl.run.trainer import callbacks_of, data_module_of
 from semalign_pl.types import Example, PredictionOutputs
 
 
@@ -55,6 +57,8 @@ class AlignModule(StageModule):
         max_prompt_tokens: Maximum number of tokens per prompt; longer ones are cut at the end of the message, and
             counted.
         max_new_tokens: Maximum number of tokens per completion, in training and generation.
+        anchor: Settings of the anchor, which adds the divergence from the base on unlabelled general text to the loss;
+            null for none.
         seed: Seed of adapter initialisation, dropout and sampling; the CLI sets it from seed_everything.
     """
 
@@ -77,6 +81,7 @@ class AlignModule(StageModule):
         recompute: bool = False,
         max_prompt_tokens: int = 1024,
         max_new_tokens: int = 256,
+        anchor: AnchorSettings | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
@@ -90,7 +95,18 @@ class AlignModule(StageModule):
         self.vocabulary = vocabulary
         self.micro_batch_tokens, self.recompute = micro_batch_tokens, recompute
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
+        self._anchor = None if anchor is None else Anchor(anchor, seed)
         self._policy: Policy | None = None
+
+    @property
+    def anchor_weight(self) -> float:
+        """Weight of the anchor, 0 without one; a callback may set it between steps."""
+        return 0.0 if self._anchor is None else self._anchor.weight
+
+    @anchor_weight.setter
+    def anchor_weight(self, value: float) -> None:
+        assert self._anchor is not None, "without settings there is no anchor to weigh"
+        self._anchor.weight = value
 
     @property
     def policy(self) -> Policy:
@@ -105,9 +121,12 @@ class AlignModule(StageModule):
 
         Raises:
             ValueError: If the policy cannot be loaded, the strategy shards the model, the trainer has a precision or
-                callback that is refused, or the longest row would change the positions of all rows (RoPE scaling).
+                callback that is refused, a probe measures text of the anchor, or the longest row would change the
+                positions of all rows (RoPE scaling).
         """
         if self._policy is None:
+            if self._anchor is not None:
+                self._anchor.check_probes(callbacks_of(self.trainer))
             self._load_policy()
         self.connect(data_module_of(self.trainer), self.policy.encoder)
 
@@ -140,15 +159,21 @@ class AlignModule(StageModule):
             data.connect(encoder, self.max_prompt_tokens, self.max_new_tokens, self.trains_references)
 
     def optimise(self, terms: Sequence[LossTerm], updates: int = 1) -> dict[str, Tensor]:
-        """Make optimiser steps on the weighted sum of terms.
+        """Make optimiser steps on the weighted sum of terms, to which the anchor adds its own.
 
         Args:
             terms: Terms of the loss, at least one.
             updates: Number of optimiser steps on the same completions.
 
         Returns:
-            Scalars to log: loss, the terms' own values, grad_norm (of the last step).
+            Scalars to log: loss, the terms' own values, grad_norm (of the last step), anchor_tokens if there is an
+            anchor.
         """
+        more: dict[str, Tensor] = {}
+        if self._anchor is not None and self._anchor.weight > 0:
+            step, ranks = self.global_step // self.updates_per_batch(), self.trainer.world_size
+            anchor = self._anchor.term(self.policy, step, self.global_rank, ranks, self.micro_batch_tokens)
+            terms, more = [*terms, anchor], {"anchor_tokens": torch.tensor(float(anchor.completions.tokens))}
         loss = StepLoss(terms, updates, self.trainer.world_size, self.device)
         norm = torch.zeros((), device=self.device)
         for _ in range(updates):
@@ -159,7 +184,7 @@ class AlignModule(StageModule):
                 with self._block_sync():
                     scorer.backward()
             norm = self.update()
-        return {**loss.values, "grad_norm": norm}
+        return {**loss.values, "grad_norm": norm, **more}
 
     # -- generation --------------------------------------------------------------------------------------------
 
@@ -240,13 +265,14 @@ class AlignModule(StageModule):
         return _IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Record the stage, its reference, and the tokens that were added to the vocabulary."""
+        """Record the stage, its reference, the tokens that were added to the vocabulary, and the anchor's text."""
         super().on_save_checkpoint(checkpoint)
         tokens = added_tokens_digest(self.policy.encoder.tokenizer)
-        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": tokens}
+        anchor = None if self._anchor is None else self._anchor.content
+        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": tokens, "anchor": anchor}
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Refuse a checkpoint of another stage, or of a run with another starting adapter or other new tokens.
+        """Refuse a checkpoint of another stage, or of a run with another starting adapter, anchor or other new tokens.
 
         Raises:
             ValueError: Names the difference and the remedy.
@@ -256,6 +282,12 @@ class AlignModule(StageModule):
             raise ValueError(
                 f"--ckpt_path: the run began from another policy than model.init_args.adapter ({self.adapter}) is now, "
                 "so its reference is gone; give the adapter folder that it began with"
+            )
+        anchor = None if self._anchor is None else self._anchor.content
+        if self.trainer.state.fn == TrainerFn.FITTING and checkpoint["semalign"].get("anchor") != anchor:
+            raise ValueError(
+                "--ckpt_path: the run began with another model.init_args.anchor (or none), or its file has changed; "
+                "give the anchor and the file that it began with"
             )
         tokens = added_tokens_digest(self.policy.encoder.tokenizer)
         if checkpoint["semalign"].get("vocabulary", tokens) != tokens:

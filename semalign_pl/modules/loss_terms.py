@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar
 
 import torch
@@ -73,6 +74,7 @@ class StepLoss:
     """Loss of one step: the weighted sum of its terms, chunk by chunk, and the values to log.
 
     Completions of different terms with the same prompt are in one micro-batch, so that the prompt is forwarded once.
+    Terms that are given the same ``Completions`` object share one forward of it.
 
     Args:
         terms: Terms of the loss, at least one.
@@ -87,8 +89,10 @@ class StepLoss:
 
     def __init__(self, terms: Sequence[LossTerm], updates: int, ranks: int, device: torch.device) -> None:
         self.terms, self._updates, self._ranks = terms, updates, ranks
-        self.completions = Completions.concatenate([term.completions for term in terms])
-        self._starts = [sum(len(term.completions) for term in terms[:i]) for i in range(len(terms))]
+        batches = list({id(term.completions): term.completions for term in terms}.values())
+        self.completions = Completions.concatenate(batches)
+        starts = dict(zip(map(id, batches), accumulate(map(len, batches), initial=0), strict=False))
+        self._starts = [starts[id(term.completions)] for term in terms]
         of_terms = [term.name for term in terms] if len(terms) > 1 else []
         names = ["loss", *of_terms, *(name for term in terms for name in term.logged)]
         if len(set(names)) < len(names):

@@ -22,11 +22,12 @@ _KEPT = re.compile(
     r"seed_everything|model\.|data\.|trainer\.(max_steps|max_epochs|limit_train_batches|overfit_batches|callbacks)\b"
 )
 # Keys that do not change the training result, but only how it is computed or measured; and keys whose content is
-# compared elsewhere: corpora by the data module, adapter, start of its scale and new tokens by their fingerprints.
+# compared elsewhere: corpora by the data module, adapter, start of its scale, new tokens and the anchor's text by their
+# fingerprints.
 _FREE = re.compile(
     r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary|micro_batch|micro_batch_tokens|recompute|rollout_rows|workers"
     r"|validation|test|eval_batch_size|eval_limit)\b"
-    r"|data\.init_args\.train$|data\.init_args\.train\b.*\.path$"
+    r"|model\.init_args\.anchor\.file$|data\.init_args\.train$|data\.init_args\.train\b.*\.path$"
     r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"
 )
 _FOLDERS = re.compile(r"\.(base|encoder|judge)$")  # compared by the last part of the path, as folders may be moved

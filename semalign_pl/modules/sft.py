@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from semalign_pl.engine.micro_batches import Completions
+from semalign_pl.engine.targets import Target
 from semalign_pl.functional.token_weights import TokenWeight
 from semalign_pl.modules.base import AlignModule
-from semalign_pl.modules.loss_terms import NLLTerm, sum_without_gradient
+from semalign_pl.modules.divergence_term import DivergenceTerm
+from semalign_pl.modules.loss_terms import LossTerm, NLLTerm, sum_without_gradient
 from semalign_pl.modules.reference_term import check_token_weight, reference_term
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example, PredictionOutputs
@@ -22,13 +24,18 @@ class SFTModule(AlignModule):
 
     The prompt is rendered by the model's chat template. The reference follows it and ends in the end-of-turn token,
     which is trained too. A reference longer than ``max_new_tokens`` is left out and counted, never cut: a cut one would
-    teach the policy not to stop. Validation logs the same loss of its corpus as ``val/loss``.
+    teach the policy not to stop. Validation logs the same loss of its corpus as ``val/loss``, without the KL.
 
     Args:
         base: Hub id or folder of a causal LM.
         optimizer: Optimiser of the adapter weights; by default AdamW with the method's learning rate, 2e-5.
         token_weight: Weight of each token in the training loss, from its probability or entropy: none, dft (arXiv
             2508.05629), eaft (2601.02151), talr (2509.20758; one more forward per step) or chord (2508.11408).
+        beta: Weight of the KL to the reference policy on the references' tokens, a mean per token; 0 saves its forward.
+        kl: KL to compute. forward_kl: KL(reference policy || policy) over the full vocabulary. k3: Schulman's estimate
+            of KL(policy || reference policy) at the references' tokens, which is unbiased for samples of the policy
+            only.
+        reference: Reference policy: start, the policy at the start of the stage; or base, the bare base.
         **kwargs: Arguments of AlignModule.
     """
 
@@ -40,11 +47,19 @@ class SFTModule(AlignModule):
         base: str,
         optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-5),
         token_weight: TokenWeight = "none",
+        beta: float = 0.0,
+        kl: Literal["forward_kl", "k3"] = "forward_kl",
+        reference: Literal["base", "start"] = "start",
         **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
         check_token_weight(token_weight, "token_weight")
         self.token_weight: TokenWeight = token_weight
+        if not 0 <= beta < float("inf"):
+            raise ValueError(f"model.init_args.beta: {beta} is not a weight; use e.g. 0.1, or 0 for no KL")
+        self.beta = beta
+        self._target = Target("base" if reference == "base" else "reference", kl)
+        self._kl_name = f"kl_to_{self._target.role}"
         self._val_nll, self._val_tokens, self._val_too_long = 0.0, 0, 0
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
@@ -66,8 +81,9 @@ class SFTModule(AlignModule):
         metrics = {"loss": nothing, "grad_norm": nothing}
         if tokens > 0:
             with self.step_randomness(), timer.phase("update"):
-                metrics = self.optimise([reference_term(self, references, tokens, self.token_weight)])
-        timer.tokens["update"] = references.tokens + sum(map(len, references.prompts))
+                metrics = self.optimise(self._terms(references, tokens))
+        anchor_tokens = int(metrics.get("anchor_tokens", nothing))
+        timer.tokens["update"] = references.tokens + sum(map(len, references.prompts)) + anchor_tokens
         self.log_train(
             {
                 **metrics,
@@ -78,6 +94,16 @@ class SFTModule(AlignModule):
             len(batch),
         )
         return {"examples": batch}
+
+    def _terms(self, references: Completions, tokens: float) -> list[LossTerm]:
+        """NLL of the references, and the KL to the reference policy on the same tokens if it has a weight."""
+        if self.beta <= 0:
+            return [reference_term(self, references, tokens, self.token_weight)]
+        compared = replace(references, targets=[self._target] * len(references))
+        return [
+            reference_term(self, compared, tokens, self.token_weight),
+            DivergenceTerm(name=self._kl_name, completions=compared, denominator=tokens, weight=self.beta),
+        ]
 
     def on_validation_epoch_start(self) -> None:
         """Reset the validation loss."""

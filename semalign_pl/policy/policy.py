@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.engine.head import head_logprobs, linear_logprobs
+from semalign_pl.engine.head_divergence import head_divergence, linear_divergence
+from semalign_pl.engine.model import Role
+from semalign_pl.functional.divergence import FullDivergence
 from semalign_pl.policy.token_rows import rows_of
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedConfig, PreTrainedModel
-
-Role = Literal["policy", "reference", "base"]
 
 
 class Policy(nn.Module):
@@ -115,13 +116,51 @@ class Policy(nn.Module):
         Returns:
             Log-probs (with gradient) and entropy (without), float32 in nats.
         """
-        config = self.causal_lm.config.get_text_config()
         linear, rows, first = rows_of(self._head)
-        plain = type(linear) is nn.Linear and not any(p.requires_grad for p in linear.parameters())
-        scaled = any(hasattr(config, name) for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"))
-        if plain and not scaled and getattr(config, "final_logit_softcapping", None) is None:
+        if self._is_linear(linear):
             return linear_logprobs(hidden, linear.weight, linear.bias, ids, temperatures, rows, first)
-        return head_logprobs(self.head, config.vocab_size, hidden, ids, temperatures)
+        return head_logprobs(self.head, self._vocabulary, hidden, ids, temperatures)
+
+    def divergence(
+        self,
+        kind: FullDivergence,
+        role: Role,
+        hidden: Float[Tensor, "tokens hidden"],
+        target: Float[Tensor, "tokens hidden"],
+        temperatures: Float[Tensor, " tokens"],
+    ) -> Float[Tensor, " tokens"]:
+        """Divergence of the policy's distributions from those of a target.
+
+        Args:
+            kind: Divergence to compute.
+            role: Weights that the target's states were computed with; their head gives its logits.
+            hidden: Last hidden states of the policy.
+            target: Last hidden states of the target, without gradient.
+            temperatures: Temperature per token, float32; divides the logits of both.
+
+        Returns:
+            Divergence per token (with gradient), float32 in nats.
+        """
+        linear, rows, _ = rows_of(self._head)
+        if rows is None and self._is_linear(linear):
+            return linear_divergence(kind, hidden, target, linear.weight, linear.bias, temperatures)
+
+        def target_head(states: Tensor) -> Tensor:
+            with self.acting_as(role):
+                return self.head(states)
+
+        return head_divergence(kind, self.head, target_head, self._vocabulary, hidden, target, temperatures)
+
+    def _is_linear(self, head: nn.Module) -> bool:
+        """True if logits are the product with a frozen matrix, neither scaled nor capped."""
+        config = self.causal_lm.config.get_text_config()
+        plain = type(head) is nn.Linear and not any(p.requires_grad for p in head.parameters())
+        scaled = any(hasattr(config, name) for name in ("logit_scale", "logits_scaling", "lm_head_multiplier"))
+        return plain and not scaled and getattr(config, "final_logit_softcapping", None) is None
+
+    @property
+    def _vocabulary(self) -> int:
+        return self.causal_lm.config.get_text_config().vocab_size
 
     @contextlib.contextmanager
     def acting_as(self, role: Role) -> Iterator[None]:

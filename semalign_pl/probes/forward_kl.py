@@ -14,10 +14,11 @@ from torch import Tensor
 
 from semalign_pl.engine.fallback import unshared_hidden
 from semalign_pl.engine.generate import generate
+from semalign_pl.files.text_lines import read_text_lines
 from semalign_pl.functional.drift import OVER_TOKENS, kl_from_logits, token_sums
 from semalign_pl.functional.formulas import score_items
 from semalign_pl.policy.policy import Policy
-from semalign_pl.probes.base import Probe, existing_file
+from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import ExampleData
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, Item, Measurement, Prompt
@@ -175,12 +176,5 @@ def _draw(sources: Sequence[T], limit: int | None, seed: int) -> list[T]:
 
 
 def _read_prompts(file: str) -> list[_Source]:
-    path = existing_file("ForwardKLProbe.file", file)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"ForwardKLProbe.file: {file} is not UTF-8 text ({error}); convert it") from error
-    sources = [_Source(f"{path.name}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not sources:
-        raise ValueError(f"ForwardKLProbe.file: {file} is empty; give one prompt per line")
-    return sources
+    lines = read_text_lines("ForwardKLProbe.file", file, unit="prompt")
+    return [_Source(place, line) for place, line in lines.items()]

@@ -1,0 +1,112 @@
+"""Last hidden states that predict given completions: each distinct prompt is forwarded once, with gradients."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from semalign_pl.engine.fallback import unshared_hidden
+from semalign_pl.engine.micro_batches import Completions, MicroBatch, micro_batches
+from semalign_pl.engine.model import CausalPolicy, Role
+from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, decode
+from semalign_pl.engine.recompute import recomputation
+
+
+class CompletionStates:
+    """Hidden states of one micro-batch, chunk by chunk; with gradients, call ``backward`` at the end.
+
+    The constructor forwards the prompts. A chunk's backward stops at the prompts' keys, values and last hidden states,
+    where the gradients of all chunks are summed; ``backward`` then sends the sum through the prompts, once.
+
+    Args:
+        policy: Model to use; set train or eval mode and the active adapter first.
+        completions: Completions of the whole step.
+        batch: Micro-batch of these completions.
+        recompute: Flag to compute each layer's activations again in backward instead of keeping them.
+    """
+
+    def __init__(
+        self, policy: CausalPolicy, completions: Completions, batch: MicroBatch, recompute: bool = False
+    ) -> None:
+        self.policy, self.completions, self.batch, self.recompute = policy, completions, batch, recompute
+        self._outputs: list[Tensor] = []
+        self._leaves: list[Tensor] = []
+        if policy.prefix_sharing_unsupported_reason is None:
+            packed = PackedSequences(batch.prompts, policy.device, keep=True)
+            assert packed.prompt_cache is not None
+            self._prompt_cache = packed.prompt_cache
+            with recomputation(policy.decoder, recompute):
+                last = decode(policy, packed)[packed.last]
+            self._last = self._gather(last)
+            # Chunks get leaves in place of the prompts' tensors, so that their gradients stop and are summed there.
+            for cache in (self._prompt_cache.keys, self._prompt_cache.values):
+                for layer, tensor in cache.items():
+                    cache[layer] = self._gather(tensor)
+
+    def _gather(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by a leaf that collects its gradient; without gradients, return the tensor itself."""
+        if not tensor.requires_grad:
+            return tensor
+        self._outputs.append(tensor)
+        self._leaves.append(tensor.detach().requires_grad_())
+        return self._leaves[-1]
+
+    def __call__(self, chunk: list[list[int]]) -> Float[Tensor, "tokens hidden"]:
+        """Compute the hidden states that predict each token of a chunk, completion after completion.
+
+        Args:
+            chunk: One of ``batch.chunks``.
+        """
+        if self.policy.prefix_sharing_unsupported_reason is not None:
+            indices = [index for group in chunk for index in group]
+            prompts, completions = self.completions.prompts, self.completions.completions
+            with recomputation(self.policy.decoder, self.recompute, packed=False):
+                return unshared_hidden(self.policy, [prompts[i] for i in indices], [completions[i] for i in indices])
+        # The prompt's last state predicts the first token. A completion's last token predicts nothing: it is not fed.
+        inputs = [[self.completions.completions[index][:-1] for index in members] for members in chunk]
+        # A completion of one token has no input: its prompt alone predicts it.
+        not_empty = [[ids for ids in group if ids] for group in inputs]
+        hidden = self._last
+        if any(not_empty):
+            packed = PackedCompletions(self._prompt_cache, list(map(len, self.batch.prompts)), not_empty)
+            with recomputation(self.policy.decoder, self.recompute):
+                hidden = torch.cat([hidden, decode(self.policy, packed)])
+        # Completion by completion: the prompt's last state, then the states of the completion's own inputs.
+        group_of = [group for group, members in enumerate(chunk) for _ in members]
+        source, place = [], len(self._last)
+        for group, ids in zip(group_of, (ids for members in inputs for ids in members), strict=True):
+            source += [group, *range(place, place + len(ids))]
+            place += len(ids)
+        return hidden.index_select(0, torch.tensor(source, device=hidden.device))
+
+    def backward(self) -> None:
+        """Send the gradients summed at the prompts through the prompts; once, after the backward of every chunk."""
+        pairs = [(o, leaf.grad) for o, leaf in zip(self._outputs, self._leaves, strict=True) if leaf.grad is not None]
+        if pairs:
+            torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
+
+
+def states_of_role(
+    policy: CausalPolicy, role: Role, completions: Completions, budget: int
+) -> list[Float[Tensor, "tokens hidden"]]:
+    """Hidden states that predict each token under the weights of a role, without gradient and dropout.
+
+    Args:
+        policy: Model to use.
+        role: Weights to use.
+        completions: Completions to forward; none empty.
+        budget: Maximum number of tokens per forward.
+
+    Returns:
+        States per completion.
+    """
+    states: dict[int, Tensor] = {}
+    with policy.acting_as(role), policy.inference():
+        for batch in micro_batches(completions, budget):
+            forward = CompletionStates(policy, completions, batch)
+            for chunk in batch.chunks:
+                indices = [index for group in chunk for index in group]
+                lengths = [len(completions.completions[index]) for index in indices]
+                states |= zip(indices, forward(chunk).split(lengths), strict=True)
+    return [states[index] for index in range(len(completions))]
