@@ -1,4 +1,4 @@
-"""What does each method pay for the same quality? All methods from one start, each at the best of three learning rates.
+"""Compare methods against forgetting at equal quality, from one start, each at the best of three learning rates.
 
 python benchmarks/ladder.py --seeds 5   # writes results/ladder.json and .png; finished steps are not redone
 
@@ -25,7 +25,7 @@ DIAL = {"cmrc_f1": 10.0, "nll_change_mean": 0.05}
 SHOWN = ("chrf", "semantic_similarity", "cmrc_f1", "time_f1", "copy_f1", "nll_change_mean", "kl_mean")
 
 
-def dialled(out: Path, variant: str, seeds: int) -> dict[str, Any]:
+def dial_sft(out: Path, variant: str, seeds: int) -> dict[str, Any]:
     """Largest scale of a variant within the budget on the validation data of seed 0, tested by all seeds."""
     validation = out / "validation" / "seed-0"
     within = [
@@ -67,7 +67,7 @@ def main() -> None:
             "budget": {key: mean([budget(run)[key] for run in runs]) for key in budget(runs[0])},
             "points": {key: curve[key] for key in ("points", "quality", "costs")},
         }
-    dial = dialled(options.out, frontier["curves"]["sft"]["variant"], options.seeds)
+    dial = dial_sft(options.out, frontier["curves"]["sft"]["variant"], options.seeds)
     budgets = ("updates", "examples", "sampled_tokens", "seconds")
     rows = [
         [

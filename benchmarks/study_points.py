@@ -29,7 +29,7 @@ def loss(base: Path, tested: Path, metric: str) -> float:
 
 
 def budget(run: Path) -> dict[str, float]:
-    """What a training used: updates, examples (prompts with all epochs), sampled tokens and seconds."""
+    """Budget that a training used: updates, examples (prompts of all epochs), sampled tokens and seconds."""
     recipe: dict[str, Any] = yaml.safe_load((run / "fit.yaml").read_text(encoding="utf-8"))
     model, data = (recipe[key]["init_args"] for key in ("model", "data"))
     updates = json.loads((run / "adapter" / "training.json").read_text(encoding="utf-8"))["steps"]
