@@ -52,6 +52,16 @@ ablation: runs/quickstart/world  ## the papers' reward ablation and the source a
 frontier: runs/quickstart/world  ## strong SFT against semantic GRPO at equal quality, three learning rates each (SEEDS=5; 14 minutes per seed, estimated)
 	$(BIN)/python benchmarks/frontier_study.py --seeds $(SEEDS)
 
+runs/quickstart/world/general: | runs/quickstart/world
+	rm -rf runs/quickstart/world  # of an earlier version; its files are written again, equal to the byte
+	$(BIN)/python -m semalign_pl.toy write runs/quickstart/world
+
+ladder: runs/quickstart/world/general  ## methods against forgetting at equal quality, three learning rates each (SEEDS=5)
+	$(BIN)/python benchmarks/ladder.py --seeds $(SEEDS)
+
+keep: runs/quickstart/world/general  ## replay and anchor in every stage against the best SFT, with controls (SEEDS=5)
+	$(BIN)/python benchmarks/keep.py --seeds $(SEEDS)
+
 dial: $(READY) runs/quickstart/world  ## the largest scale of strong SFT within a budget, on held-out questions
 	$(BIN)/python benchmarks/dial.py
 
@@ -103,4 +113,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test docs lint ablation frontier dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test docs lint ablation frontier ladder keep dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean

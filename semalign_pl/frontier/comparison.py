@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from semalign_pl.frontier.choice import best_variants, curves_of, describe, volumes_of, worst_points
 from semalign_pl.frontier.compared_metrics import choose_metrics
-from semalign_pl.frontier.entry import BandEntry, FrontierEntry, PointsEntry, VolumeEntry
+from semalign_pl.frontier.entry import BandEntry, FrontierEntry
 from semalign_pl.frontier.ledger import make_ledger, right_or_wrong
 from semalign_pl.frontier.measured_point import MeasuredPoint
 from semalign_pl.frontier.measured_study import MeasuredSystem, read_study
@@ -18,8 +19,7 @@ from semalign_pl.frontier.resampled import DRAWS, Resampled
 from semalign_pl.frontier.seen import read_rewards, rewards_of, seen_by
 from semalign_pl.frontier.verdicts import Verdict, compare_pair, correct
 from semalign_pl.functional.cost import less_is_better
-from semalign_pl.functional.frontier import Curve, cost_band, hypervolume
-from semalign_pl.functional.significance import estimate
+from semalign_pl.functional.frontier import Curve, cost_band
 from semalign_pl.messages.terminal import visible
 
 BAND_POINTS = 25
@@ -117,15 +117,10 @@ def compare(
     measured = {name: measured[name] for folders in variants.values() for name in folders}
     quality_seen = _check_quality(resampled, quality, rewards, named=settings.quality is not None)
     directions = {metric: less_is_better(metric) for metric in costs}
-    curves: dict[str, dict[str, Curve]] = {}
-    for name, system in measured.items():
-        reached = resampled.values(system, quality)
-        curves[name] = {metric: Curve(reached, resampled.cost(system, metric)) for metric in costs}
-    worst = {metric: _worst([of_system[metric] for of_system in curves.values()]) for metric in costs}
-    volumes = {name: {m: _volume(curve, *worst[m]) for m, curve in each.items()} for name, each in curves.items()}
-    chosen = {
-        system: max(folders, key=lambda name: volumes[name][costs[0]]["value"]) for system, folders in variants.items()
-    }
+    curves = curves_of(resampled, measured, quality, costs)
+    worst = worst_points(curves, costs)
+    volumes = volumes_of(curves, worst)
+    chosen = best_variants(variants, volumes, costs[0])
     items = {metric: (resampled.metric_of(base, metric).items, resampled.number_of_items(metric)) for metric in costs}
     verdicts: list[Verdict] = []
     for a, b in settings.pairs or tuple(combinations(variants, 2)):
@@ -138,7 +133,7 @@ def compare(
         "costs": list(costs),
         "seen_by_rewards": {system: list(rewards.get(name, ())) for system, name in chosen.items()},
         "curves": {
-            system: {"variant": name, **_describe(measured[name], curves[name]), "bands": _bands(curves[name])}
+            system: {"variant": name, **describe(measured[name], curves[name]), "bands": _bands(curves[name])}
             for system, name in chosen.items()
         },
         "verdicts": [verdict.as_dict() for verdict in correct(verdicts)],
@@ -146,7 +141,7 @@ def compare(
         "hypervolume_reference": {metric: list(worst[metric]) for metric in costs},
         "sweeps": {
             system: {
-                name: {**_describe(measured[name], curves[name]), "hypervolumes": volumes[name]} for name in folders
+                name: {**describe(measured[name], curves[name]), "hypervolumes": volumes[name]} for name in folders
             }
             for system, folders in variants.items()
             if len(folders) > 1
@@ -168,30 +163,6 @@ def _check_quality(
             "scored by it; name a metric that no reward saw (or this one, and the verdict will say so)"
         )
     return seen
-
-
-def _worst(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Reference point of the hypervolumes: the lowest quality and the highest cost that any system has anywhere."""
-    return (
-        float(min(curve.quality[0].min() for curve in curves)),
-        float(max(curve.cost[0].max() for curve in curves)),
-    )
-
-
-def _volume(curve: Curve, worst_quality: float, worst_cost: float) -> VolumeEntry:
-    found = estimate(hypervolume(curve.quality, curve.cost, worst_quality, worst_cost))
-    return {"value": found.value, "ci": list(found.ci)}
-
-
-def _describe(system: MeasuredSystem, curves: Mapping[str, Curve]) -> PointsEntry:
-    """Points of a system with their measured quality and costs, per point and seed."""
-    some = next(iter(curves.values()))
-    return {
-        "points": list(system.points),
-        "quality": some.quality[0].T.tolist(),
-        "costs": {metric: curve.cost[0].T.tolist() for metric, curve in curves.items()},
-        "reach": list(some.reach()),
-    }
 
 
 def _bands(curves: Mapping[str, Curve]) -> dict[str, list[BandEntry]]:

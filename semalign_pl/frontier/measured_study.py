@@ -39,6 +39,7 @@ def read_study(
     scale_from: str,
     names: Collection[str] | None = None,
     seeds: Sequence[int] | None = None,
+    trained: Path | None = None,
 ) -> tuple[MeasuredPoint, dict[str, MeasuredSystem]]:
     """Read the base model and the points of systems.
 
@@ -49,6 +50,7 @@ def read_study(
         scale_from: Adapter at scale 0: ``base``, ``start`` or a folder.
         names: Metrics to read; ``None`` for all that have items.
         seeds: Seeds to read; ``None`` for all in the folder.
+        trained: Folder of the study with the adapters, if these are tests on other data; ``None`` for ``folder``.
 
     Returns:
         Base model, and points by system.
@@ -60,8 +62,10 @@ def read_study(
     roots = [folder / f"seed-{seed}" for seed in numbers]
     read = cache(lambda place: read_point(place, names))
     base = _base(folder)
+    adapters = {system: (trained or folder) / roots[0].name / system / "adapter" for system in systems}
     measured = {
-        system: _read_system(system, starts.get(system, BASE), scale_from, roots, base, read) for system in systems
+        system: _read_system(system, starts.get(system, BASE), scale_from, roots, adapters[system], base, read)
+        for system in systems
     }
     return read(base), measured
 
@@ -111,6 +115,7 @@ def _read_system(
     start: str,
     scale_from: str,
     roots: Sequence[Path],
+    adapter: Path,
     base: Path,
     read: Callable[[Path], MeasuredPoint],
 ) -> MeasuredSystem:
@@ -129,7 +134,7 @@ def _read_system(
             "(semalign frontier, or the key frontier of study.yaml)"
         )
     names = curve_order({*every, END})
-    before, after = _neighbours(names, start, scale_from, roots[0] / system / "adapter")  # all seeds have one recipe
+    before, after = _neighbours(names, start, scale_from, adapter)  # of the first seed: all seeds have one recipe
 
     def folder_of(root: Path, name: str) -> Path:
         if name in (before, after):

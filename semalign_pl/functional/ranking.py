@@ -44,19 +44,20 @@ def rank_groups(rewards: Float[Tensor, " completions"], group_size: int) -> Rank
 
 
 def append_to_groups(
-    rewards: Float[Tensor, "rewards completions"], extra: Float[Tensor, "rewards groups extra"]
+    rewards: Float[Tensor, "rewards completions"], group_size: int, extra: Float[Tensor, "rewards groups extra"]
 ) -> Float[Tensor, "rewards groups candidates"]:
     """Rewards by group, with those of further completions at the end of each group.
 
     Args:
         rewards: Rewards; those of one group are adjacent.
+        group_size: Number of completions per group.
         extra: Rewards of the completions to add to each group; there may be none.
 
-    >>> append_to_groups(torch.tensor([[0.1, 0.2, 0.3, 0.4]]), torch.tensor([[[0.8], [0.9]]]))
+    >>> append_to_groups(torch.tensor([[0.1, 0.2, 0.3, 0.4]]), 2, torch.tensor([[[0.8], [0.9]]]))
     tensor([[[0.1000, 0.2000, 0.8000],
              [0.3000, 0.4000, 0.9000]]])
     """
-    return torch.cat([rewards.view(*extra.shape[:2], -1), extra], 2)
+    return torch.cat([rewards.view(len(rewards), -1, group_size), extra], 2)
 
 
 def shuffle_within_groups(rewards: Float[Tensor, " completions"], group_size: int, seed: int) -> Tensor:

@@ -190,15 +190,11 @@ class GRPOModule(PolicyUpdates):
             rewards = self._total(rewards_per_func)
             # 3. Advantage: reward minus the mean of the group, so that easy prompts, where every completion gets a high
             # reward, do not count more. Losses that use the ranking only (best_of_group, cpo) compare the same rewards.
-            compared_rewards = self._compared_rewards(append_to_groups(rewards_per_func, reference_rewards), seed)
+            by_group = append_to_groups(rewards_per_func, self.num_generations, reference_rewards)
+            compared_rewards = self._compared_rewards(by_group, seed)
             # 4. Reference and 5. update: see PolicyUpdates.
-            metrics = self._update_policy(
-                rollouts,
-                compared_rewards,
-                references,
-                timer,
-                self._replay_terms(replayed, self._short_references(replayed)),
-            )
+            more_terms = self._replay_terms(replayed, self._short_references(replayed))
+            metrics = self._update_policy(rollouts, compared_rewards, references, timer, more_terms)
             timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         shares = signal_shares(rewards_per_func, self.num_generations)
         self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)

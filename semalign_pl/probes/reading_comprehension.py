@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ class ReadingComprehensionProbe(Probe):
         name: Prefix of the scores' names, and name of the set of items.
         seed: Seed of the draw of questions, if there is a limit.
         every_n_steps: Number of optimiser steps between measurements during training; null to measure only in a test.
+        prompt: Template of the user's message, with {context} and, unless all questions are empty, {question}. So a
+            file of the same form can hold another task, such as texts to copy.
     """
 
     def __init__(
@@ -57,11 +60,15 @@ class ReadingComprehensionProbe(Probe):
         name: str = "cmrc",
         seed: int = 0,
         every_n_steps: int | None = None,
+        prompt: str = PROMPT,
     ) -> None:
         super().__init__(every_n_steps)
         self.file, self.limit, self.name, self.seed = file, limit, name, seed
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
-        self.questions = read_questions(file, limit, seed)
+        self.questions, self.prompt = read_questions(file, limit, seed), prompt
+        needed = ["{context}"] + ["{question}"] * any(one.question for one in self.questions)
+        if missing := next((name for name in needed if name not in prompt), None):
+            raise ValueError(f"{type(self).__name__}.prompt: {prompt!r} has no {missing}; put it where that text goes")
 
     def measure(self, policy: Policy) -> Measurement:
         """Answer every question greedily and score the answers."""
@@ -72,6 +79,7 @@ class ReadingComprehensionProbe(Probe):
             f"questions:{len(items)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
             f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|scorer:cmrc2018-v6|scale:100"
         )
+        signature += "" if self.prompt == PROMPT else f"|prompt:{self.prompt!r}"
         scores = {
             f"{self.name}_{key}": score_items(items, f"{self.name}_{key}", "mean", f"{key}|{signature}")
             for key in ("em", "f1", "avg")
@@ -86,7 +94,7 @@ class ReadingComprehensionProbe(Probe):
     def _prompts(self, policy: Policy) -> tuple[list[list[int]], int]:
         prompts, cut = [], 0
         for q in self.questions:
-            encode = _encoder(policy, q, self.max_prompt_tokens)
+            encode = _encoder(policy, self.prompt, q, self.max_prompt_tokens)
             ids = encode(q.context)
             if len(ids) > self.max_prompt_tokens:
                 cut += 1
@@ -95,9 +103,11 @@ class ReadingComprehensionProbe(Probe):
         return prompts, cut
 
 
-def _encoder(policy: Policy, question: Question, limit: int) -> Callable[[str], list[int]]:
+def _encoder(policy: Policy, prompt: str, question: Question, limit: int) -> Callable[[str], list[int]]:
     def encode(context: str) -> list[int]:
-        text = PROMPT.format(context=context, question=question.question)
+        # One pass, because a text may itself contain a placeholder; all other braces of the prompt are plain text.
+        texts = {"{context}": context, "{question}": question.question}
+        text = re.sub(r"\{context\}|\{question\}", lambda match: texts[match[0]], prompt)
         return policy.encoder.encode_prompt(text, max_tokens=limit + len(text.encode()) + 64)
 
     return encode

@@ -43,7 +43,7 @@ def verdicts(results: Mapping[str, object]) -> list[str]:
     if frontier is None:
         return [_without_frontier(parsed)]
     try:
-        return _with_frontier(parsed, frontier)
+        return _with_frontier(parsed, frontier, results.get("choice"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ValueError(
@@ -75,13 +75,13 @@ def _without_frontier(parsed: Results) -> str:
     return f"{', '.join(trained[:-1])} and {trained[-1]} were measured. {NO_FRONTIER}."
 
 
-def _with_frontier(parsed: Results, frontier: object) -> list[str]:
+def _with_frontier(parsed: Results, frontier: object, choice: object) -> list[str]:
     if not _is_object(frontier):
         raise TypeError("it is no object")
     quality = column_of(str(frontier["quality"]))
     entries = _entries(frontier)
     sentences = [_sentence(parsed, quality, entry) for entry in entries]
-    sentences += _selection(parsed, frontier)
+    sentences += _selection(parsed, frontier, choice)
     seeds = {entry["seeds"] for entry in entries if entry["difference"] is not None}
     if 1 in seeds:
         sentences.append("With one seed, noise between trainings is not in these intervals.")
@@ -96,9 +96,10 @@ def _with_frontier(parsed: Results, frontier: object) -> list[str]:
     return list(dict.fromkeys(sentences)) or ["The frontiers of fewer than two systems were measured."]
 
 
-def _selection(parsed: Results, frontier: Mapping[str, object]) -> list[str]:
+def _selection(parsed: Results, frontier: Mapping[str, object], choice: object) -> list[str]:
     """Sentence on the choice of variants, if systems were swept."""
-    sweeps = frontier.get("sweeps")
+    chosen_before = _is_object(choice)
+    sweeps = choice["sweeps"] if _is_object(choice) else frontier.get("sweeps")
     if not _is_object(sweeps) or not sweeps:
         return []
     curves, choices = frontier["curves"], []
@@ -109,7 +110,8 @@ def _selection(parsed: Results, frontier: Mapping[str, object]) -> list[str]:
         if not _is_object(curve) or not _is_object(variants):
             raise TypeError("a curve or a sweep is no object")
         choices.append(f"{parsed.title_of(system)} is {curve['variant']}, chosen of {len(variants)}")
-    return [f"{', '.join(choices)}: by hypervolume on the test set, for all systems alike."]
+    where = "other data than the test set" if chosen_before else "the test set"
+    return [f"{', '.join(choices)}: by hypervolume on {where}, for all systems alike."]
 
 
 def _entries(frontier: Mapping[str, object]) -> list[Mapping[str, object]]:

@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,11 @@ from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
-from semalign_pl.study.frontier import check_metrics, compare, measure_points
+from semalign_pl.study.frontier import check_metrics, choose, compare, keep_chosen, measure_points
 from semalign_pl.study.half_done import distrust, enter
 from semalign_pl.study.joined import END, Points, join
-from semalign_pl.study.protocol import Step, steps
-from semalign_pl.study.systems import BASE, read_study
+from semalign_pl.study.protocol import Step, choosing_steps, steps
+from semalign_pl.study.systems import BASE, Study, read_study
 
 if TYPE_CHECKING:
     from semalign_pl.run.digests import Digests
@@ -73,14 +74,63 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
         raise ValueError(f"--seeds: {seeds} is not a positive number")
     from semalign_pl.report.verdict import with_sentences
     from semalign_pl.run.digests import Digests
-    from semalign_pl.study.record import is_old
 
     study = read_study(configs)
-    plan = list(steps(study.systems, out, seeds, study.frontier))
     digests = Digests(out / "digests.json")
+    done: list[Step] = []
+    seconds: dict[str, list[float]] = {}
+    systems, chosen, choice = study.systems, dict[str, str](), None
+    if study.frontier is not None and study.frontier.choose_on is not None:
+        first = min(seeds, study.frontier.choose_seeds or seeds)
+        plan = list(choosing_steps(systems, out, first, study.frontier))
+        _run_plan(plan, study, configs, digests, seconds)
+        choice, done = choose(study, out, first), plan
+        chosen = choice["chosen"]
+        systems = keep_chosen(systems, chosen)
+        print(visible(f"chosen on {study.frontier.choose_on}: {', '.join(chosen.values())}"), flush=True)
+    plan = list(steps(systems, out, seeds, study.frontier))
+    fresh = [step for step in plan if step not in done]
+    results = _run_plan(fresh, study, configs, digests, seconds)
+    study = replace(study, systems=systems)
+    frontier, best = ({}, {}) if study.frontier is None else compare(study, out, results, chosen)
+    content = {
+        "systems": join(systems, results, best),
+        **({"frontier": frontier} if frontier else {}),
+        **({"choice": choice} if choice else {}),
+        "run": {
+            "command": f"semalign study --config {configs} --out {out} --seeds {seeds}",
+            "commands": [f"semalign {shlex.join(step.args)}" for step in [*done, *fresh]],
+            "seeds": list(range(seeds)),
+            "seconds": seconds,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            / (2**20 if sys.platform == "darwin" else 2**10),
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "versions": results[0, BASE][END]["run"]["versions"],
+        },
+    }
+    file = out / "results.json"
+    write_text(file, to_json(with_sentences(content), file, indent=2))
+
+
+def _run_plan(
+    plan: Sequence[Step], study: Study, configs: Path, digests: Digests, seconds: dict[str, list[float]]
+) -> dict[tuple[int, str], Points]:
+    """Run every step that is not finished yet.
+
+    Args:
+        plan: Steps in order.
+        study: Study of the steps.
+        configs: Folder of the configs, for messages.
+        digests: Digests of files.
+        seconds: Durations by name of the step, which is added to.
+
+    Returns:
+        Results of each test, by seed and system.
+    """
+    from semalign_pl.study.record import is_old
+
     if old := sum(map(is_old, plan)):
         print(f"{old} finished steps are of an earlier version, which did not record what they depend on; run again")
-    seconds: dict[str, list[float]] = {}
     results: dict[tuple[int, str], Points] = {}
     for number, step in enumerate(plan, 1):
         print(visible(f"[{number}/{len(plan)}] semalign {shlex.join(step.args)}"), flush=True)
@@ -94,23 +144,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
             if study.frontier is not None:
                 check_metrics(study.frontier, tested, configs)
         seconds.setdefault(step.name, []).append(took)
-    frontier, chosen = ({}, {}) if study.frontier is None else compare(study, out, results)
-    content = {
-        "systems": join(study.systems, results, chosen),
-        **({"frontier": frontier} if frontier else {}),
-        "run": {
-            "command": f"semalign study --config {configs} --out {out} --seeds {seeds}",
-            "commands": [f"semalign {shlex.join(step.args)}" for step in plan],
-            "seeds": list(range(seeds)),
-            "seconds": seconds,
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            / (2**20 if sys.platform == "darwin" else 2**10),
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "versions": results[0, BASE][END]["run"]["versions"],
-        },
-    }
-    file = out / "results.json"
-    write_text(file, to_json(with_sentences(content), file, indent=2))
+    return results
 
 
 def _run_step(step: Step, digests: Digests) -> float:

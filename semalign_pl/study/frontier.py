@@ -1,20 +1,21 @@
-"""Frontiers of a study: test the points of each run, and compare the systems at equal quality."""
+"""Frontiers of a study: test the points of each run, choose variants, and compare the systems at equal quality."""
 
 from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semalign_pl.messages.terminal import visible
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.joined import Points, RunResults
-from semalign_pl.study.protocol import Step
-from semalign_pl.study.systems import Study, group
+from semalign_pl.study.protocol import VALIDATION, Step
+from semalign_pl.study.systems import Study, System, group
 
 if TYPE_CHECKING:
+    from semalign_pl.frontier.choice import ChoiceEntry
     from semalign_pl.frontier.entry import FrontierEntry
 
 
@@ -79,17 +80,62 @@ def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -
     choose_metrics(settings.quality, settings.costs, usable, f"{configs / 'study.yaml'}: the base model's test")
 
 
-def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) -> tuple[FrontierEntry, dict[str, str]]:
+def choose(study: Study, out: Path, seeds: int) -> ChoiceEntry:
+    """Choose the best variant of each swept system by the tests in ``out/validation``.
+
+    Args:
+        study: Study with ``choose_on`` in its settings of the frontier.
+        out: Folder of the study.
+        seeds: Number of seeds that were tested there.
+
+    Raises:
+        ValueError: If variants were not tested alike; names the files.
+    """
+    from semalign_pl.frontier.choice import choose as choose_variants
+
+    settings = study.frontier
+    assert settings is not None
+    groups = group(study.systems)
+    return choose_variants(
+        out / VALIDATION,
+        {key: [one.name for one in systems] for key, systems in groups.items() if systems[0].sweep},
+        {one.name: one.start for one in study.systems},
+        settings.quality,
+        settings.costs,
+        settings.scale_from,
+        range(seeds),
+        out,
+    )
+
+
+def keep_chosen(systems: Sequence[System], chosen: Mapping[str, str]) -> list[System]:
+    """Systems of a study without the variants that were not chosen.
+
+    Args:
+        systems: Systems of the study. A variant that another system starts from is kept.
+        chosen: Best variant by swept system.
+    """
+    kept: list[System] = []
+    for one in reversed(systems):  # each system is listed after the one that it starts from
+        if one.sweep is None or chosen[one.sweep] == one.name or one.name in {other.start for other in kept}:
+            kept.insert(0, one)
+    return kept
+
+
+def compare(
+    study: Study, out: Path, results: Mapping[tuple[int, str], Points], chosen: Mapping[str, str]
+) -> tuple[FrontierEntry, dict[str, str]]:
     """Compare the systems of a study at equal quality.
 
     Args:
         study: Study with settings of the frontier.
         out: Folder of the study.
         results: Results of each run, by seed and system.
+        chosen: Best variant by swept system, if it was chosen on other data; else empty.
 
     Returns:
-        ``frontier`` entry of the study's ``results.json``, and the best variant by system. The best variant is the one
-        with the largest hypervolume of the first cost, for every system alike.
+        ``frontier`` entry of the study's ``results.json``, and the best variant by system. Unless it was chosen before,
+        the best variant is the one with the largest hypervolume of the first cost, for every system alike.
 
     Raises:
         ValueError: If systems were not tested alike; names the files.
@@ -100,7 +146,7 @@ def compare(study: Study, out: Path, results: Mapping[tuple[int, str], Points]) 
     assert settings is not None
     compared = {key for pair in settings.compare for key in pair}
     variants = {
-        key: [one.name for one in systems]
+        key: [chosen[key]] if key in chosen else [one.name for one in systems]
         for key, systems in group(study.systems).items()
         if key in compared or systems[0].sweep or len(results[0, systems[0].name]) > 1  # one point is no curve
     }

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class FrontierSettings:
         compare: Pairs of systems.
         at: Qualities at which costs are compared, besides the mean over the common range; empty for one that both
             systems of a pair reach.
+        choose_on: Config laid over each recipe to choose the best variant of a swept system: other rows and other
+            questions than those of the test. ``None`` to choose on the test itself, which flatters swept systems.
+        choose_seeds: Number of seeds of that choice; further seeds train and test the chosen variants only. ``None``
+            for all seeds.
     """
 
     quality: str | None = None
@@ -29,12 +34,16 @@ class FrontierSettings:
     scale_from: str = "base"
     compare: tuple[tuple[str, str], ...] = ()
     at: tuple[float, ...] = ()
+    choose_on: Path | None = None
+    choose_seeds: int | None = None
 
 
 KEYS = tuple(field.name for field in fields(FrontierSettings))
 
 
-def read_frontier_settings(entry: object, starts: Mapping[str, str], where: str) -> FrontierSettings:
+def read_frontier_settings(
+    entry: object, starts: Mapping[str, str], where: str, folder: Path = Path()
+) -> FrontierSettings:
     """Check the value of ``frontier:`` and fill in defaults.
 
     Args:
@@ -42,6 +51,7 @@ def read_frontier_settings(entry: object, starts: Mapping[str, str], where: str)
         starts: System or ``base`` that each system starts from, by system. By default, all pairs of the finished
             systems are compared: of those that no other starts from, or of all if fewer than two remain.
         where: File and key to name in messages.
+        folder: Folder that the path of ``choose_on`` is relative to.
 
     Raises:
         ValueError: If a key is unknown or a value is malformed; the message names the key and the remedy.
@@ -69,7 +79,30 @@ def read_frontier_settings(entry: object, starts: Mapping[str, str], where: str)
         scale_from=scale_from,
         compare=_pairs(entry.get("compare"), starts, f"{where}.compare"),
         at=tuple(dict.fromkeys(_numbers(entry.get("at", default.at), f"{where}.at"))),
+        choose_on=_config(entry.get("choose_on"), folder, f"{where}.choose_on"),
+        choose_seeds=_seeds(entry.get("choose_seeds"), entry, f"{where}.choose_seeds"),
     )
+
+
+def _config(value: object, folder: Path, where: str) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not (folder / value).is_file():
+        raise ValueError(
+            f"{where}: there is no config {value!r} in {folder}; write one with other test rows and probes, such as "
+            "validation.yaml"
+        )
+    return folder / value
+
+
+def _seeds(value: object, entry: Mapping[object, object], where: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{where}: {value!r} is not a positive number")
+    if entry.get("choose_on") is None:
+        raise ValueError(f"{where}: is the number of seeds of choose_on; name that config, or leave this out")
+    return value
 
 
 def _names(value: object, where: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semalign_pl.study.frontier_settings import FrontierSettings
@@ -12,6 +12,9 @@ from semalign_pl.study.systems import BASE, System
 
 WHOLE = ("--model.init_args.adapter_scale", "1.0", "--model.init_args.scale_from", "base")
 """Flags to test an adapter itself, or the base model, with a recipe whose training starts from a scaled adapter."""
+
+VALIDATION = "validation"
+"""Subfolder of a study with the tests that variants are chosen by."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Step:
         flags: Settings of the variant, as flags.
         scales: Scales to test by ``frontier``.
         scale_from: Adapter at scale 0: ``base`` or ``start``.
+        overlay: Config laid over the recipe, for the choice among variants; ``None`` for the recipe alone.
     """
 
     command: str
@@ -39,11 +43,12 @@ class Step:
     flags: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
     scale_from: str = BASE
+    overlay: Path | None = None
 
     @property
     def name(self) -> str:
         """Command and system, such as ``fit cold_start``."""
-        return f"{self.command} {self.system}"
+        return f"{self.command} {self.system}" + (f" on {self.overlay.stem}" if self.overlay else "")
 
     @property
     def args(self) -> tuple[str, ...]:
@@ -64,7 +69,26 @@ class Step:
     @property
     def recipe_args(self) -> tuple[str, ...]:
         """Recipe, seed and the settings of the variant, as flags."""
-        return ("--config", str(self.config), "--seed_everything", str(self.seed), *self.flags)
+        laid_over = () if self.overlay is None else ("--config", str(self.overlay))
+        return ("--config", str(self.config), *laid_over, "--seed_everything", str(self.seed), *self.flags)
+
+
+def choosing_steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSettings) -> Iterator[Step]:
+    """Yield the commands that the choice among variants needs, in order: all trainings, and points on other data.
+
+    Args:
+        systems: Systems of the study, each after the one that it starts from.
+        out: Folder of the study; tests write to ``validation/seed-N/SYSTEM`` in it.
+        seeds: Number of seeds of the choice.
+        frontier: Points to test of each variant, and the config laid over the recipes.
+    """
+    for step in steps(systems, out, seeds, frontier):
+        swept = any(one.sweep for one in systems if one.name == step.system)
+        if step.command == "fit":
+            yield step
+        elif swept or step.system == BASE:
+            folder = out / VALIDATION / step.folder.relative_to(out)
+            yield replace(step, folder=folder, overlay=frontier.choose_on)
 
 
 def steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSettings | None = None) -> Iterator[Step]:

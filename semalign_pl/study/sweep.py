@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -32,20 +33,46 @@ class Variant(NamedTuple):
     flags: tuple[str, ...]
 
 
-def read_variants(over: object, config: Path, where: str) -> list[Variant]:
-    """Return the variants of a system, after a check that its recipe accepts their settings.
+def read_settings(given: object, config: Path, where: str) -> tuple[str, ...]:
+    """Return the flags of a system's own settings, after a check that its recipe accepts them.
 
     Args:
-        over: Value of the key ``over``; see `expand`.
+        given: Value of the key ``set``: values by setting, named as in `expand`. A value may be a list or a mapping.
         config: Recipe of the system.
         where: File and key to name in messages.
 
     Raises:
         ValueError: If a setting or a value is not one that the recipe can have; names the key and the remedy.
     """
-    variants = expand(over, list_keys(config, (), where), where)
+    if not isinstance(given, Mapping) or not given:
+        raise ValueError(f"{where}: {given!r} has no setting; write `set: {{trainer.max_epochs: 4}}`")
+    keys, flags = list_keys(config, (), where), list[str]()
+    for name, value in given.items():
+        flags += (f"--{_resolve(str(name), keys, f'{where}.{name}')}", _flag_value(value))
+    list_keys(config, tuple(flags), where)  # refuses a value of a wrong type
+    return tuple(flags)
+
+
+def _flag_value(value: object) -> str:
+    """Value as text of a flag, which is read as YAML."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def read_variants(over: object, config: Path, where: str, flags: tuple[str, ...] = ()) -> list[Variant]:
+    """Return the variants of a system, after a check that its recipe accepts their settings.
+
+    Args:
+        over: Value of the key ``over``; see `expand`.
+        config: Recipe of the system.
+        where: File and key to name in messages.
+        flags: Settings that all variants share, as flags.
+
+    Raises:
+        ValueError: If a setting or a value is not one that the recipe can have; names the key and the remedy.
+    """
+    variants = expand(over, list_keys(config, flags, where), where)
     for variant in variants:
-        list_keys(config, variant.flags, f"{where}: {variant.suffix}")  # refuses a value of a wrong type
+        list_keys(config, (*flags, *variant.flags), f"{where}: {variant.suffix}")  # refuses a value of a wrong type
     return variants
 
 

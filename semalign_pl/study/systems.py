@@ -12,7 +12,7 @@ from semalign_pl.study.frontier_settings import FrontierSettings, read_frontier_
 
 BASE = "base"
 PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}
-KEYS = ("from", "config", "label", "over")
+KEYS = ("from", "config", "label", "set", "over")
 FRONTIER = "frontier"
 """Key of ``study.yaml`` that is not a system."""
 
@@ -27,7 +27,7 @@ class System:
         start: System or variant whose adapter the training starts from, or ``base``.
         label: Title in tables and pictures; ``None`` to derive it from the name.
         sweep: Key of the system in ``study.yaml`` if this is a variant of it; otherwise ``None``.
-        flags: Settings of the variant, as flags.
+        flags: Settings of the system and the variant that differ from the recipe's, as flags.
     """
 
     name: str
@@ -69,11 +69,13 @@ def read_study(folder: Path) -> Study:
     """Read the systems of a folder of configs, and how to compare them.
 
     ``study.yaml`` maps each system to ``from`` (``base``, or a system listed above it), ``config`` (path relative to
-    the folder; default: the system's name with ``.yaml``), ``label`` and ``over`` (settings to sweep, see `expand`).
-    The key ``frontier`` has the points to test of each system (see `FrontierSettings`); a sweep needs it::
+    the folder; default: the system's name with ``.yaml``), ``label``, ``set`` (settings that differ from the recipe's)
+    and ``over`` (settings to sweep, see `expand`). The key ``frontier`` has the points to test of each system (see
+    `FrontierSettings`); a sweep needs it::
 
         frontier: {quality: chrf, costs: [cmrc_f1], scales: [0.25, 0.5, 0.75], at: [60]}
         cold_start: {from: base, config: ../quickstart/cold_start.yaml}
+        long: {from: cold_start, config: sft.yaml, set: {trainer.max_epochs: 4}}
         bleu: {from: cold_start, label: BLEU + language, over: {optimizer.lr: [1e-4, 1e-3]}}
 
     Without ``study.yaml``, the systems are the paper's (arXiv 2605.14366): a cold start, and strong SFT and semantic
@@ -109,7 +111,7 @@ def read_study(folder: Path) -> Study:
     systems = _systems(folder, listed, str(path))
     keys = {one.name: one.key for one in systems}
     starts = {one.key: keys.get(one.start, BASE) for one in systems}
-    return Study(systems, read_frontier_settings(content[FRONTIER], starts, f"{path}: {FRONTIER}"))
+    return Study(systems, read_frontier_settings(content[FRONTIER], starts, f"{path}: {FRONTIER}", folder))
 
 
 def _systems(folder: Path, listed: Mapping[str, object], where: str) -> list[System]:
@@ -138,7 +140,7 @@ def _check(folder: Path, name: object, entry: object, above: list[System], where
     for key, value in entry.items():
         if key not in KEYS:
             raise ValueError(f"{where}.{key}: there is no such key; it has {', '.join(KEYS)}")
-        if key != "over" and not isinstance(value, str):
+        if key not in ("set", "over") and not isinstance(value, str):
             raise ValueError(f"{where}.{key}: {value!r} is not text")
     start, label = entry["from"], entry.get("label")
     if start not in (BASE, *(one.name for one in above)):
@@ -149,9 +151,12 @@ def _check(folder: Path, name: object, entry: object, above: list[System], where
     config = folder / entry.get("config", f"{name}.yaml")
     if not config.is_file():
         raise ValueError(f"{where}.config: there is no {config}; paths are relative to study.yaml's folder")
-    if "over" not in entry:
+    if "over" not in entry and "set" not in entry:
         return [System(name, config, start, label)]
-    from semalign_pl.study.sweep import read_variants
+    from semalign_pl.study.sweep import read_settings, read_variants
 
-    variants = read_variants(entry["over"], config, f"{where}.over")
-    return [System(f"{name}.{one.suffix}", config, start, label, name, one.flags) for one in variants]
+    flags = read_settings(entry["set"], config, f"{where}.set") if "set" in entry else ()
+    if "over" not in entry:
+        return [System(name, config, start, label, flags=flags)]
+    variants = read_variants(entry["over"], config, f"{where}.over", flags)
+    return [System(f"{name}.{one.suffix}", config, start, label, name, (*flags, *one.flags)) for one in variants]

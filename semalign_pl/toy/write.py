@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from semalign_pl.files.atomic import replace_folder
-from semalign_pl.toy import generator, grammar, reading
+from semalign_pl.toy import general, generator, grammar, reading
 from semalign_pl.toy.speech import Speech, speech
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -19,6 +19,9 @@ PAIRS = {"train": 5000, "dev": 200, "test": 300}
 HEADLINES = {"train": 1000, "dev": 100, "test": 100}
 READING = {"test": ("reading_comprehension.json", 200), "dev": ("reading_comprehension_dev.json", 100)}
 SOURCE_ONLY = 2000
+REPLAY, ANCHOR = 2000, 2000
+UNTOUCHED = {"test": ("", 100), "dev": ("_dev", 50)}
+CHINESE_DEV = 100
 
 
 def _jsonl(path: Path, rows: list[dict[str, str]]) -> None:
@@ -40,6 +43,18 @@ def _source_only(seed: int, taken: set[str], second: Speech) -> str:
     return "".join(text + "\n" for text in islice(fresh, SOURCE_ONLY))
 
 
+def _general(folder: Path, seed: int) -> None:
+    """General data: replay, text for an anchor, probes for validation, and probes of untouched abilities."""
+    _jsonl(folder / "replay.jsonl", general.replay(seed, "train", REPLAY))
+    for name, split, size in (("anchor.txt", "train", ANCHOR), ("chinese_dev.txt", "dev", CHINESE_DEV)):
+        texts = general.chinese(seed, split, size)
+        (folder / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    for name, make in (("time_questions", general.time_questions), ("copying", general.copying)):
+        for split, (suffix, size) in UNTOUCHED.items():
+            squad = json.dumps(make(seed, split, size), ensure_ascii=False, indent=1)
+            (folder / f"{name}{suffix}.json").write_text(squad, encoding="utf-8")
+
+
 def _fill(folder: Path, seed: int, second: Speech) -> None:
     for model in ("base", "encoder"):
         shutil.copytree(WEIGHTS / model, folder / model)
@@ -57,6 +72,7 @@ def _fill(folder: Path, seed: int, second: Speech) -> None:
     other = _lines(seed, second.name, partial(generator.text, speech=second), "train", 1000)
     (folder / "chinese.txt").write_text(zh, encoding="utf-8")
     (folder / f"{second.name}.txt").write_text(other, encoding="utf-8")
+    _general(folder / "general", seed)
 
 
 def write(folder: Path, seed: int = 0, language: str = "bo") -> None:

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
 
@@ -11,10 +12,11 @@ from semalign_pl.cli import Parser
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
-from semalign_pl.study.systems import Study, read_study
+from semalign_pl.study.systems import Study, group, read_study
 
+LR = "--model.init_args.optimizer.init_args.lr"
 ROOT = Path(__file__).parents[2] / "configs"
-RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml"))
+RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml", "validation.yaml"))
 METHODS = sorted((ROOT / "methods").glob("*.yaml"))
 CONFIGS = sorted(  # cards are tested in tests/plan
     path for path in RECIPES if path.parents[1].name != "cards" and path not in METHODS
@@ -42,7 +44,7 @@ def test_config_parses_and_names_its_stage(path):
     assert config.model.class_path.endswith(wanted)
     names = {callback.class_path.split(".")[-1] for callback in config.trainer.callbacks}
     assert {"Evaluation", "ReadingComprehensionProbe"} <= names
-    if path not in ABLATION and path.stem != "reranker_grpo":
+    if path not in ABLATION and path.stem not in ("reranker_grpo", "chrf_grpo"):
         assert ("SemanticReward" in names and "LanguageReward" in names) == (wanted == "GRPOModule")
     root = Path(config.trainer.default_root_dir)
     assert root.name == path.stem and root.parent.name == path.parent.name
@@ -145,9 +147,24 @@ def read(folder: str) -> Study:
     return read_study(ROOT / folder)
 
 
-@pytest.mark.parametrize("folder", ["ablation", "frontier", "quickstart", "sg_srl"])
+@pytest.mark.parametrize("folder", ["ablation", "frontier", "keep", "ladder", "quickstart", "sg_srl"])
 def test_studies_list_systems_that_are_there(folder):
     assert len(read(folder).systems) >= 3
+
+
+@pytest.mark.parametrize(("folder", "swept"), [("ladder", 11), ("keep", 4)])
+def test_rates_are_chosen_on_other_data_and_all_three_are_tried(folder, swept):
+    study = read(folder)
+    assert study.frontier is not None and study.frontier.choose_on is not None and study.frontier.choose_seeds == 1
+    systems = {key: variants for key, variants in group(study.systems).items() if variants[0].sweep}
+    rates = {key: {one.flags[one.flags.index(LR) + 1] for one in variants} for key, variants in systems.items()}
+    assert len(rates) == swept and all(tried == {"0.0003", "0.001", "0.003"} for tried in rates.values())
+    validation, test = (
+        yaml.safe_load((ROOT / "ladder" / name).read_text()) for name in ("validation.yaml", "sft.yaml")
+    )
+    files = [{c["init_args"].get("file") for c in one["trainer"]["callbacks"]} - {None} for one in (validation, test)]
+    assert len(files[0]) == len(files[1]) == 4 and not files[0] & files[1]
+    assert validation["data"]["init_args"]["test"] != test["data"]["init_args"]["test"]
 
 
 @pytest.mark.parametrize("folder", ["frontier", "quickstart"])

@@ -119,3 +119,28 @@ def test_limit_draws_by_seed_in_file_order(tmp_path: Path) -> None:
     assert drawn == [q.id for q in ReadingComprehensionProbe(file, limit=5, seed=1).questions]
     assert drawn == sorted(drawn, key=lambda id: int(id[1:])) and len(set(drawn)) == 5
     assert drawn != [q.id for q in ReadingComprehensionProbe(file, limit=5, seed=2).questions]
+
+
+def test_another_prompt_is_filled_in_one_pass_and_told_in_the_signature(tmp_path: Path, policy: Policy) -> None:
+    file = write(tmp_path, ("学生在{question}上。", "谁？", ["学生"]))
+    prompts = {
+        name: ReadingComprehensionProbe(file, **given)
+        for name, given in {"own": {"prompt": "{0} {question} 问：{context}"}, "default": {}}.items()
+    }
+    said = {name: policy.encoder.tokenizer.decode(probe._prompts(policy)[0][0]) for name, probe in prompts.items()}
+    assert "{0} 谁？ 问：学生在{question}上。" in said["own"]
+    assert module.PROMPT.format(context="学生在{question}上。", question="谁？") in said["default"]
+    signatures = {name: probe.measure(policy).scores["cmrc_f1"].signature for name, probe in prompts.items()}
+    told = "|prompt:'{0} {question} 问：{context}'"
+    assert told in signatures["own"] and signatures["own"].replace(told, "") == signatures["default"]
+
+
+def test_a_prompt_without_a_text_is_refused(tmp_path: Path) -> None:
+    asked, empty = (tmp_path / name for name in ("asked", "empty"))
+    for folder, question in ((asked, "谁？"), (empty, "")):
+        folder.mkdir()
+        write(folder, ("山", question, ["山"]))
+    assert ReadingComprehensionProbe(str(empty / "reading.json"), prompt="抄写：{context}").questions
+    for folder, prompt, missing in ((asked, "抄写：{context}", "{question}"), (empty, "抄写：", "{context}")):
+        with pytest.raises(ValueError, match=re.escape(f".prompt: {prompt!r} has no {missing}; put it where")):
+            ReadingComprehensionProbe(str(folder / "reading.json"), prompt=prompt)

@@ -132,6 +132,65 @@ def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys
     assert "  end: of what it wrote, results.json is gone; tested in" in printed
 
 
+@pytest.mark.slow
+def test_variants_are_chosen_on_other_data(
+    study: dict[str, Path], runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs.folder / "struck").touch()  # nothing is killed
+    for path in study["configs"].glob("*.yaml"):  # the rows of a limit are drawn by the seed, of which there are two
+        path.write_text(path.read_text(encoding="utf-8").replace("    eval_limit: 4\n", ""), encoding="utf-8")
+    rows = (runs.corpus / "dev.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    texts = (runs.corpus / "text.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (runs.folder / "rows.jsonl").write_text("".join(rows[4:7]), encoding="utf-8")
+    (runs.folder / "text_dev.txt").write_text("".join(texts[:2]), encoding="utf-8")
+    overlay = {
+        "trainer": {
+            "callbacks": [
+                {"class_path": "Evaluation"},
+                {"class_path": "DriftProbe", "init_args": {"file": str(runs.folder / "text_dev.txt")}},
+                {"class_path": "ReadingComprehensionProbe", "init_args": {"file": str(runs.corpus / "reading.json")}},
+            ]
+        },
+        "data": {"init_args": {"test": str(runs.folder / "rows.jsonl")}},
+    }
+    (study["configs"] / "validation.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    rewrite(study, choose_on="validation.yaml", choose_seeds=1, scales=[0.5])
+    args = ["study", "--config", str(study["configs"]), "--out", str(study["out"]), "--seeds", "2"]
+    assert main(args) == 0
+    results = json.loads((study["out"] / "results.json").read_text(encoding="utf-8"))
+
+    # Both variants were tested on the other data, by the first seed alone, and the cold start, which has one, was not.
+    validation = study["out"] / "validation"
+    assert {path.name for path in validation.iterdir()} == {"seed-0"}
+    assert {path.name for path in (validation / "seed-0").iterdir()} == {"base", *VARIANTS}
+    signature = metrics_of(validation / "seed-0" / "base")["nll_change_mean"]["signature"]
+    assert "|texts:2|" in signature and "|texts:6|" in metrics_of(study["run"] / "base")["nll_change_mean"]["signature"]
+    choice = results["choice"]
+    volumes = {name: each["hypervolumes"]["nll_change_mean"]["value"] for name, each in choice["sweeps"]["sft"].items()}
+    assert set(volumes) == set(VARIANTS)
+    chosen = choice["chosen"]["sft"]
+    assert chosen == max(volumes, key=volumes.__getitem__) == results["frontier"]["curves"]["sft"]["variant"]
+    for name, entry in choice["sweeps"]["sft"].items():
+        end = entry["points"].index("end")
+        assert entry["quality"][end] == [metrics_of(validation / "seed-0" / name)["chrf"]["value"]]
+
+    # The chosen variant was trained and tested by both seeds, the other one trained by the first seed, never tested.
+    (left_out,) = set(VARIANTS) - {chosen}
+    for seed in ("seed-0", "seed-1"):
+        assert (study["out"] / seed / chosen / "results.json").is_file()
+    assert (study["run"] / left_out / "adapter").is_dir() and not (study["run"] / left_out / "results.json").exists()
+    assert not (study["out"] / "seed-1" / left_out).exists()
+    assert len(results["systems"]["sft"]["metrics"]["chrf"]["seeds"]) == 2
+    assert list(results["systems"]["sft"]["variants"]) == [chosen]
+    printed = capsys.readouterr().out
+    assert f"sft is {chosen}, chosen of 2: by hypervolume on other data than the test set" in " ".join(printed.split())
+
+    # Nothing is repeated.
+    assert main(args) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("done before in") > 20 and " tested in " not in printed and " is run again" not in printed
+
+
 def test_a_metric_that_is_not_measured_is_refused_before_training(
     study: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from semalign_pl.study.protocol import steps
+from semalign_pl.study.frontier import keep_chosen
+from semalign_pl.study.frontier_settings import FrontierSettings
+from semalign_pl.study.protocol import choosing_steps, steps
 from semalign_pl.study.sweep import expand, list_keys, read_variants
 from semalign_pl.study.systems import System, group, read_study
 
@@ -100,3 +102,50 @@ def test_a_system_starts_from_a_variant_by_its_name(folder: Path) -> None:
     )
     assert plan[5].args[-1] == str(run / "a.beta-0.2" / "adapter")
     assert plan[6].args[plan[6].args.index("--scale_from") + 1] == "start", "of the adapter that it started from"
+
+
+def test_a_systems_own_settings_are_flags_of_all_its_variants(tmp_path: Path) -> None:
+    text = RECIPE.read_text(encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(
+        "frontier: {}\n"
+        "a: {from: base, set: {trainer.max_steps: 3, data.init_args.train: [x.jsonl, {path: y.jsonl}]}}\n"
+        "b: {from: a, config: a.yaml, set: {num_generations: 4}, over: {beta: [0.1]}}\n"
+    )
+    a, b = read_study(tmp_path).systems
+    given = ("--trainer.max_steps", "3", "--data.init_args.train", '["x.jsonl", {"path": "y.jsonl"}]')
+    assert (a.name, a.sweep, a.flags) == ("a", None, given)
+    assert (b.name, b.start) == ("b.beta-0.1", "a")
+    assert b.flags == ("--model.init_args.num_generations", "4", "--model.init_args.beta", "0.1")
+    for settings, said in (
+        ("{}", "a.set: {} has no setting; write `set: {trainer.max_epochs: 4}`"),
+        ("[1]", r"a.set: \[1\] has no setting"),
+        ("{betta: 0}", "a.set.betta: the recipe has no such setting; did you mean beta"),
+        ("{beta: big}", "a.set: .*beta"),
+        ("{adapter: x}", "a.set.adapter: model.init_args.adapter is set by the study itself; leave it out"),
+    ):
+        (tmp_path / "study.yaml").write_text(f"a: {{from: base, set: {settings}}}\n")
+        with pytest.raises(ValueError, match=said):
+            read_study(tmp_path)
+
+
+def test_a_choice_on_other_data_needs_every_training_and_points_of_variants(tmp_path: Path) -> None:
+    (tmp_path / "validation.yaml").touch()
+    variants = [System(f"a.lr-{rate}", RECIPE, "cold", sweep="a", flags=(LR, rate)) for rate in ("1", "2")]
+    systems = [System("cold", RECIPE, "base"), *variants, System("end", RECIPE, "a.lr-2")]
+    settings = FrontierSettings(scales=(0.5,), choose_on=tmp_path / "validation.yaml")
+    plan = list(choosing_steps(systems, tmp_path, 1, settings))
+    assert [step.name for step in plan] == [
+        "test base on validation",
+        "fit cold",
+        *("fit a.lr-1", "frontier a.lr-1 on validation", "fit a.lr-2", "frontier a.lr-2 on validation"),
+        "fit end",
+    ]
+    overlay = ("--config", str(RECIPE), "--config", str(tmp_path / "validation.yaml"), "--seed_everything", "0")
+    assert plan[3].args == (
+        *("frontier", str(tmp_path / "seed-0" / "a.lr-1" / "adapter"), *overlay, LR, "1", "--scales", "0.5"),
+        *("--scale_from", "base", "--out", str(tmp_path / "validation" / "seed-0" / "a.lr-1")),
+    )
+    # A variant that another system starts from is trained even if it was not chosen.
+    assert [one.name for one in keep_chosen(systems, {"a": "a.lr-1"})] == ["cold", "a.lr-1", "a.lr-2", "end"]
+    assert [one.name for one in keep_chosen(systems[:3], {"a": "a.lr-2"})] == ["cold", "a.lr-2"]

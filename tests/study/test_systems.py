@@ -25,6 +25,9 @@ FRONTIERS = {
     "{compare: [[a, base]]}": "frontier.compare: there is no system 'base'; name two of a, b",
     "{compare: [[[a], b]]}": "frontier.compare: there is no system ['a']; name two of a, b",
     "{at: [.inf]}": "frontier.at: inf is not a number",
+    "{choose_on: c.yaml}": "frontier.choose_on: there is no config 'c.yaml' in",
+    "{choose_seeds: 1}": "frontier.choose_seeds: is the number of seeds of choose_on; name that config",
+    "{choose_on: a.yaml, choose_seeds: 0}": "frontier.choose_seeds: 0 is not a positive number",
 }
 
 
