@@ -128,7 +128,7 @@ def test_a_whole_step_chooses_by_the_total_reward(module, monkeypatch, loss_type
     monkeypatch.setattr(run, name, lambda *args: given.update(args=args) or update(*args))
     for one in (plain, run):
         fit(one, [EXAMPLES], [Length(weight=2.0)])
-    rollouts, rewards, references, _ = given["args"]
+    rollouts, rewards, references, *_ = given["args"]
     assert run.out["rollouts"].texts == plain.out["rollouts"].texts
     lengths = torch.tensor([len(text) / 5 for text in rollouts.texts])
     torch.testing.assert_close(run.out["rewards"], lengths)
