@@ -6,7 +6,6 @@ import functools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lightning.pytorch import Callback
 
@@ -102,17 +101,8 @@ class Anchor:
 
     @property
     def content(self) -> str:
-        """Digest of the texts, for checkpoints and signatures."""
+        """Digest of the texts, for checkpoints."""
         return digest(*self._texts, digits=12)
-
-    @property
-    def signature(self) -> str:
-        """Every option that changes the term, as ``key:value`` joined by ``|``."""
-        own = self.settings
-        return (
-            f"anchor:{own.kind}|weight:{own.weight:g}|rows:{own.rows_per_step}|max_tokens:{own.max_tokens}"
-            f"|texts:{Path(own.file).name}@{self.content}"
-        )
 
     def check_probes(self, callbacks: Iterable[Callback]) -> None:
         """Refuse text that a drift probe of the run measures on: it would measure what was trained.

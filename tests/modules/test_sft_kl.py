@@ -109,7 +109,8 @@ def test_a_kl_holds_the_policy_back(train) -> None:
     assert drift(held) < 0.7 * drift(free)
 
 
-def test_a_tax_budget_steers_it(train, corpus) -> None:
+def test_a_tax_budget_steers_it(train, corpus, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # tax_budget.json is written to the run's folder, which is the working folder here
     probe = DriftProbe(str(corpus / "text.txt"), every_n_steps=1)
     budget = TaxBudget({"kl_mean": 1e-4}, beta_max=50.0)
     module = train([BATCH] * 4, [budget, probe], beta=0.1)
