@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from lightning.pytorch import LightningModule
 
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.messages.command_parser import CommandParser
@@ -16,7 +15,7 @@ from semalign_pl.modules.base import AlignModule
 from semalign_pl.policy.adapter_folder import read_adapter_folder
 from semalign_pl.policy.adapter_start import blend_facts, check_target, read_terms, start_facts
 from semalign_pl.policy.merged import export_model
-from semalign_pl.protocols import ScaledModule
+from semalign_pl.protocols import ExportableModule, ScaledModule
 from semalign_pl.run.results import write_training
 from semalign_pl.types import Json
 
@@ -53,10 +52,11 @@ class MergedCLI(CheckpointCLI):
     whole = True
 
 
-def _names_adapter(module: LightningModule, scaled: bool) -> bool:
+def _names_adapter(module: object, scaled: bool) -> bool:
     """Return true if a module has a saved adapter, which must be scaled if ``scaled`` is true."""
-    named = isinstance(module, ScaledModule) and module.adapter is not None
-    return named and (not scaled or module.adapter_scale < 1)
+    if not isinstance(module, ScaledModule) or module.adapter is None:
+        return False
+    return not scaled or module.adapter_scale < 1
 
 
 def run(args: Sequence[str]) -> int:
@@ -153,7 +153,7 @@ def export_scaled(recipe: Sequence[str], out: Path | None, whole: bool = False) 
     return folder
 
 
-def _write(module: LightningModule, out: Path, whole: bool) -> Path:
+def _write(module: ExportableModule, out: Path, whole: bool) -> Path:
     """Write the result of a module, or its base with it; returns the folder."""
     if not whole:
         return module.export(out)

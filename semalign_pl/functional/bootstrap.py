@@ -10,6 +10,8 @@ from torch import Tensor
 
 _DRAWS = 2**18
 """Number of rows drawn per call; bounds memory and changes nothing else."""
+Statistic = Callable[[Float[Tensor, " rows"]], float]
+"""Function from the draw counts of a resample to its value."""
 
 
 def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Float[Tensor, " rows"]]:
@@ -36,7 +38,7 @@ def resample_counts(rows: int, n_bootstrap: int, seed: int) -> Iterator[Float[Te
 
 
 def confidence_interval(
-    statistic: Callable[[Float[Tensor, " rows"]], float], rows: int, n_bootstrap: int = 1000, seed: int = 12345
+    statistic: Statistic, rows: int, n_bootstrap: int = 1000, seed: int = 12345
 ) -> tuple[float, float]:
     """95 % percentile interval of a statistic under resampling of rows.
 

@@ -26,7 +26,7 @@ NLL_CHANGE_EDGES = tuple(round(0.05 * i - 5, 2) for i in range(201))
 KL_EDGES = (0.0, *(float(f"{10 ** (i / 10 - 5):.3g}") for i in range(61)))
 """Edges of the histogram of per-token KL: 0, then ten per decade from 0.00001 to 10 nats; the last bin is open."""
 
-Statistic = Callable[[Float[Tensor, "resamples texts"]], Float[Tensor, " resamples"]]
+ResampledStatistic = Callable[[Float[Tensor, "resamples texts"]], Float[Tensor, " resamples"]]
 """Function from draw counts of resamples to their values."""
 
 
@@ -172,7 +172,7 @@ def p90_kl(kl: Sequence[Float[Tensor, " tokens"]], n_bootstrap: int = 1000, seed
     return _score(_quantile(kl, 0.9), "kl:p90", len(kl), n_bootstrap, seed)
 
 
-def _quantile(values: Sequence[Float[Tensor, " tokens"]], q: float) -> Statistic:
+def _quantile(values: Sequence[Float[Tensor, " tokens"]], q: float) -> ResampledStatistic:
     """Linearly interpolated quantile over the tokens of the drawn texts, with one sort for all resamples.
 
     The sorted tokens are cut into blocks, and the tokens of each text in each block are counted once. A resample finds
@@ -213,7 +213,7 @@ def _require_same_tokens(base: Sequence[Float[Tensor, " tokens"]], policy: Seque
             raise ValueError(f"base_nll: text {place} has no tokens; leave it out")
 
 
-def _score(statistic: Statistic, name: str, texts: int, n_bootstrap: int, seed: int) -> MetricResult:
+def _score(statistic: ResampledStatistic, name: str, texts: int, n_bootstrap: int, seed: int) -> MetricResult:
     signature = f"{name}|{OVER_TOKENS}"
     value = statistic(torch.ones((1, texts), dtype=torch.float64)).item()
     if n_bootstrap == 0:

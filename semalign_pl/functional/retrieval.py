@@ -14,8 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semalign_pl.files.digest import digest
-from semalign_pl.functional.bootstrap import confidence_interval
-from semalign_pl.functional.drift import Statistic
+from semalign_pl.functional.bootstrap import Statistic, confidence_interval
 from semalign_pl.types import MetricResult
 
 

@@ -75,7 +75,11 @@ def check_full(made: PeftModel, weights: int, ties: bool) -> None:
     Raises:
         ValueError: If PEFT copied some weights twice, or not at all, or untied the head from the embedding.
     """
-    one, other = embedding_and_head(made.get_base_model())
+    from transformers import PreTrainedModel
+
+    lm = made.get_base_model()
+    assert isinstance(lm, PreTrainedModel)
+    one, other = embedding_and_head(lm)
     if ties and one.weight is not other.weight:
         raise ValueError(
             "model.init_args.lora.variant: full: PEFT cannot train the head of this base, which is tied to its "

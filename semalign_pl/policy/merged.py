@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semalign_pl.engine.self_check import TOLERANCE
 from semalign_pl.files.atomic import replace_folder
@@ -45,7 +45,8 @@ def export_model(policy: Policy, folder: Path) -> None:
     with replace_folder(folder) as made:
         merged.to(dtype=dtype).save_pretrained(str(made))
         policy.encoder.tokenizer.save_pretrained(str(made))
-        again = AutoModelForCausalLM.from_pretrained(made, dtype=dtype).to(policy.device).eval()
+        again = AutoModelForCausalLM.from_pretrained(made, dtype=dtype).eval()
+        nn.Module.to(again, policy.device)
         with torch.no_grad():
             found = _probe_logits(again)
         difference = ((found - expected).norm() / expected.norm()).item()

@@ -109,10 +109,11 @@ def test_a_method_changes_one_thing_of_the_quickstart(path):
         "cpo": {"loss_type": "cpo", "beta": 0.0},
         "chrf_reward": {},
         "shuffled": {"shuffle_rewards": True},
+        "ebft": {},
     }
     assert changed == expected[path.stem]
     rewards, plain_rewards = ([c for c in one.trainer.callbacks if "Reward" in c.class_path] for one in (config, plain))
-    assert (rewards == plain_rewards) == (path.stem not in ("cpo", "chrf_reward"))
+    assert (rewards == plain_rewards) == (path.stem not in ("cpo", "chrf_reward", "ebft"))
     assert sum(weights(config).values()) == sum(weights(plain).values())
     for one in (config, plain):
         one.trainer.callbacks = [callback for callback in one.trainer.callbacks if "Reward" not in callback.class_path]
