@@ -78,10 +78,10 @@ def test_the_default_is_plain_sft_to_the_last_digit() -> None:
     """Loss and gradient of a chunk are the NLL's own bits."""
     logps = -torch.rand(3, 7, generator=torch.Generator().manual_seed(0)).mul(9)
     mask = torch.arange(7) < torch.tensor([[7], [2], [5]])
-    results = []
+    zeros, results = torch.zeros(3, 7), []
     for loss_of in (plain_nll, NLLTerm(name="nll", completions=Completions([], []), denominator=1.0)):
         leaf = logps.clone().requires_grad_()
-        loss = loss_of(CompletionLogprobs([0, 1, 2], [7, 2, 5], leaf, torch.zeros(3, 7), mask)).loss
+        loss = loss_of(CompletionLogprobs([0, 1, 2], [7, 2, 5], leaf, zeros, zeros, mask)).loss
         results.append((loss, torch.autograd.grad(loss, leaf)[0]))
     (plain, plain_gradient), (ours, gradient) = results
     assert torch.equal(plain, ours) and torch.equal(plain_gradient, gradient)
@@ -101,7 +101,7 @@ def test_validation_has_the_nll_without_weights(module) -> None:
                 weight.copy_(plain.weights[0][name])
         run.on_validation_epoch_start()
         run.validation_step(BATCH, 0)
-        assert run._val_nll / run._val_tokens == pytest.approx(loss, rel=1e-6)
+        assert run._validation_loss.metrics(lambda sums: sums)["loss"] == pytest.approx(loss, rel=1e-6)
     assert relative(dft.gradients[0], plain.gradients[0]) > 0.1
 
 
