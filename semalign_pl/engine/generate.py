@@ -182,11 +182,13 @@ def _pack(
     longest = max((len(c) for c in completions), default=0)
     padded = [c + [policy.pad_id] * (longest - len(c)) for c in completions]
     lengths = torch.tensor([len(c) for c in completions], device=policy.device)
+    ended = [bool(c) and c[-1] in policy.eos_ids for c in completions]
     return Rollouts(
         prompt_ids=prompts,
-        completion_ids=torch.tensor(padded, device=policy.device).view(len(completions), longest),
+        # Types are given, because torch takes an empty list, of a step without prompts, for floats.
+        completion_ids=torch.tensor(padded, dtype=torch.long, device=policy.device).view(len(completions), longest),
         completion_mask=torch.arange(longest, device=policy.device) < lengths.unsqueeze(1),
-        finished=torch.tensor([bool(c) and c[-1] in policy.eos_ids for c in completions], device=policy.device),
+        finished=torch.tensor(ended, dtype=torch.bool, device=policy.device),
         texts=policy.encoder.decode(completions),
         num_generations=num_generations,
     )

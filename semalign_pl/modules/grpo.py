@@ -257,8 +257,9 @@ class GRPOModule(PolicyUpdates):
         if self.loss_type != "cpo":
             return torch.zeros(len(self.rewards), len(batch), 0, device=self.device)
         scores = score_completions(self.rewards, batch, [example.reference for example in batch], references)
-        left_out = torch.tensor([not (ids and e.reference.strip()) for ids, e in zip(references, batch, strict=True)])
-        return scores.masked_fill(left_out, float("nan")).unsqueeze(2).to(self.device)
+        left_out = [not (ids and e.reference.strip()) for ids, e in zip(references, batch, strict=True)]
+        scores = scores.masked_fill(torch.tensor(left_out, dtype=torch.bool), float("nan"))
+        return scores.unsqueeze(2).to(self.device)
 
     def _total(self, rewards_per_func: Float[Tensor, "rewards completions"]) -> Float[Tensor, " completions"]:
         """Total reward from all rewards, by their weights and gates; NaN where no reward gave a score."""

@@ -64,8 +64,9 @@ def preference_pairs(
         in_loss: Mask of the rollouts that may be chosen.
     """
     k = rollouts.num_generations
-    usable = torch.tensor([[bool(ids)] for ids in references], device=in_loss.device)
-    allowed = torch.cat([in_loss.view(-1, k), usable], 1).flatten()
+    # The type is given, because torch takes an empty list, of a step whose rows are all replayed, for floats.
+    usable = torch.tensor([bool(ids) for ids in references], dtype=torch.bool, device=in_loss.device)
+    allowed = torch.cat([in_loss.view(-1, k), usable.unsqueeze(1)], 1).flatten()
     ranking = rank_groups(rewards.masked_fill(~allowed, float("nan")), k + 1)
     sampled = masked_completions(rollouts, rollouts.completion_mask, 1.0).completions
     candidates = [ids for i, own in enumerate(references) for ids in [*sampled[i * k : (i + 1) * k], own]]

@@ -81,10 +81,20 @@ def test_without_replayed_rows_the_weight_changes_nothing(grpo: Any) -> None:
     assert "train/replay_nll" not in one.trainer.callback_metrics
 
 
-def test_a_batch_of_replayed_rows_alone(grpo: Any, base: str, sft_adapter: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"loss_type": "cpo"},
+        {"loss_type": "best_of_group", "shuffle_rewards": True},
+        {"mask_truncated_completions": True, "num_iterations": 2},
+    ],
+    ids=str,
+)
+def test_a_batch_of_replayed_rows_alone(grpo: Any, base: str, sft_adapter: str, options: dict[str, Any]) -> None:
     sft = SFT(base, **settings(sft_adapter))
     fit(sft, [REPLAY])
-    module = grpo(REPLAY, [RewardWatch(), Divergence()])
+    module = grpo(REPLAY, [RewardWatch(), Divergence()], **options)
     assert relative(module.gradients[0], sft.gradients[0]) < 1e-5 and not module.reward.seen
     assert module.trainer.callback_metrics["train/reward"].isnan()
 
