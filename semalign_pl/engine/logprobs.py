@@ -98,14 +98,14 @@ class LogprobScorer:
         )
         hidden = self._states(chunk)
         needed = self._needs_logprobs(indices)
+        logps = entropy = torch.zeros(len(ids), device=device)
         if all(needed):
             logps, entropy = self.policy.logprobs(hidden, ids, divisors)
-        else:
+        elif any(needed):
             tokens = [need for need, length in zip(needed, lengths, strict=True) for _ in range(length)]
             at = torch.tensor(tokens, device=device).nonzero().squeeze(1)
             of_some = self.policy.logprobs(hidden[at], ids[at], divisors[at])
-            zeros = torch.zeros(len(ids), device=device)
-            logps, entropy = (zeros.index_put((at,), values) for values in of_some)
+            logps, entropy = (torch.zeros_like(logps).index_put((at,), values) for values in of_some)
         divergence = torch.zeros_like(logps)
         if self.completions.targets is not None:
             divergence = target_divergence(self.policy, self.completions, indices, hidden, ids, divisors, logps)

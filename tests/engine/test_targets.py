@@ -7,15 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.logprob_oracle import BUDGETS, ROWS, weights
-from helpers.tiny import gradient, relative
+from helpers.tiny import CPU, gradient, relative, stir
 from torch import Tensor
 
 from semalign_pl.engine.completion_states import states_of_role
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.engine.targets import Target
+from semalign_pl.functional.divergence import Divergence
 from semalign_pl.functional.losses import kl_k3
+from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.settings import LoraSettings
 
 
 def logits(policy: Policy, prompt: list[int], completion: list[int]) -> Tensor:
@@ -80,10 +83,6 @@ def compute(policy: Policy, rows: Completions, budget: int) -> dict[int, Tensor]
 @pytest.fixture
 def policy(base, sft_adapter) -> Policy:
     """Policy that differs from its reference, and both from the base."""
-    from helpers.tiny import CPU, stir
-
-    from semalign_pl.policy.load import load_policy
-
     return stir(load_policy(base, "fp32", None, sft_adapter, CPU), seed=7)
 
 
@@ -138,3 +137,30 @@ def test_log_probs_that_no_term_needs_are_zeros_and_the_others_stay(policy) -> N
                 torch.testing.assert_close(some.entropy[kept], whole.entropy[kept], atol=1e-6, rtol=0)
                 assert kept.any() and not kept.all() and whole.logps[~kept].any()
                 assert not some.logps[~kept].any() and not some.entropy[~kept].any()
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_trained_head_needs_no_log_probs_either(base, budget: int) -> None:
+    """All weights are trained, so the head is no frozen matrix; no token of some chunks needs its log-prob."""
+    policy = stir(load_policy(base, "fp32", LoraSettings(variant="full"), None, CPU), seed=7, scale=0.02)
+    rows = replace(ROWS, targets=[Target("base", logprobs=False)] * 12)
+    kept = [row for row in range(12) if rows.completions[row]]
+    expected = {row: plain(policy, rows, row) for row in kept}
+    torch.stack([(expected[row] * weights(row, len(expected[row]))).sum() for row in kept]).sum().backward()
+    slope = gradient(policy)
+    policy.zero_grad()
+    found = compute(policy, rows, budget)
+    for row in kept:
+        torch.testing.assert_close(found[row], expected[row], atol=2e-6, rtol=1e-4)
+    assert slope.norm() > 1e-3 and relative(gradient(policy), slope) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["forward_kl", "k3"])
+def test_a_trained_copy_may_have_another_type_than_the_base(base, kind: Divergence) -> None:
+    """Full fine-tuning of a bfloat16 base trains float32 weights: the base's states and its head stay bfloat16."""
+    exact, half = (load_policy(base, weights, LoraSettings(variant="full"), None, CPU) for weights in ("fp32", "bf16"))
+    rows = replace(ROWS, targets=[Target("base", kind)] * 12)
+    found = [compute(stir(policy, seed=7, scale=0.05), rows, 10**6) for policy in (exact, half)]
+    assert torch.cat(list(found[0].values())).mean() > 1e-3
+    for row, values in found[0].items():
+        torch.testing.assert_close(found[1][row], values, atol=0.02, rtol=0.1)
