@@ -24,7 +24,7 @@ from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
 from semalign_pl.modules.step_timer import StepTimer
-from semalign_pl.modules.update_checks import check_reference_nll, check_update
+from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
 from semalign_pl.run.trainer import callbacks_of
@@ -57,14 +57,16 @@ class GRPOModule(PolicyUpdates):
         multi_objective_aggregation: Order of combining rewards. sum_then_normalize: weighted sum, then normalised as
             scale_rewards says. normalize_then_sum: each reward is normalised in its group, then the weighted sum is
             normalised in the batch (GDPO, arXiv 2601.05242).
-        scale_rewards: Standard deviation that divides the advantages: of the group, of the batch, or none.
+        scale_rewards: Standard deviation that divides the advantages: of the group, of the batch, or none. With
+            normalize_then_sum it is always that of the batch.
         shuffle_rewards: Flag to permute the total rewards within each group: a control that shows what updates cost if
             rewards have no information. Logged rewards are those before the permutation.
         num_iterations: Number of optimiser steps per batch of rollouts.
         mask_truncated_completions: Flag to leave completions that did not end in an EOS out of the loss.
         reference_nll_weight: Weight of SFT's loss on the reference completion, which is added to the loss: 0 for RL
             alone, higher values to approach SFT.
-        reference_nll_schedule: Schedule of that weight: constant, or linear to 0 at the end of the run, as CHORD's mu.
+        reference_nll_schedule: Schedule of that weight: constant, or linear to 0 at the end of the run. CHORD's mu
+            (arXiv 2508.11408) decays too; CHORD also multiplies the policy objective by 1 - mu, which is not done here.
         reference_token_weight: Weight of each token in SFT's loss, as SFTModule's token_weight; chord is CHORD's phi.
         preference_beta: Factor on the difference of log-probs in cpo's loss; TRL's beta of CPO.
         replay_nll_weight: Weight of SFT's loss on the rows of replayed corpora (`replay: true` in the data), which are
@@ -107,7 +109,12 @@ class GRPOModule(PolicyUpdates):
             raise ValueError(f"model.init_args.temperature: {temperature} gives K equal samples; use e.g. 0.8")
         if num_generations < 2:
             raise ValueError(f"model.init_args.num_generations: a group of {num_generations} has no signal; use e.g. 8")
-        check_update(loss_type, importance_sampling_level, epsilon, epsilon_high, num_iterations, preference_beta)
+        check_weight("beta", beta, 0.04)
+        check_weight("reference_nll_weight", reference_nll_weight, 0.1)
+        check_update(
+            loss_type, importance_sampling_level, epsilon, epsilon_high, multi_objective_aggregation, scale_rewards,
+            num_iterations, preference_beta,
+        )  # fmt: skip
         check_reference_nll(reference_nll_weight, reference_nll_schedule, reference_token_weight)
         check_token_weight(reference_token_weight, "reference_token_weight")
         if replay_nll_weight <= 0:

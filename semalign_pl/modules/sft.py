@@ -40,7 +40,8 @@ class SFTModule(AlignModule):
         optimizer: Optimiser of the adapter weights; by default AdamW with the method's learning rate, 2e-5.
         token_weight: Weight of each token in the training loss, from its probability or entropy: none, dft (arXiv
             2508.05629), eaft (2601.02151), talr (2509.20758; one more forward per step) or chord (2508.11408).
-        beta: Weight of the KL to the reference policy on the references' tokens, a mean per token; 0 saves its forward.
+        beta: Weight of the KL to the reference policy on the references' tokens, a mean per token in nats; 0 saves its
+            forward.
         kl: KL to compute. forward_kl: KL(reference policy || policy) over the full vocabulary. k3: Schulman's estimate
             of KL(policy || reference policy) at the references' tokens, which is unbiased for samples of the policy
             only.
@@ -66,6 +67,9 @@ class SFTModule(AlignModule):
         self.token_weight: TokenWeight = token_weight
         if not 0 <= beta < float("inf"):
             raise ValueError(f"model.init_args.beta: {beta} is not a weight; use e.g. 0.1, or 0 for no KL")
+        for name, value, default in (("kl", kl, "forward_kl"), ("reference", reference, "start")):
+            if beta == 0 and value != default:
+                raise ValueError(f"model.init_args.{name}: {value}: the KL has no weight; set beta, e.g. 0.1")
         self.beta = beta
         self._target = Target("base" if reference == "base" else "reference", kl)
         self._kl_name = f"kl_to_{self._target.role}"

@@ -61,9 +61,17 @@ def test_loss_and_gradient(train, kl, formula, reference: str, role: str, micro_
     assert relative(module.gradients[0].double(), gradient(policy)) < 1e-4
 
 
+class Steered(Recording):
+    """A callback may set beta between steps, here to 0."""
+
+    def configure_model(self):
+        super().configure_model()
+        self.beta = 0.0
+
+
 def test_beta_0_changes_nothing(train) -> None:
     """To the last digit, also where the other settings of the KL are given."""
-    plain, zero = train([BATCH] * 3), train([BATCH] * 3, beta=0.0, kl="k3", reference="base")
+    plain, zero = train([BATCH] * 3), train([BATCH] * 3, kind=Steered, beta=0.5, kl="k3", reference="base")
     assert all(torch.equal(a, b) for a, b in zip(plain.gradients, zero.gradients, strict=True))
     assert plain.logged_values.keys() == zero.logged_values.keys()
     assert plain.logged_values["loss"] == zero.logged_values["loss"]
@@ -121,3 +129,9 @@ def test_a_tax_budget_steers_it(train, corpus, tmp_path, monkeypatch) -> None:
 def test_a_beta_that_is_no_weight_is_refused(base, beta: float) -> None:
     with pytest.raises(ValueError, match=r"model\.init_args\.beta: .* is not a weight; use e\.g\. 0\.1"):
         SFTModule(base, beta=beta)
+
+
+@pytest.mark.parametrize(("name", "value"), [("kl", "k3"), ("reference", "base")])
+def test_settings_of_a_kl_without_weight_are_refused(base, name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"^model\.init_args\.{name}: {value}: the KL has no weight; set beta"):
+        SFTModule(base, **{name: value})
