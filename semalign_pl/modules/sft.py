@@ -47,6 +47,9 @@ class SFTModule(AlignModule):
             only.
         reference: Reference policy: start, the policy at the start of the stage; or base, the bare base.
         **kwargs: Arguments of AlignModule.
+
+    Attributes:
+        kl_name: Log name of the KL: kl_to_reference or kl_to_base.
     """
 
     stage = "sft"
@@ -72,7 +75,7 @@ class SFTModule(AlignModule):
                 raise ValueError(f"model.init_args.{name}: {value}: the KL has no weight; set beta, e.g. 0.1")
         self.beta = beta
         self._target = Target("base" if reference == "base" else "reference", kl)
-        self._kl_name = f"kl_to_{self._target.role}"
+        self.kl_name = f"kl_to_{self._target.role}"
         self._validation_loss = ValidationLoss([])
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
@@ -118,7 +121,7 @@ class SFTModule(AlignModule):
         compared = replace(references, targets=[self._target] * len(references))
         return [
             reference_term(self, compared, tokens, self.token_weight, sources=sources),
-            DivergenceTerm(name=self._kl_name, completions=compared, denominator=tokens, weight=self.beta),
+            DivergenceTerm(name=self.kl_name, completions=compared, denominator=tokens, weight=self.beta),
         ]
 
     def on_validation_epoch_start(self) -> None:

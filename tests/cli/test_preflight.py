@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from helpers.small_runs import Runs, weights
 
-from semalign_pl.modules import AlignModule
+from semalign_pl.modules import AlignModule, GRPOModule
 
 EVALUATION = {"class_path": "Evaluation"}
 
@@ -116,6 +116,35 @@ def test_every_value_of_an_update_may_be_monitored(runs: Runs, options: list[str
     for name in logged:
         stopping.monitor = name
         check_monitors(cli.trainer, cli.model, cli.datamodule)
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_values_of_an_anchor_may_be_monitored(runs: Runs, stage: str) -> None:
+    from semalign_pl.cli.monitors import check_monitors
+
+    text = runs.folder / "general.txt"
+    text.write_text("老师在山上看书。\n学生在学校吃饭。\n", encoding="utf-8")
+    flags = [f'model.init_args.anchor={{"file": "{text}"}}']
+    flags += ["model.init_args.beta=0.1", "model.init_args.reference=base"] if stage == "sft" else []
+    probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
+    steered = {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}, "steers": "anchor"}}
+    callbacks = [monitors("EarlyStopping", "train/loss"), steered, probe]
+    cli = runs("fit", stage, "run", *flags, "trainer.max_steps=1", callbacks=callbacks)
+    (stopping,) = [one for one in cli.trainer.callbacks if getattr(one, "monitor", None) == "train/loss"]
+    logged = [name for name in cli.trainer.callback_metrics if name.startswith("train/")]
+    term = "reference_nll" if stage == "sft" else "policy_loss"
+    assert {"train/anchor_kl", "train/anchor_tokens", "train/anchor_weight", f"train/{term}"} <= set(logged)
+    for name in logged:
+        stopping.monitor = name
+        check_monitors(cli.trainer, cli.model, cli.datamodule)
+
+
+def test_values_of_replayed_rows_may_be_monitored(runs: Runs) -> None:
+    from semalign_pl.cli.monitors import _of_module
+
+    terms = {"train/policy_loss", "train/replay_nll"}
+    assert terms <= {*_of_module(GRPOModule(runs.base), replay=True)}
+    assert not terms & {*_of_module(GRPOModule(runs.base), replay=False)}
 
 
 @pytest.mark.parametrize("by", ["max_steps=2", "max_epochs=1"])
