@@ -129,7 +129,7 @@ class TaxBudget(Callback):
             raise ValueError(
                 f"TaxBudget: beta_min {low:g} <= {_KEYS[self.steers]} {beta:g} <= beta_max {self.beta_max:g} does "
                 "not hold above 0; it steers this weight between the two, so start from e.g. "
-                f"{'weight: 1.0' if self.steers == 'anchor' else 'beta: 0.04'}"
+                f"{'anchor: {file: general.txt, weight: 1.0}' if self.steers == 'anchor' else 'beta: 0.04'}"
             )
         self.beta, self.beta_min = beta, low
         log.warning("TaxBudget: measuring what there is to lose")
@@ -244,12 +244,13 @@ def _print(budget: TaxBudget, kept: bool) -> None:
         table.add_row(name, f"{start:.4g}", f"{now:.4g}", f"{now - start:+.4g}", f"{allowed:+g}", share)
     console = Console()
     console.print(table)
+    weight = "the anchor's weight" if budget.steers == "anchor" else "beta"
     if kept:
-        console.print(f"The budget was kept; beta ended at {budget.beta:.3g}.")
+        console.print(f"The budget was kept; {weight} ended at {budget.beta:.3g}.")
     else:
         console.print(
             Text("The budget was not kept", "bold red"),
-            f": beta ended at {budget.beta:.3g} (greatest {budget.beta_max:g}). "
+            f": {weight} ended at {budget.beta:.3g} (greatest {budget.beta_max:g}). "
             "Raise beta_max or rate, measure more often (every_n_steps), lower the learning rate, or allow more.",
             sep="",
         )

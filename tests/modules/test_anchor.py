@@ -210,6 +210,7 @@ def test_a_tax_budget_steers_it(runs: Runs, text, capsys) -> None:
     options = {"budget": {"kl_mean": 0.0005}, "steers": "anchor", "beta_max": 100.0}
     callbacks = [{"class_path": "TaxBudget", "init_args": options}, drift]
     main(anchored(runs, text, "sft", "steered", callbacks=callbacks))
+    assert "the anchor's weight ended at" in " ".join(capsys.readouterr().out.split())
     main(anchored(runs, text, "sft", "free", callbacks=[drift]))
     rows = [row for row in runs.metrics("steered") if row["train/anchor_weight"]]
     assert float(rows[0]["train/anchor_weight"]) == 1.0 and float(rows[-1]["train/anchor_weight"]) > 2.0
@@ -219,7 +220,8 @@ def test_a_tax_budget_steers_it(runs: Runs, text, capsys) -> None:
     }
     assert last["steered"] < last["free"]
     assert run(anchored(runs, text, "sft", "none", "--model.init_args.anchor=null", callbacks=callbacks)) == 2
-    assert "beta_min 0 <= model.init_args.anchor.weight 0" in capsys.readouterr().err.strip().splitlines()[-1]
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "beta_min 0 <= model.init_args.anchor.weight 0" in message and "e.g. anchor: {file: general.txt," in message
 
 
 def test_text_that_a_drift_probe_measures_is_refused(runs: Runs, text, capsys) -> None:
