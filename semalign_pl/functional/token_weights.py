@@ -27,7 +27,7 @@ def token_weights(
 
     - ``none``: 1.
     - ``dft``: ``p``, the token's probability (DFT, arXiv 2508.05629, equation 9). ``asft`` has the same weights; its
-      second term is ``KL(base || policy)`` (ASFT, arXiv 2509.23753).
+      second term is ``KL(base || policy)`` (ASFT, arXiv 2509.23753; the direction is that of the authors' code).
     - ``eaft``: entropy divided by ``ln 20``, at most 1 (EAFT, arXiv 2601.02151, equations 2 and 3). The paper takes the
       entropy of the 20 likeliest tokens as an approximation of the entropy of the vocabulary, which is used here.
     - ``talr``: ``p^(1 / temperature)``, at least 0.01 (TALR, arXiv 2509.20758: closed form of the weights, not

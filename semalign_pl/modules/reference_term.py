@@ -81,7 +81,7 @@ def check_token_weight(token_weight: TokenWeight, name: str) -> None:
         ValueError: Says what to write instead.
     """
     if token_weight == "asft":
-        raise ValueError(
-            f"model.init_args.{name}: asft is dft with a KL to the base (arXiv 2509.23753); in SFTModule write "
-            "token_weight: dft, beta: 0.05, kl: forward_kl, reference: base"
-        )
+        remedy = "write token_weight: dft, beta: 0.05, kl: forward_kl, reference: base"
+        if name != "token_weight":
+            remedy = f"write {name}: dft, and beta for a KL to the start; ASFT itself is for SFTModule"
+        raise ValueError(f"model.init_args.{name}: asft is dft with a KL to the base (arXiv 2509.23753); {remedy}")
