@@ -131,12 +131,13 @@ def compute_logprobs(
 
     Args:
         policy: Model to use; set the active adapter first.
-        completions: Completions to forward.
+        completions: Completions to forward; their targets are not used.
         budget: Maximum number of tokens per forward.
 
     Returns:
         Log-probs, float32 in nats, padded on the right with zeros.
     """
+    completions = replace(completions, targets=None)
     longest = max(map(len, completions.completions), default=0)
     logps = torch.zeros((len(completions), longest), device=policy.device)
     with policy.inference():

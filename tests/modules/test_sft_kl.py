@@ -61,6 +61,19 @@ def test_loss_and_gradient(train, kl, formula, reference: str, role: str, micro_
     assert relative(module.gradients[0].double(), gradient(policy)) < 1e-4
 
 
+def test_asft_is_dft_with_a_kl_to_the_base(train) -> None:
+    """The settings that the refusal of `token_weight: asft` names give ASFT's loss (arXiv 2509.23753)."""
+    module = train(token_weight="dft", beta=0.05, kl="forward_kl", reference="base", micro_batch_tokens=30)
+    policy, encoder = first_policy(module), module.policy.encoder
+    rows = [(encoder.encode_prompt(e.prompt, 1000), encoder.encode_completion(e.reference)) for e in BATCH]
+    losses = torch.cat([nll(policy, *row) for row in rows])
+    dft = (losses.detach().neg().exp() * losses).mean()
+    loss = dft + 0.05 * torch.cat([forward_kl(policy, "base", *row) for row in rows]).mean()
+    loss.backward()
+    assert module.logged_values["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert relative(module.gradients[0].double(), gradient(policy)) < 1e-4
+
+
 class Steered(Recording):
     """A callback may set beta between steps, here to 0."""
 
@@ -102,6 +115,9 @@ def test_nll_and_kl_share_one_forward_of_the_policy(train, monkeypatch) -> None:
     train(beta=0.5)
     assert sum(forwards) == without > 0
     assert len(forwards) == 2 * without, "and as many of the reference, without gradient"
+    forwards.clear()
+    train(beta=0.5, token_weight="talr")
+    assert len(forwards) == 3 * without, "TALR's temperature needs the policy once more, and not the reference"
 
 
 def test_a_kl_holds_the_policy_back(train) -> None:
