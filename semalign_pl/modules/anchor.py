@@ -31,7 +31,7 @@ class AnchorSettings:
     Attributes:
         file: Text file in UTF-8, one text per line.
         weight: Weight of the divergence, which is a mean per token in nats, in the loss.
-        rows_per_step: Number of texts per optimiser step, on all ranks together.
+        rows_per_step: Number of texts per batch, on all ranks together; all optimiser steps on a batch have the same.
         max_tokens: Maximum number of tokens per text; longer texts are cut.
         kind: Divergence: forward_kl, which is KL(base || policy); reverse_kl, which is KL(policy || base); or jsd.
     """
