@@ -144,7 +144,8 @@ class AlignModule(StageModule):
                 self.scale_from,
             )
         config = self.policy.model.config.get_text_config()
-        check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens)
+        anchor_tokens = 0 if self._anchor is None else self._anchor.settings.max_tokens
+        check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens, anchor_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
     def connect(self, data: object, encoder: PromptEncoder) -> None:

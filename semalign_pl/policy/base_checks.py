@@ -60,7 +60,7 @@ def check_rows(base: str, tokenizer: PreTrainedTokenizerBase, rows: int, new_tok
             )
 
 
-def check_rope_length(base: str, config: PreTrainedConfig, tokens: int) -> None:
+def check_rope_length(base: str, config: PreTrainedConfig, tokens: int, anchor_tokens: int = 0) -> None:
     """Refuse sequences so long that the rotary positions of a whole batch depend on its longest row.
 
     ``longrope`` and ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers,
@@ -71,18 +71,22 @@ def check_rope_length(base: str, config: PreTrainedConfig, tokens: int) -> None:
         base: Hub id or folder of the base, for the message.
         config: Text config of the base.
         tokens: Maximum number of tokens of prompt and completion together.
+        anchor_tokens: Maximum number of tokens per text of the anchor; 0 without one.
 
     Raises:
-        ValueError: If ``tokens`` exceeds that length; names the keys and the length.
+        ValueError: If one of them exceeds that length; names the keys and the length.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
     for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per layer type
         kind = rope.get("rope_type") if isinstance(rope, dict) else None
         if kind in ("longrope", "dynamic"):
             limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
-            if tokens > limit:
-                raise ValueError(
-                    f"model.init_args: max_prompt_tokens and max_new_tokens are {tokens:,} together, and beyond "
-                    f"{limit:,} tokens {base} (rope_type {kind}) changes the positions of all rows with the longest "
-                    f"one of a batch; lower them to {limit:,} in all"
-                )
+            for longest, setting, remedy in (
+                (tokens, f"max_prompt_tokens and max_new_tokens are {tokens:,} together", f"them to {limit:,} in all"),
+                (anchor_tokens, f"anchor.max_tokens is {anchor_tokens:,}", f"it to {limit:,}"),
+            ):
+                if longest > limit:
+                    raise ValueError(
+                        f"model.init_args: {setting}, and beyond {limit:,} tokens {base} (rope_type {kind}) changes "
+                        f"the positions of all rows with the longest one of a batch; lower {remedy}"
+                    )

@@ -9,6 +9,7 @@ from helpers.tiny import Recorded, fit, relative, trained
 from torch import Tensor
 
 from semalign_pl.modules import Constant, SFTModule
+from semalign_pl.modules.anchor import AnchorSettings
 from semalign_pl.types import Example
 
 PAIRS = [
@@ -134,3 +135,11 @@ def test_rows_whose_positions_depend_on_other_rows_are_refused(tmp_path, tokeniz
         return
     with pytest.raises(ValueError, match="are 4,097 together, and beyond 4,096 tokens .*longrope.*lower them to 4,096"):
         fit(short, [BATCH[:2]])
+
+
+def test_texts_of_an_anchor_as_long_are_refused_too(tmp_path, tokenizer) -> None:
+    make(FAMILIES["Phi-4-mini"], tmp_path, tokenizer)
+    (tmp_path / "general.txt").write_text("老师看书。\n", encoding="utf-8")
+    anchor = AnchorSettings(str(tmp_path / "general.txt"), max_tokens=4097)
+    with pytest.raises(ValueError, match="anchor.max_tokens is 4,097, and beyond 4,096 tokens .*lower it to 4,096"):
+        fit(SFTModule(str(tmp_path), weights="fp32", anchor=anchor), [BATCH[:2]])
