@@ -24,7 +24,8 @@ class PreferenceTerm(LossTerm):
 
     The completions of a pair may be in different chunks, and the preference loss needs both. So it is computed before,
     from log-probs without gradient; the slope of each pair then gives every chunk its exact gradient. As in TRL 1.16,
-    the NLL is a mean over tokens. The denominator is the number of pairs on all ranks.
+    the NLL is a mean over tokens. The denominator is the number of pairs on all ranks. With dropout in the adapter,
+    loss and slope of a pair are those of the policy without it.
 
     Attributes:
         pairs: Loss and slope of each pair.

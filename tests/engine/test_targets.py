@@ -142,7 +142,7 @@ def test_log_probs_that_no_term_needs_are_zeros_and_the_others_stay(policy) -> N
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_a_trained_head_needs_no_log_probs_either(base, budget: int) -> None:
     """All weights are trained, so the head is no frozen matrix; no token of some chunks needs its log-prob."""
-    policy = stir(load_policy(base, "fp32", LoraSettings(variant="full"), None, CPU), seed=7, scale=0.02)
+    policy = stir(load_policy(base, "fp32", LoraSettings(variant="full"), None, CPU), seed=7, scale=0.1)
     rows = replace(ROWS, targets=[Target("base", logprobs=False)] * 12)
     kept = [row for row in range(12) if rows.completions[row]]
     expected = {row: plain(policy, rows, row) for row in kept}
@@ -160,7 +160,7 @@ def test_a_trained_copy_may_have_another_type_than_the_base(base, kind: Divergen
     """Full fine-tuning of a bfloat16 base trains float32 weights: the base's states and its head stay bfloat16."""
     exact, half = (load_policy(base, weights, LoraSettings(variant="full"), None, CPU) for weights in ("fp32", "bf16"))
     rows = replace(ROWS, targets=[Target("base", kind)] * 12)
-    found = [compute(stir(policy, seed=7, scale=0.05), rows, 10**6) for policy in (exact, half)]
-    assert torch.cat(list(found[0].values())).mean() > 1e-3
+    found = [compute(stir(policy, seed=7, scale=0.2), rows, 10**6) for policy in (exact, half)]
+    assert torch.cat(list(found[0].values())).mean() > 0.1
     for row, values in found[0].items():
-        torch.testing.assert_close(found[1][row], values, atol=0.02, rtol=0.1)
+        torch.testing.assert_close(found[1][row], values, atol=0.05, rtol=0.1)
