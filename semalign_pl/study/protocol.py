@@ -76,17 +76,22 @@ class Step:
 def choosing_steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSettings) -> Iterator[Step]:
     """Yield the commands that the choice among variants needs, in order: all trainings, and points on other data.
 
+    With ``scale_from: start``, a variant's curve leads to the system that it starts from, which is then tested too.
+
     Args:
         systems: Systems of the study, each after the one that it starts from.
         out: Folder of the study; tests write to ``validation/seed-N/SYSTEM`` in it.
         seeds: Number of seeds of the choice.
         frontier: Points to test of each variant, and the config laid over the recipes.
     """
+    swept = [one for one in systems if one.sweep]
+    tested = {BASE, *(one.name for one in swept)}
+    if frontier.scale_from != BASE:
+        tested |= {one.start for one in swept}
     for step in steps(systems, out, seeds, frontier):
-        swept = any(one.sweep for one in systems if one.name == step.system)
         if step.command == "fit":
             yield step
-        elif swept or step.system == BASE:
+        elif step.system in tested:
             folder = out / VALIDATION / step.folder.relative_to(out)
             yield replace(step, folder=folder, overlay=frontier.choose_on)
 
