@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -115,6 +116,23 @@ def test_every_value_of_an_update_may_be_monitored(runs: Runs, options: list[str
     assert len(logged) > 10
     for name in logged:
         stopping.monitor = name
+        check_monitors(cli.trainer, cli.model, cli.datamodule)
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_every_value_of_an_anchor_and_of_replay_may_be_monitored(runs: Runs, stage: str) -> None:
+    from semalign_pl.cli.monitors import check_monitors
+
+    probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
+    budget = {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}, "steers": "anchor"}}
+    train = [str(runs.corpus / "train.jsonl"), {"path": str(runs.corpus / "dev.jsonl"), "replay": True}]
+    flags = [f"model.init_args.anchor={json.dumps({'file': str(runs.corpus / 'text.txt'), 'rows_per_step': 2})}"]
+    flags += ["model.init_args.beta=0.1", f"data.init_args.train={json.dumps(train)}", "trainer.max_steps=1"]
+    cli = runs("fit", stage, "run", *flags, callbacks=[EVALUATION, probe, budget])
+    logged = {name for name in cli.trainer.callback_metrics if name.startswith("train/")}
+    assert {"train/anchor_kl", "train/anchor_tokens", "train/anchor_weight"} < logged
+    for name in (*logged, *(["train/replay_nll"] if stage == "grpo" else ["train/kl_to_reference"])):
+        cli.trainer.callbacks[0].monitor = name
         check_monitors(cli.trainer, cli.model, cli.datamodule)
 
 
