@@ -199,5 +199,5 @@ def test_each_recipe_is_parsed_once_per_settings(tmp_path: Path, monkeypatch: py
     assert len(read_study(tmp_path).systems) == 4
     assert len(parsed) == len(set(parsed)) == 5  # the recipe, with `set`, with `set` and each beta, with one beta alone
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("num_generations", "num_generation"), encoding="utf-8")
-    with pytest.raises(ValueError, match="a: .*num_generation"):
+    with pytest.raises(ValueError, match=r"a\.set: .*num_generation"):
         read_study(tmp_path)
