@@ -3,9 +3,9 @@
 python benchmarks/keep.py --seeds 5   # writes results/keep.json; finished steps are not redone
 
 The opponent is the best SFT without them, over learning rates and epochs. Everything is chosen on the validation data
-of seed 0: the opponent by chrF; the recipe and its scale as the point with the smallest share of the opponent's losses
-among those with at least its chrF and similarity (or, if there are none, with the largest chrF). Shares are on the test
-set.
+of seed 0: the opponent by chrF; the scale of each candidate, and the recipe among the candidates, as the point with the
+smallest share of the opponent's losses among those with at least its chrF and similarity (or, if there are none, with
+the largest chrF). Shares are on the test set.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ def tax_shares(base: Path, tested: Path, opponent: Path, metrics: Sequence[str])
     return {metric: loss(base, tested, metric) / loss(base, opponent, metric) for metric in metrics}
 
 
-def choose(out: Path, study: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Opponent, and the point of each candidate, by the validation data of seed 0.
+def choose(out: Path, study: dict[str, Any]) -> tuple[str, dict[str, str], str]:
+    """Opponent, point of each candidate, and candidate, by the validation data of seed 0.
 
     Returns:
-        Name of the opponent's folder, and name of the point by candidate.
+        Name of the opponent's folder, name of the point by candidate, and name of the best candidate.
     """
     root = out / "validation" / "seed-0"
     opponent = max(study["choice"]["sweeps"]["sft"], key=lambda name: value(root / name, "chrf"))
     chosen: dict[str, str] = {}
+    ranks: dict[str, tuple[int, float]] = {}  # the smallest is the best
     for system in CANDIDATES:
         found = points(root / study["choice"]["chosen"][system])
         reach = {n: all(value(f, q) >= value(root / opponent, q) for q in QUALITY) for n, f in found.items()}
         taxed = {n: max(tax_shares(root / "base", f, root / opponent, [*MOST]).values()) for n, f in found.items()}
-        chosen[system] = min(
-            found,
-            key=lambda name: (0, taxed[name]) if reach[name] else (1, -value(found[name], "chrf")),
-        )
-    return opponent, chosen
+        ranked = {n: (0, taxed[n]) if reach[n] else (1, -value(f, "chrf")) for n, f in found.items()}
+        chosen[system] = min(ranked, key=ranked.__getitem__)
+        ranks[system] = ranked[chosen[system]]
+    return opponent, chosen, min(ranks, key=ranks.__getitem__)
 
 
 def of_seed(root: Path, base: Path, tested: Path, opponent: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def main() -> None:
     run_study(options.config, options.out, options.seeds)
     show(options.out)
     study: dict[str, Any] = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
-    opponent, chosen = choose(options.out, study)
+    opponent, chosen, best_system = choose(options.out, study)
     test_opponent(options.out, options.config, study, opponent, options.seeds)
     base, roots = options.out / "seed-0" / "base", [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     candidates: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def main() -> None:
             "reached": sum(one["reached"] for one in seeds),
             "seeds": seeds,
         }
-    best = max(candidates.values(), key=lambda one: (one["reached"], one["quality_share"]))
+    best = candidates[best_system]
     budgets = {path.name: budget(path) for path in sorted(roots[0].iterdir()) if (path / "fit.done.json").is_file()}
     rows = [
         [name, one["variant"], one["point"], f"{one['quality_share']:.1%}", f"{one['reached']} of {options.seeds}"]
@@ -117,6 +117,7 @@ def main() -> None:
         "reached": best["reached"],
         "most": MOST,
         "opponent": opponent,
+        "chosen": best_system,
         "candidates": candidates,
         "controls": study["frontier"]["verdicts"],
         "curves": {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
@@ -23,6 +25,8 @@ from semalign_pl.run.results import read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import Example, Histogram, Item, Json, MetricResult
 
+log = logging.getLogger(__name__)
+
 
 class Evaluation(Callback):
     """BLEU-4, chrF++, ROUGE-L, language consistency and semantic similarity of greedy completions.
@@ -35,8 +39,8 @@ class Evaluation(Callback):
     from, per row and per item of a probe) and ``RUN/predictions.jsonl``. ``predict`` writes only
     ``RUN/predictions.jsonl``.
 
-    In a mix of corpora whose tasks name their languages, only rows of this language are scored; a test without such a
-    row is refused. Raw text is not scored.
+    In a mix of corpora whose tasks name their languages, only rows of this language are scored, and a line says so; a
+    test without such a row is refused. Raw text is not scored.
 
     Args:
         language: Code of the language of the references.
@@ -68,6 +72,7 @@ class Evaluation(Callback):
         self.terms: list[Json] | None = None
         self.language = target
         self._other_languages: set[str] = set()
+        self._told = False
         self._rows: list[ScoredRow] = []
         self._started = 0.0
 
@@ -90,7 +95,11 @@ class Evaluation(Callback):
         self._add(outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log every score."""
+        """Log every score; none without a row to score, as in a corpus of raw text."""
+        self._tell_other_languages(trainer)
+        rows = torch.tensor(float(len(self._rows)), device=pl_module.device)
+        if not float(trainer.strategy.reduce(rows, reduce_op="sum")):
+            return
         for name, metric in self.metrics.items():
             if not math.isnan(value := float(metric.compute())):
                 pl_module.log(f"val/{name}", value, prog_bar=name == "semantic_similarity")
@@ -137,6 +146,7 @@ class Evaluation(Callback):
         if not trainer.is_global_zero:
             return
         scores = self._scores(items_of(rows, self.metrics)) | own
+        self._tell_other_languages(trainer)
         scores = {name: scores[name] for name in self.metrics if not math.isnan(scores[name].value)}
         items = items_of(rows, scores)
         histograms: dict[str, Histogram] = {}
@@ -211,6 +221,16 @@ class Evaluation(Callback):
         kept = [pair for pair in pairs if pair[0].language in ("", self.language.code)]
         self._other_languages |= {example.language for example in examples} - {"", self.language.code}
         return [example for example, _ in kept], [prediction for _, prediction in kept]
+
+    def _tell_other_languages(self, trainer: Trainer) -> None:
+        """Say once that rows are not scored."""
+        if self._other_languages and not self._told and trainer.is_global_zero:
+            self._told = True
+            log.warning(
+                "Evaluation: rows in %s are not scored, because its language is %s",
+                ", ".join(sorted(self._other_languages)),
+                self.language.code,
+            )
 
     def _texts_cut(self) -> int | None:
         similarity = self.metrics.get("semantic_similarity")

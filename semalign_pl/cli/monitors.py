@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -55,8 +55,9 @@ def check_monitors(trainer: Trainer, module: LightningModule, data: LightningDat
     callbacks = callbacks_of(trainer)
     if type(module).__module__.split(".")[0] not in _PACKAGES or any(map(_may_log, callbacks)):
         return
-    of_callbacks = (name for callback in callbacks for name in _of_callback(callback, module))
-    metrics = sorted({*_of_module(module, _has_replay(data)), *of_callbacks})
+    metrics = sorted(
+        {*_of_module(module, data), *(name for callback in callbacks for name in _of_callback(callback, module))}
+    )
     validated = trainer.limit_val_batches != 0 and _has_validation(data)
     logged = [name for name in metrics if validated or not name.startswith(("val/", "frontier/"))]
     for key, name in (found for callback in callbacks for found in _monitors_of(callback)):
@@ -94,23 +95,15 @@ def _has_validation(data: LightningDataModule | None) -> bool:
     return bool(data.corpora["validation"]) if isinstance(data, CorpusDataModule) else True
 
 
-def _has_replay(data: LightningDataModule | None) -> bool:
-    """Return true if there is a replayed corpus, or it cannot be known because the data module is the user's own."""
-    return any(c.replay for c in data.corpora["train"]) if isinstance(data, CorpusDataModule) else True
-
-
-def _of_module(module: LightningModule, replay: bool) -> Iterator[str]:
-    anchored = isinstance(module, AlignModule) and module.anchor_weight > 0
-    yield from _train("anchor_kl", "anchor_tokens") if anchored else ()
+def _of_module(module: LightningModule, data: LightningDataModule | None) -> Iterator[str]:
     if isinstance(module, SFTModule):
         yield from _train("loss", "grad_norm", "completion_tokens", "rows_too_long", *_times("update"))
         yield from _train("loss/*", "token_share/*")
-        kl = [module.kl_name] if module.beta > 0 else []
-        yield from _train(*kl, *(["reference_nll"] if kl or anchored else []))
+        yield from _train(*_of_terms(module, ["reference_nll", *(["kl_to_*"] if module.beta > 0 else [])]))
         yield from ("val/loss", "val/loss/*", "val/bits_per_byte", "val/rows_too_long")
     elif isinstance(module, GRPOModule):
         yield from _train("reward", "reward_std", "completion_tokens", "ended_by_eos", "groups_without_signal")
-        yield from _train("distinct_completions", "loss", "grad_norm", "loss/*", *_of_update(module, replay))
+        yield from _train("distinct_completions", "loss", "grad_norm", "loss/*", *_of_update(module, data))
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
     elif isinstance(module, EmbedderModule):
@@ -119,7 +112,7 @@ def _of_module(module: LightningModule, replay: bool) -> Iterator[str]:
         yield from (f"val/{name}" for name in (*_RETRIEVAL, "margin", "discrimination", "alignment", "uniformity"))
 
 
-def _of_update(module: GRPOModule, replay: bool) -> Iterator[str]:
+def _of_update(module: GRPOModule, data: LightningDataModule | None) -> Iterator[str]:
     ranked = {"best_of_group": "best_nll", "cpo": "cpo_loss"}
     if module.loss_type not in ranked or module.beta > 0:
         yield from ("kl", "entropy", "clip_share")
@@ -128,9 +121,18 @@ def _of_update(module: GRPOModule, replay: bool) -> Iterator[str]:
     terms = [ranked.get(module.loss_type, "policy_loss")]
     terms += ["kl_loss"] if module.loss_type in ranked and module.beta > 0 else []
     terms += ["reference_nll"] if module.reference_nll_weight > 0 else []
-    terms += ["replay_nll"] if replay else []
-    yield from terms if len(terms) > 1 or module.anchor_weight > 0 else ()
+    replays = isinstance(data, CorpusDataModule) and any(corpus.replay for corpus in data.corpora["train"])
+    terms += ["replay_nll"] if replays else []
+    yield from _of_terms(module, terms)
     yield from ["reference_nll_weight"] if module.reference_nll_schedule == "linear" else ()
+
+
+def _of_terms(module: AlignModule, names: Sequence[str]) -> Iterator[str]:
+    """Terms of the loss with the anchor's, which are logged if there are several, and the anchor's tokens."""
+    anchor = ["anchor_kl"] if module.anchor_weight > 0 else []
+    terms = [*names, *anchor]
+    yield from terms if len(terms) > 1 else ()
+    yield from ["anchor_tokens"] if anchor else ()
 
 
 def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:
@@ -141,7 +143,7 @@ def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:
     elif isinstance(callback, FrontierScore):
         yield from LOGGED
     elif isinstance(callback, TaxBudget):
-        yield from _train("beta" if callback.steers == "beta" else "anchor_weight", "budget_used")
+        yield from _train("anchor_weight" if callback.steers == "anchor" else "beta", "budget_used")
     elif isinstance(callback, CorpusReport):
         yield from _train("time/data_seconds", "share/*")
     elif isinstance(callback, Probe) and callback.every_n_steps is not None:

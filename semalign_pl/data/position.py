@@ -41,13 +41,18 @@ class TrainPosition:
             batch_size: Number of rows per batch.
 
         Raises:
-            ValueError: If the corpora's content or the batch size has changed since the checkpoint was written.
+            ValueError: If the corpora's content, their replay or the batch size has changed since the checkpoint was
+                written.
         """
         if self._order is not None and not self._order.resumed:
             self._saved = {}  # the checkpoint's position was used
         if not self._identity:
             paths = [(corpus.path, corpus.split or "train") for corpus in self._corpora]
-            self._identity = {"batch_size": batch_size, "corpora": [content_key(*path) for path in paths]}
+            self._identity = {
+                "batch_size": batch_size,
+                "corpora": [content_key(*path) for path in paths],
+                "replay": [corpus.replay for corpus in self._corpora],
+            }
         if self._saved:
             self._check_same(self._saved, batch_size)
             order.load_state_dict(self._saved)
@@ -65,6 +70,12 @@ class TrainPosition:
             raise ValueError(
                 f"--ckpt_path: data.init_args.train: the content of {paths} is not what the checkpoint was trained on; "
                 "restore it, or begin a new run from what was trained"
+            )
+        # A key that a recipe leaves out is no setting of the run, so those of the corpora are compared here.
+        if saved.get("replay", [False] * len(self._corpora)) != self._identity["replay"]:
+            raise ValueError(
+                "--ckpt_path: data.init_args.train: the checkpoint was trained with replay: true for other corpora; "
+                "set it back, or begin a new run from what was trained"
             )
 
     def state_dict(self) -> State:

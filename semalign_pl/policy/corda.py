@@ -10,12 +10,12 @@ frozen. Dropout acts on the difference from the base, and so never on what the b
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from semalign_pl.files.text_lines import read_text_lines
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.new_adapter import fresh_adapter, lora_config
 from semalign_pl.policy.plain_lora import first_update
@@ -105,14 +105,8 @@ def _first_updates(
 
 def _read_texts(lora: LoraSettings, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Token ids of the first texts of the file."""
-    try:
-        lines = Path(str(lora.file)).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{_OPTION}.file: {lora.file} cannot be read ({error}); give a text file in UTF-8") from error
-    given = [line for line in lines if line.strip()]
+    given = list(read_text_lines(f"{_OPTION}.file", str(lora.file)).values())
     texts = [tokenizer(line)["input_ids"][:MAX_TOKENS] for line in given[:MAX_TEXTS]]
-    if not texts:
-        raise ValueError(f"{_OPTION}.file: {lora.file} holds no text; give one text per line")
     log.info("%s: corda preserves %d of %d texts, %d tokens", lora.file, len(texts), len(given), sum(map(len, texts)))
     return texts
 

@@ -63,7 +63,7 @@ class DriftProbe(Probe):
         self.texts = [line for _, line in numbered][:limit]
         self._base = BaseStates()
         if not self.texts:
-            raise ValueError(f"DriftProbe.file: {file} holds no text; give one text a line")
+            raise ValueError(f"DriftProbe.file: {file} holds no text; give one text per line")
 
     def measure(self, policy: Policy) -> Measurement:
         """Compare policy and base on every text."""

@@ -21,7 +21,7 @@ from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
-from semalign_pl.study.frontier import check_metrics, choose, compare, keep_chosen, measure_points
+from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen, measure_points
 from semalign_pl.study.half_done import distrust, enter
 from semalign_pl.study.joined import END, Points, join
 from semalign_pl.study.protocol import Step, choosing_steps, steps
@@ -81,6 +81,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     seconds: dict[str, list[float]] = {}
     systems, chosen, choice = study.systems, dict[str, str](), None
     if study.frontier is not None and study.frontier.choose_on is not None:
+        check_other_data(systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
         first = min(seeds, study.frontier.choose_seeds or seeds)
         plan = list(choosing_steps(systems, out, first, study.frontier))
         _run_plan(plan, study, configs, digests, seconds)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semalign_pl.messages.terminal import visible
 from semalign_pl.study.frontier_settings import FrontierSettings
@@ -78,6 +79,41 @@ def check_metrics(settings: FrontierSettings, base: RunResults, configs: Path) -
                     "system's recipe"
                 )
     choose_metrics(settings.quality, settings.costs, usable, f"{configs / 'study.yaml'}: the base model's test")
+
+
+def check_other_data(systems: Sequence[System], overlay: Path, where: str) -> None:
+    """Refuse to choose variants on the rows or questions of the test, before anything is trained.
+
+    Args:
+        systems: Systems of the study.
+        overlay: Config laid over their recipes for the choice.
+        where: File and key to name in messages.
+
+    Raises:
+        ValueError: If the test corpus, or the file of a probe, is the one of the recipe.
+    """
+    from semalign_pl.study.grounds import parse
+
+    for config in dict.fromkeys(one.config for one in systems if one.sweep):
+        recipe = ("test", "--config", str(config))
+        of_test, of_choice = (_test_data(parse((*recipe, *more))) for more in ((), ("--config", str(overlay))))
+        for key, value in of_choice:
+            if (key, value) in of_test:
+                raise ValueError(
+                    f"{where}: {overlay} has the same {key} as {config}, {visible(value)}; give other rows and other "
+                    "files of the probes, so that the test set chooses nothing"
+                )
+
+
+def _test_data(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Test corpus and files of the probes, each with its key, without places in lists."""
+    from semalign_pl.run.named_files import flatten
+
+    corpus = settings["data"]["init_args"].get("test")
+    named = [("data.init_args.test", json.dumps(corpus, default=str, ensure_ascii=False))] if corpus else []
+    callbacks = flatten(settings["trainer"].get("callbacks"))
+    files = [str(value) for key, value in callbacks if key.endswith(".init_args.file") and value is not None]
+    return [*named, *(("file of a probe", file) for file in files)]
 
 
 def choose(study: Study, out: Path, seeds: int) -> ChoiceEntry:

@@ -12,6 +12,8 @@ from semalign_pl.study.systems import BASE, System
 
 WHOLE = ("--model.init_args.adapter_scale", "1.0", "--model.init_args.scale_from", "base")
 """Flags to test an adapter itself, or the base model, with a recipe whose training starts from a scaled adapter."""
+OWN_RANKS = ("--model.init_args.lora", "null")
+"""Flags to test an adapter with a recipe of CorDA, which is the start of a new one and is saved with twice its rank."""
 
 VALIDATION = "validation"
 """Subfolder of a study with the tests that variants are chosen by."""
@@ -76,17 +78,22 @@ class Step:
 def choosing_steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSettings) -> Iterator[Step]:
     """Yield the commands that the choice among variants needs, in order: all trainings, and points on other data.
 
+    With ``scale_from: start``, a variant's curve leads to the system that it starts from, which is then tested too.
+
     Args:
         systems: Systems of the study, each after the one that it starts from.
         out: Folder of the study; tests write to ``validation/seed-N/SYSTEM`` in it.
         seeds: Number of seeds of the choice.
         frontier: Points to test of each variant, and the config laid over the recipes.
     """
+    swept = [one for one in systems if one.sweep]
+    tested = {BASE, *(one.name for one in swept)}
+    if frontier.scale_from != BASE:
+        tested |= {one.start for one in swept}
     for step in steps(systems, out, seeds, frontier):
-        swept = any(one.sweep for one in systems if one.name == step.system)
         if step.command == "fit":
             yield step
-        elif swept or step.system == BASE:
+        elif step.system in tested:
             folder = out / VALIDATION / step.folder.relative_to(out)
             yield replace(step, folder=folder, overlay=frontier.choose_on)
 
@@ -107,14 +114,14 @@ def steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSe
     for seed in range(seeds):
         root = out / f"seed-{seed}"
         if seed == 0:
-            yield Step("test", BASE, seed, systems[0].config, root / BASE, None, _undo_scale(systems[0].config))
+            yield Step("test", BASE, seed, systems[0].config, root / BASE, None, _undo_start(systems[0].config))
         for system in systems:
             start = None if system.start == BASE else root / system.start / "adapter"
             folder = root / system.name
             run = (system.name, seed, system.config, folder)
             yield Step("fit", *run, start, system.flags)
             if frontier is None:
-                flags = (*system.flags, *_undo_scale(system.config, system.flags))
+                flags = (*system.flags, *_undo_start(system.config, system.flags))
                 yield Step("test", *run, folder / "adapter", flags)
             else:
                 # The start of a system that starts from the base model is the base.
@@ -122,7 +129,11 @@ def steps(systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSe
                 yield Step("frontier", *run, folder / "adapter", system.flags, frontier.scales, scale_from)
 
 
-def _undo_scale(config: Path, flags: Sequence[str] = ()) -> tuple[str, ...]:
-    """Flags that undo a scale of the recipe; none without one, because a user's own module may have no such setting."""
+def _undo_start(config: Path, flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """Flags that undo what a recipe sets for the start of its training: a scale, and CorDA.
+
+    There are none without them, because a user's own module may have no such setting.
+    """
     given = " ".join((config.read_text(encoding="utf-8", errors="replace"), *flags))
-    return WHOLE if re.search(r"\b(adapter_scale|scale_from)\b", given) else ()
+    scale = WHOLE if re.search(r"\b(adapter_scale|scale_from)\b", given) else ()
+    return (*scale, *(OWN_RANKS if re.search(r"\bcorda\b", given) else ()))

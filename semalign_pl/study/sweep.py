@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,11 +116,17 @@ def list_keys(config: Path, flags: tuple[str, ...], where: str) -> list[str]:
     Raises:
         ValueError: If recipe and flags cannot be parsed.
     """
-    args = ("--config", str(config), *flags)
     try:
-        settings = parse_recipe(args).settings.as_dict()
+        return _parse_keys(config, config.read_bytes(), flags)
     except UsageError as error:
-        raise ValueError(f"{where}: {summarise(str(error), error.keys, ['fit', *args])}") from error
+        args = ["fit", "--config", str(config), *flags]
+        raise ValueError(f"{where}: {summarise(str(error), error.keys, args)}") from error
+
+
+@cache
+def _parse_keys(config: Path, content: bytes, flags: tuple[str, ...]) -> list[str]:
+    """Keys of a recipe; computed once per content of the file, because systems share recipes and parsing is slow."""
+    settings = parse_recipe(("--config", str(config), *flags)).settings.as_dict()
     return [key for key, _ in flatten(settings) if key.split(".")[0] in GROUPS and "[" not in key]
 
 

@@ -111,7 +111,13 @@ def read_study(folder: Path) -> Study:
     systems = _systems(folder, listed, str(path))
     keys = {one.name: one.key for one in systems}
     starts = {one.key: keys.get(one.start, BASE) for one in systems}
-    return Study(systems, read_frontier_settings(content[FRONTIER], starts, f"{path}: {FRONTIER}", folder))
+    frontier = read_frontier_settings(content[FRONTIER], starts, f"{path}: {FRONTIER}", folder)
+    if frontier.choose_on is not None and not any(one.sweep for one in systems):
+        raise ValueError(
+            f"{path}: {FRONTIER}.choose_on: no system has variants to choose among; list values in `over`, or leave "
+            "this out"
+        )
+    return Study(systems, frontier)
 
 
 def _systems(folder: Path, listed: Mapping[str, object], where: str) -> list[System]:

@@ -124,6 +124,25 @@ def test_validation_is_logged(runs: Runs) -> None:
     assert not (runs.folder / "run" / "results.json").exists()
 
 
+def test_validation_on_raw_text_or_another_language_has_a_loss_and_no_score(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The recipes of continued pretraining have Evaluation for their test, and may validate on raw text."""
+    raw = {"path": str(runs.corpus / "text.txt"), "task": {"class_path": "RawText"}}
+    back = {"class_path": "Translation", "init_args": {"source": "bo", "target": "zh"}}
+    for name, corpora in (("raw", [raw]), ("mix", [raw, {"path": str(runs.corpus / "dev.jsonl"), "task": back}])):
+        given = [
+            f"data.init_args.validation={json.dumps(corpora)}",
+            "trainer.max_steps=1",
+            "trainer.val_check_interval=1",
+        ]
+        runs("fit", "sft", name, *given, callbacks=[evaluation(runs)])
+        (row,) = [row for row in runs.metrics(name) if row["val/loss"]]
+        assert float(row["val/bits_per_byte"]) > 0 and not {f"val/{score}" for score in NAMES} & row.keys()
+    told = [record.message for record in caplog.records if "are not scored" in record.message]
+    assert told == ["Evaluation: rows in zh are not scored, because its language is bo"]
+
+
 def test_predict_writes_unscored_rows(runs: Runs) -> None:
     runs("predict", "sft", "run", callbacks=[evaluation(runs)])
     rows = runs.predictions()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from helpers.small_runs import Runs, weights
 
-from semalign_pl.modules import AlignModule, GRPOModule
+from semalign_pl.modules import AlignModule
 
 EVALUATION = {"class_path": "Evaluation"}
 
@@ -119,32 +120,20 @@ def test_every_value_of_an_update_may_be_monitored(runs: Runs, options: list[str
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_values_of_an_anchor_may_be_monitored(runs: Runs, stage: str) -> None:
+def test_every_value_of_an_anchor_and_of_replay_may_be_monitored(runs: Runs, stage: str) -> None:
     from semalign_pl.cli.monitors import check_monitors
 
-    text = runs.folder / "general.txt"
-    text.write_text("老师在山上看书。\n学生在学校吃饭。\n", encoding="utf-8")
-    flags = [f'model.init_args.anchor={{"file": "{text}"}}']
-    flags += ["model.init_args.beta=0.1", "model.init_args.reference=base"] if stage == "sft" else []
     probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
-    steered = {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}, "steers": "anchor"}}
-    callbacks = [monitors("EarlyStopping", "train/loss"), steered, probe]
-    cli = runs("fit", stage, "run", *flags, "trainer.max_steps=1", callbacks=callbacks)
-    (stopping,) = [one for one in cli.trainer.callbacks if getattr(one, "monitor", None) == "train/loss"]
-    logged = [name for name in cli.trainer.callback_metrics if name.startswith("train/")]
-    term = "reference_nll" if stage == "sft" else "policy_loss"
-    assert {"train/anchor_kl", "train/anchor_tokens", "train/anchor_weight", f"train/{term}"} <= set(logged)
-    for name in logged:
-        stopping.monitor = name
+    budget = {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}, "steers": "anchor"}}
+    train = [str(runs.corpus / "train.jsonl"), {"path": str(runs.corpus / "dev.jsonl"), "replay": True}]
+    flags = [f"model.init_args.anchor={json.dumps({'file': str(runs.corpus / 'text.txt'), 'rows_per_step': 2})}"]
+    flags += ["model.init_args.beta=0.1", f"data.init_args.train={json.dumps(train)}", "trainer.max_steps=1"]
+    cli = runs("fit", stage, "run", *flags, callbacks=[EVALUATION, probe, budget])
+    logged = {name for name in cli.trainer.callback_metrics if name.startswith("train/")}
+    assert {"train/anchor_kl", "train/anchor_tokens", "train/anchor_weight"} < logged
+    for name in (*logged, *(["train/replay_nll"] if stage == "grpo" else ["train/kl_to_reference"])):
+        cli.trainer.callbacks[0].monitor = name
         check_monitors(cli.trainer, cli.model, cli.datamodule)
-
-
-def test_values_of_replayed_rows_may_be_monitored(runs: Runs) -> None:
-    from semalign_pl.cli.monitors import _of_module
-
-    terms = {"train/policy_loss", "train/replay_nll"}
-    assert terms <= {*_of_module(GRPOModule(runs.base), replay=True)}
-    assert not terms & {*_of_module(GRPOModule(runs.base), replay=False)}
 
 
 @pytest.mark.parametrize("by", ["max_steps=2", "max_epochs=1"])

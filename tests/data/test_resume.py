@@ -121,3 +121,10 @@ def test_another_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
     data = CorpusDataModule(str(corpus / "train.jsonl"), batch_size=6, seed=3, limit=30)
     with pytest.raises(ValueError, match="trained with rows = 40, this run has 30.*adapter folder"):
         trainer(max_steps=9).fit(Recorder(), data, ckpt_path=tmp_path / "a.ckpt")
+
+
+def test_a_corpus_that_is_replayed_from_now_on_is_refused(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, 3, save=tmp_path / "a.ckpt")
+    data = CorpusDataModule({"path": str(corpus / "train.jsonl"), "replay": True}, batch_size=6, seed=3)
+    with pytest.raises(ValueError, match="data.init_args.train: the checkpoint was trained with replay: true for oth"):
+        trainer(max_steps=9).fit(Recorder(), data, ckpt_path=tmp_path / "a.ckpt")

@@ -27,7 +27,7 @@ from semalign_pl.policy.settings import LoraSettings
 TEXTS = [
     "老师在学校里读书，学生在家里写字。",
     "2024年，他们去了图书馆。",
-    "The teacher reads.",
+    "The teacher\u2028reads.",  # a line of a file ends at a line feed only
     "今天天气很好，我们出去走走。",
 ]
 RANK, QV = 4, ["q_proj", "down_proj"]
@@ -161,8 +161,13 @@ def test_mistakes(bases, lora: LoraSettings, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"^model\.init_args\.lora\.variant: corda cannot decompose.*lower `r`"):
         fresh(bases["tied"], replace(lora, r=33))
     (tmp_path / "empty.txt").write_text("\n \n")
-    for name, message in (("empty.txt", "holds no text"), ("none.txt", "cannot be read")):
-        with pytest.raises(ValueError, match=rf"^model\.init_args\.lora\.file: .*{name} {message}"):
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    for name, message in (
+        ("empty.txt", ".*empty.txt is empty; give one text per line"),
+        ("none.txt", "there is no file .*none.txt; check the path"),
+        ("latin.txt", ".*latin.txt is not UTF-8 text"),
+    ):
+        with pytest.raises(ValueError, match=rf"^model\.init_args\.lora\.file: {message}"):
             fresh(bases["tied"], replace(lora, file=str(tmp_path / name)))
 
 

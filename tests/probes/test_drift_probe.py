@@ -91,7 +91,7 @@ def test_texts_in_several_batches(
 
 @pytest.mark.parametrize(
     ("content", "wanted"),
-    [(b"\xff\xfe\x00", "is not UTF-8 text.*convert it"), (b" \n\n", "holds no text; give one text a line")],
+    [(b"\xff\xfe\x00", "is not UTF-8 text.*convert it"), (b" \n\n", "holds no text; give one text per line")],
 )
 def test_file_errors(tmp_path: Path, content: bytes, wanted: str) -> None:
     path = tmp_path / "text.txt"

@@ -143,12 +143,14 @@ def test_variants_are_chosen_on_other_data(
     texts = (runs.corpus / "text.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     (runs.folder / "rows.jsonl").write_text("".join(rows[4:7]), encoding="utf-8")
     (runs.folder / "text_dev.txt").write_text("".join(texts[:2]), encoding="utf-8")
+    questions = runs.folder / "reading_dev.json"
+    questions.write_bytes((runs.corpus / "reading.json").read_bytes())
     overlay = {
         "trainer": {
             "callbacks": [
                 {"class_path": "Evaluation"},
                 {"class_path": "DriftProbe", "init_args": {"file": str(runs.folder / "text_dev.txt")}},
-                {"class_path": "ReadingComprehensionProbe", "init_args": {"file": str(runs.corpus / "reading.json")}},
+                {"class_path": "ReadingComprehensionProbe", "init_args": {"file": str(questions)}},
             ]
         },
         "data": {"init_args": {"test": str(runs.folder / "rows.jsonl")}},

@@ -96,6 +96,16 @@ def test_a_scale_of_a_recipe_is_that_of_the_start_and_not_of_what_is_tested(conf
     assert "--model.init_args.adapter_scale" not in plan["test cold_start"], "a module may have no such setting"
 
 
+def test_an_adapter_of_corda_is_tested_without_its_start(configs, tmp_path):
+    """The settings of a new CorDA adapter contradict the saved one, which is plain LoRA of twice the rank."""
+    given = ("--model.init_args.lora.variant", "corda", "--model.init_args.lora.file", "general.txt")
+    systems = [System("cold_start", configs / "cold_start.yaml", "base", flags=given)]
+    plan = {step.name: step.args for step in steps(systems, tmp_path / "out", 1)}
+    lora = {name: parse(args)["model"]["init_args"]["lora"] for name, args in plan.items()}
+    assert lora["fit cold_start"]["variant"] == "corda" and lora["test cold_start"] is None
+    assert lora["test base"]["variant"] == "lora", "the settings of the recipe, in which nothing is to be undone"
+
+
 def test_missing_config_is_one_line(tmp_path, capsys):
     assert main(["study", "--config", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err.strip()

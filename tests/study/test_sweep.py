@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from semalign_pl.study.frontier import keep_chosen
+from semalign_pl.cli.parsed_recipe import ParsedRecipe, parse_recipe
+from semalign_pl.study import sweep
+from semalign_pl.study.frontier import check_other_data, keep_chosen
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.protocol import choosing_steps, steps
 from semalign_pl.study.sweep import expand, list_keys, read_variants
@@ -146,6 +149,55 @@ def test_a_choice_on_other_data_needs_every_training_and_points_of_variants(tmp_
         *("frontier", str(tmp_path / "seed-0" / "a.lr-1" / "adapter"), *overlay, LR, "1", "--scales", "0.5"),
         *("--scale_from", "base", "--out", str(tmp_path / "validation" / "seed-0" / "a.lr-1")),
     )
+    # The curves of the variants end in the system that they start from, if it is scale 0.
+    from_start = replace(settings, scale_from="start")
+    tested = [step.name for step in choosing_steps(systems, tmp_path, 1, from_start) if step.command == "frontier"]
+    assert tested == [f"frontier {name} on validation" for name in ("cold", "a.lr-1", "a.lr-2")]
     # A variant that another system starts from is trained even if it was not chosen.
     assert [one.name for one in keep_chosen(systems, {"a": "a.lr-1"})] == ["cold", "a.lr-1", "a.lr-2", "end"]
     assert [one.name for one in keep_chosen(systems[:3], {"a": "a.lr-2"})] == ["cold", "a.lr-2"]
+
+
+def test_a_choice_on_data_of_the_test_is_refused(tmp_path: Path) -> None:
+    """A config that leaves the test corpus or a probe of the recipe would choose on the test set itself."""
+    systems = [System("a.lr-1", RECIPE, "base", sweep="a", flags=(LR, "1"))]
+    world = "runs/quickstart/world"
+    probe = "{class_path: ReadingComprehensionProbe, init_args: {file: %s}}"
+    other = f"data: {{init_args: {{test: {world}/pairs/dev.jsonl}}}}\n"
+    overlay = tmp_path / "validation.yaml"
+    for text, said in (
+        ("seed_everything: 0\n", f'has the same data.init_args.test as {RECIPE}, "{world}/pairs/test.jsonl"'),
+        (other, f"has the same file of a probe as {RECIPE}, {world}/reading_comprehension.json; give other rows"),
+        (f"{other}trainer: {{callbacks: [{probe % 'dev.json'}]}}\n", None),
+    ):
+        overlay.write_text(text, encoding="utf-8")
+        if said is None:
+            check_other_data(systems, overlay, "study.yaml: frontier.choose_on")
+            continue
+        with pytest.raises(ValueError) as error:
+            check_other_data(systems, overlay, "study.yaml: frontier.choose_on")
+        assert str(error.value).startswith(f"study.yaml: frontier.choose_on: {overlay} {said}")
+
+
+def test_each_recipe_is_parsed_once_per_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing a recipe takes a second, and most systems of a study share one."""
+    parsed: list[tuple[str, ...]] = []
+
+    def record(args: tuple[str, ...]) -> ParsedRecipe:
+        parsed.append(args)
+        return parse_recipe(args)
+
+    monkeypatch.setattr(sweep, "parse_recipe", record)
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text(RECIPE.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(
+        "frontier: {}\n"
+        "a: {from: base, set: {num_generations: 4}, over: {beta: [0.1, 0.2]}}\n"
+        "b: {from: base, config: a.yaml, set: {num_generations: 4}}\n"
+        "c: {from: base, config: a.yaml, over: {beta: [0.1]}}\n"
+    )
+    assert len(read_study(tmp_path).systems) == 4
+    assert len(parsed) == len(set(parsed)) == 5  # the recipe, with `set`, with `set` and each beta, with one beta alone
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("num_generations", "num_generation"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a\.set: .*num_generation"):
+        read_study(tmp_path)

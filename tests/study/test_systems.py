@@ -28,6 +28,7 @@ FRONTIERS = {
     "{choose_on: c.yaml}": "frontier.choose_on: there is no config 'c.yaml' in",
     "{choose_seeds: 1}": "frontier.choose_seeds: is the number of seeds of choose_on; name that config",
     "{choose_on: a.yaml, choose_seeds: 0}": "frontier.choose_seeds: 0 is not a positive number",
+    "{choose_on: a.yaml}": "frontier.choose_on: no system has variants to choose among; list values in `over`",
 }
 
 
