@@ -53,8 +53,7 @@ def target_divergence(
     for (role, kind), members in groups.items():
         at = torch.cat([places[place] for place, _ in members])
         targets = [(indices[place], target) for place, target in members]
-        # In the type of the role's own weights, which its head takes: a trained copy of the base may have another.
-        states = torch.cat(_target_states(policy, role, completions, targets)).to(hidden.device)
+        states = torch.cat(_target_states(policy, role, completions, targets)).to(hidden.device, hidden.dtype)
         if kind == "k3":
             with policy.acting_as(role), torch.no_grad():
                 target_logps, _ = policy.logprobs(states, ids[at], temperatures[at])

@@ -127,7 +127,8 @@ def test_every_value_of_an_anchor_and_of_replay_may_be_monitored(runs: Runs, sta
     budget = {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}, "steers": "anchor"}}
     train = [str(runs.corpus / "train.jsonl"), {"path": str(runs.corpus / "dev.jsonl"), "replay": True}]
     flags = [f"model.init_args.anchor={json.dumps({'file': str(runs.corpus / 'text.txt'), 'rows_per_step': 2})}"]
-    flags += ["model.init_args.beta=0.1", f"data.init_args.train={json.dumps(train)}", "trainer.max_steps=1"]
+    flags += [f"data.init_args.train={json.dumps(train)}", "model.init_args.beta=0.1", "trainer.max_steps=1"]
+    flags += ["model.init_args.max_new_tokens=40"]  # the references are replayed
     cli = runs("fit", stage, "run", *flags, callbacks=[EVALUATION, probe, budget])
     logged = {name for name in cli.trainer.callback_metrics if name.startswith("train/")}
     assert {"train/anchor_kl", "train/anchor_tokens", "train/anchor_weight"} < logged
