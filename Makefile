@@ -49,7 +49,7 @@ lint: $(READY)  ## ruff and pyright
 ablation: runs/quickstart/world  ## the papers' reward ablation and the source as anchor, 3 seeds (an hour on two cores)
 	$(BIN)/python benchmarks/ablation.py --seeds 3
 
-frontier: runs/quickstart/world  ## strong SFT against semantic GRPO at equal quality, three learning rates each (SEEDS=5; 14 minutes per seed, estimated)
+frontier: runs/quickstart/world  ## strong SFT against semantic GRPO at equal quality, three learning rates each (SEEDS=5; 21 minutes per seed on one core)
 	$(BIN)/python benchmarks/frontier_study.py --seeds $(SEEDS)
 
 runs/quickstart/world/general: | runs/quickstart/world

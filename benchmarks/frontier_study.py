@@ -4,9 +4,8 @@ Does semantic RL give the language at a lower price in general ability than SFT?
 
 python benchmarks/frontier_study.py --seeds 5   # writes results/frontier.json and .png; finished steps are not redone
 
-A seed takes 14 minutes on two cores, estimated from the times of the quickstart: a cold start (37 s), three strong SFTs
-(35 s each), three semantic GRPOs (166 s each) and ten points of each of these (26 s). `--seeds 1`, and later
-`--seeds 5`, continues.
+A seed takes 21 minutes on one core: a cold start (57 s), three strong SFTs (50 s each), three semantic GRPOs (205 s
+each) and ten points of each of these (65 s). `--seeds 1`, and later `--seeds 5`, continues.
 """
 
 from __future__ import annotations
