@@ -15,7 +15,7 @@ from semalign_pl.callbacks import CorpusReport, Evaluation, FrontierScore, Rewar
 from semalign_pl.callbacks.frontier_score import LOGGED
 from semalign_pl.callbacks.watch_metrics import METRICS
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.modules import EmbedderModule, GRPOModule, SFTModule
+from semalign_pl.modules import DistillModule, EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward
 from semalign_pl.rewards.base import Reward
@@ -105,6 +105,9 @@ def _of_module(module: LightningModule) -> Iterator[str]:
         yield from _train("distinct_completions", "loss", "grad_norm", "loss/*", *_of_update(module))
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
+    elif isinstance(module, DistillModule):
+        yield from _train("loss", "grad_norm", "completion_tokens", "ended_by_eos", "rows_too_long")
+        yield from _train("teacher_divergence", "base_divergence", *_times("rollout", "update"))
     elif isinstance(module, EmbedderModule):
         yield from _train("loss", "grad_norm", "pairs_left_out", "hard_negatives", "texts_at_max_seq_length")
         yield from _train("time/update_seconds", "time/update_share")
