@@ -1,0 +1,77 @@
+"""Runs of distillation by recipe: resumed bit for bit, and healed no longer than needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.small_runs import Runs, assert_same, weights
+
+from semalign_pl.cli import main
+from semalign_pl.plan.command import settings_of
+
+TEMPLATE = "{prompt}\n例：{reference}\n答。"
+
+
+@pytest.fixture
+def distill(runs: Runs, sft_adapter: str) -> Any:
+    """Fit in a folder of its own, with settings of the module, flags and callbacks."""
+
+    def run(name: str, model: dict[str, Any], *flags: str, callbacks: Any = ()) -> Any:
+        recipe = runs.recipe("sft", list(callbacks))
+        del recipe["model"]["init_args"]["lora"]
+        settings = {"adapter": sft_adapter, "max_new_tokens": 6, "num_generations": 2, **model}
+        recipe["model"] = {
+            "class_path": "DistillModule",
+            "init_args": recipe["model"]["init_args"] | settings,
+        }
+        path = runs.write(recipe, name)
+        return main(["fit", "--config", str(path), f"--trainer.default_root_dir={runs.folder / name}", *flags])
+
+    return run
+
+
+@pytest.mark.parametrize("model", [{"teacher": "policy", "demonstration": TEMPLATE}, {"teacher": "base"}])
+def test_resumed_equals_straight(runs: Runs, distill: Any, model: dict[str, Any]) -> None:
+    steps = ["--trainer.max_steps=4"]
+    distill("straight", model, *steps, callbacks=[runs.checkpoints("straight", 2)])
+    resume = f"--ckpt_path={runs.folder / 'straight' / 'step=2.ckpt'}"
+    distill("resumed", model, *steps, resume)
+    assert_same(weights(runs.folder / "resumed"), weights(runs.folder / "straight"))
+    with pytest.raises(ValueError, match="model.init_args.kind was reverse_kl and is forward_kl"):
+        distill("other", {**model, "kind": "forward_kl"}, *steps, resume)
+
+
+def stop(monitor: str, **options: Any) -> dict[str, Any]:
+    return {"class_path": "EarlyStopping", "init_args": {"monitor": monitor, "mode": "max", "patience": 99, **options}}
+
+
+@pytest.mark.parametrize(
+    ("back", "spent", "steps"),
+    [(-1.0, -1.0, 2), (101.0, 101.0, 2), (101.0, -1.0, 6)],
+    ids=["probe-is-back", "budget-is-spent", "neither"],
+)
+def test_healing_stops_at_the_probe_or_the_budget(
+    runs: Runs, distill: Any, back: float, spent: float, steps: int
+) -> None:
+    reading = {"file": str(runs.corpus / "reading.json"), "name": "cmrc_dev", "every_n_steps": 2, "max_new_tokens": 4}
+    callbacks = [
+        {"class_path": "Evaluation"},
+        {"class_path": "ReadingComprehensionProbe", "init_args": reading},
+        stop("probe/cmrc_dev_f1", stopping_threshold=back),
+        stop("val/chrf", divergence_threshold=spent),
+    ]
+    flags = ["--trainer.max_steps=6", "--trainer.val_check_interval=2", "--trainer.check_val_every_n_epoch=null"]
+    validation = f"--data.init_args.validation={runs.corpus / 'dev.jsonl'}"
+    cli = distill("heal", {"teacher": "base"}, *flags, validation, callbacks=callbacks)
+    assert cli.trainer.global_step == steps
+    assert Path(runs.folder, "heal", "adapter", "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["heal", "sdft"])
+def test_the_recipes_memory_is_planned(name: str, base: str) -> None:
+    recipe = Path(__file__).parents[2] / "configs" / "methods" / f"{name}.yaml"
+    settings = settings_of(["--config", str(recipe), "--model.init_args.base", base])
+    assert (settings.stage, settings.num_generations) == ("grpo", 1)
+    assert dict(settings.sampling) == {"temperature": 1.0, "top_p": 1.0}
