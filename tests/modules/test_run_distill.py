@@ -15,19 +15,27 @@ TEMPLATE = "{prompt}\n例：{reference}\n答。"
 
 
 @pytest.fixture
-def distill(runs: Runs, sft_adapter: str) -> Any:
-    """Fit in a folder of its own, with settings of the module, flags and callbacks."""
+def arguments(runs: Runs, sft_adapter: str) -> Any:
+    """Command line of a fit in a folder of its own, with settings of the module and of the data, and callbacks."""
 
-    def run(name: str, model: dict[str, Any], *flags: str, callbacks: Any = ()) -> Any:
+    def write(name: str, model: dict[str, Any], callbacks: Any = (), **data: Any) -> list[str]:
         recipe = runs.recipe("sft", list(callbacks))
         del recipe["model"]["init_args"]["lora"]
         settings = {"adapter": sft_adapter, "max_new_tokens": 6, "num_generations": 2, **model}
-        recipe["model"] = {
-            "class_path": "DistillModule",
-            "init_args": recipe["model"]["init_args"] | settings,
-        }
+        recipe["model"] = {"class_path": "DistillModule", "init_args": recipe["model"]["init_args"] | settings}
+        recipe["data"]["init_args"] |= data
         path = runs.write(recipe, name)
-        return main(["fit", "--config", str(path), f"--trainer.default_root_dir={runs.folder / name}", *flags])
+        return ["fit", "--config", str(path), f"--trainer.default_root_dir={runs.folder / name}"]
+
+    return write
+
+
+@pytest.fixture
+def distill(arguments: Any) -> Any:
+    """Fit in this process."""
+
+    def run(name: str, model: dict[str, Any], *flags: str, callbacks: Any = ()) -> Any:
+        return main([*arguments(name, model, callbacks), *flags])
 
     return run
 
@@ -67,6 +75,21 @@ def test_healing_stops_at_the_probe_or_the_budget(
     cli = distill("heal", {"teacher": "base"}, *flags, validation, callbacks=callbacks)
     assert cli.trainer.global_step == steps
     assert Path(runs.folder, "heal", "adapter", "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_both_processes_end_with_the_same_weights(runs: Runs, arguments: Any) -> None:
+    """With one row per process, the two have different teachers in most steps, and one may have no row at all."""
+    train = str(runs.corpus / "train.jsonl")
+    mix = [{"path": train, "weight": 0.5}, {"path": train, "weight": 0.5, "name": "general", "replay": True}]
+    model = {"teacher": "start", "demonstration": TEMPLATE, "max_prompt_tokens": 50}
+    fingerprint = {"class_path": "helpers.run_callbacks.Fingerprint"}
+    flags = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6"]
+    args = arguments("two", model, [fingerprint], train=mix, batch_size=1)
+    for code, log in runs.processes([*args, *flags], ranks=2):
+        assert code == 0, log
+    first, second = ((runs.folder / "two" / f"fingerprint-{rank}").read_text() for rank in (0, 1))
+    assert first == second
 
 
 @pytest.mark.parametrize("name", ["heal", "sdft"])
