@@ -12,7 +12,7 @@ from helpers.plain_divergence import first_policy, role
 from helpers.tiny import Recorded, fit, gradient, relative
 from torch import Tensor
 
-from semalign_pl.modules import Constant, DistillModule
+from semalign_pl.modules import Constant, Cosine, DistillModule
 from semalign_pl.modules.demonstration import show_reference
 from semalign_pl.types import Example, Turn
 
@@ -126,8 +126,8 @@ def test_healing_brings_the_policy_back_to_its_base(train: Any) -> None:
         stirred = 0.2
 
     start, end = (
-        train([BATCH] * steps, functools.partial(torch.optim.AdamW, lr=0.01), Far, num_generations=8)
-        for steps in (1, 20)
+        train([BATCH] * steps, functools.partial(torch.optim.AdamW, lr=0.01), Far, lr_scheduler=Cosine)
+        for steps in (1, 40)
     )
     assert end.logged_values["loss"] < 0.5 * start.logged_values["loss"]
 

@@ -74,6 +74,7 @@ def test_sdft_trainer(
     trainer = trl_trainer(base, sft_adapter, tokenizer, str(tmp_path), theirs, ALPHA[kind])
     parameters = at(trainer.model, ours.weights[0])
     trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1  # set by TRL's own loop
     lengths, loss = ours.sampled.completion_mask.sum(1).tolist(), torch.zeros(())
     for i, length in enumerate(lengths):
         prompt, example = torch.tensor([ours.sampled.prompt_ids[i // 2]]), BATCH[i // 2]
