@@ -121,7 +121,7 @@ def test_replayed_rows_are_healed_beside_sdft(train: Any) -> None:
     assert relative(module.gradients[0].double(), gradient(policy)) < 1e-4
 
 
-def test_healing_brings_the_policy_back_to_its_base(train: Any) -> None:
+def test_healing_draws_the_policy_towards_its_base(train: Any) -> None:
     class Far(Recording):
         stirred = 0.2
 
@@ -129,7 +129,7 @@ def test_healing_brings_the_policy_back_to_its_base(train: Any) -> None:
         train([BATCH] * steps, functools.partial(torch.optim.AdamW, lr=0.01), Far, lr_scheduler=Cosine)
         for steps in (1, 40)
     )
-    assert end.logged_values["loss"] < 0.5 * start.logged_values["loss"]
+    assert end.logged_values["loss"] < 0.7 * start.logged_values["loss"]
 
 
 def test_logged_values_describe_the_samples(train: Any) -> None:
