@@ -81,7 +81,9 @@ def test_healing_stops_at_the_probe_or_the_budget(
 def test_both_processes_end_with_the_same_weights(runs: Runs, arguments: Any) -> None:
     """With one row per process, the two have different teachers in most steps, and one may have no row at all."""
     train = str(runs.corpus / "train.jsonl")
-    mix = [{"path": train, "weight": 0.5}, {"path": train, "weight": 0.5, "name": "general", "replay": True}]
+    task = {"class_path": "Translation", "init_args": {"source_only": True}}
+    general = {"path": train, "weight": 0.5, "name": "general", "replay": True, "task": task}
+    mix = [{"path": train, "weight": 0.5}, general]
     model = {"teacher": "start", "demonstration": TEMPLATE, "max_prompt_tokens": 50}
     fingerprint = {"class_path": "helpers.run_callbacks.Fingerprint"}
     flags = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6"]
