@@ -88,7 +88,8 @@ class DistillModule(AlignModule):
                 "model.init_args.demonstration, which shows it the reference, or write teacher: base"
             )
         self.teacher: Teacher = teacher
-        self.demonstration, self.kind = demonstration, kind
+        self.demonstration = demonstration
+        self.kind: FullDivergence = kind
         self.num_generations, self.temperature, self.top_p = num_generations, temperature, top_p
         self.rollout_rows = rollout_rows
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
