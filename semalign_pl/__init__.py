@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from semalign_pl.data import CorpusDataModule as CorpusDataModule
     from semalign_pl.data import Task as Task
     from semalign_pl.data import Translation as Translation
+    from semalign_pl.modules import DistillModule as DistillModule
     from semalign_pl.modules import EmbedderModule as EmbedderModule
     from semalign_pl.modules import GRPOModule as GRPOModule
     from semalign_pl.modules import SFTModule as SFTModule
@@ -27,7 +28,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "callbacks": ("Evaluation", "Export"),
     "data": ("CorpusDataModule", "Task", "Translation"),
-    "modules": ("EmbedderModule", "GRPOModule", "SFTModule"),
+    "modules": ("DistillModule", "EmbedderModule", "GRPOModule", "SFTModule"),
     "policy.policy": ("Policy",),
     "probes": ("Probe",),
     "rewards": ("Reward",),

@@ -29,7 +29,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "fit": Command(
-        "train one stage: SFTModule (cold start, strong SFT), GRPOModule (semantic RL), EmbedderModule (reward)",
+        "train one stage: SFTModule (cold start, strong SFT), GRPOModule (semantic RL), DistillModule (healing, SDFT), "
+        "EmbedderModule (reward)",
         "semalign_pl.cli.lightning_cli",
     ),
     "validate": Command("score a policy on the validation corpus", "semalign_pl.cli.lightning_cli"),

@@ -15,7 +15,7 @@ from semalign_pl.callbacks import CorpusReport, Evaluation, FrontierScore, Rewar
 from semalign_pl.callbacks.frontier_score import LOGGED
 from semalign_pl.callbacks.watch_metrics import METRICS
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.modules import AlignModule, EmbedderModule, GRPOModule, SFTModule
+from semalign_pl.modules import AlignModule, DistillModule, EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward
 from semalign_pl.rewards.base import Reward
@@ -95,6 +95,10 @@ def _has_validation(data: LightningDataModule | None) -> bool:
     return bool(data.corpora["validation"]) if isinstance(data, CorpusDataModule) else True
 
 
+def _replays(data: LightningDataModule | None) -> bool:
+    return isinstance(data, CorpusDataModule) and any(corpus.replay for corpus in data.corpora["train"])
+
+
 def _of_module(module: LightningModule, data: LightningDataModule | None) -> Iterator[str]:
     if isinstance(module, SFTModule):
         yield from _train("loss", "grad_norm", "completion_tokens", "rows_too_long", *_times("update"))
@@ -106,6 +110,11 @@ def _of_module(module: LightningModule, data: LightningDataModule | None) -> Ite
         yield from _train("distinct_completions", "loss", "grad_norm", "loss/*", *_of_update(module, data))
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
+    elif isinstance(module, DistillModule):
+        yield from _train("loss", "grad_norm", "completion_tokens", "ended_by_eos", "rows_too_long")
+        shown = ["teacher_divergence"] if module.demonstration is not None else []
+        plain = ["base_divergence"] if not shown or _replays(data) else []
+        yield from _train(*_of_terms(module, shown + plain), *_times("rollout", "update"))
     elif isinstance(module, EmbedderModule):
         yield from _train("loss", "grad_norm", "pairs_left_out", "hard_negatives", "texts_at_max_seq_length")
         yield from _train("time/update_seconds", "time/update_share")
@@ -121,8 +130,7 @@ def _of_update(module: GRPOModule, data: LightningDataModule | None) -> Iterator
     terms = [ranked.get(module.loss_type, "policy_loss")]
     terms += ["kl_loss"] if module.loss_type in ranked and module.beta > 0 else []
     terms += ["reference_nll"] if module.reference_nll_weight > 0 else []
-    replays = isinstance(data, CorpusDataModule) and any(corpus.replay for corpus in data.corpora["train"])
-    terms += ["replay_nll"] if replays else []
+    terms += ["replay_nll"] if _replays(data) else []
     yield from _of_terms(module, terms)
     yield from ["reference_nll_weight"] if module.reference_nll_schedule == "linear" else ()
 

@@ -29,7 +29,8 @@ class Corpus:
         name: Name of the corpus in logs, such as `train/share/NAME`; in a mix, by default the file's. Corpora of one
             name are logged together.
         replay: True for general data that training repeats against forgetting. SFT trains on it as on all rows. GRPO
-            neither samples nor rewards it, and adds SFT's loss on its references (`replay_nll_weight`).
+            neither samples nor rewards it, and adds SFT's loss on its references (`replay_nll_weight`). DistillModule
+            draws the policy to the base on its prompts.
     """
 
     path: str

@@ -19,6 +19,6 @@ def explain_out_of_memory(error: BaseException) -> str | None:
     if match is None:
         return None
     return (
-        f"{match[0].strip()}; lower model.init_args.micro_batch_tokens (in GRPOModule also rollout_rows), or set "
+        f"{match[0].strip()}; lower model.init_args.micro_batch_tokens (with samples also rollout_rows), or set "
         "model.init_args.recompute: true; `semalign plan --config FILE --memory 12GiB` proposes settings that fit"
     )

@@ -113,7 +113,7 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         mixed=str(trainer.precision) == "bf16-mixed",
         encoders=tuple((str(rewards[kind].encoder), size) for kind, size in encoders.items() if kind in rewards),
         judges=tuple((str(r.judge), r.weights) for kind, r in rewards.items() if kind == "RerankerReward"),
-        sampling=tuple((name, model[name]) for name in names) if stage == "grpo" else (),
+        sampling=tuple((name, model[name]) for name in names if name in model),
         cuda=cuda,
         new_tokens=_new_tokens(model),
     )

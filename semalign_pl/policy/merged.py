@@ -45,7 +45,7 @@ def export_model(policy: Policy, folder: Path) -> None:
     with replace_folder(folder) as made:
         merged.to(dtype=dtype).save_pretrained(str(made))
         policy.encoder.tokenizer.save_pretrained(str(made))
-        again = AutoModelForCausalLM.from_pretrained(made, dtype=dtype).eval()
+        again = AutoModelForCausalLM.from_pretrained(made, dtype=dtype, trust_remote_code=False).eval()
         nn.Module.to(again, policy.device)
         with torch.no_grad():
             found = _probe_logits(again)

@@ -17,7 +17,8 @@ from semalign_pl.study.systems import Study, group, read_study
 LR = "--model.init_args.optimizer.init_args.lr"
 ROOT = Path(__file__).parents[2] / "configs"
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml", "validation.yaml"))
-METHODS = sorted((ROOT / "methods").glob("*.yaml"))
+DISTILL = [ROOT / "methods" / name for name in ("heal.yaml", "sdft.yaml")]
+METHODS = sorted(path for path in (ROOT / "methods").glob("*.yaml") if path not in DISTILL)
 CONFIGS = sorted(  # cards are tested in tests/plan
     path for path in RECIPES if path.parents[1].name != "cards" and path not in METHODS
 )
@@ -40,7 +41,7 @@ def parse(*paths: Path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_config_parses_and_names_its_stage(path):
     config = parse(path)
-    wanted = "GRPOModule" if path in GRPO else "SFTModule"
+    wanted = "GRPOModule" if path in GRPO else "DistillModule" if path in DISTILL else "SFTModule"
     assert config.model.class_path.endswith(wanted)
     names = {callback.class_path.split(".")[-1] for callback in config.trainer.callbacks}
     assert {"Evaluation", "ReadingComprehensionProbe"} <= names
