@@ -29,13 +29,12 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "fit": Command(
-        "train one stage: SFTModule (cold start, strong SFT), GRPOModule (semantic RL), DistillModule (healing, SDFT), "
-        "EmbedderModule (reward)",
+        "train one stage: SFTModule, GRPOModule (semantic RL), DistillModule (healing) or EmbedderModule (reward)",
         "semalign_pl.cli.lightning_cli",
     ),
     "validate": Command("score a policy on the validation corpus", "semalign_pl.cli.lightning_cli"),
     "test": Command(
-        "score a policy on the test corpus, probes included; writes results.json, items.jsonl and predictions.jsonl",
+        "score a policy on the test corpus, probes included; writes results.json, items.jsonl, predictions.jsonl",
         "semalign_pl.cli.lightning_cli",
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
@@ -48,7 +47,7 @@ COMMANDS = {
         "semalign_pl.frontier.command",
     ),
     "dial": Command(
-        "export an adapter at the largest scale that loses no more than you accept: RUN/adapter … --lose cmrc_f1=2",
+        "export an adapter at the largest scale that loses no more than you accept: RUN/adapter --lose cmrc_f1=2",
         "semalign_pl.frontier.dial",
     ),
     "study": Command(
