@@ -41,7 +41,7 @@ def show_reference(prompt: Prompt, reference: str, template: str) -> Prompt:
     '1 + 1\nFor example: 2'
     """
     message = prompt if isinstance(prompt, str) else prompt[-1].content
-    texts = dict(zip(_PLACEHOLDERS, (message, reference), strict=True))
+    texts: dict[str, str] = dict(zip(_PLACEHOLDERS, (message, reference), strict=True))
     # One pass, so that a placeholder in one of the two texts stays as it is.
     shown = re.sub("|".join(map(re.escape, _PLACEHOLDERS)), lambda found: texts[found[0]], template)
     return shown if isinstance(prompt, str) else [*prompt[:-1], replace(prompt[-1], content=shown)]
