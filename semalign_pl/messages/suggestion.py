@@ -15,5 +15,5 @@ def suggest(word: str, words: Iterable[str], otherwise: str) -> str:
         otherwise: Advice if none of the words is similar.
     """
     by_lower = {word.lower(): word for word in words}
-    similar = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    similar = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.55)
     return f"did you mean {by_lower[similar[0]]}?" if similar else otherwise

@@ -83,7 +83,12 @@ def test_a_mix_trains_by_sft_and_is_tested_on_conversations(runs: Any, tokenizer
 
 
 def test_a_mix_trains_by_grpo(runs: Any) -> None:
-    status, output = run(runs, "fit", mix(runs, "grpo"), "grpo")
+    recipe = mix(runs, "grpo")
+    status, output = run(runs, "fit", recipe, "refused")
+    assert status == 2 and "LanguageReward.language: bo, but chat" in output.splitlines()[-1]
+    callbacks = recipe["trainer"]["callbacks"]
+    recipe["trainer"]["callbacks"] = [one for one in callbacks if one["class_path"] != "LanguageReward"]
+    status, output = run(runs, "fit", recipe, "grpo")
     assert status == 0, output
     lines = (runs.folder / "grpo" / "completions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
