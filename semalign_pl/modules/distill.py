@@ -7,16 +7,15 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from semalign_pl.engine.generate import generate
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.engine.model import Role
 from semalign_pl.engine.targets import Target
 from semalign_pl.functional.divergence import FullDivergence
-from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.demonstration import check_demonstration, encode_demonstrations
 from semalign_pl.modules.divergence_term import DivergenceTerm
 from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_term import masked_completions
+from semalign_pl.modules.sampling import Sampling, SamplingStage
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example, Rollouts
 
@@ -24,7 +23,7 @@ Teacher = Literal["base", "start", "policy"]
 _ROLES: dict[Teacher, Role] = {"base": "base", "start": "reference", "policy": "policy"}
 
 
-class DistillModule(AlignModule):
+class DistillModule(SamplingStage):
     """Sample completions, and make the policy's distribution at each of their tokens more like a teacher's.
 
     The teacher is the same model with other weights or another prompt, so that no second model is loaded. The loss is
@@ -90,8 +89,8 @@ class DistillModule(AlignModule):
         self.teacher: Teacher = teacher
         self.demonstration = demonstration
         self.kind: FullDivergence = kind
-        self.num_generations, self.temperature, self.top_p = num_generations, temperature, top_p
-        self.rollout_rows = rollout_rows
+        self.num_generations, self.temperature, self.rollout_rows = num_generations, temperature, rollout_rows
+        self.sampling = Sampling(temperature=temperature, top_p=top_p)
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
     def on_fit_start(self) -> None:
@@ -141,22 +140,6 @@ class DistillModule(AlignModule):
             max(1, len(batch)),
         )
         return {"examples": batch}
-
-    def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
-        """Sample completions with the sampling settings of training.
-
-        Args:
-            batch: Examples to complete.
-            num_generations: Number of completions per example.
-            seed: Seed of the sampling; the global random state is not touched.
-
-        Returns:
-            Rollouts, those of one example adjacent.
-        """
-        return generate(
-            self.policy, self.encode(batch), max_new_tokens=self.max_new_tokens, num_generations=num_generations,
-            temperature=self.temperature, top_p=self.top_p, seed=seed, rows=self.rollout_rows,
-        )  # fmt: skip
 
     def on_train_epoch_start(self) -> None:
         """Record the number of updates at the start of the epoch."""

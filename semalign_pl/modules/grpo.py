@@ -12,7 +12,6 @@ from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from semalign_pl.engine.generate import generate
 from semalign_pl.functional.advantages import Scale, group_advantages
 from semalign_pl.functional.composition import Aggregation, normalise_within_groups, total_reward
 from semalign_pl.functional.losses import Level
@@ -23,6 +22,7 @@ from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
+from semalign_pl.modules.sampling import Sampling
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
 from semalign_pl.rewards.base import Reward
@@ -124,7 +124,7 @@ class GRPOModule(PolicyUpdates):
             )
         self.num_generations, self.temperature = num_generations, temperature
         self.replay_nll_weight = replay_nll_weight
-        self.sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+        self.sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
         high = epsilon if epsilon_high is None else epsilon_high
         # The losses that use the ranking only have GRPO's KL, if it has a weight.
         surrogate = "grpo" if loss_type in ("best_of_group", "cpo") else loss_type
@@ -225,27 +225,6 @@ class GRPOModule(PolicyUpdates):
         if self.loss_type == "best_of_group":
             return self.best_of_group_update(rollouts, rewards, references, timer, more_terms)
         return self.policy_update(rollouts, self._advantages(rewards), references, timer, more_terms)
-
-    def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
-        """Sample completions with the sampling settings of training.
-
-        Args:
-            batch: Examples to complete.
-            num_generations: Number of completions per example.
-            seed: Seed of the sampling; the global random state is not touched.
-
-        Returns:
-            Rollouts, those of one example adjacent.
-        """
-        return generate(
-            self.policy,
-            self.encode(batch),
-            num_generations=num_generations,
-            max_new_tokens=self.max_new_tokens,
-            seed=seed,
-            rows=self.rollout_rows,
-            **self.sampling,
-        )
 
     def _score(self, batch: list[Example], rollouts: Rollouts) -> Float[Tensor, "rewards completions"]:
         """Scores of every rollout by every reward, float32, NaN where a reward gave none."""

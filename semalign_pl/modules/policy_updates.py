@@ -14,11 +14,11 @@ from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.functional.objective import Objective
 from semalign_pl.functional.ranking import preference_loss, rank_groups
 from semalign_pl.functional.token_weights import TokenWeight
-from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.loss_terms import LossTerm, NLLTerm
 from semalign_pl.modules.policy_term import PolicyTerm, loss_mask, masked_completions
 from semalign_pl.modules.preference_term import PreferenceTerm, pair_metrics, preference_pairs
 from semalign_pl.modules.reference_term import reference_term
+from semalign_pl.modules.sampling import SamplingStage
 from semalign_pl.modules.sources import count_sources
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.types import Example, Rollouts
@@ -28,7 +28,7 @@ Update = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "best_of_group", "c
 Schedule = Literal["constant", "linear"]
 
 
-class PolicyUpdates(AlignModule):
+class PolicyUpdates(SamplingStage):
     """Stage that updates its policy on given completions; a subclass samples them, scores them, and chooses the update.
 
     Attributes:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from helpers.tiny import trained
+from helpers.tiny import Recorded, trained
+from semalign_pl.modules import SFTModule
 from semalign_pl.policy.policy import Policy
+
+SGD = functools.partial(torch.optim.SGD, lr=0.1)
+ADAM = functools.partial(torch.optim.AdamW, lr=0.01)
+
+
+class Recording(Recorded, SFTModule):
+    """SFT that keeps the values that it logged last."""
+
+    stirred = 0.05
+
+    def log_train(self, values, rows):
+        self.logged_values = {name: float(value) for name, value in values.items()}
+        super().log_train(values, rows)
 
 
 def logps(policy: Policy, prompt: list[int], completion: list[int]) -> Tensor:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
-from helpers.plain_divergence import first_policy, forward_kl, nll
+from helpers.plain_divergence import ADAM, SGD, Recording, first_policy, forward_kl, nll
 from helpers.small_runs import Runs, assert_same, weights
 from helpers.tiny import CPU, Recorded, fit, gradient, relative, stir
 
@@ -49,17 +47,6 @@ def test_every_epoch_has_every_text_once_in_the_same_groups(texts: int, rows: in
 
 
 # -- loss and gradient -------------------------------------------------------------------------------------------------
-
-SGD = functools.partial(torch.optim.SGD, lr=0.1)
-ADAM = functools.partial(torch.optim.AdamW, lr=0.01)
-
-
-class Recording(Recorded, SFTModule):
-    stirred = 0.05
-
-    def log_train(self, values, rows):
-        self.logged_values = {name: float(value) for name, value in values.items()}
-        super().log_train(values, rows)
 
 
 class RecordingGRPO(Recorded, GRPOModule):

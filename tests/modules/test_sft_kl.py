@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
-from helpers.plain_divergence import first_policy, forward_kl, k3, nll
-from helpers.tiny import Recorded, fit, gradient, relative
+from helpers.plain_divergence import ADAM, SGD, Recording, first_policy, forward_kl, k3, nll
+from helpers.tiny import fit, gradient, relative
 
 from semalign_pl.callbacks import TaxBudget
 from semalign_pl.engine import completion_states
@@ -17,17 +15,6 @@ from semalign_pl.types import Example
 
 PAIRS = [("老师看书。", "དགེ་རྒན་དེབ།"), ("书", "ད"), ("学生在家里吃饭。", "སློབ་མ་ནང་ལ་ཁ་ལག་བཟས།"), ("山", "རི")]
 BATCH = [Example(str(i), prompt, reference) for i, (prompt, reference) in enumerate(PAIRS)]
-
-SGD = functools.partial(torch.optim.SGD, lr=0.1)
-ADAM = functools.partial(torch.optim.AdamW, lr=0.01)
-
-
-class Recording(Recorded, SFTModule):
-    stirred = 0.05
-
-    def log_train(self, values, rows):
-        self.logged_values = {name: float(value) for name, value in values.items()}
-        super().log_train(values, rows)
 
 
 @pytest.fixture
