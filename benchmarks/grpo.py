@@ -104,7 +104,7 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
         shape["generations"],
         0.8,
         top_p=0.9,
-        beta=0.04,
+        **{"beta": 0.04, **shape.get("settings", {})},
         weights=weights,
         lora=LoraSettings(64, 128, 0.05),
         lr_scheduler=Constant,

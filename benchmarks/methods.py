@@ -3,7 +3,7 @@
 python benchmarks/methods.py                   # writes results/methods.json
 python benchmarks/methods.py worker NAME ...   # started by the above, one process per method
 
-To add a method, add its settings to METHODS and its comparison to RATIOS.
+To add a method, add its settings to METHODS (of SFT) or SAMPLED (of GRPO), and its comparison to RATIOS.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import grpo
 import harness
 import model
 import sft
@@ -28,10 +29,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "sft_anchor": {"anchor_texts": TEXTS["rows"]},  # the same texts in every step: the base's states are kept
     "sft_anchor_new_texts": {"anchor_texts": 100 * TEXTS["rows"]},
 }
+SAMPLED: dict[str, dict[str, Any]] = {
+    "grpo": {"beta": 0.0},
+    "best_of_group": {"beta": 0.0, "loss_type": "best_of_group"},
+}
+"""Both without a KL, so that neither forwards the reference; 8 completions per prompt."""
 RATIOS = {
     "KL to the base on the same tokens (sft_beta)": ("sft_beta", "sft"),
     "anchor, 25 % of SFT's tokens, states kept (sft_anchor)": ("sft_anchor", "sft"),
     "anchor in the first epoch of its file (sft_anchor_new_texts)": ("sft_anchor_new_texts", "sft"),
+    "best of group, over GRPO (best_of_group)": ("best_of_group", "grpo"),
 }
 
 
@@ -43,6 +50,10 @@ def work(folder: str, name: str) -> None:
         name: Name of the method.
     """
     import torch
+
+    if name in SAMPLED:
+        shape = grpo.SHAPES["translation"] | {"settings": SAMPLED[name]}
+        return grpo.ours(folder, shape, "bf16" if torch.cuda.is_available() else "fp32")
     from lightning.pytorch import Callback, LightningDataModule, Trainer
 
     from semalign_pl.modules import Constant, SFTModule
@@ -101,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model.make(Path(folder), options.size)
-        workers = {name: [sys.executable, __file__, "worker", name, folder] for name in METHODS}
+        workers = {name: [sys.executable, __file__, "worker", name, folder] for name in (*METHODS, *SAMPLED)}
         records = harness.side_by_side(workers, options.repetitions)
     ratios = {
         title: {
@@ -119,8 +130,17 @@ def main() -> None:
             for title, r in ratios.items()
         ],
     )
-    commands = {name: ["python", "benchmarks/methods.py", "worker", name, "MODEL"] for name in METHODS}
-    harness.write("methods", ratios, records, commands, shape=SHAPE, texts=TEXTS, size=options.size)
+    commands = {name: ["python", "benchmarks/methods.py", "worker", name, "MODEL"] for name in (*METHODS, *SAMPLED)}
+    harness.write(
+        "methods",
+        ratios,
+        records,
+        commands,
+        shape=SHAPE,
+        texts=TEXTS,
+        sampled=grpo.SHAPES["translation"],
+        size=options.size,
+    )
 
 
 if __name__ == "__main__":
