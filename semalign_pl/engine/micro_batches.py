@@ -49,6 +49,12 @@ class Completions:
         )
 
 
+MOST_PADDING = 4
+"""Most pairs of query and key in the padded attention of a micro-batch, per pair that its completions need."""
+FREE_PAIRS = 256
+"""Pairs per token that are no reason to divide a micro-batch: its linear layers take longer."""
+
+
 @dataclass
 class MicroBatch:
     """Prompts that are forwarded together, once, and their completions.
@@ -66,6 +72,9 @@ class MicroBatch:
 def micro_batches(completions: Completions, budget: int) -> list[MicroBatch]:
     """Group completions by prompt, and pack groups of similar length up to a token budget.
 
+    Attention pads the completions of a micro-batch to its longest, and its groups to the largest. So short answers to
+    long prompts are not packed with long texts without a prompt, such as those of an anchor.
+
     Args:
         completions: Completions to forward; empty ones are left out.
         budget: Maximum number of tokens per forward, prompts and completions together. A group that exceeds it is split
@@ -82,7 +91,7 @@ def micro_batches(completions: Completions, budget: int) -> list[MicroBatch]:
     for members in groups.values():
         members.sort(key=lambda index: -length[index])
     batches: list[MicroBatch] = []
-    room = 0
+    room, attention = 0, _Attention()
     for prompt, members in sorted(groups.items(), key=lambda group: (-len(group[0]), -length[group[1][0]])):
         size = len(prompt) + sum(length[index] for index in members)
         # Larger than the budget: a micro-batch of its own, in chunks, whose gradients meet at the prompt.
@@ -91,13 +100,58 @@ def micro_batches(completions: Completions, budget: int) -> list[MicroBatch]:
             batches.append(MicroBatch([list(prompt)], [[chunk] for chunk in chunks]))
             room = 0
             continue
-        if size > room:
+        with_group = attention.add(len(prompt), [length[index] for index in members])
+        if size > room or with_group.is_wasteful:
             batches.append(MicroBatch([], [[]]))
-            room = budget
+            room, with_group = budget, _Attention().add(len(prompt), [length[index] for index in members])
+        attention = with_group
         batches[-1].prompts.append(list(prompt))
         batches[-1].chunks[0].append(members)
         room -= size
     return batches
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """Size of the attention of a micro-batch.
+
+    Attributes:
+        groups: Number of groups.
+        rows: Number of completions of the largest group.
+        longest: Number of tokens of the longest completion.
+        prompt: Number of tokens of the longest prompt.
+        tokens: Number of completion tokens.
+        needed: Number of pairs of query and key without padding.
+    """
+
+    groups: int = 0
+    rows: int = 0
+    longest: int = 0
+    prompt: int = 0
+    tokens: int = 0
+    needed: int = 0
+
+    def add(self, prompt: int, lengths: Sequence[int]) -> _Attention:
+        """Return the attention of the micro-batch with one more group.
+
+        Args:
+            prompt: Number of tokens of the group's prompt.
+            lengths: Number of tokens of each of its completions.
+        """
+        return _Attention(
+            self.groups + 1,
+            max(self.rows, len(lengths)),
+            max(self.longest, *lengths),
+            max(self.prompt, prompt),
+            self.tokens + sum(lengths),
+            self.needed + sum(n * (prompt + n) for n in lengths),
+        )
+
+    @property
+    def is_wasteful(self) -> bool:
+        """True if most of it is padding, and this costs more than the linear layers."""
+        pairs = self.groups * self.rows * self.longest * (self.prompt + self.longest)
+        return pairs > max(MOST_PADDING * self.needed, FREE_PAIRS * self.tokens)
 
 
 def _split(members: list[int], length: list[int], budget: int) -> list[list[int]]:

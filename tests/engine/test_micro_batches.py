@@ -47,3 +47,22 @@ def test_memory_does_not_grow_with_the_group() -> None:
 
 def test_nothing_to_score_makes_no_micro_batch() -> None:
     assert micro_batches(Completions([], []), 8) == micro_batches(Completions([[1], [1]], [[], []]), 8) == []
+
+
+def test_short_answers_and_long_texts_are_forwarded_apart() -> None:
+    """Together, 40 groups of 3 rows of 50 tokens were padded for 16 answers of 11 tokens and 24 texts of 50."""
+    answers = [([i] * 43, [7] * 11) for i in range(16)]
+    texts = [([100 + i // 3], [7] * (50 - i)) for i in range(24)]
+    scored = Completions([prompt for prompt, _ in answers + texts], [ids for _, ids in answers + texts])
+    of_answers, of_texts = micro_batches(scored, 10**6)
+    assert sum(of_answers.chunks[0], []) == [*range(16)] and sorted(sum(of_texts.chunks[0], [])) == [*range(16, 40)]
+
+
+@pytest.mark.parametrize("longest", [16, 128])
+def test_completions_of_a_group_of_any_length_stay_together(longest: int) -> None:
+    """GRPO's completions and SFT's answers of uneven length are packed as before."""
+    draw = random.Random(0)
+    sampled = [([i] * 96, [7] * draw.randint(4, longest)) for i in range(4) for _ in range(8)]
+    answers = [([i] * draw.randint(20, 100), [7] * draw.randint(4, longest)) for i in range(32)]
+    for pairs in (sampled, answers):
+        assert len(micro_batches(Completions([p for p, _ in pairs], [c for _, c in pairs]), 10**6)) == 1
