@@ -1,4 +1,4 @@
-"""Anchor: divergence from the base on unlabelled general text, beside any loss."""
+"""Anchor: divergence from the base on general text or conversations, beside any loss."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.engine.targets import Target
 from semalign_pl.engine.text_states import group_texts
 from semalign_pl.files.digest import digest
-from semalign_pl.files.text_lines import read_text_lines
 from semalign_pl.functional.divergence import FullDivergence
+from semalign_pl.modules.anchor_texts import encode, read_anchor
 from semalign_pl.modules.divergence_term import DivergenceTerm
 from semalign_pl.probes.drift import DriftProbe
 
 
 @dataclass(frozen=True)
 class AnchorSettings:
-    """Settings of the anchor: general text on which the policy is held to its base.
+    """Settings of the anchor: general text or conversations on which the policy is held to its base.
 
-    The text needs no labels. Any language that the base knows and the run does not teach will do; it must not be text
-    that a probe measures on.
+    Neither needs labels: the base's distribution is the target at every token, the user's turns included. Any language
+    that the base knows and the run does not teach will do; it must not be text that a probe measures on.
 
     Attributes:
-        file: Text file in UTF-8, one text per line.
+        file: File in UTF-8: text with one text per line, or ``.jsonl`` with a text or a conversation per line, see
+            `read_anchor`.
         weight: Weight of the divergence, which is a mean per token in nats, in the loss.
         rows_per_step: Number of texts per batch, on all ranks together; all optimiser steps on a batch have the same.
         max_tokens: Maximum number of tokens per text; longer texts are cut.
@@ -95,14 +96,14 @@ class Anchor:
 
     def __init__(self, settings: AnchorSettings, seed: int) -> None:
         self.settings, self.seed, self.weight = settings, seed, settings.weight
-        self.lines = read_text_lines("model.init_args.anchor.file", settings.file)
-        self._texts = [line.strip() for line in self.lines.values()]
+        self.texts = read_anchor("model.init_args.anchor.file", settings.file)
+        self._rows = list(self.texts.values())
         self._states = BaseStates(max_bytes=2**30)  # 600,000 tokens of a base with 896 dimensions in bfloat16
 
     @property
     def content(self) -> str:
         """Digest of the texts, for checkpoints."""
-        return digest(*self._texts, digits=12)
+        return digest(*map(str, self._rows), digits=12)
 
     def check_probes(self, callbacks: Iterable[Callback]) -> None:
         """Refuse text that a drift probe of the run measures on: it would measure what was trained.
@@ -117,7 +118,7 @@ class Anchor:
             if not isinstance(probe, DriftProbe):
                 continue
             measured = {text.strip() for text in probe.texts}
-            both = [place for place, line in self.lines.items() if line.strip() in measured]
+            both = [place for place, text in self.texts.items() if text in measured]
             if both:
                 raise ValueError(
                     f"model.init_args.anchor.file: {len(both)} lines of {self.settings.file} are also in "
@@ -128,7 +129,7 @@ class Anchor:
     def term(self, policy: CausalPolicy, step: int, rank: int, ranks: int, budget: int) -> DivergenceTerm:
         """Make the term of one step.
 
-        The first token of a text is the prompt, the others are the completion.
+        The first token of a text or conversation is the prompt, the others are the completion.
 
         Args:
             policy: Policy of the run.
@@ -137,8 +138,8 @@ class Anchor:
             ranks: Number of ranks.
             budget: Maximum number of tokens per forward.
         """
-        rows = rows_of_step(len(self._texts), self.settings.rows_per_step, step, self.seed)
-        tokens = [self._encode(policy, self._texts[row]) for row in rows]
+        rows = rows_of_step(len(self._rows), self.settings.rows_per_step, step, self.seed)
+        tokens = [encode(policy.encoder, self._rows[row])[: self.settings.max_tokens] for row in rows]
         own = [ids for ids in tokens[rank::ranks] if len(ids) > 1]
         targets: list[Target | None] = [None] * len(own)
         for group in group_texts(own, budget):
@@ -150,7 +151,3 @@ class Anchor:
             denominator=max(1, sum(len(ids) - 1 for ids in tokens if ids)),
             weight=self.weight,
         )
-
-    def _encode(self, policy: CausalPolicy, text: str) -> list[int]:
-        ids: list[int] = policy.encoder.tokenizer(text)["input_ids"]
-        return ids[: self.settings.max_tokens]

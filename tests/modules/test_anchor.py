@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from helpers.conversations import openai
 from helpers.plain_divergence import ADAM, SGD, Recording, first_policy, forward_kl, nll
 from helpers.small_runs import Runs, assert_same, weights
 from helpers.tiny import CPU, Recorded, fit, gradient, relative, stir
@@ -86,6 +89,25 @@ def test_loss_and_gradient(train, text, micro_batch_tokens: int) -> None:
     assert logged["anchor_kl"] == pytest.approx(divergence.item(), rel=1e-3)
     assert logged["loss"] == pytest.approx((own + 0.7 * divergence).item(), rel=1e-5)
     assert relative(module.gradients[0].double(), gradient(policy)) < 1e-4
+
+
+def test_conversations_are_written_by_the_chat_template(train, tmp_path) -> None:
+    """All tokens count, those of the user too; the template's own text of a conversation has the same ids."""
+    talks = [openai("u:老师看书。", "a:看山。"), openai("s:书", "u:山", "a:学生", "u:看", "a:老师")]
+    file = tmp_path / "general.jsonl"
+    rows = [*({"messages": talk} for talk in talks), {"text": TEXTS[0]}, {"instruction": "看山。", "output": "书。"}]
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
+    module = train(anchor=AnchorSettings(str(file), rows_per_step=4))
+    tokenizer = module.policy.encoder.tokenizer
+    talks.append(openai("u:看山。", "a:书。"))
+    ids = [tokenizer.apply_chat_template(talk, return_dict=False) for talk in talks]
+    end = module.policy.encoder.eos_ids[0]
+    ids = [one[: len(one) - one[::-1].index(end)] for one in ids]  # without what the template writes after a turn
+    ids.append(tokenizer(TEXTS[0])["input_ids"])
+    texts = [(one[:1], one[1:]) for one in ids]
+    divergence = torch.cat([forward_kl(first_policy(module), "base", *row) for row in texts]).mean()
+    assert module.logged_values["anchor_tokens"] == sum(len(one) - 1 for one in ids)
+    assert module.logged_values["anchor_kl"] == pytest.approx(divergence.item(), rel=1e-3)
 
 
 def test_without_weight_it_changes_nothing(train, text) -> None:
@@ -217,6 +239,26 @@ def test_text_that_a_drift_probe_measures_is_refused(runs: Runs, text, capsys) -
     assert run(anchored(runs, text, "sft", "run", callbacks=[drift])) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "2 lines of" in message and "the first is general.txt:2; the probe would measure" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("老师", "general.jsonl:2: is not JSON ("),
+        ("[]", "general.jsonl:2: no object; write {"),
+        ('{"texts": "书"}', "general.jsonl:2: no conversation: no column 'messages' or"),
+        (
+            '{"messages": [{"role": "user", "content": "书"}]}',
+            "general.jsonl:2: the conversation has no assistant turn",
+        ),
+    ],
+)
+def test_a_line_that_is_no_conversation_is_named(base, tmp_path, line: str, answer: str) -> None:
+    file = tmp_path / "general.jsonl"
+    file.write_text(f'{{"text": "山"}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(ValueError) as error:
+        SFTModule(base, anchor=AnchorSettings(str(file)))
+    assert str(error.value).startswith("model.init_args.anchor.file: " + answer)
 
 
 @pytest.mark.parametrize(
