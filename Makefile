@@ -52,14 +52,14 @@ ablation: runs/quickstart/world  ## the papers' reward ablation and the source a
 frontier: runs/quickstart/world  ## strong SFT against semantic GRPO at equal quality, three learning rates each (SEEDS=5; 21 minutes per seed on one core)
 	$(BIN)/python benchmarks/frontier_study.py --seeds $(SEEDS)
 
-runs/quickstart/world/general: | runs/quickstart/world
+runs/quickstart/world/general/anchor.jsonl: | runs/quickstart/world
 	rm -rf runs/quickstart/world  # of an earlier version; its files are written again, equal to the byte
 	$(BIN)/python -m semalign_pl.toy write runs/quickstart/world
 
-ladder: runs/quickstart/world/general  ## methods against forgetting at equal quality, three learning rates each (SEEDS=5)
+ladder: runs/quickstart/world/general/anchor.jsonl  ## methods against forgetting at equal quality, three learning rates each (SEEDS=5)
 	$(BIN)/python benchmarks/ladder.py --seeds $(SEEDS)
 
-keep: runs/quickstart/world/general  ## replay and anchor in every stage against the best SFT, with controls (SEEDS=5)
+keep: runs/quickstart/world/general/anchor.jsonl  ## replay and anchor in every stage against the best SFT, with controls (SEEDS=5)
 	$(BIN)/python benchmarks/keep.py --seeds $(SEEDS)
 
 dial: $(READY) runs/quickstart/world  ## the largest scale of strong SFT within a budget, on held-out questions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from semalign_pl.toy import generator, grammar, reading
+from semalign_pl.toy import generator, grammar, prompt, reading
 from semalign_pl.toy.reading import Passage
 
 UNTOUCHED = "什么时候"
@@ -31,6 +31,33 @@ def replay(seed: int, split: str, size: int) -> list[dict[str, str]]:
         item = reading.passage(rng, generator.SPLITS[split], rng.randint(1, 4), 2)
         rows |= {(item.context, q): answer for q, answer in item.questions if UNTOUCHED not in q}
     return [{"context": c, "question": q, "answer": answer} for (c, q), answer in list(rows.items())[:size]]
+
+
+def anchor(seed: int, split: str, size: int) -> list[dict[str, object]]:
+    """Texts and conversations for an anchor, a third of each kind, in random order.
+
+    They are Chinese texts, reading comprehension without questions for a time, and instructions to write Chinese; none
+    asks to copy.
+
+    Args:
+        seed: Seed of the rows.
+        split: Split, a key of ``generator.SPLITS``.
+        size: Number of rows.
+
+    Returns:
+        Rows with ``text`` or ``messages``.
+    """
+    texts = chinese(seed, split, 2 * size // 3)
+    answered = replay(seed, split, size - len(texts))
+    half = len(texts) // 2
+    rows: list[dict[str, object]] = [{"text": text} for text in texts[:half]]
+    rows += [_conversation(prompt.WRITE_CHINESE, text) for text in texts[half:]]
+    rows += [_conversation(prompt.PROMPT.format(**row), row["answer"]) for row in answered]
+    return random.Random(f"anchor-{split}-{seed}").sample(rows, len(rows))
+
+
+def _conversation(asked: str, answer: str) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
 
 
 def time_questions(seed: int, split: str, size: int) -> dict[str, object]:

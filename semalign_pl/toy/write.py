@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ UNTOUCHED = {"test": ("", 100), "dev": ("_dev", 50)}
 CHINESE_DEV = 100
 
 
-def _jsonl(path: Path, rows: list[dict[str, str]]) -> None:
+def _jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
@@ -46,6 +46,7 @@ def _source_only(seed: int, taken: set[str], second: Speech) -> str:
 def _general(folder: Path, seed: int) -> None:
     """General data: replay, text for an anchor, probes for validation, and probes of untouched abilities."""
     _jsonl(folder / "replay.jsonl", general.replay(seed, "train", REPLAY))
+    _jsonl(folder / "anchor.jsonl", general.anchor(seed, "train", ANCHOR))
     for name, split, size in (("anchor.txt", "train", ANCHOR), ("chinese_dev.txt", "dev", CHINESE_DEV)):
         texts = general.chinese(seed, split, size)
         (folder / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")

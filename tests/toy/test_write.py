@@ -51,6 +51,11 @@ def read_squad(path: Path) -> list[tuple[str, str, str]]:
     return [(p["context"], qa["question"], qa["answers"][0]["text"]) for p in paragraphs for qa in p["qas"]]
 
 
+def turns(row: dict) -> list[str]:
+    """Text of a row of an anchor, or those of its messages."""
+    return [row["text"]] if "text" in row else [turn["content"] for turn in row["messages"]]
+
+
 def sentences(texts: Iterable[str]) -> set[str]:
     """Different sentences of texts."""
     return {sentence for text in texts for sentence in text.split("。")} - {""}
@@ -63,7 +68,11 @@ def test_general_data_has_no_sentence_of_a_probe(world):
     assert all(row["context"].count(row["answer"]) == 1 for row in replay)
     anchor = lines(general / "anchor.txt")
     assert len(anchor) == len(set(anchor)) == 2000
-    trained = sentences([*anchor, *(row["context"] for row in replay)])
+    rows = [json.loads(line) for line in lines(general / "anchor.jsonl")]
+    assert len(rows) == 2000 and sum("text" in row for row in rows) == 666
+    asked = [text.split("\n") for row in rows for text in turns(row)]
+    said = [line.removeprefix("短文：") for text in asked for line in text]
+    trained = sentences([*anchor, *said, *(row["context"] for row in replay)])
     names = ["reading_comprehension", "general/time_questions", "general/copying"]
     held = {}
     for suffix, drift in (("", "chinese.txt"), ("_dev", "general/chinese_dev.txt")):
@@ -80,6 +89,9 @@ def test_no_general_data_touches_the_untouched_abilities(world):
         found = sum(word in question for question in asked) / len(asked)
         assert found >= share if share else not found
     assert not any("？" in text for text in lines(general / "anchor.txt"))
+    talks = [text for line in lines(general / "anchor.jsonl") for text in turns(json.loads(line))]
+    assert not any("什么时候" in text or "抄写" in text for text in talks)
+    assert sum("？" in text for text in talks) == 667
     for suffix, size in (("", 100), ("_dev", 50)):
         rows = read_squad(general / f"time_questions{suffix}.json")
         assert len(rows) == len({context for context, _, _ in rows}) == size
