@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.data import CorpusDataModule
@@ -80,6 +81,7 @@ class RunRecipe:
         Args:
             adapter: PEFT folder to load in place of the run's own adapter.
         """
+        disable_progress_bar()  # a bar of its own, before the first answer
         device = torch.device("cpu")
         if self._accelerator != "cpu" and torch.cuda.is_available():
             device = torch.device("cuda")

@@ -1,4 +1,4 @@
-"""A file of JSON lines that takes hours to write, and is gone on with after a kill."""
+"""File of JSON lines that takes hours to write, and is gone on with after a kill."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import TracebackType
 
 from semalign_pl.files.atomic import append_text, replace_file
 from semalign_pl.types import Json
@@ -15,6 +16,8 @@ SUFFIX = ".unfinished"
 
 class ResumableLines:
     """Lines of an output file; a killed process leaves them in ``FILE.unfinished``, and a later one goes on.
+
+    Used as a context, in which no other process writes them.
 
     The first line of the unfinished file holds the grounds: everything that the lines depend on. They are compared
     before a later process goes on.
@@ -45,6 +48,7 @@ class ResumableLines:
             first = file.readline()
             self.done = sum(1 for _ in file)
         if other := self._differences(first, grounds):
+            self._locked.close()
             raise ValueError(
                 f"--out: {self.unfinished} holds {self.done} rows that were made with other {' and '.join(other)}; "
                 "give the same ones to go on with it, give another file, or delete it"
@@ -56,9 +60,18 @@ class ResumableLines:
         try:
             fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._locked.close()
             raise ValueError(
                 f"--out: another process is writing {self.unfinished}; wait for it, or give another file"
             ) from error
+
+    def __enter__(self) -> ResumableLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._locked.close()
 
     def _differences(self, first: str, grounds: Mapping[str, Json]) -> list[str]:
         try:

@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from semalign_pl.files.html_page import page_style, render_html_page, security_policy
+from semalign_pl.report.fonts import SHIPPED
 
 if TYPE_CHECKING:
     from semalign_pl.inference.sides import Sides
@@ -76,19 +77,27 @@ def listen(host: str, port: int) -> Server:
 class Handler(BaseHTTPRequestHandler):
     """Handler of one request: the page, or the answers to a text."""
 
-    server: Server
     server_version = "semalign"
     sys_version = ""
     timeout = 60
+
+    @property
+    def _owner(self) -> Server:
+        assert isinstance(self.server, Server), "only Server has this handler"
+        return self.server
 
     def do_GET(self) -> None:  # noqa: N802 (name given by http.server)
         """Send the page."""
         if self._is_refused():
             return
+        font = next((font.file for font in SHIPPED if self.path == f"/{font.file}"), None)
+        if font is not None:
+            self._send(HTTPStatus.OK, "font/woff", (files("semalign_pl.report") / "fonts" / font).read_bytes())
+            return
         if self.path != "/":
             self._send(HTTPStatus.NOT_FOUND, "text/plain", "there is only /")
             return
-        page, policy = make_page(self.server.sides)
+        page, policy = make_page(self._owner.sides)
         self._send(HTTPStatus.OK, "text/html", page, policy)
 
     def do_POST(self) -> None:  # noqa: N802
@@ -102,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             if not 0 < length <= MAX_BYTES:
                 raise ValueError(f"the text is empty or longer than {MAX_BYTES} bytes")
             text, scale = _parse(self.rfile.read(length))
-            sides = self.server.sides
+            sides = self._owner.sides
             answer = {"prompt": sides.prompt(text), "sides": [asdict(side) for side in sides.answer(text, scale)]}
         except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": str(error)}))
@@ -110,16 +119,16 @@ class Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, "application/json", json.dumps(answer, ensure_ascii=False))
 
     def _is_refused(self) -> bool:
-        refused = not self.server.names_this_host(self.headers.get("Host", ""))
+        refused = not self._owner.names_this_host(self.headers.get("Host", ""))
         if refused:
-            self._send(HTTPStatus.FORBIDDEN, "text/plain", f"open {self.server.address}")
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", f"open {self._owner.address}")
         return refused
 
-    def _send(self, status: HTTPStatus, kind: str, content: str, policy: str = "default-src 'none'") -> None:
-        body = content.encode("utf-8", "replace")
+    def _send(self, status: HTTPStatus, kind: str, content: str | bytes, policy: str = "default-src 'none'") -> None:
+        body = content.encode("utf-8", "replace") if isinstance(content, str) else content
         self.send_response(status)
         for name, value in (
-            ("Content-Type", f"{kind}; charset=utf-8"),
+            ("Content-Type", f"{kind}; charset=utf-8" if isinstance(content, str) else kind),
             ("Content-Length", str(len(body))),
             ("Content-Security-Policy", policy),
             ("X-Content-Type-Options", "nosniff"),
@@ -158,7 +167,7 @@ def make_page(sides: Sides) -> tuple[str, str]:
     """
     from markupsafe import Markup
 
-    style, script = page_style() + _text("demo.css"), _text("demo.js")
+    style, script = page_style() + _text("demo.css") + _font_faces(), _text("demo.js")
     page = render_html_page(
         "semalign_pl.inference",
         "page/demo.html.jinja",
@@ -171,7 +180,17 @@ def make_page(sides: Sides) -> tuple[str, str]:
         encoder=sides.encoder_name,
         max_new_tokens=sides.recipe.module.max_new_tokens,
     )
-    return page, security_policy(style, script) + "; connect-src 'self'"
+    policy = security_policy(style, script).replace("font-src data:", "font-src 'self'")
+    return page, f"{policy}; connect-src 'self'"
+
+
+def _font_faces() -> str:
+    """CSS of the package's fonts: a bare Linux machine has neither Tibetan nor Chinese, and would show boxes."""
+    return "".join(
+        f'@font-face {{ font-family: "{font.family}"; src: url("/{font.file}") format("woff"); '
+        f"unicode-range: {font.range}; }}\n"
+        for font in SHIPPED
+    )
 
 
 def _text(name: str) -> str:

@@ -29,6 +29,7 @@ class Side:
 
     Attributes:
         name: Name of the model: ``Base``, ``Cold start`` or ``Adapter``.
+        scale: Scale of the run's own adapter; ``None`` for the other models.
         text: Answer.
         finished: False if the answer was cut off at ``max_new_tokens``.
         in_language: True if it is wholly in the task's language (R_lang); ``None`` if the task names no language.
@@ -38,6 +39,7 @@ class Side:
     """
 
     name: str
+    scale: float | None
     text: str
     finished: bool
     in_language: bool | None
@@ -83,7 +85,7 @@ class Sides:
         self._encoder = None
         if self.encoder_name is not None:
             self._encoder = SentenceEncoder(recipe.run.locate(self.encoder_name), self._loaded.policy.device)
-        self._scale, self._kept = 1.0, dict[tuple[str, str, float], Side]()
+        self._scale, self._kept = 1.0, dict[tuple[str, str, float | None], Side]()
 
     def _load(self, start: Terms) -> None:
         whole: Terms = [(self._adapter, 1.0)]
@@ -123,18 +125,18 @@ class Sides:
             if scale != self._scale:
                 self._put([(self._adapter, scale)], "default")
                 self._scale = scale
-            return [self._side(name, text, scale if name == ADAPTER else 1.0) for name in self.names]
+            return [self._side(name, text, scale if name == ADAPTER else None) for name in self.names]
 
-    def _side(self, name: str, text: str, scale: float) -> Side:
+    def _side(self, name: str, text: str, scale: float | None) -> Side:
         key = (name, text, scale)
         if key not in self._kept:
             while len(self._kept) > 999:
                 self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = self._make(name, text)
+            self._kept[key] = self._make(name, text, scale)
             return self._kept[key]
         return Side(**{**vars(self._kept[key]), "seconds": 0.0})
 
-    def _make(self, name: str, text: str) -> Side:
+    def _make(self, name: str, text: str, scale: float | None) -> Side:
         roles: dict[str, Role] = {BASE: "base", START: "reference", ADAPTER: "policy"}
         begun = time.monotonic()
         (answer,) = self._loaded.answer([self._inputs.example(text, "page").policy_prompt], roles[name])
@@ -142,6 +144,7 @@ class Sides:
         language = self.language
         return Side(
             name=name,
+            scale=scale,
             text=answer.text,
             finished=answer.finished,
             in_language=None if language is None else language.is_consistent(answer.text),

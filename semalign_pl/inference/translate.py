@@ -122,7 +122,7 @@ def _print_answers(inputs: Inputs, file: str) -> None:
         for batch, answers in _answer(loaded, iter(examples)):
             for example, answer in zip(batch, answers, strict=True):
                 number = int(example.id.rpartition(":")[2]) if is_lines(file) else line + 1
-                print("\n" * (number - line - 1) + visible(" ".join(answer.text.splitlines())))
+                print("\n" * (number - line - 1) + visible(answer.text.replace("\n", " ")))
                 line = number
             sys.stdout.flush()
             cut_off += sum(not answer.finished for answer in answers)
@@ -137,16 +137,16 @@ def _write_answers(inputs: Inputs, file: str, out: Path) -> None:
     from semalign_pl.inference.resumable import ResumableLines
 
     rows, grounds = examine(inputs, file)
-    lines = ResumableLines(out, grounds)
-    if lines.done:
-        print(visible(f"{lines.unfinished}: going on after row {lines.done} of {rows}"), file=sys.stderr)
-    loaded, cut_off = inputs.recipe.load(), 0
-    with Progress(rows, lines.done) as progress:
-        for batch, answers in _answer(loaded, itertools.islice(inputs.read(file), lines.done, None)):
-            lines.write(_row(example, answer) for example, answer in zip(batch, answers, strict=True))
-            cut_off += sum(not answer.finished for answer in answers)
-            progress.add(len(batch))
-    lines.finish()
+    with ResumableLines(out, grounds) as lines:
+        if lines.done:
+            print(visible(f"{lines.unfinished}: going on after row {lines.done} of {rows}"), file=sys.stderr)
+        loaded, cut_off = inputs.recipe.load(), 0
+        with Progress(rows, lines.done) as progress:
+            for batch, answers in _answer(loaded, itertools.islice(inputs.read(file), lines.done, None)):
+                lines.write(_row(example, answer) for example, answer in zip(batch, answers, strict=True))
+                cut_off += sum(not answer.finished for answer in answers)
+                progress.add(len(batch))
+        lines.finish()
     print(visible(f"written: {out} ({rows} rows)"), file=sys.stderr)
     _report(loaded, cut_off)
 

@@ -15,6 +15,7 @@ function put(section, name, content) {
 
 function show(side) {
   const section = document.querySelector(`[data-side="${side.name}"]`);
+  if (side.scale !== null) put(section, "h2", `${side.name} × ${side.scale.toFixed(2)}`);
   put(section, ".text", side.text + (side.finished ? "" : " …"));
   if (side.share !== null)
     put(section, ".language", `${side.in_language ? "✓ yes" : "✗ no"}, ${Math.round(100 * side.share)} % of its words`);
