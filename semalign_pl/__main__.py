@@ -42,6 +42,14 @@ COMMANDS = {
         "write a checkpoint, or a scaled adapter, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
         "semalign_pl.cli.export",
     ),
+    "translate": Command(
+        "answer a text, a file or stdin with a finished run: RUN --file in.txt --out out.jsonl",
+        "semalign_pl.inference.translate",
+    ),
+    "chat": Command("talk to a finished run in the terminal: RUN", "semalign_pl.inference.chat"),
+    "demo": Command(
+        "compare base, cold start and adapter of a finished run in a local page: RUN", "semalign_pl.inference.demo"
+    ),
     "frontier": Command(
         "test a run at its kept steps, its end and scales of its adapter, in one process: RUN/adapter --out …",
         "semalign_pl.frontier.command",

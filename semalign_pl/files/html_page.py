@@ -37,6 +37,17 @@ def write_html_page(path: Path, room: str, template: str, **values: object) -> N
 
     Args:
         path: File to write.
+        room: Package of the template.
+        template: Path of the template in the room.
+        **values: Variables of the template.
+    """
+    write_text(path, render_html_page(room, template, **values))
+
+
+def render_html_page(room: str, template: str, **values: object) -> str:
+    """Render a template.
+
+    Args:
         room: Package of the template, such as ``semalign_pl.report``; the template may include others of it.
         template: Path of the template in the room. Its variable ``style`` is the shared stylesheet unless ``values``
             have another; all other values are escaped.
@@ -50,4 +61,4 @@ def write_html_page(path: Path, room: str, template: str, **values: object) -> N
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template(template).render({"style": Markup(page_style()), **values})
-    write_text(path, page.encode("utf-8", "replace").decode())  # a lone surrogate is no text
+    return page.encode("utf-8", "replace").decode()  # a lone surrogate is no text

@@ -8,7 +8,11 @@ from jinja2 import UndefinedError
 from semalign_pl.files.html_page import write_html_page
 
 STYLE = (files("semalign_pl.files") / "page.css").read_text(encoding="utf-8")
-TEMPLATES = [("semalign_pl.report", "page/report.html.jinja"), ("semalign_pl.inspection", "page.html.jinja")]
+TEMPLATES = [
+    ("semalign_pl.report", "page/report.html.jinja"),
+    ("semalign_pl.inspection", "page.html.jinja"),
+    ("semalign_pl.inference", "page/demo.html.jinja"),
+]
 
 
 @pytest.mark.parametrize(("room", "template"), TEMPLATES)

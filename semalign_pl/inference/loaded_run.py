@@ -1,0 +1,145 @@
+"""A finished run, loaded to answer prompts as ``semalign predict`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from semalign_pl.cli.parsed_recipe import parse_recipe
+from semalign_pl.data import CorpusDataModule
+from semalign_pl.data.corpora import label_corpora
+from semalign_pl.data.raw_text import RawText
+from semalign_pl.data.tasks import Task
+from semalign_pl.engine.generate import generate
+from semalign_pl.engine.model import Role
+from semalign_pl.modules.base import AlignModule
+from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.policy import Policy
+from semalign_pl.run.finished import RECIPE, FinishedRun
+from semalign_pl.types import Prompt
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Completion of a policy.
+
+    Attributes:
+        text: Text of the completion, without special tokens.
+        finished: True if it ended by itself; false if it was cut off at ``max_new_tokens``.
+    """
+
+    text: str
+    finished: bool
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """Module, data module and task of a finished run, without weights.
+
+    Attributes:
+        run: Folder of the run.
+        module: Module of the recipe, whose settings hold for generation too.
+        data: Data module of the recipe.
+        task: Task that makes prompts of the user's texts.
+        columns: Name of the corpus' column for each field of the task, as far as the recipe names them.
+    """
+
+    run: FinishedRun
+    module: AlignModule
+    data: CorpusDataModule
+    task: Task
+    columns: dict[str, str]
+
+    @classmethod
+    def of(cls, run: FinishedRun, corpus: str | None = None) -> RunRecipe:
+        """Read the recipe of a run.
+
+        Args:
+            run: Folder of the run.
+            corpus: Name of the corpus of the recipe whose task is used; ``None`` for the task that it is tested on.
+
+        Raises:
+            ValueError: If the run trained no policy, or its recipe has no such corpus, or none with a prompt.
+        """
+        if run.adapter is None:
+            raise ValueError(
+                f"{run.path} trained an encoder, which writes no text; give the run of an SFT or GRPO stage"
+            )
+        parsed = parse_recipe(["--config", str(run.path / RECIPE)], "predict")
+        module, data = parsed.make_module(), parsed.make_data()
+        if not isinstance(module, AlignModule) or not isinstance(data, CorpusDataModule):
+            kinds = f"{type(module).__name__} and {type(data).__name__}"
+            raise ValueError(f"{run.path}/{RECIPE}: {kinds} cannot be used here; use semalign predict")
+        return cls(run, module, data, *_choose_task(data, corpus))
+
+    def load(self, adapter: str | None = None) -> LoadedRun:
+        """Load base and adapter.
+
+        Args:
+            adapter: PEFT folder to load in place of the run's own adapter.
+        """
+        disable_progress_bar()  # a bar of its own, before the first answer
+        device = torch.device("cpu")
+        if self._accelerator != "cpu" and torch.cuda.is_available():
+            device = torch.device("cuda")
+        policy = load_policy(self.run.base, self.module.weights, None, adapter or str(self.run.adapter), device)
+        return LoadedRun(self, policy)
+
+    @property
+    def _accelerator(self) -> str:
+        return str(self.run.recipe.get("trainer", {}).get("accelerator", "auto"))
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """Policy of a finished run.
+
+    Attributes:
+        recipe: Module, data module and task of the run.
+        policy: Base and adapters.
+    """
+
+    recipe: RunRecipe
+    policy: Policy
+
+    def answer(self, prompts: Sequence[Prompt], role: Role = "policy") -> list[Answer]:
+        """Complete prompts greedily, as a test of the run does.
+
+        Args:
+            prompts: User's messages, or conversations.
+            role: Weights to use: ``policy``, ``reference`` or ``base``.
+
+        Raises:
+            ValueError: If the chat template cannot render a prompt, or not even an empty message fits.
+        """
+        module = self.recipe.module
+        ids = [self.policy.encoder.encode_prompt(prompt, module.max_prompt_tokens) for prompt in prompts]
+        with self.policy.acting_as(role):
+            rollouts = generate(self.policy, ids, max_new_tokens=module.max_new_tokens)
+        return [Answer(*one) for one in zip(rollouts.texts, rollouts.finished.tolist(), strict=True)]
+
+
+def _choose_task(data: CorpusDataModule, name: str | None) -> tuple[Task, dict[str, str]]:
+    """Task and columns of a named corpus, or of the first one that a run is tested on.
+
+    Raises:
+        ValueError: If there is no such corpus, or its task is raw text, which has no prompt.
+    """
+    found: dict[str, tuple[Task, dict[str, str]]] = {}
+    for split in ("test", "validation", "train"):
+        labels = label_corpora(data.corpora[split], data.task, split)
+        for label, corpus in zip(labels, data.corpora[split], strict=True):
+            task = corpus.task or data.task
+            if not isinstance(task, RawText) and (name is not None or not label.replay):
+                found.setdefault(label.corpus, (task, data.columns if corpus.columns is None else corpus.columns))
+    if name is None and found:
+        return next(iter(found.values()))
+    if name in found:
+        return found[name]
+    if name is None:
+        raise ValueError("data.init_args: no corpus of this recipe has prompts, so there is nothing to answer")
+    names = ", ".join(filter(None, found)) or "none with a name; leave --corpus out"
+    raise ValueError(f"--corpus: {name!r} is no corpus with prompts of this recipe, which has {names}")

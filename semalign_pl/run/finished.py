@@ -1,0 +1,109 @@
+"""A finished run: the recipe, weights and scores that its folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semalign_pl.files.documents import read_json, read_yaml
+
+RECIPE, ADAPTER, ENCODER, RESULTS = "fit.yaml", "adapter", "encoder", "results.json"
+"""Names in a run's folder: the whole recipe, the two kinds of weights that training ends with, and a test's scores."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """Content of the folder of a finished run.
+
+    Attributes:
+        path: Folder of the run, the ``trainer.default_root_dir`` of its training.
+        recipe: Settings of the training, defaults included: the values of ``fit.yaml``.
+        adapter: Folder of the trained adapter; ``None`` for a run that trained an encoder.
+        base: Hub id or folder of the model that was trained on.
+        results: Content of ``results.json``; ``None`` if the run was not tested.
+    """
+
+    path: Path
+    recipe: dict[str, Any]
+    adapter: Path | None
+    base: str
+    results: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, path: str | Path) -> FinishedRun:
+        """Read the folder of a finished run; no weights are read.
+
+        Args:
+            path: Folder of the run.
+
+        Raises:
+            ValueError: If it is not the folder of a finished run, or one of its files cannot be read; with the remedy.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            found = f"{path} is a file" if path.exists() else f"there is no folder {path}"
+            raise ValueError(f"{found}; give the folder of a run, the trainer.default_root_dir of its semalign fit")
+        file = path / RECIPE
+        if not file.is_file():
+            parent = path.absolute().parent
+            hint = f"give the folder of a run{f', {parent}' if (parent / RECIPE).is_file() else ''}"
+            raise ValueError(f"{path} is not the folder of a run: it has no {RECIPE}; {hint}")
+        recipe = read_yaml(file)
+        base = _find_base(recipe)
+        if base is None:
+            raise ValueError(f"{file}: model.init_args names no base, so this is no recipe; give the folder of a run")
+        adapter = path / ADAPTER if (path / ADAPTER).is_dir() else None
+        if adapter is None and not (path / ENCODER).is_dir():
+            raise ValueError(
+                f"{path} holds an unfinished run: it has no {ADAPTER}; finish it: semalign fit --config {file} --resume"
+            )
+        return cls(path, recipe, adapter, _locate(base, _find_root(path, recipe)), _read_scores(path, file))
+
+    def locate(self, name: str) -> str:
+        """Find a file or folder that the recipe names by a relative path.
+
+        A recipe's paths start at the working folder of the training. They are looked up in today's working folder, and
+        then in that of the training, as far as the run's own path shows where that is.
+
+        Args:
+            name: Path of the recipe, or hub id.
+
+        Returns:
+            Path that exists; ``name`` itself if neither folder has it, as for a hub id.
+        """
+        return _locate(name, _find_root(self.path, self.recipe))
+
+
+def _find_base(recipe: object) -> str | None:
+    """Model that a recipe trains; ``None`` if it names none."""
+    model = recipe.get("model") if isinstance(recipe, dict) else None
+    settings = model.get("init_args") if isinstance(model, dict) else None
+    base = settings.get("base") if isinstance(settings, dict) else None
+    return base if isinstance(base, str) else None
+
+
+def _find_root(path: Path, recipe: dict[str, Any]) -> Path | None:
+    """Working folder of a training, from which its relative paths start; ``None`` if the run was moved."""
+    trainer = recipe.get("trainer")
+    root = Path(str(trainer.get("default_root_dir") if isinstance(trainer, dict) else None or ".."))
+    here = path.absolute()
+    if root.is_absolute() or not root.parts or ".." in root.parts or here.parts[-len(root.parts) :] != root.parts:
+        return None
+    return here.parents[len(root.parts) - 1]
+
+
+def _locate(name: str, root: Path | None) -> str:
+    if root is None or Path(name).is_absolute() or Path(name).exists() or not (root / name).exists():
+        return name
+    return str(root / name)
+
+
+def _read_scores(path: Path, recipe: Path) -> dict[str, Any] | None:
+    file, remedy = path / RESULTS, f"test the run again: semalign test --config {recipe}"
+    if not file.is_file():
+        return None
+    results = read_json(file, remedy)
+    if not isinstance(results, dict):
+        raise ValueError(f"{file}: {type(results).__name__} is no JSON object of scores; {remedy}")
+    return results

@@ -1,0 +1,141 @@
+"""``semalign translate``: the answers of ``predict``, whole after a kill, and one line for each mistake."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.pairs import PAIRS
+
+from semalign_pl.__main__ import main
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def give_stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
+
+
+def test_answers_are_those_of_predict(own_run, corpus, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.argv", ["semalign"])
+    evaluation = "--trainer.callbacks=[{class_path: Evaluation, init_args: {language: bo}}]"
+    flags = [f"--model.init_args.adapter={own_run / 'adapter'}", f"--trainer.default_root_dir={tmp_path / 'predicted'}"]
+    assert main(["predict", "--config", str(own_run / "fit.yaml"), evaluation, *flags]) == 0
+    predicted = read(tmp_path / "predicted" / "predictions.jsonl")
+    out = tmp_path / "out.jsonl"
+    assert main(["translate", str(own_run), "--file", str(corpus / "dev.jsonl"), "--out", str(out)]) == 0
+    answers = read(out)
+    assert [(row["id"], row["prediction"]) for row in answers] == [(row["id"], row["prediction"]) for row in predicted]
+    assert [row["source"] for row in answers] == [pair["zh"] for pair in PAIRS[40:]]
+    assert len({row["prediction"] for row in answers}) > 1, "equal answers would show nothing"
+    assert {*tmp_path.glob("out.*")} == {out}, "nothing unfinished is left"
+
+
+def test_texts_have_the_normal_form_of_the_recipe(run, tmp_path, capsys) -> None:
+    plain, spaced = tmp_path / "plain.txt", tmp_path / "spaced.txt"
+    plain.write_text("老师在学校看书。\n", encoding="utf-8")
+    spaced.write_text("\ufeff老师在学校看书。\u200b\u3000\r\n", encoding="utf-8")
+    for file in (plain, spaced):
+        assert main(["translate", str(run), "--file", str(file)]) == 0
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other
+
+
+def test_text_and_stdin_go_to_stdout_line_by_line(run, capsys, monkeypatch) -> None:
+    for text in ("老师在学校看书。", "学生在家里吃饭。"):
+        assert main(["translate", str(run), "--text", text]) == 0
+    one, other = capsys.readouterr().out.splitlines()
+    assert one != other
+    give_stdin(monkeypatch, "老师在学校看书。\n\n\n学生在家里吃饭。\n")
+    assert main(["translate", str(run), "--file", "-"]) == 0
+    assert capsys.readouterr().out.splitlines() == [one, "", "", other], "lines belong together"
+
+
+def translate_in_batches_of_one(run: Path, file: Path, out: Path) -> None:
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    main(["translate", str(run), "--file", str(file), "--out", str(out)])
+
+
+def test_a_killed_command_goes_on(own_run, tmp_path, capsys) -> None:
+    recipe = yaml.safe_load((own_run / "fit.yaml").read_text())
+    recipe["data"]["init_args"]["eval_batch_size"] = 1
+    recipe["model"]["init_args"]["max_new_tokens"] = 2
+    (own_run / "fit.yaml").write_text(yaml.safe_dump(recipe))
+    file, whole, out = tmp_path / "in.jsonl", tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    file.write_text("".join(json.dumps({"zh": f"{n}{pair['zh']}"}) + "\n" for n in range(3) for pair in PAIRS))
+    assert main(["translate", str(own_run), "--file", str(file), "--out", str(whole)]) == 0
+    unfinished = tmp_path / "out.jsonl.unfinished"
+    process = multiprocessing.get_context("fork").Process(
+        target=translate_in_batches_of_one, args=(own_run, file, out), daemon=True
+    )
+    process.start()
+    deadline = time.monotonic() + 120
+    while not unfinished.exists() or unfinished.read_bytes().count(b"\n") < 5:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.002)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with unfinished.open("ab") as lines:
+        lines.write(b'{"id": "half a li')
+    done = unfinished.read_bytes().count(b"\n") - 1
+    assert 0 < done < 3 * len(PAIRS) and not out.exists()
+    capsys.readouterr()
+    assert main(["translate", str(own_run), "--file", str(file), "--out", str(out)]) == 0
+    assert f"going on after row {done} of {3 * len(PAIRS)}" in capsys.readouterr().err
+    assert out.read_bytes() == whole.read_bytes() and not unfinished.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "one of the arguments --text --file is required"),
+        (["--text", "a", "--file", "b.txt"], "not allowed with argument"),
+        (["--text", " "], "--text: is blank"),
+        (["--text", "a", "--out", "o.jsonl"], "--out: is for --file"),
+        (["--file", "in.jsonl", "--out", "o.csv"], "give a name that ends in .jsonl"),
+        (["--file", "in.jsonl", "--out", "there.jsonl"], "is there already; give another file, or delete it"),
+        (["--file", "-", "--out", "o.jsonl"], "stdin cannot be read again"),
+        (["--file", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--file", "other.jsonl"], "no column 'zh' .*--columns zh=chinese"),
+        (["--file", "in.jsonl", "--columns", "en=x"], "--columns: 'en' is no field of the prompt, which has zh"),
+        (["--file", "in.jsonl", "--columns", "zh"], "write field=column"),
+        (["--file", "bad.jsonl", "--out", "o.jsonl"], "bad.jsonl.*2.*empty"),
+        (["--text", "a", "--corpus", "x"], "--corpus: 'x' is no corpus with prompts"),
+    ],
+)
+def test_mistakes_are_one_line_before_weights_are_loaded(
+    own_run, flags, message, capsys, tmp_path, monkeypatch
+) -> None:
+    (own_run / "adapter" / "adapter_model.safetensors").write_bytes(b"damaged: loading would say so")
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text('{"zh": "老师"}\n', encoding="utf-8")
+    Path("other.jsonl").write_text('{"chinese": "老师"}\n', encoding="utf-8")
+    Path("bad.jsonl").write_text('{"zh": "老师"}\n{"zh": ""}\n', encoding="utf-8")
+    Path("there.jsonl").touch()
+    assert main(["translate", str(own_run), *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert re.search(message, error), error
+    assert not Path("o.jsonl.unfinished").exists()
+
+
+def test_rows_of_another_adapter_are_not_gone_on_with(own_run, sft_adapter, tmp_path, capsys) -> None:
+    file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    file.write_text('{"zh": "老师"}\n', encoding="utf-8")
+    grounds = json.dumps({"adapter": "another one"})
+    (tmp_path / "out.jsonl.unfinished").write_text(f'{grounds}\n{{"id": "in.jsonl:1"}}\n')
+    assert main(["translate", str(own_run), "--file", str(file), "--out", str(out)]) == 2
+    assert "out.jsonl.unfinished holds 1 rows that were made with other adapter" in capsys.readouterr().err
