@@ -55,6 +55,9 @@ def _data(trainer: Trainer) -> Iterator[tuple[str, str]]:
         for corpus in data.prepared.get("train", ()):
             yield "data", summary(corpus.report)
             yield from (("data", line) for line in _limits(corpus.report))
+        usable = sum(len(corpus.table) - corpus.unused for corpus in data.prepared.get("train", ()))
+        if (used := len(data.examples["train"])) < usable:
+            yield "data", f"{used:,} of them are trained on (data.init_args.limit and skip)"
 
 
 def _limits(report: RowReport) -> Iterator[str]:

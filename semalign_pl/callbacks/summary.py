@@ -29,6 +29,8 @@ WINDOW = 10
 """Number of steps whose mean is compared at the beginning and the end of a run."""
 _TRAIN = ("train/reward", "train/loss")
 _REWARD = "train/reward/"
+_OF_BASE = {"change", "kl"}
+"""Words in the names of metrics that are themselves differences from the base."""
 
 History = list[dict[str, str]]
 """Rows of metrics.csv, with the number of optimiser steps done as ``step``."""
@@ -137,7 +139,7 @@ def validation_rows(history: History) -> Iterator[tuple[str, str]]:
 
 
 def ability_rows(history: History, probes: bool) -> Iterator[tuple[str, str]]:
-    """General ability lost from the first to the last measurement of each probe.
+    """Last measurement of each probe, and the general ability lost since its first one, or against the base.
 
     Args:
         history: Rows of the history.
@@ -147,10 +149,13 @@ def ability_rows(history: History, probes: bool) -> Iterator[tuple[str, str]]:
     for name, values in measured.items():
         metric = name.removeprefix("probe/")
         (start, first), (end, last) = values[0], values[-1]
+        text = f"{short_name(metric)} {last:.4g} after step {end}"
+        if not _OF_BASE.isdisjoint(metric.split("_")):
+            yield "ability", f"{text}; the base has 0"
+            continue
         lost = loss_of(metric, last, first)
         change = f"lost {lost:.3g}" if lost > 0 else f"gained {-lost:.3g}" if lost < 0 else "unchanged"
-        text = f"{short_name(metric)} {last:.4g}"
-        yield "ability", text + (f": {change} since step {start}" if end > start else f" after step {end}")
+        yield "ability", text + (f"; {change} since step {start}" if end > start else "")
     if not measured:
         remedy = "semalign test runs the probes" if probes else "add a probe, such as ReadingComprehensionProbe"
         yield "ability", f"general ability lost: not measured in training; {remedy}"

@@ -67,7 +67,7 @@ def test_the_screen_of_grpo(runs: Runs, capfd: pytest.CaptureFixture[str], log_l
     page, steps = out[: out.index("\nstep 1/4")], out[out.index("step 1/4") :]
     assert page.startswith("before training\n  data     ") and max(map(len, page.splitlines())) <= 110  # long paths
     page = " ".join(page.split())
-    assert "train.jsonl: 40 rows read, 40 kept" in page
+    assert "train.jsonl: 40 rows read, 40 kept 16 of them are trained on" in page
     assert "weights are trained" in page and "4; 2 rows per step, 2 completions each" in page
     assert re.search(r"semantic: weight 1.5; mean -?\d\.\d\d, from", page) and "dice: weight 1; mean 0." in page
     assert re.search(r"\d %? Tibetan", page) and str(runs.folder / "shown") in page
@@ -94,9 +94,12 @@ def test_the_screen_of_sft_on_a_terminal(runs: Runs, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("semalign_pl.callbacks.progress.REFRESH_SECONDS", 0.0)
     given = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "data.init_args.eval_limit=4", *SHOWN]
 
+    file = str(runs.corpus / "text.txt")
+    drift = {"class_path": "DriftProbe", "init_args": {"file": file, "limit": 2, "every_n_steps": 1}}
+
     def screen(command: str, *flags: str) -> str:
         monkeypatch.setattr("sys.stdout", stream := Terminal())
-        runs(command, "sft", "run", *given, *flags, callbacks=[EVALUATION])
+        runs(command, "sft", "run", *given, *flags, callbacks=[EVALUATION, drift])
         return stream.getvalue()
 
     fit = screen("fit", "trainer.max_steps=2", "trainer.val_check_interval=1")
@@ -107,6 +110,8 @@ def test_the_screen_of_sft_on_a_terminal(runs: Runs, monkeypatch: pytest.MonkeyP
     assert max(map(cell_len, frames)) <= 80
     assert "rewards" not in fit and "validation after step 2  loss 5." in fit and "done: 2 steps" in fit
     assert "too long" not in fit  # none is
+    assert "general ability after step 2  nll change" in fit
+    assert re.search(r"  nll change mean -?\d\S* after step 2; the base has 0\n", fit)
 
     validated = screen("validate")
     assert "val/chrf" in validated and "DataLoader" not in validated and "━┳━" in validated

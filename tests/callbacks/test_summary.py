@@ -37,11 +37,14 @@ def test_best_is_the_lowest_loss_and_the_highest_score() -> None:
 
 
 def test_ability_lost_has_the_direction_of_its_metric() -> None:
-    rows = history(probe__cmrc_f1=[90, 88.5], probe__nll_change_mean=[0.0, -0.25], probe__kept_em=[5, 5])
+    rows = history(
+        probe__cmrc_f1=[90, 88.5], probe__nll_change_mean=[0.0, -0.25], probe__kept_em=[5, 5], probe__perplexity=[5, 4]
+    )
     assert [text for _, text in ability_rows(rows, True)] == [
-        "cmrc f1 88.5: lost 1.5 since step 1",
-        "kept em 5: unchanged since step 1",
-        "nll change mean -0.25: gained 0.25 since step 1",
+        "cmrc f1 88.5 after step 2; lost 1.5 since step 1",
+        "kept em 5 after step 2; unchanged since step 1",
+        "nll change mean -0.25 after step 2; the base has 0",
+        "perplexity 4 after step 2; gained 1 since step 1",
     ]
     assert [text for _, text in ability_rows(history(probe__cmrc_f1=[None, 88.5]), True)] == [
         "cmrc f1 88.5 after step 2"
