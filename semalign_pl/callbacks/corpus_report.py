@@ -8,13 +8,14 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from semalign_pl.callbacks.pre_run import PreRunPage
 from semalign_pl.data.examples import Examples
 from semalign_pl.data.storing.cache import summary
 from semalign_pl.files.atomic import replace_file, write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible
 from semalign_pl.protocols import ExampleData, MixedData, PreparedData
-from semalign_pl.run.trainer import data_module_of, may_write
+from semalign_pl.run.trainer import callbacks_of, data_module_of, may_write
 from semalign_pl.types import Example
 
 
@@ -22,8 +23,8 @@ class CorpusReport(Callback):
     """Write ``RUN/corpus/<split>.json`` with one entry per corpus: rows read, kept and dropped by reason, and settings.
 
     Every dropped row is in ``RUN/corpus/<split>_dropped.jsonl`` with its reason and its text. A line is printed if rows
-    were dropped or prompts cut. ``train/time/data_seconds`` is the time that it took to read a step's batch. In a mix,
-    ``train/share/NAME`` is the share of a corpus in the rows of the step.
+    were dropped or prompts cut, unless the page before training says so. ``train/time/data_seconds`` is the time that
+    it took to read a step's batch. In a mix, ``train/share/NAME`` is the share of a corpus in the rows of the step.
     """
 
     def __init__(self) -> None:
@@ -77,6 +78,7 @@ class CorpusReport(Callback):
             for corpus in prepared:
                 with (corpus.folder / "dropped.jsonl").open("rb") as dropped:
                     shutil.copyfileobj(dropped, rows)
-        for report in [] if again else reports:
+        shown = again or (split == "train" and any(isinstance(c, PreRunPage) for c in callbacks_of(trainer)))
+        for report in [] if shown else reports:
             if report["dropped"] or report.get("prompts_cut"):
                 trainer.print(visible(f"{split}: {summary(report)} (see {folder / split}_dropped.jsonl)"))

@@ -21,6 +21,7 @@ import semalign_pl.rewards  # noqa: F401  (a YAML can name imported classes with
 from semalign_pl.callbacks import CorpusReport, Divergence, Export, InterruptionCheckpoint
 from semalign_pl.callbacks.checkpoint import with_checkpoint
 from semalign_pl.callbacks.checkpoint_files import use_checkpoint_files
+from semalign_pl.callbacks.on_screen import with_screen
 from semalign_pl.cli.monitors import check_monitors
 from semalign_pl.cli.parser import Parser
 from semalign_pl.cli.preflight import check_output, check_slurm_checkpoint
@@ -28,7 +29,7 @@ from semalign_pl.data import CorpusDataModule
 from semalign_pl.files.atomic import write_text
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.missing_packages import explain_missing
-from semalign_pl.messages.quiet import quieten
+from semalign_pl.messages.quiet import quieten, quieten_loading
 from semalign_pl.modules import StageModule
 from semalign_pl.modules.settings import run_settings
 from semalign_pl.modules.supported import check_precision, check_trainer
@@ -147,13 +148,15 @@ class SemAlignCLI(LightningCLI):
         kwargs["default_root_dir"] = str(root)
         callbacks = given.get("callbacks") or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        kwargs["callbacks"] = with_checkpoint(callbacks, given, Path(root))
+        kwargs["callbacks"] = with_screen(with_checkpoint(callbacks, given, Path(root)), given)
+        kwargs["enable_model_summary"] = False  # Lightning's own; the page before training is ours
         if not self._resume:
             check_slurm_checkpoint(Path(root), self._get(self.config_init, "ckpt_path"))
         if given.get("logger") in (None, True):
             training = self.subcommand == "fit"
             kwargs["logger"] = RunLogger(root) if training else False
         check_precision(given.get("precision"))
+        quieten_loading()
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
@@ -249,7 +252,6 @@ def make_cli(kind: type[CLI], args: ArgsType = None, run: bool = True) -> CLI:
         trainer_defaults={
             "callbacks": [Divergence(), Export(), InterruptionCheckpoint(), CorpusReport()],
             "num_sanity_val_steps": 0,
-            "enable_model_summary": False,
             "log_every_n_steps": 1,
         },
         parser_kwargs={"prog": "semalign"},

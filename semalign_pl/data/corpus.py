@@ -18,7 +18,7 @@ from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, label_corpora, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples, choose_rows
-from semalign_pl.data.limits import Limits, TooLong
+from semalign_pl.data.limits import KEYS, Limits, TooLong, check_dropped
 from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
 from semalign_pl.data.position import State, TrainPosition
 from semalign_pl.data.raw_text import RawText
@@ -290,7 +290,13 @@ class CorpusDataModule(LightningDataModule):
             return prepared
         # Replayed rows are trained on by every stage.
         limits = replace(self._limits, trains_references=self._limits.trains_references or corpus.replay)
-        return tokenise(prepared, task, self._encoder, limits, drop=trains)
+        tokenised = tokenise(prepared, task, self._encoder, limits, drop=trains)
+        if trains and "keeping" in tokenised.report:
+            dropped, keeping = tokenised.report["dropped"], tokenised.report["keeping"]
+            rows = tokenised.report["kept"] + sum(dropped.get(reason, 0) for reason in KEYS)
+            now = {"prompt_too_long": limits.prompt, "answer_too_long": limits.completion}
+            check_dropped(corpus.path, rows, dropped, now, keeping)
+        return tokenised
 
     def train_dataloader(self) -> StatefulDataLoader[Example]:
         """Batches in the order of each epoch, starting at the checkpoint's position if there is one."""

@@ -63,7 +63,7 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
     except Exception as error:
         from semalign_pl.files.disk import explain_full_disk
 
-        explained = _misconfiguration(error) or explain_full_disk(error) or _explain(error)
+        explained = _misconfiguration(error) or explain_full_disk(error) or _explain(error, args)
         if explained is None:
             raise
         message = explained
@@ -79,7 +79,7 @@ def _misconfiguration(error: Exception) -> str | None:
     return str(error) if lightning and isinstance(error, lightning.MisconfigurationException) else None
 
 
-def _explain(error: Exception) -> str | None:
+def _explain(error: Exception, args: Sequence[str]) -> str | None:
     """One line for a user's mistake; ``None`` for a bug."""
     if isinstance(error, ValueError) and _raised_here(error.__traceback__):
         return str(error)
@@ -87,7 +87,7 @@ def _explain(error: Exception) -> str | None:
         return describe(error)
     if isinstance(error, ModuleNotFoundError):
         return explain_missing(str(error))
-    return explain_out_of_memory(error)
+    return explain_out_of_memory(error, args)
 
 
 def _raised_here(traceback: TracebackType | None) -> bool:

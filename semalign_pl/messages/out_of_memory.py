@@ -1,24 +1,54 @@
-"""One line about memory that has run out, with the options to lower."""
+"""One line about memory that has run out, with the options to lower and the command that proposes settings."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import sys
+from collections.abc import Sequence
 
 _MESSAGE = re.compile(
     r"(?:CUDA )?out of memory\b[^.]*(?:\. Tried to allocate [\d.]+ \w+)?|can't allocate memory[^.]*", re.I
 )
 
 
-def explain_out_of_memory(error: BaseException) -> str | None:
+def explain_out_of_memory(error: BaseException, args: Sequence[str] = ()) -> str | None:
     """One line about an allocation that PyTorch could not make, on a GPU or a CPU; ``None`` for any other error.
 
     Args:
         error: Error to examine. PyTorch raises a ``RuntimeError``, of which ``torch.OutOfMemoryError`` is a subclass.
+        args: Command line. The proposed ``semalign plan`` has the flags of a ``fit``, and the memory of its GPU.
     """
     match = _MESSAGE.search(str(error)) if isinstance(error, RuntimeError) else None
     if match is None:
         return None
     return (
         f"{match[0].strip()}; lower model.init_args.micro_batch_tokens (with samples also rollout_rows), or set "
-        "model.init_args.recompute: true; `semalign plan --config FILE --memory 12GiB` proposes settings that fit"
+        f"model.init_args.recompute: true; `{plan_command(args, _gpu_bytes())}` proposes settings that fit"
     )
+
+
+def plan_command(args: Sequence[str], memory: int | None) -> str:
+    """Command line that plans the same recipe, as ``semalign plan`` takes the flags of ``fit``.
+
+    Args:
+        args: Command line that ran out of memory.
+        memory: Size of the GPU's memory in bytes; ``None`` if no GPU was used.
+
+    >>> plan_command(["fit", "--config", "my run.yaml", "--resume"], 25_000_000_000)
+    "semalign plan --config 'my run.yaml' --memory 23GiB"
+    >>> plan_command(["test", "-c", "a.yaml"], None)
+    'semalign plan --config FILE --memory 12GiB'
+    """
+    recipe = [arg for arg in args[1:] if arg != "--resume"] if args[:1] == ["fit"] else []
+    # A GPU's memory is a little below its name, so that rounding down plans with what is there.
+    size = "12GiB" if memory is None else f"{memory >> 30}GiB"
+    return f"semalign plan {shlex.join(recipe) or '--config FILE'} --memory {size}"
+
+
+def _gpu_bytes() -> int | None:
+    """Memory of the GPU in use; ``None`` for none. torch, which takes seconds to import, is not imported."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import traceback
@@ -121,6 +122,15 @@ class Reward(Callback, ABC):
                 raise self._explain(error) from error
 
         return finish
+
+    def rehearse(
+        self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
+    ) -> Tensor:
+        """Score completions outside of training, which the reward's own counters and columns do not show afterwards.
+
+        Arguments and return value are those of ``__call__``.
+        """
+        return copy.copy(self)(examples, completions, completion_ids)
 
     def _extra_arguments(self, completion_ids: Sequence[list[int]] | None) -> dict[str, Any]:
         """Additional arguments of ``score``.

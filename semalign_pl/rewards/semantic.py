@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -197,6 +198,19 @@ class SemanticReward(Reward):
         """
         anchors = self._anchors([e.reference for e in examples], columns_of(examples))
         return self._cosines(completions, anchors, cached=False)
+
+    def rehearse(
+        self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
+    ) -> Tensor:
+        """Score completions outside of training: neither the encoder's count of cut texts nor the cache changes."""
+        if self.encoder is None:
+            return super().rehearse(examples, completions, completion_ids)
+        rehearsal, truncated = copy.copy(self), self.encoder.truncated
+        rehearsal._corpus_embeddings = None
+        try:
+            return rehearsal(examples, completions, completion_ids)
+        finally:
+            self.encoder.truncated = truncated
 
     def _anchors(self, references: list[str], columns: Mapping[str, list[str]]) -> list[list[str]]:
         """Texts of each anchor."""

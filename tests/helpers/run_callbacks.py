@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import time
@@ -22,6 +23,7 @@ from semalign_pl.metrics import RowMetric
 from semalign_pl.policy.adapter import adapter_state, fingerprint
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes import Probe
+from semalign_pl.rewards import Reward
 from semalign_pl.types import Item, Measurement
 
 
@@ -183,6 +185,14 @@ class OwnEvaluation(Evaluation):
     def __init__(self) -> None:
         super().__init__()
         self.metrics["length"] = Length()
+
+
+class Dice(Reward):
+    """User's reward that draws from Python's global generator."""
+
+    def score(self, *, completions: list[str], **columns: list[str]) -> list[float]:
+        """A draw per completion."""
+        return [random.random() for _ in completions]
 
 
 class Quiz(Probe):

@@ -56,6 +56,7 @@ class Runs:
             "accelerator": "cpu",
             "max_steps": 3,
             "enable_progress_bar": False,
+            "enable_model_summary": False,
             "callbacks": [*rewards, *(callbacks or [])],
         }
         return {

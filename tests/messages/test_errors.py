@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch  # noqa: F401  (its log handler keeps the stream of the time of import, which a test would close)
 import pytest
+import torch
 from helpers.command_errors import error_line
 from helpers.small_runs import Runs
 
@@ -153,6 +154,16 @@ def test_a_fault_keeps_its_traceback() -> None:
         int("x")
     with pytest.raises(AssertionError), one_line():
         raise AssertionError
+
+
+def test_out_of_memory_names_the_plan_of_the_same_recipe(capfd: pytest.CaptureFixture[str]) -> None:
+    with one_line(["fit", "--config", "my/a.yaml", "--model.init_args.base=x", "--resume"]) as status:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 11 GiB in total")
+    [line] = capfd.readouterr().err.splitlines()
+    assert status.code == 2 and line.startswith(
+        "semalign: error: CUDA out of memory. Tried to allocate 2.00 GiB; lower"
+    )
+    assert "`semalign plan --config my/a.yaml --model.init_args.base=x --memory 12GiB` proposes settings" in line
 
 
 ENCODED = "model:\n  class_path: SFTModule\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from semalign_pl.data.cleaning.exact_leaks import Texts
+from semalign_pl.data.cleaning.field_languages import check_field_languages
 from semalign_pl.data.cleaning.near_duplicates import mark_near_duplicates
 from semalign_pl.data.cleaning.preparation import Cleaner, Drop, Preparation
 from semalign_pl.data.cleaning.row_filter import HEAD, RowFilter, evaluation_texts, mark_rows, take
@@ -31,7 +32,7 @@ from semalign_pl.data.storing.cache import (
 from semalign_pl.data.storing.table import Table, TableWriter
 from semalign_pl.files.digest import digest
 
-FORMAT = 1
+FORMAT = 2
 """Number of the format of prepared and tokenised corpora, part of the name of each cache entry.
 
 Raise it in a change after which the same corpus and settings give other rows, reasons or tokens. The languages' data
@@ -88,7 +89,7 @@ class CorpusRequest:
             ValueError: If the corpus cannot be read.
         """
         named = (self.source, self.columns, self.split, self.where, self.optional, self.quoting)
-        return sources.stream(*named, counts=counts, chat=self.chat)
+        return sources.stream(*named, counts=counts, chat=self.chat, languages=self.languages)
 
 
 def prepare(
@@ -173,12 +174,14 @@ class _CorpusPreparation:
         rows = self._readable()
         head = take(rows, HEAD)
         rows = itertools.chain(head, rows)
-        preparation = self.request.prepare
+        first, preparation = [row for _, row in head], self.request.prepare
         if preparation is None:
+            check_field_languages(self.request, first)
             yield from ({"id": id, **row} for id, row in rows)
             return
         cleaner = Cleaner.of(preparation, self.request.languages, self.request.pair)
-        cleaner.check_encoding([row for _, row in head], self.request.source)
+        cleaner.check_encoding(first, self.request.source)
+        check_field_languages(self.request, first)
         if self.settings is None:
             yield from ({"id": id, **cleaner.normal(row)} for id, row in rows)
             return

@@ -35,11 +35,14 @@ class _RowCounts(TypedDict):
 class RowReport(_RowCounts, total=False):
     """Account of a corpus' rows: ``read = kept + dropped``, by reason.
 
-    Tokenising adds the number of prompts cut, and for raw text the number of rows that the documents were packed into.
+    Tokenising adds the number of prompts cut, and for raw text the number of rows that the documents were packed into,
+    for other tasks the limits in tokens that would keep 99 % of the rows: of prompts as ``prompt_too_long``, of
+    references as ``answer_too_long``.
     """
 
     prompts_cut: int
     packed: int
+    keeping: dict[str, int]
 
 
 class PreparationReport(RowReport):
