@@ -138,7 +138,7 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("quote.csv", 'zh,bo\n一,ཀ\n"二,ཁ\n三,ག\n'.encode(), [":3: cannot be split", "quote", ".jsonl"]),
     ("twice.csv", "zh,bo,zh\n一,ཀ,二\n".encode(), [":1: the header names 'zh' twice", "rename"]),
     ("gbk.jsonl", jsonl(PAIR) + "{'zh': '中文'}".encode("gbk"), [":2: not UTF-8", "iconv"]),
-    ("utf16.csv", "zh,bo\n".encode("utf-16"), [":1: not UTF-8", "iconv"]),
+    ("utf32.csv", "zh,bo\n".encode("utf-32"), [":1: not UTF-8", "iconv"]),
     ("cut.jsonl.gz", gzip.compress(jsonl(PAIR) * 99)[:-9], ["not a whole gzip file", "zip it again"]),
     ("plain.csv.gz", b"zh,bo\n", ["not a whole gzip file"]),
     ("fake.parquet", b"hello", ["cannot be read as Parquet", "write it again"]),

@@ -53,6 +53,7 @@ class CorpusRequest:
         split: Split of a hub dataset.
         where: Filter on rows: value, or values, that each of these columns must have.
         quoting: Quoting of .csv and .tsv files.
+        encoding: Encoding of text files.
         fields: Names of the task's fields, in its order.
         languages: Code of the language of each field that has one.
         pair: Names of two fields with the same content in two languages.
@@ -68,6 +69,7 @@ class CorpusRequest:
     split: str = "train"
     where: Mapping[str, object] | None = None
     quoting: Quoting | None = None
+    encoding: str | None = None
     fields: tuple[str, ...] = ()
     languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pair: tuple[str, str] | None = None
@@ -89,7 +91,7 @@ class CorpusRequest:
             ValueError: If the corpus cannot be read.
         """
         named = (self.source, self.columns, self.split, self.where, self.optional, self.quoting)
-        return sources.stream(*named, counts=counts, chat=self.chat, languages=self.languages)
+        return sources.stream(*named, counts=counts, chat=self.chat, languages=self.languages, encoding=self.encoding)
 
 
 def prepare(

@@ -64,6 +64,7 @@ def stream(
     counts: Counts | None = None,
     chat: Chat | None = None,
     languages: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Read a corpus of any length row by row.
 
@@ -89,6 +90,7 @@ def stream(
         counts: Counts of lines by kind, updated while reading.
         chat: Converter of rows that hold a conversation.
         languages: Code of the language of each field that has one, by which columns are proposed if one is missing.
+        encoding: Encoding of text files, such as ``gb18030``; if left out UTF-8, or UTF-16 by its byte-order mark.
 
     Yields:
         Id of a row, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
@@ -101,7 +103,7 @@ def stream(
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
-        for source_file in find_source_files(source, split, quoting):
+        for source_file in find_source_files(source, split, quoting, encoding):
             first = not source_file.sparse
             for number, record in source_file.read({*columns.values(), *chosen.values}, counts):
                 row: Row
