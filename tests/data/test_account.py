@@ -29,6 +29,8 @@ def lines_of(path: Path) -> int:
 
         return read_table(path).num_rows
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if path.suffix != ".tmx" and data.startswith((b"\xff\xfe", b"\xfe\xff")) and data[2:4] != b"\0\0":
+        data = data.decode("utf-16").encode()
     if ".tmx" in path.suffixes:
         return len(re.findall(rb"<tu[ >/]", data.replace(b"\0", b"")))  # zero bytes: UTF-16
     if ".json" in path.suffixes and (whole := _whole(data)) is not None:

@@ -122,7 +122,7 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("list.jsonl", jsonl(["a", "b"]), [":1: a JSON list", "one object per line"]),
     ("number.jsonl", jsonl(PAIR, 7), [":2: a JSON int", "one object per line"]),
     ("missing.jsonl", jsonl({"chinese": "一", "tibetan": "ཀ"}), [
-        ":1: no column 'zh'", "chinese, tibetan", "data.init_args.columns: {zh: chinese}"]),
+        ":1: no column 'zh'", "chinese, tibetan", "data.init_args.columns: {zh: chinese, bo: tibetan}"]),
     ("later.jsonl", jsonl(PAIR, {"bo": "ཀ"}), [":2: no column 'zh'", "data.init_args.columns"]),
     ("missing.csv", "zh,tibetan\n一,ཀ\n".encode(), ["no column 'bo'", "data.init_args.columns: {bo: tibetan}"]),
     ("semicolon.csv", "zh;bo\n一;ཀ\n".encode(), ["no column 'zh'", "the columns are zh;bo"]),

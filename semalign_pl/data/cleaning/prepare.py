@@ -21,6 +21,7 @@ from semalign_pl.data.progress import track_rows
 from semalign_pl.data.reading import sources
 from semalign_pl.data.reading.fields import texts_in
 from semalign_pl.data.reading.formats import BadRow, Counts, Quoting, find_source_files
+from semalign_pl.data.reading.licence import find_licence
 from semalign_pl.data.storing.cache import (
     CACHE,
     PreparationReport,
@@ -158,7 +159,9 @@ class _CorpusPreparation:
                 f"{self.request.source}: none of its {read} rows is left: {format_counts(self.dropped)}; change "
                 f"data.init_args.prepare or the file. The first: {first[:300]}"
             )
+        licence = find_licence(self.request.source)
         return {
+            **({"licence": licence} if licence else {}),
             "source": self.request.source,
             "lines": self.counts.lines,
             "blank": self.counts.blank,

@@ -79,6 +79,8 @@ def stream(
             - a pattern of files such as ``dev/*.csv``;
             - plain text files paired line by line, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``;
             - a hub dataset, ``owner/name:config@split``;
+            - configurations of a hub dataset or folder joined by id, ``owner/name:{zho_Hans,bod_Tibt}@split``, each a
+              nested column such as ``zho_Hans.text``;
             - a folder with the layout of a hub dataset, or written by ``save_to_disk``: ``folder:config@split``.
         columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``. A nested
             column is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).

@@ -8,15 +8,18 @@ import itertools
 import os
 import re
 import stat
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.compressed import split_fragment
 from semalign_pl.data.reading.formats.hub_datasets import folder, hub, hub_revision, saved_folder, saved_split
+from semalign_pl.data.reading.formats.joined_configs import JoinedName, joined_rows, parse_joined
 from semalign_pl.data.reading.formats.pairs import match_pairs, split_braces
 from semalign_pl.data.reading.formats.quoting import Quoting
-from semalign_pl.data.reading.formats.record import escape, stem_suffix
+from semalign_pl.data.reading.formats.record import Item, escape, stem_suffix
 from semalign_pl.data.reading.formats.source_file import (
     SUFFIXES,
     SourceFile,
@@ -64,6 +67,9 @@ def find_source_files(
     file, fragment = split_fragment(path)
     if fragment:
         return [source_file(source, file, f"{file.name}#{fragment}", split, quoting, fragment, encoding)]
+    if joined := parse_joined(source):
+        _check_no_encoding(source, encoding)
+        return [_joined(source, joined, joined.split or split)]
     if "{" in source or "}" in source:
         return _pairs(source, path, encoding)
     if chosen := _folder_split(str(path)):
@@ -85,6 +91,41 @@ def _check_quoting(source: str, path: Path, quoting: str) -> None:
         raise ValueError(f"{escape(source)}: quoting is {quoting!r}; give one of {', '.join(get_args(Quoting))}")
     if stem_suffix(path) not in (".csv", ".tsv", ".zip"):
         raise ValueError(f"{escape(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
+
+
+def hub_name(source: str) -> str | None:
+    """Name ``owner/name`` of a hub dataset; ``None`` if a source has another form.
+
+    Args:
+        source: Name of the source, as the user wrote it.
+    """
+    match = _HUB_ID.fullmatch(source)
+    return match["name"] if match else None
+
+
+def _joined(source: str, joined: JoinedName, split: str) -> SourceFile:
+    """Return the configurations of a hub dataset or folder, joined by id, as a source file."""
+    path = Path(joined.name).expanduser()
+    if path.is_dir():
+        files = tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+        revision = lambda: "\n".join([source, split, *(str(file.relative_to(path)) for file in files)])  # noqa: E731
+    elif hub_name(joined.name):
+        files = ()
+        revision = lambda: "\n".join(hub_revision(source, joined.name, one, split) for one in joined.configs)  # noqa: E731
+    else:
+        raise ValueError(
+            f"{escape(source)}: {escape(joined.name)} is no folder and no hub dataset owner/name; name one"
+        )
+
+    def read_config(config: str, counter: LineCounter) -> Iterator[Item]:
+        if path.is_dir():
+            return folder(path, config, split, set(), counter)
+        return hub(source, joined.name, config, split, set(), counter)
+
+    def read(_: set[str], counter: LineCounter) -> Iterator[Item]:
+        return joined_rows(source, joined.configs, read_config, counter)
+
+    return SourceFile(path.name, source, read, files=files, revision=revision)
 
 
 def _check_no_encoding(source: str, encoding: str | None) -> None:
