@@ -81,13 +81,13 @@ def test_cmrc_by_the_columns_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "cmrc2018"
     folder.mkdir()
     context = "拉萨是西藏自治区的首府，位于雅鲁藏布江支流拉萨河的北岸，海拔三千六百多米，全年日照充足。"
+    asked = (("首府是哪里？", ["拉萨", "拉萨是"], [0, 0]), ("海拔多少？", ["三千"], [31]))
     rows = [
-        {"id": f"DEV_{n}", "context": context, "question": question, "answers": {"text": answers, "answer_start": starts}}
-        for n, (question, answers, starts) in enumerate((("首府是哪里？", ["拉萨", "拉萨是"], [0, 0]), ("海拔多少？", ["三千"], [31])))
-    ]  # fmt: skip
+        {"id": f"DEV_{n}", "context": context, "question": question, "answers": {"text": texts, "answer_start": starts}}
+        for n, (question, texts, starts) in enumerate(asked)
+    ]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "validation.jsonl").write_text(lines, encoding="utf-8")
-    card(folder, ["cc-by-sa-4.0", "other"], [])
     (folder / "README.md").write_text("---\nlicense: [cc-by-sa-4.0, other]\n---\n", encoding="utf-8")
     for name in (str(folder), f"{folder}@validation"):
         assert list(read_questions(name, None, 0)) == [
@@ -112,7 +112,7 @@ def test_a_licence_is_that_of_the_source_or_none(tmp_path: Path) -> None:
 
 
 def test_hub_names_in_recipes_are_read_by_datasets() -> None:
-    """Without a network: the names are those of hub data sets, so that `datasets` is asked and no file is looked for."""
+    """Without a network: the names are those of hub data sets, so that `datasets` is asked, and no file is sought."""
     recipe = yaml.safe_load((ROOT / "configs/hub/sft.yaml").read_text(encoding="utf-8"))
     settings = recipe["data"]["init_args"]
     for name in (settings["train"], settings["test"], *settings["prepare"]["against"]):

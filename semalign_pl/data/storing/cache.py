@@ -35,9 +35,9 @@ class _RowCounts(TypedDict):
 class RowReport(_RowCounts, total=False):
     """Account of a corpus' rows: ``read = kept + dropped``, by reason.
 
-    The licence is the one that the source states, if any. Tokenising adds the number of prompts cut, and for raw text the number of rows that the documents were packed into,
-    for other tasks the limits in tokens that would keep 99 % of the rows: of prompts as ``prompt_too_long``, of
-    references as ``answer_too_long``.
+    The licence is the one that the source states, if any. Tokenising adds the number of prompts cut; for raw text the
+    number of rows that the documents were packed into; and for other tasks the limits in tokens that would keep 99 % of
+    the rows: of prompts as ``prompt_too_long``, of references as ``answer_too_long``.
     """
 
     licence: str
