@@ -21,7 +21,7 @@ def make(files: Mapping[str, Path]) -> dict[str, bytes]:
     """
     copies = {name: file.read_bytes() for name, file in files.items()}
     articles = json.loads(copies[list(copies)[-1]])["data"]
-    texts = [" ".join(part["context"].split()) for article in articles for part in article["paragraphs"]]
+    texts = [" ".join(one["context"].split()) for article in articles for one in article["paragraphs"]]
     return {**copies, CONTEXTS: "".join(f"{text}\n" for text in dict.fromkeys(texts) if text).encode()}
 
 

@@ -69,7 +69,7 @@ def find_source_files(
         return [source_file(source, file, f"{file.name}#{fragment}", split, quoting, fragment, encoding)]
     if joined := parse_joined(source):
         _check_no_encoding(source, encoding)
-        return [_joined(source, joined, joined.split or split)]
+        return [_join_configs(source, joined, joined.split or split)]
     if "{" in source or "}" in source:
         return _pairs(source, path, encoding)
     if chosen := _folder_split(str(path)):
@@ -103,7 +103,7 @@ def hub_name(source: str) -> str | None:
     return match["name"] if match else None
 
 
-def _joined(source: str, joined: JoinedName, split: str) -> SourceFile:
+def _join_configs(source: str, joined: JoinedName, split: str) -> SourceFile:
     """Return the configurations of a hub dataset or folder, joined by id, as a source file."""
     path = Path(joined.name).expanduser()
     if path.is_dir():
