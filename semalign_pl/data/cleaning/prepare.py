@@ -159,9 +159,7 @@ class _CorpusPreparation:
                 f"{self.request.source}: none of its {read} rows is left: {format_counts(self.dropped)}; change "
                 f"data.init_args.prepare or the file. The first: {first[:300]}"
             )
-        licence = find_licence(self.request.source)
-        return {
-            **({"licence": licence} if licence else {}),
+        report: PreparationReport = {
             "source": self.request.source,
             "lines": self.counts.lines,
             "blank": self.counts.blank,
@@ -174,6 +172,9 @@ class _CorpusPreparation:
             "prepare": dataclasses.asdict(self.request.prepare) if self.request.prepare else None,
             "bad_rows": self.request.bad_rows,
         }
+        if licence := find_licence(self.request.source):
+            report["licence"] = licence
+        return report
 
     def _read_kept_rows(self) -> Iterator[dict[str, str]]:
         rows = self._readable()
