@@ -79,7 +79,7 @@ class CorpusDataModule(LightningDataModule):
                 .txt for source-only text; text also compressed as .gz, .bz2, .xz, .zst, .zip; file.json#key,
                 file.xlsx#Sheet and file.zip#member to select from a file), hub dataset or folder
                 (owner/name:config@split), or a list of these. An item of the list may have settings of its own:
-                {path, columns, task, weight, where, split, quoting, name, replay}.
+                {path, columns, task, weight, where, split, quoting, encoding, name, replay}.
             validation: Corpora to validate on, given as for train; no validation if left out.
             test: Corpora for testing and predicting, given as for train.
             task: Task that makes prompts and references of rows: Translation, Headline, Summarisation, Instruction,
@@ -223,6 +223,7 @@ class CorpusDataModule(LightningDataModule):
             split=corpus.split or split,
             where=corpus.where,
             quoting=corpus.quoting,
+            encoding=corpus.encoding,
             fields=task.fields,
             languages=task.languages,
             pair=(task.fields[0], task.fields[1]) if task.parallel else None,

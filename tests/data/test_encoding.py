@@ -63,21 +63,25 @@ def test_corpus_says_it_in_one_line(tmp_path: Path, capsys, monkeypatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "hint"),
+    ("code", "text", "own", "hint"),
     [
         (
             "kk",
             "ٴبىر ەكى ٴۇش تورت",
+            "бір екі үш төрт",
             "0.00 of the words of my are Kazakh (Cyrillic); in this script the code is kk-Arab",
         ),
-        ("mn", "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ", "are Mongolian (Cyrillic); in this script the code is mn-Mong"),
-        ("my", "ภาษาไทย", "0.00 of the words of my are Burmese"),
+        ("mn", "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ", "нэг хоёр гурав", "are Mongolian (Cyrillic); in this script the code is mn-Mong"),
+        ("my", "ภาษาไทย", UNICODE[0], "0.00 of the words of my are Burmese"),
     ],
 )
 def test_a_code_that_means_another_script_is_said_with_the_right_code(
-    tmp_path, code: str, text: str, hint: str
+    tmp_path, code: str, text: str, own: str, hint: str
 ) -> None:
     source = write(tmp_path / "k.jsonl", [text] * 4)
-    with pytest.raises(ValueError, match="none of its 4 rows is left: 4 script") as caught:
+    with pytest.raises(ValueError, match="the field my, column my, is not in .*: 4 of 4 texts are not") as caught:
         prepare(request(source, code=code), cache=tmp_path / "c")
-    assert f'{hint}"' in str(caught.value)
+    assert hint.partition("; ")[2] in str(caught.value)
+    half = prepare(request(write(tmp_path / "h.jsonl", [own, text, own, text]), code=code), cache=tmp_path / "c")
+    assert half.report["dropped"] == {"script": 2}
+    assert f'{hint}"' in (half.folder / "dropped.jsonl").read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ def test_bad_rows(tmp_path: Path) -> None:
 
 
 def test_no_row_left(tmp_path: Path) -> None:
-    source = jsonl(tmp_path / "t.jsonl", ROWS[2:4])
+    source = jsonl(tmp_path / "t.jsonl", [{"zh": "老师看书。", "bo": "Lhasa"}, ROWS[3]])  # a name alone is no mistake
     with pytest.raises(ValueError, match=r"none of its 2 rows is left: 1 script, 1 empty; .*data.init_args.prepare"):
         prepare(request(source, Preparation()), cache=tmp_path / "c")
 

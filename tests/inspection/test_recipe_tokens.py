@@ -14,8 +14,10 @@ from semalign_pl.__main__ import main
 from semalign_pl.data import CorpusDataModule, Translation
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 
-ROWS = [{"zh": f"第{n}个老师看书。", "bo": "བཀྲ་ཤིས་བདེ་ལེགས། " * n} for n in range(1, 7)] + [
-    {"zh": "书" * 90, "bo": "དེབ།"}
+# Fewer than a fifth of the rows are too long: more would stop the run.
+ROWS = [
+    *({"zh": f"第{n}个老师看书。", "bo": "བཀྲ་ཤིས་བདེ་ལེགས། " * (n if n < 7 else 1)} for n in range(1, 37)),
+    {"zh": "书" * 90, "bo": "དེབ།"},
 ]
 VOCABULARY = {"language": "bo", "corpus": "train.jsonl", "column": "bo", "tokens": 4, "min_count": 2}
 

@@ -83,7 +83,7 @@ def _records(request: CorpusRequest) -> list[Mapping[str, object]]:
         return []
     records = list[Mapping[str, object]]()
     with contextlib.suppress(ValueError, OSError):  # the rows were read, so the fault is elsewhere in the corpus
-        for source_file in find_source_files(request.source, request.split, request.quoting):
+        for source_file in find_source_files(request.source, request.split, request.quoting, request.encoding):
             # A column that no file has makes every reader read all columns.
             found = itertools.islice(source_file.read({"\0"} if not source_file.plain else set()), PEEKED)
             records += [record for _, record in found if not isinstance(record, BadRow)]

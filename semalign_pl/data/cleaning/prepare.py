@@ -21,6 +21,7 @@ from semalign_pl.data.progress import track_rows
 from semalign_pl.data.reading import sources
 from semalign_pl.data.reading.fields import texts_in
 from semalign_pl.data.reading.formats import BadRow, Counts, Quoting, find_source_files
+from semalign_pl.data.reading.licence import find_licence
 from semalign_pl.data.storing.cache import (
     CACHE,
     PreparationReport,
@@ -53,6 +54,7 @@ class CorpusRequest:
         split: Split of a hub dataset.
         where: Filter on rows: value, or values, that each of these columns must have.
         quoting: Quoting of .csv and .tsv files.
+        encoding: Encoding of text files.
         fields: Names of the task's fields, in its order.
         languages: Code of the language of each field that has one.
         pair: Names of two fields with the same content in two languages.
@@ -68,6 +70,7 @@ class CorpusRequest:
     split: str = "train"
     where: Mapping[str, object] | None = None
     quoting: Quoting | None = None
+    encoding: str | None = None
     fields: tuple[str, ...] = ()
     languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pair: tuple[str, str] | None = None
@@ -89,7 +92,7 @@ class CorpusRequest:
             ValueError: If the corpus cannot be read.
         """
         named = (self.source, self.columns, self.split, self.where, self.optional, self.quoting)
-        return sources.stream(*named, counts=counts, chat=self.chat, languages=self.languages)
+        return sources.stream(*named, counts=counts, chat=self.chat, languages=self.languages, encoding=self.encoding)
 
 
 def prepare(
@@ -156,7 +159,7 @@ class _CorpusPreparation:
                 f"{self.request.source}: none of its {read} rows is left: {format_counts(self.dropped)}; change "
                 f"data.init_args.prepare or the file. The first: {first[:300]}"
             )
-        return {
+        report: PreparationReport = {
             "source": self.request.source,
             "lines": self.counts.lines,
             "blank": self.counts.blank,
@@ -169,6 +172,9 @@ class _CorpusPreparation:
             "prepare": dataclasses.asdict(self.request.prepare) if self.request.prepare else None,
             "bad_rows": self.request.bad_rows,
         }
+        if licence := find_licence(self.request.source):
+            report["licence"] = licence
+        return report
 
     def _read_kept_rows(self) -> Iterator[dict[str, str]]:
         rows = self._readable()

@@ -64,6 +64,7 @@ def stream(
     counts: Counts | None = None,
     chat: Chat | None = None,
     languages: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Read a corpus of any length row by row.
 
@@ -78,6 +79,8 @@ def stream(
             - a pattern of files such as ``dev/*.csv``;
             - plain text files paired line by line, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``;
             - a hub dataset, ``owner/name:config@split``;
+            - configurations of a hub dataset or folder joined by id, ``owner/name:{zho_Hans,bod_Tibt}@split``, each a
+              nested column such as ``zho_Hans.text``;
             - a folder with the layout of a hub dataset, or written by ``save_to_disk``: ``folder:config@split``.
         columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``. A nested
             column is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
@@ -89,6 +92,7 @@ def stream(
         counts: Counts of lines by kind, updated while reading.
         chat: Converter of rows that hold a conversation.
         languages: Code of the language of each field that has one, by which columns are proposed if one is missing.
+        encoding: Encoding of text files, such as ``gb18030``; if left out UTF-8, or UTF-16 by its byte-order mark.
 
     Yields:
         Id of a row, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
@@ -101,7 +105,7 @@ def stream(
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
-        for source_file in find_source_files(source, split, quoting):
+        for source_file in find_source_files(source, split, quoting, encoding):
             first = not source_file.sparse
             for number, record in source_file.read({*columns.values(), *chosen.values}, counts):
                 row: Row
