@@ -1,1 +1,1 @@
-"""What needs no torch: help of the training commands, checks of their flags, recipes, completion, and set-up."""
+"""Start of a command, which needs no torch: help pages, checks of flags; recipes, completion and env."""

@@ -15,7 +15,7 @@ from semalign_pl.files.documents import check_text, load_yaml
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.messages.suggestion import suggest
 from semalign_pl.start.help_page import class_and_values
-from semalign_pl.start.keys import all_keys, shipped
+from semalign_pl.start.keys import all_keys, find_shipped
 from semalign_pl.start.source_class import Parameter, read_class, shipped_classes
 
 _VALUELESS = ("--resume", "--print_config", "-h", "--help")
@@ -105,7 +105,7 @@ def check(command: str, args: Sequence[str]) -> None:
             _check_recipe(recipe, keys, tops)
             for key in entries.keys() & recipe.keys():
                 entries[key].add(*class_and_values(recipe[key]))
-        elif not flag.startswith("-") or not _accepted(bare, head, keys, tops):
+        elif not flag.startswith("-") or not _may_exist(bare, head, keys, tops):
             raise UsageError(f"unrecognized arguments: {flag}", keys)
         elif head in entries and rest in ("", "class_path"):
             entries[head].add(value or "", {})
@@ -121,8 +121,8 @@ class _Entry:
     """The entry ``model`` or ``data``, as recipes and flags make it up.
 
     Attributes:
-        path: Its class.
-        values: Its init_args.
+        path: Class of the entry.
+        values: init_args of the entry.
         given: True if any recipe or flag has the entry.
         whole: False if the class changed, as the parser then keeps some of the init_args given before.
     """
@@ -146,10 +146,10 @@ class _Entry:
         for name in way[:-1]:
             inner = inside.get(name)
             inside[name] = inside = dict(inner) if isinstance(inner, Mapping) else {}
-        inside[way[-1]] = _parsed(value)
+        inside[way[-1]] = _parse_value(value)
 
 
-def _accepted(bare: str, head: str, keys: Sequence[str], tops: set[str]) -> bool:
+def _may_exist(bare: str, head: str, keys: Sequence[str], tops: set[str]) -> bool:
     """Return true if a flag may exist: it is a key, within a key that takes any, or the beginning of one."""
     if head == "trainer" and "." in bare:
         return ".".join(bare.split(".")[:2]) in keys or bare.endswith(".help")
@@ -175,7 +175,7 @@ def _check_class(key: str, path: str, given: Mapping[str, object], whole: bool) 
     """Check the arguments of a class of this package; ``whole`` if a missing one is certain to be missing."""
     if not path:
         return
-    found = shipped(path)
+    found = find_shipped(path)
     if found is None:
         if path.isidentifier() and key == "model":
             names = [name for name in shipped_classes() if name.endswith("Module")]
@@ -210,7 +210,7 @@ def _check_value(key: str, one: Parameter, value: object) -> None:
     if choices is not None and value not in choices:
         raise ValueError(f"{key}: {value} is none of {', '.join(map(str, choices))}; give one of them")
     kind = one.kind.removesuffix(" | None")
-    if kind in _NUMBERS and isinstance(_parsed(value), str):
+    if kind in _NUMBERS and isinstance(_parse_value(value), str):
         ending = " or null" if kind != one.kind else ""
         try:
             float(value)
@@ -218,7 +218,7 @@ def _check_value(key: str, one: Parameter, value: object) -> None:
             raise ValueError(f"{key}: needs {_NUMBERS[kind]}{ending}, not {value!r}") from None
 
 
-def _parsed(value: str) -> object:
+def _parse_value(value: str) -> object:
     try:
         return load_yaml(value)
     except yaml.YAMLError:

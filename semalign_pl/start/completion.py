@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.start.keys import COMMANDS as TRAINING
-from semalign_pl.start.keys import MODULES, own_keys, shipped, trainer_parameters
+from semalign_pl.start.keys import MODULES, find_shipped, own_keys, trainer_parameters
 from semalign_pl.start.source_class import module_file
 
 SHELLS = {
@@ -35,7 +35,7 @@ def run(args: Sequence[str]) -> int:
     install = "; ".join(f"{shell}: {line}" for shell, line in SHELLS.items())
     parser = CommandParser(
         prog="semalign completion",
-        description=f"Print a script that completes commands, flags and files. Install it once, in a new shell: {install}",
+        description=f"Print a script that completes commands, flags and files. To install it, {install}",
     )
     parser.add_argument("shell", choices=tuple(SHELLS), help="shell to complete in")
     with one_line(args) as status:
@@ -54,7 +54,7 @@ def command_flags(command: str, module: str) -> list[str]:
         module: Module that runs it.
     """
     if command in TRAINING:
-        classes = [found for name in (*MODULES, "CorpusDataModule") if (found := shipped(name)) is not None]
+        classes = [found for name in (*MODULES, "CorpusDataModule") if (found := find_shipped(name)) is not None]
         inner = [
             f"--{'data' if found.name == 'CorpusDataModule' else 'model'}.init_args.{one.name}"
             for found in classes
@@ -106,7 +106,7 @@ def zsh(helps: Mapping[str, str], flags: Mapping[str, Sequence[str]]) -> str:
         helps: Help line of each command.
         flags: Flags of each command.
     """
-    commands = "\n".join(f"            {_quoted(f'{name}:{text}')}" for name, text in helps.items())
+    commands = "\n".join(f"            {_quote(f'{name}:{text}')}" for name, text in helps.items())
     cases = "\n".join(f"        {name}) flags=({' '.join(flags[name])}) ;;" for name in helps)
     return f"""\
 #compdef semalign
@@ -135,7 +135,7 @@ def fish(helps: Mapping[str, str], flags: Mapping[str, Sequence[str]]) -> str:
         flags: Flags of each command.
     """
     lines = ["# semalign completion fish"]
-    lines += [f"complete -c semalign -n __fish_use_subcommand -f -a {n} -d {_quoted(t)}" for n, t in helps.items()]
+    lines += [f"complete -c semalign -n __fish_use_subcommand -f -a {n} -d {_quote(t)}" for n, t in helps.items()]
     for name in helps:
         seen = f"complete -c semalign -n '__fish_seen_subcommand_from {name}' -l"
         lines += [
@@ -145,6 +145,6 @@ def fish(helps: Mapping[str, str], flags: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     escaped = text.replace("'", "’")
     return f"'{escaped}'"

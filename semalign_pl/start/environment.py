@@ -51,8 +51,8 @@ def programs() -> Iterator[tuple[str, str]]:
     yield "semalign-pl", __version__
     yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
-    for name in sorted({name for name, _, _ in _requirements() if _installed(name)}):
-        yield name, str(_installed(name))
+    for name in sorted({name for name, _, _ in _requirements() if _find_version(name)}):
+        yield name, str(_find_version(name))
 
 
 def machine() -> Iterator[tuple[str, str]]:
@@ -86,7 +86,7 @@ def missing() -> Iterator[tuple[str, str]]:
     """Requirements that are not met, and extras that are not installed."""
     extras: dict[str, list[str]] = {}
     for name, wanted, extra in _requirements():
-        found = _installed(name)
+        found = _find_version(name)
         fault = "is not installed" if found is None else "" if _fits(found, wanted) else f"is {found}, not {wanted}"
         if fault and extra is None:
             yield "missing", f"{name} {fault}; pip install '{name}{wanted}'"
@@ -116,7 +116,7 @@ def _requirements() -> list[tuple[str, str, str | None]]:
     return found
 
 
-def _installed(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -6,7 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from semalign_pl.start.keys import MODULES, TRAINER_WORDS, USED_MOST, own_keys, shipped, trainer_parameters
+from semalign_pl.start.keys import MODULES, TRAINER_WORDS, USED_MOST, find_shipped, own_keys, trainer_parameters
 from semalign_pl.start.source_class import Parameter, SourceClass, read_class
 
 _SHARED = "AlignModule"
@@ -17,7 +17,7 @@ def _width() -> int:
     return max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
 
 
-def _wrapped(text: str, indent: int) -> str:
+def _wrap(text: str, indent: int) -> str:
     return textwrap.fill(" ".join(text.split()).replace("``", "`"), _width(), initial_indent=" " * indent,
                          subsequent_indent=" " * indent, break_on_hyphens=False)  # fmt: skip
 
@@ -59,9 +59,9 @@ def key_lines(
         given = (recipe or {}).get(one.name, ...)
         if given is not ...:
             facts.append(f"recipe: {_short(given)}")
-        lines.append(_wrapped(f"{one.name}  {_values(one.kind)}  ({'; '.join(facts)})", indent))
+        lines.append(_wrap(f"{one.name}  {_values(one.kind)}  ({'; '.join(facts)})", indent))
         if one.help:
-            lines.append(_wrapped(one.help, indent + 4))
+            lines.append(_wrap(one.help, indent + 4))
         for module, name in one.settings if nested else ():
             settings = read_class(module, name)
             if settings is not None:
@@ -83,10 +83,10 @@ def class_page(one: SourceClass, key: str, recipe: Mapping[str, object] | None =
         key: Key of the recipe under which its arguments are given, e.g. ``model.init_args``.
         recipe: Values that a recipe gives.
     """
-    parts = [f"{one.name}: {one.summary.replace('``', '`')}"]
-    paragraphs = [_wrapped(part, 2) for part in one.text.split("\n\n") if part.strip()]
+    sections = [f"{one.name}: {one.summary.replace('``', '`')}"]
+    paragraphs = [_wrap(text, 2) for text in one.text.split("\n\n") if text.strip()]
     keys = key_lines(one.parameters, recipe) or "  It has no keys."
-    return "\n\n".join([*[_wrapped(parts[0], 0)], *paragraphs, f"keys ({key}.KEY)\n{keys}"])
+    return "\n\n".join([*[_wrap(sections[0], 0)], *paragraphs, f"keys ({key}.KEY)\n{keys}"])
 
 
 def trainer_page() -> str:
@@ -105,8 +105,8 @@ def command_page(command: str, meaning: str) -> str:
         command: One of ``keys.COMMANDS``.
         meaning: Line of the command in ``semalign --help``.
     """
-    modules = {name: found.summary for name in MODULES if (found := shipped(name)) is not None}
-    shared, data = shipped(_SHARED), shipped("CorpusDataModule")
+    modules = {name: found.summary for name in MODULES if (found := find_shipped(name)) is not None}
+    shared, data = find_shipped(_SHARED), find_shipped("CorpusDataModule")
     assert shared is not None and data is not None, "the package ships them"
     with_policy = [name for name in modules if _SHARED in _bases(name)]
     options = {f"--{key}": text for key, text in own_keys(command).items()}
@@ -116,24 +116,24 @@ def command_page(command: str, meaning: str) -> str:
         f"semalign {command} --config RECIPE.yaml --help": "keys of the classes that a recipe names, with its values",
         f"semalign {command} --trainer.help": "all keys of the trainer",
     }
-    parts = (
+    sections = (
         f"usage: semalign {command} --config RECIPE.yaml [--KEY VALUE …]",
-        _wrapped(f"{meaning[0].upper()}{meaning[1:]}. Every key of the recipe is a flag too, as in "
+        _wrap(f"{meaning[0].upper()}{meaning[1:]}. Every key of the recipe is a flag too, as in "
                  "--model.init_args.max_new_tokens 128; the last one wins.", 0),
         f"more help\n{_table(pages)}",
         f"model: what is trained (model.class_path)\n{_table(modules)}",
         f"keys of {', '.join(with_policy[:-1])} and {with_policy[-1]} (model.init_args.KEY)\n"
         f"{key_lines(shared.parameters, nested=False)}",
-        _wrapped(f"data: {data.summary}", 0)
+        _wrap(f"data: {data.summary}", 0)
         + f"\nkeys of CorpusDataModule (data.init_args.KEY)\n{key_lines(data.parameters, nested=False)}",
         f"trainer: steps, devices, callbacks (trainer.KEY; these are set most)\n{_table(trainer)}",
         f"options of the command\n{_table(options)}",
     )  # fmt: skip
-    return "\n\n".join(parts)
+    return "\n\n".join(sections)
 
 
 def _bases(name: str) -> Sequence[str]:
-    found = shipped(name)
+    found = find_shipped(name)
     return () if found is None else found.bases
 
 
@@ -144,7 +144,7 @@ def recipe_page(command: str, recipe: Mapping[str, object]) -> str:
         command: One of ``keys.COMMANDS``.
         recipe: Content of the recipe.
     """
-    parts = [f"usage: semalign {command} --config RECIPE.yaml [--KEY VALUE …]"]
+    sections = [f"usage: semalign {command} --config RECIPE.yaml [--KEY VALUE …]"]
     trainer = recipe.get("trainer")
     callbacks = trainer.get("callbacks") if isinstance(trainer, Mapping) else None
     named = [("model", recipe.get("model")), ("data", recipe.get("data"))]
@@ -153,11 +153,11 @@ def recipe_page(command: str, recipe: Mapping[str, object]) -> str:
     ]
     for key, value in named:
         path, given = class_and_values(value)
-        if (found := shipped(path)) is not None:
-            parts.append(f"{key}: {class_page(found, f'{key}.init_args', given)}")
+        if (found := find_shipped(path)) is not None:
+            sections.append(f"{key}: {class_page(found, f'{key}.init_args', given)}")
         elif path:
-            parts.append(f"{key}: {path}, which is not of this package; semalign {command} --{key}.help {path}")
-    return "\n\n".join([*parts, f"The trainer's keys: semalign {command} --trainer.help"])
+            sections.append(f"{key}: {path}, which is not of this package; semalign {command} --{key}.help {path}")
+    return "\n\n".join([*sections, f"The trainer's keys: semalign {command} --trainer.help"])
 
 
 def class_and_values(value: object) -> tuple[str, Mapping[str, object]]:

@@ -9,8 +9,7 @@ from semalign_pl.start.source_class import Parameter, SourceClass, read_class, s
 COMMANDS = ("fit", "validate", "test", "predict")
 MODULES = ("SFTModule", "GRPOModule", "DistillModule", "EmbedderModule")
 OWN_KEYS = {
-    "config": "YAML file with any of these keys. Given several times, a later file overrides an earlier one, and a flag "
-    "after it overrides both.",
+    "config": "YAML file with any of these keys; of several files, and flags after them, the last one wins.",
     "seed_everything": "Seed of everything random, from 0; module and data module get it too (default: 0).",
     "ckpt_path": "Checkpoint to load, RUN/checkpoints/….ckpt; fit then continues from it.",
     "resume": "Continue from the run's newest checkpoint; start afresh if there is none yet.",
@@ -83,7 +82,7 @@ def all_keys(command: str) -> list[str]:
 
 
 @cache
-def shipped(name: str) -> SourceClass | None:
+def find_shipped(name: str) -> SourceClass | None:
     """Class of this package by its name in a recipe: the name alone, or the import path.
 
     Args:

@@ -45,8 +45,8 @@ def run(args: Sequence[str]) -> int:
     return status.code
 
 
-def described() -> dict[str, tuple[str, str, str]]:
-    """What each recipe or folder of recipes trains, its model and its hardware, from their README."""
+def read_table() -> dict[str, tuple[str, str, str]]:
+    """Table of the recipes in their README: what each trains, its model, and its hardware."""
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     return {name: (trains, model, hardware) for name, trains, model, hardware in _LINE.findall(text)}
 
@@ -54,8 +54,8 @@ def described() -> dict[str, tuple[str, str, str]]:
 def listing() -> str:
     """The recipes with what they train, and their files."""
     lines = []
-    for name, (trains, model, hardware) in described().items():
-        lines.append(f"{name}: {trains.replace('`', '')} ({', '.join(part for part in (model, hardware) if part)})")
+    for name, (trains, model, hardware) in read_table().items():
+        lines.append(f"{name}: {trains.replace('`', '')} ({', '.join(filter(None, (model, hardware)))})")
         if (FOLDER / name).is_dir():
             lines += [f"    {file.relative_to(FOLDER).as_posix()}" for file in _files(name) if name != "cards"]
     lines += ["", "semalign recipes copy NAME FOLDER copies one; --config configs/NAME… reads it from the package."]
@@ -81,7 +81,7 @@ def copy(name: str, folder: Path) -> list[Path]:
         ValueError: If there is no such recipe, or the folder has files.
     """
     inner = name.removeprefix("configs/").rstrip("/")
-    names = [*described(), *(file.relative_to(FOLDER).as_posix() for file in FOLDER.rglob("*.yaml"))]
+    names = [*read_table(), *(file.relative_to(FOLDER).as_posix() for file in FOLDER.rglob("*.yaml"))]
     names += [f"cards/{place.name}" for place in (FOLDER / "cards").iterdir()]
     if inner not in names:
         raise ValueError(f"there is no recipe {name}; {suggest(inner, names, 'semalign recipes lists them')}")

@@ -1,4 +1,4 @@
-"""Classes as their source files describe them, without importing them: importing torch takes seconds, reading does not."""
+"""Classes as their source files describe them, without importing them, which would take seconds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SourceClass:
         summary: First sentence of its docstring.
         text: The rest of the docstring's description.
         bases: Names of its base classes and of theirs, nearest first, as far as they are in this package.
-        parameters: Its arguments, and those of the bases that it passes ``**kwargs`` on to.
+        parameters: Arguments of the class, and those of the bases that it passes ``**kwargs`` on to.
     """
 
     name: str
@@ -251,5 +251,5 @@ def shipped_classes() -> dict[str, str]:
     for file in sorted(package.parent.rglob("*.py")):
         for name in re.findall(r"^class ([A-Z]\w*)", file.read_text(encoding="utf-8"), re.MULTILINE):
             inner = file.relative_to(package.parent).with_suffix("").parts
-            found.setdefault(name, ".".join((PACKAGE, *(part for part in inner if part != "__init__"))))
+            found.setdefault(name, ".".join((PACKAGE, *(name for name in inner if name != "__init__"))))
     return found

@@ -1,4 +1,4 @@
-"""How the threads of a process wait, set before torch is loaded, and the first line of a command that loads it."""
+"""Settings of a process before torch is loaded: the waiting of its threads, and the first line of the command."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from semalign_pl.messages.errors import one_line
 from semalign_pl.start.check import check, flags, read_recipe
 from semalign_pl.start.help_page import class_page, command_page, recipe_page, trainer_page
-from semalign_pl.start.keys import shipped
+from semalign_pl.start.keys import find_shipped
 
 
 def run(args: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def help_page(command: str, args: Sequence[str]) -> str | None:
         if name == "--trainer.help":
             return trainer_page()
         if name.startswith("--") and name.endswith(".help"):
-            found = shipped(after if equals else value)
+            found = find_shipped(after if equals else value)
             where = name[2:].removesuffix(".help")
             return None if found is None else class_page(found, f"{where}.init_args")
     if not {"-h", "--help"} & set(args):
