@@ -13,6 +13,7 @@ from semalign_pl import __version__
 from semalign_pl.files.recipes import FOLDER, locate_recipes
 from semalign_pl.messages.terminal import prepare_process, visible
 from semalign_pl.run.signals import ending_by_signals
+from semalign_pl.start.threads import FirstLine, wait_passively
 
 
 class Command(NamedTuple):
@@ -30,14 +31,14 @@ class Command(NamedTuple):
 COMMANDS = {
     "fit": Command(
         "train one stage: SFTModule, GRPOModule (semantic RL), DistillModule (healing) or EmbedderModule (reward)",
-        "semalign_pl.cli.lightning_cli",
+        "semalign_pl.start.training",
     ),
-    "validate": Command("score a policy on the validation corpus", "semalign_pl.cli.lightning_cli"),
+    "validate": Command("score a policy on the validation corpus", "semalign_pl.start.training"),
     "test": Command(
         "score a policy on the test corpus, probes included; writes results.json, items.jsonl, predictions.jsonl",
-        "semalign_pl.cli.lightning_cli",
+        "semalign_pl.start.training",
     ),
-    "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
+    "predict": Command("write predictions.jsonl without scoring", "semalign_pl.start.training"),
     "export": Command(
         "write a checkpoint, or a scaled adapter, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
         "semalign_pl.cli.export",
@@ -73,6 +74,15 @@ COMMANDS = {
         "predict a recipe's peak memory, and propose settings that fit a card (--memory 12GiB)",
         "semalign_pl.plan.command",
     ),
+    "recipes": Command(
+        "list the recipes of the package; recipes copy NAME FOLDER copies one to change", "semalign_pl.start.recipes"
+    ),
+    "env": Command(
+        "versions, devices, memory and what is missing, for reports of a fault", "semalign_pl.start.environment"
+    ),
+    "completion": Command(
+        "print the script that completes commands and flags: bash, zsh, fish", "semalign_pl.start.completion"
+    ),
 }
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
 
@@ -105,10 +115,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _run(list(argv))
+    wait_passively()
     prepare_process()
     sys.path.append(os.getcwd())  # as with `python -m`: a user's own rewards are in the working folder
     with ending_by_signals():
         sys.argv[1:] = locate_recipes(sys.argv[1:])  # processes that a strategy starts run this command line again
+        if sys.argv[1:] and "LOCAL_RANK" not in os.environ:
+            sys.meta_path.insert(0, FirstLine(sys.argv[1]))
         return _run(sys.argv[1:])
 
 

@@ -30,8 +30,8 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign frontier",
-        usage="semalign frontier RUN/adapter --config RECIPE --out FOLDER [--scales S,S,…] [--scale_from …] "
-        "[--steps FOLDER] [--KEY VALUE …]",
+        usage="semalign frontier RUN/adapter --config RECIPE --out FOLDER [--scales S,S,…]\n"
+        "       [--scale_from …] [--steps FOLDER] [--KEY VALUE …]",
         description="Test all points of one system in one process: the steps that KeepSteps kept, the finished "
         "adapter, and scales of its update. The recipe is read as by semalign test; any key of it can be given as a "
         "flag. Points that were tested before are reused.",
