@@ -80,7 +80,9 @@ def check_adapter(adapter: Path) -> None:
         return
     found = (inside / "adapter_config.json").is_file()
     hint = f"did you mean {inside}?" if found else "give the `adapter` folder that a finished run wrote"
-    raise ValueError(f"ADAPTER: {adapter} is not an adapter folder (no adapter_config.json in it); {hint}")
+    raise ValueError(
+        f"model.init_args.adapter: {adapter} is not an adapter folder (no adapter_config.json in it); {hint}"
+    )
 
 
 def numbers(text: str) -> list[float]:

@@ -159,7 +159,7 @@ MISTAKES = [
     ),
     usage(
         "frontier run --config sft.yaml --out x",
-        "ADAPTER: run is not an adapter folder (no adapter_config.json in it)",
+        "model.init_args.adapter: run is not an adapter folder (no adapter_config.json in it)",
         "did you mean run/adapter?",
     ),
     usage("dial run/adapter --config sft.yaml --out x", "--lose: missing", "see semalign dial --help"),
@@ -170,7 +170,7 @@ MISTAKES = [
     ),
     usage(
         "dial run --config sft.yaml --out x --lose cmrc_f1=2",
-        "ADAPTER: run is not an adapter folder (no adapter_config.json in it)",
+        "model.init_args.adapter: run is not an adapter folder (no adapter_config.json in it)",
         "did you mean run/adapter?",
     ),
     usage("corpus", "no file is named", "give some, e.g. semalign corpus train.jsonl"),
