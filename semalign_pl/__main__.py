@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from semalign_pl import __version__
 from semalign_pl.files.recipes import FOLDER, locate_recipes
+from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import prepare_process, visible
 from semalign_pl.run.signals import ending_by_signals
+from semalign_pl.start.threads import FirstLine, wait_passively
 
 
 class Command(NamedTuple):
@@ -30,14 +32,14 @@ class Command(NamedTuple):
 COMMANDS = {
     "fit": Command(
         "train one stage: SFTModule, GRPOModule (semantic RL), DistillModule (healing) or EmbedderModule (reward)",
-        "semalign_pl.cli.lightning_cli",
+        "semalign_pl.start.training",
     ),
-    "validate": Command("score a policy on the validation corpus", "semalign_pl.cli.lightning_cli"),
+    "validate": Command("score a policy on the validation corpus", "semalign_pl.start.training"),
     "test": Command(
         "score a policy on the test corpus, probes included; writes results.json, items.jsonl, predictions.jsonl",
-        "semalign_pl.cli.lightning_cli",
+        "semalign_pl.start.training",
     ),
-    "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
+    "predict": Command("write predictions.jsonl without scoring", "semalign_pl.start.training"),
     "export": Command(
         "write a checkpoint, or a scaled adapter, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
         "semalign_pl.cli.export",
@@ -81,7 +83,18 @@ COMMANDS = {
         "predict a recipe's peak memory, and propose settings that fit a card (--memory 12GiB)",
         "semalign_pl.plan.command",
     ),
+    "recipes": Command(
+        "list the recipes of the package; recipes copy NAME FOLDER copies one to change", "semalign_pl.start.recipes"
+    ),
+    "env": Command(
+        "versions, devices, memory and what is missing, for reports of a fault", "semalign_pl.start.environment"
+    ),
+    "completion": Command(
+        "print the script that completes commands and flags: bash, zsh, fish", "semalign_pl.start.completion"
+    ),
 }
+READ_RECIPES = ("export", "frontier", "dial", "corpus", "reward-check", "plan")
+"""Commands that read a recipe as the training commands do, but train nothing."""
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
 
 usage: semalign COMMAND [--config FILE.yaml] [--KEY VALUE …]
@@ -113,10 +126,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _run(list(argv))
+    wait_passively()
     prepare_process()
     sys.path.append(os.getcwd())  # as with `python -m`: a user's own rewards are in the working folder
     with ending_by_signals():
         sys.argv[1:] = locate_recipes(sys.argv[1:])  # processes that a strategy starts run this command line again
+        if sys.argv[1:] and "LOCAL_RANK" not in os.environ:
+            sys.meta_path.insert(0, FirstLine(sys.argv[1]))
         return _run(sys.argv[1:])
 
 
@@ -128,9 +144,19 @@ def _run(args: list[str]) -> int:
         print(f"semalign {__version__}")
         return 0
     if command := COMMANDS.get(args[0]):
-        return import_module(command.module).run(locate_recipes(args))
+        args = locate_recipes(args)
+        if args[0] in READ_RECIPES:
+            from semalign_pl.start.check import check_recipes
+
+            with one_line(args) as status:
+                check_recipes(args)
+            if status.code:
+                return status.code
+        return import_module(command.module).run(args)
     similar = difflib.get_close_matches(args[0], COMMANDS, n=1)
     hint = f"did you mean {similar[0]}?" if similar else "see semalign --help"
+    if args[0].startswith("-"):
+        hint = f"write one before it, e.g. semalign fit {args[0]} …; see semalign --help"
     print(visible(f"semalign: error: there is no command {args[0]!r}; {hint}"), file=sys.stderr)
     return 2
 

@@ -30,8 +30,8 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign frontier",
-        usage="semalign frontier RUN/adapter --config RECIPE --out FOLDER [--scales S,S,…] [--scale_from …] "
-        "[--steps FOLDER] [--KEY VALUE …]",
+        usage="semalign frontier RUN/adapter --config RECIPE --out FOLDER [--scales S,S,…]\n"
+        "       [--scale_from …] [--steps FOLDER] [--KEY VALUE …]",
         description="Test all points of one system in one process: the steps that KeepSteps kept, the finished "
         "adapter, and scales of its update. The recipe is read as by semalign test; any key of it can be given as a "
         "flag. Points that were tested before are reused.",
@@ -61,8 +61,28 @@ def run(args: Sequence[str]) -> int:
             raise UsageError("the first argument is the adapter to test, RUN/adapter; see semalign frontier --help")
         if options.out is None:
             raise UsageError("--out: missing; give the folder for results, such as the run's own folder")
+        check_adapter(Path(adapter))
         show(Path(adapter), recipe, options.out, options.scales, options.scale_from, options.steps)
     return status.code
+
+
+def check_adapter(adapter: Path) -> None:
+    """Refuse a folder without an adapter, before torch is loaded.
+
+    Args:
+        adapter: PEFT folder.
+
+    Raises:
+        ValueError: If the folder has no adapter; names the one in it, if it is the folder of a run.
+    """
+    inside = adapter / "adapter"
+    if (adapter / "adapter_config.json").is_file():
+        return
+    found = (inside / "adapter_config.json").is_file()
+    hint = f"did you mean {inside}?" if found else "give the `adapter` folder that a finished run wrote"
+    raise ValueError(
+        f"model.init_args.adapter: {adapter} is not an adapter folder (no adapter_config.json in it); {hint}"
+    )
 
 
 def numbers(text: str) -> list[float]:

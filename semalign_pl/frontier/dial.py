@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semalign_pl.frontier.command import check_adapter
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.messages.quiet import quieten
@@ -79,6 +80,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
         raise ValueError(f"--confidence: {options.confidence} is not from 0.5 to below 1; give e.g. 0.95")
     if not adapter.is_dir():
         raise ValueError(f"ADAPTER: there is no folder {adapter}; give the PEFT folder that a training left")
+    check_adapter(adapter)
     from semalign_pl.frontier.scale_search import Goal, dial
 
     quieten()

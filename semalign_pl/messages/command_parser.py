@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import NoReturn
 
 from semalign_pl.messages.errors import UsageError
@@ -13,6 +14,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a ``UsageError`` with the message and the command whose help lists the flags."""
+        if message.startswith("unrecognized arguments: "):
+            raise UsageError(message, [flag.lstrip("-") for flag in self._option_string_actions])
         missing = message.removeprefix("the following arguments are required: ")
         what = message if missing == message else f"{missing}: missing"
+        what = re.sub(r"argument (\S+): invalid (\w+) value: (.*)", r"\1: needs \2, not \3", what)
         raise UsageError(f"{what}; see {self.prog} --help")

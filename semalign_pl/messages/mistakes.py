@@ -57,14 +57,31 @@ def _unknown_option(match: re.Match[str], report: Report) -> str:
     return f"{path}: there is no such key; {suggest(name, keys, advice)}"
 
 
+_NAMES_ELSEWHERE = {
+    "learning_rate": "model.init_args.optimizer.init_args.lr",
+    "lr": "model.init_args.optimizer.init_args.lr",
+    "model_name_or_path": "model.init_args.base",
+    "dataset_name": "data.init_args.train",
+    "output_dir": "trainer.default_root_dir",
+    "num_train_epochs": "trainer.max_epochs",
+    "epochs": "trainer.max_epochs",
+    "per_device_train_batch_size": "data.init_args.batch_size",
+    "resume_from_checkpoint": "ckpt_path",
+    "seed": "seed_everything",
+    "lora_r": "model.init_args.lora.r",
+}
+"""Keys of a recipe, by the flags of transformers and TRL that mean the same."""
 _FLAGS_ONLY = ("help", "config", "print_config", "print_shtab", "subcommand")
 
 
 def _unknown_key(match: re.Match[str], report: Report) -> str:
     key = match[1].split()[0].split("=")[0]
     if not key.startswith("-") and "unrecognized" in match[0]:
-        return f"{key}: this argument belongs to no flag; write it as --KEY {key}, or leave it out"
+        flag = "--config" if key.endswith((".yaml", ".yml")) else "--KEY"
+        return f"{key}: this argument belongs to no flag; write it as {flag} {key}, or leave it out"
     bare = key.lstrip("-")
+    if key.startswith("-") and bare in _NAMES_ELSEWHERE:
+        return f"{key}: there is no such key; here it is --{_NAMES_ELSEWHERE[bare]}"
     head = bare.split(".")[0]
     tops = [k for k in dict.fromkeys(k.split(".")[0] for k in report.keys) if k not in _FLAGS_ONLY]
     if "." in bare and head not in tops and (close := difflib.get_close_matches(head, tops, n=1)):
@@ -128,7 +145,8 @@ def _wrong_union(match: re.Match[str], report: Report) -> str:
     innermost = re.findall(r"Subtypes: \[(.*)\]", report.message)[-1]
     names = re.findall(r"<class '(?:[^']*?\.)?(\w+)'>", innermost)
     value = re.findall(r"Given value: ([^\n]*)", report.message)
-    needed = " or ".join(str(_WORDS.get(name, name)) for name in names) or innermost
+    choices = re.findall(r"'([^']+)'", " ".join(re.findall(r"typing\.Literal\[[^\]]*\]", innermost)))
+    needed = " or ".join([*choices, *(str(_WORDS.get(name, name)) for name in names)]) or innermost
     return f"{report.inner_path()}: needs {needed}, not {value[0][:80] if value else 'this'!r}"
 
 
@@ -138,7 +156,8 @@ def _missing_value(match: re.Match[str], report: Report) -> str:
         key = name.split(".", 1)[-1]
         example = {"model": "SFTModule or GRPOModule", "data": "CorpusDataModule"}.get(key)
         what = f"{key}.class_path, e.g. {example}" if example else key
-        return f"{key}: it is required but not set; set {what}, in the YAML or as a flag"
+        recipe = "" if {"-c", "--config"} & {arg.split("=")[0] for arg in report.args} else "; --config FILE reads one"
+        return f"{key}: it is required but not set; set {what}, in the YAML or as a flag{recipe}"
     path, _ = report.path(lambda key, value: key == name and value is None, name)
     if name == "optimizer" and ".lr_scheduler." in path:  # a function: it has no arguments of a scheduler
         where = path.partition(".init_args.optimizer")[0]

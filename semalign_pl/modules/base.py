@@ -88,7 +88,8 @@ class AlignModule(StageModule):
         super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
         for name in ("micro_batch_tokens", "max_prompt_tokens", "max_new_tokens"):
             if locals()[name] < 1:
-                raise ValueError(f"model.init_args.{name}: {locals()[name]} is not a positive whole number")
+                value = locals()[name]
+                raise ValueError(f"model.init_args.{name}: {value} is not a positive whole number; give 1 or more")
         check_scale(adapter, adapter_scale, scale_from)
         self.base, self.adapter, self.lora = base, adapter, lora
         self.adapter_scale, self.scale_from = adapter_scale, scale_from

@@ -75,7 +75,7 @@ class DistillModule(SamplingStage):
         super().__init__(base, optimizer=optimizer, **kwargs)
         for name, value in (("num_generations", num_generations), ("rollout_rows", rollout_rows)):
             if value < 1:
-                raise ValueError(f"model.init_args.{name}: {value} is not a positive whole number")
+                raise ValueError(f"model.init_args.{name}: {value} is not a positive whole number; give 1 or more")
         for name, value, valid in (("temperature", temperature, temperature > 0), ("top_p", top_p, 0 < top_p <= 1)):
             if not valid:
                 raise ValueError(f"model.init_args.{name}: {value} gives nothing to sample from; use e.g. 1.0")

@@ -65,7 +65,9 @@ class EncoderModule(StageModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
         if micro_batch < 1:
-            raise ValueError(f"model.init_args.micro_batch: {micro_batch} is not a positive whole number")
+            raise ValueError(
+                f"model.init_args.micro_batch: {micro_batch} is not a positive whole number; give 1 or more"
+            )
         self.base, self.max_seq_length, self.micro_batch = base, max_seq_length, micro_batch
         self._encoder: SentenceTransformer | None = None
         self._retrieval = Retrieval()

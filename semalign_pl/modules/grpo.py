@@ -22,7 +22,7 @@ from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
-from semalign_pl.modules.sampling import Sampling
+from semalign_pl.modules.sampling import Sampling, check_sampling
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
 from semalign_pl.rewards.base import Reward
@@ -125,6 +125,7 @@ class GRPOModule(PolicyUpdates):
         self.num_generations, self.temperature = num_generations, temperature
         self.replay_nll_weight = replay_nll_weight
         self.sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+        check_sampling(self.sampling)
         high = epsilon if epsilon_high is None else epsilon_high
         # The losses that use the ranking only have GRPO's KL, if it has a weight.
         surrogate = "grpo" if loss_type in ("best_of_group", "cpo") else loss_type

@@ -25,6 +25,24 @@ class Sampling(TypedDict, total=False):
     min_p: float
 
 
+def check_sampling(sampling: Sampling) -> None:
+    """Refuse settings of the nucleus that mean nothing.
+
+    Args:
+        sampling: Settings of sampling.
+
+    Raises:
+        ValueError: Names the setting and the values it can have.
+    """
+    top_p, top_k, min_p = sampling.get("top_p", 1.0), sampling.get("top_k", 0), sampling.get("min_p", 0.0)
+    if not 0 < top_p <= 1:
+        raise ValueError(f"model.init_args.top_p: {top_p} is no share of probability; give above 0 to 1, e.g. 0.9")
+    if top_k < 0:
+        raise ValueError(f"model.init_args.top_k: {top_k} is no number of tokens; give 0 for all, or 1 or more")
+    if not 0 <= min_p < 1:
+        raise ValueError(f"model.init_args.min_p: {min_p} is no share of probability; give 0 to below 1")
+
+
 class SamplingStage(AlignModule):
     """Stage whose policy samples the completions that it is trained on.
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from semalign_pl.finite import check_to_write, check_weights, divergence_error
+from semalign_pl.messages.error_text import first_line
 from semalign_pl.modules.loss_scale import LossScale, scaler_of
 from semalign_pl.modules.parameter_groups import Groups, parameter_groups
 from semalign_pl.modules.run_place import Place, finish_batch, set_rows
@@ -115,9 +116,12 @@ class StageModule(LightningModule):
         """Build the optimiser of the trained weights, and its schedule for the number of steps of the run.
 
         Raises:
-            ValueError: If the schedule cannot be built, or the settings differ from those of the checkpoint.
+            ValueError: If optimiser or schedule cannot be built, or the settings differ from those of the checkpoint.
         """
-        optimizer = self.optimizer(self.parameter_groups())
+        try:
+            optimizer = self.optimizer(self.parameter_groups())
+        except ValueError as error:  # torch refuses a value, such as a learning rate below 0
+            raise ValueError(f"model.init_args.optimizer: {first_line(error)}; change its init_args") from error
         schedule = build_schedule(self.lr_scheduler, optimizer, self._total_steps())
         self._built = built_settings(optimizer, schedule)
         compare_settings(self._built_before, self._built, self.resume_hint)

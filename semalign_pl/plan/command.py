@@ -8,14 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
-from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.settings import LoraSettings, Variant
 
@@ -81,6 +79,8 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     Raises:
         ValueError: If the recipe trains no policy.
     """
+    from semalign_pl.cli.parsed_recipe import parse_recipe  # imports torch, which a help page does not need
+
     config = parse_recipe(recipe).settings
     model = config.model.init_args
     if "max_new_tokens" not in model:
@@ -182,6 +182,8 @@ def print_plan(
     from semalign_pl.messages.console import Console
 
     console = Console()
+    from semalign_pl.plan.predict import predict
+
     plan = predict(settings)
     console.print(_table(settings, plan))
     written: dict[str, object] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
@@ -211,6 +213,8 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
     Raises:
         ValueError: If no settings fit.
     """
+    from semalign_pl.plan.predict import largest_settings
+
     largest = largest_settings(settings, round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0))
     if largest is None:
         longest = settings.prompt_tokens + settings.completion_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from torch import nn
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.engine.self_check import packing_unsupported_reason
+from semalign_pl.plan.equal_layers import equal_layers, first_layers
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.without_data import keep_in_recomputation, without_data
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, Weights, check_folder, load_reason
@@ -65,7 +67,8 @@ def meta_policy(settings: Settings) -> Policy:
     fast_lora_forward(peft_model)
     policy = Policy(peft_model, _encoder_of_one_token()).train()
     keep_in_recomputation(policy.decoder)
-    with without_data():
+    few = first_layers(policy.decoder, 1) if equal_layers(policy.decoder) else nullcontext()
+    with without_data(), few:
         policy.prefix_sharing_unsupported_reason = packing_unsupported_reason(policy)
     return policy
 
@@ -119,6 +122,7 @@ def weight_bytes(lm: PreTrainedModel, weights: Weights) -> int:
     return round(total)
 
 
+@lru_cache
 def encoder_bytes(name: str, bytes_each: int) -> int:
     """Bytes of a reward's encoder.
 
@@ -135,6 +139,7 @@ def encoder_bytes(name: str, bytes_each: int) -> int:
         return sum(p.numel() for p in model.parameters()) * bytes_each
 
 
+@lru_cache
 def judge_bytes(name: str, weights: Weights, cuda: bool) -> int:
     """Bytes of a reward's judge.
 

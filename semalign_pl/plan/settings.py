@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from semalign_pl.policy.causal_lm import Weights
 from semalign_pl.policy.settings import LoraSettings
+
+if TYPE_CHECKING:
+    from semalign_pl.policy.causal_lm import Weights  # imports torch, which the command's help does not need
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from semalign_pl.engine.generate import make_sampler
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.functional.losses import nll_sum
+from semalign_pl.plan.equal_layers import peak_bytes
 from semalign_pl.plan.meta_policy import meta_policy
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.tracker import PeakBytes
@@ -44,19 +45,23 @@ def simulate_rollout(settings: Settings) -> tuple[int, int]:
     prompts = [[1] * settings.prompt_tokens] * groups
     if policy.prefix_sharing_unsupported_reason is not None:
         return _unshared_rollout(policy, prompts, settings, sampler)
-    with without_data(), _track_memory(policy) as memory, policy.inference():
-        decoding = DecodeState(policy, prompts, settings.num_generations)
-        logits = decoding.prefill()
-        uniforms = torch.empty(len(logits), device="meta")
-        length = 0
-        while length < settings.completion_tokens:  # run only the steps at which the KV cache grows
-            chosen = sampler(logits, uniforms)
-            del logits
-            decoding.length = length
-            logits = decoding.step(chosen)
-            length = max(FIRST_ROOM_TOKENS, 2 * length)
-        held = (decoding.prompt_cache.keys, decoding.prompt_cache.values, decoding.keys, decoding.values)
-        return memory.peak, sum(tensor.nbytes for layers in held for tensor in layers.values())
+
+    def run(memory: PeakBytes) -> int:
+        with without_data(), _track_memory(policy, memory), policy.inference():
+            decoding = DecodeState(policy, prompts, settings.num_generations)
+            logits = decoding.prefill()
+            uniforms = torch.empty(len(logits), device="meta")
+            length = 0
+            while length < settings.completion_tokens:  # run only the steps at which the KV cache grows
+                chosen = sampler(logits, uniforms)
+                del logits
+                decoding.length = length
+                logits = decoding.step(chosen)
+                length = max(FIRST_ROOM_TOKENS, 2 * length)
+            held = (decoding.prompt_cache.keys, decoding.prompt_cache.values, decoding.keys, decoding.values)
+            return sum(tensor.nbytes for layers in held for tensor in layers.values())
+
+    return peak_bytes(policy.decoder, run)
 
 
 def _unshared_rollout(
@@ -64,21 +69,29 @@ def _unshared_rollout(
 ) -> tuple[int, int]:
     """``simulate_rollout`` without packed batches: the larger peak of its prefill and its last step."""
     uniforms = torch.empty(len(prompts) * settings.num_generations, device="meta")
-    with without_data(), policy.inference():
-        with _track_memory(policy) as memory:
+
+    def prefill(memory: PeakBytes) -> int:
+        with without_data(), policy.inference(), _track_memory(policy, memory):
             sampler(UnsharedDecodeState(policy, prompts, settings.num_generations).prefill(), uniforms)
-        first = memory.peak
+        return 0
+
+    def last_step(memory: PeakBytes) -> int:
         # Before the last step, each rollout has a KV cache of its own, as large as after a prefill of as many tokens.
         grown = [prompt + [1] * (settings.completion_tokens - 1) for prompt in prompts]
-        decoding = UnsharedDecodeState(policy, [row for row in grown for _ in range(settings.num_generations)], 1)
-        chosen = sampler(decoding.prefill(), uniforms)
-        held = [x for layer in decoding.cache.layers for x in tree_leaves(vars(layer)) if isinstance(x, Tensor)]
-        size = sum(tensor.nbytes for tensor in held)
-        with _track_memory(policy) as memory:
-            memory.register(held, count=True)
-            del held
-            sampler(decoding.step(chosen), uniforms)
-        return max(first, memory.peak), size
+        with without_data(), policy.inference():
+            decoding = UnsharedDecodeState(policy, [row for row in grown for _ in range(settings.num_generations)], 1)
+            chosen = sampler(decoding.prefill(), uniforms)
+            held = [x for layer in decoding.cache.layers for x in tree_leaves(vars(layer)) if isinstance(x, Tensor)]
+            size = sum(tensor.nbytes for tensor in held)
+            memory.place = None  # where the prefill ended does not matter
+            with _track_memory(policy, memory):
+                memory.register(held, count=True)
+                del held
+                sampler(decoding.step(chosen), uniforms)
+        return size
+
+    (first, _), (last, size) = peak_bytes(policy.decoder, prefill), peak_bytes(policy.decoder, last_step)
+    return max(first, last), size
 
 
 @lru_cache
@@ -94,21 +107,25 @@ def simulate_update(settings: Settings) -> int:
     prompts = [[1] * (settings.prompt_tokens - 1) + [group] for group in range(groups)]
     repeated = [prompt for prompt in prompts for _ in range(settings.num_generations)]
     rows = Completions(repeated, [[1] * settings.completion_tokens] * len(repeated))
-    for parameter in policy.parameters():
-        parameter.grad = None
-    with without_data(), _track_memory(policy) as memory:
-        batch = micro_batches(rows, settings.micro_batch_tokens)[0]
-        scorer = LogprobScorer(policy, rows, batch, settings.recompute)
-        for chunk in batch.chunks[:2]:
-            logprobs = scorer(chunk)
-            nll_sum(logprobs.logps, logprobs.mask).backward()
-            del logprobs
-        scorer.backward()
-        return memory.peak
+
+    def run(memory: PeakBytes) -> int:
+        for parameter in policy.parameters():
+            parameter.grad = None
+        with without_data(), _track_memory(policy, memory):
+            batch = micro_batches(rows, settings.micro_batch_tokens)[0]
+            scorer = LogprobScorer(policy, rows, batch, settings.recompute)
+            for chunk in batch.chunks[:2]:
+                logprobs = scorer(chunk)
+                nll_sum(logprobs.logps, logprobs.mask).backward()
+                del logprobs
+            scorer.backward()
+        return 0
+
+    return peak_bytes(policy.decoder, run)[0]
 
 
 @contextmanager
-def _track_memory(policy: Policy) -> Iterator[PeakBytes]:
-    with PeakBytes() as memory:
+def _track_memory(policy: Policy, memory: PeakBytes) -> Iterator[None]:
+    with memory:
         memory.register([*policy.parameters(), *policy.buffers()])
-        yield memory
+        yield

@@ -105,7 +105,8 @@ class VocabularySettings:
         for name in ("tokens", "min_count"):
             if getattr(self, name) < 1:
                 raise ValueError(
-                    f"model.init_args.vocabulary.{name}: {getattr(self, name)} is not a positive whole number"
+                    f"model.init_args.vocabulary.{name}: {getattr(self, name)} is not a positive whole number; "
+                    "give 1 or more"
                 )
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise ValueError(

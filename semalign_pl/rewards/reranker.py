@@ -80,7 +80,7 @@ class RerankerReward(PairReward["PreTrainedModel"]):
             )
         for name, tokens in (("max_tokens", max_tokens), ("micro_batch_tokens", micro_batch_tokens)):
             if tokens < 1:
-                raise ValueError(f"RerankerReward.{name}: {tokens} is not a positive whole number")
+                raise ValueError(f"RerankerReward.{name}: {tokens} is not a positive whole number; give 1 or more")
         self.judge, self.max_tokens, self.micro_batch_tokens = judge, max_tokens, micro_batch_tokens
         self.weights: Weights = weights
         self.instruction, self.template, self.system = instruction, template, system

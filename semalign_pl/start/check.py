@@ -1,0 +1,256 @@
+"""Mistakes in flags and recipes that can be seen before torch is loaded.
+
+Only what is certain is refused: a key, class or value that this package defines. Everything else is left to the parser
+of the command, which imports the classes. Messages are those that this parser would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from semalign_pl.files.documents import check_text, load_yaml
+from semalign_pl.messages.errors import UsageError
+from semalign_pl.messages.suggestion import suggest
+from semalign_pl.start.help_page import class_and_values
+from semalign_pl.start.keys import COMMANDS, all_keys, find_shipped
+from semalign_pl.start.source_class import Parameter, read_class, shipped_classes
+
+_VALUELESS = ("--resume", "--print_config", "-h", "--help")
+_CORPORA = (".jsonl", ".csv", ".tsv", ".xlsx", ".parquet", ".tmx", ".txt")
+_NUMBERS = {"int": "a whole number", "float": "a number"}
+
+
+def flags(args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Flags with their values, as the parser pairs them.
+
+    Args:
+        args: Flags, without the command.
+
+    Yields:
+        Flag and value; ``None`` for a flag that takes none. A text that belongs to no flag has itself as flag.
+
+    Raises:
+        UsageError: If a flag lacks its value.
+    """
+    waiting = list(args)
+    while waiting:
+        flag, equals, value = waiting.pop(0).partition("=")
+        if not flag.startswith("-"):
+            yield flag + equals + value, None
+        elif flag[:2] != "--" and len(flag) > 2:
+            raise UsageError(f"{flag}: a flag begins with two dashes; write -{flag}")
+        elif equals:
+            yield flag, value
+        elif flag.startswith(_VALUELESS) or flag.endswith(".help"):
+            yield flag, None
+            if flag.endswith(".help") and waiting and not waiting[0].startswith("-"):
+                waiting.pop(0)
+        elif not waiting or waiting[0].startswith("--"):
+            raise UsageError(f"argument {flag}: expected one argument")
+        else:
+            yield flag, waiting.pop(0)
+
+
+def read_recipe(path: str) -> dict[str, object]:
+    """Read a recipe, and refuse one that is not readable.
+
+    Args:
+        path: Value of ``--config``.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: If it is no local text file.
+        UsageError: If it is not YAML, or has no keys.
+    """
+    if Path(path).suffix in _CORPORA:
+        raise ValueError(
+            f"--config: {path} is a corpus, and a recipe is needed; give a YAML file, and name the corpus with "
+            f"--data.init_args.train {path}"
+        )
+    if "://" in path:
+        raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
+    if not Path(path).exists():
+        raise ValueError(f"--config: there is no file {path}; check the path, it is relative to the working folder")
+    if not Path(path).is_file():
+        raise ValueError(f"--config: {path} is not a file; give the YAML file in it")
+    if Path(path).name == "study.yaml":
+        raise ValueError(f"--config: {path} lists systems; semalign study --config {Path(path).parent} trains them")
+    check_text(Path(path), f"--config: {path}")
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        content = load_yaml(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"Problems parsing config: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"Unexpected config: {text.strip()}")
+    return content
+
+
+def check_recipes(args: Sequence[str]) -> None:
+    """Refuse unreadable recipes, and unknown keys in them, for a command that reads a recipe without training.
+
+    Args:
+        args: Name of the command, then its flags.
+
+    Raises:
+        UsageError: For a key that does not exist.
+        ValueError: For a recipe that cannot be read, or that is missing.
+    """
+    if {"-h", "--help"} & set(args):
+        return
+    following = zip(args, [*args[1:], ""], strict=True)
+    pairs = [(flag.partition("=")[0], flag.partition("=")[2] or after) for flag, after in following]
+    files = [value for flag, value in pairs if flag in ("-c", "--config")]
+    if not files and args[0] in ("plan", "reward-check") and not any(flag.startswith("--model") for flag, _ in pairs):
+        recipe = f"configs/quickstart/{'cold_start' if args[0] == 'plan' else 'semantic_grpo'}.yaml"
+        raise ValueError(f"--config: missing; give a recipe, e.g. semalign {args[0]} --config {recipe}")
+    keys = sorted({key for command in COMMANDS for key in all_keys(command)}) if files else []
+    for file in filter(None, files):
+        _check_recipe(read_recipe(file), keys, {key.split(".")[0] for key in keys})
+
+
+def check(command: str, args: Sequence[str]) -> None:
+    """Refuse flags and recipes of a training command that are certain to be refused later.
+
+    Args:
+        command: One of ``keys.COMMANDS``.
+        args: Flags, without the command.
+
+    Raises:
+        UsageError: For a key that does not exist.
+        ValueError: For a recipe, class or value that cannot be used.
+    """
+    keys = all_keys(command)
+    tops = {key.split(".")[0] for key in keys}
+    entries = {"model": _Entry(), "data": _Entry()}
+    for flag, value in flags(args):
+        bare = flag.lstrip("-").rstrip("+")
+        head, _, rest = bare.partition(".")
+        if flag in ("-c", "--config") and value is not None:
+            recipe = read_recipe(value)
+            _check_recipe(recipe, keys, tops)
+            for key in entries.keys() & recipe.keys():
+                entries[key].add(*class_and_values(recipe[key]))
+        elif not flag.startswith("-") or not _may_exist(bare, head, keys, tops):
+            raise UsageError(f"unrecognized arguments: {flag}", keys)
+        elif head in entries and rest in ("", "class_path"):
+            entries[head].add(value or "", {})
+        elif head in entries and rest not in ("help", "init_args") and value is not None:
+            entries[head].put(rest.removeprefix("init_args.").split("."), value)
+    if not entries["model"].given:
+        raise UsageError("the following arguments are required: model", keys)
+    for key, entry in entries.items():
+        _check_class(key, entry.path, entry.values, whole=entry.whole)
+
+
+class _Entry:
+    """The entry ``model`` or ``data``, as recipes and flags make it up.
+
+    Attributes:
+        path: Class of the entry.
+        values: init_args of the entry.
+        given: True if any recipe or flag has the entry.
+        whole: False if the class changed, as the parser then keeps some of the init_args given before.
+    """
+
+    def __init__(self) -> None:
+        self.path, self.given, self.whole = "", False, True
+        self.values: dict[str, object] = {}
+
+    def add(self, path: str, values: Mapping[str, object]) -> None:
+        """Take what a recipe gives, or a flag that names the class."""
+        self.given = True
+        if path and self.path and path != self.path:
+            self.values, self.whole = {}, False
+        self.path = path or self.path
+        self.values |= values
+
+    def put(self, way: Sequence[str], value: str) -> None:
+        """Take the value of a flag, which may be within an init_arg."""
+        self.given = True
+        inside = self.values
+        for name in way[:-1]:
+            inner = inside.get(name)
+            inside[name] = inside = dict(inner) if isinstance(inner, Mapping) else {}
+        inside[way[-1]] = _parse_value(value)
+
+
+def _may_exist(bare: str, head: str, keys: Sequence[str], tops: set[str]) -> bool:
+    """Return true if a flag may exist: it is a key, within a key that takes any, or the beginning of one."""
+    if head == "trainer" and "." in bare:
+        return ".".join(bare.split(".")[:2]) in keys or bare.endswith(".help")
+    return head in tops or bare in ("c", "h") or any(key.startswith(bare) for key in keys)
+
+
+def _check_recipe(recipe: Mapping[str, object], keys: Sequence[str], tops: set[str]) -> None:
+    for key, value in recipe.items():
+        if str(key).split(".")[0] not in tops:
+            raise UsageError(f"does not accept option '{key}'", keys)
+        if key == "trainer" and isinstance(value, Mapping):
+            for name in value:
+                if f"trainer.{str(name).split('.')[0]}" not in keys:
+                    raise UsageError(f"does not accept option 'trainer.{name}'", keys)
+            callbacks = value.get("callbacks")
+            for i, one in enumerate(callbacks if isinstance(callbacks, list) else []):
+                _check_class(f"trainer.callbacks[{i}]", *class_and_values(one), whole=True)
+    for key in ("model", "data"):
+        _check_class(key, *class_and_values(recipe.get(key)), whole=False)
+
+
+def _check_class(key: str, path: str, given: Mapping[str, object], whole: bool) -> None:
+    """Check the arguments of a class of this package; ``whole`` if a missing one is certain to be missing."""
+    if not path:
+        return
+    found = find_shipped(path)
+    if found is None:
+        if path.isidentifier() and key == "model":
+            names = [name for name in shipped_classes() if name.endswith("Module")]
+            advice = "give a class by its import path, package.module.Class, and see that the module can be imported"
+            raise ValueError(f"{key}.class_path: there is no class {path}; {suggest(path, names, advice)}")
+        return
+    _check_values(f"{key}.init_args", found.parameters, given)
+    missing = [one.name for one in found.parameters if one.default is None and one.name not in given]
+    if whole and missing:
+        raise ValueError(f"{key}.init_args.{missing[0]}: it is required but not set; set it in the YAML or as a flag")
+
+
+def _check_values(key: str, parameters: Sequence[Parameter], given: Mapping[str, object]) -> None:
+    known = {one.name: one for one in parameters}
+    for name, value in given.items():
+        one = known.get(str(name).split(".")[0].rstrip("+"))
+        if one is None:
+            advice = suggest(str(name), known, f"it has {', '.join(known)}")
+            raise ValueError(f"{key}.{name}: there is no such key; {advice}")
+        _check_value(f"{key}.{name}", one, value)
+        if len(one.settings) == 1 and isinstance(value, Mapping):
+            settings = read_class(*one.settings[0])
+            if settings is not None and one.kind in (settings.name, f"{settings.name} | None"):
+                _check_values(f"{key}.{name}", settings.parameters, value)
+
+
+def _check_value(key: str, one: Parameter, value: object) -> None:
+    """Refuse text where a number is needed, and a text that is none of those to choose from."""
+    if not isinstance(value, str):
+        return
+    choices = yaml.safe_load(one.kind[len("Literal") :]) if one.kind.startswith("Literal[") else None
+    if choices is not None and value not in choices:
+        raise ValueError(f"{key}: {value} is none of {', '.join(map(str, choices))}; give one of them")
+    kind = one.kind.removesuffix(" | None")
+    if kind in _NUMBERS and isinstance(_parse_value(value), str):
+        ending = " or null" if kind != one.kind else ""
+        try:
+            float(value)
+        except ValueError:
+            raise ValueError(f"{key}: needs {_NUMBERS[kind]}{ending}, not {value!r}") from None
+
+
+def _parse_value(value: str) -> object:
+    try:
+        return load_yaml(value)
+    except yaml.YAMLError:
+        return value

@@ -1,0 +1,63 @@
+"""``semalign fit``, ``validate``, ``test`` and ``predict`` up to the point at which torch is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from semalign_pl.messages.errors import one_line
+from semalign_pl.start.check import check, flags, read_recipe
+from semalign_pl.start.help_page import class_page, command_page, recipe_page, trainer_page
+from semalign_pl.start.keys import find_shipped
+
+
+def run(args: Sequence[str]) -> int:
+    """Show a help page, refuse a mistake, or run the command.
+
+    Args:
+        args: Command and flags.
+
+    Returns:
+        Exit status: 0, or 2 after a user's mistake.
+    """
+    command, given = args[0], list(args[1:])
+    with one_line(args) as status:
+        page = help_page(command, given)
+        if page is None:
+            check(command, given)
+    if status.code:
+        return status.code
+    if page is not None:
+        print(page)
+        return 0
+    from semalign_pl.cli import lightning_cli
+
+    return lightning_cli.run(args)
+
+
+def help_page(command: str, args: Sequence[str]) -> str | None:
+    """Help page that the flags ask for.
+
+    Args:
+        command: One of ``keys.COMMANDS``.
+        args: Flags, without the command.
+
+    Returns:
+        The page; ``None`` if none is asked for, or one of a class that this package does not have.
+    """
+    for flag, value in zip(args, [*args[1:], ""], strict=False):
+        name, equals, after = flag.partition("=")
+        if name == "--trainer.help":
+            return trainer_page()
+        if name.startswith("--") and name.endswith(".help"):
+            found = find_shipped(after if equals else value)
+            where = name[2:].removesuffix(".help")
+            return None if found is None else class_page(found, f"{where}.init_args")
+    if not {"-h", "--help"} & set(args):
+        return None
+    recipe: dict[str, object] = {}
+    for flag, value in flags([arg for arg in args if arg not in ("-h", "--help")]):
+        if flag in ("-c", "--config") and value is not None:
+            recipe |= read_recipe(value)
+    from semalign_pl.__main__ import COMMANDS
+
+    return recipe_page(command, recipe) if recipe else command_page(command, COMMANDS[command].help)

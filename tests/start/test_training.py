@@ -1,0 +1,151 @@
+"""Help and mistakes of the training commands, before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semalign_pl.__main__ import COMMANDS, main
+from semalign_pl.start.check import check
+from semalign_pl.start.training import help_page
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "configs" / "quickstart" / "cold_start.yaml")
+GRPO = str(ROOT / "configs" / "quickstart" / "semantic_grpo.yaml")
+
+
+def process(*args: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run a command; also the CPU seconds that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "semalign_pl", *args], capture_output=True, text=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_takes_less_than_a_second(command: str) -> None:
+    done, seconds = process(command, "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: semalign") and "loading" not in done.stderr
+    assert seconds < 1 and max(map(len, done.stdout.splitlines())) <= 120
+
+
+MISTAKES = [
+    (["--modle", "x"], "--modle: there is no such key; did you mean model?"),
+    (["--trainer.max_stps=2"], "--trainer.max_stps: there is no such key; did you mean trainer.max_steps?"),
+    (["stray"], "stray: this argument belongs to no flag; write it as --KEY stray, or leave it out"),
+    (["--seed_everything"], "--seed_everything: the flag needs a value; write --seed_everything VALUE"),
+    (["--model.init_args.bse", "x"], "model.init_args.bse: there is no such key; did you mean base?"),
+    (["--model.init_args.max_new_tokens=many"], "model.init_args.max_new_tokens: needs a whole number, not 'many'"),
+    (["--data.init_args.limit=all"], "data.init_args.limit: needs a whole number or null, not 'all'"),
+    (["--model.init_args.weights=int8"], "model.init_args.weights: int8 is none of nf4, bf16, fp32; give one of them"),
+    (
+        ["--model.init_args.lora.rank=8"],
+        "model.init_args.lora.rank: there is no such key; it has r, alpha, dropout, target_modules, variant, file",
+    ),
+    (["--model=GRPOModul"], "model.class_path: there is no class GRPOModul; did you mean GRPOModule?"),
+    (["--config", "none.yaml"], "--config: there is no file none.yaml; check the path, it is relative to the working "
+     "folder"),
+    (["--config", "configs/quickstart"], "--config: configs/quickstart is not a file; give the YAML file in it"),
+    (
+        ["--config", "configs/quickstart/study.yaml"],
+        "--config: configs/quickstart/study.yaml lists systems; semalign study --config configs/quickstart trains them",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "message"), MISTAKES, ids=[message.split(":")[0] for _, message in MISTAKES])
+def test_a_mistake_is_one_line(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["fit", "--config", RECIPE, *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"semalign: error: {message}")
+
+
+def test_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "semalign: error: model: it is required but not set; set model.class_path"
+    )
+
+
+def test_a_mistake_takes_less_than_a_second() -> None:
+    done, seconds = process("fit", "--config", RECIPE, "--model.init_args.bse", "x")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and seconds < 1
+
+
+RECIPES = [
+    path
+    for path in sorted((ROOT / "configs").rglob("*.yaml"))
+    if path.name not in ("study.yaml", "validation.yaml", "chrf_reward.yaml", "ebft.yaml")
+]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+def test_no_recipe_is_refused(path: Path) -> None:
+    check("fit", ["--config", str(path)])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--trainer.callbacks+=KeepSteps", "--trainer.callbacks.every_n_steps=5"],
+        ["--model.optimizer=torch.optim.SGD", "--model.init_args.optimizer.init_args.lr", "-1e-3"],
+        ["--data.init_args.train+=x.jsonl", "--data.batch_size", "4"],
+        ["--model.init_args.lora", "null", "--model.init_args.max_new_tokens", "1_000"],
+        ["--model.init_args.lora.r=4", "--model.init_args.lora.alpha=8"],
+        ["--config", GRPO, "--model.init_args.beta=0"],
+        ["--model", "my.own.Module", "--model.init_args.anything=1"],
+        ["--data.init_args.task.class_path=Headline", "--print_config"],
+        ["--resume", "--seed_everything", "3", "--ckpt_path=null"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_what_may_be_right_is_left_to_the_parser(flags: list[str]) -> None:
+    check("fit", ["--config", RECIPE, *flags])
+
+
+def test_model_and_data_come_first_and_the_trainer_last() -> None:
+    page = help_page("fit", ["--help"])
+    assert page is not None
+    places = [
+        page.index(word)
+        for word in ("SFTModule", "max_new_tokens  "[:14], "CorpusDataModule", "\ntrainer:", "--resume")
+    ]
+    assert places == sorted(places)
+    assert "Maximum number of tokens per completion, in training and generation." in page
+    assert len(page.splitlines()) < 180
+
+
+def test_the_page_of_a_recipe_has_its_values() -> None:
+    page = help_page("fit", ["--config", GRPO, "--help"])
+    assert page is not None
+    assert "model: GRPOModule: Sample a group of completions" in page and "trainer.callbacks[0]: SemanticReward" in page
+    assert "num_generations whole number (default: 8; recipe: " in page
+
+
+@pytest.mark.parametrize("name", ["GRPOModule", "LoraSettings", "SemanticReward", "semalign_pl.modules.sft.SFTModule"])
+def test_the_page_of_a_class(name: str) -> None:
+    for flags in (["--model.help", name], [f"--model.help={name}"]):
+        page = help_page("fit", flags)
+        assert page is not None and page.startswith(f"{name.split('.')[-1]}: ")
+    assert help_page("fit", ["--model.help", "torch.optim.AdamW"]) is None  # the parser imports it
+
+
+def test_one_line_before_torch_is_loaded_and_threads_that_wait_passively(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from semalign_pl.__main__ import main; sys.argv = ['semalign', 'env']; main();"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    for chosen, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**environment, **chosen}, cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.stdout.splitlines()[-1] == expected
+        assert done.stderr == "semalign env: loading PyTorch, which takes some seconds\n"
