@@ -98,6 +98,9 @@ bench-data: $(READY) runs/quickstart/world data/mitra  ## corpus preparation aga
 bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an hour)
 	$(BIN)/python benchmarks/vocabulary.py --seeds 3
 
+bench-loaded: $(READY) runs/quickstart/world  ## a step beside one busy process against an idle one (3 minutes, on an idle machine)
+	$(BIN)/python benchmarks/loaded.py
+
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
@@ -113,4 +116,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test docs lint ablation frontier ladder keep dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test docs lint ablation frontier ladder keep dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean
