@@ -5,8 +5,8 @@ python benchmarks/loaded.py worker ours   # started by the above, one process pe
 
 Contestants take GRPO steps of the miniature world in turn, in rounds that alternate: idle, and beside one process that
 computes all the time. "ours" waits as `semalign` sets it before torch loads, "one thread" has nothing to wait for.
-"spinning" waits as OpenMP does by default, and comes last, for one round of each kind and a limited time. The result says
-nothing unless the machine is otherwise idle; its load before the run is in the file.
+"spinning" waits as OpenMP does by default, and comes last, for one round of each kind and a limited time. The result
+says nothing unless the machine is otherwise idle; its load before the run is in the file.
 """
 
 from __future__ import annotations
