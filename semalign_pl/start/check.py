@@ -83,7 +83,7 @@ def read_recipe(path: str) -> dict[str, object]:
     return content
 
 
-def check(command: str, args: Sequence[str]) -> None:
+def refuse_mistakes(command: str, args: Sequence[str]) -> None:
     """Refuse flags and recipes of a training command that are certain to be refused later.
 
     Args:
