@@ -25,7 +25,7 @@ def shown() -> dict[str, str]:
         [sys.executable, "-m", "semalign_pl", "env"], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0 and "hf_secret" not in done.stdout and str(Path.home()) not in done.stdout
-    return {line[:18].strip(): line[19:] for line in done.stdout.splitlines()}
+    return {line[:22].strip(): line[23:] for line in done.stdout.splitlines()}
 
 
 def test_versions_are_those_installed(shown: dict[str, str]) -> None:
