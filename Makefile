@@ -38,6 +38,19 @@ quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRP
 test: $(READY)  ## run the tests, on two cores
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile
 
+# Outside the checkout, as a user installs it: the wheel in an environment of its own, which trains two steps.
+CLEAN := $(CURDIR)/runs/wheel
+wheel:  ## build dist/*.whl, install it in a clean environment and train two steps there (without a GPU: TORCH_BACKEND=cpu)
+	rm -rf dist $(CLEAN) && mkdir -p $(CLEAN)
+	$(PYTHON) -m venv $(CLEAN)/venv
+	$(CLEAN)/venv/bin/pip install --quiet --constraint constraints.txt uv
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(CLEAN)/venv/bin/$(subst $(BIN),$(CLEAN)/venv/bin,$(INSTALL_TORCH)) --constraint constraints.txt torch
+	$(CLEAN)/venv/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd $(CLEAN) && venv/bin/python -m semalign_pl.toy write runs/quickstart/world && venv/bin/semalign recipes
+	cd $(CLEAN) && venv/bin/semalign fit --config configs/quickstart/cold_start.yaml --trainer.max_steps 2
+	cd $(CLEAN) && venv/bin/semalign env
+
 docs: $(READY)  ## build the documentation site in runs/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -98,6 +111,9 @@ bench-data: $(READY) runs/quickstart/world data/mitra  ## corpus preparation aga
 bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an hour)
 	$(BIN)/python benchmarks/vocabulary.py --seeds 3
 
+bench-loaded: $(READY) runs/quickstart/world  ## a step beside one busy process against an idle one (3 minutes, on an idle machine)
+	$(BIN)/python benchmarks/loaded.py
+
 bench-floor: $(READY)  ## a GRPO step over the least time its arithmetic needs
 	$(BIN)/python benchmarks/floor.py
 
@@ -113,4 +129,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test docs lint ablation frontier ladder keep dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean

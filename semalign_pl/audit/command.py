@@ -12,6 +12,7 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.start.check import refuse_mistakes
 
 if TYPE_CHECKING:
     import rich.table
@@ -61,6 +62,7 @@ def run(args: Sequence[str]) -> int:
         options, recipe = _parser().parse_known_args(list(args[1:]))
         if options.pairs < MIN_PAIRS:
             raise ValueError(f"--pairs: {options.pairs} pairs say too little; give {MIN_PAIRS} or more")
+        refuse_mistakes("fit", recipe)
         if check(options, recipe):
             status.code = REFUSED
     return status.code

@@ -16,6 +16,7 @@ from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.settings import LoraSettings, Variant
+from semalign_pl.start.check import refuse_mistakes
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -66,6 +67,7 @@ def run(args: Sequence[str]) -> int:
         available = None if options.memory is None else memory_bytes(options.memory)
         if options.overlay is not None and available is None:
             parser.error("--overlay: nothing is proposed without --memory, e.g. --memory 12GiB")
+        refuse_mistakes("fit", recipe)
         print_plan(settings_of(recipe), available, options.json, options.overlay)
     return status.code
 

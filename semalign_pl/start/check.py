@@ -114,7 +114,7 @@ def check_recipes(args: Sequence[str]) -> None:
         _check_recipe(read_recipe(file), keys, {key.split(".")[0] for key in keys})
 
 
-def check(command: str, args: Sequence[str]) -> None:
+def refuse_mistakes(command: str, args: Sequence[str]) -> None:
     """Refuse flags and recipes of a training command that are certain to be refused later.
 
     Args:

@@ -42,7 +42,7 @@ def run(args: Sequence[str]) -> int:
         parser.parse_args(list(args[1:]))
         for section in (programs(), machine(), missing(), devices()):  # devices last: they load torch
             for name, value in section:
-                print(f"{name:<18} {visible(value)}", flush=True)
+                print(f"{name:<22} {visible(value)}", flush=True)
     return status.code
 
 

@@ -122,9 +122,11 @@ def read_class(module: str, name: str) -> SourceClass | None:
         Its description; ``None`` if there is no such class.
     """
     found = find(module, name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
+    if found is None:
         return None
     module, node = found
+    if not isinstance(node, ast.ClassDef):
+        return None
     described = docstring_parser.parse(ast.get_docstring(node) or "", docstring_parser.DocstringStyle.GOOGLE)
     bases = [base for base in (read_class(module, ast.unparse(b)) for b in node.bases) if base is not None]
     own, passes_on = _own_parameters(module, node)

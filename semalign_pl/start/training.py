@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from semalign_pl.messages.errors import one_line
-from semalign_pl.start.check import check, flags, read_recipe
+from semalign_pl.start.check import flags, read_recipe, refuse_mistakes
 from semalign_pl.start.help_page import class_page, command_page, recipe_page, trainer_page
 from semalign_pl.start.keys import find_shipped
 
@@ -23,7 +23,7 @@ def run(args: Sequence[str]) -> int:
     with one_line(args) as status:
         page = help_page(command, given)
         if page is None:
-            check(command, given)
+            refuse_mistakes(command, given)
     if status.code:
         return status.code
     if page is not None:

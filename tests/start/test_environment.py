@@ -1,0 +1,65 @@
+"""``semalign env``: versions, memory and what is missing, without anything private."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from helpers.promised import ROOT
+from packaging.requirements import Requirement
+
+from semalign_pl import __version__
+from semalign_pl.start.environment import machine, missing, programs
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, str]:
+    environment = os.environ | {"HF_TOKEN": "hf_secret", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "semalign_pl", "env"], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and "hf_secret" not in done.stdout and str(Path.home()) not in done.stdout
+    return {line[:22].strip(): line[23:] for line in done.stdout.splitlines()}
+
+
+def test_versions_are_those_installed(shown: dict[str, str]) -> None:
+    assert shown["semalign-pl"] == __version__
+    names = [Requirement(line).name for line in metadata.requires("semalign-pl") or [] if "extra ==" not in line]
+    assert {"torch", "lightning", "peft"} <= set(names)
+    for name in names:
+        assert shown[name] == metadata.version(name)
+
+
+def test_the_machine(shown: dict[str, str]) -> None:
+    assert shown["CPU cores"] == f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
+    assert shown["memory"].startswith(f"{psutil.virtual_memory().total / 2**30:.1f} GiB, ")
+    assert shown["OMP_NUM_THREADS"] == "1" and shown["threads of a step"] == "1"
+    assert shown["torch's build"] == (f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU")
+    assert torch.cuda.is_available() or shown["GPU"].startswith(("none", "there is", "Apple"))
+
+
+def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a made-up installation: one requirement is absent, another too old, an extra absent."""
+    lines = ["semalign-none>=2", "torch>=99", "openpyxl>=3", 'semalign-none2>=1; extra == "excel"']
+    lines += ['semalign-none3>=1; python_version < "3"', 'semalign-none4; extra == "dev"']
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
+    version = metadata.version("torch")
+    assert list(missing()) == [
+        ("missing", "semalign-none is not installed; pip install 'semalign-none>=2'"),
+        ("missing", f"torch is {version}, not >=99; pip install 'torch>=99'"),
+        ("extra excel", "semalign-none2 is not installed; pip install 'semalign-pl[excel]'"),
+    ]
+
+
+def test_it_works_from_a_folder_without_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", absent)
+    assert dict(programs())["semalign-pl"] == __version__ and dict(machine()) and list(missing()) == []
