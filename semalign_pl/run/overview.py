@@ -132,11 +132,11 @@ def _read_training(path: Path) -> dict[str, Any] | None:
 
 
 def _logged_steps(path: Path) -> int:
-    """Number of batches in ``metrics.csv``, which counts them from 0; the last line may be half written."""
+    """Number of batches in ``metrics.csv``, which counts them from 0."""
     try:
         with (path / "metrics.csv").open(newline="", encoding="utf-8") as file:
             return max(
                 (int(row["step"]) + 1 for row in csv.DictReader(file) if (row["step"] or "").isdigit()), default=0
             )
-    except (OSError, KeyError):
+    except (OSError, KeyError, AttributeError):  # no file, or not this package's
         return 0
