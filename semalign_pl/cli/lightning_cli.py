@@ -156,7 +156,7 @@ class SemAlignCLI(LightningCLI):
         if self.subcommand == "fit":
             kwargs["logger"] = with_run_logger(logger, Path(root))
         elif logger in (None, True):
-            kwargs["logger"] = False
+            kwargs.setdefault("logger", False)
         check_precision(given.get("precision"))
         try:
             trainer = super().instantiate_trainer(**kwargs)

@@ -42,7 +42,7 @@ def free_folder(folder: Path) -> Path:
     Args:
         folder: Folder to move.
     """
-    number = 1
-    while (earlier := folder.with_name(f"{folder.resolve().name}.earlier-{number}")).exists():
+    number, folder = 1, folder if folder.name else folder.absolute()  # the working folder has no name of its own
+    while (earlier := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
         number += 1
     return earlier

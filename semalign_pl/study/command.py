@@ -7,7 +7,8 @@ import platform
 import resource
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,7 +190,7 @@ def _run_plan(
     from semalign_pl.study.record import is_old
     from semalign_pl.study.run_step import Outcome, run_step
 
-    def in_turn() -> Iterator[tuple[int, Outcome]]:
+    def in_turn() -> Generator[tuple[int, Outcome], None, None]:
         for place, step in enumerate(plan):
             print(visible(f"[{numbers[place]}] semalign {shlex.join(step.args)}"), flush=True)
             yield place, run_step(step, digests)
@@ -202,16 +203,19 @@ def _run_plan(
     beside = run_side_by_side(plan, jobs, out, cache, study.frontier is not None, numbers) if jobs > 1 else in_turn()
     outcomes: dict[int, Outcome] = {}
     known = {name: [*each] for name, each in seconds.items()}
-    for place, outcome in beside:
-        step, outcomes[place] = plan[place], outcome
-        if step.command == "test" and study.frontier is not None and outcome.points is not None:
-            check_metrics(study.frontier, outcome.points[END], configs)
-        known.setdefault(step.name, []).append(outcome.seconds)
-        pending = [one.name for number, one in enumerate(plan) if number not in outcomes] + [one.name for one in later]
-        left = time_left(pending, known, jobs)
-        about = "" if left is None or not pending else f", about {describe_time(left)} left"
-        who = "" if jobs == 1 else f"{step.name} of seed {step.seed} took {describe_time(outcome.seconds)}; "
-        print(f"  {who}{total - len(pending)} of {total} steps done{about}", flush=True)
+    with closing(beside) as running:  # a refusal here ends the steps that run
+        for place, outcome in running:
+            step, outcomes[place] = plan[place], outcome
+            if step.command == "test" and study.frontier is not None and outcome.points is not None:
+                check_metrics(study.frontier, outcome.points[END], configs)
+            known.setdefault(step.name, []).append(outcome.seconds)
+            pending = [one.name for number, one in enumerate(plan) if number not in outcomes] + [
+                one.name for one in later
+            ]
+            left = time_left(pending, known, jobs)
+            about = "" if left is None or not pending else f", about {describe_time(left)} left"
+            who = "" if jobs == 1 else f"{step.name} of seed {step.seed} took {describe_time(outcome.seconds)}; "
+            print(f"  {who}{total - len(pending)} of {total} steps done{about}", flush=True)
     for place, outcome in sorted(outcomes.items()):
         seconds.setdefault(plan[place].name, []).append(outcome.seconds)
     return {

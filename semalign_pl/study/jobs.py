@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Stopped, StopRequest,
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.run_step import Outcome
 from semalign_pl.study.systems import BASE
-from semalign_pl.study.worker import Request
+from semalign_pl.study.worker import StepTask
 
 POLL_SECONDS = 0.2
 
@@ -61,7 +61,7 @@ def needs(plan: Sequence[Step], base_first: bool) -> list[set[int]]:
 
 def run_side_by_side(
     plan: Sequence[Step], jobs: int, out: Path, digests: Path, base_first: bool, numbers: Sequence[str]
-) -> Iterator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Outcome], None, None]:
     """Run all steps, and yield the place and the outcome of each when it is done.
 
     If there are several GPUs, each process sees one of them. Without a GPU, each computes with one thread, unless
@@ -138,7 +138,7 @@ def _start(
         )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # the process has failed already, which its status says
-        process.stdin.write(Request(step, digests, outcome).to_line())
+        process.stdin.write(StepTask(step, digests, outcome).to_line())
         process.stdin.flush()  # it stays open: a process whose input closes knows that this one has died
     return _Job(place, slot, process, log, outcome)
 

@@ -1,6 +1,6 @@
 """A process of its own for one step of a study: ``python -m semalign_pl.study.worker``.
 
-It reads a `Request` from standard input and then watches that input: when it closes, the study's process has died, and
+It reads a `StepTask` from standard input and then watches that input: when it closes, the study's process has died, and
 the step ends as after SIGTERM, with a checkpoint.
 """
 
@@ -20,7 +20,7 @@ from semalign_pl.study.protocol import Step
 
 
 @dataclass(frozen=True)
-class Request:
+class StepTask:
     """Step to run.
 
     Attributes:
@@ -34,12 +34,12 @@ class Request:
     outcome: Path
 
     def to_line(self) -> bytes:
-        """Request as one line of JSON."""
+        """Task as one line of JSON."""
         return json.dumps(asdict(self), default=str, ensure_ascii=True).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> Request:
-        """Request that `to_line` wrote."""
+    def from_line(cls, line: bytes) -> StepTask:
+        """Task that `to_line` wrote."""
         given = json.loads(line)
         step: dict[str, Any] = given["step"]
         for key in ("config", "folder", "adapter", "overlay"):
@@ -50,22 +50,22 @@ class Request:
 
 
 def main() -> int:
-    """Run the step of the request; return the exit status: 0, or 2 after a user's mistake."""
+    """Run the step of the task; return the exit status: 0, or 2 after a user's mistake."""
     from semalign_pl.messages.errors import one_line
     from semalign_pl.messages.terminal import prepare_process
     from semalign_pl.run.signals import ending_by_signals
 
     prepare_process()
     sys.path.append(os.getcwd())  # for a user's own rewards, as in the study's process
-    request = Request.from_line(sys.stdin.buffer.readline())
-    sys.argv = ["semalign", *request.step.args]
+    task = StepTask.from_line(sys.stdin.buffer.readline())
+    sys.argv = ["semalign", *task.step.args]
     threading.Thread(target=_watch_parent, daemon=True).start()
-    with ending_by_signals(), one_line(request.step.args) as status:
+    with ending_by_signals(), one_line(task.step.args) as status:
         from semalign_pl.run.digests import Digests
         from semalign_pl.study.run_step import run_step
 
-        outcome = run_step(request.step, Digests(request.digests))
-        write_text(request.outcome, json.dumps(asdict(outcome)))
+        outcome = run_step(task.step, Digests(task.digests))
+        write_text(task.outcome, json.dumps(asdict(outcome)))
     return status.code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from semalign_pl.study.jobs import needs, run_side_by_side
 from semalign_pl.study.protocol import Step, steps
 from semalign_pl.study.run_step import run_step
 from semalign_pl.study.systems import read_study
-from semalign_pl.study.worker import Request
+from semalign_pl.study.worker import StepTask
 
 
 def write_study(runs: Runs, **strikes: dict[str, Any]) -> Path:
@@ -63,10 +64,10 @@ def test_a_step_needs_the_training_of_its_adapter(runs: Runs) -> None:
     assert needs(plan, base_first=True) == [set(), {0}, {0, 1}, {0}, {0, 3}, {0, 1}, {0, 5}]
 
 
-def test_a_request_survives_the_pipe(runs: Runs) -> None:
+def test_a_task_survives_the_pipe(runs: Runs) -> None:
     for step in steps(read_study(write_study(runs)).systems, runs.folder / "ou t\udcff", 1):
-        request = Request(step, Path("digests.json"), Path("0.json"))
-        assert Request.from_line(request.to_line()) == request
+        task = StepTask(step, Path("digests.json"), Path("0.json"))
+        assert StepTask.from_line(task.to_line()) == task
 
 
 def test_dry_run_prints_plain_commands(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,8 +81,9 @@ def test_dry_run_prints_plain_commands(runs: Runs, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.slow
-def test_a_signal_ends_all_steps_and_what_they_saved_goes_on(runs: Runs) -> None:
+def test_a_signal_ends_all_steps_and_what_they_saved_goes_on(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first step is stopped by the system when the signal comes, so it ends late, but with its checkpoint."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the steps' processes import the callback below
     out = runs.folder / "out"
     strike = {"step": 2, "signal_name": "SIGSTOP", "hook": "on_train_batch_start", "dirpath": str(runs.folder)}
     configs = write_study(runs, one=strike)
