@@ -202,16 +202,14 @@ def _run_plan(
     numbers = [f"{number}/{total}" for number in range(earlier + 1, total + 1)]
     beside = run_side_by_side(plan, jobs, out, cache, study.frontier is not None, numbers) if jobs > 1 else in_turn()
     outcomes: dict[int, Outcome] = {}
-    known = {name: [*each] for name, each in seconds.items()}
+    known, after = {name: [*each] for name, each in seconds.items()}, [step.name for step in later]
     with closing(beside) as running:  # a refusal here ends the steps that run
         for place, outcome in running:
             step, outcomes[place] = plan[place], outcome
             if step.command == "test" and study.frontier is not None and outcome.points is not None:
                 check_metrics(study.frontier, outcome.points[END], configs)
             known.setdefault(step.name, []).append(outcome.seconds)
-            pending = [one.name for number, one in enumerate(plan) if number not in outcomes] + [
-                one.name for one in later
-            ]
+            pending = [one.name for number, one in enumerate(plan) if number not in outcomes] + after
             left = time_left(pending, known, jobs)
             about = "" if left is None or not pending else f", about {describe_time(left)} left"
             who = "" if jobs == 1 else f"{step.name} of seed {step.seed} took {describe_time(outcome.seconds)}; "
