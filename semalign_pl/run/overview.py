@@ -135,8 +135,8 @@ def _logged_steps(path: Path) -> int:
     """Number of batches in ``metrics.csv``, which counts them from 0."""
     try:
         with (path / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return max(
-                (int(row["step"]) + 1 for row in csv.DictReader(file) if (row["step"] or "").isdigit()), default=0
-            )
+            whole = (line for line in file if line.endswith("\n"))  # without a last line that is being written
+            steps = [row["step"] for row in csv.DictReader(whole) if row["step"].isdigit()]
+            return 1 + max(map(int, steps), default=-1)
     except (OSError, KeyError, AttributeError):  # no file, or not this package's
         return 0

@@ -70,7 +70,9 @@ def main() -> int:
 
 
 def _watch_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not sys.stdin, whose lock this thread would hold when the interpreter ends, which aborts the process.
+    while os.read(0, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -32,7 +32,7 @@ def write_study(runs: Runs, **strikes: dict[str, Any]) -> Path:
     for name in ("one", "two", "three"):
         strike = [{"class_path": "helpers.run_callbacks.Strike", "init_args": strikes[name]}] if name in strikes else []
         recipe = runs.recipe("sft", [{"class_path": "Evaluation"}, *strike])
-        recipe["trainer"]["max_steps"] = 2
+        recipe["trainer"]["max_steps"] = 3
         recipe["data"]["init_args"]["eval_limit"] = 2
         (configs / f"{name}.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
     listed = "one: {from: base}\ntwo: {from: base}\nthree: {from: one}\n"
@@ -110,7 +110,7 @@ def test_a_signal_ends_all_steps_and_what_they_saved_goes_on(runs: Runs, monkeyp
 
     assert sorted(run_all(plan, out)) == [0, 1]
     printed = (out / "logs" / "seed-0.fit.one.log").read_text(encoding="utf-8")
-    assert f"--resume: going on from {saved} at step 1" in printed
+    assert f"--resume: going on from {saved} at step 2" in printed
     turn = runs.folder / "turn"
     for step in fits(configs, turn):
         run_step(step, Digests(turn / "digests.json"))
