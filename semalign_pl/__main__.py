@@ -67,6 +67,7 @@ COMMANDS = {
     "report": Command(
         "make table, verdicts, picture and HTML page again from a study's folder", "semalign_pl.report.command"
     ),
+    "runs": Command("list the runs in a folder with state, step, scores and age (--json)", "semalign_pl.run.command"),
     "corpus": Command(
         "describe corpora: lengths, tokens per syllable, scripts, duplicates, leaks; table, JSON, HTML page",
         "semalign_pl.inspection.command",

@@ -36,7 +36,8 @@ from semalign_pl.modules.supported import check_precision, check_trainer
 from semalign_pl.run.begin import begin
 from semalign_pl.run.checkpoint import local_checkpoint
 from semalign_pl.run.folder import RunFolder
-from semalign_pl.run.history import RunLogger, set_aside
+from semalign_pl.run.loggers import close, log_recipe, with_run_logger
+from semalign_pl.run.rotation import rotate
 from semalign_pl.run.trainer import may_write
 
 
@@ -52,19 +53,20 @@ class SaveConfig(SaveConfigCallback):
         super().__init__(parser, config, save_to_log_dir=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the folder on all ranks, since Lightning broadcasts it."""
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
+        """Leave the checkpoint out of ``fit.yaml``."""
+        self._folder = Path(trainer.default_root_dir)  # whatever logger the run has
         if stage == "fit":  # fit.yaml is a recipe for later runs, which do not start from this checkpoint
             self.config = self.config.clone()
             self.config.ckpt_path = None
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save the config in the run's folder, unless this process must not write."""
+        """Save the config in the run's folder and give it to the loggers, unless this process must not write."""
         if not may_write(trainer):
             return
         text = self.parser.dump(self.config, skip_none=False)
         write_text(self._folder / f"{TrainerFn(stage).value}.yaml", text)
+        log_recipe(trainer.loggers, self.config.as_dict())
 
 
 class SemAlignCLI(LightningCLI):
@@ -152,9 +154,11 @@ class SemAlignCLI(LightningCLI):
         kwargs["enable_model_summary"] = False  # Lightning's own; the page before training is ours
         if not self._resume:
             check_slurm_checkpoint(Path(root), self._get(self.config_init, "ckpt_path"))
-        if given.get("logger") in (None, True):
-            training = self.subcommand == "fit"
-            kwargs["logger"] = RunLogger(root) if training else False
+        logger = given.get("logger")
+        if self.subcommand == "fit":
+            kwargs["logger"] = with_run_logger(logger, Path(root))
+        elif logger in (None, True):
+            kwargs.setdefault("logger", False)
         check_precision(given.get("precision"))
         quieten_loading()
         try:
@@ -183,7 +187,10 @@ class SemAlignCLI(LightningCLI):
         with begin(self.trainer, subcommand, given.get("ckpt_path"), self._resume) as start:
             given["ckpt_path"] = start.checkpoint  # for this run only: config, which is saved as fit.yaml, has none
             if not start.done:
-                super()._run_subcommand(subcommand)
+                try:
+                    super()._run_subcommand(subcommand)
+                finally:
+                    close(self.trainer.loggers)
 
     def _set_seed(self) -> None:
         self.check_seed()
@@ -217,13 +224,13 @@ class SemAlignCLI(LightningCLI):
         check_output("predict", self.trainer, self.model)
 
     def before_fit(self) -> None:
-        """Check the monitored metrics, give the module its settings for the checkpoints, and start new log files."""
+        """Check the monitored metrics, give the module its settings for the checkpoints, and rotate an earlier run."""
         check_monitors(self.trainer, self.model, self.datamodule)
         self.model.settings = run_settings(self.config[str(self.subcommand)].as_dict())
         folder, checkpoint = RunFolder.of(self.trainer), self._get(self.config_init, "ckpt_path")
         goes_on = checkpoint is not None and folder.owns(Path(checkpoint))  # from a checkpoint of the run in the folder
         if may_write(self.trainer) and not goes_on:
-            set_aside(folder.path)
+            rotate(folder.path)
 
 
 CLI = TypeVar("CLI", bound=SemAlignCLI)

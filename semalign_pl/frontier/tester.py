@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.callbacks import Evaluation
@@ -69,8 +70,12 @@ class PointCLI(SemAlignCLI):
         self.model.trainer = self.trainer
         self.model.configure_model()
 
+    def instantiate_trainer(self, **kwargs: object) -> Trainer:
+        """Make a trainer without loggers, in which the scores of all points would replace one another."""
+        return super().instantiate_trainer(**{**kwargs, "logger": False})
+
     def renew_trainer(self) -> None:
-        """Make the trainer of the next test, with new callbacks and loggers, as in a process of its own.
+        """Make the trainer of the next test, with new callbacks, as in a process of its own.
 
         Evaluation and the probes of this package are kept, with what they have read and computed of data, base and
         encoders; they begin each test without results of the last one.

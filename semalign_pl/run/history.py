@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from semalign_pl.files.atomic import write_text
+from semalign_pl.run.completions import cut_completions
 from semalign_pl.run.kept_steps import STEPS, cut_steps
 
 METRICS = "metrics.csv"
@@ -50,20 +51,6 @@ class RunLogger(CSVLogger):
         return self._experiment  # type: ignore[return-value]
 
 
-def set_aside(folder: Path) -> None:
-    """Rename the log files of an earlier run, ``metrics.csv`` to ``metrics.0.csv`` and so on, before a new run starts.
-
-    The folder of kept steps is renamed likewise, ``steps`` to ``steps.0``.
-
-    Args:
-        folder: Folder of the run.
-    """
-    for path in (folder / name for name in (METRICS, *BY_STEP, STEPS)):
-        if path.exists():
-            earlier = len(list(folder.glob(f"{path.stem}.*{path.suffix}")))
-            path.rename(path.with_name(f"{path.stem}.{earlier}{path.suffix}"))
-
-
 def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
     """Remove log rows and kept steps that an earlier attempt wrote after the checkpoint from which a run is resumed.
 
@@ -87,6 +74,7 @@ def cut_history(folder: Path, batches: int, steps: int, finished: bool) -> None:
                 lines = [line for line in file if _step(line) <= steps]
             write_text(path, "".join(lines))
     cut_steps(folder / STEPS, steps)
+    cut_completions(folder, batches)
 
 
 def _until(rows: Iterator[Mapping[str, str]], batches: int, finished: bool) -> Iterator[Mapping[str, str]]:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import resource
 import shlex
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from semalign_pl.files.atomic import write_text
-from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
-from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen, measure_points
-from semalign_pl.study.half_done import distrust, enter
+from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen
 from semalign_pl.study.joined import END, Points, join
+from semalign_pl.study.progress import describe_time, time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
-from semalign_pl.study.systems import BASE, Study, read_study
-
-if TYPE_CHECKING:
-    from semalign_pl.run.digests import Digests
+from semalign_pl.study.systems import BASE, Study, group, read_study
 
 
 def run(args: Sequence[str]) -> int:
@@ -51,15 +45,27 @@ def run(args: Sequence[str]) -> int:
         "--out", type=Path, required=True, help="folder for results; finished steps there are not redone"
     )
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds (default: %(default)s)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="number of steps to run side by side, on a GPU each if there are several (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands of the study, and run none of them")
     with one_line() as status:
         options = parser.parse_args(list(args[1:]))
-        run_study(options.config, options.out, options.seeds)
-        show(options.out)
+        if options.dry_run:
+            print_commands(options.config, options.out, options.seeds)
+        else:
+            run_study(options.config, options.out, options.seeds, options.jobs)
+            show(options.out)
     return status.code
 
 
-def run_study(configs: Path, out: Path, seeds: int) -> None:
-    """Run every step that is not finished yet, and write the joined ``results.json``.
+def print_commands(configs: Path, out: Path, seeds: int) -> None:
+    """Print the commands of a study in order, without running any.
+
+    Those of variants that may not be chosen are printed as comments.
 
     Args:
         configs: Folder of the configs; see `read_study`.
@@ -67,31 +73,51 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
         seeds: Number of seeds.
 
     Raises:
-        ValueError: If a config is missing, ``study.yaml`` is malformed or names a metric that is not measured, or
-            ``seeds`` is not positive.
+        ValueError: As `run_study`, for what can be seen before a step is run.
     """
-    if seeds < 1:
-        raise ValueError(f"--seeds: {seeds} is not a positive number")
-    from semalign_pl.report.verdict import with_sentences
-    from semalign_pl.run.digests import Digests
+    study = _read(configs, seeds, 1)
+    choosing = _choosing_steps(study, out, seeds)
+    for step in choosing:
+        print(visible(f"semalign {shlex.join(step.args)}"))
+    swept = {one.name: one.sweep for one in study.systems if one.sweep} if choosing else {}
+    for step in steps(study.systems, out, seeds, study.frontier):
+        if step not in choosing:
+            unsure = f"# if {step.system} is chosen: " if step.system in swept else ""
+            print(visible(f"{unsure}semalign {shlex.join(step.args)}"))
 
-    study = read_study(configs)
-    digests = Digests(out / "digests.json")
-    done: list[Step] = []
+
+def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
+    """Run every step that is not finished yet, and write the joined ``results.json``.
+
+    Args:
+        configs: Folder of the configs; see `read_study`.
+        out: Folder of the study.
+        seeds: Number of seeds.
+        jobs: Number of steps to run side by side, each in a process of its own.
+
+    Raises:
+        ValueError: If a config is missing, ``study.yaml`` is malformed or names a metric that is not measured,
+            ``seeds`` or ``jobs`` is not positive, or a step fails.
+    """
+    study = _read(configs, seeds, jobs)
+    from semalign_pl.report.verdict import with_sentences
+
     seconds: dict[str, list[float]] = {}
     systems, chosen, choice = study.systems, dict[str, str](), None
-    if study.frontier is not None and study.frontier.choose_on is not None:
-        check_other_data(systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
-        first = min(seeds, study.frontier.choose_seeds or seeds)
-        plan = list(choosing_steps(systems, out, first, study.frontier))
-        _run_plan(plan, study, configs, digests, seconds)
-        choice, done = choose(study, out, first), plan
+    done = _choosing_steps(study, out, seeds)
+    if done:
+        assert study.frontier is not None
+        first = {key: variants[0].name for key, variants in group(systems).items()}
+        expected = steps(keep_chosen(systems, first), out, seeds, study.frontier)
+        later = [step for step in expected if step not in done]
+        _run_plan(done, study, configs, out, jobs, seconds, later=later)
+        choice = choose(study, out, min(seeds, study.frontier.choose_seeds or seeds))
         chosen = choice["chosen"]
         systems = keep_chosen(systems, chosen)
         print(visible(f"chosen on {study.frontier.choose_on}: {', '.join(chosen.values())}"), flush=True)
     plan = list(steps(systems, out, seeds, study.frontier))
     fresh = [step for step in plan if step not in done]
-    results = _run_plan(fresh, study, configs, digests, seconds)
+    results = _run_plan(fresh, study, configs, out, jobs, seconds, earlier=len(done))
     study = replace(study, systems=systems)
     frontier, best = ({}, {}) if study.frontier is None else compare(study, out, results, chosen)
     content = {
@@ -103,8 +129,7 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
             "commands": [f"semalign {shlex.join(step.args)}" for step in [*done, *fresh]],
             "seeds": list(range(seeds)),
             "seconds": seconds,
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            / (2**20 if sys.platform == "darwin" else 2**10),
+            "peak_memory_mib": max(map(_peak_memory_mib, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))),
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
             "versions": results[0, BASE][END]["run"]["versions"],
         },
@@ -113,8 +138,37 @@ def run_study(configs: Path, out: Path, seeds: int) -> None:
     write_text(file, to_json(with_sentences(content), file, indent=2))
 
 
+def _read(configs: Path, seeds: int, jobs: int) -> Study:
+    for flag, number in (("--seeds", seeds), ("--jobs", jobs)):
+        if number < 1:
+            raise ValueError(f"{flag}: {number} is not a positive number")
+    study = read_study(configs)
+    if study.frontier is not None and study.frontier.choose_on is not None:
+        check_other_data(study.systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
+    return study
+
+
+def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:
+    """Steps of the choice among variants; none if the study has no data of its own for it."""
+    if study.frontier is None or study.frontier.choose_on is None:
+        return []
+    first = min(seeds, study.frontier.choose_seeds or seeds)
+    return list(choosing_steps(study.systems, out, first, study.frontier))
+
+
+def _peak_memory_mib(who: int) -> float:
+    return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def _run_plan(
-    plan: Sequence[Step], study: Study, configs: Path, digests: Digests, seconds: dict[str, list[float]]
+    plan: Sequence[Step],
+    study: Study,
+    configs: Path,
+    out: Path,
+    jobs: int,
+    seconds: dict[str, list[float]],
+    earlier: int = 0,
+    later: Sequence[Step] = (),
 ) -> dict[tuple[int, str], Points]:
     """Run every step that is not finished yet.
 
@@ -122,59 +176,48 @@ def _run_plan(
         plan: Steps in order.
         study: Study of the steps.
         configs: Folder of the configs, for messages.
-        digests: Digests of files.
+        out: Folder of the study.
+        jobs: Number of steps to run side by side.
         seconds: Durations by name of the step, which is added to.
+        earlier: Number of steps before these, for messages.
+        later: Steps after these, for messages.
 
     Returns:
         Results of each test, by seed and system.
     """
+    from semalign_pl.run.digests import Digests
+    from semalign_pl.study.jobs import run_side_by_side
     from semalign_pl.study.record import is_old
+    from semalign_pl.study.run_step import Outcome, run_step
+
+    def in_turn() -> Generator[tuple[int, Outcome], None, None]:
+        for place, step in enumerate(plan):
+            print(visible(f"[{numbers[place]}] semalign {shlex.join(step.args)}"), flush=True)
+            yield place, run_step(step, digests)
 
     if old := sum(map(is_old, plan)):
         print(f"{old} finished steps are of an earlier version, which did not record what they depend on; run again")
-    results: dict[tuple[int, str], Points] = {}
-    for number, step in enumerate(plan, 1):
-        print(visible(f"[{number}/{len(plan)}] semalign {shlex.join(step.args)}"), flush=True)
-        if step.command == "frontier":
-            results[step.seed, step.system], took = measure_points(step)
-        else:
-            took = _run_step(step, digests)
-        if step.command == "test":
-            tested = read_json(step.folder / "results.json", "delete its folder to test again")
-            results[step.seed, step.system] = {END: tested}
-            if study.frontier is not None:
-                check_metrics(study.frontier, tested, configs)
-        seconds.setdefault(step.name, []).append(took)
-    return results
-
-
-def _run_step(step: Step, digests: Digests) -> float:
-    """Run one command in this process, unless it was run before and nothing that it depends on has changed since.
-
-    Returns:
-        Duration of the command in seconds; of the earlier run if that is reused.
-    """
-    from semalign_pl.cli import main
-    from semalign_pl.run.grounds import complete
-    from semalign_pl.study.grounds import collect, parse
-    from semalign_pl.study.record import is_old, record_file, reuse, write
-
-    record, settings = record_file(step), parse(step.args)
-    grounds = collect(step, settings, digests)
-    if record.is_file():
-        done, reason = reuse(step, grounds, digests)
-        if done is not None:
-            print(f"  done before in {done.seconds:.0f} s", flush=True)
-            return done.seconds
-        if not is_old(step):
-            print(f"  {reason}; {step.name} is run again", flush=True)
-        if step.command == "fit":
-            distrust(step.folder)  # a resumed run would find the changed result and leave it as it is
-        record.unlink()  # before the results that it describes are overwritten
-    flags = enter(step.folder, step.command, {k: v for k, v in grounds.items() if not k.startswith("hub ")})
-    started = time.monotonic()
-    main([*step.args, *flags])
-    gc.collect()
-    seconds = time.monotonic() - started
-    write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
-    return seconds
+    cache = out / "digests.json"
+    digests, total = Digests(cache), earlier + len(plan) + len(later)
+    numbers = [f"{number}/{total}" for number in range(earlier + 1, total + 1)]
+    beside = run_side_by_side(plan, jobs, out, cache, study.frontier is not None, numbers) if jobs > 1 else in_turn()
+    outcomes: dict[int, Outcome] = {}
+    known, after = {name: [*each] for name, each in seconds.items()}, [step.name for step in later]
+    with closing(beside) as running:  # a refusal here ends the steps that run
+        for place, outcome in running:
+            step, outcomes[place] = plan[place], outcome
+            if step.command == "test" and study.frontier is not None and outcome.points is not None:
+                check_metrics(study.frontier, outcome.points[END], configs)
+            known.setdefault(step.name, []).append(outcome.seconds)
+            pending = [one.name for number, one in enumerate(plan) if number not in outcomes] + after
+            left = time_left(pending, known, jobs)
+            about = "" if left is None or not pending else f", about {describe_time(left)} left"
+            who = "" if jobs == 1 else f"{step.name} of seed {step.seed} took {describe_time(outcome.seconds)}; "
+            print(f"  {who}{total - len(pending)} of {total} steps done{about}", flush=True)
+    for place, outcome in sorted(outcomes.items()):
+        seconds.setdefault(plan[place].name, []).append(outcome.seconds)
+    return {
+        (plan[place].seed, plan[place].system): outcome.points
+        for place, outcome in sorted(outcomes.items())
+        if outcome.points is not None
+    }

@@ -9,6 +9,7 @@ from pathlib import Path
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.run.lock import hold
+from semalign_pl.run.rotation import free_folder
 
 NOTE = "fit.started.json"
 """File in a training's folder with the dependencies with which the training started."""
@@ -47,7 +48,7 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     if folder.exists():
         if note.is_file() and _read(note) == grounds:
             return ["--resume"]
-        earlier = _free(folder)
+        earlier = free_folder(folder)
         with hold(folder, "fit"):  # fails if a training is running in the folder
             folder.rename(earlier)
         print(f"  {folder} holds an earlier run; it was moved to {earlier}", flush=True)
@@ -61,10 +62,3 @@ def _read(note: Path) -> object:
         return read_json(note, "")["grounds"]
     except (ValueError, TypeError, KeyError):  # damaged, so the folder cannot be trusted
         return None
-
-
-def _free(folder: Path) -> Path:
-    number = 1
-    while (earlier := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
-        number += 1
-    return earlier

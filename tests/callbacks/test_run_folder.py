@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 import yaml
 from helpers.small_runs import Runs, weights
@@ -20,6 +21,15 @@ def test_samples_of_every_step_are_kept(runs: Runs) -> None:
         assert set(row["rewards"]) == {"semantic", "language"} and isinstance(row["ended_by_eos"], bool)
         assert row["reward"] == pytest.approx(1.5 * row["rewards"]["semantic"] + row["rewards"]["language"])
     assert rows[0]["id"] == rows[1]["id"] != rows[2]["id"]
+    table = pd.read_parquet(runs.folder / "run" / "completions")
+    assert len(table) == 3 * 2 * 2, "all completions of every step, whatever the text file has"
+    assert dict(table.groupby("step").size()) == {1: 4, 2: 4, 3: 4}
+    for row, (_, whole) in zip(rows[:2], table.iterrows(), strict=False):  # in order of the batch
+        assert {key: whole[key] for key in ("id", "prompt", "reference", "completion", "ended_by_eos")} == {
+            key: row[key] for key in ("id", "prompt", "reference", "completion", "ended_by_eos")
+        }
+        assert (whole["reward"], whole["reward/semantic"]) == (row["reward"], row["rewards"]["semantic"])
+        assert 1 <= whole["tokens"] <= 6
 
 
 def test_samples_every_second_step_of_all_epochs(runs: Runs) -> None:
@@ -28,6 +38,7 @@ def test_samples_every_second_step_of_all_epochs(runs: Runs) -> None:
     runs("fit", "grpo", "run", "trainer.max_steps=6", "data.init_args.limit=6", callbacks=[every_second])
     lines = (runs.folder / "run" / "completions.jsonl").read_text(encoding="utf-8").splitlines()
     assert sorted({json.loads(line)["step"] for line in lines}) in ([1, 3, 5], [2, 4, 6])
+    assert sorted(set(pd.read_parquet(runs.folder / "run" / "completions")["step"])) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_adapter_is_exported_and_the_recipe_saved(runs: Runs) -> None:

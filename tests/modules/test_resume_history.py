@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from helpers.small_runs import Runs
 
@@ -41,6 +42,10 @@ def completions(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def table(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "completions")
+
+
 def test_an_attempt_that_is_resumed_leaves_one_history(runs: Runs) -> None:
     """The second attempt starts earlier than the first one's log ends, whose last line a kill cut off."""
     fit(runs, "straight")
@@ -56,7 +61,8 @@ def test_an_attempt_that_is_resumed_leaves_one_history(runs: Runs) -> None:
         fit(runs, folder.name, f"ckpt_path={folder / 'kept' / f'step={step}.ckpt'}")
         assert rows(runs, folder.name) == straight
         assert completions(folder) == completions(runs.folder / "straight")
-        assert not list(folder.glob("*.0.*"))
+        assert table(folder).equals(table(runs.folder / "straight"))
+        assert not list(runs.folder.glob("*.earlier-*"))
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -74,8 +80,9 @@ def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs, elsewhe
         shutil.rmtree(folder / name, ignore_errors=True)
     runs("fit", "grpo", "run", f"trainer.max_steps={1 + elsewhere}", *flags, callbacks=[TABLE])
     assert [row["step"] for row in completions(folder)] == [1 + elsewhere] * 2
-    assert (folder / "completions.0.jsonl").read_text(encoding="utf-8").count("\n") == 2
-    assert len(runs.metrics()) == 1 and (folder / "metrics.0.csv").is_file()
+    earlier = folder.with_name("run.earlier-1")
+    assert [row["step"] for row in completions(earlier)] == [1, 1] and len(runs.metrics()) == 1
+    assert {"fit.yaml", "metrics.csv", "completions"} <= {path.name for path in earlier.iterdir()}
 
 
 @pytest.mark.parametrize(("finished", "left"), [(True, "0123"), (False, "012")])
