@@ -80,3 +80,5 @@ class CorpusReport(Callback):
         for report in [] if again else reports:
             if report["dropped"] or report.get("prompts_cut"):
                 trainer.print(visible(f"{split}: {summary(report)} (see {folder / split}_dropped.jsonl)"))
+            elif "licence" in report:
+                trainer.print(visible(f"{split}: {summary(report)}"))

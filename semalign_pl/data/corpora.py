@@ -26,6 +26,7 @@ class Corpus:
         split: Split of a hub dataset, if `path` names none.
         quoting: Quoting of a .csv or .tsv file: `none` if quotes around a cell are text, `excel` if they are not. If
             left out, CSV has Excel's quoting, and TSV has none unless the whole file shows otherwise.
+        encoding: Encoding of a text file, such as `gb18030`. If left out, UTF-8, or UTF-16 with a byte-order mark.
         name: Name of the corpus in logs, such as `train/share/NAME`; in a mix, by default the file's. Corpora of one
             name are logged together.
         replay: True for general data that training repeats against forgetting. SFT trains on it as on all rows. GRPO
@@ -40,6 +41,7 @@ class Corpus:
     where: dict[str, Any] | None = None
     split: str | None = None
     quoting: Quoting | None = None
+    encoding: str | None = None
     name: str | None = None
     replay: bool = False
 
@@ -60,6 +62,7 @@ class CorpusKeys(_Named, total=False):
     where: dict[str, Any]
     split: str
     quoting: Quoting
+    encoding: str
     name: str
     replay: bool
 

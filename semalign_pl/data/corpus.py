@@ -18,7 +18,7 @@ from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, label_corpora, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples, choose_rows
-from semalign_pl.data.limits import Limits, TooLong
+from semalign_pl.data.limits import KEYS, Limits, TooLong, check_dropped
 from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
 from semalign_pl.data.position import State, TrainPosition
 from semalign_pl.data.raw_text import RawText
@@ -79,7 +79,7 @@ class CorpusDataModule(LightningDataModule):
                 .txt for source-only text; text also compressed as .gz, .bz2, .xz, .zst, .zip; file.json#key,
                 file.xlsx#Sheet and file.zip#member to select from a file), hub dataset or folder
                 (owner/name:config@split), or a list of these. An item of the list may have settings of its own:
-                {path, columns, task, weight, where, split, quoting, name, replay}.
+                {path, columns, task, weight, where, split, quoting, encoding, name, replay}.
             validation: Corpora to validate on, given as for train; no validation if left out.
             test: Corpora for testing and predicting, given as for train.
             task: Task that makes prompts and references of rows: Translation, Headline, Summarisation, Instruction,
@@ -223,6 +223,7 @@ class CorpusDataModule(LightningDataModule):
             split=corpus.split or split,
             where=corpus.where,
             quoting=corpus.quoting,
+            encoding=corpus.encoding,
             fields=task.fields,
             languages=task.languages,
             pair=(task.fields[0], task.fields[1]) if task.parallel else None,
@@ -290,7 +291,13 @@ class CorpusDataModule(LightningDataModule):
             return prepared
         # Replayed rows are trained on by every stage.
         limits = replace(self._limits, trains_references=self._limits.trains_references or corpus.replay)
-        return tokenise(prepared, task, self._encoder, limits, drop=trains)
+        tokenised = tokenise(prepared, task, self._encoder, limits, drop=trains)
+        if trains and "keeping" in tokenised.report:
+            dropped, keeping = tokenised.report["dropped"], tokenised.report["keeping"]
+            rows = tokenised.report["kept"] + sum(dropped.get(reason, 0) for reason in KEYS)
+            now = {"prompt_too_long": limits.prompt, "answer_too_long": limits.completion}
+            check_dropped(corpus.path, rows, dropped, now, keeping)
+        return tokenised
 
     def train_dataloader(self) -> StatefulDataLoader[Example]:
         """Batches in the order of each epoch, starting at the checkpoint's position if there is one."""

@@ -203,7 +203,7 @@ class Instruction(Task):
         prompt: str = "{instruction}\n{input}",
         completion: str = "{output}",
         optional: Sequence[str] = (),
-        language: str = "bo",
+        language: str | None = "bo",
         source_only: bool = False,
     ) -> None:
         """Describe the task.
@@ -212,7 +212,7 @@ class Instruction(Task):
             prompt: Template of the user's message; every {field} is read from the corpus, {{ and }} are braces.
             completion: Template of the wanted completion, with the same syntax.
             optional: Fields of the prompt that may be empty or missing; a line whose fields are all empty is left out.
-            language: Code of the language of the completion.
+            language: Code of the language of the completion; null for any, or for several in one completion.
             source_only: True to train on the prompt's fields alone, for rewards that need no reference.
 
         Raises:
@@ -232,10 +232,10 @@ class Instruction(Task):
             raise ValueError(f"{where}: all fields of the prompt may be empty, so nothing may be asked; leave one out")
         self.fields = tuple(dict.fromkeys((*prompt_fields, *completion_fields)))
         self.optional = frozenset(optional)
-        self.target_language = language
+        self.target_language = language or ""
         self.template, self.completion = prompt, completion
         self.source_only = source_only
-        self.languages = dict.fromkeys(completion_fields, language)
+        self.languages = {} if language is None else dict.fromkeys(completion_fields, language)
         self._prompt_fields, self._completion_fields = prompt_fields, completion_fields
         self._reference_fields = tuple(field for field in completion_fields if field not in prompt_fields)
 

@@ -7,7 +7,9 @@ import dataclasses
 import inspect
 import itertools
 import json
+import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data.examples import LISTS, UNUSED, make_example, pack_example
-from semalign_pl.data.limits import Limits
+from semalign_pl.data.limits import KEYS, Limits, limit_that_keeps
 from semalign_pl.data.packing import pack_corpus
 from semalign_pl.data.progress import track_rows
 from semalign_pl.data.raw_text import RawText
@@ -23,7 +25,7 @@ from semalign_pl.data.storing.cache import CACHE, Prepared, get_or_make, open_pr
 from semalign_pl.data.storing.table import TableWriter
 from semalign_pl.data.tasks import Task
 from semalign_pl.files.digest import digest
-from semalign_pl.types import CannotRender
+from semalign_pl.types import CannotRender, Example
 
 _CHUNK = 1000
 
@@ -78,6 +80,7 @@ def _tokenise(
     folder: Path, prepared: Prepared, task: Task, encoder: PromptEncoder, limits: Limits, drop: bool
 ) -> dict[str, Any]:
     dropped, cut, first, unused = Counter[str](), 0, "", list[int]()
+    lengths = {reason: Counter[int]() for reason in KEYS}
     rows = track_rows(prepared.table, f"tokenising {prepared.report['source']}")
     listed = (prepared.folder / "dropped.jsonl").read_text(encoding="utf-8")
     with (folder / "dropped.jsonl").open("w", encoding="utf-8") as file, TableWriter(
@@ -93,10 +96,15 @@ def _tokenise(
             answers = encoder.encode_completions([e.reference for e in examples])
             ranged = limits.min_tokens is not None or limits.max_tokens is not None
             sources = encoder.encode_completions([e.source for e in examples]) if ranged and drop else answers
+            whole = iter(_whole_lengths(encoder, [e for e, was in zip(examples, shortened, strict=True) if was]))
             columns = zip(chunk, examples, prompts, answers, sources, shortened, strict=True)
             for row, example, prompt, answer, source, was_cut in columns:
                 packed = {"id": row["id"], "example": pack_example(example)}
                 verdict = _verdict(len(answer), len(source), was_cut, bool(prompt), limits, drop)
+                length = next(whole) if was_cut else len(prompt)
+                if verdict is None or verdict[0] in lengths:
+                    lengths["prompt_too_long"][length] += 1
+                    lengths["answer_too_long"][len(answer)] += 1
                 if verdict is None:
                     cut += was_cut
                     writer.write({**packed, "prompt_ids": prompt, "completion_ids": answer})
@@ -125,7 +133,7 @@ def _tokenise(
     if not kept:
         raise ValueError(
             f"{prepared.report['source']}: all {dropped.total()} rows are too long or too short, so nothing is left; "
-            f"the first is {first}; raise that limit"
+            f"the first is {first}; raise that limit{_keeping(lengths)}"
         )
     report = prepared.report
     return {
@@ -134,7 +142,19 @@ def _tokenise(
         "dropped": dict((Counter(report["dropped"]) + dropped).most_common()),
         "prompts_cut": cut,
         "limits": dataclasses.asdict(limits),
+        "keeping": {reason: limit_that_keeps(counts) for reason, counts in lengths.items()},
     }
+
+
+def _keeping(lengths: Mapping[str, Counter[int]]) -> str:
+    """End of a message that names the limits that would keep 99 % of the rows; empty if no row is too long."""
+    named = [f"{KEYS[reason]}: {limit_that_keeps(counts)}" for reason, counts in lengths.items() if counts]
+    return f" (99 % of the rows fit into {' and '.join(named)})" if named else ""
+
+
+def _whole_lengths(encoder: PromptEncoder, examples: Sequence[Example]) -> list[int]:
+    """Number of tokens of each example's prompt before it is cut."""
+    return [len(ids) for ids in encoder.encode_prompts([e.policy_prompt for e in examples], sys.maxsize)[0]]
 
 
 def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits, drop: bool) -> tuple[str, str] | None:
@@ -149,6 +169,9 @@ def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits
         drop: True for training rows.
     """
     refuse = limits.too_long == "error"
+    by_reference = limits.check_length("reference", answer - 1) if answer > 1 else None
+    if drop and (chosen := limits.check_length("source", source - 1) or by_reference):
+        return chosen  # first, as rows that the user leaves out are not the fault of the model's limits
     if was_cut and not fits:
         limit = f"model.init_args.max_prompt_tokens: {limits.prompt}"
         return "prompt_too_long", f"the chat template and the system turn alone have more tokens than {limit}"
@@ -159,5 +182,4 @@ def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits
     if answer > limits.completion and (limits.trains_references or limits.too_long != "cut_prompt"):
         limit = f"model.init_args.max_new_tokens: {limits.completion}"
         return "answer_too_long", f"the answer has {answer} tokens, more than {limit}"
-    by_reference = limits.check_length("reference", answer - 1) if answer > 1 else None
-    return limits.check_length("source", source - 1) or by_reference
+    return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from semalign_pl.files.documents import read_json
+from semalign_pl.files.example_folders import remedy
 from semalign_pl.finite import check_finite
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _load(name: str, device: str | torch.device) -> SentenceTransformer:
     except LOAD_ERRORS as error:
         raise ValueError(
             f"encoder: cannot load {name!r}: {load_reason(error)} Give a folder written by SentenceTransformer.save, "
-            "or a hub id that this machine can reach."
+            f"or a hub id that this machine can reach{remedy(name)}."
         ) from error
     check_finite(model.state_dict(), f"encoder: {name!r} holds", "its run diverged; name another encoder")
     return model

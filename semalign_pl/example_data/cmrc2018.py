@@ -1,21 +1,28 @@
 """CMRC 2018's questions (Cui et al., EMNLP 2019), which the probes of the recipes ask: trial and dev set."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from semalign_pl.example_data.data_set import DataSet, Download
 
+CONTEXTS = "contexts.txt"
+"""File of texts, one per line, on which `DriftProbe` measures how far the model has moved from its base."""
+
 
 def make(files: Mapping[str, Path]) -> dict[str, bytes]:
-    """Copy the downloaded files.
+    """Copy the downloaded files, and write the texts that the last one asks about, each once, to a text file.
 
     Args:
         files: Downloaded files by name.
 
     Returns:
-        Content of the same files.
+        Content of the same files, and of `CONTEXTS`.
     """
-    return {name: file.read_bytes() for name, file in files.items()}
+    copies = {name: file.read_bytes() for name, file in files.items()}
+    articles = json.loads(copies[list(copies)[-1]])["data"]
+    texts = [" ".join(part["context"].split()) for article in articles for part in article["paragraphs"]]
+    return {**copies, CONTEXTS: "".join(f"{text}\n" for text in dict.fromkeys(texts) if text).encode()}
 
 
 CMRC2018 = DataSet(
@@ -24,7 +31,7 @@ CMRC2018 = DataSet(
     rows="1,002 questions in the trial set, 3,219 in the dev set",
     licence="CC BY-SA 4.0",
     source="https://github.com/ymcui/cmrc2018",
-    changes="none, the files are copied",
+    changes="none, the files are copied; the texts of the dev set's questions are also in contexts.txt",
     used_by="the probes of all recipes in configs/real (trial set) and configs/paper (dev set)",
     make=make,
     root="https://raw.githubusercontent.com/ymcui/cmrc2018/c0eb1b6ba219847457e6af3180da722bbeb656af/squad-style-data",

@@ -11,16 +11,33 @@ NAMES = ("sample", "sib200", "cmrc2018", "mitra")
 """Names of the data sets, in the order in which they are listed."""
 
 
+_PAIRS = (
+    "put your own file there, or let `semalign init` make recipes for it; `semalign data` lists public data sets, of "
+    "which `semalign data mitra` has the most pairs"
+)
+OWN_FILES = {
+    "data/train.jsonl": _PAIRS,
+    "data/dev.jsonl": _PAIRS,
+    "data/test.jsonl": _PAIRS,
+    "data/zh.txt": "put Chinese text there, one text per line",
+    "models/cino-bo-zh": "train it on your pairs with configs/embedder.yaml, whose lines marked CINO name the settings",
+}
+"""Files that the recipes in ``configs/paper`` name and that nobody can ship, and what to do about each."""
+
+
 def remedy(path: str | Path) -> str:
-    """Return the end of a message about a missing file: the command that gets it, or nothing.
+    """Return the end of a message about a missing file: the command that gets it, or what it is, or nothing.
 
     Args:
         path: File that is missing.
 
     Returns:
-        Text that begins with a semicolon if the path begins with the folder of a data set; otherwise an empty text.
+        Text that begins with a semicolon if the path begins with the folder of a data set, or is one of `OWN_FILES`;
+        otherwise an empty text.
     """
     names = Path(os.path.relpath(path)).parts
+    if own := OWN_FILES.get("/".join(names)):
+        return f"; {own}"
     if len(names) < 2 or names[0] != ROOT.name or names[1] not in NAMES:
         return ""
     return f"; `semalign data {names[1]}` gets it"

@@ -112,7 +112,7 @@ def peek(request: CorpusRequest) -> list[Record]:
 
 
 def _records(request: CorpusRequest) -> Iterator[Record | BadRow]:
-    for source_file in find_source_files(request.source, request.split, request.quoting):
+    for source_file in find_source_files(request.source, request.split, request.quoting, request.encoding):
         # Without named columns, a plain text file calls its only column "text". Other formats are asked for a column
         # that no file has, which makes them read all; asked for "text", Parquet would leave out the others.
         for _, record in source_file.read(set(request.columns.values()) or ({"text"} if source_file.plain else {"\0"})):

@@ -7,9 +7,10 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from semalign_pl.data.cleaning.field_languages import check_field_languages
 from semalign_pl.data.cleaning.near_duplicates import mark_near_duplicates
 from semalign_pl.data.cleaning.preparation import Drop
 from semalign_pl.data.cleaning.row_filter import MarkedRow, RowFilter, Rows
@@ -45,6 +46,7 @@ class DropCounts:
         self._stops = None
         try:
             self._cleaner.check_encoding([row for _, row in head], corpus.request.source)
+            check_field_languages(replace(corpus.request, prepare=corpus.settings), [row for _, row in head])
         except ValueError as error:
             self._stops = str(error)
         self.dropped: Counter[str] = Counter()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from semalign_pl.files.example_folders import remedy
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.policy.base_checks import refuse_adapter, refuse_kernels
 
@@ -124,7 +125,9 @@ def check_folder(option: str, path: str) -> None:
         ValueError: If ``path`` can only be a folder, and there is none.
     """
     if is_path(path) and not Path(path).is_dir():
-        raise ValueError(f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name")
+        raise ValueError(
+            f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name{remedy(path)}"
+        )
 
 
 def is_path(name: str) -> bool:

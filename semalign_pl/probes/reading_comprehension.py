@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from semalign_pl.data.reading.formats import find_source_files
+from semalign_pl.data.reading.formats.locate import hub_name
 from semalign_pl.engine.generate import generate
 from semalign_pl.files.documents import read_json
 from semalign_pl.functional.formulas import score_items
@@ -39,7 +42,7 @@ class ReadingComprehensionProbe(Probe):
     """Exact match, F1 and their mean (Avg) of generated answers to CMRC 2018 questions, 0 to 100.
 
     Args:
-        file: JSON file in SQuAD style, as CMRC 2018 publishes it.
+        file: JSON file in SQuAD style, as CMRC 2018 publishes it, or a hub dataset such as hfl/cmrc2018@validation.
         limit: Maximum number of questions, drawn by seed; null for all.
         max_prompt_tokens: Maximum number of tokens per prompt; longer texts are cut at their end (never the question),
             and counted in the signature.
@@ -126,7 +129,8 @@ def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question
     """Questions of a SQuAD-style file.
 
     Args:
-        file: JSON file with ``data[].paragraphs[].{context, qas[].{id, question, answers[].text}}``.
+        file: JSON file with ``data[].paragraphs[].{context, qas[].{id, question, answers[].text}}``, or a hub dataset
+            or folder with columns ``id``, ``context``, ``question`` and ``answers.text``.
         limit: Maximum number of questions, drawn by seed and returned in file order; ``None`` for all.
         seed: Seed of the draw.
 
@@ -138,16 +142,18 @@ def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question
             without an answer.
     """
     option = "ReadingComprehensionProbe.file"
-    path = existing_file(option, file)
-    read = read_json(path, "give a CMRC 2018 file in SQuAD style", f"{option}: {file}")
     try:
-        data = read["data"]
-        questions = [
-            Question(str(q["id"]), p["context"], q["question"], tuple(str(a["text"]) for a in q["answers"]))
-            for article in data
-            for p in article["paragraphs"]
-            for q in p["qas"]
-        ]
+        if not Path(file).is_file() and (hub_name(file) or Path(file.partition("@")[0]).is_dir()):
+            questions = _dataset_questions(file)
+        else:
+            path = existing_file(option, file)
+            read = read_json(path, "give a CMRC 2018 file in SQuAD style", f"{option}: {file}")
+            questions = [
+                Question(str(q["id"]), p["context"], q["question"], tuple(str(a["text"]) for a in q["answers"]))
+                for article in read["data"]
+                for p in article["paragraphs"]
+                for q in p["qas"]
+            ]
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{option}: {file} is not in SQuAD style ({type(error).__name__}: {error}); it needs "
@@ -160,3 +166,19 @@ def read_questions(file: str, limit: int | None, seed: int) -> Sequence[Question
     if limit is None or limit >= len(questions):
         return questions
     return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), limit))]
+
+
+def _dataset_questions(name: str) -> list[Question]:
+    """Questions of a hub dataset, or of a folder with its layout, in the columns of ``hfl/cmrc2018``."""
+    questions = []
+    for source_file in find_source_files(name, "validation"):
+        for _, row in source_file.read(set()):
+            assert isinstance(row, Mapping), "`datasets` yields whole rows"
+            id, context, question, answers = (row[column] for column in ("id", "context", "question", "answers"))
+            texts = answers["text"] if isinstance(answers, Mapping) else [answer["text"] for answer in _list(answers)]
+            questions.append(Question(str(id), str(context), str(question), tuple(map(str, texts))))
+    return questions
+
+
+def _list(value: object) -> list[Mapping[str, object]]:
+    return value if isinstance(value, list) else []

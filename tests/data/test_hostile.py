@@ -15,7 +15,7 @@ from helpers.small_runs import Runs
 from semalign_pl.data.reading.formats import BadRow
 from semalign_pl.data.reading.sources import read, stream
 
-COMMANDS = ["utf16.jsonl", "gbk.jsonl", "cut.jsonl", "deep.jsonl", "no_text.jsonl", "key_twice.jsonl", "empty.jsonl",
+COMMANDS = ["utf32.tsv", "gbk.jsonl", "cut.jsonl", "deep.jsonl", "no_text.jsonl", "key_twice.jsonl", "empty.jsonl",
             "array.json", "open_quote.csv", "no_header.tsv", "cut.jsonl.gz", "cut.parquet", "bomb.tmx", "t.{zh,bo}",
             "loop.jsonl", "pipe.jsonl"]  # fmt: skip
 

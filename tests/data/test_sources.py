@@ -122,7 +122,7 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("list.jsonl", jsonl(["a", "b"]), [":1: a JSON list", "one object per line"]),
     ("number.jsonl", jsonl(PAIR, 7), [":2: a JSON int", "one object per line"]),
     ("missing.jsonl", jsonl({"chinese": "一", "tibetan": "ཀ"}), [
-        ":1: no column 'zh'", "chinese, tibetan", "data.init_args.columns: {zh: chinese}"]),
+        ":1: no column 'zh'", "chinese, tibetan", "data.init_args.columns: {zh: chinese, bo: tibetan}"]),
     ("later.jsonl", jsonl(PAIR, {"bo": "ཀ"}), [":2: no column 'zh'", "data.init_args.columns"]),
     ("missing.csv", "zh,tibetan\n一,ཀ\n".encode(), ["no column 'bo'", "data.init_args.columns: {bo: tibetan}"]),
     ("semicolon.csv", "zh;bo\n一;ཀ\n".encode(), ["no column 'zh'", "the columns are zh;bo"]),
@@ -138,7 +138,7 @@ HOSTILE: list[tuple[str, bytes, list[str]]] = [
     ("quote.csv", 'zh,bo\n一,ཀ\n"二,ཁ\n三,ག\n'.encode(), [":3: cannot be split", "quote", ".jsonl"]),
     ("twice.csv", "zh,bo,zh\n一,ཀ,二\n".encode(), [":1: the header names 'zh' twice", "rename"]),
     ("gbk.jsonl", jsonl(PAIR) + "{'zh': '中文'}".encode("gbk"), [":2: not UTF-8", "iconv"]),
-    ("utf16.csv", "zh,bo\n".encode("utf-16"), [":1: not UTF-8", "iconv"]),
+    ("utf32.csv", "zh,bo\n".encode("utf-32"), [":1: not UTF-8", "iconv"]),
     ("cut.jsonl.gz", gzip.compress(jsonl(PAIR) * 99)[:-9], ["not a whole gzip file", "zip it again"]),
     ("plain.csv.gz", b"zh,bo\n", ["not a whole gzip file"]),
     ("fake.parquet", b"hello", ["cannot be read as Parquet", "write it again"]),

@@ -53,7 +53,13 @@ def test_cmrc2018_is_the_file_beside_the_checkout(shared: Path) -> None:
     one = SETS["cmrc2018"].downloads[0]
     file = shared / "cmrc2018" / "cmrc2018_trial.json"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == one.sha256 and file.stat().st_size == one.size
-    assert SETS["cmrc2018"].make({one.path: file}) == {file.name: file.read_bytes()}
+    made = dict(SETS["cmrc2018"].make({one.path: file}))
+    contexts = made.pop("contexts.txt").decode().splitlines()
+    assert made == {file.name: file.read_bytes()}
+    asked = {question.context for question in read_questions(str(file), None, 0)}
+    assert len(contexts) == len(asked) and {text.replace(" ", "") for text in contexts} == {
+        "".join(text.split()) for text in asked
+    }
 
 
 def test_sib200_is_joined_as_the_corpus_beside_the_checkout(shared: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from semalign_pl.data.cleaning.exact_leaks import Texts
+from semalign_pl.data.cleaning.field_languages import check_field_languages
 from semalign_pl.data.cleaning.near_duplicates import mark_near_duplicates
 from semalign_pl.data.cleaning.preparation import Cleaner, Drop, Preparation
 from semalign_pl.data.cleaning.row_filter import HEAD, RowFilter, evaluation_texts, mark_rows, take
@@ -20,6 +21,7 @@ from semalign_pl.data.progress import track_rows
 from semalign_pl.data.reading import sources
 from semalign_pl.data.reading.fields import texts_in
 from semalign_pl.data.reading.formats import BadRow, Counts, Quoting, find_source_files
+from semalign_pl.data.reading.licence import find_licence
 from semalign_pl.data.storing.cache import (
     CACHE,
     PreparationReport,
@@ -31,7 +33,7 @@ from semalign_pl.data.storing.cache import (
 from semalign_pl.data.storing.table import Table, TableWriter
 from semalign_pl.files.digest import digest
 
-FORMAT = 1
+FORMAT = 2
 """Number of the format of prepared and tokenised corpora, part of the name of each cache entry.
 
 Raise it in a change after which the same corpus and settings give other rows, reasons or tokens. The languages' data
@@ -52,6 +54,7 @@ class CorpusRequest:
         split: Split of a hub dataset.
         where: Filter on rows: value, or values, that each of these columns must have.
         quoting: Quoting of .csv and .tsv files.
+        encoding: Encoding of text files.
         fields: Names of the task's fields, in its order.
         languages: Code of the language of each field that has one.
         pair: Names of two fields with the same content in two languages.
@@ -67,6 +70,7 @@ class CorpusRequest:
     split: str = "train"
     where: Mapping[str, object] | None = None
     quoting: Quoting | None = None
+    encoding: str | None = None
     fields: tuple[str, ...] = ()
     languages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pair: tuple[str, str] | None = None
@@ -88,7 +92,7 @@ class CorpusRequest:
             ValueError: If the corpus cannot be read.
         """
         named = (self.source, self.columns, self.split, self.where, self.optional, self.quoting)
-        return sources.stream(*named, counts=counts, chat=self.chat)
+        return sources.stream(*named, counts=counts, chat=self.chat, languages=self.languages, encoding=self.encoding)
 
 
 def prepare(
@@ -155,7 +159,9 @@ class _CorpusPreparation:
                 f"{self.request.source}: none of its {read} rows is left: {format_counts(self.dropped)}; change "
                 f"data.init_args.prepare or the file. The first: {first[:300]}"
             )
+        licence = find_licence(self.request.source)
         return {
+            **({"licence": licence} if licence else {}),
             "source": self.request.source,
             "lines": self.counts.lines,
             "blank": self.counts.blank,
@@ -173,12 +179,14 @@ class _CorpusPreparation:
         rows = self._readable()
         head = take(rows, HEAD)
         rows = itertools.chain(head, rows)
-        preparation = self.request.prepare
+        first, preparation = [row for _, row in head], self.request.prepare
         if preparation is None:
+            check_field_languages(self.request, first)
             yield from ({"id": id, **row} for id, row in rows)
             return
         cleaner = Cleaner.of(preparation, self.request.languages, self.request.pair)
-        cleaner.check_encoding([row for _, row in head], self.request.source)
+        cleaner.check_encoding(first, self.request.source)
+        check_field_languages(self.request, first)
         if self.settings is None:
             yield from ({"id": id, **cleaner.normal(row)} for id, row in rows)
             return

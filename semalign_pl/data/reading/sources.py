@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from semalign_pl.data.reading.fields import Fault, Missing, fault_of, is_blank, nested_place, text_of, value_of
+from semalign_pl.data.reading.column_hint import PEEKED, suggest_columns
+from semalign_pl.data.reading.fields import Fault, Missing, fault_of, is_blank, text_of, value_of
 from semalign_pl.data.reading.formats import (
     BadRow,
     Counts,
     Quoting,
+    SourceFile,
     bad_row,
     escape,
     find_source_files,
@@ -62,6 +63,8 @@ def stream(
     quoting: Quoting | None = None,
     counts: Counts | None = None,
     chat: Chat | None = None,
+    languages: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> Iterator[tuple[str, Row]]:
     """Read a corpus of any length row by row.
 
@@ -76,6 +79,8 @@ def stream(
             - a pattern of files such as ``dev/*.csv``;
             - plain text files paired line by line, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``;
             - a hub dataset, ``owner/name:config@split``;
+            - configurations of a hub dataset or folder joined by id, ``owner/name:{zho_Hans,bod_Tibt}@split``, each a
+              nested column such as ``zho_Hans.text``;
             - a folder with the layout of a hub dataset, or written by ``save_to_disk``: ``folder:config@split``.
         columns: Name of the corpus' column for each wanted field, e.g. ``{"zh": "chinese", "bo": "tibetan"}``. A nested
             column is named by its path, such as ``translation.bo`` or ``answers.text.0`` (see `value_of`).
@@ -86,6 +91,8 @@ def stream(
             If left out, CSV has Excel's quoting, and TSV has none unless the whole file shows otherwise.
         counts: Counts of lines by kind, updated while reading.
         chat: Converter of rows that hold a conversation.
+        languages: Code of the language of each field that has one, by which columns are proposed if one is missing.
+        encoding: Encoding of text files, such as ``gb18030``; if left out UTF-8, or UTF-16 by its byte-order mark.
 
     Yields:
         Id of a row, such as ``train.jsonl:17`` (the line it starts on in ``.jsonl``, ``.csv``, ``.tsv`` and plain
@@ -98,7 +105,7 @@ def stream(
     counts = Counts() if counts is None else counts
     needed = [column for field, column in columns.items() if field not in optional]
     with _readable(source):
-        for source_file in find_source_files(source, split, quoting):
+        for source_file in find_source_files(source, split, quoting, encoding):
             first = not source_file.sparse
             for number, record in source_file.read({*columns.values(), *chosen.values}, counts):
                 row: Row
@@ -114,6 +121,13 @@ def stream(
                         row = bad_row(source_file.source, number, str(fault), _raw(record))
                     if first and isinstance(row, BadRow) and _lacks_columns(record, needed, columns, chat):
                         # A column that the first row lacks is missing in the whole file.
+                        lacking = [field for field in columns if top_column(record, columns[field]) is None]
+                        lacking = [field for field in lacking if field not in optional]
+                        if lacking and chat is None:
+                            records = _first_records(source_file, {*columns.values(), *chosen.values})
+                            remedy = suggest_columns(records or [record], lacking, columns, languages or {})
+                            fault = _no_column(record, columns, lacking[0], remedy)
+                            row = bad_row(source_file.source, number, fault, "")
                         raise ValueError(row.message + (_NO_HEADER if source_file.header else ""))
                     first = False
                 empty = False
@@ -199,11 +213,13 @@ def _is_empty(record: Mapping[str, object], column: str) -> bool:
         return True
 
 
-def _no_column(record: Mapping[str, object], columns: Mapping[str, str], field: str) -> str:
-    free = [name for name in islice(record, 100) if name and name not in columns.values()] or [f"<column of {field}>"]
-    guess = nested_place(record, columns[field]) or nested_place(record, field)
-    guess = guess or difflib.get_close_matches(field, free, n=1, cutoff=0.0)[0]
-    return (
-        f"no column {columns[field]!r} for the field {field}; the columns are {escape(', '.join(record), 300)}; say "
-        f"which one it is, e.g. data.init_args.columns: {{{field}: {escape(guess, 60)}}}"
-    )
+def _no_column(record: Mapping[str, object], columns: Mapping[str, str], field: str, remedy: str = "") -> str:
+    remedy = remedy or suggest_columns([record], [field], columns, {})
+    names = escape(", ".join(record), 300)
+    return f"no column {columns[field]!r} for the field {field}; the columns are {names}; {remedy}"
+
+
+def _first_records(source_file: SourceFile, columns: set[str]) -> list[Mapping[str, object]]:
+    """First good records of a file that lacks one of the columns, so that all its columns are read."""
+    records = (record for _, record in islice(source_file.read(columns), PEEKED))
+    return [record for record in records if not isinstance(record, BadRow)]

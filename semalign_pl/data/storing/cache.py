@@ -35,11 +35,15 @@ class _RowCounts(TypedDict):
 class RowReport(_RowCounts, total=False):
     """Account of a corpus' rows: ``read = kept + dropped``, by reason.
 
-    Tokenising adds the number of prompts cut, and for raw text the number of rows that the documents were packed into.
+    The licence is the one that the source states, if any. Tokenising adds the number of prompts cut, and for raw text the number of rows that the documents were packed into,
+    for other tasks the limits in tokens that would keep 99 % of the rows: of prompts as ``prompt_too_long``, of
+    references as ``answer_too_long``.
     """
 
+    licence: str
     prompts_cut: int
     packed: int
+    keeping: dict[str, int]
 
 
 class PreparationReport(RowReport):
@@ -169,6 +173,7 @@ def summary(report: RowReport) -> str:
         report: Account of the rows.
     """
     text = f"{report['source']}: {report['read']:,} rows read, {report['kept']:,} kept"
+    text += f"; licence: {licence}" if (licence := report.get("licence")) else ""
     text += f"; dropped {format_counts(report['dropped'])}" if report["dropped"] else ""
     text += f"; packed into {packed:,} rows" if (packed := report.get("packed")) else ""
     return text + (f"; {cut:,} prompts cut" if (cut := report.get("prompts_cut")) else "")

@@ -17,6 +17,7 @@ from semalign_pl.data.reading.formats.record import (
     check_header,
     escape,
     is_headless,
+    lacks_text,
     warn_once,
 )
 
@@ -56,6 +57,8 @@ def delimited_rows(
             if header is None:
                 raise ValueError(cells.message)
             row = cells
+        elif not any(map(str.strip, cells)):
+            row = NoRow.BLANK  # Excel saves a blank row as delimiters alone
         elif header is None and is_headless(cells, columns):
             header = [str(place) for place in range(1, len(cells) + 1)]
             row = dict(zip(header, cells, strict=True))
@@ -68,6 +71,8 @@ def delimited_rows(
             row = bad_row(path, number, "the header again; drop this line", b"".join(lines))
         else:
             row = dict(zip(header, cells, strict=True))
+            if "" in cells and lacks_text(row, columns):
+                row = NoRow.BLANK
             if doubtful and len(lines) > 1 and all(line.count(b",") == len(cells) - 1 for line in lines):
                 doubtful = False  # once per file
                 warn_once(

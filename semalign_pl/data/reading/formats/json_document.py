@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.encodings import open_utf8
 from semalign_pl.data.reading.formats.json_decoder import DECODER
 from semalign_pl.data.reading.formats.json_rows import json_lines, object_row
 from semalign_pl.data.reading.formats.json_shape import choose_list, shape_of, spanning_lines_error
 from semalign_pl.data.reading.formats.json_stream import JsonStream
-from semalign_pl.data.reading.formats.lines import open_bytes, read_head
+from semalign_pl.data.reading.formats.lines import read_head
 from semalign_pl.data.reading.formats.record import Item, escape, quote
 from semalign_pl.data.reading.formats.squad import squad
 
@@ -34,7 +35,7 @@ def json_file(path: Path, key: str, split: str, columns: set[str], counter: Line
     Raises:
         ValueError: If the file has another structure; the message describes it and names the command that converts it.
     """
-    with open_bytes(path) as file:
+    with open_utf8(path) as file:
         stream, head = _begin(path, file)
         if (found := _SQUAD.match(head)) and key in ("", "data"):
             stream.at = found.end()
@@ -47,13 +48,13 @@ def json_file(path: Path, key: str, split: str, columns: set[str], counter: Line
             stream.end(what="array")
             return
     if not key and (by_line := _is_by_line(head)) is None:
-        with open_bytes(path) as file:
+        with open_utf8(path) as file:
             stream, _ = _begin(path, file)
             by_line, key = _survey(path, stream, split, columns)
     if not key:
         yield from json_lines(path, counter)
         return
-    with open_bytes(path) as file:
+    with open_utf8(path) as file:
         stream, _ = _begin(path, file)
         if stream.peek() != "{":
             raise ValueError(f"{escape(path)}: not an object, which alone has keys; leave out #{escape(key)}")

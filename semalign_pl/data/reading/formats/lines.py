@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semalign_pl.data.reading.formats.account import LineCounter
-from semalign_pl.data.reading.formats.compressed import open_bytes
+from semalign_pl.data.reading.formats.encodings import encoding_of, open_utf8
 from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, bad_row, escape, quote
 
 _HEAD = 1 << 16
@@ -91,7 +91,7 @@ def raw_lines(path: Path, counter: LineCounter) -> Iterator[tuple[int, bytes | B
         path: Path of the file.
         counter: Number of lines read, updated while reading.
     """
-    with open_bytes(path) as file:
+    with open_utf8(path) as file:
         read_head(path, file)
         number = 0
         while line := file.readline(MAX_LINE):
@@ -138,5 +138,8 @@ def not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) ->
         line: Bytes of the line.
         error: Error of decoding them.
     """
-    fault = f"not UTF-8 (byte 0x{line[error.start]:02x}); convert the file: iconv -f <its encoding> -t UTF-8"
+    fault = (
+        f"not {encoding_of(path) or 'UTF-8'} (byte 0x{line[error.start]:02x}); name its encoding in the recipe, e.g. "
+        f"{{path: {escape(path.name)}, encoding: gb18030}}, or convert the file: iconv -f <its encoding> -t UTF-8"
+    )
     return bad_row(path, number, fault, line)

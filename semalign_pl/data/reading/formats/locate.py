@@ -8,28 +8,40 @@ import itertools
 import os
 import re
 import stat
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from semalign_pl.data.reading.formats.account import LineCounter
 from semalign_pl.data.reading.formats.compressed import split_fragment
 from semalign_pl.data.reading.formats.hub_datasets import folder, hub, hub_revision, saved_folder, saved_split
+from semalign_pl.data.reading.formats.joined_configs import JoinedName, joined_rows, parse_joined
 from semalign_pl.data.reading.formats.pairs import match_pairs, split_braces
 from semalign_pl.data.reading.formats.quoting import Quoting
-from semalign_pl.data.reading.formats.record import escape, stem_suffix
-from semalign_pl.data.reading.formats.source_file import SUFFIXES, SourceFile, paired_source_file, source_file
+from semalign_pl.data.reading.formats.record import Item, escape, stem_suffix
+from semalign_pl.data.reading.formats.source_file import (
+    SUFFIXES,
+    SourceFile,
+    encode_path,
+    paired_source_file,
+    source_file,
+)
 from semalign_pl.files.example_folders import remedy
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<split>[^@]+))?")
 
 
-def find_source_files(source: str, split: str, quoting: Quoting | None = None) -> list[SourceFile]:
+def find_source_files(
+    source: str, split: str, quoting: Quoting | None = None, encoding: str | None = None
+) -> list[SourceFile]:
     """Find the source files that the name of a source refers to, in order.
 
     Args:
         source: Name of the source, as in `sources.stream`.
         split: Name of the split of a hub dataset, folder or .json file, if ``source`` names none.
         quoting: Quoting of .csv and .tsv files, as in `cells.delimited_rows`.
+        encoding: Encoding of text files, as in `source_file.source_file`.
 
     Raises:
         ValueError: If ``source`` refers to nothing that can be read.
@@ -43,9 +55,10 @@ def find_source_files(source: str, split: str, quoting: Quoting | None = None) -
     if quoting is not None:
         _check_quoting(source, path, quoting)
     if path.is_dir():
+        _check_no_encoding(source, encoding)
         return [_folder(source, path, None, split, None)]
     if path.exists():
-        return [source_file(source, path, path.name, split, quoting)]
+        return [source_file(source, path, path.name, split, quoting, encoding=encoding)]
     if path.is_symlink():
         target = escape(os.readlink(path))
         raise ValueError(
@@ -53,18 +66,23 @@ def find_source_files(source: str, split: str, quoting: Quoting | None = None) -
         )
     file, fragment = split_fragment(path)
     if fragment:
-        return [source_file(source, file, f"{file.name}#{fragment}", split, quoting, fragment)]
+        return [source_file(source, file, f"{file.name}#{fragment}", split, quoting, fragment, encoding)]
+    if joined := parse_joined(source):
+        _check_no_encoding(source, encoding)
+        return [_joined(source, joined, joined.split or split)]
     if "{" in source or "}" in source:
-        return _pairs(source, path)
+        return _pairs(source, path, encoding)
     if chosen := _folder_split(str(path)):
+        _check_no_encoding(source, encoding)
         inside, config, its_split = chosen
         return [_folder(source, inside, config, its_split or split, its_split)]
     match = _HUB_ID.fullmatch(source)
     if match and stem_suffix(path) not in SUFFIXES and not path.parent.exists():
+        _check_no_encoding(source, encoding)
         dataset = (source, match["name"], match["config"], match["split"] or split)
         return [SourceFile(path.name, source, partial(hub, *dataset), revision=partial(hub_revision, *dataset))]
     if glob.has_magic(source):
-        return _pattern(source, path, split, quoting)
+        return _pattern(source, path, split, quoting, encoding)
     raise _missing_error(source, path)
 
 
@@ -75,7 +93,47 @@ def _check_quoting(source: str, path: Path, quoting: str) -> None:
         raise ValueError(f"{escape(source)}: quoting is {quoting}, but only .csv and .tsv have quoting; leave it out")
 
 
-def _pairs(source: str, path: Path) -> list[SourceFile]:
+def hub_name(source: str) -> str | None:
+    """Name ``owner/name`` of a hub dataset; ``None`` if a source has another form.
+
+    Args:
+        source: Name of the source, as the user wrote it.
+    """
+    match = _HUB_ID.fullmatch(source)
+    return match["name"] if match else None
+
+
+def _joined(source: str, joined: JoinedName, split: str) -> SourceFile:
+    """Return the configurations of a hub dataset or folder, joined by id, as a source file."""
+    path = Path(joined.name).expanduser()
+    if path.is_dir():
+        files = tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+        revision = lambda: "\n".join([source, split, *(str(file.relative_to(path)) for file in files)])  # noqa: E731
+    elif hub_name(joined.name):
+        files = ()
+        revision = lambda: "\n".join(hub_revision(source, joined.name, one, split) for one in joined.configs)  # noqa: E731
+    else:
+        raise ValueError(
+            f"{escape(source)}: {escape(joined.name)} is no folder and no hub dataset owner/name; name one"
+        )
+
+    def read_config(config: str, counter: LineCounter) -> Iterator[Item]:
+        if path.is_dir():
+            return folder(path, config, split, set(), counter)
+        return hub(source, joined.name, config, split, set(), counter)
+
+    def read(_: set[str], counter: LineCounter) -> Iterator[Item]:
+        return joined_rows(source, joined.configs, read_config, counter)
+
+    return SourceFile(path.name, source, read, files=files, revision=revision)
+
+
+def _check_no_encoding(source: str, encoding: str | None) -> None:
+    if encoding is not None:
+        raise ValueError(f"{escape(source)}: encoding is {encoding}, but only text files have one; leave it out")
+
+
+def _pairs(source: str, path: Path, encoding: str | None) -> list[SourceFile]:
     """Find the pairs of files of a name with braces, such as ``train.{zh,bo}`` or ``*-{zh,bo}.txt``."""
     before, columns, after = split_braces(source, str(path))
     if glob.has_magic(before + after):
@@ -91,9 +149,9 @@ def _pairs(source: str, path: Path) -> list[SourceFile]:
         paired_source_file(
             Path(name).relative_to(root).as_posix(),
             source if len(pairs) == 1 else name,
-            files,
+            {column: encode_path(file, encoding) for column, file in files.items()},
             tuple(files.values()),
-            ".txt",
+            f".txt\n{encoding}" if encoding else ".txt",
         )
         for name, files in pairs.items()
     ]
@@ -131,12 +189,16 @@ def _folder(source: str, path: Path, config: str | None, split: str, named: str 
     return SourceFile(Path(source).name, source, reader, files=files, revision=lambda: names)
 
 
-def _pattern(source: str, path: Path, split: str, quoting: Quoting | None) -> list[SourceFile]:
+def _pattern(source: str, path: Path, split: str, quoting: Quoting | None, encoding: str | None) -> list[SourceFile]:
     files = [Path(file) for file in sorted(glob.glob(str(path))) if not os.path.isdir(file)]
     if not files:
         raise ValueError(f"{escape(source)}: no file matches; paths start where you run from")
     root = Path(*itertools.takewhile(lambda step: not glob.has_magic(step), path.parts))
-    return [source_file(str(file), file, file.relative_to(root).as_posix(), split, quoting) for file in files]
+    names = [file.relative_to(root).as_posix() for file in files]
+    return [
+        source_file(str(file), file, name, split, quoting, encoding=encoding)
+        for file, name in zip(files, names, strict=True)
+    ]
 
 
 def _missing_error(source: str, path: Path) -> ValueError:

@@ -7,8 +7,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from semalign_pl.data.reading.formats.account import LineCounter
+from semalign_pl.data.reading.formats.cells import delimited_rows
+from semalign_pl.data.reading.formats.encodings import open_utf8
 from semalign_pl.data.reading.formats.lines import text_lines
-from semalign_pl.data.reading.formats.record import BadRow, Item, NoRow, escape
+from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, Item, NoRow, escape
 
 
 def plain_rows(path: Path, columns: set[str], counter: LineCounter) -> Iterator[Item]:
@@ -19,10 +21,17 @@ def plain_rows(path: Path, columns: set[str], counter: LineCounter) -> Iterator[
         columns: Name of the wanted column, which the text gets; if empty, ``text``.
         counter: Number of lines read, updated while reading.
 
+    If several columns are wanted and the first line has a tab, the file is read as a .tsv file.
+
     Raises:
-        ValueError: If several columns are wanted.
+        ValueError: If several columns are wanted of a file without tabs.
     """
     if len(columns) > 1:
+        with open_utf8(path) as file:
+            table = b"\t" in file.readline(MAX_LINE)
+        if table:
+            yield from delimited_rows(path, "\t", None, columns, counter)
+            return
         raise ValueError(
             f"{escape(path)}: a .txt file holds one text per line, and {len(columns)} columns are wanted "
             f"({', '.join(sorted(columns))}); give pairs as .jsonl, .csv, .tsv or two files in braces, such as "

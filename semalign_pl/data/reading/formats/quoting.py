@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from semalign_pl.data.reading.formats.account import LineCounter
-from semalign_pl.data.reading.formats.lines import open_bytes, read_head
+from semalign_pl.data.reading.formats.encodings import open_utf8
+from semalign_pl.data.reading.formats.lines import read_head
 from semalign_pl.data.reading.formats.quoted_cells import CellRecord, quoted_records
 from semalign_pl.data.reading.formats.record import BadRow, NoRow, escape, warn_once
 
@@ -110,6 +111,6 @@ class _Evidence:
 
 
 def _has_quotes(path: Path) -> bool:
-    with open_bytes(path) as file:
+    with open_utf8(path) as file:
         read_head(path, file)
         return any(b'"' in chunk for chunk in iter(lambda: file.read(_CHUNK), b""))

@@ -140,6 +140,26 @@ def wanted_columns(names: Sequence[str], columns: Iterable[str]) -> list[str]:
     return [name for name in names if not tops or None in tops or name in tops]
 
 
+def lacks_text(record: Mapping[str, object], columns: Iterable[str]) -> bool:
+    """Return true if a table's row has nothing in the wanted columns, and no letter in the others.
+
+    Such rows follow the data of many spreadsheets: the cells were formatted or numbered in advance.
+
+    Args:
+        record: Cells of the row by column; an empty cell is None or blank text.
+        columns: Names of the wanted columns; all columns count as wanted if there is none, or if one is missing.
+    """
+    wanted = {top_column(record, column) for column in columns}
+    if not wanted or None in wanted:
+        wanted = set(record)
+    return all(
+        value is None or (isinstance(value, str) and not value.strip())
+        if name in wanted
+        else not (isinstance(value, str) and any(map(str.isalpha, value)))
+        for name, value in record.items()
+    )
+
+
 def is_headless(cells: Sequence[object], columns: Iterable[str]) -> bool:
     """Return true if a table's first row is data, not a header.
 

@@ -12,6 +12,7 @@ from semalign_pl.data.reading.formats.account import Counts, LineCounter, Reader
 from semalign_pl.data.reading.formats.archive import check_member, choose_member, list_members
 from semalign_pl.data.reading.formats.cells import delimited_rows
 from semalign_pl.data.reading.formats.convert import suggest_conversion
+from semalign_pl.data.reading.formats.encodings import EncodedPath, is_unicode_text
 from semalign_pl.data.reading.formats.json_document import json_file
 from semalign_pl.data.reading.formats.json_rows import json_lines
 from semalign_pl.data.reading.formats.pairs import split_braces
@@ -66,7 +67,13 @@ class SourceFile:
 
 
 def source_file(
-    source: str, path: Path, name: str, split: str, quoting: Quoting | None = None, fragment: str = ""
+    source: str,
+    path: Path,
+    name: str,
+    split: str,
+    quoting: Quoting | None = None,
+    fragment: str = "",
+    encoding: str | None = None,
 ) -> SourceFile:
     """Source file for a file, or for the member, sheet or list in it that a fragment names.
 
@@ -77,6 +84,7 @@ def source_file(
         split: Name of the wanted split, for .json files with several.
         quoting: Quoting of .csv and .tsv files. If None, decided from the file.
         fragment: Name of a sheet of .xlsx, a key of a list in .json, or a member of .zip; empty for none.
+        encoding: Encoding of a text file; UTF-8 if None, or UTF-16 if it begins with a byte-order mark.
 
     Raises:
         ValueError: If the file cannot be read; the message names the remedy.
@@ -86,15 +94,24 @@ def source_file(
             f"{escape(source)}: not a file but a pipe or device, which cannot be read twice; write it to a file"
         )
     if path.suffix.lower() == ".zip":
-        return _archive(path, name, split, quoting, fragment)
-    return _read(path, name, split, quoting, fragment, (path,))
+        return _archive(path, name, split, quoting, fragment, encoding)
+    return _read(path, name, split, quoting, fragment, (path,), encoding)
 
 
 def _read(
-    path: Path, name: str, split: str, quoting: Quoting | None, fragment: str, files: tuple[Path, ...]
+    path: Path,
+    name: str,
+    split: str,
+    quoting: Quoting | None,
+    fragment: str,
+    files: tuple[Path, ...],
+    encoding: str | None,
 ) -> SourceFile:
     """Return the source file that reads a file on disk, or a text file in an archive."""
     suffix = stem_suffix(path)
+    path = encode_path(path, encoding)
+    if suffix == ".txt" and is_unicode_text(path):
+        suffix = ".tsv"
     readers: dict[str, Reader] = {
         ".jsonl": lambda _, counter: json_lines(path, counter),
         ".json": partial(json_file, path, fragment, split),
@@ -111,7 +128,7 @@ def _read(
         raise ValueError(
             f"{escape(path)}: # chooses a key of .json, sheet of .xlsx or file of .zip; leave out #{escape(fragment)}"
         )
-    choice = [fragment, split if suffix == ".json" else ""]
+    choice = [fragment, split if suffix == ".json" else "", encoding or ""]
     return SourceFile(
         name,
         f"{path}#{fragment}" if fragment else str(path),
@@ -139,7 +156,26 @@ def _unknown_suffix_error(path: Path, archive: Path | None) -> ValueError:
     )
 
 
-def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragment: str) -> SourceFile:
+def encode_path(path: Path, encoding: str | None) -> Path:
+    """Path of a file with the encoding that the user names for it, if any.
+
+    Args:
+        path: Path of a file, or of a member of an archive.
+        encoding: Encoding; ``None`` for none.
+
+    Raises:
+        ValueError: If there is no such encoding, or the file is of a format that says its encoding itself.
+    """
+    if encoding is None:
+        return path
+    if (suffix := stem_suffix(path)) in (".tmx", *_WHOLE):
+        raise ValueError(f"{escape(path)}: encoding is {encoding}, but {suffix} says its encoding itself; leave it out")
+    return EncodedPath.of(path, encoding)
+
+
+def _archive(
+    path: Path, name: str, split: str, quoting: Quoting | None, fragment: str, encoding: str | None
+) -> SourceFile:
     """Return the source file that reads a member of a zip archive, or several members aligned line by line."""
     member, _, inner = fragment.partition("#")
     if "{" in member:
@@ -150,11 +186,11 @@ def _archive(path: Path, name: str, split: str, quoting: Quoting | None, fragmen
     if isinstance(chosen, str):
         inside = Path(f"{path}#{chosen}")
         check_member(path, chosen)
-        return _read(inside, name, split, quoting, inner, (path,))
-    paths = {column: Path(f"{path}#{one}") for column, one in chosen.items()}
+        return _read(inside, name, split, quoting, inner, (path,), encoding)
+    paths = {column: encode_path(Path(f"{path}#{one}"), encoding) for column, one in chosen.items()}
     for one in chosen.values():
         check_member(path, one)
-    return paired_source_file(name, str(path), paths, (path,), "\n".join(["zip", *chosen.values()]))
+    return paired_source_file(name, str(path), paths, (path,), "\n".join(["zip", encoding or "", *chosen.values()]))
 
 
 def paired_source_file(

@@ -20,6 +20,7 @@ from semalign_pl.data.reading.formats.record import (
     error_line,
     escape,
     is_headless,
+    lacks_text,
     quote,
     warn_once,
 )
@@ -214,7 +215,9 @@ def _items(path: Path, rows: Iterable[Sequence[_Cell]], merged: list[_Range], co
             header = _header(path, number, cells)
             yield Item(number, NoRow.HEADER)
         else:
-            yield Item(number, _record(path, number, cells, header, begun_ranges))
+            record = _record(path, number, cells, header, begun_ranges)
+            blank = not isinstance(record, BadRow) and lacks_text(record, columns)
+            yield Item(number, NoRow.BLANK if blank else record)
 
 
 def _value(cell: _Cell) -> object:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from semalign_pl.data.reading.formats.account import LineCounter
-from semalign_pl.data.reading.formats.lines import open_bytes
+from semalign_pl.data.reading.formats.compressed import open_bytes
 from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, Item, bad_row, error_line, escape, quote
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
