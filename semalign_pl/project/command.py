@@ -40,6 +40,7 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--encoder", metavar="MODEL", help="sentence encoder to start from, which knows the scripts of both languages"
     )
+    parser.add_argument("--encoding", help="encoding of text files that are not UTF-8, e.g. gb18030")
     parser.add_argument("--seed", type=int, default=0, help="seed that draws dev and test rows (%(default)s)")
     with one_line(args) as status:
         options = parser.parse_args(list(args[1:]))
@@ -67,14 +68,22 @@ def make_project(options: argparse.Namespace) -> None:
         memory = memory_bytes(options.memory)
     from semalign_pl.messages.console import Console
     from semalign_pl.messages.quiet import quieten
-    from semalign_pl.project.project import Request, build
+    from semalign_pl.project.project import InitSettings, build
 
     quieten()
-    request = Request(
-        options.files, folder, options.base, memory, named, options.general, options.encoder, options.seed
+    settings = InitSettings(
+        files=options.files,
+        folder=folder,
+        base=options.base,
+        memory=memory,
+        columns=named,
+        general=options.general,
+        encoder=options.encoder,
+        encoding=options.encoding,
+        seed=options.seed,
     )
     console = Console(soft_wrap=True)
-    for line in build(request):
+    for line in build(settings):
         console.print(line)
 
 

@@ -49,7 +49,7 @@ class Columns:
         return "--columns " + ",".join(f"{code}={name}" for code, name in reversed(list(self.names.items())))
 
 
-def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter) -> Columns:
+def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, encoding: str | None = None) -> Columns:
     """Find the two columns of a file that hold the pairs.
 
     Without names, the language of each column is that of its text. The target is the language that takes more tokens
@@ -59,11 +59,12 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter) -> C
         file: File, as for ``data.init_args.train``.
         named: Column of each language by code, source first; empty to guess.
         tokens: Tokenizer of the base.
+        encoding: Encoding of a text file; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
 
     Raises:
         ValueError: If the file cannot be read, lacks a named column, or has no columns in two languages.
     """
-    records = peek(CorpusRequest(file, named))
+    records = peek(CorpusRequest(file, named, encoding=encoding))
     names = column_names(records)
     if named:
         check_columns(file, records, named.values())
@@ -133,15 +134,16 @@ class Pairs:
     dropped: str
 
 
-def read_pairs(file: str, columns: Columns, cache: Path) -> Pairs:
+def read_pairs(file: str, columns: Columns, cache: Path, encoding: str | None = None) -> Pairs:
     """Read and clean the pairs of a file, as training with ``prepare: {}`` does.
 
     Rows that cannot be read, such as those without a translation, are dropped and listed like the others.
 
     Args:
         file: File, as for ``data.init_args.train``.
-        columns: Its columns.
+        columns: Columns of the file.
         cache: Folder for intermediate files.
+        encoding: Encoding of a text file, as for ``find_columns``.
 
     Raises:
         ValueError: If the file cannot be read, or no row is left.
@@ -157,6 +159,7 @@ def read_pairs(file: str, columns: Columns, cache: Path) -> Pairs:
         pair=(task.fields[0], task.fields[1]),
         prepare=Preparation(),
         bad_rows="quarantine",
+        encoding=encoding,
     )
     prepared = prepare(request, cache=cache)
     dropped = (prepared.folder / "dropped.jsonl").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import tempfile
 from collections import Counter
@@ -17,7 +16,7 @@ from semalign_pl.languages import get_language
 from semalign_pl.plan.meta_policy import read_config
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.project.general import General, own_text, read_general
-from semalign_pl.project.pairs import Columns, find_columns, read_pairs
+from semalign_pl.project.pairs import find_columns, read_pairs
 from semalign_pl.project.settings import (
     GENERATIONS,
     LORA,
@@ -28,19 +27,18 @@ from semalign_pl.project.settings import (
     plan_stages,
 )
 from semalign_pl.project.split import Split, split_rows
+from semalign_pl.project.stages import BATCH, PROMPTS, describe_columns, describe_machine, list_steps, schedule
 from semalign_pl.project.write import write_project
 
 LEAST = 40
 """Minimum number of pairs: with fewer, a test of a tenth of them says nothing."""
 CINO = {"bo", "zh", "zh-Hans", "zh-Hant", "ug", "mn", "mn-Mong", "kk", "kk-Arab", "za"}
 """Languages of the encoder CINO (https://huggingface.co/hfl/cino-base-v2) among those of this package."""
-BATCH, PROMPTS = 16, 8
-"""Rows per step of SFT, and prompts per step of GRPO."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """Flags of ``semalign init``.
+class InitSettings:
+    """Parsed flags of ``semalign init``.
 
     Attributes:
         files: Files of pairs.
@@ -50,6 +48,7 @@ class Request:
         columns: Column of each language by code, source first; empty to guess.
         general: File of general text; ``None`` without one.
         encoder: Hub id or folder of the encoder to start from; ``None`` for the default of the languages.
+        encoding: Encoding of text files; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
         seed: Seed of the split.
     """
 
@@ -60,14 +59,15 @@ class Request:
     columns: Mapping[str, str]
     general: str | None
     encoder: str | None
+    encoding: str | None
     seed: int
 
 
-def build(request: Request) -> Iterator[str]:
+def build(settings: InitSettings) -> Iterator[str]:
     """Write the folder of a project.
 
     Args:
-        request: Flags of the command.
+        settings: Flags of the command.
 
     Yields:
         Lines for the terminal: every guess with the flag that changes it, and the commands to run next.
@@ -75,47 +75,47 @@ def build(request: Request) -> Iterator[str]:
     Raises:
         ValueError: If a file or model cannot be read, there are too few pairs, or the base does not fit the card.
     """
-    read_config("--base", request.base)
-    chat, tokens = load_prompt_encoder(request.base), TokenCounter(request.base)
-    columns = [find_columns(file, request.columns, tokens) for file in request.files]
+    read_config("--base", settings.base)
+    chat, tokens = load_prompt_encoder(settings.base), TokenCounter(settings.base)
+    columns = [find_columns(file, settings.columns, tokens, settings.encoding) for file in settings.files]
     source, target = columns[0].names
-    for file, found in zip(request.files, columns, strict=True):
+    for file, found in zip(settings.files, columns, strict=True):
         if list(found.names) != [source, target]:
             raise ValueError(
-                f"{file}: its pairs are {' and '.join(found.names)}, and those of {request.files[0]} {source} and "
+                f"{file}: its pairs are {' and '.join(found.names)}, and those of {settings.files[0]} {source} and "
                 f"{target}; make a folder for each pair of languages, or name the columns with --columns"
             )
-        yield from _describe_columns(file, found)
+        yield from describe_columns(file, found)
     task = Translation(source, target, prompt_language=_prompt_language(source))
     rows, dropped, counts = list[dict[str, str]](), "", Counter[str]()
     with tempfile.TemporaryDirectory() as cache:
-        for file, found in zip(request.files, columns, strict=True):
-            pairs = read_pairs(file, found, Path(cache))
+        for file, found in zip(settings.files, columns, strict=True):
+            pairs = read_pairs(file, found, Path(cache), settings.encoding)
             rows, dropped = rows + pairs.rows, dropped + pairs.dropped
             report = pairs.report
             counts.update(report["dropped"])
             blank = f", {report['blank']:,} blank rows skipped" if report["blank"] else ""
             yield f"{file}: {report['read']:,} rows read, {report['kept']:,} kept{blank}"
     if counts:
-        yield f"left out: {format_counts(counts)}; listed in {request.folder}/data/dropped.jsonl"
+        yield f"left out: {format_counts(counts)}; listed in {settings.folder}/data/dropped.jsonl"
     if len(rows) < LEAST:
         raise ValueError(
-            f"{request.files[0]}: only {len(rows)} pairs can be used, too few to train on and to test; give {LEAST} or "
-            "more, and look at what was left out with semalign corpus"
+            f"{settings.files[0]}: only {len(rows)} pairs can be used, too few to train on and to test; give {LEAST} "
+            "or more, and look at what was left out with semalign corpus"
         )
     texts = [(row[task.fields[0]], row[task.fields[1]]) for row in rows]
-    split = split_rows(texts, request.seed, dev=min(200, len(rows) // 20), test=min(500, len(rows) // 10))
+    split = split_rows(texts, settings.seed, dev=min(200, len(rows) // 20), test=min(500, len(rows) // 10))
     if not split.dev or not split.test:
         raise ValueError(
-            f"{request.files[0]}: every pair is nearly repeated by another, so none can be a fair test; add pairs that "
-            "are not variants of each other"
+            f"{settings.files[0]}: every pair is nearly repeated by another, so none can be a fair test; add pairs "
+            "that are not variants of each other"
         )
     yield (
         f"split: {len(split.train):,} train, {len(split.dev):,} dev, {len(split.test):,} test, drawn with --seed "
-        f"{request.seed}; near-duplicates stay together in train"
+        f"{settings.seed}; near-duplicates stay together in train"
     )
-    general = _general(request, rows, split, task.fields[0])
-    encoder = request.encoder or ("hfl/cino-base-v2" if {source, target} <= CINO else "sentence-transformers/LaBSE")
+    general = _general(settings, rows, split, task.fields[0])
+    encoder = settings.encoder or ("hfl/cino-base-v2" if {source, target} <= CINO else "sentence-transformers/LaBSE")
     read_config("--encoder", encoder)
     yield f"encoder of meaning: trained from {encoder} on your pairs; change with --encoder MODEL"
     lengths = measure_lengths([rows[i] for i in split.train], task, chat, TokenCounter(encoder))
@@ -123,17 +123,17 @@ def build(request: Request) -> Iterator[str]:
         f"limits: prompts of {lengths.prompt} tokens and translations of {lengths.completion} keep "
         f"{100 * lengths.kept:.1f} % of the training rows whole"
     )
-    machine = Machine.detect(request.memory)
-    weights = choose_weights(request.base, machine)
-    sft, grpo, peak = plan_stages(request.base, weights, lengths, machine, encoder, BATCH, PROMPTS)
-    yield _describe_machine(machine, weights, peak)
-    values = _schedule(len(split.train)) | {
-        "folder": str(request.folder),
-        "shell_folder": shlex.quote(str(request.folder)),
-        "files": request.files,
-        "base": request.base,
+    machine = Machine.detect(settings.memory)
+    weights = choose_weights(settings.base, machine)
+    sft, grpo, peak = plan_stages(settings.base, weights, lengths, machine, encoder, BATCH, PROMPTS)
+    yield describe_machine(machine, weights, peak)
+    values = schedule(len(split.train)) | {
+        "folder": str(settings.folder),
+        "shell_folder": shlex.quote(str(settings.folder)),
+        "files": settings.files,
+        "base": settings.base,
         "encoder": encoder,
-        "seed": request.seed,
+        "seed": settings.seed,
         "source": source,
         "target": target,
         "source_name": get_language(source).name,
@@ -151,17 +151,17 @@ def build(request: Request) -> Iterator[str]:
         "prompts": PROMPTS,
         "sft_memory": sft,
         "grpo_memory": grpo,
-        "sft_rate": learning_rate(request.base, 2e-4),
-        "grpo_rate": learning_rate(request.base, 2e-5),
+        "sft_rate": learning_rate(settings.base, 2e-4),
+        "grpo_rate": learning_rate(settings.base, 2e-5),
         "encoder_rate": learning_rate(encoder, 2e-5),
         "train_rows": len(split.train),
         "dev_rows": len(split.dev),
         "test_rows": len(split.test),
         "dropped_rows": counts.total(),
-        "steps": (steps := _steps(request.folder)),
+        "steps": (steps := list_steps(settings.folder)),
     }
     write_project(
-        request.folder,
+        settings.folder,
         {name: (rows[i] for i in places) for name, places in split._asdict().items()},
         dropped,
         {"anchor": general.anchor, "probe": general.probe},
@@ -169,13 +169,13 @@ def build(request: Request) -> Iterator[str]:
         values,
     )
     yield ""
-    yield f"{request.folder}: recipes and data, explained in {request.folder}/README.md. Next:"
+    yield f"{settings.folder}: recipes and data, explained in {settings.folder}/README.md. Next:"
     yield from (f"  {command}  # {what}" for what, command in steps)
-    quoted = shlex.quote(str(request.folder))
+    quoted = shlex.quote(str(settings.folder))
     yield f"then semalign translate {quoted}/runs/grpo --file texts.txt --out translations.jsonl"
     if general.kind == "own":
         yield (
-            f"{request.folder}/keep.yaml has no general text to replay: give a file of it with --general FILE, e.g. "
+            f"{settings.folder}/keep.yaml has no general text to replay: give a file of it with --general FILE, e.g. "
             "the questions in Chinese of `semalign data cmrc2018`"
         )
 
@@ -185,71 +185,9 @@ def _prompt_language(source: str) -> str:
     return source if source in ("zh", "bo", "th") else "zh" if source.startswith("zh") else "en"
 
 
-def _general(request: Request, rows: Sequence[Mapping[str, str]], split: Split, field: str) -> General:
+def _general(settings: InitSettings, rows: Sequence[Mapping[str, str]], split: Split, field: str) -> General:
     """General text of the user, or the source side of the pairs."""
-    if request.general is not None:
-        return read_general(request.general, request.seed, field)
+    if settings.general is not None:
+        return read_general(settings.general, settings.seed, field)
     train, test = ([rows[i][field] for i in places] for places in (split.train, split.test))
     return own_text(train, test, field)
-
-
-def _describe_columns(file: str, columns: Columns) -> Iterator[str]:
-    pairs = ", ".join(f"{name!r} is {get_language(code).name}" for code, name in columns.names.items())
-    left = f"; not used: {', '.join(columns.ignored)}" if columns.ignored else ""
-    yield f"{file}: column {pairs}{left}" + (f"; change with {columns.flag}" if columns.guessed else "")
-    if columns.guessed:
-        source, target = (get_language(code).name for code in columns.names)
-        yield (
-            f"direction: from {source} to {target}, which takes {columns.ratio:.1f} times the tokens of the base; "
-            f"exchange them with {columns.exchanged}"
-        )
-
-
-def _describe_machine(machine: Machine, weights: str, peak: int) -> str:
-    gib = f"{machine.memory / 2**30:.1f} GiB"
-    if not machine.cuda:
-        return (
-            f"machine: no card found, so the recipes are for this CPU with {gib}, base in {weights}; for a card, give "
-            "its memory, e.g. --memory 12GiB"
-        )
-    found = "" if machine.named else " (this machine's; change with --memory)"
-    return f"machine: a card of {gib}{found}, base in {weights}, predicted peak {peak / 2**30:.1f} GiB (semalign plan)"
-
-
-def _schedule(rows: int) -> dict[str, int]:
-    """Rows and steps of each stage.
-
-    The cold start has half of the rows, at most 5,000 as in arXiv 2605.14366, and some 200 steps, at least 2 epochs and
-    at most 10. GRPO has two epochs, at most 300 steps: a step takes some seconds to a minute.
-
-    Args:
-        rows: Number of training rows.
-    """
-    cold = min(5000, max(rows // 2, min(rows, BATCH)))
-    batch = min(256, max(16, rows // 8))
-    return {
-        "cold_rows": cold,
-        "cold_epochs": _epochs(cold, BATCH, 200),
-        "keep_epochs": _epochs(rows, BATCH, 300),
-        "grpo_steps": min(300, math.ceil(2 * rows / PROMPTS)),
-        "embedder_batch": batch,
-        "embedder_epochs": _epochs(rows, batch, 100),
-    }
-
-
-def _epochs(rows: int, batch: int, steps: int) -> int:
-    return min(10, max(2, math.ceil(steps * batch / rows)))
-
-
-def _steps(folder: Path) -> list[tuple[str, str]]:
-    """The four commands from data to a translator: what each does, and its command line."""
-    quoted = shlex.quote(str(folder))
-    return [
-        ("train the encoder of meaning", f"semalign fit --config {quoted}/embedder.yaml"),
-        ("teach script and format", f"semalign fit --config {quoted}/cold_start.yaml"),
-        ("train with rewards", f"semalign fit --config {quoted}/grpo.yaml"),
-        (
-            "score it on the test rows",
-            f"semalign test --config {quoted}/grpo.yaml --model.init_args.adapter {quoted}/runs/grpo/adapter",
-        ),
-    ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from semalign_pl.chat.prompt_encoder import PromptEncoder
+from semalign_pl.data.limits import limit_that_keeps
 from semalign_pl.data.tasks import Translation
 from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.plan.command import changes, proposal
@@ -59,16 +60,6 @@ def measure_lengths(
     prompt, completion = (_round_up(limit_that_keeps(each, _EACH)) for each in (prompts, answers))
     kept = sum(p <= prompt and a <= completion for p, a in zip(prompts, answers, strict=True))
     return Lengths(prompt, completion, min(512, _round_up(limit_that_keeps(texts, _EACH))), kept / len(rows))
-
-
-def limit_that_keeps(lengths: Sequence[int], share: float) -> int:
-    """Smallest length that at least this share of the texts do not exceed.
-
-    Args:
-        lengths: Lengths of the texts.
-        share: Share in (0, 1].
-    """
-    return sorted(lengths)[math.ceil(share * len(lengths)) - 1]
 
 
 def _round_up(length: int) -> int:

@@ -61,30 +61,39 @@ def draw_unrepeated(rows: Sequence[Texts], among: Sequence[int], count: int, see
     drawn, refused = list[int](), list[int]()
     while waiting and len(drawn) < count:
         batch, waiting = waiting[: count - len(drawn)], waiting[count - len(drawn) :]
-        repeated = _find_repeated(rows, batch, [*waiting, *refused])
+        background = [rows[i] for i in [*waiting, *refused][:HEAD]]
+        repeated = _find_repeated(rows, batch, [*waiting, *refused], background)
         drawn += [row for row in batch if row not in repeated]
         # A refused row is a training row now, and may repeat one that is drawn: rows of a batch are not compared.
         while repeated:
             refused += repeated
-            repeated = _find_repeated(rows, drawn, [*repeated])
+            repeated = _find_repeated(rows, drawn, [*repeated], background)
             drawn = [row for row in drawn if row not in repeated]
     return sorted(drawn)
 
 
-def _find_repeated(rows: Sequence[Texts], held_out: Sequence[int], others: Sequence[int]) -> set[int]:
+def _find_repeated(
+    rows: Sequence[Texts], held_out: Sequence[int], others: Sequence[int], background: Sequence[Texts]
+) -> set[int]:
     """Held-out rows that one of the others repeats.
 
     Args:
         rows: Texts of each row.
         held_out: Indices of the held-out rows.
         others: Indices of the other rows.
+        background: Texts of other rows, from which common phrases are known.
     """
-    background = (rows[i] for i in others[:HEAD])
-    index = LeakIndex(((str(i), rows[i]) for i in held_out), background)
     found = set[int]()
-    for start in range(0, len(others), _CHUNK):
-        leaks = index.find([rows[i] for i in others[start : start + _CHUNK]])
-        found |= {held_out[leak.row] for leak in leaks if leak is not None}
+    while held_out and others:
+        index, leaking = LeakIndex(((str(i), rows[i]) for i in held_out), background), list[int]()
+        for start in range(0, len(others), _CHUNK):
+            chunk = others[start : start + _CHUNK]
+            for row, leak in zip(chunk, index.find([rows[i] for i in chunk]), strict=True):
+                if leak is not None:
+                    found.add(held_out[leak.row])
+                    leaking.append(row)
+        # Of each row only the best leak is found. Without those, the same rows may repeat further held-out rows.
+        held_out, others = [row for row in held_out if row not in found], leaking
     return found
 
 
