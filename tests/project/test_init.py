@@ -21,7 +21,7 @@ def write_sheet(path: Path, rows: Sequence[Sequence[object]]) -> str:
     """Write rows to the first sheet of a workbook; ``None`` is an empty cell."""
     book = openpyxl.Workbook()
     for row in rows:
-        book.worksheets[0].append(row)
+        book.worksheets[0].append(list(row))
     book.save(path)
     return str(path)
 
@@ -167,9 +167,8 @@ def test_general_text_is_kept_apart(init, sheet, work, kind) -> None:
     status, out, err = init(sheet, "--general", str(general))
     assert status == 0, err
     assert "no general text" not in out
-    anchor, probe = (
-        (work / "my" / "general" / f"{n}.txt").read_text("utf-8").splitlines() for n in ("anchor", "probe")
-    )
+    folder = work / "my" / "general"
+    anchor, probe = ((folder / name).read_text("utf-8").splitlines() for name in ("anchor.txt", "probe.txt"))
     assert len(probe) == 40 and sorted(anchor + probe) == sorted({f"第{i}段，说的是别的事情。" for i in range(200)})
     recipe = parse_recipe(["--config", str(work / "my" / "keep.yaml")])
     pairs, replayed = recipe.make_data().corpora["train"]
