@@ -30,6 +30,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "init": Command(
+        "start here: data splits and recipes from files of pairs (my.xlsx --base Qwen/Qwen3-4B --memory 12GiB)",
+        "semalign_pl.project.command",
+    ),
     "fit": Command(
         "train one stage: SFTModule, GRPOModule (semantic RL), DistillModule (healing) or EmbedderModule (reward)",
         "semalign_pl.start.training",

@@ -1,0 +1,101 @@
+"""General text for the anchor, the replay and the drift probe, kept apart from each other by seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from semalign_pl.data.cleaning.prepare import CorpusRequest
+from semalign_pl.data.reading.sources import BadRow, stream
+from semalign_pl.inspection.columns import column_names, guess_language, peek, share_of_text
+
+ANSWERS = ("output", "completion", "answer", "response")
+"""Names of a column that holds what a model is to write."""
+PROBED = 100
+"""Maximum number of texts of the drift probe."""
+ANCHORED = 5000
+"""Maximum number of texts of the anchor: more take longer to read than training goes through."""
+Kind = Literal["texts", "instructions", "own"]
+
+
+@dataclass(frozen=True)
+class General:
+    """General text of a project.
+
+    Attributes:
+        kind: ``texts``, ``instructions`` or, without a file of general text, ``own``: the source side of the pairs.
+        language: Code of the language of the text.
+        anchor: Texts of the anchor, one line each.
+        probe: Texts of the drift probe, one line each; no other list has them.
+        replay: Rows of ``prompt`` and ``completion``; empty if the texts themselves are replayed, or none is.
+    """
+
+    kind: Kind
+    language: str
+    anchor: list[str]
+    probe: list[str]
+    replay: list[dict[str, str]]
+
+
+def read_general(file: str, seed: int, language: str) -> General:
+    """Read general text: one text per row, or instructions with their answers.
+
+    Args:
+        file: File, as for ``data.init_args.train``.
+        seed: Seed that draws the texts of the probe.
+        language: Code of the language if the text does not show it.
+
+    Raises:
+        ValueError: If the file cannot be read, or has no column of text.
+    """
+    records = peek(CorpusRequest(file, {}))
+    names = [name for name in column_names(records) if share_of_text(records, name) > 0]
+    if not names:
+        raise ValueError(
+            f"--general: {file} has no column of text (of {', '.join(column_names(records))}); give one text per line, "
+            "or rows with a column for the instruction and one for the answer, such as prompt and completion"
+        )
+    answer = next((name for name in names if name.lower() in ANSWERS), None)
+    prompts = [name for name in names if name != answer]
+    rows = _rows(file, names, optional=frozenset(prompts))
+    longest = max(prompts or names, key=lambda name: sum(len(row.get(name, "")) for row in rows))
+    texts = list(dict.fromkeys(_line(row[longest]) for row in rows if row.get(longest, "").strip()))
+    random.Random(f"{seed}/general").shuffle(texts)
+    held_out = min(PROBED, len(texts) // 5)
+    probe = texts[:held_out]
+    guessed = guess_language(longest, texts[:1000])
+    replay = list[dict[str, str]]()
+    if answer and prompts:
+        kept_apart = set(probe)
+        for row in rows:
+            if _line(row.get(longest, "")) not in kept_apart:
+                prompt = "\n".join(row[name] for name in prompts if row.get(name, "").strip())
+                replay += [{"prompt": prompt, "completion": row[answer]}] if prompt else []
+    kind: Kind = "instructions" if replay else "texts"
+    return General(kind, guessed.code if guessed else language, texts[held_out:][:ANCHORED], probe, replay)
+
+
+def own_text(train: Sequence[str], test: Sequence[str], language: str) -> General:
+    """Source side of the pairs, for a project without a file of general text.
+
+    Args:
+        train: Source texts of the training rows.
+        test: Source texts of the test rows.
+        language: Code of their language.
+    """
+    anchor = list(dict.fromkeys(map(_line, train)))[:ANCHORED]
+    return General("own", language, anchor, list(dict.fromkeys(map(_line, test)))[:PROBED], [])
+
+
+def _rows(file: str, names: Sequence[str], optional: frozenset[str]) -> Sequence[Mapping[str, str]]:
+    read = stream(file, {name: name for name in names}, optional=optional)
+    rows = [row for _, row in read if not isinstance(row, BadRow)]
+    if not rows:
+        raise ValueError(f"--general: {file} has no readable row; look at it with semalign corpus {file}")
+    return rows
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

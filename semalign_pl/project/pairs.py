@@ -1,0 +1,166 @@
+"""Pairs of a file: its two columns and their languages, as the user names them or as their texts show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semalign_pl.data.cleaning.preparation import Preparation
+from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
+from semalign_pl.data.storing.cache import PreparationReport
+from semalign_pl.data.tasks import Translation
+from semalign_pl.inspection.columns import check_columns, column_names, guess_language, peek, share_of_text
+from semalign_pl.inspection.tokens import TokenCounter
+from semalign_pl.languages import get_language
+
+FILLED = 0.3
+"""Minimum share of rows in which a column of pairs has text: notes are rarer, and some rows are not translated yet."""
+HEADER_UNITS = 5
+"""Minimum number of units of a column's name from which it may be a row of text: a file without a header."""
+COMPARED = 200
+"""Number of rows whose tokens are counted to tell which language the base knows less."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of one file that hold the pairs.
+
+    Attributes:
+        names: Column of each language, by its code: the source, then the target.
+        guessed: True if the columns are guessed.
+        ignored: Names of the columns that are not used.
+        ratio: Tokens of the target per token of the source for the same rows; 0 if it was not measured.
+    """
+
+    names: Mapping[str, str]
+    guessed: bool
+    ignored: tuple[str, ...] = ()
+    ratio: float = 0.0
+
+    @property
+    def flag(self) -> str:
+        """Flag that names these columns."""
+        return "--columns " + ",".join(f"{code}={name}" for code, name in self.names.items())
+
+    @property
+    def exchanged(self) -> str:
+        """Flag that exchanges source and target."""
+        return "--columns " + ",".join(f"{code}={name}" for code, name in reversed(list(self.names.items())))
+
+
+def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, encoding: str | None = None) -> Columns:
+    """Find the two columns of a file that hold the pairs.
+
+    Without names, the language of each column is that of its text. The target is the language that takes more tokens
+    for the same content, because that is the one which the base knows less.
+
+    Args:
+        file: File, as for ``data.init_args.train``.
+        named: Column of each language by code, source first; empty to guess.
+        tokens: Tokenizer of the base.
+        encoding: Encoding of a text file; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
+
+    Raises:
+        ValueError: If the file cannot be read, lacks a named column, or has no columns in two languages.
+    """
+    records = peek(CorpusRequest(file, named, encoding=encoding))
+    names = column_names(records)
+    if named:
+        check_columns(file, records, named.values())
+        return Columns(named, guessed=False, ignored=_others(names, named))
+    texts: dict[str, list[str]] = {}
+    for name in names:
+        if share_of_text(records, name) >= FILLED:
+            texts[name] = [text for record in records if isinstance(text := record.get(name), str) and text.strip()]
+    longest: dict[str, str] = {}
+    for name in sorted(texts, key=lambda name: -sum(map(len, texts[name]))):
+        if language := guess_language(name, texts[name]):
+            longest.setdefault(language.code, name)  # of two columns in a language, notes are the shorter ones
+    if len(longest) < 2:
+        seen = ", ".join(f"{name} is {code}" for code, name in longest.items()) or "none has text in a known language"
+        raise ValueError(
+            f"{file}: no columns in two languages (of {', '.join(names)}; {seen}); name them, source first, e.g. "
+            f"--columns zh={names[0]},bo={names[-1]}"
+        )
+    in_order = {code: name for name in names for code, held in longest.items() if held == name}
+    cost = {code: _tokens_per_row(records, in_order, code, tokens) for code in in_order}
+    target = max(cost, key=lambda code: cost[code])
+    source = next(code for code in in_order if code != target)
+    chosen = {code: in_order[code] for code in (source, target)}
+    if without_header := _lacks_header(chosen, texts):
+        chosen = {code: str(names.index(name) + 1) for code, name in chosen.items()}
+        names = [str(place) for place in range(1, len(names) + 1)]
+    ratio = cost[target] / max(1e-9, cost[source])
+    return Columns(chosen, True, () if without_header else _others(names, chosen), ratio)
+
+
+def _others(names: Sequence[str], chosen: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in chosen.values())
+
+
+def _tokens_per_row(
+    records: Sequence[Mapping[str, object]], columns: Mapping[str, str], code: str, tokens: TokenCounter
+) -> float:
+    """Mean tokens of a column, over rows in which all columns have text."""
+    whole = [r for r in records if all(isinstance(r.get(name), str) for name in columns.values())][:COMPARED]
+    texts = [str(record[columns[code]]) for record in whole]
+    return sum(map(len, tokens.encode(texts))) / max(1, len(texts))
+
+
+def _lacks_header(chosen: Mapping[str, str], texts: Mapping[str, Sequence[str]]) -> bool:
+    """Return true if the names of the columns are texts like those below them."""
+    for code, name in chosen.items():
+        language = get_language(code)
+        lengths = sorted(len(language.segment(text)) for text in texts[name][:COMPARED])
+        median = lengths[len(lengths) // 2]
+        if language.share(name) < 0.5 or len(language.segment(name)) < max(HEADER_UNITS, median / 3):
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of one file after cleaning.
+
+    Attributes:
+        rows: Id and text by language of each row that is kept, in normal form.
+        report: Numbers of rows read, kept and dropped.
+        dropped: Lines of JSON, one per row that is dropped.
+    """
+
+    rows: list[dict[str, str]]
+    report: PreparationReport
+    dropped: str
+
+
+def read_pairs(file: str, columns: Columns, cache: Path, encoding: str | None = None) -> Pairs:
+    """Read and clean the pairs of a file, as training with ``prepare: {}`` does.
+
+    Rows that cannot be read, such as those without a translation, are dropped and listed like the others.
+
+    Args:
+        file: File, as for ``data.init_args.train``.
+        columns: Columns of the file.
+        cache: Folder for intermediate files.
+        encoding: Encoding of a text file, as for ``find_columns``.
+
+    Raises:
+        ValueError: If the file cannot be read, or no row is left.
+    """
+    source, target = columns.names
+    task = Translation(source, target, "{source}")
+    names = dict(zip(task.fields, columns.names.values(), strict=True))
+    request = CorpusRequest(
+        source=file,
+        columns=names,
+        fields=task.fields,
+        languages=task.languages,
+        pair=(task.fields[0], task.fields[1]),
+        prepare=Preparation(),
+        bad_rows="quarantine",
+        encoding=encoding,
+    )
+    prepared = prepare(request, cache=cache)
+    dropped = (prepared.folder / "dropped.jsonl").read_text(encoding="utf-8")
+    return Pairs([dict(row) for row in prepared.table], prepared.report, dropped)

@@ -1,0 +1,210 @@
+"""``semalign init`` on real spreadsheets: what is guessed, which rows are written, and recipes that parse."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import openpyxl
+import pytest
+import yaml
+from helpers.pairs import PAIRS
+
+from semalign_pl.__main__ import main
+from semalign_pl.cli.parsed_recipe import parse_recipe
+from semalign_pl.project.write import RECIPES
+from semalign_pl.study.systems import read_study
+
+STAGES = [name for name in RECIPES if name != "study.yaml"]
+
+
+def write_sheet(path: Path, rows: Sequence[Sequence[object]]) -> str:
+    """Write rows to the first sheet of a workbook; ``None`` is an empty cell."""
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.worksheets[0].append(list(row))
+    book.save(path)
+    return str(path)
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def sheet(work) -> str:
+    """A sheet as people have it: numbers, notes, blank rows, one row that is not translated yet."""
+    rows: list[list[object]] = [["编号", "藏文", "汉文", "备注"]]
+    for number, pair in enumerate(PAIRS):
+        rows += [[None, None, " ", None]] if number in (7, 8, 30) else []
+        rows.append([number, None if number == 3 else pair["bo"], pair["zh"], "已经校对" if number in (1, 9) else None])
+    return write_sheet(work / "my.xlsx", [*rows, [None, None, " ", None], ["", "", "", ""]])
+
+
+@pytest.fixture
+def init(base, encoder, capsys):
+    """Run ``semalign init`` with the fixtures' models; its exit status, output and error message."""
+
+    def run(*flags: str) -> tuple[int, str, str]:
+        status = main(["init", "--base", base, "--encoder", encoder, *flags])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def test_a_sheet_becomes_a_folder(init, sheet, work) -> None:
+    status, out, err = init(sheet)
+    assert status == 0, err
+    assert "'汉文' is Chinese, '藏文' is Tibetan; not used: 编号, 备注; change with --columns zh=汉文,bo=藏文" in out
+    assert "from Chinese to Tibetan" in out and "exchange them with --columns bo=藏文,zh=汉文" in out
+    assert "48 rows read, 47 kept" in out and "1 bad row" in out
+    data = work / "my" / "data"
+    splits = {name: lines(data / f"{name}.jsonl") for name in ("train", "dev", "test")}
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 41, "dev": 2, "test": 4}
+    written = sorted((row["zh"], row["bo"]) for rows in splits.values() for row in rows)
+    assert written == sorted((pair["zh"], pair["bo"]) for i, pair in enumerate(PAIRS) if i != 3)
+    (dropped,) = lines(data / "dropped.jsonl")
+    assert dropped["id"] == "my.xlsx:5" and "'藏文'" in dropped["detail"]
+    assert "prompts of" in out and "keep 100.0 %" in out
+    commands = [line.split("  # ")[0].strip() for line in out.splitlines() if line.startswith("  semalign ")]
+    assert [command.split()[1] for command in commands] == ["fit", "fit", "fit", "test"]
+    assert all(command in (work / "my" / "README.md").read_text(encoding="utf-8") for command in commands)
+    assert "--general FILE" in out and "MISSING" in (work / "my" / "keep.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("memory", "names"), [([], STAGES), (["--memory", "12GiB"], ["grpo.yaml"])])
+def test_every_recipe_parses(init, sheet, work, memory, names) -> None:
+    status, out, err = init(sheet, *memory, "--out", "a folder, mine")
+    assert status == 0, err
+    folder = work / "a folder, mine"
+    for name in names:
+        recipe = parse_recipe(["--config", str(folder / name)])
+        assert (str(recipe.settings.trainer.accelerator) == "gpu") == bool(memory)
+        data = recipe.make_data()
+        assert len(data.corpora["validation"]) == len(data.corpora["test"]) == 1
+        assert Path(data.corpora["test"][0].path).is_file()
+    assert [system.name for system in read_study(folder).systems] == ["cold_start", "sft", "grpo", "keep", "keep_grpo"]
+    assert ("a card of 12.0 GiB" in out) == bool(memory) and ("CPU" in out) != bool(memory)
+    assert "'a folder, mine'/embedder.yaml" in out
+
+
+def test_the_cold_start_can_be_planned(init, sheet, work, capsys) -> None:
+    """The proposal for the same card is what the recipe has."""
+    assert init(sheet, "--memory", "12GiB")[0] == 0
+    model = yaml.safe_load((work / "my" / "cold_start.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
+    assert main(["plan", "--config", "my/cold_start.yaml", "--memory", "12GiB"]) == 0
+    assert f"micro_batch_tokens: {model['micro_batch_tokens']}\n" in capsys.readouterr().out
+
+
+def test_another_base_is_written_nowhere_else(init, sheet, work, base, encoder) -> None:
+    """No path, language or number of the miniature is in a template."""
+    assert init(sheet)[0] == 0
+    for name in RECIPES:
+        text = (work / "my" / name).read_text(encoding="utf-8")
+        assert "quickstart" not in text and "world" not in text.replace(base, "").replace(encoder, "")
+
+
+@pytest.mark.parametrize("kind", ["no header", "three languages", "bo first by flag"])
+def test_columns_follow_the_script(init, work, kind) -> None:
+    flags = list[str]()
+    if kind == "no header":
+        file = write_sheet(work / "p.xlsx", [[pair["bo"] * 3, pair["zh"] * 3] for pair in PAIRS])
+        wanted, task = "'2' is Chinese, '1' is Tibetan", ("zh", "bo")
+    elif kind == "three languages":
+        rows = [[f"They read {i}.", pair["zh"], pair["bo"]] for i, pair in enumerate(PAIRS)]
+        file = write_sheet(work / "p.xlsx", [["English", "a", "b"], *rows])
+        wanted, task = "'English' is English, 'b' is Tibetan; not used: a", ("en", "bo")
+    else:
+        file = str(work / "p.tsv")
+        rows = [f"{pair['zh']}\t{pair['bo']}" for pair in PAIRS]
+        Path(file).write_text("zh\tbo\n" + "\n".join(rows) + "\n", encoding="utf-16")
+        flags, wanted, task = ["--columns", "bo=bo,zh=zh"], "'bo' is Tibetan, 'zh' is Chinese", ("bo", "zh")
+    status, out, err = init(file, *flags)
+    assert status == 0, err
+    assert wanted in out
+    written = yaml.safe_load((work / "p" / "grpo.yaml").read_text(encoding="utf-8"))["data"]["init_args"]["task"]
+    assert (written["init_args"]["source"], written["init_args"]["target"]) == task
+    assert sum(len(lines(work / "p" / "data" / f"{name}.jsonl")) for name in ("train", "dev", "test")) == len(PAIRS)
+
+
+def test_limits_keep_99_percent(init, work, tokenizer) -> None:
+    """Counted again with the tokenizer's own chat template; one row of ten times the length is given up."""
+    pairs = [*PAIRS] * 5
+    rows = [[f"{i}{pair['zh']}", f"{pair['bo']}{i}"] for i, pair in enumerate(pairs)]
+    rows[100] = ["".join(pair["zh"] for pair in PAIRS[:12]), "".join(pair["bo"] for pair in PAIRS[:12])]
+    assert init(write_sheet(work / "p.xlsx", [["zh", "bo"], *rows]))[0] == 0
+    model = yaml.safe_load((work / "p" / "cold_start.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
+    train = lines(work / "p" / "data" / "train.jsonl")
+    prompts = [
+        len(tokenizer.apply_chat_template([{"role": "user", "content": f"把下面的中文翻译成藏文：{row['zh']}"}],
+            add_generation_prompt=True, return_dict=False)) for row in train
+    ]  # fmt: skip
+    answers = [len(tokenizer(row["bo"])["input_ids"]) + 1 for row in train]
+    both = [p <= model["max_prompt_tokens"] and a <= model["max_new_tokens"]
+            for p, a in zip(prompts, answers, strict=True)]  # fmt: skip
+    assert 0.99 <= sum(both) / len(both) < 1, (max(prompts), model)
+    assert max(answers) > 5 * model["max_new_tokens"]
+
+
+@pytest.mark.parametrize("kind", ["texts", "instructions"])
+def test_general_text_is_kept_apart(init, sheet, work, kind) -> None:
+    if kind == "texts":
+        general = work / "general.txt"
+        general.write_text("".join(f"第{i}段，说的是别的事情。\n" for i in range(200)), encoding="utf-8")
+    else:
+        general = work / "general.jsonl"
+        rows = [
+            {"context": f"第{i // 2}段，说的是别的事情。", "question": f"问{i}？", "answer": "别的事情"}
+            for i in range(400)
+        ]
+        general.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    status, out, err = init(sheet, "--general", str(general))
+    assert status == 0, err
+    assert "no general text" not in out
+    folder = work / "my" / "general"
+    anchor, probe = ((folder / name).read_text("utf-8").splitlines() for name in ("anchor.txt", "probe.txt"))
+    assert len(probe) == 40 and sorted(anchor + probe) == sorted({f"第{i}段，说的是别的事情。" for i in range(200)})
+    recipe = parse_recipe(["--config", str(work / "my" / "keep.yaml")])
+    pairs, replayed = recipe.make_data().corpora["train"]
+    assert replayed.replay and not pairs.replay and Path(replayed.path).is_file()
+    assert recipe.settings.model.init_args.anchor.file.endswith("general/anchor.txt")
+    if kind == "instructions":
+        replay = lines(folder / "replay.jsonl")
+        assert len(replay) == 320 and not any(text in row["prompt"] for row in replay for text in probe)
+        assert replay[0] == {"prompt": rows_of(general, replay[0]), "completion": "别的事情"}
+
+
+def rows_of(general: Path, row: dict[str, str]) -> str:
+    """Context and question of a general row with the question of ``row``, one per line."""
+    question = row["prompt"].split("\n")[1]
+    (found,) = [one for one in lines(general) if one["question"] == question]
+    return f"{found['context']}\n{found['question']}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "no columns in two languages"),
+        (["--columns", "zh=zh,bo=nothing"], "has no column 'nothing'"),
+        (["--columns", "zh,bo"], "--columns: 'zh,bo' does not name two"),
+        (["--columns", "zh=zh,bo=other"], "is not in Tibetan"),
+        (["--memory", "12"], "--memory: '12' has no unit"),
+        (["--general", "none.txt"], "none.txt"),
+        (["--out", "taken"], "--out: taken exists already"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(init, work, flags, message) -> None:
+    (work / "taken").mkdir()
+    pairs = [{**pair, "other": pair["zh"][::-1]} for pair in PAIRS]
+    second = "bo" if "--general" in flags else "other"
+    file = write_sheet(work / "p.xlsx", [["zh", second], *([pair["zh"], pair[second]] for pair in pairs)])
+    status, _, err = init(file, *flags)
+    assert status == 2 and message in err
+    assert err.strip().splitlines()[-1].startswith("semalign: error: ")
+    assert sorted(path.name for path in work.iterdir()) == ["p.xlsx", "taken"] and not [*(work / "taken").iterdir()]
