@@ -39,8 +39,8 @@ COMMANDS = {
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.cli.lightning_cli"),
     "export": Command(
-        "write a checkpoint, or a scaled adapter, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
-        "semalign_pl.cli.export",
+        "publish a run: adapter or merged model with a model card, GGUF, hub: RUN --merge --gguf q8_0 --push you/name",
+        "semalign_pl.export.command",
     ),
     "frontier": Command(
         "test a run at its kept steps, its end and scales of its adapter, in one process: RUN/adapter --out …",
