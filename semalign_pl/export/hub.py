@@ -11,7 +11,7 @@ from typing import TypeVar
 from semalign_pl.messages.error_text import first_line
 
 T = TypeVar("T")
-TRIES = 4
+TRIES = 3
 """Number of times that a request is tried while the hub is busy or does not answer."""
 LOCAL = ("training.json",)
 """Files that stay on this machine: they name its folders."""

@@ -2,12 +2,15 @@
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
+from helpers.pairs import PAIRS
 from helpers.small_runs import Runs
 from helpers.tiny import relative
 from peft import AutoPeftModelForCausalLM
@@ -15,21 +18,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from semalign_pl.__main__ import main
 
-PROMPT = "老师在学校看书。"
+PROMPT = PAIRS[0]["zh"]
 TOKENS = 32
 
 
 @pytest.fixture
 def trained(runs: Runs) -> Path:
-    """Folder of a run that has learnt to answer, with new Tibetan tokens."""
-    vocabulary = {"language": "bo", "corpus": str(runs.corpus / "train.jsonl"), "column": "bo", "min_count": 2}
-    flags = [f"model.init_args.vocabulary={json.dumps(vocabulary)}", "trainer.max_steps=60"]
-    runs("fit", "sft", "run", "model.init_args.lora.dropout=0", *flags)
+    """Folder of a run that has learnt eight long answers by heart, with new Tibetan tokens."""
+    rows = [{"zh": PAIRS[n]["zh"], "bo": "".join(PAIRS[(n + 5 * k) % 48]["bo"] for k in range(7))} for n in range(8)]
+    train = runs.folder / "long.jsonl"
+    train.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    vocabulary = {"language": "bo", "corpus": str(train), "column": "bo", "min_count": 2}
+    flags = ["lora.dropout=0", "max_new_tokens=80", "micro_batch_tokens=4000", f"vocabulary={json.dumps(vocabulary)}"]
+    data = [f"data.init_args.train={train}", "data.init_args.batch_size=8", "trainer.max_steps=150"]
+    runs("fit", "sft", "run", *(f"model.init_args.{flag}" for flag in flags), *data)
     return runs.folder / "run"
 
 
 def test_a_run_becomes_a_merged_model_and_a_gguf_file(trained: Path, capsys: Any) -> None:
-    llama_cpp_py_sync = pytest.importorskip("llama_cpp_py_sync")
     adapter, out = trained / "adapter", trained / "export"
     assert main(["export", str(trained), "--merge", "--dtype", "fp32", "--gguf", "q8_0"]) == 0
     assert f"written: {out}/model" in capsys.readouterr().out
@@ -46,18 +52,22 @@ def test_a_run_becomes_a_merged_model_and_a_gguf_file(trained: Path, capsys: Any
     assert merged.generation_config.eos_token_id[0] == tokenizer.eos_token_id
 
     # llama.cpp: the same tokens for the prompt, and the same greedy answer.
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": PROMPT}], tokenize=False, add_generation_prompt=True
-    )
+    turns = [{"role": "user", "content": PROMPT}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    file = out / "gguf" / "run-q8_0.gguf"
-    llama = llama_cpp_py_sync.Llama(str(file), n_ctx=256, n_threads=1)
-    for sample in (text, "དགེ་རྒན་སློབ་གྲྭར་དཔེ་ཆ་བལྟས།", "ཞིང་པ་ 3333 I've\n\n  学生"):
-        expected = tokenizer(sample, add_special_tokens=False)["input_ids"]
-        assert llama.tokenize(sample, add_special=False, parse_special=True) == expected
-    ours = _greedy(lambda given: merged(torch.tensor([given])).logits[0, -1], ids)
-    theirs = _greedy(lambda given: _llama_logits(llama, given), ids)
-    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 30, (ours, theirs)
+    ours = list(ids)
+    with torch.no_grad():
+        for _ in range(TOKENS):
+            ours.append(int(merged(torch.tensor([ours])).logits[0, -1].argmax()))
+    with llama_server(out / "gguf" / "run-q8_0.gguf") as ask:
+        for sample in (text, "དགེ་རྒན་སློབ་གྲྭར་དཔེ་ཆ་བལྟས།", "ཞིང་པ་ 3333 I've\n\n  学生"):
+            expected = tokenizer(sample, add_special_tokens=False)["input_ids"]
+            assert ask("tokenize", content=sample, add_special=False, parse_special=True)["tokens"] == expected
+        greedy = {"n_predict": TOKENS, "temperature": 0, "ignore_eos": True, "return_tokens": True}
+        theirs = ask("completion", prompt=text, **greedy)["tokens"]
+        assert ask("apply-template", messages=turns)["prompt"] == text
+    alike = sum(a == b for a, b in zip(ours[len(ids) :], theirs, strict=True))
+    assert alike >= 30, (ours[len(ids) :], theirs)
 
     # Ollama: the template writes the prompt of the training.
     modelfile = (out / "gguf" / "Modelfile").read_text(encoding="utf-8")
@@ -68,18 +78,20 @@ def test_a_run_becomes_a_merged_model_and_a_gguf_file(trained: Path, capsys: Any
         assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444, path
 
 
-@torch.no_grad()
-def _greedy(logits: Callable[[list[int]], torch.Tensor], prompt: list[int]) -> list[int]:
-    """Most likely tokens after a prompt, with every step computed from the whole text."""
-    ids = list(prompt)
-    for _ in range(TOKENS):
-        ids.append(int(logits(ids).argmax()))
-    return ids[len(prompt) :]
+@contextmanager
+def llama_server(file: Path) -> Iterator[Callable[..., Any]]:
+    """Server of llama.cpp with one model; asked by endpoint and fields."""
+    import xllamacpp
 
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.n_parallel, params.n_gpu_layers = str(file), 256, 1, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(params)
 
-def _llama_logits(llama: Any, ids: list[int]) -> torch.Tensor:
-    """Logits of the next token by llama.cpp."""
-    llama._clear_context_state()
-    llama._eval_tokens(ids, 0)
-    logits = llama._ffi.unpack(llama._lib.llama_get_logits_ith(llama._ctx, -1), llama.n_vocab)
-    return torch.tensor(list(logits))
+    def ask(endpoint: str, **fields: Any) -> Any:
+        body = json.dumps(fields).encode()
+        request = Request(f"{server.listening_address}/{endpoint}", body, {"content-type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    yield ask
