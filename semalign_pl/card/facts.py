@@ -130,7 +130,7 @@ def describe_settings(recipe: Json, training: Mapping[str, Json]) -> list[tuple[
 
 
 def describe_scores(results: Mapping[str, Json], base: Mapping[str, Json]) -> list[dict[str, Json]]:
-    """Scores of a test with intervals, those of the base where they were measured alike, and what was lost.
+    """Scores of a test with intervals, those of the base where they were measured alike, and general ability lost.
 
     Args:
         results: Content of the run's ``results.json``.

@@ -125,9 +125,9 @@ def _licence(base: str) -> str | None:
         card = Path(found) if isinstance(found, str) else Path(CARD, "absent")
     if not card.is_file():
         return None
-    parts = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
+    sections = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
     try:
-        matter = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
+        matter = yaml.safe_load(sections[1]) if len(sections) == 3 and not sections[0].strip() else None
     except yaml.YAMLError:
         return None
     licence = matter.get("license_name") or matter.get("license") if isinstance(matter, dict) else None

@@ -79,6 +79,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
         raise ValueError(f"--confidence: {options.confidence} is not from 0.5 to below 1; give e.g. 0.95")
     if not adapter.is_dir():
         raise ValueError(f"ADAPTER: there is no folder {adapter}; give the PEFT folder that a training left")
+    from semalign_pl.card.write import write_card
     from semalign_pl.frontier.scale_search import Goal, dial
 
     quieten()
@@ -92,6 +93,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
             f"--lose: {options.lose}: no tested scale above 0 is surely within it; allow more, test on more items, or "
             f"take a lower --confidence (the table is in {out}/dial.json{earlier})"
         )
+    write_card(out / "adapter", "adapter", None)  # the scores of the run are not those of this scale
     print(f"written: {out}/adapter")
 
 

@@ -114,5 +114,5 @@ def portable_base(base: str) -> str:
         return base
     path = folder.absolute()  # not resolved: a snapshot's files are links
     if path.parent.name == "snapshots" and (repository := path.parents[1].name).startswith("models--"):
-        return repository.removeprefix("models--").replace("--", "/")
+        return repository.removeprefix("models--").replace("--", "/", 1)
     return str(folder.resolve())
