@@ -26,10 +26,10 @@ def _parser() -> CommandParser:
         description="Write the result of a run to be used without this package: its adapter, or base and adapter as "
         "one model, each with a model card. The forms with --config write a checkpoint, or a scaled adapter, of any "
         "recipe, whose keys can be given as flags.",
-        epilog="--push takes the token from the environment (HF_TOKEN) and makes a private repository.",
+        epilog="RUN, the folder of a finished run, comes first. --push takes the token from the environment (HF_TOKEN) "
+        "and makes a private repository.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a finished run")
     parser.add_argument(
         "--merge",
         action="store_true",
@@ -73,15 +73,18 @@ def run(args: Sequence[str]) -> int:
     """
     parser = _parser()
     with one_line(args) as status:
-        options, recipe = parser.parse_known_args(list(args[1:]))
-        if options.run is None:
+        given = list(args[1:])
+        # RUN comes first: after an unknown key, its value could be taken for the run.
+        run_folder = given.pop(0) if given and not given[0].startswith("-") else None
+        options, recipe = parser.parse_known_args(given)
+        if run_folder is None:
             _export_recipe(options, recipe)
         else:
-            _export_run(options, recipe)
+            _export_run(run_folder, options, recipe)
     return status.code
 
 
-def _export_run(options: argparse.Namespace, others: Sequence[str]) -> None:
+def _export_run(folder: str, options: argparse.Namespace, others: Sequence[str]) -> None:
     """Export the folder of a run."""
     if others or options.ckpt_path or options.whole:
         wrong = others[0] if others else "--ckpt_path" if options.ckpt_path else "--whole"
@@ -90,7 +93,7 @@ def _export_run(options: argparse.Namespace, others: Sequence[str]) -> None:
         raise UsageError(f"--{'gguf' if options.gguf else 'dtype'}: is of the merged model; add --merge")
     from semalign_pl.run.finished import FinishedRun
 
-    run = FinishedRun.of(options.run)
+    run = FinishedRun.of(folder)
     if run.adapter is None:
         raise ValueError(f"{run.path}: it trained an encoder, which is ready to use as it is: {run.path}/encoder")
     quieten()
@@ -105,7 +108,7 @@ def _export_recipe(options: argparse.Namespace, recipe: Sequence[str]) -> None:
     if given:
         raise UsageError(f"--{given[0]}: needs the folder of a run; semalign export RUN --{given[0]} …")
     if not recipe:
-        raise UsageError("RUN: missing; give the folder of a run; see semalign export --help")
+        raise UsageError("RUN: missing; give the folder of a run first; see semalign export --help")
     checkpoint = options.ckpt_path
     if checkpoint is not None and not checkpoint.is_file():
         raise ValueError(f"--ckpt_path: {checkpoint} is no file; give a checkpoint, RUN/checkpoints/….ckpt")
