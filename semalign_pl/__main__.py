@@ -45,8 +45,8 @@ COMMANDS = {
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.start.training"),
     "export": Command(
-        "write a checkpoint, or a scaled adapter, as a plain folder: --config RUN/fit.yaml --ckpt_path FILE.ckpt",
-        "semalign_pl.cli.export",
+        "publish a run: adapter or merged model with a model card, GGUF, hub: RUN --merge --gguf q8_0 --push you/name",
+        "semalign_pl.export.command",
     ),
     "translate": Command(
         "answer a text, a file or stdin with a finished run: RUN --file in.txt --out out.jsonl",

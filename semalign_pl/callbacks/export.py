@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -9,8 +10,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.trainer.states import TrainerFn
 
+from semalign_pl.card.write import write_card
 from semalign_pl.files.atomic import move_folder, temporary_folder
 from semalign_pl.finite import Diverged
+from semalign_pl.policy.adapter_folder import CONFIG
 from semalign_pl.policy.adapter_start import start_facts
 from semalign_pl.protocols import ExportableModule, ScaledModule, SignedCallback, missing_members
 from semalign_pl.rewards.base import Reward
@@ -18,15 +21,16 @@ from semalign_pl.run.results import write_training
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import Json
 
+log = logging.getLogger(__name__)
+
 
 class Export(Callback):
     """Let the module write its result into the run's folder when training ends: ``RUN/adapter`` or ``RUN/encoder``.
 
     A file ``training.json`` is written next to the weights. It has the stage, the steps, the seed, the adapter that the
     training started from, the signatures of the rewards (with a calibrated tau), and the results of their models on a
-    sample of the corpus. A test of the
-    adapter copies it into its ``results.json``. Weights and ``training.json`` replace an earlier result together, and
-    only when both are complete.
+    sample of the corpus. A test of the adapter copies it into its ``results.json``. An adapter also gets a model card,
+    ``README.md``. All files replace an earlier result together, and only when they are complete.
     """
 
     def __init__(self) -> None:
@@ -92,6 +96,11 @@ def write_result(
         if isinstance(module, ScaledModule):
             facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, target)
         write_training(folder, **(facts | ({"reward_trials": trials} if trials else {}) | more))
+        if (folder / CONFIG).is_file():
+            try:
+                write_card(folder, "adapter", Path(trainer.default_root_dir))
+            except ValueError as error:  # another file of the run; the adapter must not be lost for it
+                log.warning("the model card of %s is not written: %s", target, error)
         move_folder(folder, target)
     return target
 

@@ -179,6 +179,8 @@ def move_folder(made: Path, path: Path) -> None:
     with explain_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         for folder, _, files in os.walk(made):
+            for name in files:  # safetensors writes files that only the owner can read
+                os.chmod(Path(folder, name), stat.S_IMODE(made.stat().st_mode) & 0o666)
             for name in (*files, "."):
                 _sync(Path(folder, name))
         if target.is_dir():

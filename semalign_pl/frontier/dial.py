@@ -81,6 +81,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
     if not adapter.is_dir():
         raise ValueError(f"ADAPTER: there is no folder {adapter}; give the PEFT folder that a training left")
     check_adapter(adapter)
+    from semalign_pl.card.write import write_card
     from semalign_pl.frontier.scale_search import Goal, dial
 
     quieten()
@@ -94,6 +95,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
             f"--lose: {options.lose}: no tested scale above 0 is surely within it; allow more, test on more items, or "
             f"take a lower --confidence (the table is in {out}/dial.json{earlier})"
         )
+    write_card(out / "adapter", "adapter", None)  # the scores of the run are not those of this scale
     print(f"written: {out}/adapter")
 
 

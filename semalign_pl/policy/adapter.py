@@ -74,9 +74,9 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     """Write the trained adapter as a plain PEFT folder.
 
     ``peft.AutoPeftModelForCausalLM.from_pretrained(folder)`` loads it without this package. A local base is recorded
-    with its absolute path, so that it is found from any working folder. If the adapter trains rows of the embedding or
-    whole modules, tokens may have been added: then the tokenizer is written too, and
-    ``AutoTokenizer.from_pretrained(folder)`` loads it.
+    with its absolute path, so that it is found from any working folder. A snapshot in the cache of the hub is recorded
+    as the hub id that it was downloaded by, so that other machines find it too. The tokenizer is written with its chat
+    template and new tokens, and ``AutoTokenizer.from_pretrained(folder)`` loads it.
 
     Args:
         policy: Policy with the adapter.
@@ -91,10 +91,28 @@ def export_adapter(policy: Policy, folder: Path) -> None:
     assert isinstance(config, LoraConfig)
     base = config.base_model_name_or_path
     if base is not None and Path(base).is_dir():
-        config.base_model_name_or_path = str(Path(base).resolve())
+        config.base_model_name_or_path = portable_base(base)
     if isinstance(config.target_modules, set):
         config.target_modules = sorted(config.target_modules)  # the order of a set differs by process
     with replace_folder(folder) as made:
         policy.model.save_pretrained(str(made), selected_adapters=["default"], save_embedding_layers=False)
-        if getattr(config, "trainable_token_indices", None) is not None or config.modules_to_save:
-            policy.encoder.tokenizer.save_pretrained(str(made))
+        policy.encoder.tokenizer.save_pretrained(str(made))
+        (made / "README.md").unlink(missing_ok=True)  # PEFT's card is an empty template
+
+
+def portable_base(base: str) -> str:
+    """Name of a base that is found from any working folder, and from other machines if it is a model of the hub.
+
+    Args:
+        base: Hub id or folder of the base.
+
+    Returns:
+        Hub id, also of a folder in the hub's cache (``models--OWNER--NAME/snapshots/…``); else the absolute path.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    path = folder.absolute()  # not resolved: a snapshot's files are links
+    if path.parent.name == "snapshots" and (repository := path.parents[1].name).startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return str(folder.resolve())

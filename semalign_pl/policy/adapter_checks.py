@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from semalign_pl.policy.adapter import portable_base
 from semalign_pl.policy.adapter_folder import AdapterFolder
 from semalign_pl.policy.adapter_update import base_name, trains_whole
 from semalign_pl.policy.causal_lm import is_path
@@ -41,7 +42,7 @@ def check_same_base(saved: AdapterFolder, base: str) -> None:
         ValueError: If the bases differ.
     """
     recorded = saved.config.base_model_name_or_path
-    if not recorded or recorded.casefold() == base.casefold():
+    if not recorded or recorded.casefold() in (base.casefold(), portable_base(base).casefold()):
         return
     here, there = Path(base), Path(recorded)
     same = None  # unknown

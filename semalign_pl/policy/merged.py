@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def export_model(policy: Policy, folder: Path) -> None:
-    """Write base and trained adapter as one model, in the precision of the base, with the tokenizer.
+def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write base and trained adapter as one model, with the tokenizer, its chat template and the stop tokens.
+
+    Each layer is merged in float32 and rounded once, with no more memory than one layer of it.
 
     ``AutoModelForCausalLM.from_pretrained(folder)`` loads it without PEFT, and ``model.init_args.base`` names it for
     another run, whose base it then is. The folder is loaded again, and its logits compared with the policy's.
@@ -25,6 +28,7 @@ def export_model(policy: Policy, folder: Path) -> None:
     Args:
         policy: Policy to write. Its adapter is merged in place, so that it must not be used any more.
         folder: Folder to write; created if absent, replaced if present.
+        dtype: Precision of the written weights; ``None`` for that of the base.
 
     Raises:
         ValueError: If the base is quantised, or PEFT cannot merge this adapter exactly.
@@ -33,7 +37,7 @@ def export_model(policy: Policy, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     lm = policy.causal_lm
-    dtype = lm.dtype
+    dtype = dtype or lm.dtype
     if not all(weight.is_floating_point() for weight in lm.parameters()):
         raise ValueError(
             "--whole: the base's weights are quantised, and a merged model would have to be quantised again; use "
@@ -41,7 +45,11 @@ def export_model(policy: Policy, folder: Path) -> None:
         )
     with policy.inference():
         expected = _probe_logits(lm)
-    merged = policy.model.merge_and_unload(adapter_names=["default"])
+    _merge_layers(policy, dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All adapters are already merged")
+        merged = policy.model.merge_and_unload(adapter_names=["default"])
+    merged.generation_config.eos_token_id = list(policy.encoder.eos_ids)  # servers stop where this package does
     with replace_folder(folder) as made:
         merged.to(dtype=dtype).save_pretrained(str(made))
         policy.encoder.tokenizer.save_pretrained(str(made))
@@ -57,8 +65,21 @@ def export_model(policy: Policy, folder: Path) -> None:
             )
 
 
+def _merge_layers(policy: Policy, dtype: torch.dtype) -> None:
+    """Merge the trained adapter into the weights of each layer: in float32, then rounded once to ``dtype``."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in policy.model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            own = layer.get_base_layer()
+            own.float()
+            layer.merge(adapter_names=["default"])
+            own.to(dtype)
+
+
 def _probe_logits(lm: PreTrainedModel) -> Tensor:
-    """Logits of a few tokens, float32."""
+    """Logits of a few tokens of the whole vocabulary, new ones included, float32."""
     vocabulary = lm.config.get_text_config().vocab_size
-    ids = torch.tensor([[(7 * index + 3) % vocabulary for index in range(16)]], device=lm.device)
+    ids = [(7 * index + 3) % vocabulary for index in range(16)] + [vocabulary - 1 - index for index in range(8)]
+    ids = torch.tensor([ids], device=lm.device)
     return lm(input_ids=ids, use_cache=False).logits.float()

@@ -1,4 +1,4 @@
-"""``semalign export``: write a checkpoint's weights, a scaled adapter, or a merged model, as a plain folder."""
+"""A checkpoint's weights, or the scaled adapter of a recipe, as a plain folder or merged into the base."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import torch
 
+from semalign_pl.card.write import write_card
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
-from semalign_pl.messages.command_parser import CommandParser
-from semalign_pl.messages.errors import one_line
 from semalign_pl.modules.base import AlignModule
+from semalign_pl.policy.adapter import portable_base
 from semalign_pl.policy.adapter_folder import read_adapter_folder
 from semalign_pl.policy.adapter_start import blend_facts, check_target, read_terms, start_facts
 from semalign_pl.policy.merged import export_model
@@ -59,51 +59,6 @@ def _names_adapter(module: object, scaled: bool) -> bool:
     return not scaled or module.adapter_scale < 1
 
 
-def run(args: Sequence[str]) -> int:
-    """Run ``export``.
-
-    Args:
-        args: Command and flags.
-
-    Returns:
-        Exit status: 0, or 2 after a user's mistake.
-    """
-    parser = CommandParser(
-        prog="semalign export",
-        usage="semalign export --config RUN/fit.yaml --ckpt_path FILE.ckpt [--out FOLDER]\n"
-        "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter "
-        "--model.init_args.adapter_scale 0.5 --out FOLDER\n"
-        "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter --whole --out FOLDER",
-        description="Write a checkpoint's adapter (or encoder), or a scaled adapter, as the plain folder that a "
-        "finished training leaves, or base and adapter as one model. The recipe is the one that was trained; any key "
-        "of it can be given as a flag.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--ckpt_path",
-        type=Path,
-        help="checkpoint of the training, RUN/checkpoints/….ckpt; without it, model.init_args.adapter is exported as "
-        "scaled by adapter_scale",
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder that gets the folder adapter or encoder (default: FILE without .ckpt)"
-    )
-    parser.add_argument(
-        "--whole",
-        action="store_true",
-        help="write the base with the adapter merged into it, as the plain model folder FOLDER/model, in the precision "
-        "of model.init_args.weights",
-    )
-    with one_line(args) as status:
-        options, recipe = parser.parse_known_args(list(args[1:]))
-        checkpoint, out = options.ckpt_path, options.out
-        if checkpoint is not None and not checkpoint.is_file():
-            raise ValueError(f"--ckpt_path: {checkpoint} is no file; give a checkpoint, RUN/checkpoints/….ckpt")
-        whole = options.whole
-        print(f"written: {export(recipe, checkpoint, out, whole) if checkpoint else export_scaled(recipe, out, whole)}")
-    return status.code
-
-
 def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None, whole: bool = False) -> Path:
     """Write a checkpoint's weights as a plain folder, with a ``training.json`` next to them.
 
@@ -127,6 +82,7 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None, who
     if isinstance(module, ScaledModule):
         facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, folder)
     write_training(folder, **facts, checkpoint=str(checkpoint))
+    _write_card(module, folder)
     return folder
 
 
@@ -150,7 +106,14 @@ def export_scaled(recipe: Sequence[str], out: Path | None, whole: bool = False) 
     facts = _blend_facts(module, out / ("model" if whole else "adapter"))
     folder = _write(module, out, whole)
     write_training(folder, **facts)
+    _write_card(module, folder)
     return folder
+
+
+def _write_card(module: object, folder: Path) -> None:
+    """Write the model card of an adapter or merged model; the scores of the run are not those of these weights."""
+    if isinstance(module, AlignModule):
+        write_card(folder, "model" if folder.name == "model" else "adapter", None, portable_base(module.base))
 
 
 def _write(module: ExportableModule, out: Path, whole: bool) -> Path:

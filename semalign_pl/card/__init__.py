@@ -1,0 +1,1 @@
+"""Model card of a run, from what its folder says."""

@@ -1,0 +1,168 @@
+"""Facts for a model card: what a run's folder, and the folders around it, say about a trained model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from semalign_pl.files.documents import read_json, read_yaml
+from semalign_pl.functional.cost import loss_of
+from semalign_pl.types import Json
+
+PICTURE = "quality_against_tax.png"
+"""Picture of a study, as `semalign report` writes it: quality against general ability lost."""
+SOURCE = "SOURCE.json"
+"""Record of licence and source beside the files of `semalign data`."""
+_REMEDY = "write it again, or move it away to make the card without it"
+_ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^/\s|'\"]+/)+([^/\s|'\"]+)")
+_SETTINGS = (
+    ("optimizer", "init_args", "lr"),
+    ("num_generations",),
+    ("temperature",),
+    ("top_p",),
+    ("beta",),
+    ("loss_type",),
+    ("token_weight",),
+    ("reference_nll_weight",),
+    ("max_prompt_tokens",),
+    ("max_new_tokens",),
+    ("weights",),
+)
+_GENERAL = ("cmrc_", "nll_change_", "kl_", "forward_kl")
+"""Beginnings of the names of scores of general ability, which the shipped probes measure."""
+
+
+def read_optional(file: Path) -> dict[str, Json]:
+    """Content of a JSON or YAML file; an empty dictionary if there is no such file.
+
+    Args:
+        file: File with a mapping.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    if not file.is_file():
+        return {}
+    content = read_json(file, _REMEDY) if file.suffix == ".json" else read_yaml(file)
+    return content if isinstance(content, dict) else {}
+
+
+def without_paths(text: str) -> str:
+    """Text without the folders of absolute paths, which belong to one machine and may name a person.
+
+    Args:
+        text: Text of a recipe or signature.
+
+    >>> without_paths("reward:semantic|encoder:/home/me/encoder|tau:0")
+    'reward:semantic|encoder:encoder|tau:0'
+    """
+    return _ABSOLUTE.sub(r"\1", text)
+
+
+def dig(value: Json, *keys: str) -> Json:
+    """Value at a path of keys in nested mappings; ``None`` if one of them is missing.
+
+    Args:
+        value: Mapping.
+        *keys: Keys from the outside to the inside.
+    """
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def find_languages(recipe: Json) -> list[str]:
+    """Codes of the languages that a recipe's tasks, rewards and scores name, sorted.
+
+    Args:
+        recipe: Settings of the training.
+    """
+    found = set()
+    for key, value in _walk(recipe):
+        if key in ("source", "target", "language", "prompt_language") and isinstance(value, str):
+            if re.fullmatch(r"[a-z]{2,3}", value):
+                found.add(value)
+    return sorted(found)
+
+
+def _walk(value: Json, key: str = "") -> Iterator[tuple[str, Json]]:
+    yield key, value
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _walk(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner, key)
+
+
+def describe_corpora(run: Path) -> list[dict[str, Json]]:
+    """Corpora of each split: name, rows kept and read, licence and source as given.
+
+    Args:
+        run: Folder of the run; its ``corpus`` has the report of each split.
+    """
+    rows = []
+    for split in ("train", "validation", "test"):
+        corpora = read_optional(run / "corpus" / f"{split}.json").get("corpora")
+        for corpus in corpora if isinstance(corpora, list) else []:
+            if not isinstance(corpus, dict):
+                continue
+            source = str(corpus.get("source"))
+            given = read_optional(Path(source).parent / SOURCE)
+            licence = corpus.get("licence") or given.get("licence")
+            row = {"split": split, "name": without_paths(source), "licence": licence, "source": given.get("source")}
+            rows.append({**row, "kept": corpus.get("kept"), "read": corpus.get("read")})
+    return rows
+
+
+def describe_settings(recipe: Json, training: Mapping[str, Json]) -> list[tuple[str, Json]]:
+    """Settings of a training that most change its result, by name.
+
+    Args:
+        recipe: Settings of the training.
+        training: Content of ``training.json``.
+    """
+    rows = [(name, training.get(name)) for name in ("stage", "steps", "seed")]
+    rows.append(("batch_size", dig(recipe, "data", "init_args", "batch_size")))
+    rows += [(".".join(keys[:: len(keys) - 1 or 1]), dig(recipe, "model", "init_args", *keys)) for keys in _SETTINGS]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+def describe_scores(results: Mapping[str, Json], base: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """Scores of a test with intervals, those of the base where they were measured alike, and general ability lost.
+
+    Args:
+        results: Content of the run's ``results.json``.
+        base: Content of the base's ``results.json``; empty if it was not tested beside the run.
+
+    Returns:
+        One row per score: name, value, interval, value of the base, and the loss of general ability, each ``None`` if
+        it is not known. Changes and divergences are against the base themselves.
+    """
+    rows: list[dict[str, Json]] = []
+    scores, others = results.get("metrics"), base.get("metrics")
+    for name, score in scores.items() if isinstance(scores, dict) else ():
+        value, other = dig(score, "value"), dig(others, name)
+        if not isinstance(value, int | float):
+            continue
+        alike = dig(other, "signature") == dig(score, "signature")
+        start = dig(other, "value") if alike else None
+        lost: Json = None
+        if name.startswith(_GENERAL):
+            against_base = name.startswith(("nll_change_", "kl_", "forward_kl"))
+            reference = 0.0 if against_base else start
+            lost = loss_of(name, float(value), float(reference)) if isinstance(reference, int | float) else None
+        row: dict[str, Json] = {"name": name, "value": value, "ci": dig(score, "ci"), "base": start, "lost": lost}
+        rows.append({**row, "signature": without_paths(str(dig(score, "signature")))})
+    return rows
+
+
+def find_picture(run: Path) -> Path | None:
+    """Picture of the study that a run is part of; ``None`` if there is none in its folder or the two around it.
+
+    Args:
+        run: Folder of the run.
+    """
+    here = run.absolute()
+    return next((file for folder in (here, *here.parents[:2]) if (file := folder / PICTURE).is_file()), None)

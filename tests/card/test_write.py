@@ -1,0 +1,112 @@
+"""The model card: what a run's folder says, and nothing that it does not say."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from semalign_pl.card.facts import find_languages
+from semalign_pl.card.write import render_card, write_card
+
+SIGNATURE = "reward:semantic|weight:1.5|encoder:/home/me/private/encoder|tau:0.4"
+
+
+def score(value: float, ci: tuple[float, float] | None, signature: str = "s") -> dict[str, object]:
+    return {"value": value, "ci": ci, "signature": signature}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Folder of a run in a study, with the base's test beside it."""
+    folder = tmp_path / "study" / "seed-0" / "grpo"
+    task = {"class_path": "Translation", "init_args": {"source": "zh", "target": "bo"}}
+    recipe = {
+        "model": {"init_args": {"base": "Qwen/Qwen3-4B", "weights": "nf4", "beta": 0.04}},
+        "data": {"init_args": {"task": task, "batch_size": 16}},
+    }
+    metrics = {
+        "chrf": score(41.25, (39.5, 43)),
+        "cmrc_f1": score(80, (76, 84)),
+        "cmrc_em": score(70, None, "another"),
+        "nll_change_mean": score(0.125, (0.1, 0.15)),
+    }
+    before = {"chrf": score(2, None), "cmrc_f1": score(82.5, None), "cmrc_em": score(75, None)}
+    corpus = {"source": str(tmp_path / "data" / "train.jsonl"), "kept": 2900, "read": 3000}
+    files = {
+        "fit.yaml": recipe,
+        "results.json": {"metrics": metrics, "run": {"rows": 300}},
+        "../base/results.json": {"metrics": before},
+        "corpus/train.json": {"corpora": [corpus, {**corpus, "source": "my|own.xlsx", "kept": 7}]},
+        "adapter/training.json": {"stage": "grpo", "steps": 150, "seed": 0, "signatures": [SIGNATURE]},
+        "adapter/adapter_config.json": {"r": 24, "lora_alpha": 48, "base_model_name_or_path": "Qwen/Qwen3-4B"},
+        "../../../data/SOURCE.json": {"licence": "CC BY-SA 4.0", "source": "https://example.org"},
+    }
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "study" / "quality_against_tax.png").write_bytes(b"picture")
+    return folder
+
+
+def test_the_card_says_what_the_folder_says(run: Path) -> None:
+    write_card(run / "adapter", "adapter", run, repository="you/name")
+    card = (run / "adapter" / "README.md").read_text(encoding="utf-8")
+    matter = ModelCard.load(run / "adapter" / "README.md").data.to_dict()  # as the hub reads it
+    assert (matter["base_model"], matter["language"], matter["library_name"]) == ("Qwen/Qwen3-4B", ["bo", "zh"], "peft")
+    for row in (
+        "| chrf | 41.25 | 39.5 to 43 | 2 |",
+        "| cmrc_em | 70 | – | – |",  # the base was measured in another way
+        "| cmrc_f1 | 2.5 |",  # lost: 82.5 - 80
+        "| nll_change_mean | 0.125 |",
+        "| train | train.jsonl | 2900 | 3000 | CC BY-SA 4.0 (https://example.org) |",
+        "| train | my\\|own.xlsx | 7 | 3000 | not given |",
+        "- `reward:semantic|weight:1.5|encoder:encoder|tau:0.4`",
+        "- batch_size: 16",
+        "- beta: 0.04",
+        "- r: 24",
+        "vllm serve Qwen/Qwen3-4B --enable-lora --max-lora-rank 32 --lora-modules adapter=you/name",
+    ):
+        assert row in card, (row, card)
+    assert "| cmrc_em | 5 |" not in card and "/home/me" not in card and str(run.parents[2]) not in card
+    assert "![" in card and (run / "adapter" / "quality_against_tax.png").read_bytes() == b"picture"
+    assert "[More Information Needed]" not in card  # PEFT's template
+
+
+def test_the_card_of_a_merged_model(run: Path) -> None:
+    (run / "model").mkdir()
+    (run / "model" / "training.json").write_text('{"stage": "grpo"}')
+    card = render_card(run / "model", "model", run, "Qwen/Qwen3-4B", "you/name")
+    matter = yaml.safe_load(card.split("---")[1])
+    assert (matter["library_name"], matter["base_model_relation"]) == ("transformers", "finetune")
+    assert "vllm serve you/name" in card and "unquantised weights" in card and "- r: 24" in card
+
+
+def test_an_untested_model_says_so(run: Path) -> None:
+    (run / "results.json").unlink()
+    card = render_card(run / "adapter", "adapter", run)
+    assert "This model was not tested yet." in card and "Not measured. Expect" in card and "| lost |" not in card
+    alone = render_card(run / "adapter", "adapter", None)
+    assert "no report of its corpora" in alone and "bo" not in yaml.safe_load(alone.split("---")[1]).get("language", [])
+
+
+@pytest.mark.parametrize(
+    ("config", "rank"),
+    [({"r": 8}, 8), ({"r": 100}, 128), ({"r": 8, "rank_pattern": {"q": 300}}, 320), ({"r": 8, "use_dora": True}, None),
+     ({"r": 8, "trainable_token_indices": {"embed": [1, 2]}}, None), ({"r": 600}, None)],
+)  # fmt: skip
+def test_vllm_is_named_only_for_adapters_that_it_serves(run: Path, config: dict, rank: int | None) -> None:
+    (run / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    card = render_card(run / "adapter", "adapter", run, "Qwen/Qwen3-4B")
+    assert (f"--max-lora-rank {rank} " in card) if rank else "vllm" not in card
+
+
+def test_languages_are_those_that_the_recipe_names() -> None:
+    recipe = {
+        "trainer": {"callbacks": [{"init_args": {"language": "ug"}}]},
+        "model": {"source": "base"},
+        "target": None,
+    }
+    assert find_languages(recipe) == ["ug"]
