@@ -7,6 +7,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from transformers import AutoModelForCausalLM
 
 from semalign_pl.__main__ import main
 
@@ -61,3 +62,12 @@ def test_from_excel_to_a_translator(tmp_path, monkeypatch, capsys):
     with Path("my/runs/cold_start/metrics.csv").open(encoding="utf-8") as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert losses[-1] < losses[0]
+
+    Path("in.txt").write_text("".join(row["zh"] + "\n" for row in rows[:3]), encoding="utf-8")
+    assert main(["translate", str(run), "--file", "in.txt", "--out", "out.jsonl"]) == 0
+    translated = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["prediction"] for row in translated] == [row["prediction"] for row in predictions[:3]]
+    assert main(["export", str(run), "--merge"]) == 0
+    assert AutoModelForCausalLM.from_pretrained(run / "export" / "model").config.vocab_size > 0
+    card = (run / "export" / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"{results['metrics']['chrf']['value']:.1f}" in card, "the card has the scores of the test"

@@ -20,8 +20,8 @@ def _parser() -> CommandParser:
         prog="semalign export",
         usage="semalign export RUN [--merge] [--dtype bf16] [--gguf q8_0] [--push you/name] [--out FOLDER]\n"
         "       semalign export --config RUN/fit.yaml --ckpt_path FILE.ckpt [--out FOLDER]\n"
-        "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter "
-        "--model.init_args.adapter_scale 0.5 --out FOLDER\n"
+        "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter \\\n"
+        "         --model.init_args.adapter_scale 0.5 --out FOLDER\n"
         "       semalign export --config RUN/fit.yaml --model.init_args.adapter RUN/adapter --whole --out FOLDER",
         description="Write the result of a run to be used without this package: its adapter, or base and adapter as "
         "one model, each with a model card. The forms with --config write a checkpoint, or a scaled adapter, of any "

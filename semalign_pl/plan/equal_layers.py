@@ -40,10 +40,12 @@ def peak_bytes(decoder: PreTrainedModel, run: Callable[[PeakBytes], int]) -> tup
     total = equal_layers(decoder)
     if total > FEW + 1:
         try:
-            runs = [_run_few(decoder, count, run) for count in (FEW, FEW + 1)]
+            few, more = (_run_few(decoder, count, run) for count in (FEW, FEW + 1))
         except Exception:  # an unknown architecture may need all its layers; if it fails with them too, it says so
-            runs = []
-        if runs and (extrapolated := _extrapolate(*runs, total - FEW)) is not None:
+            extrapolated = None
+        else:
+            extrapolated = _extrapolate(few, more, total - FEW)
+        if extrapolated is not None:
             return extrapolated
     memory = PeakBytes()
     held = run(memory)
