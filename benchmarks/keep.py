@@ -4,8 +4,8 @@ python benchmarks/keep.py --seeds 5   # writes results/keep.json; finished steps
 
 The opponent is the best SFT without them, over learning rates and epochs. Everything is chosen on the validation data
 of seed 0: the opponent by chrF; the scale of each candidate, and the recipe among the candidates, as the point with the
-smallest share of the opponent's losses among those with at least its chrF and similarity (or, if there are none, with
-the largest chrF). Shares are on the test set.
+largest chrF among those whose losses are within the goal's shares of the opponent's (or, if there are none, with the
+smallest of the largest shares). Shares are on the test set.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ def choose(out: Path, study: dict[str, Any]) -> tuple[str, dict[str, str], str]:
     ranks: dict[str, tuple[int, float]] = {}  # the smallest is the best
     for system in CANDIDATES:
         found = points(root / study["choice"]["chosen"][system])
-        reach = {n: all(value(f, q) >= value(root / opponent, q) for q in QUALITY) for n, f in found.items()}
-        taxed = {n: max(tax_shares(root / "base", f, root / opponent, [*MOST]).values()) for n, f in found.items()}
-        ranked = {n: (0, taxed[n]) if reach[n] else (1, -value(f, "chrf")) for n, f in found.items()}
+        excess: dict[str, float] = {}
+        for name, folder in found.items():
+            shares = tax_shares(root / "base", folder, root / opponent, [*MOST])
+            excess[name] = max(shares[metric] - most for metric, most in MOST.items())
+        ranked = {n: (0, -value(f, "chrf")) if excess[n] <= 0 else (1, excess[n]) for n, f in found.items()}
         chosen[system] = min(ranked, key=ranked.__getitem__)
         ranks[system] = ranked[chosen[system]]
     return opponent, chosen, min(ranks, key=ranks.__getitem__)
