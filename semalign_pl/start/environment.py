@@ -156,7 +156,8 @@ def _cuda(torch: ModuleType) -> Iterator[tuple[str, str]]:
         free, total = torch.cuda.mem_get_info(number)
         capability = f"compute capability {facts.major}.{facts.minor}"
         yield f"GPU {number}", f"{facts.name}, {_gib(free)} free of {_gib(total)}, {capability}"
-    yield "bfloat16", "yes" if torch.cuda.is_bf16_supported() else "no; use precision: 16-mixed"
+    native = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slow
+    yield "bfloat16", "yes" if native else "no; use precision: 16-mixed"
     try:
         import bitsandbytes  # noqa: F401
     except Exception as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,12 @@ def test_the_changelog_and_the_citation_have_the_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## [Unreleased]" in changelog or f"## [{__version__}]" in changelog
     assert f"git tag -a v{__version__}" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_no_file_of_a_run_is_tracked() -> None:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("needs a checkout and git")
+    tracked = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    of_runs = r"^.*(?:lightning_logs/|events\.out\.|/fit\.yaml$|/metrics\.csv$|\.ckpt$).*$"
+    assert re.findall(of_runs, tracked, re.MULTILINE) == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from helpers.promised import ROOT
 from packaging.requirements import Requirement
 
 from semalign_pl import __version__
-from semalign_pl.start.environment import machine, missing, programs
+from semalign_pl.start.environment import devices, machine, missing, programs
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,13 @@ def test_it_works_from_a_folder_without_an_installation(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(metadata, "requires", absent)
     assert dict(programs())["semalign-pl"] == __version__ and dict(machine()) and list(missing()) == []
+
+
+def test_a_card_that_only_emulates_bfloat16_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A T4, made up: torch counts its emulation as support unless it is asked not to."""
+    card = SimpleNamespace(name="Tesla T4", major=7, minor=5)
+    answers = {"is_available": True, "device_count": 1, "current_device": 0, "get_device_properties": card}
+    answers |= {"mem_get_info": (14 * 2**30, 15 * 2**30), "_check_bf16_tensor_supported": True}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    assert next(value for name, value in devices() if name == "bfloat16") == "no; use precision: 16-mixed"
