@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
+from semalign_pl.plan.amount import memory_bytes
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.policy.settings import LoraSettings, Variant
 from semalign_pl.start.check import refuse_mistakes
@@ -26,7 +26,6 @@ OVERHEAD_BYTES = 2**29
 """Memory that the CUDA context takes, in bytes."""
 MARGIN = 0.92
 """Share of the GPU's memory to plan with; the rest allows for fragmentation of the allocator."""
-UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 ABOUT = {
     "weights": "weights of the frozen base",
     "adapters": "weights of the trained adapter and of the reference adapter, in float32",
@@ -67,6 +66,10 @@ def run(args: Sequence[str]) -> int:
         available = None if options.memory is None else memory_bytes(options.memory)
         if options.overlay is not None and available is None:
             parser.error("--overlay: nothing is proposed without --memory, e.g. --memory 12GiB")
+        if not recipe:
+            raise ValueError(
+                "--config: missing; give a recipe, e.g. semalign plan --config configs/quickstart/cold_start.yaml"
+            )
         refuse_mistakes("fit", recipe)
         print_plan(settings_of(recipe), available, options.json, options.overlay)
     return status.code
@@ -148,23 +151,6 @@ def _lora(model: Namespace) -> LoraSettings:
         variant: Variant = "dora" if saved.get("use_dora") else "rslora" if saved.get("use_rslora") else "lora"
         lora = LoraSettings(rank, saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"], variant)
     return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
-
-
-def memory_bytes(text: str) -> int:
-    """Number of bytes of ``12GiB``, ``12GB``, ``12g`` or ``800MiB``; G is 2^30 in all of them.
-
-    Args:
-        text: Value of ``--memory``.
-
-    Raises:
-        ValueError: If ``text`` is not an amount of memory, or has no unit.
-    """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMG])(?:i?B)?)?\s*", text, re.IGNORECASE)
-    if match is None or not 0 < float(match[1]) < 2**40:
-        raise ValueError(f"--memory: {text!r} is no amount of memory; write e.g. 12GiB")
-    if match[2] is None:
-        raise ValueError(f"--memory: {text!r} has no unit; write {match[1]}GiB, or another of KiB, MiB and GiB")
-    return round(float(match[1]) * UNITS[match[2].upper()])
 
 
 def print_plan(

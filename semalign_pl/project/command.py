@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.plan.amount import memory_bytes
 
 
 def run(args: Sequence[str]) -> int:
@@ -63,8 +64,6 @@ def make_project(options: argparse.Namespace) -> None:
     named = _parse_columns(options.columns) if options.columns else {}
     memory = None
     if options.memory is not None:
-        from semalign_pl.plan.command import memory_bytes
-
         memory = memory_bytes(options.memory)
     from semalign_pl.messages.console import Console
     from semalign_pl.messages.quiet import quieten

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from semalign_pl.__main__ import main
-from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, memory_bytes, proposal, settings_of
+from semalign_pl.plan.amount import memory_bytes
+from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, proposal, settings_of
 from semalign_pl.plan.predict import predict
 
 CONFIGS = Path(__file__).parents[2] / "configs"
