@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ HEADER_UNITS = 5
 """Minimum number of units of a column's name from which it may be a row of text: a file without a header."""
 COMPARED = 200
 """Number of rows whose tokens are counted to tell which language the base knows less."""
+_NEEDS_NO_QUOTES = re.compile(r"[\w=,./:-]+")  # letters of any script, which `shlex.quote` would put in quotes
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,18 @@ class Columns:
 
     @property
     def flag(self) -> str:
-        """Flag that names these columns."""
-        return "--columns " + ",".join(f"{code}={name}" for code, name in self.names.items())
+        """Flag that names these columns, as it is typed in a shell."""
+        return _flag(self.names)
 
     @property
     def exchanged(self) -> str:
-        """Flag that exchanges source and target."""
-        return "--columns " + ",".join(f"{code}={name}" for code, name in reversed(list(self.names.items())))
+        """Flag that exchanges source and target, as it is typed in a shell."""
+        return _flag(dict(reversed(list(self.names.items()))))
+
+
+def _flag(names: Mapping[str, str]) -> str:
+    value = ",".join(f"{code}={name}" for code, name in names.items())
+    return f"--columns {value if _NEEDS_NO_QUOTES.fullmatch(value) else shlex.quote(value)}"
 
 
 def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, encoding: str | None = None) -> Columns:
