@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from semalign_pl.files.atomic import write_text
-from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.quiet import quieten
 from semalign_pl.plan.amount import memory_bytes
+from semalign_pl.plan.recipe import settings_of
 from semalign_pl.plan.settings import Plan, Settings
-from semalign_pl.policy.settings import LoraSettings, Variant
 from semalign_pl.start.check import refuse_mistakes
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
     from rich.table import Table
 
 OVERHEAD_BYTES = 2**29
@@ -75,84 +73,6 @@ def run(args: Sequence[str]) -> int:
     return status.code
 
 
-def settings_of(recipe: Sequence[str]) -> Settings:
-    """Read the settings that determine memory from a recipe.
-
-    Args:
-        recipe: ``--config FILE`` and flags, as on the command line of ``fit``.
-
-    Raises:
-        ValueError: If the recipe trains no policy.
-    """
-    from semalign_pl.cli.parsed_recipe import parse_recipe  # imports torch, which a help page does not need
-
-    config = parse_recipe(recipe).settings
-    model = config.model.init_args
-    if "max_new_tokens" not in model:
-        raise ValueError(
-            f"semalign plan: {config.model.class_path.rsplit('.', 1)[-1]} trains no policy, and only those are planned "
-            "(SFTModule, GRPOModule); an encoder needs 16 bytes per weight, and memory for micro_batch texts"
-        )
-    stage: Literal["sft", "grpo"] = "grpo" if "num_generations" in model else "sft"
-    generations = model.num_generations if stage == "grpo" else 1
-    trainer = config.trainer
-    cuda = str(trainer.accelerator) in ("gpu", "cuda")
-    rewards = {
-        c.class_path.rsplit(".", 1)[-1]: c.init_args for c in trainer.callbacks or [] if "Reward" in c.class_path
-    }
-    encoders = {"SemanticReward": 2 if cuda else 4, "CrossEncoderReward": 4}  # bytes per weight
-    names = ("temperature", "top_p", "top_k", "min_p")
-    return Settings(
-        base=model.base,
-        stage=stage,
-        weights=model.weights,
-        lora=_lora(model),
-        with_reference=model.adapter is not None,
-        prompt_tokens=model.max_prompt_tokens,
-        completion_tokens=model.max_new_tokens,
-        rows=config.data.init_args.batch_size * generations,
-        num_generations=generations,
-        rollout_rows=model.rollout_rows if stage == "grpo" else 1,
-        micro_batch_tokens=model.micro_batch_tokens,
-        recompute=model.recompute,
-        mixed=str(trainer.precision) == "bf16-mixed",
-        encoders=tuple((str(rewards[kind].encoder), size) for kind, size in encoders.items() if kind in rewards),
-        judges=tuple((str(r.judge), r.weights) for kind, r in rewards.items() if kind == "RerankerReward"),
-        sampling=tuple((name, model[name]) for name in names if name in model),
-        cuda=cuda,
-        new_tokens=_new_tokens(model),
-    )
-
-
-def _read_saved_lora(model: Namespace) -> Mapping[str, Any] | None:
-    """Config of the adapter to start from; ``None`` if there is no such folder yet."""
-    if model.adapter is None or not Path(model.adapter).is_dir():
-        return None
-    return read_json(Path(model.adapter) / "adapter_config.json", "give the `adapter` folder that a finished run wrote")
-
-
-def _new_tokens(model: Namespace) -> int:
-    """Maximum number of new tokens in the vocabulary; a small corpus may give fewer."""
-    if model.vocabulary is not None:
-        return model.vocabulary.tokens
-    indices = (_read_saved_lora(model) or {}).get("trainable_token_indices") or {}
-    return max(map(len, indices.values()), default=0)
-
-
-def _lora(model: Namespace) -> LoraSettings:
-    from peft.utils.constants import DUMMY_TARGET_MODULES
-
-    lora = LoraSettings() if model.lora is None else LoraSettings(**vars(model.lora))
-    if model.lora is None and (saved := _read_saved_lora(model)) is not None:
-        between = 0 < model.get("adapter_scale", 1.0) < 1 and model.get("scale_from", "base") != "base"
-        rank = saved["r"] * (2 if between else 1)  # of a point between two adapters, the rank of both; taken as equal
-        if saved["target_modules"] == DUMMY_TARGET_MODULES:
-            return LoraSettings(variant="full")
-        variant: Variant = "dora" if saved.get("use_dora") else "rslora" if saved.get("use_rslora") else "lora"
-        lora = LoraSettings(rank, saved["lora_alpha"], saved["lora_dropout"], saved["target_modules"], variant)
-    return lora if isinstance(lora.target_modules, str) else replace(lora, target_modules=tuple(lora.target_modules))
-
-
 def print_plan(
     settings: Settings, available: int | None = None, file: Path | None = None, overlay: Path | None = None
 ) -> None:
@@ -174,6 +94,8 @@ def print_plan(
 
     plan = predict(settings)
     console.print(_table(settings, plan))
+    for sentence in settings.missing:
+        console.print(f"note: {sentence}", soft_wrap=True)
     written: dict[str, object] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
     if available is not None:
         proposed, fits = proposal(settings, available)
@@ -203,7 +125,7 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
     """
     from semalign_pl.plan.predict import largest_settings
 
-    largest = largest_settings(settings, round(available * MARGIN) - (OVERHEAD_BYTES if settings.cuda else 0))
+    largest = largest_settings(settings, available_bytes(available, settings.cuda))
     if largest is None:
         longest = settings.prompt_tokens + settings.completion_tokens
         raise ValueError(
@@ -211,6 +133,16 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
             f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {longest} tokens)"
         )
     return largest
+
+
+def available_bytes(memory: int, cuda: bool) -> int:
+    """Memory to plan with, in bytes: without CUDA's context, and with allowance for fragmentation of the allocator.
+
+    Args:
+        memory: Memory of the GPU in bytes.
+        cuda: True on a GPU.
+    """
+    return round(memory * MARGIN) - (OVERHEAD_BYTES if cuda else 0)
 
 
 def changes(proposed: Settings) -> dict[str, int | bool]:
