@@ -13,6 +13,8 @@ from semalign_pl.project.settings import Machine
 
 BATCH, PROMPTS = 16, 8
 """Rows per step of SFT, and prompts per step of GRPO."""
+GENERAL = 0.3
+"""Share of general rows among those that keep.yaml trains on."""
 
 
 def describe_columns(file: str, columns: Columns) -> Iterator[str]:
@@ -66,6 +68,7 @@ def schedule(rows: int) -> dict[str, int]:
         "cold_rows": cold,
         "cold_epochs": _epochs(cold, BATCH, 200),
         "keep_epochs": _epochs(rows, BATCH, 300),
+        "mixed_batches": math.ceil(rows / (1 - GENERAL) / BATCH),
         "grpo_steps": min(300, math.ceil(2 * rows / PROMPTS)),
         "embedder_batch": batch,
         "embedder_epochs": _epochs(rows, batch, 100),
