@@ -35,15 +35,21 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign env",
-        description="Print versions, devices, memory, and what is missing. It has no paths, names or tokens: paste all "
-        "of it into a report of a fault.",
+        description="Print versions, devices, memory, and what is missing. It has no tokens, and ~ for your home "
+        "folder: paste all of it into a report of a fault.",
     )
     with one_line(args) as status:
         parser.parse_args(list(args[1:]))
         for section in (programs(), machine(), missing(), devices()):  # devices last: they load torch
             for name, value in section:
-                print(f"{name:<22} {visible(value)}", flush=True)
+                print(f"{name:<22} {_hide_home(visible(value))}", flush=True)
     return status.code
+
+
+def _hide_home(text: str) -> str:
+    """Text with ~ for the home folder, which is in some variables and in errors of libraries."""
+    home = os.path.expanduser("~")
+    return text.replace(home, "~") if len(home) > 1 else text
 
 
 def programs() -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from semalign_pl.start.environment import machine, missing, programs
 @pytest.fixture(scope="module")
 def shown() -> dict[str, str]:
     environment = os.environ | {"HF_TOKEN": "hf_secret", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment["PYTORCH_KERNEL_CACHE_PATH"] = str(Path.home() / "kernels")
     done = subprocess.run(
         [sys.executable, "-m", "semalign_pl", "env"], env=environment, capture_output=True, text=True, timeout=300
     )
