@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +13,7 @@ from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.causal_lm import Weights
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.project.lengths import Lengths
+from semalign_pl.start.environment import find_memory
 
 Options = dict[str, int | bool]
 """Options under ``model.init_args`` that set a stage's memory, by name."""
@@ -28,7 +28,7 @@ class Machine:
     """Machine that the recipes are written for.
 
     Attributes:
-        memory: Memory of the card in bytes, or of this computer without one.
+        memory: Memory of the card in bytes; without one, as much as this computer or container has.
         cuda: True for a card.
         named: True if the user named the memory.
     """
@@ -43,16 +43,21 @@ class Machine:
 
         Args:
             named: Memory of the card in bytes; ``None`` to look for a card.
+
+        Raises:
+            ValueError: If there is no card, and the memory of the computer is unknown.
         """
         if named is not None:
             return cls(named, True, True)
         if torch.cuda.is_available():
             return cls(torch.cuda.get_device_properties(0).total_memory, True, False)
-        return cls(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), False, False)
+        if (found := find_memory()) is None:
+            raise ValueError("--memory: this system does not tell its memory; give that of your card, e.g. 12GiB")
+        return cls(found[1], False, False)
 
 
 def choose_weights(base: str, machine: Machine) -> Weights:
-    """Precision of the frozen base: 16 bits on a card, 32 without one; 4 bits if that takes a quarter of the memory.
+    """Precision of the frozen base: 16 bits on a card, 32 without one; 4 if those take over a quarter of the memory.
 
     Args:
         base: Hub id or folder of the base.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -80,3 +80,17 @@ def read_recipe(path: str) -> dict[str, object]:
     if not isinstance(content, dict):
         raise UsageError(f"Unexpected config: {text.strip()}")
     return content
+
+
+def class_and_values(value: object) -> tuple[str, Mapping[str, object]]:
+    """Class path and init_args of an entry of a recipe; empty if it has none.
+
+    Args:
+        value: ``{class_path, init_args}``, or the class path alone.
+    """
+    if isinstance(value, str):
+        return value, {}
+    if not isinstance(value, Mapping):
+        return "", {}
+    given = value.get("init_args")
+    return str(value.get("class_path") or ""), given if isinstance(given, Mapping) else {}

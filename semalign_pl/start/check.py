@@ -13,8 +13,7 @@ import yaml
 from semalign_pl.files.documents import load_yaml
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.messages.suggestion import suggest
-from semalign_pl.start.arguments import flags, read_recipe
-from semalign_pl.start.help_page import class_and_values
+from semalign_pl.start.arguments import class_and_values, flags, read_recipe
 from semalign_pl.start.keys import all_keys, find_shipped
 from semalign_pl.start.source_class import Parameter, read_class, shipped_classes
 

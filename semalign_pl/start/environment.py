@@ -72,16 +72,23 @@ def machine() -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _memory() -> str:
+def find_memory() -> tuple[int, int] | None:
+    """Memory of this computer, and as much of it as this container may use, in bytes; ``None`` if it is unknown."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return "unknown"
-    page = os.sysconf("SC_PAGE_SIZE")
-    text = _gib(os.sysconf("SC_PHYS_PAGES") * page)
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        text += f", {_gib(os.sysconf('SC_AVPHYS_PAGES') * page)} free"
+        return None
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [Path(file).read_text().strip() for file in _LIMITS if Path(file).is_file()]
-    allowed = [int(limit) for limit in limits if limit.isdigit() and int(limit) < os.sysconf("SC_PHYS_PAGES") * page]
-    return f"{text}, {_gib(allowed[0])} allowed for this container" if allowed else text
+    return total, min([total, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def _memory() -> str:
+    if (found := find_memory()) is None:
+        return "unknown"
+    total, usable = found
+    text = _gib(total)
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        text += f", {_gib(os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} free"
+    return f"{text}, {_gib(usable)} allowed for this container" if usable < total else text
 
 
 def _gib(size: int) -> str:
