@@ -11,8 +11,8 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.memory_amount import gib, memory_bytes
 from semalign_pl.messages.quiet import quieten
-from semalign_pl.plan.amount import memory_bytes
 from semalign_pl.plan.recipe import settings_of
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.start.check import refuse_mistakes
@@ -99,13 +99,13 @@ def print_plan(
     written: dict[str, object] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
     if available is not None:
         proposed, fits = proposal(settings, available)
-        console.print(f"For a card of {_gib(available)} (peak {_gib(fits.peak)}), under model.init_args:")
+        console.print(f"For a card of {gib(available)} (peak {gib(fits.peak)}), under model.init_args:")
         options = changes(proposed)
         for name, value in options.items():
             console.print(f"    {name}: {str(value).lower()}")
         written["proposal"] = {"available": available, **options, "peak": fits.peak}
         if overlay is not None:
-            write_overlay(overlay, options, f"For {_gib(available)}: predicted peak {_gib(fits.peak)} (semalign plan).")
+            write_overlay(overlay, options, f"For {gib(available)}: predicted peak {gib(fits.peak)} (semalign plan).")
     if file is not None:
         write_text(file, to_json(written, file, indent=2) + "\n")
 
@@ -129,7 +129,7 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
     if largest is None:
         longest = settings.prompt_tokens + settings.completion_tokens
         raise ValueError(
-            f"--memory: {_gib(available)} do not hold this run even one row at a time with recomputation; take a "
+            f"--memory: {gib(available)} do not hold this run even one row at a time with recomputation; take a "
             f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {longest} tokens)"
         )
     return largest
@@ -183,7 +183,3 @@ def _table(settings: Settings, plan: Plan) -> Table:
     table.add_section()
     table.add_row("peak", f"{plan.peak / 2**20:,.0f}", "most memory in use at once; CUDA's context is extra")
     return table
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

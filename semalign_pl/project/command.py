@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
-from semalign_pl.plan.amount import memory_bytes
+from semalign_pl.messages.memory_amount import memory_bytes
 
 
 def run(args: Sequence[str]) -> int:

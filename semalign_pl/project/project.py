@@ -14,6 +14,7 @@ from semalign_pl.data.storing.cache import format_counts
 from semalign_pl.data.tasks import Translation
 from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.languages import get_language
+from semalign_pl.messages.memory_amount import gib
 from semalign_pl.plan.meta_policy import read_config
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.project.general import General, own_text, read_general
@@ -152,7 +153,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         "lengths": lengths,
         "keep_lengths": keep_lengths,
         "cuda": machine.cuda,
-        "card": f"{machine.memory / 2**30:.0f} GiB",
+        "card": gib(machine.memory),
         "weights": weights,
         "lora": LORA,
         "generations": GENERATIONS,

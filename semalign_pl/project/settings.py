@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from semalign_pl.messages.memory_amount import gib
 from semalign_pl.plan.command import available_bytes, changes, proposal
 from semalign_pl.plan.meta_policy import encoder_bytes, meta_policy, read_config, weight_bytes
 from semalign_pl.plan.settings import Settings
@@ -104,8 +105,8 @@ def plan_stages(
     trained = encoder_bytes(encoder, ENCODER_BYTES)
     if trained > available_bytes(machine.memory, cuda=True):
         raise ValueError(
-            f"--encoder: to train {encoder} takes {trained / 2**30:.1f} GiB and memory for its texts, more than a card "
-            f"of {machine.memory / 2**30:.1f} GiB has; name a smaller one"
+            f"--encoder: to train {encoder} takes {gib(trained)} and memory for its texts, more than a card of "
+            f"{gib(machine.memory)} has; name a smaller one"
         )
     sft = Settings(
         base=base,

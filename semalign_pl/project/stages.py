@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semalign_pl.languages import get_language
+from semalign_pl.messages.memory_amount import gib
 from semalign_pl.project.pairs import Columns
 from semalign_pl.project.settings import Machine
 
@@ -43,14 +44,14 @@ def describe_machine(machine: Machine, weights: str, peak: int) -> str:
         weights: Precision of the base.
         peak: Predicted peak memory in bytes.
     """
-    gib = f"{machine.memory / 2**30:.1f} GiB"
+    memory = gib(machine.memory)
     if not machine.cuda:
         return (
-            f"machine: no card found, so the recipes are for this CPU with {gib}, base in {weights}; for a card, give "
-            "its memory, e.g. --memory 12GiB"
+            f"machine: no card found, so the recipes are for this CPU with {memory}, base in {weights}; for a card, "
+            "give its memory, e.g. --memory 12GiB"
         )
     found = "" if machine.named else " (this machine's; change with --memory)"
-    return f"machine: a card of {gib}{found}, base in {weights}, predicted peak {peak / 2**30:.1f} GiB (semalign plan)"
+    return f"machine: a card of {memory}{found}, base in {weights}, predicted peak {gib(peak)} (semalign plan)"
 
 
 def schedule(rows: int) -> dict[str, int]:

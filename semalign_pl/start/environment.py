@@ -14,6 +14,7 @@ from types import ModuleType
 from semalign_pl import __version__
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.memory_amount import gib
 from semalign_pl.messages.terminal import visible
 
 _DISTRIBUTION = "semalign-pl"
@@ -66,7 +67,7 @@ def machine() -> Iterator[tuple[str, str]]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "CPU cores", f"{usable} usable of {os.cpu_count()}"
     yield "memory", _memory()
-    yield "disk free here", _gib(shutil.disk_usage(".").free)
+    yield "disk free here", gib(shutil.disk_usage(".").free)
     for name, value in sorted(os.environ.items()):
         if _VARIABLES.match(name):
             yield name, value
@@ -85,14 +86,10 @@ def _memory() -> str:
     if (found := find_memory()) is None:
         return "unknown"
     total, usable = found
-    text = _gib(total)
+    text = gib(total)
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        text += f", {_gib(os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} free"
-    return f"{text}, {_gib(usable)} allowed for this container" if usable < total else text
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+        text += f", {gib(os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} free"
+    return f"{text}, {gib(usable)} allowed for this container" if usable < total else text
 
 
 def missing() -> Iterator[tuple[str, str]]:
@@ -168,7 +165,7 @@ def _cuda(torch: ModuleType) -> Iterator[tuple[str, str]]:
         facts = torch.cuda.get_device_properties(number)
         free, total = torch.cuda.mem_get_info(number)
         capability = f"compute capability {facts.major}.{facts.minor}"
-        yield f"GPU {number}", f"{facts.name}, {_gib(free)} free of {_gib(total)}, {capability}"
+        yield f"GPU {number}", f"{facts.name}, {gib(free)} free of {gib(total)}, {capability}"
     yield "bfloat16", "yes" if torch.cuda.is_bf16_supported() else "no; use precision: 16-mixed"
     try:
         import bitsandbytes  # noqa: F401

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from semalign_pl.__main__ import main
-from semalign_pl.plan.amount import memory_bytes
+from semalign_pl.messages.memory_amount import memory_bytes
 from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, proposal
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.recipe import settings_of

@@ -1,4 +1,4 @@
-"""Amounts of memory on the command line."""
+"""Amounts of memory, as users write them and as they are printed."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def memory_bytes(text: str) -> int:
     if match[2] is None:
         raise ValueError(f"--memory: {text!r} has no unit; write {match[1]}GiB, or another of KiB, MiB and GiB")
     return round(float(match[1]) * UNITS[match[2].upper()])
+
+
+def gib(size: int) -> str:
+    """Amount in GiB, for a message.
+
+    Args:
+        size: Number of bytes.
+    """
+    return f"{size / 2**30:.1f} GiB"
