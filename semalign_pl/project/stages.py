@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semalign_pl.languages import get_language
 from semalign_pl.messages.memory_amount import gib
-from semalign_pl.project.pairs import Columns
+from semalign_pl.project.pairs import Columns, make_flag
 from semalign_pl.project.settings import Machine
 
 BATCH, PROMPTS = 16, 8
@@ -28,6 +28,8 @@ def describe_columns(file: str, columns: Columns) -> Iterator[str]:
     pairs = ", ".join(f"{name!r} is {get_language(code).name}" for code, name in columns.names.items())
     left = f"; not used: {', '.join(columns.ignored)}" if columns.ignored else ""
     yield f"{file}: column {pairs}{left}" + (f"; change with {columns.flag}" if columns.guessed else "")
+    if columns.numbers:
+        yield f"{file}: if these names are a pair, as in a file without a header, give {make_flag(columns.numbers)}"
     if columns.guessed:
         source, target = (get_language(code).name for code in columns.names)
         yield (
