@@ -79,7 +79,12 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, enco
     Raises:
         ValueError: If the file cannot be read, lacks a named column, or has no columns in two languages.
     """
-    records = peek(CorpusRequest(file, named, encoding=encoding))
+    try:
+        records = peek(CorpusRequest(file, named, encoding=encoding))
+    except ValueError as error:
+        if encoding is None and "encoding: gb18030" in str(error):
+            raise ValueError(f"{error}; for this command, e.g. --encoding gb18030") from error
+        raise
     names = column_names(records)
     if named:
         check_columns(file, records, named.values())
@@ -92,6 +97,11 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, enco
     for name in sorted(texts, key=lambda name: -sum(map(len, texts[name]))):
         if language := guess_language(name, texts[name]):
             longest.setdefault(language.code, name)  # of two columns in a language, notes are the shorter ones
+    if len(names) == 1:
+        raise ValueError(
+            f"{file}: it has a single column, {names[0]!r}, and pairs need two; save it as .xlsx, as .tsv with a tab "
+            "between the cells, or as .csv with a comma"
+        )
     if len(longest) < 2:
         seen = ", ".join(f"{name} is {code}" for code, name in longest.items()) or "none has text in a known language"
         raise ValueError(

@@ -142,6 +142,29 @@ def test_columns_follow_the_script(init, work, kind) -> None:
     assert sum(len(lines(work / "p" / "data" / f"{name}.jsonl")) for name in ("train", "dev", "test")) == len(PAIRS)
 
 
+ZH, BO = PAIRS[0]["zh"], PAIRS[0]["bo"]
+OTHER_FORMS = {
+    "semicolons": ("p.csv", f"zh;bo\n{ZH};{BO}\n".encode(), "p.csv: it has a single column, 'zh;bo', and pairs need"),
+    "tabs in .txt": ("p.txt", f"zh\tbo\n{ZH}\t{BO}\n".encode(), "and pairs need two; save it as .xlsx, as .tsv with a"),
+    "GB18030": ("p.csv", f"zh,bo\n{ZH},{ZH}\n".encode("gb18030"), "for this command, e.g. --encoding gb18030"),
+    "title": ("p.xlsx", [["对照"], [ZH, BO]], "p.xlsx:2: 2 cells under a header of 1; name the column in the header, "
+              "or empty the cell; if the header is a title, delete its row"),
+    "numbers": ("p.xlsx", [[1, ZH, BO]], "or, if the sheet has no header, name columns by their numbers, such as 2"),
+}  # fmt: skip
+"""Files that are not as they must be: name, content, and what to do."""
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_a_file_of_another_form_is_refused_with_the_remedy(init, work, form) -> None:
+    name, content, message = OTHER_FORMS[form]
+    if isinstance(content, bytes):
+        Path(name).write_bytes(content)
+    else:
+        write_sheet(work / name, content)
+    status, _, err = init(name)
+    assert status == 2 and message in err
+
+
 def test_a_short_first_pair_may_be_a_header(init, work) -> None:
     """No length tells the pair from a header, so the flag that keeps it is printed."""
     file = write_sheet(work / "p.xlsx", [["བོད་ཡིག", "中文"], *([pair["bo"], pair["zh"]] for pair in PAIRS)])
