@@ -48,8 +48,10 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign plan",
+        usage="semalign plan --config RECIPE.yaml [--memory 12GiB] [options]",
         description="Predict a run's peak memory from its recipe, without loading weights; any key of the YAML can be "
         "given as a flag.",
+        allow_abbrev=False,
     )
     parser.add_argument("--memory", help="memory of the GPU, e.g. 12GiB; proposes settings that fit it")
     parser.add_argument("--json", type=Path, help="file to write the prediction to")
