@@ -12,6 +12,7 @@ import yaml
 from semalign_pl.__main__ import main
 from semalign_pl.messages.memory_amount import memory_bytes
 from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, proposal
+from semalign_pl.plan.meta_policy import encoder_bytes
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.recipe import settings_of
 
@@ -68,6 +69,7 @@ def test_mistakes_get_one_line(recipe, flags, answer, tmp_path, monkeypatch, cap
 def test_an_encoder_that_is_not_there_yet(recipe, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models/cino-bo-zh").unlink()
+    encoder_bytes.cache_clear()  # the folder of another test had the same relative name
     assert main(["plan", *recipe]) == 2
     assert "SemanticReward.encoder: no config of 'models/cino-bo-zh' can be read" in capsys.readouterr().err
 
