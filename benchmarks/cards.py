@@ -45,7 +45,8 @@ def recipe(stage: str, name: str, folder: Path) -> list[str]:
 
 def main(out: Path) -> None:
     """Write the settings of all cards and models."""
-    from semalign_pl.plan.command import changes, proposal, settings_of, write_overlay
+    from semalign_pl.plan.command import changes, proposal, write_overlay
+    from semalign_pl.plan.recipe import settings_of
 
     with tempfile.TemporaryDirectory() as folder:
         for stage, file in RECIPES.items():

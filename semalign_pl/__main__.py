@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from semalign_pl import __version__
 from semalign_pl.files.recipes import FOLDER, locate_recipes
-from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import prepare_process, visible
 from semalign_pl.run.signals import ending_by_signals
 from semalign_pl.start.threads import FirstLine, wait_passively
@@ -98,8 +97,6 @@ COMMANDS = {
         "print the script that completes commands and flags: bash, zsh, fish", "semalign_pl.start.completion"
     ),
 }
-READ_RECIPES = ("export", "frontier", "dial", "corpus", "reward-check", "plan")
-"""Commands that read a recipe as the training commands do, but train nothing."""
 HELP = f"""semalign {__version__}: teach a language model a low-resource language without making it worse.
 
 usage: semalign COMMAND [--config FILE.yaml] [--KEY VALUE …]
@@ -150,13 +147,6 @@ def _run(args: list[str]) -> int:
         return 0
     if command := COMMANDS.get(args[0]):
         args = locate_recipes(args)
-        if args[0] in READ_RECIPES:
-            from semalign_pl.start.check import check_recipes
-
-            with one_line(args) as status:
-                check_recipes(args)
-            if status.code:
-                return status.code
         return import_module(command.module).run(args)
     similar = difflib.get_close_matches(args[0], COMMANDS, n=1)
     hint = f"did you mean {similar[0]}?" if similar else "see semalign --help"

@@ -60,6 +60,9 @@ def run(args: Sequence[str]) -> int:
     """
     with one_line(args) as status:
         options, recipe = _parser().parse_known_args(list(args[1:]))
+        if not recipe:
+            example = "semalign reward-check --config configs/quickstart/semantic_grpo.yaml"
+            raise ValueError(f"--config: missing; give a recipe, e.g. {example}")
         if options.pairs < MIN_PAIRS:
             raise ValueError(f"--pairs: {options.pairs} pairs say too little; give {MIN_PAIRS} or more")
         refuse_mistakes("fit", recipe)

@@ -40,6 +40,11 @@ def _wordings() -> dict[str, _Wordings]:
     }
 
 
+def prompt_languages() -> list[str]:
+    """Codes of the languages in which there are default prompts."""
+    return list(_wordings())
+
+
 def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> str:
     """Default prompt of a task, with the names of languages filled in.
 
@@ -51,10 +56,10 @@ def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> st
     Raises:
         ValueError: If there is no default prompt in ``prompt_language``.
     """
-    if prompt_language not in _wordings():
+    if prompt_language not in prompt_languages():
         raise ValueError(
             f"data.init_args.task.init_args.prompt_language: there is no prompt in {prompt_language!r}, only in "
-            f"{', '.join(_wordings())}; give the wording yourself as prompt"
+            f"{', '.join(prompt_languages())}; give the wording yourself as prompt"
         )
     shipped = _wordings()[prompt_language]
     text = shipped.prompts[task]

@@ -9,6 +9,7 @@ from pathlib import Path
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.messages.quiet import quieten
+from semalign_pl.start.check import refuse_mistakes
 
 DTYPES = ("bf16", "fp16", "fp32")
 GGUF_TYPES = ("q8_0", "f16", "bf16", "f32")
@@ -109,6 +110,7 @@ def _export_recipe(options: argparse.Namespace, recipe: Sequence[str]) -> None:
         raise UsageError(f"--{given[0]}: needs the folder of a run; semalign export RUN --{given[0]} …")
     if not recipe:
         raise UsageError("RUN: missing; give the folder of a run first; see semalign export --help")
+    refuse_mistakes("fit", recipe)
     checkpoint = options.ckpt_path
     if checkpoint is not None and not checkpoint.is_file():
         raise ValueError(f"--ckpt_path: {checkpoint} is no file; give a checkpoint, RUN/checkpoints/….ckpt")

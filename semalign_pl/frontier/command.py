@@ -10,6 +10,7 @@ from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.messages.quiet import quieten
 from semalign_pl.messages.terminal import visible
+from semalign_pl.start.check import refuse_mistakes
 
 if TYPE_CHECKING:
     from semalign_pl.frontier.measure import FinishedPoint
@@ -62,6 +63,7 @@ def run(args: Sequence[str]) -> int:
         if options.out is None:
             raise UsageError("--out: missing; give the folder for results, such as the run's own folder")
         check_adapter(Path(adapter))
+        refuse_mistakes("test", recipe)
         show(Path(adapter), recipe, options.out, options.scales, options.scale_from, options.steps)
     return status.code
 

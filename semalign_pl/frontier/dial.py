@@ -12,6 +12,7 @@ from semalign_pl.frontier.command import check_adapter
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import UsageError, one_line
 from semalign_pl.messages.quiet import quieten
+from semalign_pl.start.check import refuse_mistakes
 
 if TYPE_CHECKING:
     from semalign_pl.frontier.scale_search import Goal, Setting
@@ -81,6 +82,7 @@ def _dial(adapter: Path, options: argparse.Namespace, recipe: Sequence[str]) -> 
     if not adapter.is_dir():
         raise ValueError(f"ADAPTER: there is no folder {adapter}; give the PEFT folder that a training left")
     check_adapter(adapter)
+    refuse_mistakes("test", recipe)
     from semalign_pl.card.write import write_card
     from semalign_pl.frontier.scale_search import Goal, dial
 

@@ -11,6 +11,7 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.start.check import refuse_mistakes
 
 if TYPE_CHECKING:
     from semalign_pl.inspection.leaks import Split
@@ -69,6 +70,8 @@ def run(args: Sequence[str]) -> int:
             parser.error(
                 "no file is named; give some, e.g. semalign corpus train.jsonl dev.jsonl, or a recipe with --config"
             )
+        if from_recipe:
+            refuse_mistakes("fit", rest)
         show(options, rest if from_recipe else None)
     return status.code
 

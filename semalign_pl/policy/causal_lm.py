@@ -124,7 +124,7 @@ def check_folder(option: str, path: str) -> None:
     Raises:
         ValueError: If ``path`` can only be a folder, and there is none.
     """
-    if is_path(path) and not Path(path).is_dir():
+    if is_missing(path):
         raise ValueError(
             f"{option}: there is no folder {path}; give an existing folder or a hub id such as owner/name{remedy(path)}"
         )
@@ -137,6 +137,15 @@ def is_path(name: str) -> bool:
         name: Hub id or folder of the model.
     """
     return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def is_missing(name: str) -> bool:
+    """Return true if a model's name can only be a folder, and there is none.
+
+    Args:
+        name: Hub id or folder of the model.
+    """
+    return is_path(name) and not Path(name).is_dir()
 
 
 def load_reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.memory_amount import memory_bytes
 
 
 def run(args: Sequence[str]) -> int:
@@ -60,12 +61,11 @@ def make_project(options: argparse.Namespace) -> None:
     folder = options.out or Path(_stem(options.files[0]))
     if folder.exists():
         raise ValueError(f"--out: {folder} exists already; name a new folder, e.g. --out {folder}-2")
+    if not 0 <= options.seed < 2**32:
+        raise ValueError(f"--seed: {options.seed} is no seed; give a whole number from 0 to {2**32 - 1}")
     named = _parse_columns(options.columns) if options.columns else {}
-    memory = None
-    if options.memory is not None:
-        from semalign_pl.plan.command import memory_bytes
-
-        memory = memory_bytes(options.memory)
+    memory = None if options.memory is None else memory_bytes(options.memory)
+    _check_files(options)
     from semalign_pl.messages.console import Console
     from semalign_pl.messages.quiet import quieten
     from semalign_pl.project.project import InitSettings, build
@@ -90,6 +90,16 @@ def make_project(options: argparse.Namespace) -> None:
 def _stem(file: str) -> str:
     """Name of the default folder: that of the file without folder, suffixes and fragment."""
     return Path(file.partition("#")[0].rstrip("/")).name.partition(".")[0].partition("{")[0] or "project"
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Refuse files that do not exist or have an unknown suffix, before torch is loaded."""
+    from semalign_pl.data.reading.formats import find_source_files
+
+    for file in options.files:
+        find_source_files(file, "train", encoding=options.encoding)
+    if options.general is not None:
+        find_source_files(options.general, "train")
 
 
 def _parse_columns(text: str) -> dict[str, str]:

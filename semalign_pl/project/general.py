@@ -9,7 +9,7 @@ from typing import Literal
 
 from semalign_pl.data.cleaning.prepare import CorpusRequest
 from semalign_pl.data.reading.sources import BadRow, stream
-from semalign_pl.inspection.columns import column_names, guess_language, peek, share_of_text
+from semalign_pl.inspection.columns import column_names, peek, share_of_text
 
 ANSWERS = ("output", "completion", "answer", "response")
 """Names of a column that holds what a model is to write."""
@@ -17,6 +17,8 @@ PROBED = 100
 """Maximum number of texts of the drift probe."""
 ANCHORED = 5000
 """Maximum number of texts of the anchor: more take longer to read than training goes through."""
+LEAST = 20
+"""Minimum number of different texts in a file of general text: a fifth of them are the probe."""
 Kind = Literal["texts", "instructions", "own"]
 
 
@@ -26,29 +28,28 @@ class General:
 
     Attributes:
         kind: ``texts``, ``instructions`` or, without a file of general text, ``own``: the source side of the pairs.
-        language: Code of the language of the text.
         anchor: Texts of the anchor, one line each.
         probe: Texts of the drift probe, one line each; no other list has them.
         replay: Rows of ``prompt`` and ``completion``; empty if the texts themselves are replayed, or none is.
+        guess: Line about what was read of the user's file, and as what; empty without one.
     """
 
     kind: Kind
-    language: str
     anchor: list[str]
     probe: list[str]
     replay: list[dict[str, str]]
+    guess: str = ""
 
 
-def read_general(file: str, seed: int, language: str) -> General:
+def read_general(file: str, seed: int) -> General:
     """Read general text: one text per row, or instructions with their answers.
 
     Args:
         file: File, as for ``data.init_args.train``.
         seed: Seed that draws the texts of the probe.
-        language: Code of the language if the text does not show it.
 
     Raises:
-        ValueError: If the file cannot be read, or has no column of text.
+        ValueError: If the file cannot be read, has no column of text, or has too few texts.
     """
     records = peek(CorpusRequest(file, {}))
     names = [name for name in column_names(records) if share_of_text(records, name) > 0]
@@ -59,13 +60,14 @@ def read_general(file: str, seed: int, language: str) -> General:
         )
     answer = next((name for name in names if name.lower() in ANSWERS), None)
     prompts = [name for name in names if name != answer]
-    rows = _rows(file, names, optional=frozenset(prompts))
+    rows, unreadable = _rows(file, names, optional=frozenset(prompts))
     longest = max(prompts or names, key=lambda name: sum(len(row.get(name, "")) for row in rows))
     texts = list(dict.fromkeys(_line(row[longest]) for row in rows if row.get(longest, "").strip()))
+    if len(texts) < LEAST:
+        raise ValueError(f"--general: {file} has only {len(texts)} different texts; give {LEAST} or more")
     random.Random(f"{seed}/general").shuffle(texts)
     held_out = min(PROBED, len(texts) // 5)
     probe = texts[:held_out]
-    guessed = guess_language(longest, texts[:1000])
     replay = list[dict[str, str]]()
     if answer and prompts:
         kept_apart = set(probe)
@@ -74,27 +76,37 @@ def read_general(file: str, seed: int, language: str) -> General:
                 prompt = "\n".join(row[name] for name in prompts if row.get(name, "").strip())
                 replay += [{"prompt": prompt, "completion": row[answer]}] if prompt else []
     kind: Kind = "instructions" if replay else "texts"
-    return General(kind, guessed.code if guessed else language, texts[held_out:][:ANCHORED], probe, replay)
+    anchor = texts[held_out:][:ANCHORED]
+    what, only = f"column {longest!r} is text", "one text per line"
+    if replay:
+        what = f"column {answer!r} is the answer, {', '.join(map(repr, prompts))} the question"
+        only = "a file with the columns prompt and completion only"
+    left_out = f"; {unreadable:,} rows that cannot be read are left out" if unreadable else ""
+    guess = (
+        f"{file}: {what}; {len(replay or anchor):,} to replay, {len(anchor):,} for the anchor, {len(probe):,} for the "
+        f"drift probe{left_out}; to choose other columns, give {only}"
+    )
+    return General(kind, anchor, probe, replay, guess)
 
 
-def own_text(train: Sequence[str], test: Sequence[str], language: str) -> General:
+def own_text(train: Sequence[str], test: Sequence[str]) -> General:
     """Source side of the pairs, for a project without a file of general text.
 
     Args:
         train: Source texts of the training rows.
         test: Source texts of the test rows.
-        language: Code of their language.
     """
     anchor = list(dict.fromkeys(map(_line, train)))[:ANCHORED]
-    return General("own", language, anchor, list(dict.fromkeys(map(_line, test)))[:PROBED], [])
+    return General("own", anchor, list(dict.fromkeys(map(_line, test)))[:PROBED], [])
 
 
-def _rows(file: str, names: Sequence[str], optional: frozenset[str]) -> Sequence[Mapping[str, str]]:
-    read = stream(file, {name: name for name in names}, optional=optional)
-    rows = [row for _, row in read if not isinstance(row, BadRow)]
+def _rows(file: str, names: Sequence[str], optional: frozenset[str]) -> tuple[Sequence[Mapping[str, str]], int]:
+    """Rows of a file, and the number of those that cannot be read."""
+    read = [row for _, row in stream(file, {name: name for name in names}, optional=optional)]
+    rows = [row for row in read if not isinstance(row, BadRow)]
     if not rows:
         raise ValueError(f"--general: {file} has no readable row; look at it with semalign corpus {file}")
-    return rows
+    return rows, len(read) - len(rows)
 
 
 def _line(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from semalign_pl.data.cleaning.preparation import Preparation
@@ -20,6 +22,7 @@ HEADER_UNITS = 5
 """Minimum number of units of a column's name from which it may be a row of text: a file without a header."""
 COMPARED = 200
 """Number of rows whose tokens are counted to tell which language the base knows less."""
+_NEEDS_NO_QUOTES = re.compile(r"[\w=,./:-]+")  # letters of any script, which `shlex.quote` would put in quotes
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,34 @@ class Columns:
         guessed: True if the columns are guessed.
         ignored: Names of the columns that are not used.
         ratio: Tokens of the target per token of the source for the same rows; 0 if it was not measured.
+        numbers: Number of each column by code if the names may be a pair, as in a file without a header; else empty.
     """
 
     names: Mapping[str, str]
     guessed: bool
     ignored: tuple[str, ...] = ()
     ratio: float = 0.0
+    numbers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def flag(self) -> str:
-        """Flag that names these columns."""
-        return "--columns " + ",".join(f"{code}={name}" for code, name in self.names.items())
+        """Flag that names these columns, as it is typed in a shell."""
+        return make_flag(self.names)
 
     @property
     def exchanged(self) -> str:
-        """Flag that exchanges source and target."""
-        return "--columns " + ",".join(f"{code}={name}" for code, name in reversed(list(self.names.items())))
+        """Flag that exchanges source and target, as it is typed in a shell."""
+        return make_flag(dict(reversed(list(self.names.items()))))
+
+
+def make_flag(names: Mapping[str, str]) -> str:
+    """Flag that names columns, as it is typed in a shell.
+
+    Args:
+        names: Column of each language, by its code: the source, then the target.
+    """
+    value = ",".join(f"{code}={name}" for code, name in names.items())
+    return f"--columns {value if _NEEDS_NO_QUOTES.fullmatch(value) else shlex.quote(value)}"
 
 
 def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, encoding: str | None = None) -> Columns:
@@ -64,7 +79,12 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, enco
     Raises:
         ValueError: If the file cannot be read, lacks a named column, or has no columns in two languages.
     """
-    records = peek(CorpusRequest(file, named, encoding=encoding))
+    try:
+        records = peek(CorpusRequest(file, named, encoding=encoding))
+    except ValueError as error:
+        if encoding is None and "encoding: gb18030" in str(error):
+            raise ValueError(f"{error}; for this command, e.g. --encoding gb18030") from error
+        raise
     names = column_names(records)
     if named:
         check_columns(file, records, named.values())
@@ -77,6 +97,11 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, enco
     for name in sorted(texts, key=lambda name: -sum(map(len, texts[name]))):
         if language := guess_language(name, texts[name]):
             longest.setdefault(language.code, name)  # of two columns in a language, notes are the shorter ones
+    if len(names) == 1:
+        raise ValueError(
+            f"{file}: it has a single column, {names[0]!r}, and pairs need two; save it as .xlsx, as .tsv with a tab "
+            "between the cells, or as .csv with a comma"
+        )
     if len(longest) < 2:
         seen = ", ".join(f"{name} is {code}" for code, name in longest.items()) or "none has text in a known language"
         raise ValueError(
@@ -88,11 +113,13 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, enco
     target = max(cost, key=lambda code: cost[code])
     source = next(code for code in in_order if code != target)
     chosen = {code: in_order[code] for code in (source, target)}
-    if without_header := _lacks_header(chosen, texts):
-        chosen = {code: str(names.index(name) + 1) for code, name in chosen.items()}
-        names = [str(place) for place in range(1, len(names) + 1)]
     ratio = cost[target] / max(1e-9, cost[source])
-    return Columns(chosen, True, () if without_header else _others(names, chosen), ratio)
+    numbers = {code: str(names.index(name) + 1) for code, name in chosen.items()}
+    if not _are_in_their_languages(chosen):
+        return Columns(chosen, True, _others(names, chosen), ratio)
+    if _are_as_long(chosen, texts):
+        return Columns(numbers, True, (), ratio)
+    return Columns(chosen, True, _others(names, chosen), ratio, numbers)
 
 
 def _others(names: Sequence[str], chosen: Mapping[str, str]) -> tuple[str, ...]:
@@ -108,13 +135,17 @@ def _tokens_per_row(
     return sum(map(len, tokens.encode(texts))) / max(1, len(texts))
 
 
-def _lacks_header(chosen: Mapping[str, str], texts: Mapping[str, Sequence[str]]) -> bool:
-    """Return true if the names of the columns are texts like those below them."""
+def _are_in_their_languages(chosen: Mapping[str, str]) -> bool:
+    """Return true if the name of each column is in the language of its texts: it may be a text itself."""
+    return all(get_language(code).share(name) >= 0.5 for code, name in chosen.items())
+
+
+def _are_as_long(chosen: Mapping[str, str], texts: Mapping[str, Sequence[str]]) -> bool:
+    """Return true if the names of the columns are about as long as the texts below them."""
     for code, name in chosen.items():
         language = get_language(code)
         lengths = sorted(len(language.segment(text)) for text in texts[name][:COMPARED])
-        median = lengths[len(lengths) // 2]
-        if language.share(name) < 0.5 or len(language.segment(name)) < max(HEADER_UNITS, median / 3):
+        if len(language.segment(name)) < max(HEADER_UNITS, lengths[len(lengths) // 2] / 3):
             return False
     return True
 

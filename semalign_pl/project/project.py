@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semalign_pl.data.prompts import prompt_languages
 from semalign_pl.data.storing.cache import format_counts
 from semalign_pl.data.tasks import Translation
 from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.languages import get_language
+from semalign_pl.messages.memory_amount import gib
 from semalign_pl.plan.meta_policy import read_config
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.project.general import General, own_text, read_general
+from semalign_pl.project.lengths import fit_replay, measure_lengths
 from semalign_pl.project.pairs import find_columns, read_pairs
 from semalign_pl.project.settings import (
     GENERATIONS,
@@ -23,11 +26,10 @@ from semalign_pl.project.settings import (
     Machine,
     choose_weights,
     learning_rate,
-    measure_lengths,
     plan_stages,
 )
 from semalign_pl.project.split import Split, split_rows
-from semalign_pl.project.stages import BATCH, PROMPTS, describe_columns, describe_machine, list_steps, schedule
+from semalign_pl.project.stages import BATCH, GENERAL, PROMPTS, describe_columns, describe_machine, list_steps, schedule
 from semalign_pl.project.write import write_project
 
 LEAST = 40
@@ -123,10 +125,16 @@ def build(settings: InitSettings) -> Iterator[str]:
         f"limits: prompts of {lengths.prompt} tokens and translations of {lengths.completion} keep "
         f"{100 * lengths.kept:.1f} % of the training rows whole"
     )
+    replay, keep_lengths = fit_replay(general.replay, chat, lengths)
+    if general.guess:
+        yield general.guess
+    if len(replay) < len(general.replay):
+        yield f"{settings.general}: {len(general.replay) - len(replay):,} of them are too long to be replayed"
     machine = Machine.detect(settings.memory)
     weights = choose_weights(settings.base, machine)
-    sft, grpo, peak = plan_stages(settings.base, weights, lengths, machine, encoder, BATCH, PROMPTS)
+    memory, peak = plan_stages(settings.base, weights, lengths, keep_lengths, machine, encoder, BATCH, PROMPTS)
     yield describe_machine(machine, weights, peak)
+    yield f"prompts: {task.template}; to change them, set prompt of the recipes' task"
     values = schedule(len(split.train)) | {
         "folder": str(settings.folder),
         "shell_folder": shlex.quote(str(settings.folder)),
@@ -140,17 +148,18 @@ def build(settings: InitSettings) -> Iterator[str]:
         "target_name": get_language(target).name,
         "prompt_language": _prompt_language(source),
         "general": general,
+        "general_share": GENERAL,
         "anchor_rows": len(general.anchor),
         "lengths": lengths,
+        "keep_lengths": keep_lengths,
         "cuda": machine.cuda,
-        "card": f"{machine.memory / 2**30:.0f} GiB",
+        "card": gib(machine.memory),
         "weights": weights,
         "lora": LORA,
         "generations": GENERATIONS,
         "batch": BATCH,
         "prompts": PROMPTS,
-        "sft_memory": sft,
-        "grpo_memory": grpo,
+        **{f"{stage}_memory": options for stage, options in memory.items()},
         "sft_rate": learning_rate(settings.base, 2e-4),
         "grpo_rate": learning_rate(settings.base, 2e-5),
         "encoder_rate": learning_rate(encoder, 2e-5),
@@ -165,7 +174,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         {name: (rows[i] for i in places) for name, places in split._asdict().items()},
         dropped,
         {"anchor": general.anchor, "probe": general.probe},
-        general.replay,
+        replay,
         values,
     )
     yield ""
@@ -175,19 +184,19 @@ def build(settings: InitSettings) -> Iterator[str]:
     yield f"then semalign translate {quoted}/runs/grpo --file texts.txt --out translations.jsonl"
     if general.kind == "own":
         yield (
-            f"{settings.folder}/keep.yaml has no general text to replay: give a file of it with --general FILE, e.g. "
-            "the questions in Chinese of `semalign data cmrc2018`"
+            f"{settings.folder}/keep.yaml has no general text to replay: write another folder with --general FILE, "
+            "e.g. after semalign data cmrc2018 with --general data/cmrc2018/cmrc2018_trial.json, questions in Chinese"
         )
 
 
 def _prompt_language(source: str) -> str:
     """Language of the prompts: the source's if there is a wording in it, or else English."""
-    return source if source in ("zh", "bo", "th") else "zh" if source.startswith("zh") else "en"
+    return next((code for code in (source, source.split("-")[0]) if code in prompt_languages()), "en")
 
 
 def _general(settings: InitSettings, rows: Sequence[Mapping[str, str]], split: Split, field: str) -> General:
     """General text of the user, or the source side of the pairs."""
     if settings.general is not None:
-        return read_general(settings.general, settings.seed, field)
+        return read_general(settings.general, settings.seed)
     train, test = ([rows[i][field] for i in places] for places in (split.train, split.test))
-    return own_text(train, test, field)
+    return own_text(train, test)

@@ -1,69 +1,27 @@
-"""Settings of the recipes: limits from the lengths of the rows, memory from the plan, rates from the base's width."""
+"""Settings of the recipes: memory from the plan for a machine, and learning rates from the width of the base."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from semalign_pl.chat.prompt_encoder import PromptEncoder
-from semalign_pl.data.limits import limit_that_keeps
-from semalign_pl.data.tasks import Translation
-from semalign_pl.inspection.tokens import TokenCounter
-from semalign_pl.plan.command import changes, proposal
-from semalign_pl.plan.meta_policy import meta_policy, read_config, weight_bytes
+from semalign_pl.messages.memory_amount import gib
+from semalign_pl.plan.command import available_bytes, changes, proposal
+from semalign_pl.plan.meta_policy import encoder_bytes, meta_policy, read_config, weight_bytes
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.causal_lm import Weights
 from semalign_pl.policy.settings import LoraSettings
+from semalign_pl.project.lengths import Lengths
+from semalign_pl.start.environment import find_memory
 
+Options = dict[str, int | bool]
+"""Options under ``model.init_args`` that set a stage's memory, by name."""
 LORA = LoraSettings(r=64, alpha=128, dropout=0.05)
 GENERATIONS = 8
-_STEP = 16  # limits are multiples of this
-_EACH = 0.995  # share of prompts and of references that a limit keeps, so that both keep 99 % of the rows
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Limits in tokens that keep 99 % of the rows.
-
-    Attributes:
-        prompt: Limit of prompts, with the chat template.
-        completion: Limit of references, with the end-of-turn token.
-        encoder: Limit of the sentence encoder's texts.
-        kept: Share of the rows within both limits of the base.
-    """
-
-    prompt: int
-    completion: int
-    encoder: int
-    kept: float
-
-
-def measure_lengths(
-    rows: Sequence[Mapping[str, str]], task: Translation, base: PromptEncoder, encoder: TokenCounter
-) -> Lengths:
-    """Limits that keep 99 % of the rows.
-
-    Args:
-        rows: Text of each field of each row.
-        task: Task that makes the prompts.
-        base: Tokenizer and chat template of the base.
-        encoder: Tokenizer of the sentence encoder.
-    """
-    examples = [task.example(row, "") for row in rows]
-    prompts = [len(ids) for ids in base.encode_prompts([e.policy_prompt for e in examples], 10**6)[0]]
-    answers = [len(ids) for ids in base.encode_completions([e.reference for e in examples])]
-    texts = [len(ids) + 2 for field in task.fields for ids in encoder.encode([row[field] for row in rows])]
-    prompt, completion = (_round_up(limit_that_keeps(each, _EACH)) for each in (prompts, answers))
-    kept = sum(p <= prompt and a <= completion for p, a in zip(prompts, answers, strict=True))
-    return Lengths(prompt, completion, min(512, _round_up(limit_that_keeps(texts, _EACH))), kept / len(rows))
-
-
-def _round_up(length: int) -> int:
-    return math.ceil(length / _STEP) * _STEP
+ENCODER_BYTES = 16
+"""Bytes per weight of an encoder in training: weight, gradient and Adam's two moments, in 32 bits each."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +29,7 @@ class Machine:
     """Machine that the recipes are written for.
 
     Attributes:
-        memory: Memory of the card in bytes, or of this computer without one.
+        memory: Memory of the card in bytes; without one, as much as this computer or container has.
         cuda: True for a card.
         named: True if the user named the memory.
     """
@@ -86,16 +44,21 @@ class Machine:
 
         Args:
             named: Memory of the card in bytes; ``None`` to look for a card.
+
+        Raises:
+            ValueError: If there is no card, and the memory of the computer is unknown.
         """
         if named is not None:
             return cls(named, True, True)
         if torch.cuda.is_available():
             return cls(torch.cuda.get_device_properties(0).total_memory, True, False)
-        return cls(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), False, False)
+        if (found := find_memory()) is None:
+            raise ValueError("--memory: this system does not tell its memory; give that of your card, e.g. 12GiB")
+        return cls(found[1], False, False)
 
 
 def choose_weights(base: str, machine: Machine) -> Weights:
-    """Precision of the frozen base: 16 bits on a card, 32 without one; 4 bits if that takes a quarter of the memory.
+    """Precision of the frozen base: 16 bits on a card, 32 without one; 4 if those take over a quarter of the memory.
 
     Args:
         base: Hub id or folder of the base.
@@ -108,28 +71,43 @@ def choose_weights(base: str, machine: Machine) -> Weights:
 
 
 def plan_stages(
-    base: str, weights: Weights, lengths: Lengths, machine: Machine, encoder: str, batch: int, prompts: int
-) -> tuple[dict[str, int | bool], dict[str, int | bool], int]:
-    """Options of SFT and of GRPO that fit the card, from ``semalign plan``; on a CPU, options that suit one.
+    base: str,
+    weights: Weights,
+    lengths: Lengths,
+    keep_lengths: Lengths,
+    machine: Machine,
+    encoder: str,
+    batch: int,
+    prompts: int,
+) -> tuple[dict[str, Options], int]:
+    """Options of each stage that fit the card, from ``semalign plan``; on a CPU, options that suit one.
 
     Args:
         base: Hub id or folder of the base.
         weights: Precision of the base.
-        lengths: Limits of the rows.
+        lengths: Limits of the pairs.
+        keep_lengths: Limits of the pairs and of replayed rows.
         machine: Machine that the recipes are written for.
         encoder: Hub id or folder of the encoder that the trained encoder starts from.
         batch: Rows per step of SFT.
         prompts: Prompts per step of GRPO.
 
     Returns:
-        Options of SFT, options of GRPO, and the larger of the two predicted peaks in bytes; 0 on a CPU.
+        Options of ``sft``, ``keep`` and ``grpo``, and the largest of their predicted peaks in bytes; 0 on a CPU.
 
     Raises:
-        ValueError: If nothing fits.
+        ValueError: If nothing fits, or the encoder cannot be trained on the card.
     """
     if not machine.cuda:
-        tokens = max(4096, lengths.prompt + lengths.completion)
-        return {"micro_batch_tokens": tokens}, {"micro_batch_tokens": tokens, "rollout_rows": 8 * GENERATIONS}, 0
+        tokens, longer = (max(4096, one.prompt + one.completion) for one in (lengths, keep_lengths))
+        grpo_options: Options = {"micro_batch_tokens": tokens, "rollout_rows": 8 * GENERATIONS}
+        return {"sft": {"micro_batch_tokens": tokens}, "keep": {"micro_batch_tokens": longer}, "grpo": grpo_options}, 0
+    trained = encoder_bytes(encoder, ENCODER_BYTES)
+    if trained > available_bytes(machine.memory, cuda=True):
+        raise ValueError(
+            f"--encoder: to train {encoder} takes {gib(trained)} and memory for its texts, more than a card of "
+            f"{gib(machine.memory)} has; name a smaller one"
+        )
     sft = Settings(
         base=base,
         stage="sft",
@@ -143,6 +121,7 @@ def plan_stages(
         mixed=True,
         cuda=True,
     )
+    keep = replace(sft, prompt_tokens=keep_lengths.prompt, completion_tokens=keep_lengths.completion)
     grpo = replace(
         sft,
         stage="grpo",
@@ -151,8 +130,9 @@ def plan_stages(
         encoders=((encoder, 2),),
         sampling=(("temperature", 0.8), ("top_p", 0.9), ("top_k", 0), ("min_p", 0.0)),
     )
-    (sft_settings, sft_plan), (grpo_settings, grpo_plan) = (proposal(each, machine.memory) for each in (sft, grpo))
-    return changes(sft_settings), changes(grpo_settings), max(sft_plan.peak, grpo_plan.peak)
+    proposed = {name: proposal(stage, machine.memory) for name, stage in (("sft", sft), ("keep", keep), ("grpo", grpo))}
+    options = {name: changes(settings) for name, (settings, _) in proposed.items()}
+    return options, max(plan.peak for _, plan in proposed.values())
 
 
 def learning_rate(base: str, at_2560: float) -> float:

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semalign_pl.languages import get_language
-from semalign_pl.project.pairs import Columns
+from semalign_pl.messages.memory_amount import gib
+from semalign_pl.project.pairs import Columns, make_flag
 from semalign_pl.project.settings import Machine
 
 BATCH, PROMPTS = 16, 8
 """Rows per step of SFT, and prompts per step of GRPO."""
+GENERAL = 0.3
+"""Share of general rows among those that keep.yaml trains on."""
 
 
 def describe_columns(file: str, columns: Columns) -> Iterator[str]:
@@ -25,6 +28,8 @@ def describe_columns(file: str, columns: Columns) -> Iterator[str]:
     pairs = ", ".join(f"{name!r} is {get_language(code).name}" for code, name in columns.names.items())
     left = f"; not used: {', '.join(columns.ignored)}" if columns.ignored else ""
     yield f"{file}: column {pairs}{left}" + (f"; change with {columns.flag}" if columns.guessed else "")
+    if columns.numbers:
+        yield f"{file}: if these names are a pair, as in a file without a header, give {make_flag(columns.numbers)}"
     if columns.guessed:
         source, target = (get_language(code).name for code in columns.names)
         yield (
@@ -41,14 +46,14 @@ def describe_machine(machine: Machine, weights: str, peak: int) -> str:
         weights: Precision of the base.
         peak: Predicted peak memory in bytes.
     """
-    gib = f"{machine.memory / 2**30:.1f} GiB"
+    memory = gib(machine.memory)
     if not machine.cuda:
         return (
-            f"machine: no card found, so the recipes are for this CPU with {gib}, base in {weights}; for a card, give "
-            "its memory, e.g. --memory 12GiB"
+            f"machine: no card found, so the recipes are for this CPU with {memory}, base in {weights}; for a card, "
+            "give its memory, e.g. --memory 12GiB"
         )
     found = "" if machine.named else " (this machine's; change with --memory)"
-    return f"machine: a card of {gib}{found}, base in {weights}, predicted peak {peak / 2**30:.1f} GiB (semalign plan)"
+    return f"machine: a card of {memory}{found}, base in {weights}, predicted peak {gib(peak)} (semalign plan)"
 
 
 def schedule(rows: int) -> dict[str, int]:
@@ -66,6 +71,7 @@ def schedule(rows: int) -> dict[str, int]:
         "cold_rows": cold,
         "cold_epochs": _epochs(cold, BATCH, 200),
         "keep_epochs": _epochs(rows, BATCH, 300),
+        "mixed_batches": math.ceil(rows / (1 - GENERAL) / BATCH),
         "grpo_steps": min(300, math.ceil(2 * rows / PROMPTS)),
         "embedder_batch": batch,
         "embedder_epochs": _epochs(rows, batch, 100),

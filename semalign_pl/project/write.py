@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 from semalign_pl.files.atomic import move_folder, temporary_folder, write_text
 
 RECIPES = ("embedder.yaml", "cold_start.yaml", "sft.yaml", "grpo.yaml", "keep.yaml", "study.yaml")
@@ -77,7 +79,8 @@ def scalar(text: str) -> str:
     Args:
         text: Text, such as a path.
     """
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    plain = _PLAIN.fullmatch(text) and yaml.safe_load(text) == text  # `no` is false, and `on` is true
+    return text if plain else json.dumps(text, ensure_ascii=False).replace(" #", " \\u0023")
 
 
 def _json_lines(rows: Iterable[Mapping[str, str]]) -> str:

@@ -6,119 +6,27 @@ of the command, which imports the classes. Messages are those that this parser w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import yaml
 
-from semalign_pl.files.documents import check_text, load_yaml
+from semalign_pl.files.documents import load_yaml
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.messages.suggestion import suggest
-from semalign_pl.start.help_page import class_and_values
-from semalign_pl.start.keys import COMMANDS, all_keys, find_shipped
+from semalign_pl.start.arguments import class_and_values, flags, read_recipe
+from semalign_pl.start.keys import all_keys, find_shipped
 from semalign_pl.start.source_class import Parameter, read_class, shipped_classes
 
-_VALUELESS = ("--resume", "--print_config", "-h", "--help")
-_CORPORA = (".jsonl", ".csv", ".tsv", ".xlsx", ".parquet", ".tmx", ".txt")
 _NUMBERS = {"int": "a whole number", "float": "a number"}
 
 
-def flags(args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Flags with their values, as the parser pairs them.
-
-    Args:
-        args: Flags, without the command.
-
-    Yields:
-        Flag and value; ``None`` for a flag that takes none. A text that belongs to no flag has itself as flag.
-
-    Raises:
-        UsageError: If a flag lacks its value.
-    """
-    waiting = list(args)
-    while waiting:
-        flag, equals, value = waiting.pop(0).partition("=")
-        if not flag.startswith("-"):
-            yield flag + equals + value, None
-        elif flag[:2] != "--" and len(flag) > 2:
-            raise UsageError(f"{flag}: a flag begins with two dashes; write -{flag}")
-        elif equals:
-            yield flag, value
-        elif flag.startswith(_VALUELESS) or flag.endswith(".help"):
-            yield flag, None
-            if flag.endswith(".help") and waiting and not waiting[0].startswith("-"):
-                waiting.pop(0)
-        elif not waiting or waiting[0].startswith("--"):
-            raise UsageError(f"argument {flag}: expected one argument")
-        else:
-            yield flag, waiting.pop(0)
-
-
-def read_recipe(path: str) -> dict[str, object]:
-    """Read a recipe, and refuse one that is not readable.
-
-    Args:
-        path: Value of ``--config``.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: If it is no local text file.
-        UsageError: If it is not YAML, or has no keys.
-    """
-    if Path(path).suffix in _CORPORA:
-        raise ValueError(
-            f"--config: {path} is a corpus, and a recipe is needed; give a YAML file, and name the corpus with "
-            f"--data.init_args.train {path}"
-        )
-    if "://" in path:
-        raise ValueError(f"--config: {path} is a URL, and only local files are read; download it and give its path")
-    if not Path(path).exists():
-        raise ValueError(f"--config: there is no file {path}; check the path, it is relative to the working folder")
-    if not Path(path).is_file():
-        raise ValueError(f"--config: {path} is not a file; give the YAML file in it")
-    if Path(path).name == "study.yaml":
-        raise ValueError(f"--config: {path} lists systems; semalign study --config {Path(path).parent} trains them")
-    check_text(Path(path), f"--config: {path}")
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        content = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"Problems parsing config: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"Unexpected config: {text.strip()}")
-    return content
-
-
-def check_recipes(args: Sequence[str]) -> None:
-    """Refuse unreadable recipes, and unknown keys in them, for a command that reads a recipe without training.
-
-    Args:
-        args: Name of the command, then its flags.
-
-    Raises:
-        UsageError: For a key that does not exist.
-        ValueError: For a recipe that cannot be read, or that is missing.
-    """
-    if {"-h", "--help"} & set(args):
-        return
-    following = zip(args, [*args[1:], ""], strict=True)
-    pairs = [(flag.partition("=")[0], flag.partition("=")[2] or after) for flag, after in following]
-    files = [value for flag, value in pairs if flag in ("-c", "--config")]
-    if not files and args[0] in ("plan", "reward-check") and not any(flag.startswith("--model") for flag, _ in pairs):
-        recipe = f"configs/quickstart/{'cold_start' if args[0] == 'plan' else 'semantic_grpo'}.yaml"
-        raise ValueError(f"--config: missing; give a recipe, e.g. semalign {args[0]} --config {recipe}")
-    keys = sorted({key for command in COMMANDS for key in all_keys(command)}) if files else []
-    for file in filter(None, files):
-        _check_recipe(read_recipe(file), keys, {key.split(".")[0] for key in keys})
-
-
 def refuse_mistakes(command: str, args: Sequence[str]) -> None:
-    """Refuse flags and recipes of a training command that are certain to be refused later.
+    """Refuse flags and recipes that are certain to be refused when a training command parses them.
+
+    Commands that read a recipe without training call it too, after they have taken their own flags.
 
     Args:
-        command: One of ``keys.COMMANDS``.
+        command: Command whose parser reads the flags, one of ``keys.COMMANDS``.
         args: Flags, without the command.
 
     Raises:

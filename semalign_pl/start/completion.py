@@ -5,7 +5,7 @@ The script is static, since a program that is asked at every key press would hav
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Mapping, Sequence
 
 from semalign_pl.messages.command_parser import CommandParser
@@ -46,8 +46,8 @@ def run(args: Sequence[str]) -> int:
     return status.code
 
 
-def command_flags(command: str, module: str) -> list[str]:
-    """Flags of a command, read from the source of its module.
+def command_flags(command: str, module: str) -> dict[str, bool]:
+    """Flags of a command, read from the source of its module; true for those that take a value.
 
     Args:
         command: Name of the command.
@@ -62,24 +62,27 @@ def command_flags(command: str, module: str) -> list[str]:
         ]
         trainer = [f"--trainer.{one.name}" for one in trainer_parameters()]
         own = [f"--{key}" for key in own_keys(command)]
-        return [
-            *dict.fromkeys([*own, "--model", "--data", "--model.help", "--trainer.help", *inner, *trainer]),
-            "--help",
-        ]
+        names = [*own, "--model", "--data", "--model.help", "--trainer.help", *inner, *trainer, "--help"]
+        return {name: name not in ("--resume", "--print_config", "--trainer.help", "--help") for name in names}
     file = module_file(module)
-    source = "" if file is None else file.read_text(encoding="utf-8")
-    calls = re.findall(r"add_argument\(\s*((?:\"-[\w-]+\",?\s*)+)", source)
-    named = [flag for call in calls for flag in re.findall(r"--[\w-]+", call)]
-    config = ["--config"] if re.search(r"parse_known_args", source) else []  # the rest are flags of a recipe
-    return [*dict.fromkeys([*named, *config]), "--help"]
+    flags: dict[str, bool] = {}
+    for node in ast.walk(ast.parse("" if file is None else file.read_text(encoding="utf-8"))):
+        called = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+        if isinstance(node, ast.Call) and called == "add_argument":
+            names = [str(one.value) for one in node.args if isinstance(one, ast.Constant)]
+            values = not any(one.arg == "action" for one in node.keywords)  # actions here are store_true
+            flags |= {name: values for name in names if name.startswith("--")}
+        elif called == "parse_known_args":
+            flags["--config"] = True  # the rest are flags of a recipe
+    return {**flags, "--help": False}
 
 
-def bash(helps: Mapping[str, str], flags: Mapping[str, Sequence[str]]) -> str:
+def bash(helps: Mapping[str, str], flags: Mapping[str, Mapping[str, bool]]) -> str:
     """Script for bash.
 
     Args:
         helps: Help line of each command.
-        flags: Flags of each command.
+        flags: Flags of each command; true for those that take a value.
     """
     cases = "\n".join(f"        {name}) flags='{' '.join(flags[name])}' ;;" for name in helps)
     return f"""\
@@ -99,12 +102,12 @@ _semalign() {{
 complete -o default -o bashdefault -F _semalign semalign"""
 
 
-def zsh(helps: Mapping[str, str], flags: Mapping[str, Sequence[str]]) -> str:
+def zsh(helps: Mapping[str, str], flags: Mapping[str, Mapping[str, bool]]) -> str:
     """Script for zsh.
 
     Args:
         helps: Help line of each command.
-        flags: Flags of each command.
+        flags: Flags of each command; true for those that take a value.
     """
     commands = "\n".join(f"            {_quote(f'{name}:{text}')}" for name, text in helps.items())
     cases = "\n".join(f"        {name}) flags=({' '.join(flags[name])}) ;;" for name in helps)
@@ -127,21 +130,18 @@ _semalign() {{
 if [[ $funcstack[1] == _semalign ]]; then _semalign "$@"; else compdef _semalign semalign; fi"""
 
 
-def fish(helps: Mapping[str, str], flags: Mapping[str, Sequence[str]]) -> str:
+def fish(helps: Mapping[str, str], flags: Mapping[str, Mapping[str, bool]]) -> str:
     """Script for fish.
 
     Args:
         helps: Help line of each command.
-        flags: Flags of each command.
+        flags: Flags of each command; true for those that take a value.
     """
     lines = ["# semalign completion fish"]
     lines += [f"complete -c semalign -n __fish_use_subcommand -f -a {n} -d {_quote(t)}" for n, t in helps.items()]
     for name in helps:
         seen = f"complete -c semalign -n '__fish_seen_subcommand_from {name}' -l"
-        lines += [
-            f"{seen} {flag[2:]}{'' if flag in ('--help', '--resume', '--print_config') else ' -r'}"
-            for flag in flags[name]
-        ]
+        lines += [f"{seen} {flag[2:]}{' -r' if takes_value else ''}" for flag, takes_value in flags[name].items()]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from semalign_pl import __version__
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.memory_amount import gib
 from semalign_pl.messages.terminal import visible
 
 _DISTRIBUTION = "semalign-pl"
@@ -35,15 +36,21 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign env",
-        description="Print versions, devices, memory, and what is missing. It has no paths, names or tokens: paste all "
-        "of it into a report of a fault.",
+        description="Print versions, devices, memory, and what is missing. It has no tokens, and ~ for your home "
+        "folder: paste all of it into a report of a fault.",
     )
     with one_line(args) as status:
         parser.parse_args(list(args[1:]))
         for section in (programs(), machine(), missing(), devices()):  # devices last: they load torch
             for name, value in section:
-                print(f"{name:<22} {visible(value)}", flush=True)
+                print(f"{name:<22} {_hide_home(visible(value))}", flush=True)
     return status.code
+
+
+def _hide_home(text: str) -> str:
+    """Text with ~ for the home folder, which is in some variables and in errors of libraries."""
+    home = os.path.expanduser("~")
+    return text.replace(home, "~") if len(home) > 1 else text
 
 
 def programs() -> Iterator[tuple[str, str]]:
@@ -60,26 +67,29 @@ def machine() -> Iterator[tuple[str, str]]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "CPU cores", f"{usable} usable of {os.cpu_count()}"
     yield "memory", _memory()
-    yield "disk free here", _gib(shutil.disk_usage(".").free)
+    yield "disk free here", gib(shutil.disk_usage(".").free)
     for name, value in sorted(os.environ.items()):
         if _VARIABLES.match(name):
             yield name, value
 
 
-def _memory() -> str:
+def find_memory() -> tuple[int, int] | None:
+    """Memory of this computer, and as much of it as this container may use, in bytes; ``None`` if it is unknown."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return "unknown"
-    page = os.sysconf("SC_PAGE_SIZE")
-    text = _gib(os.sysconf("SC_PHYS_PAGES") * page)
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        text += f", {_gib(os.sysconf('SC_AVPHYS_PAGES') * page)} free"
+        return None
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [Path(file).read_text().strip() for file in _LIMITS if Path(file).is_file()]
-    allowed = [int(limit) for limit in limits if limit.isdigit() and int(limit) < os.sysconf("SC_PHYS_PAGES") * page]
-    return f"{text}, {_gib(allowed[0])} allowed for this container" if allowed else text
+    return total, min([total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+def _memory() -> str:
+    if (found := find_memory()) is None:
+        return "unknown"
+    total, usable = found
+    text = gib(total)
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        text += f", {gib(os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} free"
+    return f"{text}, {gib(usable)} allowed for this container" if usable < total else text
 
 
 def missing() -> Iterator[tuple[str, str]]:
@@ -155,7 +165,7 @@ def _cuda(torch: ModuleType) -> Iterator[tuple[str, str]]:
         facts = torch.cuda.get_device_properties(number)
         free, total = torch.cuda.mem_get_info(number)
         capability = f"compute capability {facts.major}.{facts.minor}"
-        yield f"GPU {number}", f"{facts.name}, {_gib(free)} free of {_gib(total)}, {capability}"
+        yield f"GPU {number}", f"{facts.name}, {gib(free)} free of {gib(total)}, {capability}"
     native = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slow
     yield "bfloat16", "yes" if native else "no; use precision: 16-mixed"
     try:

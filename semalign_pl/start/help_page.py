@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from semalign_pl.start.arguments import class_and_values
 from semalign_pl.start.keys import MODULES, TRAINER_WORDS, USED_MOST, find_shipped, own_keys, trainer_parameters
 from semalign_pl.start.source_class import Parameter, SourceClass, read_class
 
@@ -158,17 +159,3 @@ def recipe_page(command: str, recipe: Mapping[str, object]) -> str:
         elif path:
             sections.append(f"{key}: {path}, which is not of this package; semalign {command} --{key}.help {path}")
     return "\n\n".join([*sections, f"The trainer's keys: semalign {command} --trainer.help"])
-
-
-def class_and_values(value: object) -> tuple[str, Mapping[str, object]]:
-    """Class path and init_args of an entry of a recipe; empty if it has none.
-
-    Args:
-        value: ``{class_path, init_args}``, or the class path alone.
-    """
-    if isinstance(value, str):
-        return value, {}
-    if not isinstance(value, Mapping):
-        return "", {}
-    given = value.get("init_args")
-    return str(value.get("class_path") or ""), given if isinstance(given, Mapping) else {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from semalign_pl.messages.errors import one_line
-from semalign_pl.start.check import flags, read_recipe, refuse_mistakes
+from semalign_pl.start.arguments import flags, read_recipe
+from semalign_pl.start.check import refuse_mistakes
 from semalign_pl.start.help_page import class_page, command_page, recipe_page, trainer_page
 from semalign_pl.start.keys import find_shipped
 

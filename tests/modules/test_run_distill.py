@@ -9,7 +9,7 @@ import pytest
 from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.cli import main
-from semalign_pl.plan.command import settings_of
+from semalign_pl.plan.recipe import settings_of
 
 TEMPLATE = "{prompt}\n例：{reference}\n答。"
 

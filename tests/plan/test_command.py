@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from semalign_pl.__main__ import main
-from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, memory_bytes, proposal, settings_of
+from semalign_pl.messages.memory_amount import memory_bytes
+from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, proposal
+from semalign_pl.plan.meta_policy import encoder_bytes
 from semalign_pl.plan.predict import predict
+from semalign_pl.plan.recipe import settings_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted((CONFIGS / "cards").rglob("*.yaml"))
@@ -66,8 +69,21 @@ def test_mistakes_get_one_line(recipe, flags, answer, tmp_path, monkeypatch, cap
 def test_an_encoder_that_is_not_there_yet(recipe, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models/cino-bo-zh").unlink()
+    encoder_bytes.cache_clear()  # the folder of another test had the same relative name
     assert main(["plan", *recipe]) == 2
     assert "SemanticReward.encoder: no config of 'models/cino-bo-zh' can be read" in capsys.readouterr().err
+
+
+def test_what_earlier_stages_have_yet_to_write_is_named(recipe, tmp_path, monkeypatch, capsys) -> None:
+    """A name of three parts is no hub id, so the folder is the result of a stage that is not done."""
+    monkeypatch.chdir(tmp_path)
+    reward = {"class_path": "SemanticReward", "init_args": {"encoder": "runs/embedder/encoder"}}
+    Path("later.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [reward]}}))
+    later = [*recipe, "--config", "later.yaml", "--model.init_args.adapter", "runs/cold/adapter"]
+    assert main(["plan", *later, "--model.init_args.lora", "null"]) == 0
+    shown = capsys.readouterr().out
+    assert "note: there is no encoder runs/embedder/encoder yet, so its memory is not counted; plan again when" in shown
+    assert "note: there is no adapter runs/cold/adapter yet, so one of rank 64 is counted" in shown
 
 
 def test_every_model_of_a_reward_is_counted(recipe, base, tmp_path, monkeypatch) -> None:

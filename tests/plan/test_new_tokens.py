@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from helpers.small_runs import Runs
 
-from semalign_pl.plan.command import settings_of
 from semalign_pl.plan.predict import predict
+from semalign_pl.plan.recipe import settings_of
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.settings import LoraSettings
 

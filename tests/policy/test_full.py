@@ -14,8 +14,8 @@ from helpers.tiny import CPU, gradient, relative, stir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from semalign_pl.__main__ import main
-from semalign_pl.plan.command import settings_of
 from semalign_pl.plan.predict import predict
+from semalign_pl.plan.recipe import settings_of
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.merged import export_model

@@ -14,8 +14,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
-from semalign_pl.plan.command import settings_of
 from semalign_pl.plan.predict import predict
+from semalign_pl.plan.recipe import settings_of
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import load_policy

@@ -1,6 +1,8 @@
 """``semalign init`` on real spreadsheets: what is guessed, which rows are written, and recipes that parse."""
 
 import json
+import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from helpers.pairs import PAIRS
 
 from semalign_pl.__main__ import main
 from semalign_pl.cli.parsed_recipe import parse_recipe
-from semalign_pl.project.write import RECIPES
+from semalign_pl.project.general import General
+from semalign_pl.project.write import RECIPES, render, scalar
 from semalign_pl.study.systems import read_study
 
 STAGES = [name for name in RECIPES if name != "study.yaml"]
@@ -100,6 +103,8 @@ def test_the_cold_start_can_be_planned(init, sheet, work, capsys) -> None:
     model = yaml.safe_load((work / "my" / "cold_start.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
     assert main(["plan", "--config", "my/cold_start.yaml", "--memory", "12GiB"]) == 0
     assert f"micro_batch_tokens: {model['micro_batch_tokens']}\n" in capsys.readouterr().out
+    assert main(["plan", "--config", "my/grpo.yaml"]) == 0
+    assert "note: there is no encoder my/runs/embedder/encoder yet" in capsys.readouterr().out
 
 
 def test_another_base_is_written_nowhere_else(init, sheet, work, base, encoder) -> None:
@@ -128,9 +133,106 @@ def test_columns_follow_the_script(init, work, kind) -> None:
     status, out, err = init(file, *flags)
     assert status == 0, err
     assert wanted in out
-    written = yaml.safe_load((work / "p" / "grpo.yaml").read_text(encoding="utf-8"))["data"]["init_args"]["task"]
-    assert (written["init_args"]["source"], written["init_args"]["target"]) == task
+    recipe = yaml.safe_load((work / "p" / "grpo.yaml").read_text(encoding="utf-8"))
+    written = recipe["data"]["init_args"]["task"]["init_args"]
+    assert (written["source"], written["target"]) == task
+    callbacks = {one["class_path"]: one.get("init_args", {}) for one in recipe["trainer"]["callbacks"]}
+    named = {callbacks[name].get("language") for name in ("LanguageReward", "RewardWatch", "Evaluation")}
+    assert named == {task[1]}
     assert sum(len(lines(work / "p" / "data" / f"{name}.jsonl")) for name in ("train", "dev", "test")) == len(PAIRS)
+
+
+ZH, BO = PAIRS[0]["zh"], PAIRS[0]["bo"]
+OTHER_FORMS = {
+    "semicolons": ("p.csv", f"zh;bo\n{ZH};{BO}\n".encode(), "p.csv: it has a single column, 'zh;bo', and pairs need"),
+    "tabs in .txt": ("p.txt", f"zh\tbo\n{ZH}\t{BO}\n".encode(), "and pairs need two; save it as .xlsx, as .tsv with a"),
+    "GB18030": ("p.csv", f"zh,bo\n{ZH},{ZH}\n".encode("gb18030"), "for this command, e.g. --encoding gb18030"),
+    "title": ("p.xlsx", [["对照"], [ZH, BO]], "p.xlsx:2: 2 cells under a header of 1; name the column in the header, "
+              "or empty the cell; if the header is a title, delete its row"),
+    "numbers": ("p.xlsx", [[1, ZH, BO]], "or, if the sheet has no header, name columns by their numbers, such as 2"),
+}  # fmt: skip
+"""Files that are not as they must be: name, content, and what to do."""
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_a_file_of_another_form_is_refused_with_the_remedy(init, work, form) -> None:
+    name, content, message = OTHER_FORMS[form]
+    if isinstance(content, bytes):
+        Path(name).write_bytes(content)
+    else:
+        write_sheet(work / name, content)
+    status, _, err = init(name)
+    assert status == 2 and message in err
+
+
+def test_a_short_first_pair_may_be_a_header(init, work) -> None:
+    """No length tells the pair from a header, so the flag that keeps it is printed."""
+    file = write_sheet(work / "p.xlsx", [["བོད་ཡིག", "中文"], *([pair["bo"], pair["zh"]] for pair in PAIRS)])
+    note = "p.xlsx: if these names are a pair, as in a file without a header, give --columns zh=2,bo=1"
+    status, out, err = init(file, "--out", "first")
+    assert status == 0 and note in out, err
+    status, out, err = init(file, "--out", "second", *note.split()[-2:])
+    assert status == 0 and note not in out, err
+    rows = [len(lines(path)) for name in ("first", "second") for path in (work / name / "data").glob("t*.jsonl")]
+    assert sum(rows[2:]) == sum(rows[:2]) + 1
+
+
+def test_flags_can_be_pasted_into_a_shell(init, work) -> None:
+    file = write_sheet(work / "p.xlsx", [["Chinese text", "Tibetan (U)"], *([p["zh"], p["bo"]] for p in PAIRS)])
+    status, out, err = init(file)
+    assert status == 0, err
+    assert "change with --columns 'zh=Chinese text,bo=Tibetan (U)'" in out
+    (command,) = [line for line in out.splitlines() if line.startswith("direction:")]
+    assert shlex.split(command)[-2:] == ["--columns", "bo=Tibetan (U),zh=Chinese text"]
+
+
+@pytest.mark.parametrize("text", ["no", "On", "null", "my/base", "run # 2", "模型", "a b", 'x "y"', "1e5", "~"])
+def test_texts_are_the_same_in_yaml(text) -> None:
+    values = {"general": General("own", [], [], []), "batch": 16, "anchor_rows": 5}
+    for folder in (text, f"{text}/inner"):
+        study = render("study.yaml", {**values, "folder": folder, "shell_folder": shlex.quote(folder)})
+        file = yaml.safe_load(study)["keep_grpo"]["set"]["anchor"]["file"]
+        assert file == f"{folder}/general/anchor.txt" and yaml.safe_load(f"a: {scalar(text)} # b") == {"a": text}
+
+
+def test_an_encoder_that_the_card_cannot_train_is_refused(init, sheet, work, encoder) -> None:
+    """By its config alone: 24 layers of width 1024 are 300 million weights."""
+    shutil.copytree(encoder, work / "large")
+    place = work / "large" / "config.json"
+    config = json.loads(place.read_text(encoding="utf-8"))
+    wide = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}
+    place.write_text(json.dumps({**config, **wide}), encoding="utf-8")
+    status, _, err = init(sheet, "--memory", "3GiB", "--encoder", "large")
+    assert status == 2 and "--encoder: to train large takes 4." in err and "name a smaller one" in err
+    assert not (work / "my").exists()
+
+
+def test_long_general_rows_widen_the_limits_or_are_left_out(init, sheet, work) -> None:
+    """Limits of short pairs would cut the questions of the rows that keep.yaml replays."""
+    long, longer = "说的是别的事情。" * 12, "说的是别的事情。" * 2000
+    rows = [{"prompt": f"第{i}段，{longer if i % 20 == 3 else long}", "completion": "别的事情"} for i in range(60)]
+    general = work / "general.jsonl"
+    general.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    status, out, err = init(sheet, "--general", str(general))
+    assert status == 0, err
+    assert "'completion' is the answer, 'prompt' the question; " in out
+    assert "of them are too long to be replayed" in out
+    replay = lines(work / "my" / "general" / "replay.jsonl")
+    assert {len(row["prompt"]) for row in replay} <= {len(long) + 4, len(long) + 5}
+    data = parse_recipe(["--config", "my/keep.yaml"])
+    train = data.make_data()
+    settings, pairs = data.settings, yaml.safe_load((work / "my" / "sft.yaml").read_text(encoding="utf-8"))
+    keep, sft = settings.model.init_args, pairs["model"]["init_args"]
+    assert keep.max_prompt_tokens > sft["max_prompt_tokens"] and keep.max_new_tokens >= sft["max_new_tokens"]
+    # An epoch of 41 pairs and 30 % general rows has 59 rows, however many general rows there are.
+    assert settings.trainer.limit_train_batches == 4 and train.batch_size == 16
+
+
+@pytest.mark.parametrize("rows", [1, 19])
+def test_general_text_of_a_few_lines_is_refused(init, sheet, work, rows) -> None:
+    (work / "few.txt").write_text("".join(f"第{i}段。\n" for i in range(rows)), encoding="utf-8")
+    status, _, err = init(sheet, "--general", "few.txt")
+    assert status == 2 and f"--general: few.txt has only {rows} different texts; give 20 or more" in err
 
 
 def test_limits_keep_99_percent(init, work, tokenizer) -> None:

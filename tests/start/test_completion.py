@@ -53,6 +53,20 @@ def test_the_shell_can_read_it(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     subprocess.run([shell, "-n", str(tmp_path / "script")], check=True)
 
 
+def test_fish_expects_values_where_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = script("fish", capsys).splitlines()
+    for name, flag, takes_value in [
+        ("export", "merge", False),
+        ("export", "gguf", True),
+        ("runs", "json", False),
+        ("plan", "json", True),
+        ("fit", "resume", False),
+        ("study", "dry-run", False),
+    ]:
+        ending = " -r" if takes_value else ""
+        assert f"complete -c semalign -n '__fish_seen_subcommand_from {name}' -l {flag}{ending}" in lines
+
+
 def test_every_flag_of_a_commands_help_is_completed() -> None:
     for name, command in COMMANDS.items():
         if command.module.endswith(("start.training", "cli.lightning_cli")):

@@ -16,12 +16,14 @@ from helpers.promised import ROOT
 from packaging.requirements import Requirement
 
 from semalign_pl import __version__
-from semalign_pl.start.environment import devices, machine, missing, programs
+from semalign_pl.project.settings import Machine
+from semalign_pl.start.environment import devices, find_memory, machine, missing, programs
 
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, str]:
     environment = os.environ | {"HF_TOKEN": "hf_secret", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment["PYTORCH_KERNEL_CACHE_PATH"] = str(Path.home() / "kernels")
     done = subprocess.run(
         [sys.executable, "-m", "semalign_pl", "env"], env=environment, capture_output=True, text=True, timeout=300
     )
@@ -43,6 +45,17 @@ def test_the_machine(shown: dict[str, str]) -> None:
     assert shown["OMP_NUM_THREADS"] == "1" and shown["threads of a step"] == "1"
     assert shown["torch's build"] == (f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU")
     assert torch.cuda.is_available() or shown["GPU"].startswith(("none", "there is", "Apple"))
+
+
+def test_the_memory_that_a_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    total = psutil.virtual_memory().total
+    for limits, usable in ((["max"], total), ([str(2**30)], 2**30), (["max", str(2**62)], total)):
+        files = [tmp_path / str(place) for place in range(len(limits))]
+        for file, limit in zip(files, limits, strict=True):
+            file.write_text(f"{limit}\n")
+        monkeypatch.setattr("semalign_pl.start.environment._LIMITS", (*map(str, files), str(tmp_path / "none")))
+        assert find_memory() == (total, usable)
+        assert torch.cuda.is_available() or Machine.detect(None) == Machine(usable, False, False)
 
 
 def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ def check_field_languages(request: CorpusRequest, rows: Sequence[Mapping[str, st
 
     A text is in its language if at least half of its words are (`is_in_language`); names, labels and numbers alone tell
     nothing. In real corpora (MITRA, FLORES, UDHR, news, CMRC, CMMLU, Dzongkha user interfaces), 99 to 100 % of the
-    texts are in their languages, and 0 % if the columns are exchanged, so half of them is a safe limit. A single row in
-    another language is the business of ``prepare.script``; if that is null, nothing is checked.
+    texts are in their languages, and 0 % if the columns are exchanged, so half of them is a safe limit. Single rows in
+    another language are left to ``prepare.script``; if that is null, nothing is checked.
 
     Args:
         request: Description of the corpus.

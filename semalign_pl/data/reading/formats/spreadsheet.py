@@ -235,7 +235,7 @@ def _header(path: Path, number: int, cells: Sequence[object]) -> list[str]:
     if other := [cell for cell in cells if not isinstance(cell, str)]:
         raise ValueError(
             f"{escape(path)}:{number}: the header holds {quote(other[0])} ({type(other[0]).__name__}); write names of "
-            "columns as text"
+            "columns as text, or, if the sheet has no header, name columns by their numbers, such as 2"
         )
     names = [cell for cell in cells if isinstance(cell, str)]
     check_header(path, number, names)
@@ -247,7 +247,8 @@ def _record(
 ) -> dict[str, object] | BadRow:
     if any(cell is not None for cell in cells[len(header) :]):
         fault = f"{len(cells)} cells under a header of {len(header)}; name the column in the header, or empty the cell"
-        return bad_row(path, number, fault, repr(cells))
+        title = "; if the header is a title, delete its row" if len(header) == 1 else ""
+        return bad_row(path, number, fault + title, repr(cells))
     cells = [*cells, *[None] * (len(header) - len(cells))]
     values = [_fill_empty_cell(place, merged) if cell is None else cell for place, cell in enumerate(cells, 1)]
     return dict(zip(header, values, strict=True))
