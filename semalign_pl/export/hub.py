@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ class Upload:
             ValueError: If the hub refuses a file or does not answer; the folders stay on this machine.
         """
         for folder in folders:
+            command = f"hf upload {self.repository} {shlex.quote(str(folder))} --exclude {LOCAL[0]}"
             self._try(
                 lambda folder=folder: self._api.upload_folder(
                     repo_id=self.repository,
@@ -65,7 +67,7 @@ class Upload:
                     ignore_patterns=list(LOCAL),
                     commit_message=f"Upload {folder.name} by semalign export",
                 ),
-                f"; {folder} is written, and hf upload {self.repository} {folder} uploads it without a new export",
+                f"; {folder} is written, and `{command}` uploads it without a new export",
             )
         return f"{self._api.endpoint}/{self.repository}"
 

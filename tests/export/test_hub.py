@@ -53,7 +53,7 @@ def test_files_arrive_in_a_private_repository(hub: Hub, model: Path) -> None:
         ("create", [429] * 9, 3, r"--push: the hub refuses further requests for now \(429\) after 3 tries"),
         ("create", [500] * 9, 3, r"--push: the hub has a fault \(500\) after 3 tries"),
         ("create", ["hang up"] * 9, 3, r"--push: http://127.0.0.1:\d+ does not answer \(RemoteProtocolError"),
-        ("commit", [403], 1, r"may not write .*; .*/model is written, and hf upload you/name .*/model uploads it"),
+        ("commit", [403], 1, r"may not write .* `hf upload you/name .*/model --exclude training.json` upl"),
         ("commit", [503] * 9, 3, r"has a fault \(503\) .*; .*/model is written"),
         ("create", [500, 429], 3, None),
         ("commit", ["hang up", 502], 3, None),
