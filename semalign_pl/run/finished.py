@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ from semalign_pl.files.documents import read_json, read_yaml
 
 RECIPE, ADAPTER, ENCODER, RESULTS = "fit.yaml", "adapter", "encoder", "results.json"
 """Names in a run's folder: the whole recipe, the two kinds of weights that training ends with, and a test's scores."""
+WHOLE = ("--model.init_args.adapter_scale", "1.0", "--model.init_args.scale_from", "base")
+"""Flags to test an adapter itself, or the base model, with a recipe whose training starts from a scaled adapter."""
+OWN_RANKS = ("--model.init_args.lora", "null")
+"""Flags to test an adapter with a recipe of CorDA, which is the start of a new one and is saved with twice its rank."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class FinishedRun:
         recipe: Settings of the training, defaults included: the values of ``fit.yaml``.
         adapter: Folder of the trained adapter; ``None`` for a run that trained an encoder.
         base: Hub id or folder of the model that was trained on.
-        results: Content of ``results.json``; ``None`` if the run was not tested.
+        results: Content of ``results.json``; ``None`` if the run was not tested, or the file is of another test than
+            that of the trained adapter itself.
     """
 
     path: Path
@@ -58,13 +65,17 @@ class FinishedRun:
             raise ValueError(
                 f"{path} holds an unfinished run: it has no {ADAPTER}; finish it: semalign fit --config {file} --resume"
             )
-        return cls(path, recipe, adapter, _locate(base, _find_root(path, recipe)), _read_scores(path, file))
+        results = _read_object(path / RESULTS, f"test the run again: {shlex.join(command_of_test(path, recipe))}")
+        if results is not None and adapter is not None:
+            training = _read_object(adapter / "training.json", "delete the file to do without what it says")
+            results = results if is_test_of(results, training or {}) else None
+        return cls(path, recipe, adapter, _locate(base, _find_root(path, recipe)), results)
 
     def locate(self, name: str) -> str:
         """Find a file or folder that the recipe names by a relative path.
 
-        A recipe's paths start at the working folder of the training. They are looked up in today's working folder, and
-        then in that of the training, as far as the run's own path shows where that is.
+        A recipe's paths start at the working folder of the training. They are looked up there, as far as the run's own
+        path shows where that is, and else in today's working folder.
 
         Args:
             name: Path of the recipe, or hub id.
@@ -94,16 +105,53 @@ def _find_root(path: Path, recipe: dict[str, Any]) -> Path | None:
 
 
 def _locate(name: str, root: Path | None) -> str:
-    if root is None or Path(name).is_absolute() or Path(name).exists() or not (root / name).exists():
+    if root is None or Path(name).is_absolute() or not (root / name).exists():
         return name
-    return str(root / name)
+    # Today's working folder may have another file of this name.
+    return name if Path(name).exists() and Path(name).samefile(root / name) else str(root / name)
 
 
-def _read_scores(path: Path, recipe: Path) -> dict[str, Any] | None:
-    file, remedy = path / RESULTS, f"test the run again: semalign test --config {recipe}"
+def is_test_of(results: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+    """Return true if results are those of a trained adapter itself.
+
+    A test writes to the same file whatever it tests: also the base, the adapter that the training started from, the
+    trained adapter at another scale, or an earlier training in the folder.
+
+    Args:
+        results: Content of ``results.json``.
+        training: Content of the adapter's ``training.json``.
+    """
+    run = results.get("run")
+    trained = run.get("trained") if isinstance(run, dict) else None
+    if not isinstance(run, dict) or not isinstance(trained, dict):
+        return False
+    same = trained.get("finished") == training.get("finished")
+    return same and "adapter_scale" not in run and results.get("point", "end") == "end"
+
+
+def command_of_test(run: Path, recipe: Mapping[str, Any]) -> list[str]:
+    """Words of the command that tests the trained adapter of a run.
+
+    The recipe alone names the adapter that the training started from, and the scale of that one.
+
+    Args:
+        run: Folder of the run.
+        recipe: Settings of the training.
+    """
+    model = recipe.get("model")
+    given = model.get("init_args") if isinstance(model, dict) else None
+    settings: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    scaled = settings.get("adapter_scale", 1) != 1 or settings.get("scale_from", "base") != "base"
+    lora = settings.get("lora")
+    corda = isinstance(lora, dict) and lora.get("variant") == "corda"
+    words = ["semalign", "test", "--config", str(run / RECIPE), "--model.init_args.adapter", str(run / ADAPTER)]
+    return [*words, *(WHOLE if scaled else ()), *(OWN_RANKS if corda else ())]
+
+
+def _read_object(file: Path, remedy: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
-    results = read_json(file, remedy)
-    if not isinstance(results, dict):
-        raise ValueError(f"{file}: {type(results).__name__} is no JSON object of scores; {remedy}")
-    return results
+    content = read_json(file, remedy)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: {type(content).__name__} is no JSON object; {remedy}")
+    return content
