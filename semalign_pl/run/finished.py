@@ -69,7 +69,7 @@ class FinishedRun:
         if results is not None and adapter is not None:
             training = _read_object(adapter / "training.json", "delete the file to do without what it says")
             results = results if is_test_of(results, training or {}) else None
-        return cls(path, recipe, adapter, _locate(base, _find_root(path, recipe)), results)
+        return cls(path, recipe, adapter, locate_path(base, path, recipe), results)
 
     def locate(self, name: str) -> str:
         """Find a file or folder that the recipe names by a relative path.
@@ -83,7 +83,7 @@ class FinishedRun:
         Returns:
             Path that exists; ``name`` itself if neither folder has it, as for a hub id.
         """
-        return _locate(name, _find_root(self.path, self.recipe))
+        return locate_path(name, self.path, self.recipe)
 
 
 def _find_base(recipe: object) -> str | None:
@@ -94,7 +94,7 @@ def _find_base(recipe: object) -> str | None:
     return base if isinstance(base, str) else None
 
 
-def _find_root(path: Path, recipe: dict[str, Any]) -> Path | None:
+def _find_root(path: Path, recipe: Mapping[str, Any]) -> Path | None:
     """Working folder of a training, from which its relative paths start; ``None`` if the run was moved."""
     trainer = recipe.get("trainer")
     root = Path(str(trainer.get("default_root_dir") if isinstance(trainer, dict) else None or ".."))
@@ -104,7 +104,15 @@ def _find_root(path: Path, recipe: dict[str, Any]) -> Path | None:
     return here.parents[len(root.parts) - 1]
 
 
-def _locate(name: str, root: Path | None) -> str:
+def locate_path(name: str, run: Path, recipe: Mapping[str, Any]) -> str:
+    """Find a file or folder that a recipe names; see `FinishedRun.locate`.
+
+    Args:
+        name: Path of the recipe, or hub id.
+        run: Folder of the run.
+        recipe: Settings of the training.
+    """
+    root = _find_root(run, recipe)
     if root is None or Path(name).is_absolute() or not (root / name).exists():
         return name
     # Today's working folder may have another file of this name.
