@@ -6,6 +6,8 @@ import sys
 import time
 from types import TracebackType
 
+from semalign_pl.messages.page import format_seconds
+
 _SECONDS_PER_LINE = 60.0
 
 
@@ -46,7 +48,8 @@ class Progress:
         if self._bar.disable and now - self._told > _SECONDS_PER_LINE:
             self._told = now
             left = (now - self._begun) / (self._done - self._first) * (self._total - self._done)
-            print(f"{self._done:,} of {self._total:,} rows, {left / 60:.0f} minutes left", file=sys.stderr, flush=True)
+            text = f"{self._done:,} of {self._total:,} rows, {format_seconds(left)} left"
+            print(text, file=sys.stderr, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -16,11 +16,12 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.page import format_seconds
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
 from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen
 from semalign_pl.study.joined import END, Points, join
-from semalign_pl.study.progress import describe_time, time_left
+from semalign_pl.study.progress import time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
 from semalign_pl.study.systems import BASE, Study, group, read_study
 
@@ -211,8 +212,8 @@ def _run_plan(
             known.setdefault(step.name, []).append(outcome.seconds)
             pending = [one.name for number, one in enumerate(plan) if number not in outcomes] + after
             left = time_left(pending, known, jobs)
-            about = "" if left is None or not pending else f", about {describe_time(left)} left"
-            who = "" if jobs == 1 else f"{step.name} of seed {step.seed} took {describe_time(outcome.seconds)}; "
+            about = "" if left is None or not pending else f", about {format_seconds(left)} left"
+            who = "" if jobs == 1 else f"{step.name} of seed {step.seed} took {format_seconds(outcome.seconds)}; "
             print(f"  {who}{total - len(pending)} of {total} steps done{about}", flush=True)
     for place, outcome in sorted(outcomes.items()):
         seconds.setdefault(plan[place].name, []).append(outcome.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -33,14 +32,3 @@ def time_left(pending: Iterable[str], seconds: Mapping[str, Sequence[float]], jo
             return None
         total += statistics.fmean(known)
     return total / jobs
-
-
-def describe_time(seconds: float) -> str:
-    """Duration for people: seconds below two minutes, minutes below two hours, then hours.
-
-    >>> [describe_time(one) for one in (30.2, 150, 9000)]
-    ['31 s', '3 min', '2.5 h']
-    """
-    if seconds < 120:
-        return f"{math.ceil(seconds)} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
