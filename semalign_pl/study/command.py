@@ -35,7 +35,12 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a user's mistake.
     """
-    parser = CommandParser(prog="semalign study", description=__doc__, allow_abbrev=False)
+    parser = CommandParser(
+        prog="semalign study",
+        description="Train, test and compare every system of a study, and report. The same command goes on with a "
+        "study that was interrupted.",
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "--config",
         type=Path,
