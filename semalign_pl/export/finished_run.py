@@ -12,6 +12,7 @@ from semalign_pl.export.hub import Upload
 from semalign_pl.export.ollama import make_modelfile
 from semalign_pl.messages.terminal import visible
 from semalign_pl.policy.adapter import export_adapter, portable_base
+from semalign_pl.policy.adapter_folder import CONFIG
 from semalign_pl.policy.causal_lm import explain_load_errors
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.merged import export_model
@@ -50,7 +51,7 @@ def export_run(
             "upload base and adapter as one model"
         )
     converter = None if gguf is None else find_converter()
-    upload = None if repository is None else Upload(repository)
+    upload = None if repository is None else Upload(repository, foreign=CONFIG if merge else "config.json")
     wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
     policy = _load(run, wanted)
     modelfile = make_modelfile(policy.encoder)

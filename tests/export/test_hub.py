@@ -40,7 +40,14 @@ def test_files_arrive_in_a_private_repository(hub: Hub, model: Path) -> None:
     sent = {path.name: path.read_bytes() for path in model.iterdir() if path.name != "training.json"}
     assert hub.files == {f"you/name/{name}": content for name, content in sent.items()}
     assert hub.repositories == {"you/name": True}
-    Upload("you/name", 0.01).send([model])  # it exists now
+    Upload("you/name", 0.01, "adapter_config.json").send([model])  # it exists now
+
+
+def test_an_adapter_and_a_merged_model_do_not_share_a_repository(hub: Hub) -> None:
+    hub.repositories["you/name"], hub.files["you/name/adapter_config.json"] = True, b"{}"
+    with pytest.raises(ValueError, match="--push: you/name has a file adapter_config.json, .* name another repository"):
+        Upload("you/name", 0.01, foreign="adapter_config.json")
+    Upload("you/name", 0.01, foreign="config.json")  # the next adapter
 
 
 @pytest.mark.parametrize(
