@@ -168,9 +168,6 @@ def _next(trainer: Trainer, result: Path) -> Iterator[str]:
     tested = any(isinstance(callback, Evaluation) for callback in callbacks_of(trainer)) or not adapter
     file = folder / RECIPE
     if tested and isinstance(data, CorpusDataModule) and data.corpora["test"]:
-        if adapter:
-            yield shlex.join(command_of_test(folder, read_yaml(file) if file.is_file() else {}))
-        else:
-            yield shlex.join(["semalign", "test", "--config", str(file), "--model.init_args.base", str(result)])
+        yield shlex.join(command_of_test(folder, read_yaml(file) if file.is_file() else {}))
     if adapter:
         yield shlex.join(["semalign", "chat", str(folder)])

@@ -28,7 +28,7 @@ class FinishedRun:
         adapter: Folder of the trained adapter; ``None`` for a run that trained an encoder.
         base: Hub id or folder of the model that was trained on.
         results: Content of ``results.json``; ``None`` if the run was not tested, or the file is of another test than
-            that of the trained adapter itself.
+            that of the trained weights themselves.
     """
 
     path: Path
@@ -66,8 +66,9 @@ class FinishedRun:
                 f"{path} holds an unfinished run: it has no {ADAPTER}; finish it: semalign fit --config {file} --resume"
             )
         results = _read_object(path / RESULTS, f"test the run again: {shlex.join(command_of_test(path, recipe))}")
-        if results is not None and adapter is not None:
-            training = _read_object(adapter / "training.json", "delete the file to do without what it says")
+        if results is not None:
+            remedy = f"train again, or delete {RESULTS} to do without scores"
+            training = _read_object((adapter or path / ENCODER) / "training.json", remedy)
             results = results if is_test_of(results, training or {}) else None
         return cls(path, recipe, adapter, locate_path(base, path, recipe), results)
 
@@ -120,14 +121,14 @@ def locate_path(name: str, run: Path, recipe: Mapping[str, Any]) -> str:
 
 
 def is_test_of(results: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
-    """Return true if results are those of a trained adapter itself.
+    """Return true if results are those of a trained adapter or encoder itself.
 
     A test writes to the same file whatever it tests: also the base, the adapter that the training started from, the
     trained adapter at another scale, or an earlier training in the folder.
 
     Args:
         results: Content of ``results.json``.
-        training: Content of the adapter's ``training.json``.
+        training: Content of the ``training.json`` beside the trained weights.
     """
     run = results.get("run")
     trained = run.get("trained") if isinstance(run, dict) else None
@@ -138,9 +139,9 @@ def is_test_of(results: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
 
 
 def command_of_test(run: Path, recipe: Mapping[str, Any]) -> list[str]:
-    """Words of the command that tests the trained adapter of a run.
+    """Words of the command that tests the trained adapter or encoder of a run.
 
-    The recipe alone names the adapter that the training started from, and the scale of that one.
+    The recipe alone names what the training started from: the base or an adapter, and the scale of that one.
 
     Args:
         run: Folder of the run.
@@ -152,8 +153,11 @@ def command_of_test(run: Path, recipe: Mapping[str, Any]) -> list[str]:
     scaled = settings.get("adapter_scale", 1) != 1 or settings.get("scale_from", "base") != "base"
     lora = settings.get("lora")
     corda = isinstance(lora, dict) and lora.get("variant") == "corda"
-    words = ["semalign", "test", "--config", str(run / RECIPE), "--model.init_args.adapter", str(run / ADAPTER)]
-    return [*words, *(WHOLE if scaled else ()), *(OWN_RANKS if corda else ())]
+    words = ["semalign", "test", "--config", str(run / RECIPE)]
+    if (run / ENCODER).is_dir():
+        return [*words, "--model.init_args.base", str(run / ENCODER)]
+    undone = (*(WHOLE if scaled else ()), *(OWN_RANKS if corda else ()))
+    return [*words, "--model.init_args.adapter", str(run / ADAPTER), *undone]
 
 
 def _read_object(file: Path, remedy: str) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ class RunState:
         stage: Class of the module, without ``Module``, such as ``SFT``; empty if the recipe does not say.
         step: Number of optimiser steps done; ``None`` if no training is in the folder.
         steps: Number of steps that the recipe asks for; ``None`` if it asks for epochs.
-        scores: Scores of the test by name; empty if there was none, or if it was not of the trained adapter itself.
+        scores: Scores of the test by name; empty if there was none, or if it was not of the trained weights themselves.
         changed: Time of the last change, in seconds since 1970.
     """
 
@@ -78,7 +78,7 @@ def read_state(path: Path) -> RunState:
         recipe = next((read_yaml(file) for file in files[:2] if file.is_file()), None) or {}
         training = _read_training(path)
         results = read_json(path / RESULTS, "") if (path / RESULTS).is_file() else {}
-        if training is not None and (path / ADAPTER).is_dir() and not is_test_of(results, training):
+        if training is not None and not is_test_of(results, training):
             results = {}
         scores = {name: float(score["value"]) for name, score in results.get("metrics", {}).items()}
         model = recipe.get("model", {})

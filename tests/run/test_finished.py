@@ -53,9 +53,16 @@ def test_another_file_of_todays_working_folder_is_not_the_runs_own(
 
 def test_scores_and_encoders(tmp_path: Path) -> None:
     run = make_run(tmp_path, weights="encoder")
-    (run / "results.json").write_text(json.dumps({"metrics": {}}), encoding="utf-8")
+    (run / "encoder" / "training.json").write_text('{"finished": "May"}', encoding="utf-8")
+    results = {"metrics": {}, "run": {"trained": {"finished": "May"}}}
+    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
     read = FinishedRun.of(run)
-    assert read.adapter is None and read.results == {"metrics": {}}
+    assert read.adapter is None and read.results == results
+    started_from = {"metrics": {}, "run": {"trained": None}}
+    (run / "results.json").write_text(json.dumps(started_from), encoding="utf-8")
+    assert FinishedRun.of(run).results is None
+    words = ["semalign", "test", "--config", f"{run}/fit.yaml", "--model.init_args.base", f"{run}/encoder"]
+    assert command_of_test(run, {}) == words
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_the_command_tests_the_adapter_itself(settings: dict[str, object], flags
         (
             "runs/a",
             {"results.json": "{}", "adapter/training.json": "[8]"},
-            "training.json: list is no JSON object; delete the file",
+            "training.json: list is no JSON object; train again, or",
         ),
     ],
 )
