@@ -27,7 +27,14 @@ class Progress:
 
         console = Console(stderr=True)
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
-        self._bar = Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bar = Bar(
+            *columns,
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            # Otherwise Rich would print answers above the bar, on stderr, also those that the user sends to a file.
+            redirect_stdout=sys.stdout.isatty(),
+        )
         self._task = self._bar.add_task("", total=total, completed=done)
         self._total, self._done, self._first = total, done, done
         self._begun = self._told = time.monotonic()
