@@ -166,7 +166,7 @@ def describe_scores(results: Mapping[str, Json], base: Mapping[str, Json]) -> li
     return rows
 
 
-def read_base(run: Path, recipe: Json, results: Mapping[str, Json]) -> dict[str, Json]:
+def read_base(run: Path, recipe: Json, results: dict[str, Json]) -> dict[str, Json]:
     """Results of the base from the folder ``base`` beside a run, as a study has it.
 
     Args:

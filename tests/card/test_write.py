@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -155,7 +156,7 @@ def test_languages_are_those_that_the_recipe_names() -> None:
     assert find_languages(recipe) == ["ug"]
     tasks = [{"path": "a.jsonl", "task": {"init_args": {"source": "zh", "target": "ug"}}}]
     default = {"init_args": {"source": "zh", "target": "bo"}}
-    mixed = {"data": {"init_args": {"task": default, "train": tasks}}}
+    mixed: Any = {"data": {"init_args": {"task": default, "train": tasks}}}
     assert find_languages(mixed) == ["ug", "zh"], "the default task has no rows"
     mixed["data"]["init_args"]["train"] = [*tasks, "b.jsonl"]
     assert find_languages(mixed) == ["bo", "ug", "zh"]
