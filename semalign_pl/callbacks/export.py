@@ -99,7 +99,7 @@ def write_result(
         if (folder / CONFIG).is_file():
             try:
                 write_card(folder, "adapter", Path(trainer.default_root_dir))
-            except ValueError as error:  # another file of the run; the adapter must not be lost for it
+            except (ValueError, OSError) as error:  # another file; the adapter must not be lost for it
                 log.warning("the model card of %s is not written: %s", target, error)
         move_folder(folder, target)
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 
@@ -184,8 +185,10 @@ class Progress(ProgressBar):
         self._line = ""
         self._shown = time.monotonic()
         if self._enabled and self._console.is_terminal and not self._console.is_dumb_terminal:
-            # No thread of its own: the line changes when a batch ends. While it is shown, print writes above it.
-            self._live = Live(console=self._console, auto_refresh=False, transient=transient)
+            # No thread of its own: the line changes when a batch ends. While it is shown, print writes above it, but
+            # not what the user sends elsewhere, as with 2> errors.txt.
+            above = sys.stderr.isatty()
+            self._live = Live(console=self._console, auto_refresh=False, transient=transient, redirect_stderr=above)
             self._live.start()
 
     def _show(self, line: str, now: bool = False) -> None:

@@ -16,11 +16,13 @@ from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.progress import short_name
 from semalign_pl.callbacks.validation_scores import is_score
 from semalign_pl.data import CorpusDataModule
+from semalign_pl.files.documents import read_yaml
 from semalign_pl.functional.cost import less_is_better, loss_of
 from semalign_pl.messages.page import format_seconds, lay_out
 from semalign_pl.messages.terminal import visible
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.probes.base import Probe
+from semalign_pl.run.finished import ADAPTER, RECIPE, command_of_test
 from semalign_pl.run.folder import RunFolder
 from semalign_pl.run.history import METRICS
 from semalign_pl.run.trainer import callbacks_of, data_module_of, is_trial
@@ -162,14 +164,10 @@ def ability_rows(history: History, probes: bool) -> Iterator[tuple[str, str]]:
 
 
 def _next(trainer: Trainer, result: Path) -> Iterator[str]:
-    folder, data = Path(trainer.default_root_dir), data_module_of(trainer)
-    recipe, start = folder / "fit.yaml", "adapter" if result.name == "adapter" else "base"
-    tested = any(isinstance(callback, Evaluation) for callback in callbacks_of(trainer)) or start == "base"
+    folder, data, adapter = Path(trainer.default_root_dir), data_module_of(trainer), result.name == ADAPTER
+    tested = any(isinstance(callback, Evaluation) for callback in callbacks_of(trainer)) or not adapter
+    file = folder / RECIPE
     if tested and isinstance(data, CorpusDataModule) and data.corpora["test"]:
-        yield _command("semalign", "test", "--config", recipe, f"--model.init_args.{start}", result)
-    if start == "adapter":
-        yield _command("semalign", "chat", folder)
-
-
-def _command(*words: str | Path) -> str:
-    return shlex.join(map(str, words))
+        yield shlex.join(command_of_test(folder, read_yaml(file) if file.is_file() else {}))
+    if adapter:
+        yield shlex.join(["semalign", "chat", str(folder)])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from semalign_pl.data.reading.licence import read_record
 from semalign_pl.files.documents import read_json, read_yaml
 from semalign_pl.functional.cost import loss_of
+from semalign_pl.run.finished import RESULTS
 from semalign_pl.types import Json
 
 PICTURE = "quality_against_tax.png"
 """Picture of a study, as `semalign report` writes it: quality against general ability lost."""
-SOURCE = "SOURCE.json"
-"""Record of licence and source beside the files of `semalign data`."""
 _REMEDY = "write it again, or move it away to make the card without it"
-_ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^/\s|'\"]+/)+([^/\s|'\"]+)")
+_ABSOLUTE = re.compile(r"(?<![\w./])(?:file://)?/(?:[^/\s|'\"]+/)+([^/\s|'\"]+)")
 _SETTINGS = (
     ("optimizer", "init_args", "lr"),
     ("num_generations",),
@@ -56,6 +56,8 @@ def without_paths(text: str) -> str:
 
     >>> without_paths("reward:semantic|encoder:/home/me/encoder|tau:0")
     'reward:semantic|encoder:encoder|tau:0'
+    >>> without_paths("https://creativecommons.org/licenses/by/4.0/ file:///home/me/a.jsonl")
+    'https://creativecommons.org/licenses/by/4.0/ a.jsonl'
     """
     return _ABSOLUTE.sub(r"\1", text)
 
@@ -75,10 +77,16 @@ def dig(value: Json, *keys: str) -> Json:
 def find_languages(recipe: Json) -> list[str]:
     """Codes of the languages that a recipe's tasks, rewards and scores name, sorted.
 
+    The task of the data module does not count if each training corpus has a task of its own: it may be the default.
+
     Args:
         recipe: Settings of the training.
     """
     found = set()
+    data, train = dig(recipe, "data", "init_args"), dig(recipe, "data", "init_args", "train")
+    corpora = train if isinstance(train, list) else [train]
+    if isinstance(recipe, dict) and isinstance(data, dict) and all(dig(corpus, "task") for corpus in corpora):
+        recipe = {**recipe, "data": {key: value for key, value in data.items() if key != "task"}}
     for key, value in _walk(recipe):
         if key in ("source", "target", "language", "prompt_language") and isinstance(value, str):
             if re.fullmatch(r"[a-z]{2,3}", value):
@@ -96,11 +104,12 @@ def _walk(value: Json, key: str = "") -> Iterator[tuple[str, Json]]:
             yield from _walk(inner, key)
 
 
-def describe_corpora(run: Path) -> list[dict[str, Json]]:
-    """Corpora of each split: name, rows kept and read, licence and source as given.
+def describe_corpora(run: Path, locate: Callable[[str], str]) -> list[dict[str, Json]]:
+    """Corpora of each split: name, rows kept and read, licence as the run's report gives it, and source.
 
     Args:
         run: Folder of the run; its ``corpus`` has the report of each split.
+        locate: Function from a path of the recipe to the path that is found today.
     """
     rows = []
     for split in ("train", "validation", "test"):
@@ -109,9 +118,8 @@ def describe_corpora(run: Path) -> list[dict[str, Json]]:
             if not isinstance(corpus, dict):
                 continue
             source = str(corpus.get("source"))
-            given = read_optional(Path(source).parent / SOURCE)
-            licence = corpus.get("licence") or given.get("licence")
-            row = {"split": split, "name": without_paths(source), "licence": licence, "source": given.get("source")}
+            origin, licence = read_record(locate(source)).get("source"), corpus.get("licence")
+            row = {"split": split, "name": without_paths(source), "licence": licence, "source": origin}
             rows.append({**row, "kept": corpus.get("kept"), "read": corpus.get("read")})
     return rows
 
@@ -158,11 +166,40 @@ def describe_scores(results: Mapping[str, Json], base: Mapping[str, Json]) -> li
     return rows
 
 
+def read_base(run: Path, recipe: Json, results: dict[str, Json]) -> dict[str, Json]:
+    """Results of the base from the folder ``base`` beside a run, as a study has it.
+
+    Args:
+        run: Folder of the run.
+        recipe: Settings of the training.
+        results: Results of the run.
+
+    Returns:
+        Content of ``results.json``; empty if there is none, or if it is of another model or of other rows.
+    """
+    folder = run.absolute().parent / "base"
+    tested, beside = dig(read_optional(folder / "test.yaml"), "model", "init_args"), read_optional(folder / RESULTS)
+    same = dig(tested, "base") == dig(recipe, "model", "init_args", "base") and dig(beside, "run", "trained") is None
+    alike = same and dig(beside, "run", "rows") == dig(results, "run", "rows")
+    return beside if isinstance(tested, dict) and tested.get("adapter") is None and alike else {}
+
+
 def find_picture(run: Path) -> Path | None:
-    """Picture of the study that a run is part of; ``None`` if there is none in its folder or the two around it.
+    """Picture of the study that a run is part of; ``None`` if none is in its folder or in that of its study.
 
     Args:
         run: Folder of the run.
     """
     here = run.absolute()
-    return next((file for folder in (here, *here.parents[:2]) if (file := folder / PICTURE).is_file()), None)
+    for folder in (here, *here.parents[:2]):
+        if (folder / PICTURE).is_file() and (folder == here or _is_system(here.name, folder)):
+            return folder / PICTURE
+    return None
+
+
+def _is_system(name: str, study: Path) -> bool:
+    """Return true if a study's results have a system, or a variant of one, of this name."""
+    systems = read_optional(study / RESULTS).get("systems")
+    entries = systems if isinstance(systems, dict) else {}
+    variants = [dig(entry, "variants") for entry in entries.values()]
+    return name in entries or any(isinstance(one, dict) and name in one for one in variants)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -19,10 +20,12 @@ from semalign_pl.card.facts import (
     dig,
     find_languages,
     find_picture,
+    read_base,
     read_optional,
     without_paths,
 )
 from semalign_pl.files.atomic import write_text
+from semalign_pl.run.finished import ADAPTER, RECIPE, RESULTS, command_of_test, is_test_of, locate_path
 from semalign_pl.types import Json
 
 CARD = "README.md"
@@ -63,15 +66,15 @@ def render_card(
     from jinja2 import Environment, StrictUndefined
 
     training = read_optional(folder / "training.json")
-    recipe = {} if run is None else read_optional(run / "fit.yaml")
-    results = {} if run is None else read_optional(run / "results.json")
-    beside = {} if run is None else read_optional(run.parent / "base" / "results.json")
-    lora = read_optional((folder if kind == "adapter" or run is None else run / "adapter") / "adapter_config.json")
+    recipe = {} if run is None else read_optional(run / RECIPE)
+    results, beside = ({}, {}) if run is None else _read_scores(run, recipe, training)
+    lora = read_optional((folder if kind == "adapter" or run is None else run / ADAPTER) / "adapter_config.json")
     base = base or str(lora.get("base_model_name_or_path") or "its base")
     local = Path(base).is_dir() or Path(base).is_absolute()
     languages = find_languages(recipe)
     signatures = training.get("signatures")
     scores = describe_scores(results, beside)
+    corpora = [] if run is None else describe_corpora(run, lambda name: locate_path(name, run, recipe))
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"cell": _cell, "number": _number}
     template = files("semalign_pl.card").joinpath("card.md.jinja").read_text(encoding="utf-8")
@@ -90,16 +93,32 @@ def render_card(
         new_tokens=_count_new_tokens(lora),
         blend=training.get("blend"),
         quantised=dig(recipe, "model", "init_args", "weights") == "nf4",
-        corpora=[] if run is None else describe_corpora(run),
+        corpora=corpora,
         rewards=[without_paths(str(one)) for one in signatures] if isinstance(signatures, list) else [],
         scores=scores,
         lost=[row for row in scores if row["lost"] is not None],
         tested_rows=dig(results, "run", "rows"),
+        command_of_test=None if run is None else shlex.join(command_of_test(Path("RUN"), recipe)),
         picture=PICTURE if run is not None and find_picture(run) else None,
         rank=_vllm_rank(lora),
         versions=training.get("versions") or {},
         version=__version__,
     )
+
+
+def _read_scores(
+    run: Path, recipe: dict[str, Json], training: dict[str, Json]
+) -> tuple[dict[str, Json], dict[str, Json]]:
+    """Results of the trained adapter itself, and of the base beside it; empty for what was not tested.
+
+    Args:
+        run: Folder of the run.
+        recipe: Settings of the training.
+        training: ``training.json`` beside the weights; an export has one of its own.
+    """
+    own = read_optional(run / ADAPTER / "training.json") if "exported_from" in training else training
+    results = read_optional(run / RESULTS)
+    return (results, read_base(run, recipe, results)) if is_test_of(results, own) else ({}, {})
 
 
 def _front_matter(kind: Kind, base: str | None, languages: list[str], stage: str) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from semalign_pl.card.write import write_card
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
+from semalign_pl.messages.terminal import visible
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.policy.adapter import portable_base
 from semalign_pl.policy.adapter_folder import read_adapter_folder
@@ -104,6 +105,8 @@ def export_scaled(recipe: Sequence[str], out: Path | None, whole: bool = False) 
         raise ValueError("--out: names no folder for a scaled adapter; give one, or --ckpt_path to export a checkpoint")
     module = make_cli(MergedCLI if whole else CheckpointCLI, ["fit", *recipe, *_ALONE]).model
     facts = _blend_facts(module, out / ("model" if whole else "adapter"))
+    if module.adapter_scale != 1:  # the recipe may have a scale that was meant for the start of its training
+        print(visible(f"adapter_scale {module.adapter_scale:g}, scale_from {module.scale_from}: {module.adapter}"))
     folder = _write(module, out, whole)
     write_training(folder, **facts)
     _write_card(module, folder)

@@ -12,11 +12,12 @@ from semalign_pl.export.hub import Upload
 from semalign_pl.export.ollama import make_modelfile
 from semalign_pl.messages.terminal import visible
 from semalign_pl.policy.adapter import export_adapter, portable_base
+from semalign_pl.policy.adapter_folder import CONFIG
 from semalign_pl.policy.causal_lm import explain_load_errors
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.merged import export_model
 from semalign_pl.policy.policy import Policy
-from semalign_pl.run.finished import FinishedRun
+from semalign_pl.run.finished import RESULTS, FinishedRun
 from semalign_pl.run.results import read_training, write_training
 from semalign_pl.types import Json
 
@@ -50,7 +51,7 @@ def export_run(
             "upload base and adapter as one model"
         )
     converter = None if gguf is None else find_converter()
-    upload = None if repository is None else Upload(repository)
+    upload = None if repository is None else Upload(repository, foreign=CONFIG if merge else "config.json")
     wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
     policy = _load(run, wanted)
     modelfile = make_modelfile(policy.encoder)
@@ -60,6 +61,8 @@ def export_run(
     write_training(folder, **_without_time(facts), exported_from=str(run.path))
     write_card(folder, "model" if merge else "adapter", run.path, base, repository)
     print(visible(f"written: {folder}"))
+    if run.results is None and (run.path / RESULTS).is_file():
+        print(visible(f"the card has no scores: {run.path}/{RESULTS} is of a test of other weights than {run.adapter}"))
     folders = [folder]
     if converter is not None and gguf is not None:
         folders.append(out / "gguf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,12 +28,14 @@ class Upload:
     Args:
         repository: Repository, ``owner/name``. A new one is private.
         wait_seconds: Seconds to wait before the second try; doubled before each further one.
+        foreign: File that the repository must not have, since transformers would load it with what is uploaded.
 
     Raises:
-        ValueError: If there is no token, or the hub refuses it or cannot be reached; with the remedy.
+        ValueError: If there is no token, the hub refuses it or cannot be reached, or the repository has ``foreign``;
+            with the remedy.
     """
 
-    def __init__(self, repository: str, wait_seconds: float = 2.0) -> None:
+    def __init__(self, repository: str, wait_seconds: float = 2.0, foreign: str | None = None) -> None:
         from huggingface_hub import HfApi, get_token
 
         if not _NAME.fullmatch(repository):
@@ -44,6 +47,11 @@ class Upload:
             )
         self.repository, self.wait_seconds, self._api = repository, wait_seconds, HfApi()
         self._try(lambda: self._api.create_repo(repository, private=True, exist_ok=True))
+        if foreign is not None and foreign in self._try(lambda: self._api.list_repo_files(repository)):
+            raise ValueError(
+                f"--push: {repository} has a file {foreign}, and adapters and merged models need a repository each: "
+                "transformers would load the one in place of the other; name another repository"
+            )
 
     def send(self, folders: Sequence[Path]) -> str:
         """Upload the files of folders to the top of the repository, one commit per folder.
@@ -58,6 +66,7 @@ class Upload:
             ValueError: If the hub refuses a file or does not answer; the folders stay on this machine.
         """
         for folder in folders:
+            command = f"hf upload {self.repository} {shlex.quote(str(folder))} --exclude {LOCAL[0]}"
             self._try(
                 lambda folder=folder: self._api.upload_folder(
                     repo_id=self.repository,
@@ -65,7 +74,7 @@ class Upload:
                     ignore_patterns=list(LOCAL),
                     commit_message=f"Upload {folder.name} by semalign export",
                 ),
-                f"; {folder} is written, and hf upload {self.repository} {folder} uploads it without a new export",
+                f"; {folder} is written, and `{command}` uploads it without a new export",
             )
         return f"{self._api.endpoint}/{self.repository}"
 

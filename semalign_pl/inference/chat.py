@@ -63,6 +63,9 @@ def talk(loaded: LoadedRun, inputs: Inputs) -> None:
     Args:
         loaded: Policy of the run.
         inputs: Converter of a text to the prompt of the run's task.
+
+    Raises:
+        ValueError: If stdin is not UTF-8.
     """
     asks = sys.stdin.isatty()
     if asks:
@@ -72,7 +75,10 @@ def talk(loaded: LoadedRun, inputs: Inputs) -> None:
     turns: list[Turn] = []
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
-            line = input("> " if asks else "").strip()
+            try:
+                line = input("> " if asks else "").strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"stdin: byte {error.start} is not UTF-8; give text in UTF-8") from error
             command, _, text = line.partition(" ")
             if command == "/quit":
                 return

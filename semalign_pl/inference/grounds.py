@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 
 from semalign_pl.inference.inputs import Inputs
-from semalign_pl.policy.adapter_folder import WEIGHTS
 from semalign_pl.types import Json
+
+_NOT_READ = ("README.md", "training.json", "quality_against_tax.png")
+"""Files of an adapter's folder that change no answer; an export writes the card again."""
 
 
 def examine(inputs: Inputs, file: str) -> tuple[int, dict[str, Json]]:
@@ -30,7 +32,7 @@ def examine(inputs: Inputs, file: str) -> tuple[int, dict[str, Json]]:
     recipe = inputs.recipe
     module = recipe.module
     return rows, {
-        "adapter": _digest(Path(str(recipe.run.adapter)) / WEIGHTS),
+        "adapter": _digest(Path(str(recipe.run.adapter))),
         "base": recipe.run.base,
         "weights": module.weights,
         "max_prompt_tokens": module.max_prompt_tokens,
@@ -39,9 +41,13 @@ def examine(inputs: Inputs, file: str) -> tuple[int, dict[str, Json]]:
     }
 
 
-def _digest(file: Path) -> str:
+def _digest(adapter: Path) -> str:
+    """Digest of weights, config, tokenizer and chat template."""
     digest = hashlib.sha256()
-    with file.open("rb") as weights:
-        while chunk := weights.read(2**22):
-            digest.update(chunk)
+    for file in sorted(adapter.iterdir()):
+        if file.is_file() and file.name not in _NOT_READ:
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode(errors="surrogateescape"))
+            with file.open("rb") as content:
+                while chunk := content.read(2**22):
+                    digest.update(chunk)
     return digest.hexdigest()

@@ -27,7 +27,14 @@ class Progress:
 
         console = Console(stderr=True)
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
-        self._bar = Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bar = Bar(
+            *columns,
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            # Otherwise Rich would print answers above the bar, on stderr, also those that the user sends to a file.
+            redirect_stdout=sys.stdout.isatty(),
+        )
         self._task = self._bar.add_task("", total=total, completed=done)
         self._total, self._done, self._first = total, done, done
         self._begun = self._told = time.monotonic()
@@ -48,7 +55,8 @@ class Progress:
         if self._bar.disable and now - self._told > _SECONDS_PER_LINE:
             self._told = now
             left = (now - self._begun) / (self._done - self._first) * (self._total - self._done)
-            print(f"{self._done:,} of {self._total:,} rows, {format_seconds(left)} left", file=sys.stderr, flush=True)
+            text = f"{self._done:,} of {self._total:,} rows, {format_seconds(left)} left"
+            print(text, file=sys.stderr, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from semalign_pl.files.html_page import page_style, render_html_page, security_policy
+from semalign_pl.messages.out_of_memory import explain_out_of_memory
 from semalign_pl.report.fonts import SHIPPED
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ class Handler(BaseHTTPRequestHandler):
             answer = {"prompt": sides.prompt(text), "sides": [asdict(side) for side in sides.answer(text, scale)]}
         except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": str(error)}))
+            return
+        except RuntimeError as error:
+            explained = explain_out_of_memory(error, ["demo"])
+            if explained is None:
+                raise
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, "application/json", json.dumps({"error": explained}))
             return
         self._send(HTTPStatus.OK, "application/json", json.dumps(answer, ensure_ascii=False))
 

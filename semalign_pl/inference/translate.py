@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -140,15 +141,15 @@ def _write_answers(inputs: Inputs, file: str, out: Path) -> None:
     with ResumableLines(out, grounds) as lines:
         if lines.done:
             print(visible(f"{lines.unfinished}: going on after row {lines.done} of {rows}"), file=sys.stderr)
-        loaded, cut_off = inputs.recipe.load(), 0
+        loaded = inputs.recipe.load()
         with Progress(rows, lines.done) as progress:
             for batch, answers in _answer(loaded, itertools.islice(inputs.read(file), lines.done, None)):
                 lines.write(_row(example, answer) for example, answer in zip(batch, answers, strict=True))
-                cut_off += sum(not answer.finished for answer in answers)
                 progress.add(len(batch))
         lines.finish()
     print(visible(f"written: {out} ({rows} rows)"), file=sys.stderr)
-    _report(loaded, cut_off)
+    with out.open(encoding="utf-8") as file_written:  # those of an earlier process count too
+        _report(loaded, sum(not json.loads(line)["finished"] for line in file_written))
 
 
 def _answer(loaded: LoadedRun, examples: Iterator[Example]) -> Iterator[tuple[list[Example], list[Answer]]]:

@@ -11,6 +11,10 @@ _MESSAGE = re.compile(
     r"(?:CUDA )?out of memory\b[^.]*(?:\. Tried to allocate [\d.]+ \w+)?|can't allocate memory[^.]*", re.I
 )
 
+_OF_RUN = ("translate", "chat", "demo")
+"""Commands that read their settings from the folder of a run and complete prompts only."""
+_WITHOUT_GRADIENT = ("validate", "test", "predict")
+
 
 def explain_out_of_memory(error: BaseException, args: Sequence[str] = ()) -> str | None:
     """One line about an allocation that PyTorch could not make, on a GPU or a CPU; ``None`` for any other error.
@@ -22,10 +26,17 @@ def explain_out_of_memory(error: BaseException, args: Sequence[str] = ()) -> str
     match = _MESSAGE.search(str(error)) if isinstance(error, RuntimeError) else None
     if match is None:
         return None
-    return (
-        f"{match[0].strip()}; lower model.init_args.micro_batch_tokens (with samples also rollout_rows), or set "
-        f"model.init_args.recompute: true; `{plan_command(args, _gpu_bytes())}` proposes settings that fit"
-    )
+    command = args[0] if args else ""
+    if command in _OF_RUN:
+        remedy = "lower data.init_args.eval_batch_size or model.init_args.max_new_tokens in RUN/fit.yaml"
+    elif command in _WITHOUT_GRADIENT:
+        remedy = "lower data.init_args.eval_batch_size or model.init_args.micro_batch_tokens"
+    else:
+        remedy = (
+            "lower model.init_args.micro_batch_tokens (with samples also rollout_rows), or set "
+            f"model.init_args.recompute: true; `{plan_command(args, _gpu_bytes())}` proposes settings that fit"
+        )
+    return f"{match[0].strip()}; {remedy}"
 
 
 def plan_command(args: Sequence[str], memory: int | None) -> str:

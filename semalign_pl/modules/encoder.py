@@ -22,7 +22,7 @@ from semalign_pl.modules.schedule import Cosine, ScheduleCallable
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.adapter import fingerprint
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, check_folder, load_reason
-from semalign_pl.run.results import write_results
+from semalign_pl.run.results import read_training, write_results
 from semalign_pl.run.trainer import may_write
 from semalign_pl.types import Example
 
@@ -123,7 +123,7 @@ class EncoderModule(StageModule):
             for name, score in self._retrieval.score().items()
         }
         if self.trainer.is_global_zero:
-            run = {"seed": self.seed, "seconds": time.monotonic() - self._started}
+            run = {"seed": self.seed, "seconds": time.monotonic() - self._started, "trained": read_training(self.base)}
             folder = Path(self.trainer.default_root_dir) if may_write(self.trainer) else None
             write_results(folder, scores, run)
 

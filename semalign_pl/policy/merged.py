@@ -40,8 +40,8 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
     dtype = dtype or lm.dtype
     if not all(weight.is_floating_point() for weight in lm.parameters()):
         raise ValueError(
-            "--whole: the base's weights are quantised, and a merged model would have to be quantised again; use "
-            "--model.init_args.weights bf16"
+            "model.init_args.base: the base's weights are quantised, and a merged model would have to be quantised "
+            "again; give the base that is not quantised, with model.init_args.weights: bf16"
         )
     with policy.inference():
         expected = _probe_logits(lm)
@@ -60,8 +60,8 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
         difference = ((found - expected).norm() / expected.norm()).item()
         if not difference <= TOLERANCE.get(dtype, 1e-4):
             raise ValueError(
-                f"--whole: PEFT merges this adapter so that the logits of the whole model differ by {difference:.1%}; "
-                "use base and adapter side by side"
+                f"the merged model: PEFT merges this adapter so that its logits differ by {difference:.1%}; nothing is "
+                "written; use base and adapter side by side"
             )
 
 

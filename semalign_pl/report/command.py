@@ -18,11 +18,8 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a user's mistake.
     """
-    parser = CommandParser(
-        prog="semalign report",
-        description="Make table, verdicts, picture and page of a study again, from its folder.",
-        allow_abbrev=False,
-    )
+    description = "Print a study's table and verdicts, and write its picture and its page."
+    parser = CommandParser(prog="semalign report", description=description, allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="folder of a study")
     with one_line() as status:
         show(parser.parse_args(list(args[1:])).folder)

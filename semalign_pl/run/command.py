@@ -24,11 +24,8 @@ def run(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, or 2 after a user's mistake.
     """
-    parser = CommandParser(
-        prog="semalign runs",
-        description="List the runs in a folder and its subfolders with state, step, age and scores.",
-        allow_abbrev=False,
-    )
+    description = "List the runs in a folder and its subfolders, with state, steps and scores of the test."
+    parser = CommandParser(prog="semalign runs", description=description, allow_abbrev=False)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="folder to look in (default: runs)")
     parser.add_argument("--json", action="store_true", help="print JSON with all scores")
     with one_line() as status:

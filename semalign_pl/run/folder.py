@@ -10,10 +10,8 @@ import torch
 from lightning.pytorch import Trainer
 
 from semalign_pl.messages.error_text import first_line
+from semalign_pl.run.finished import ADAPTER, ENCODER
 from semalign_pl.run.results import read_training
-
-RESULTS = ("adapter", "encoder")
-"""Names of the subfolders that training writes its result to."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class RunFolder:
 
     def result(self) -> Path | None:
         """Folder with the trained weights of an earlier run; ``None`` if there is none."""
-        return next((self.path / name for name in RESULTS if (self.path / name).exists()), None)
+        return next((self.path / name for name in (ADAPTER, ENCODER) if (self.path / name).exists()), None)
 
     def finished_step(self) -> int | None:
         """Number of optimiser steps of the result; ``None`` if there is no complete result.

@@ -30,7 +30,8 @@ def with_run_logger(given: Logger | Sequence[Logger] | bool | None, folder: Path
 def log_recipe(loggers: Iterable[Logger], config: Mapping[str, object]) -> None:
     """Give a run's settings to its loggers as hyperparameters, named as on the command line.
 
-    ``metrics.csv`` has no place for them; its folder has ``fit.yaml``.
+    ``metrics.csv`` has no place for them; its folder has ``fit.yaml``. The loggers' own settings, which may hold an API
+    key, are left out.
 
     Args:
         loggers: Loggers of the run.
@@ -40,7 +41,7 @@ def log_recipe(loggers: Iterable[Logger], config: Mapping[str, object]) -> None:
     given = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in flat
-        if value is not None and value != [] and value != {}
+        if value is not None and value != [] and value != {} and not key.startswith("trainer.logger.")
     }
     for logger in loggers:
         if not isinstance(logger, RunLogger):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.files.documents import read_json, read_yaml
-from semalign_pl.run.finished import ADAPTER, ENCODER, RECIPE, RESULTS
+from semalign_pl.run.finished import ADAPTER, ENCODER, RECIPE, RESULTS, is_test_of
 
 _OWN = ("adapter", "encoder", "best", "checkpoints", "completions", "corpus", "points", "steps", "logs")
 """Subfolders of a run or study that hold no runs."""
@@ -31,7 +31,7 @@ class RunState:
         stage: Class of the module, without ``Module``, such as ``SFT``; empty if the recipe does not say.
         step: Number of optimiser steps done; ``None`` if no training is in the folder.
         steps: Number of steps that the recipe asks for; ``None`` if it asks for epochs.
-        scores: Scores of the test by name; empty if there was none.
+        scores: Scores of the test by name; empty if there was none, or if it was not of the trained weights themselves.
         changed: Time of the last change, in seconds since 1970.
     """
 
@@ -78,16 +78,20 @@ def read_state(path: Path) -> RunState:
         recipe = next((read_yaml(file) for file in files[:2] if file.is_file()), None) or {}
         training = _read_training(path)
         results = read_json(path / RESULTS, "") if (path / RESULTS).is_file() else {}
+        if training is not None and not is_test_of(results, training):
+            results = {}
         scores = {name: float(score["value"]) for name, score in results.get("metrics", {}).items()}
-        stage = str(recipe.get("model", {}).get("class_path", "")).rpartition(".")[2].removesuffix("Module")
+        model = recipe.get("model", {})
+        stage = str(model.get("class_path", "")).rpartition(".")[2].removesuffix("Module")
+        updates = model.get("init_args", {}).get("num_iterations", 1)
         asked = recipe.get("trainer", {}).get("max_steps")
         steps = asked if isinstance(asked, int) and asked > 0 else None
         if is_training(path):
-            state, step = "training", _logged_steps(path)
+            state, step = "training", updates * _count_batches(path)
         elif training is not None or not (path / RECIPE).is_file():
             state, step = "tested" if results else "finished", None if training is None else training.get("steps")
         else:
-            state, step = "interrupted", _logged_steps(path)
+            state, step = "interrupted", updates * _count_batches(path)
     except (ValueError, TypeError, AttributeError, KeyError):
         return RunState(path, "damaged", "", None, None, {}, changed)
     return RunState(path, state, stage, step, steps if (path / RECIPE).is_file() else None, scores, changed)
@@ -131,7 +135,7 @@ def _read_training(path: Path) -> dict[str, Any] | None:
     return {} if (path / ADAPTER).is_dir() or (path / ENCODER).is_dir() else None
 
 
-def _logged_steps(path: Path) -> int:
+def _count_batches(path: Path) -> int:
     """Number of batches in ``metrics.csv``, which counts them from 0."""
     try:
         with (path / "metrics.csv").open(newline="", encoding="utf-8") as file:

@@ -37,8 +37,8 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="semalign study",
-        description="Train, test and compare every system of a study, and write a report. The same command goes on "
-        "with an interrupted study.",
+        description="Train, test and compare every system of a study, and report. The same command goes on with a "
+        "study that was interrupted.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -187,6 +187,6 @@ def _describe_failure(step: Step, job: _Job) -> str:
     told = [line for line in lines if line.startswith("semalign: error: ")] or lines[-1:] or ["it printed nothing"]
     reason = told[-1].removeprefix("semalign: error: ")
     return (
-        f"{step.name} of seed {step.seed} failed with status {job.process.returncode}: {reason} (all of it is in "
-        f"{job.log}); the steps beside it were saved, and the same command goes on with them"
+        f"{step.name} of seed {step.seed} failed with status {job.process.returncode}: {reason} (whole output: "
+        f"{job.log}); the steps beside it have saved a checkpoint, and the same command resumes them"
     )

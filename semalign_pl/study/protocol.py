@@ -7,13 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from semalign_pl.run.finished import OWN_RANKS, WHOLE
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.systems import BASE, System
-
-WHOLE = ("--model.init_args.adapter_scale", "1.0", "--model.init_args.scale_from", "base")
-"""Flags to test an adapter itself, or the base model, with a recipe whose training starts from a scaled adapter."""
-OWN_RANKS = ("--model.init_args.lora", "null")
-"""Flags to test an adapter with a recipe of CorDA, which is the start of a new one and is saved with twice its rank."""
 
 VALIDATION = "validation"
 """Subfolder of a study with the tests that variants are chosen by."""

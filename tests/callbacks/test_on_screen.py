@@ -21,6 +21,7 @@ from semalign_pl.rewards import SemanticReward
 from semalign_pl.types import Example
 
 DICE = {"class_path": "helpers.run_callbacks.Dice"}
+COMPLAINT = {"class_path": "helpers.run_callbacks.Complaint"}
 EVALUATION = {"class_path": "Evaluation"}
 SHOWN = ("trainer.enable_model_summary=true", "trainer.enable_progress_bar=true")
 
@@ -87,8 +88,10 @@ def test_the_screen_of_grpo(runs: Runs, capfd: pytest.CaptureFixture[str], log_l
     assert "5, of which 4 are done" in out and "starting policy" not in out and "done: 5 steps" in out
 
 
-def test_the_screen_of_sft_on_a_terminal(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line of at most 80 columns that changes in place; scores of validate and test as tables."""
+def test_the_screen_of_sft_on_a_terminal(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line of at most 80 columns that changes in place; scores of validate and test as tables; stderr in a file."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("semalign_pl.callbacks.progress.REFRESH_SECONDS", 0.0)
@@ -99,10 +102,11 @@ def test_the_screen_of_sft_on_a_terminal(runs: Runs, monkeypatch: pytest.MonkeyP
 
     def screen(command: str, *flags: str) -> str:
         monkeypatch.setattr("sys.stdout", stream := Terminal())
-        runs(command, "sft", "run", *given, *flags, callbacks=[EVALUATION, drift])
+        runs(command, "sft", "run", *given, *flags, callbacks=[EVALUATION, drift, COMPLAINT])
         return stream.getvalue()
 
     fit = screen("fit", "trainer.max_steps=2", "trainer.val_check_interval=1")
+    assert capfd.readouterr().err.count("a complaint\n") == 2 and "complaint" not in fit
     lines = re.split(r"[\r\n]+|\x1b\[\d*[A-Z]", re.sub(r"\x1b\[[\d;?]*[mhl]", "", fit))
     frames = [line for line in lines if line.startswith("step ")]
     assert frames[0].startswith("step 1/2  ") and "step 2/2  took" in frames[-1]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ def run(tmp_path: Path) -> Path:
     recipe = {
         "model": {"init_args": {"base": "Qwen/Qwen3-4B", "weights": "nf4", "beta": 0.04}},
         "data": {"init_args": {"task": task, "batch_size": 16}},
+        "trainer": {"default_root_dir": "study/seed-0/grpo"},
     }
     metrics = {
         "chrf": score(41.25, (39.5, 43)),
@@ -33,15 +35,20 @@ def run(tmp_path: Path) -> Path:
         "nll_change_mean": score(0.125, (0.1, 0.15)),
     }
     before = {"chrf": score(2, None), "cmrc_f1": score(82.5, None), "cmrc_em": score(75, None)}
-    corpus = {"source": str(tmp_path / "data" / "train.jsonl"), "kept": 2900, "read": 3000}
+    corpus = {"source": "data/train.jsonl", "kept": 2900, "read": 3000}
+    licensed = {**corpus, "licence": "https://example.org/by/4.0/"}
+    training = {"stage": "grpo", "steps": 150, "seed": 0, "signatures": [SIGNATURE], "finished": "May"}
     files = {
         "fit.yaml": recipe,
-        "results.json": {"metrics": metrics, "run": {"rows": 300}},
-        "../base/results.json": {"metrics": before},
-        "corpus/train.json": {"corpora": [corpus, {**corpus, "source": "my|own.xlsx", "kept": 7}]},
-        "adapter/training.json": {"stage": "grpo", "steps": 150, "seed": 0, "signatures": [SIGNATURE]},
+        "results.json": {"metrics": metrics, "run": {"rows": 300, "trained": {"finished": "May"}}},
+        "../base/results.json": {"metrics": before, "run": {"rows": 300, "trained": None}},
+        "../base/test.yaml": {"model": {"init_args": {"base": "Qwen/Qwen3-4B", "adapter": None}}},
+        "../../results.json": {"systems": {"grpo": {}}},
+        "corpus/train.json": {"corpora": [licensed, {**corpus, "source": "/home/me/my|own.xlsx", "kept": 7}]},
+        "adapter/training.json": training,
         "adapter/adapter_config.json": {"r": 24, "lora_alpha": 48, "base_model_name_or_path": "Qwen/Qwen3-4B"},
-        "../../../data/SOURCE.json": {"licence": "CC BY-SA 4.0", "source": "https://example.org"},
+        "../../../data/train.jsonl": {},
+        "../../../data/SOURCE.json": {"source": "https://example.org/a", "files": {"train.jsonl": {}}},
     }
     for name, content in files.items():
         path = Path(folder, name)
@@ -61,7 +68,7 @@ def test_the_card_says_what_the_folder_says(run: Path) -> None:
         "| cmrc_em | 70 | – | – |",  # the base was measured in another way
         "| cmrc_f1 | 2.5 |",  # lost: 82.5 - 80
         "| nll_change_mean | 0.125 |",
-        "| train | train.jsonl | 2900 | 3000 | CC BY-SA 4.0 (https://example.org) |",
+        "| train | data/train.jsonl | 2900 | 3000 | https://example.org/by/4.0/ (https://example.org/a) |",
         "| train | my\\|own.xlsx | 7 | 3000 | not given |",
         "- `reward:semantic|weight:1.5|encoder:encoder|tau:0.4`",
         "- batch_size: 16",
@@ -73,6 +80,42 @@ def test_the_card_says_what_the_folder_says(run: Path) -> None:
     assert "| cmrc_em | 5 |" not in card and "/home/me" not in card and str(run.parents[2]) not in card
     assert "![" in card and (run / "adapter" / "quality_against_tax.png").read_bytes() == b"picture"
     assert "[More Information Needed]" not in card  # PEFT's template
+
+
+@pytest.mark.parametrize(
+    ("file", "facts", "absent"),
+    [
+        ("results.json", {"trained": None}, "41.25"),  # the base
+        ("results.json", {"trained": {"finished": "April"}}, "41.25"),  # the cold start
+        ("results.json", {"trained": {"finished": "May"}, "adapter_scale": 0.5}, "41.25"),
+        ("../base/results.json", {"rows": 300, "trained": {"finished": "April"}}, "| 2 |"),
+        ("../base/results.json", {"rows": 20, "trained": None}, "| 2 |"),
+    ],
+)
+def test_scores_of_other_weights_or_rows_are_not_in_the_card(run: Path, file: str, facts: object, absent: str) -> None:
+    content = json.loads((run / file).read_text(encoding="utf-8"))
+    (run / file).write_text(json.dumps({**content, "run": facts}), encoding="utf-8")
+    card = render_card(run / "adapter", "adapter", run)
+    assert absent not in card and "| cmrc_f1 | 2.5 |" not in card
+    if file == "results.json":
+        command = "semalign test --config RUN/fit.yaml --model.init_args.adapter RUN/adapter"
+        assert "This model was not tested yet. Test it" in card and f"\n{command}\n" in card
+
+
+def test_another_base_and_another_study_beside_the_run_are_not_its_own(run: Path) -> None:
+    (run.parent / "base" / "test.yaml").write_text("model: {init_args: {base: Qwen/Qwen3-8B, adapter: null}}")
+    (run.parents[1] / "results.json").write_text('{"systems": {"sft": {"variants": {"sft.lr-1": {}}}}}')
+    card = render_card(run / "adapter", "adapter", run)
+    assert "| chrf | 41.25 | 39.5 to 43 | – |" in card and "| cmrc_f1 | 2.5 |" not in card and "![" not in card
+    (run.parents[1] / "results.json").write_text('{"systems": {"sft": {"variants": {"grpo": {}}}}}')
+    assert "![" in render_card(run / "adapter", "adapter", run)
+
+
+def test_an_exported_copy_has_the_scores_of_its_original(run: Path) -> None:
+    copy = run / "export" / "adapter"
+    copy.mkdir(parents=True)
+    (copy / "training.json").write_text('{"finished": "June", "exported_from": "runs/grpo"}', encoding="utf-8")
+    assert "| chrf | 41.25 |" in render_card(copy, "adapter", run, "Qwen/Qwen3-4B")
 
 
 def test_the_card_of_a_merged_model(run: Path) -> None:
@@ -89,6 +132,7 @@ def test_an_untested_model_says_so(run: Path) -> None:
     card = render_card(run / "adapter", "adapter", run)
     assert "This model was not tested yet." in card and "Not measured. Expect" in card and "| lost |" not in card
     alone = render_card(run / "adapter", "adapter", None)
+    assert "No scores of these weights are known." in alone and "RUN/fit.yaml" not in alone
     assert "no report of its corpora" in alone and "bo" not in yaml.safe_load(alone.split("---")[1]).get("language", [])
 
 
@@ -110,3 +154,9 @@ def test_languages_are_those_that_the_recipe_names() -> None:
         "target": None,
     }
     assert find_languages(recipe) == ["ug"]
+    tasks = [{"path": "a.jsonl", "task": {"init_args": {"source": "zh", "target": "ug"}}}]
+    default = {"init_args": {"source": "zh", "target": "bo"}}
+    mixed: Any = {"data": {"init_args": {"task": default, "train": tasks}}}
+    assert find_languages(mixed) == ["ug", "zh"], "the default task has no rows"
+    mixed["data"]["init_args"]["train"] = [*tasks, "b.jsonl"]
+    assert find_languages(mixed) == ["bo", "ug", "zh"]

@@ -107,8 +107,11 @@ def test_cmrc_by_the_columns_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_licence_is_that_of_the_source_or_none(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{}", encoding="utf-8")
     assert find_licence(str(tmp_path / "a.jsonl")) is None and find_licence(str(tmp_path)) is None
-    (tmp_path / "SOURCE.json").write_text('{"licence": "CC BY 4.0"}', encoding="utf-8")
-    assert find_licence(str(tmp_path / "a.jsonl")) == "CC BY 4.0"  # as `semalign data` records it
+    record = {"licence": "CC BY 4.0", "files": {"a.jsonl": {"sha256": ""}}}  # as `semalign data` writes it
+    (tmp_path / "SOURCE.json").write_text(json.dumps(record), encoding="utf-8")
+    assert find_licence(str(tmp_path / "a.jsonl")) == "CC BY 4.0"
+    (tmp_path / "own.jsonl").write_text("{}", encoding="utf-8")
+    assert find_licence(str(tmp_path / "own.jsonl")) is None, "a user's own file in the folder of a data set"
 
 
 def test_hub_names_in_recipes_are_read_by_datasets() -> None:

@@ -40,7 +40,14 @@ def test_files_arrive_in_a_private_repository(hub: Hub, model: Path) -> None:
     sent = {path.name: path.read_bytes() for path in model.iterdir() if path.name != "training.json"}
     assert hub.files == {f"you/name/{name}": content for name, content in sent.items()}
     assert hub.repositories == {"you/name": True}
-    Upload("you/name", 0.01).send([model])  # it exists now
+    Upload("you/name", 0.01, "adapter_config.json").send([model])  # it exists now
+
+
+def test_an_adapter_and_a_merged_model_do_not_share_a_repository(hub: Hub) -> None:
+    hub.repositories["you/name"], hub.files["you/name/adapter_config.json"] = True, b"{}"
+    with pytest.raises(ValueError, match="--push: you/name has a file adapter_config.json, .* name another repository"):
+        Upload("you/name", 0.01, foreign="adapter_config.json")
+    Upload("you/name", 0.01, foreign="config.json")  # the next adapter
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,7 @@ def test_files_arrive_in_a_private_repository(hub: Hub, model: Path) -> None:
         ("create", [429] * 9, 3, r"--push: the hub refuses further requests for now \(429\) after 3 tries"),
         ("create", [500] * 9, 3, r"--push: the hub has a fault \(500\) after 3 tries"),
         ("create", ["hang up"] * 9, 3, r"--push: http://127.0.0.1:\d+ does not answer \(RemoteProtocolError"),
-        ("commit", [403], 1, r"may not write .*; .*/model is written, and hf upload you/name .*/model uploads it"),
+        ("commit", [403], 1, r"may not write .* `hf upload you/name .*/model --exclude training.json` upl"),
         ("commit", [503] * 9, 3, r"has a fault \(503\) .*; .*/model is written"),
         ("create", [500, 429], 3, None),
         ("commit", ["hang up", 502], 3, None),

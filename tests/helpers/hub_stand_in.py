@@ -35,7 +35,7 @@ class Hub:
 
 @contextmanager
 def hub_stand_in(token: str) -> Iterator[Hub]:
-    """Serve the endpoints that ``create_repo`` and ``upload_folder`` of huggingface_hub use."""
+    """Serve the endpoints that ``create_repo``, ``list_repo_files`` and ``upload_folder`` of huggingface_hub use."""
     hub = Hub(token)
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,7 +52,12 @@ def hub_stand_in(token: str) -> Iterator[Hub]:
             self._answer(200, {})
 
         def do_GET(self) -> None:
-            self._answer(404, {"error": "Repository not found"})
+            repository = self.path.removeprefix("/api/models/").partition("/tree/main")[0]
+            if repository in hub.repositories and "/tree/main" in self.path:
+                names = [name.removeprefix(f"{repository}/") for name in hub.files if name.startswith(f"{repository}/")]
+                self._answer(200, [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in names])
+            else:
+                self._answer(404, {"error": "Repository not found"})
 
         def _serve(self, body: bytes) -> None:
             path = self.path.partition("?")[0]
@@ -116,7 +121,7 @@ def hub_stand_in(token: str) -> Iterator[Hub]:
             }
             self._answer(200, answer)
 
-        def _answer(self, status: int, content: dict[str, object]) -> None:
+        def _answer(self, status: int, content: dict[str, object] | list[dict[str, object]]) -> None:
             data = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -193,6 +194,14 @@ class Dice(Reward):
     def score(self, *, completions: list[str], **columns: list[str]) -> list[float]:
         """A draw per completion."""
         return [random.random() for _ in completions]
+
+
+class Complaint(Callback):
+    """User's callback that prints to stderr after each step."""
+
+    def on_train_batch_end(self, *_: object, **__: object) -> None:
+        """Print a line."""
+        print("a complaint", file=sys.stderr)
 
 
 class Quiz(Probe):

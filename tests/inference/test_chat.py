@@ -73,3 +73,9 @@ def test_a_message_that_cannot_be_answered_leaves_the_conversation_as_it_was(own
     no = "no answer: a prompt of this task has 2 fields (question, context)"
     place = next(number for number, line in enumerate(out) if line.startswith(no))
     assert out[:place] == out[place + 1 :] != []
+
+
+def test_stdin_that_is_no_utf_8_is_one_line(own_run, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("你好".encode("gb18030")), encoding="utf-8"))
+    assert main(["chat", str(own_run)]) == 2
+    assert "stdin: byte 0 is not UTF-8" in capsys.readouterr().err

@@ -18,6 +18,10 @@ import yaml
 from helpers.pairs import PAIRS
 
 from semalign_pl.__main__ import main
+from semalign_pl.inference.grounds import examine
+from semalign_pl.inference.inputs import Inputs
+from semalign_pl.inference.loaded_run import RunRecipe
+from semalign_pl.run.finished import FinishedRun
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -94,7 +98,10 @@ def test_a_killed_command_goes_on(own_run, tmp_path, capsys) -> None:
     assert 0 < done < 3 * len(PAIRS) and not out.exists()
     capsys.readouterr()
     assert main(["translate", str(own_run), "--file", str(file), "--out", str(out)]) == 0
-    assert f"going on after row {done} of {3 * len(PAIRS)}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"going on after row {done} of {3 * len(PAIRS)}" in told
+    cut_off = sum(not row["finished"] for row in read(whole))
+    assert f"{cut_off} answers were cut off at max_new_tokens 2" in told, "those of the killed process count too"
     assert out.read_bytes() == whole.read_bytes() and not unfinished.exists()
 
 
@@ -139,3 +146,17 @@ def test_rows_of_another_adapter_are_not_gone_on_with(own_run, sft_adapter, tmp_
     (tmp_path / "out.jsonl.unfinished").write_text(f'{grounds}\n{{"id": "in.jsonl:1"}}\n')
     assert main(["translate", str(own_run), "--file", str(file), "--out", str(out)]) == 2
     assert "out.jsonl.unfinished holds 1 rows that were made with other adapter" in capsys.readouterr().err
+
+
+def test_grounds_are_all_that_answers_depend_on_and_no_more(own_run, tmp_path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"zh": "老师"}\n', encoding="utf-8")
+    inputs, adapter = Inputs(RunRecipe.of(FinishedRun.of(own_run))), own_run / "adapter"
+    before = examine(inputs, str(file))
+    (adapter / "README.md").write_text("another card", encoding="utf-8")
+    assert examine(inputs, str(file)) == before
+    for name in ("adapter_config.json", "tokenizer_config.json"):
+        (adapter / name).write_text((adapter / name).read_text(encoding="utf-8") + " ", encoding="utf-8")
+        changed = examine(inputs, str(file))
+        assert changed[1]["adapter"] != before[1]["adapter"], name
+        before = changed

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from semalign_pl.cli import main
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.messages.errors import one_line
+from semalign_pl.run.overview import read_state
 
 
 def args(runs: Runs, command: str, name: str, *flags: str) -> list[str]:
@@ -60,6 +61,10 @@ def test_fit_and_test_through_the_command_line(runs: Runs, capsys) -> None:
         assert "|encoder:encoder@" in score["signature"]
     assert after["alignment"]["signature"] != before["alignment"]["signature"]
     assert runs.results()["run"]["versions"]["sentence-transformers"] and runs.results()["run"]["seed"] == 3
+    assert runs.results("before")["run"]["trained"] is None and runs.results("run")["run"]["trained"]["stage"]
+    assert read_state(runs.folder / "run").scores["margin"] == after["margin"]["value"]
+    main(args(runs, "test", "run"))
+    assert not read_state(runs.folder / "run").scores, "those of the encoder that the training started from"
     assert "accuracy_at_1_source_to_target" in capsys.readouterr().out
 
     logged = [row for row in runs.metrics() if row["val/margin"]]

@@ -73,7 +73,9 @@ def test_runs_record_what_they_started_from_and_it_survives_a_move(runs: Runs, c
     assert runs.results("test")["run"]["adapter_scale"] == 0.25
     recipe = runs.write(runs.recipe("sft"), "export")
     assert main(["export", "--config", str(recipe), *scaled, "--out", str(moved / "point")]) == 0
-    assert f"written: {moved / 'point' / 'adapter'}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"adapter_scale 0.25, scale_from start: {moved}/next/adapter" in printed
+    assert f"written: {moved / 'point' / 'adapter'}" in printed
     assert_same(weights(moved / "point"), {k: v.clone() for k, v in tested.model.state_dict().items()})
     exported = facts(moved / "point" / "adapter")
     assert [(one["adapter"], one["weight"]) for one in exported["blend"]] == [

@@ -136,7 +136,7 @@ def test_mistakes(bases, tmp_path) -> None:
     with pytest.raises(ValueError, match="cannot be blended into one LoRA adapter"):
         load_policy(bases["tied"], "fp32", None, str(tmp_path / "full"), CPU, None, 0.5, str(tmp_path / "lora"))
     quantised = load_policy(bases["tied"], "nf4", None, str(tmp_path / "lora"), CPU)
-    with pytest.raises(ValueError, match=r"^--whole: the base's weights are quantised.*weights bf16"):
+    with pytest.raises(ValueError, match=r"^model.init_args.base: the base's weights are quantised.*weights: bf16"):
         export_model(quantised, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

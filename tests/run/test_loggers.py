@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from helpers.small_runs import Runs
+from lightning.pytorch.loggers.logger import DummyLogger
+
+from semalign_pl.run.loggers import log_recipe
 
 NAME = "lightning.pytorch.loggers."
 PARAMS = {"model.init_args.lora.r": "4", "seed_everything": "3", "trainer.max_steps": "2"}
@@ -88,6 +91,22 @@ def test_tensorboard(runs: Runs) -> None:
     assert recipe["model.init_args.lora.r"] == 4 and recipe[CLASS].endswith("Evaluation")
     shown = [one.metadata.plugin_data for one in events if one.tag == "_hparams_/session_start_info"]
     assert len(shown) == 1 and b"model.init_args.lora.r" in shown[0].content
+
+
+class _Recorder(DummyLogger):
+    """Logger that keeps its hyperparameters."""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self.given = params
+
+
+def test_a_key_of_one_logger_is_no_hyperparameter_of_another() -> None:
+    logger = _Recorder()
+    settings = {"class_path": "CometLogger", "init_args": {"api_key": "secret"}}
+    log_recipe([logger], {"trainer": {"max_steps": 2, "logger": [settings]}, "model": {"init_args": {"seed": 0}}})
+    assert logger.given == {"trainer.max_steps": 2, "model.init_args.seed": 0}
+    log_recipe([logger], {"trainer": {"max_steps": 2, "logger": settings}})
+    assert logger.given == {"trainer.max_steps": 2}
 
 
 def read_events(file: Path) -> Iterator[Any]:

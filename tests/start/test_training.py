@@ -32,7 +32,7 @@ def test_every_help_takes_less_than_a_second(command: str) -> None:
     done, seconds = process(command, "--help")
     assert done.returncode == 0 and done.stdout.startswith("usage: semalign") and "loading" not in done.stderr
     assert seconds < 1 and max(map(len, done.stdout.splitlines())) <= 120
-    assert "``" not in done.stdout, "markup of a docstring"
+    assert "``" not in done.stdout, "the marks of a docstring"
 
 
 MISTAKES = [

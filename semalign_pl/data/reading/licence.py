@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from semalign_pl.data.reading.formats.joined_configs import parse_joined
 from semalign_pl.data.reading.formats.locate import hub_name
@@ -20,16 +21,29 @@ def find_licence(source: str) -> str | None:
     """
     joined = parse_joined(source)
     name = joined.name if joined else source
-    record = Path(name).parent / RECORD
     if Path(name).is_file():
-        read = read_json(record, "run `semalign data` again") if record.is_file() else None
-        licence = read.get("licence") if isinstance(read, dict) else None
+        licence = read_record(name).get("licence")
         return licence if isinstance(licence, str) else None
     folder = Path(name.partition("@")[0].partition(":")[0] if not Path(name).is_dir() else name)
     if folder.is_dir():
         return _of_card(str(folder / "README.md")) if (folder / "README.md").is_file() else None
     dataset = hub_name(name)
     return _of_card(dataset) if dataset else None
+
+
+def read_record(file: str) -> dict[str, Any]:
+    """Record that ``semalign data`` wrote beside a file; empty if there is none, or it does not list the file.
+
+    Args:
+        file: File of a corpus. A user's own file in that folder is not of the data set, and has not its licence.
+
+    Raises:
+        ValueError: If the record cannot be read.
+    """
+    record = Path(file).parent / RECORD
+    read = read_json(record, "run `semalign data` again") if record.is_file() else None
+    listed = read.get("files") if isinstance(read, dict) else None
+    return read if isinstance(read, dict) and isinstance(listed, dict) and Path(file).name in listed else {}
 
 
 def _of_card(name: str) -> str | None:
