@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "init": Command(
-        "start here: data splits and recipes from files of pairs (my.xlsx --base Qwen/Qwen3-4B --memory 12GiB)",
+        "start here: data splits and recipes from files of pairs (my.xlsx --base Qwen/Qwen3-4B)",
         "semalign_pl.project.command",
     ),
     "fit": Command(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from semalign_pl.data import prompts
+from semalign_pl.languages.read import language_codes
 from semalign_pl.types import Example
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Headline(Task):
         """Describe the task.
 
         Args:
-            article: Name of the field with the article.
+            article: Name of the field with the article. It is in the same language, unless its name is a language code.
             headline: Name of the field with its headline.
             language: Code of the language of the headline.
             prompt: User's message, with {article} in place of the text; by default "write a <language> headline for
@@ -160,7 +161,7 @@ class Headline(Task):
         if prompt is None:
             prompt = prompts.wording("Headline", prompt_language, {"language": language})
         super().__init__(article, headline, language, prompt, "{article}", source_only)
-        self.languages[article] = language
+        self.languages[article] = article if article in language_codes() else language
 
 
 class Summarisation(Task):
@@ -178,7 +179,7 @@ class Summarisation(Task):
         """Describe the task.
 
         Args:
-            article: Name of the field with the article.
+            article: Name of the field with the article. It is in the same language, unless its name is a language code.
             summary: Name of the field with its summary.
             language: Code of the language of the summary.
             prompt: User's message, with {article} in place of the text; by default "write a <language> summary of
@@ -189,7 +190,7 @@ class Summarisation(Task):
         if prompt is None:
             prompt = prompts.wording("Summarisation", prompt_language, {"language": language})
         super().__init__(article, summary, language, prompt, "{article}", source_only)
-        self.languages[article] = language
+        self.languages[article] = article if article in language_codes() else language
 
 
 class Instruction(Task):

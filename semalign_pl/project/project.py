@@ -171,7 +171,7 @@ def build(settings: InitSettings) -> Iterator[str]:
     }
     write_project(
         settings.folder,
-        {name: (rows[i] for i in places) for name, places in split._asdict().items()},
+        {name: (rows[i] for i in places) for name, places in zip(split._fields, split, strict=True)},
         dropped,
         {"anchor": general.anchor, "probe": general.probe},
         replay,

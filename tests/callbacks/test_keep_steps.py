@@ -76,8 +76,10 @@ def test_a_new_training_in_the_folder_sets_the_old_steps_aside(runs: Runs) -> No
         shutil.rmtree(runs.folder / "run" / "adapter")
         shutil.rmtree(runs.folder / "run" / "checkpoints")
     runs("fit", "sft", "run", "trainer.max_steps=1")
-    assert sorted(path.name for path in (runs.folder / "run").glob("steps*")) == ["steps.0", "steps.1"]
-    assert len(list_steps(runs.folder / "run" / "steps.1")) == 2
+    assert not list((runs.folder / "run").glob("steps*"))
+    earlier = sorted(path.name for path in runs.folder.glob("run.earlier-*"))
+    assert earlier == ["run.earlier-1", "run.earlier-2"]
+    assert all(len(list_steps(runs.folder / name / "steps")) == 2 for name in earlier)
 
 
 def test_steps_with_new_tokens_have_their_tokenizer(runs: Runs) -> None:

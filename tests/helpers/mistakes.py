@@ -292,8 +292,8 @@ MISTAKES = [
     ),
     Mistake(
         f"{FIT} {DATA}.task.class_path=Translation {DATA}.task.init_args.target=xx",
-        "train.jsonl:1: no column 'xx' for the field xx",
-        "e.g. data.init_args.columns: {xx: bo}",
+        "language: 'xx' is not known",
+        "give one of bo, dz, zh",
     ),
     Mistake(f"{FIT} {DATA}.batch_size=-4", "data.init_args.batch_size is -4", "give 1 or more"),
     Mistake(f"{FIT} {DATA}.limit=-5", "data.init_args.limit is -5", "give 1 or more"),

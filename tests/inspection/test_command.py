@@ -290,7 +290,7 @@ MISTAKES = [
     (["train.jsonl", "--columns", "zh,zh"], "--columns: zh is named twice"),
     (["train.jsonl", "--modle", "x"], "--modle: there is no such key"),
     (["train.jsonl", "--model"], "--model: the flag needs a value"),
-    (["--config", "r.yaml", "--columns", "zh"], "a recipe names its own"),
+    (["--config", "configs/quickstart/cold_start.yaml", "--columns", "zh"], "a recipe names its own"),
     (["--config", "none.yaml"], "--config: there is no file"),
     (["train.jsonl", "--out", "dev.jsonl"], "--out: dev.jsonl is a file"),
 ]

@@ -81,7 +81,8 @@ def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys
     assert main(args) == 0
     printed = capsys.readouterr().out
     step = printed.split(f"semalign frontier {killed}")[1].split("\n[")[0]
-    assert [line.split(" in ")[0] for line in step.splitlines()[1:]] == [
+    assert "steps done" in step.splitlines()[-1]
+    assert [line.split(" in ")[0] for line in step.splitlines()[1:-1]] == [
         *(f"  {name}: done before" for name in ("step-0", "step-1", "end")),
         *(f"  {name}: is new; tested" for name in SCALES),
     ]
