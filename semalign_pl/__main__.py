@@ -44,7 +44,7 @@ COMMANDS = {
     ),
     "predict": Command("write predictions.jsonl without scoring", "semalign_pl.start.training"),
     "export": Command(
-        "publish a run: adapter or merged model with a model card, GGUF, hub: RUN --merge --gguf q8_0 --push you/name",
+        "publish a run: adapter or merged model with a model card, GGUF, hub: RUN --merge --gguf q8_0",
         "semalign_pl.export.command",
     ),
     "translate": Command(

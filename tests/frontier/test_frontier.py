@@ -190,7 +190,7 @@ def test_the_base_is_tested_again_with_other_tokens(runs: Runs, sft_adapter: str
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     tokenizer.add_tokens(["་་་"])
     tokenizer.save_pretrained(adapter)
-    assert "tokenizer.json has changed" in str(reason())
+    assert "tokenizer.json changed" in str(reason())
 
 
 def test_a_point_in_use_stops_the_command_and_loses_no_finished_one(runs: Runs, trained: Path, capfd) -> None:
