@@ -16,7 +16,7 @@ from semalign_pl.engine.targets import Target
 from semalign_pl.engine.text_states import group_texts
 from semalign_pl.files.digest import digest
 from semalign_pl.functional.divergence import FullDivergence
-from semalign_pl.modules.anchor_texts import encode, read_anchor
+from semalign_pl.modules.anchor_texts import encode, messages, read_anchor
 from semalign_pl.modules.divergence_term import DivergenceTerm
 from semalign_pl.probes.drift import DriftProbe
 
@@ -118,7 +118,7 @@ class Anchor:
             if not isinstance(probe, DriftProbe):
                 continue
             measured = {text.strip() for text in probe.texts}
-            both = [place for place, text in self.texts.items() if text in measured]
+            both = [place for place, text in self.texts.items() if measured.intersection(messages(text))]
             if both:
                 raise ValueError(
                     f"model.init_args.anchor.file: {len(both)} lines of {self.settings.file} are also in "

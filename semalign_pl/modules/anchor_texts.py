@@ -40,6 +40,15 @@ def read_anchor(option: str, file: str) -> dict[str, AnchorText]:
     return {place: _read(f"{option}: {place}", line) for place, line in lines.items()}
 
 
+def messages(text: AnchorText) -> list[str]:
+    """Raw text, or the messages of a conversation.
+
+    Args:
+        text: Text or conversation.
+    """
+    return [text] if isinstance(text, str) else [turn.content.strip() for turn in text]
+
+
 def encode(encoder: PromptEncoder, text: AnchorText) -> list[int]:
     """Token ids of a text, as the tokenizer writes it, or of a conversation, as the chat template writes it.
 

@@ -15,9 +15,10 @@ from semalign_pl.cli import main, run
 from semalign_pl.engine.completion_states import states_of_role
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.modules import Constant, GRPOModule, SFTModule
-from semalign_pl.modules.anchor import AnchorSettings, rows_of_step
+from semalign_pl.modules.anchor import Anchor, AnchorSettings, rows_of_step
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.settings import LoraSettings
+from semalign_pl.probes import DriftProbe
 from semalign_pl.rewards import LengthReward
 from semalign_pl.types import Example
 
@@ -239,6 +240,16 @@ def test_text_that_a_drift_probe_measures_is_refused(runs: Runs, text, capsys) -
     assert run(anchored(runs, text, "sft", "run", callbacks=[drift])) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "2 lines of" in message and "the first is general.txt:2; the probe would measure" in message
+
+
+def test_a_conversation_with_text_that_a_drift_probe_measures_is_refused(tmp_path) -> None:
+    (tmp_path / "measured.txt").write_text("学生看书。\n", encoding="utf-8")
+    talks = [openai("u:写一句中文。", "a:老师看山。"), openai("u:写一句中文。", "a:学生看书。")]
+    rows = "".join(json.dumps({"messages": talk}, ensure_ascii=False) + "\n" for talk in talks)
+    (tmp_path / "general.jsonl").write_text(rows, encoding="utf-8")
+    anchor = Anchor(AnchorSettings(str(tmp_path / "general.jsonl")), seed=0)
+    with pytest.raises(ValueError, match=r"1 lines of .*, the first is general\.jsonl:2; the probe would measure"):
+        anchor.check_probes([DriftProbe(str(tmp_path / "measured.txt"))])
 
 
 @pytest.mark.parametrize(
