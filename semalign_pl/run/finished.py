@@ -53,8 +53,13 @@ class FinishedRun:
             raise ValueError(f"{found}; give the folder of a run, the trainer.default_root_dir of its semalign fit")
         file = path / RECIPE
         if not file.is_file():
-            parent = path.absolute().parent
-            hint = f"give the folder of a run{f', {parent}' if (parent / RECIPE).is_file() else ''}"
+            around = [
+                path.absolute().parent / RECIPE,
+                *sorted(path.glob(f"*/{RECIPE}")),
+                *sorted(path.glob(f"*/*/{RECIPE}")),
+            ]
+            near = [str(recipe.parent) for recipe in around if recipe.is_file()]
+            hint = f"give the folder of a run{f', such as {near[0]}' if near else ''}"
             raise ValueError(f"{path} is not the folder of a run: it has no {RECIPE}; {hint}")
         recipe = read_yaml(file)
         base = _find_base(recipe)

@@ -170,6 +170,7 @@ def test_a_missing_parquet_column_names_all_there_are(tmp_path: Path) -> None:
 def test_a_mistyped_path_is_not_taken_for_a_hub_id(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.jsonl").write_bytes(jsonl(PAIR))
+    (tmp_path / "data" / ".git").mkdir()  # no file that anybody means
     wanted = {
         "data/trian.jsonl": "did you mean train.jsonl?",
         "data/other": "did you mean train.jsonl?",

@@ -103,7 +103,7 @@ def test_the_command_tests_the_adapter_itself(settings: dict[str, object], flags
     [
         ("runs/b", {}, "there is no folder .*; give the folder of a run"),
         ("runs/a/fit.yaml", {}, "is a file; give the folder of a run"),
-        ("runs", {}, "it has no fit.yaml; give the folder of a run"),
+        ("runs", {}, "it has no fit.yaml; give the folder of a run, such as .*runs/a$"),
         ("runs/a/adapter", {}, "it has no fit.yaml; give the folder of a run, .*runs/a$"),
         ("runs/a", {"fit.yaml": "a: [1"}, "fit.yaml: not valid YAML"),
         ("runs/a", {"fit.yaml": "- 1"}, "model.init_args names no base"),

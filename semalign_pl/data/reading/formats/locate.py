@@ -207,7 +207,7 @@ def _missing_error(source: str, path: Path) -> ValueError:
             f"{escape(source)}: no such file, nor is there a folder {escape(path.parent)}; paths start "
             f"where you run from{remedy(path)}"
         )
-    neighbours = sorted(entry.name for entry in path.parent.iterdir())
+    neighbours = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     similar = difflib.get_close_matches(path.name, neighbours, n=3) or neighbours[:5]
     hint = f"did you mean {escape(' or '.join(similar))}?" if similar else "the folder is empty"
     return ValueError(f"{escape(source)}: no such file in {escape(path.parent.absolute())}; {hint}{remedy(path)}")
