@@ -50,7 +50,7 @@ class InitSettings:
         columns: Column of each language by code, source first; empty to guess.
         general: File of general text; ``None`` without one.
         encoder: Hub id or folder of the encoder to start from; ``None`` for the default of the languages.
-        encoding: Encoding of text files; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
+        encoding: Encoding of files of pairs that are text; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
         seed: Seed of the split.
     """
 
