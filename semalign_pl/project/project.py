@@ -23,6 +23,7 @@ from semalign_pl.project.pairs import find_columns, read_pairs
 from semalign_pl.project.settings import (
     GENERATIONS,
     LORA,
+    SAMPLING,
     Machine,
     choose_weights,
     learning_rate,
@@ -157,6 +158,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         "weights": weights,
         "lora": LORA,
         "generations": GENERATIONS,
+        "sampling": SAMPLING,
         "batch": BATCH,
         "prompts": PROMPTS,
         **{f"{stage}_memory": options for stage, options in memory.items()},
