@@ -14,9 +14,8 @@ from semalign_pl.example_data.data_set import DataSet
 from semalign_pl.example_data.download import download
 from semalign_pl.files.atomic import replace_folder
 from semalign_pl.files.documents import read_json
-from semalign_pl.files.example_folders import ROOT
+from semalign_pl.files.example_folders import RECORD, ROOT
 
-RECORD = "SOURCE.json"
 OFFLINE = (
     "without a network, run `semalign data {name}` where there is one and copy the folder {folder} here, "
     "or use `semalign data sample`, which needs none"

@@ -9,7 +9,8 @@ ROOT = Path("data")
 """Folder below the working folder that holds the data sets, one folder each."""
 NAMES = ("sample", "sib200", "cmrc2018", "mitra")
 """Names of the data sets, in the order in which they are listed."""
-
+RECORD = "SOURCE.json"
+"""File in a data set's folder that records its licence, source and checksums."""
 
 _PAIRS = (
     "put your own file there, or let `semalign init` make recipes for it; `semalign data` lists public data sets, of "

@@ -90,10 +90,9 @@ def print_plan(
         ValueError: If no settings fit.
     """
     from semalign_pl.messages.console import Console
-
-    console = Console()
     from semalign_pl.plan.predict import predict
 
+    console = Console()
     plan = predict(settings)
     console.print(_table(settings, plan))
     for sentence in settings.missing:

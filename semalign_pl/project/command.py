@@ -41,7 +41,7 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--encoder", metavar="MODEL", help="sentence encoder to start from, which knows the scripts of both languages"
     )
-    parser.add_argument("--encoding", help="encoding of text files that are not UTF-8, e.g. gb18030")
+    parser.add_argument("--encoding", help="encoding of FILE if it is text but not UTF-8, e.g. gb18030")
     parser.add_argument("--seed", type=int, default=0, help="seed that draws dev and test rows (%(default)s)")
     with one_line(args) as status:
         options = parser.parse_args(list(args[1:]))

@@ -83,8 +83,8 @@ def read_general(file: str, seed: int) -> General:
         only = "a file with the columns prompt and completion only"
     left_out = f"; {unreadable:,} rows that cannot be read are left out" if unreadable else ""
     guess = (
-        f"{file}: {what}; {len(replay or anchor):,} to replay, {len(anchor):,} for the anchor, {len(probe):,} for the "
-        f"drift probe{left_out}; to choose other columns, give {only}"
+        f"{file}: {what}; of {len(texts):,} different texts, {len(anchor):,} are for the anchor and {len(probe):,} for "
+        f"the drift probe; {len(replay or anchor):,} to replay{left_out}; to choose other columns, give {only}"
     )
     return General(kind, anchor, probe, replay, guess)
 

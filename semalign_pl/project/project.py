@@ -23,6 +23,7 @@ from semalign_pl.project.pairs import find_columns, read_pairs
 from semalign_pl.project.settings import (
     GENERATIONS,
     LORA,
+    SAMPLING,
     Machine,
     choose_weights,
     learning_rate,
@@ -50,7 +51,7 @@ class InitSettings:
         columns: Column of each language by code, source first; empty to guess.
         general: File of general text; ``None`` without one.
         encoder: Hub id or folder of the encoder to start from; ``None`` for the default of the languages.
-        encoding: Encoding of text files; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
+        encoding: Encoding of files of pairs that are text; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
         seed: Seed of the split.
     """
 
@@ -157,6 +158,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         "weights": weights,
         "lora": LORA,
         "generations": GENERATIONS,
+        "sampling": SAMPLING,
         "batch": BATCH,
         "prompts": PROMPTS,
         **{f"{stage}_memory": options for stage, options in memory.items()},

@@ -20,6 +20,8 @@ Options = dict[str, int | bool]
 """Options under ``model.init_args`` that set a stage's memory, by name."""
 LORA = LoraSettings(r=64, alpha=128, dropout=0.05)
 GENERATIONS = 8
+SAMPLING = {"temperature": 0.8, "top_p": 0.9, "top_k": 0, "min_p": 0.0}
+"""Sampling options of GRPO, by name: temperature and top_p as in the recipe, and the module's defaults."""
 ENCODER_BYTES = 16
 """Bytes per weight of an encoder in training: weight, gradient and Adam's two moments, in 32 bits each."""
 
@@ -128,7 +130,7 @@ def plan_stages(
         rows=prompts * GENERATIONS,
         num_generations=GENERATIONS,
         encoders=((encoder, 2),),
-        sampling=(("temperature", 0.8), ("top_p", 0.9), ("top_k", 0), ("min_p", 0.0)),
+        sampling=tuple(SAMPLING.items()),
     )
     proposed = {name: proposal(stage, machine.memory) for name, stage in (("sft", sft), ("keep", keep), ("grpo", grpo))}
     options = {name: changes(settings) for name, (settings, _) in proposed.items()}

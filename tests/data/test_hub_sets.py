@@ -10,7 +10,7 @@ import yaml
 
 from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
-from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.formats import BadRow, Counts
 from semalign_pl.data.reading.formats.locate import find_source_files
 from semalign_pl.data.reading.licence import find_licence
 from semalign_pl.data.reading.sources import content_key, read, stream
@@ -54,11 +54,15 @@ def test_configurations_are_joined_by_id_with_their_licence(sib200: str, tmp_pat
     )
     before = content_key(source)
     assert content_key(source.replace("zho_Hans,bod_Tibt", "bod_Tibt,zho_Hans")) != before
-    with (Path(sib200) / "zho_Hans" / "train.tsv").open("a", encoding="utf-8") as file:
-        file.write("99\tsport\t一\n")
+    for config, id in (("zho_Hans", 99), ("bod_Tibt", 98)):
+        with (Path(sib200) / config / "train.tsv").open("a", encoding="utf-8") as file:
+            file.write(f"{id}\tsport\t一\n")
     assert content_key(source) != before
-    rows = [row for _, row in stream(source, COLUMNS)]
+    counts = Counts()
+    rows = [row for _, row in stream(source, COLUMNS, counts=counts)]
     assert isinstance(rows[3], BadRow) and "id 99 has none in bod_Tibt; drop it" in rows[3].message
+    assert isinstance(rows[4], BadRow) and "row of bod_Tibt with the id 98 has none in zho_Hans" in rows[4].message
+    assert counts.lines == len(rows) == 5
 
 
 def test_joined_configurations_that_cannot_be(sib200: str) -> None:

@@ -13,7 +13,9 @@ from helpers.pairs import PAIRS
 
 from semalign_pl.__main__ import main
 from semalign_pl.cli.parsed_recipe import parse_recipe
-from semalign_pl.project.general import General
+from semalign_pl.plan.recipe import settings_of
+from semalign_pl.project.general import ANCHORED, General, read_general
+from semalign_pl.project.settings import SAMPLING
 from semalign_pl.project.write import RECIPES, render, scalar
 from semalign_pl.study.systems import read_study
 
@@ -105,6 +107,7 @@ def test_the_cold_start_can_be_planned(init, sheet, work, capsys) -> None:
     assert f"micro_batch_tokens: {model['micro_batch_tokens']}\n" in capsys.readouterr().out
     assert main(["plan", "--config", "my/grpo.yaml"]) == 0
     assert "note: there is no encoder my/runs/embedder/encoder yet" in capsys.readouterr().out
+    assert dict(settings_of(["--config", "my/grpo.yaml"]).sampling) == SAMPLING  # with which init has planned
 
 
 def test_another_base_is_written_nowhere_else(init, sheet, work, base, encoder) -> None:
@@ -252,6 +255,14 @@ def test_limits_keep_99_percent(init, work, tokenizer) -> None:
             for p, a in zip(prompts, answers, strict=True)]  # fmt: skip
     assert 0.99 <= sum(both) / len(both) < 1, (max(prompts), model)
     assert max(answers) > 5 * model["max_new_tokens"]
+
+
+def test_general_texts_that_are_not_used_are_counted(tmp_path) -> None:
+    texts = [f"第{i}段，说的是别的事情。" for i in range(ANCHORED + 300)]
+    (tmp_path / "general.txt").write_text("\n".join([*texts, *texts[:7]]), encoding="utf-8")
+    general = read_general(str(tmp_path / "general.txt"), seed=0)
+    assert len(general.anchor) == ANCHORED and len(general.probe) == 100
+    assert "of 5,300 different texts, 5,000 are for the anchor and 100 for the drift probe; 5,0" in general.guess
 
 
 @pytest.mark.parametrize("kind", ["texts", "instructions"])

@@ -51,8 +51,9 @@ def check_field_languages(request: CorpusRequest, rows: Sequence[Mapping[str, st
                 f"{outside:,} of {inside + outside:,} texts are not, such as {quote(example[:30])}"
             )
     if wrong:
-        texts = [row[field] for row in rows for field in itertools.islice(wrong, 1) if field in row]
-        raise ValueError(f"{next(iter(wrong.values()))}; {_remedy(request, list(wrong), texts)}")
+        first = next(iter(wrong))
+        texts = [row[first] for row in rows if first in row]
+        raise ValueError(f"{wrong[first]}; {_remedy(request, list(wrong), texts)}")
 
 
 def _remedy(request: CorpusRequest, wrong: Sequence[str], texts: Sequence[str]) -> str:

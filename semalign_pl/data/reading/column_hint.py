@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from semalign_pl.data.reading.fields import nested_place
 from semalign_pl.data.reading.formats import escape
@@ -43,7 +43,7 @@ def count_texts(language: Language, texts: Iterable[object]) -> tuple[int, int]:
     return verdicts.count(True), verdicts.count(False)
 
 
-def columns_in(language: Language, records: Sequence[Record], taken: Iterable[str] = ()) -> list[str]:
+def columns_in(language: Language, records: Sequence[Record], taken: Collection[str]) -> list[str]:
     """Columns whose texts are mostly in a language, those with most such texts first.
 
     Args:
@@ -51,7 +51,7 @@ def columns_in(language: Language, records: Sequence[Record], taken: Iterable[st
         records: Records with all their columns.
         taken: Columns to leave out.
     """
-    names = dict.fromkeys(name for record in records for name in record if name and name not in set(taken))
+    names = dict.fromkeys(name for record in records for name in record if name and name not in taken)
     counts = {name: count_texts(language, (record.get(name) for record in records)) for name in names}
     chosen = [name for name, (inside, outside) in counts.items() if inside > outside]
     return sorted(chosen, key=lambda name: -counts[name][0])

@@ -8,9 +8,7 @@ from typing import Any
 from semalign_pl.data.reading.formats.joined_configs import parse_joined
 from semalign_pl.data.reading.formats.locate import hub_name
 from semalign_pl.files.documents import read_json
-
-RECORD = "SOURCE.json"
-"""File beside the files of a data set of ``semalign data``, which records its licence."""
+from semalign_pl.files.example_folders import RECORD
 
 
 def find_licence(source: str) -> str | None:

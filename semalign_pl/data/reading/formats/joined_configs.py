@@ -42,29 +42,30 @@ def parse_joined(source: str) -> JoinedName | None:
 
 
 def joined_rows(source: str, configs: Sequence[str], read: Reader, counter: LineCounter) -> Iterator[Item]:
-    """Yield one row per row of the first configuration, with the row of each configuration as a nested column.
+    """Yield one row per id, in order of first occurrence, with the row of each configuration as a nested column.
 
-    A row whose id another configuration lacks is a bad row.
+    A row whose id any other configuration lacks is a bad row.
 
     Args:
         source: Name of the source, for messages.
         configs: Names of the configurations, which become the names of the columns.
         read: Reader of one configuration.
-        counter: Number of rows read, updated while reading.
+        counter: Number of ids read, updated while reading.
 
     Raises:
         ValueError: If the configurations have no id in common, or an id occurs twice.
     """
-    first, *others = configs
     rows = {config: _by_id(source, config, read) for config in configs}
-    for number, (id, row) in enumerate(rows[first].items(), 1):
+    ids = dict.fromkeys(id for of_one in rows.values() for id in of_one)
+    for number, id in enumerate(ids, 1):
         counter.lines = number
-        lacking = [config for config in others if id not in rows[config]]
+        row = {config: of_one[id] for config, of_one in rows.items() if id in of_one}
+        lacking = [config for config in configs if config not in row]
         if lacking:
-            fault = f"the row of {first} with the id {quote(id)} has none in {lacking[0]}; drop it"
+            fault = f"the row of {next(iter(row))} with the id {quote(id)} has none in {lacking[0]}; drop it"
             yield Item(number, bad_row(source, number, fault, repr(row)))
         else:
-            yield Item(number, {"id": id, **{config: rows[config][id] for config in configs}})
+            yield Item(number, {"id": id, **row})
 
 
 def _by_id(source: str, config: str, read: Reader) -> dict[object, Mapping[str, object]]:

@@ -16,12 +16,12 @@ from semalign_pl.data.reading.formats.record import MAX_LINE, BadRow, Item, NoRo
 def plain_rows(path: Path, columns: set[str], counter: LineCounter) -> Iterator[Item]:
     """Yield one item per line: a row with one text, a bad row or a blank line.
 
+    If several columns are wanted and the first line has a tab, the file is read as a .tsv file.
+
     Args:
         path: Path of the file.
         columns: Name of the wanted column, which the text gets; if empty, ``text``.
         counter: Number of lines read, updated while reading.
-
-    If several columns are wanted and the first line has a tab, the file is read as a .tsv file.
 
     Raises:
         ValueError: If several columns are wanted of a file without tabs.
