@@ -249,7 +249,7 @@ def short_name(name: str) -> str:
 
 
 def is_due(step: int, done: int, total: int | None) -> bool:
-    """Return true if a plain line is printed after a step.
+    """Return true if a plain line is due after a step.
 
     Args:
         step: Number of optimiser steps of the run so far.

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from semalign_pl.callbacks.evaluation import Evaluation
 from semalign_pl.callbacks.progress import short_name
 from semalign_pl.callbacks.validation_scores import is_score
-from semalign_pl.data import CorpusDataModule
+from semalign_pl.data import CorpusDataModule, RawText
 from semalign_pl.files.documents import read_yaml
 from semalign_pl.functional.cost import less_is_better, loss_of
 from semalign_pl.messages.page import format_seconds, lay_out
@@ -169,5 +169,11 @@ def _next(trainer: Trainer, result: Path) -> Iterator[str]:
     file = folder / RECIPE
     if tested and isinstance(data, CorpusDataModule) and data.corpora["test"]:
         yield shlex.join(command_of_test(folder, read_yaml(file) if file.is_file() else {}))
-    if adapter:
+    if adapter and isinstance(data, CorpusDataModule) and _has_prompts(data):
         yield shlex.join(["semalign", "chat", str(folder)])
+
+
+def _has_prompts(data: CorpusDataModule) -> bool:
+    """Return true if a corpus has a task with prompts, without which ``semalign chat`` refuses a run."""
+    corpora = (corpus for corpora in data.corpora.values() for corpus in corpora if not corpus.replay)
+    return any(not isinstance(corpus.task or data.task, RawText) for corpus in corpora)

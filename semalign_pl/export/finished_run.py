@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
 
-from semalign_pl.card.write import write_card
+from semalign_pl.card.facts import PICTURE
+from semalign_pl.card.write import CARD, write_card
 from semalign_pl.export.gguf import find_converter, write_gguf
 from semalign_pl.export.hub import Upload
 from semalign_pl.export.ollama import make_modelfile
+from semalign_pl.files.atomic import replace_folder, write_text
+from semalign_pl.files.documents import read_json
+from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible
-from semalign_pl.policy.adapter import export_adapter, portable_base
-from semalign_pl.policy.adapter_folder import CONFIG
+from semalign_pl.policy.adapter import portable_base
+from semalign_pl.policy.adapter_folder import CONFIG, read_adapter_folder
+from semalign_pl.policy.adapter_start import copy_facts
 from semalign_pl.policy.causal_lm import explain_load_errors
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.merged import export_model
 from semalign_pl.policy.policy import Policy
 from semalign_pl.run.finished import RESULTS, FinishedRun
-from semalign_pl.run.results import read_training, write_training
-from semalign_pl.types import Json
+from semalign_pl.run.results import write_training
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -29,7 +34,8 @@ def export_run(
 ) -> None:
     """Write a run's adapter, or base and adapter as one model, with a model card; upload it if asked.
 
-    What can fail in a second is tried before the weights are loaded: converter, token and repository.
+    The base is loaded for the merged model only. What can fail in a second is tried before: converter, token and
+    repository.
 
     Args:
         run: Run with an adapter.
@@ -40,11 +46,16 @@ def export_run(
         repository: Repository of the hub, ``owner/name``; ``None`` to upload nothing.
 
     Raises:
-        ValueError: If something cannot be loaded, merged, converted or uploaded; with the remedy.
+        ValueError: If something cannot be loaded, merged, converted or uploaded, or the result would replace the run's
+            own adapter; with the remedy.
         WriteError: If a folder cannot be written; the old one is unchanged.
     """
     assert run.adapter is not None, "the command refuses a run without one"
-    base = portable_base(run.base)
+    folder, base = out / ("model" if merge else "adapter"), portable_base(run.base)
+    if folder.resolve() == run.adapter.resolve():  # its test would then be of other weights, by their training.json
+        raise ValueError(
+            f"--out: {folder} is the run's own adapter, and the export would replace it; give another folder"
+        )
     if repository is not None and not merge and Path(base).is_dir():
         raise ValueError(
             f"--push: the base of this adapter is the local folder {base}, which nobody else has; add --merge to "
@@ -52,13 +63,15 @@ def export_run(
         )
     converter = None if gguf is None else find_converter()
     upload = None if repository is None else Upload(repository, foreign=CONFIG if merge else "config.json")
-    wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
-    policy = _load(run, wanted)
-    modelfile = make_modelfile(policy.encoder)
-    folder = out / ("model" if merge else "adapter")
-    facts = read_training(str(run.adapter)) or {}
-    _write(policy, folder, merge, wanted)
-    write_training(folder, **_without_time(facts), exported_from=str(run.path))
+    facts, modelfile = copy_facts(str(run.adapter), folder), ""
+    if merge:
+        wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
+        policy = _load(run, wanted)
+        modelfile = make_modelfile(policy.encoder)
+        export_model(policy, folder, wanted)
+    else:
+        _copy_adapter(run.adapter, folder, base)
+    write_training(folder, **facts, exported_from=str(run.path))
     write_card(folder, "model" if merge else "adapter", run.path, base, repository)
     print(visible(f"written: {folder}"))
     if run.results is None and (run.path / RESULTS).is_file():
@@ -88,13 +101,11 @@ def _base_dtype(base: str) -> torch.dtype:
     return next((dtype for dtype in DTYPES.values() if dtype == found), torch.bfloat16)
 
 
-def _write(policy: Policy, folder: Path, merge: bool, dtype: torch.dtype) -> None:
-    if merge:
-        export_model(policy, folder, dtype)
-    else:
-        export_adapter(policy, folder)
-
-
-def _without_time(facts: dict[str, Json]) -> dict[str, Json]:
-    """Facts of a training without those that `write_training` adds."""
-    return {key: value for key, value in facts.items() if key not in ("finished", "versions")}
+def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
+    """Copy an adapter with today's name of its base, which is not loaded; card and training.json are written anew."""
+    read_adapter_folder(str(adapter), "RUN")  # refuses damaged weights
+    config = read_json(adapter / CONFIG, "train again")
+    own = shutil.ignore_patterns(CARD, PICTURE, "training.json")
+    with replace_folder(folder) as made:
+        shutil.copytree(adapter, made, ignore=own, dirs_exist_ok=True)
+        write_text(made / CONFIG, to_json({**config, "base_model_name_or_path": base}, folder / CONFIG, indent=2))

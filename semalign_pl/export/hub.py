@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import time
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 from semalign_pl.messages.error_text import first_line
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 TRIES = 3
 """Number of times that a request is tried while the hub is busy or does not answer."""
@@ -26,7 +28,7 @@ class Upload:
     The token is the client's own: HF_TOKEN of the environment, or that of ``hf auth login``. This class never holds it.
 
     Args:
-        repository: Repository, ``owner/name``. A new one is private.
+        repository: Repository, ``owner/name``. A new one is private; a warning says if an old one is public.
         wait_seconds: Seconds to wait before the second try; doubled before each further one.
         foreign: File that the repository must not have, since transformers would load it with what is uploaded.
 
@@ -47,11 +49,14 @@ class Upload:
             )
         self.repository, self.wait_seconds, self._api = repository, wait_seconds, HfApi()
         self._try(lambda: self._api.create_repo(repository, private=True, exist_ok=True))
-        if foreign is not None and foreign in self._try(lambda: self._api.list_repo_files(repository)):
+        found = self._try(lambda: self._api.model_info(repository))
+        if foreign is not None and foreign in {file.rfilename for file in found.siblings or ()}:
             raise ValueError(
                 f"--push: {repository} has a file {foreign}, and adapters and merged models need a repository each: "
                 "transformers would load the one in place of the other; name another repository"
             )
+        if not found.private:
+            log.warning("--push: %s is public, so everyone will be able to read what is uploaded", repository)
 
     def send(self, folders: Sequence[Path]) -> str:
         """Upload the files of folders to the top of the repository, one commit per folder.
@@ -82,10 +87,8 @@ class Upload:
         """Result of a request, tried again while the hub is busy or does not answer."""
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-        transport_error: type[Exception] = HfHubHTTPError.__bases__[
-            0
-        ]  # HTTPError of the client's library: httpx, or httpx2 since 2.0
-
+        # HTTPError of the client's library: httpx, or httpx2 since 2.0.
+        transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
         wait = self.wait_seconds
         for last in (number == TRIES for number in range(1, TRIES + 1)):
             try:

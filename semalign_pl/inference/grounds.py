@@ -1,4 +1,4 @@
-"""Everything that the answers to a file depend on, so that a later process goes on with the same."""
+"""Everything that the answers to a file depend on, so that a later process continues only with the same."""
 
 from __future__ import annotations
 

@@ -56,6 +56,8 @@ class Inputs:
         Raises:
             ValueError: If the corpus or one of its rows cannot be read; names line, field and remedy.
         """
+        if is_lines(source) and self.columns:
+            raise ValueError(f"--columns: {source} has one text per line, and no columns; leave the flag out")
         if source == STDIN:
             yield from (self.example(text, id) for id, text in _read_stdin())
             return

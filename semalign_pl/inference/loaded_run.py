@@ -62,7 +62,8 @@ class RunRecipe:
             corpus: Name of the corpus of the recipe whose task is used; ``None`` for the task that it is tested on.
 
         Raises:
-            ValueError: If the run trained no policy, or its recipe has no such corpus, or none with a prompt.
+            ValueError: If the run trained no policy, or its recipe has no corpus of this name or none with
+                prompts.
         """
         if run.adapter is None:
             raise ValueError(
@@ -113,7 +114,8 @@ class LoadedRun:
             role: Weights to use: ``policy``, ``reference`` or ``base``.
 
         Raises:
-            ValueError: If the chat template cannot render a prompt, or not even an empty message fits.
+            ValueError: If the chat template cannot render a prompt, or the template alone is longer than
+                ``max_prompt_tokens``.
         """
         module = self.recipe.module
         ids = [self.policy.encoder.encode_prompt(prompt, module.max_prompt_tokens) for prompt in prompts]

@@ -1,4 +1,4 @@
-"""File of JSON lines that takes hours to write, and is gone on with after a kill."""
+"""Output file of JSON lines that takes hours to write: after a kill, a later process continues it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIX = ".unfinished"
 
 
 class ResumableLines:
-    """Lines of an output file; a killed process leaves them in ``FILE.unfinished``, and a later one goes on.
+    """Lines of an output file; a killed process leaves them in ``FILE.unfinished``, and a later one continues there.
 
     Used as a context, in which no other process writes them.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Side:
         name: Name of the model: ``Base``, ``Cold start`` or ``Adapter``.
         scale: Scale of the run's own adapter; ``None`` for the other models.
         text: Answer.
+        cut: True if the source was cut, since the prompt was longer than ``max_prompt_tokens``.
         finished: False if the answer was cut off at ``max_new_tokens``.
         in_language: True if it is wholly in the task's language (R_lang); ``None`` if the task names no language.
         share: Share of its words that are in the language, 0 to 1; ``None`` if the task names no language.
@@ -41,6 +42,7 @@ class Side:
     name: str
     scale: float | None
     text: str
+    cut: bool
     finished: bool
     in_language: bool | None
     share: float | None
@@ -134,11 +136,12 @@ class Sides:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = self._make(name, text, scale)
             return self._kept[key]
-        return Side(**{**vars(self._kept[key]), "seconds": 0.0})
+        return replace(self._kept[key], seconds=0.0)
 
     def _make(self, name: str, text: str, scale: float | None) -> Side:
         roles: dict[str, Role] = {BASE: "base", START: "reference", ADAPTER: "policy"}
-        begun = time.monotonic()
+        encoder, begun = self._loaded.policy.encoder, time.monotonic()
+        cut_before = encoder.truncated_prompts
         (answer,) = self._loaded.answer([self._inputs.example(text, "page").policy_prompt], roles[name])
         seconds = time.monotonic() - begun
         language = self.language
@@ -146,6 +149,7 @@ class Sides:
             name=name,
             scale=scale,
             text=answer.text,
+            cut=encoder.truncated_prompts > cut_before,
             finished=answer.finished,
             in_language=None if language is None else language.is_consistent(answer.text),
             share=None if language is None else language.share(answer.text),

@@ -35,7 +35,7 @@ def run(args: Sequence[str]) -> int:
         usage="semalign translate RUN --text TEXT\n"
         "       semalign translate RUN --file FILE [--out OUT.jsonl] [--columns FIELD=COLUMN,…] [--corpus NAME]",
         description="Complete prompts with a finished run, as semalign predict does: greedily, with the task, the chat "
-        "template and the limits of its recipe. The run may have any task with a prompt, not only translation.",
+        "template and the limits of its recipe. The task can be any with a prompt, not only translation.",
         epilog="Without --out, each answer is one line of stdout. A killed command leaves OUT.jsonl.unfinished, and "
         "the same command goes on from there.",
         allow_abbrev=False,
@@ -57,6 +57,8 @@ def run(args: Sequence[str]) -> int:
             parser.error(f"--out: {options.out}: JSON lines are written; give a name that ends in .jsonl")
         if options.text is not None and options.out is not None:
             parser.error("--out: is for --file; the answer to --text is printed")
+        if options.text is not None and options.columns is not None:
+            parser.error("--columns: is for --file; a text has no columns")
         if options.text is not None and not options.text.strip():
             parser.error("--text: is blank; give some text")
         quieten()
@@ -163,7 +165,7 @@ def _row(example: Example, answer: Answer) -> dict[str, Json]:
 
 
 def _report(loaded: LoadedRun, cut_off: int) -> None:
-    """Say how many texts lost their end."""
+    """Print how many texts and answers were cut, if any."""
     module, cut = loaded.recipe.module, loaded.policy.encoder.truncated_prompts
     if cut:
         print(f"{cut} texts were longer than max_prompt_tokens {module.max_prompt_tokens}: cut", file=sys.stderr)

@@ -135,15 +135,27 @@ def blend_facts(terms: Terms, folder: Path) -> dict[str, Json]:
         terms: Adapters with their weights.
         folder: Folder of the blend, that gets the file.
     """
-    last = terms[-1][0].path
-    facts = {k: v for k, v in (read_training(last) or {}).items() if k not in ("finished", "versions")}
+    blended: Json = [{"adapter": record_path(adapter.path, folder), "weight": weight} for adapter, weight in terms]
+    return {**copy_facts(terms[-1][0].path, folder), "blend": blended}
+
+
+def copy_facts(adapter: str, folder: Path) -> dict[str, Json]:
+    """Facts of an adapter's ``training.json`` for the file of another folder, to which its paths are relative.
+
+    Args:
+        adapter: PEFT folder.
+        folder: Folder that gets the file.
+
+    Returns:
+        Facts without the time and the versions, which ``write_training`` adds; none if the adapter has no such file.
+    """
+    facts = {k: v for k, v in (read_training(adapter) or {}).items() if k not in ("finished", "versions")}
     if isinstance(path := facts.get("started_from"), str):
-        facts["started_from"] = record_path(str(Path(last) / path), folder)
+        facts["started_from"] = record_path(str(Path(adapter) / path), folder)
     scaled = facts.get("started_from_scale")
     if isinstance(scaled, dict) and (path := str(scaled.get("scale_from", "base"))) not in ("base", "start"):
-        facts["started_from_scale"] = {**scaled, "scale_from": record_path(str(Path(last) / path), folder)}
-    blended: Json = [{"adapter": record_path(adapter.path, folder), "weight": weight} for adapter, weight in terms]
-    return {**facts, "blend": blended}
+        facts["started_from_scale"] = {**scaled, "scale_from": record_path(str(Path(adapter) / path), folder)}
+    return facts
 
 
 def record_path(path: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semalign_pl.messages.command_parser import CommandParser
 from semalign_pl.messages.errors import one_line
+from semalign_pl.messages.terminal import visible
 from semalign_pl.run.overview import RunState, find_runs
 
 SHOWN = ("chrf", "cmrc_f1", "language_consistency", "bleu4", "semantic_similarity", "nll_change_mean")
@@ -59,6 +60,9 @@ def _print_table(runs: Sequence[RunState], folder: Path) -> None:
         scores = [f"{one.scores[name]:.4g}" if name in one.scores else "" for name in named]
         table.add_row(str(path), one.state, step, describe_age(time.time() - one.changed), *scores)
     Console().print(table)
+    for one in runs:
+        if one.fault:
+            print(visible(f"damaged: {one.fault}"))
 
 
 def describe_age(seconds: float) -> str:

@@ -70,10 +70,10 @@ class FinishedRun:
             raise ValueError(
                 f"{path} holds an unfinished run: it has no {ADAPTER}; finish it: semalign fit --config {file} --resume"
             )
-        results = _read_object(path / RESULTS, f"test the run again: {shlex.join(command_of_test(path, recipe))}")
+        results = read_object(path / RESULTS, f"test the run again: {shlex.join(command_of_test(path, recipe))}")
         if results is not None:
             remedy = f"train again, or delete {RESULTS} to do without scores"
-            training = _read_object((adapter or path / ENCODER) / "training.json", remedy)
+            training = read_object((adapter or path / ENCODER) / "training.json", remedy)
             results = results if is_test_of(results, training or {}) else None
         return cls(path, recipe, adapter, locate_path(base, path, recipe), results)
 
@@ -165,7 +165,16 @@ def command_of_test(run: Path, recipe: Mapping[str, Any]) -> list[str]:
     return [*words, "--model.init_args.adapter", str(run / ADAPTER), *undone]
 
 
-def _read_object(file: Path, remedy: str) -> dict[str, Any] | None:
+def read_object(file: Path, remedy: str) -> dict[str, Any] | None:
+    """Read a JSON object; ``None`` if there is no such file.
+
+    Args:
+        file: File to read.
+        remedy: End of the message if the file cannot be read: what to do.
+
+    Raises:
+        ValueError: If the file cannot be read or is not a JSON object; names file and remedy.
+    """
     if not file.is_file():
         return None
     content = read_json(file, remedy)

@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from semalign_pl.files.documents import read_json, read_yaml
-from semalign_pl.run.finished import ADAPTER, ENCODER, RECIPE, RESULTS, is_test_of
+from semalign_pl.files.documents import read_yaml
+from semalign_pl.run.finished import ADAPTER, ENCODER, RECIPE, RESULTS, is_test_of, read_object
 
 _OWN = ("adapter", "encoder", "best", "checkpoints", "completions", "corpus", "points", "steps", "logs")
 """Subfolders of a run or study that hold no runs."""
@@ -33,6 +33,7 @@ class RunState:
         steps: Number of steps that the recipe asks for; ``None`` if it asks for epochs.
         scores: Scores of the test by name; empty if there was none, or if it was not of the trained weights themselves.
         changed: Time of the last change, in seconds since 1970.
+        fault: Reason why a file cannot be read, with the file and the remedy; empty if all can.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class RunState:
     steps: int | None
     scores: Mapping[str, float]
     changed: float
+    fault: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Run as a JSON object, with the time as ISO 8601 in UTC."""
@@ -77,7 +79,7 @@ def read_state(path: Path) -> RunState:
     try:
         recipe = next((read_yaml(file) for file in files[:2] if file.is_file()), None) or {}
         training = _read_training(path)
-        results = read_json(path / RESULTS, "") if (path / RESULTS).is_file() else {}
+        results = read_object(path / RESULTS, "test the run again") or {}
         if training is not None and not is_test_of(results, training):
             results = {}
         scores = {name: float(score["value"]) for name, score in results.get("metrics", {}).items()}
@@ -92,8 +94,11 @@ def read_state(path: Path) -> RunState:
             state, step = "tested" if results else "finished", None if training is None else training.get("steps")
         else:
             state, step = "interrupted", updates * _count_batches(path)
-    except (ValueError, TypeError, AttributeError, KeyError):
-        return RunState(path, "damaged", "", None, None, {}, changed)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        fault = str(error)
+        if str(path) not in fault:  # a value of another kind, in a file that can be read
+            fault = f"{path}: {RECIPE}, {RESULTS} or training.json is not as this package writes it; run it again"
+        return RunState(path, "damaged", "", None, None, {}, changed, fault)
     return RunState(path, state, stage, step, steps if (path / RECIPE).is_file() else None, scores, changed)
 
 
@@ -122,7 +127,7 @@ def _is_locked(file: Path) -> bool:
         return True
     with file.open("rb") as opened:
         try:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once, when the file is closed
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released when the file is closed
         except OSError:
             return True
     return False
@@ -130,8 +135,8 @@ def _is_locked(file: Path) -> bool:
 
 def _read_training(path: Path) -> dict[str, Any] | None:
     for name in (ADAPTER, ENCODER):
-        if (path / name / "training.json").is_file():
-            return read_json(path / name / "training.json", "")
+        if (training := read_object(path / name / "training.json", "train again")) is not None:
+            return training
     return {} if (path / ADAPTER).is_dir() or (path / ENCODER).is_dir() else None
 
 

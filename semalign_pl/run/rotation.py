@@ -11,7 +11,8 @@ from semalign_pl.run.kept_steps import STEPS
 _FILES = (
     *("fit.yaml", "validate.yaml", "test.yaml", "predict.yaml", "metrics.csv", "completions.jsonl"),
     *("reward_watch.jsonl", "results.json", "items.jsonl", "predictions.jsonl", "fit.done.json", "test.done.json"),
-    *("point.done.json", "points", "corpus", "adapter", "encoder", "best", "checkpoints", COMPLETIONS, STEPS),
+    *("point.done.json", "points", "corpus", "adapter", "encoder", "best", "checkpoints", "export"),
+    *(COMPLETIONS, STEPS),
 )
 """What the commands of this package write to a run's folder, except locks and the note of a study."""
 

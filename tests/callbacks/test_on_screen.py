@@ -123,6 +123,13 @@ def test_the_screen_of_sft_on_a_terminal(
     assert "language_consistency" in tested and "DataLoader" not in tested
 
 
+def test_the_summary_of_raw_text_proposes_no_conversation(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = f"data.init_args.train={{path: {runs.corpus / 'text.txt'}, task: {{class_path: RawText}}}}"
+    given = [raw, "data.init_args.test=null", "trainer.enable_model_summary=true"]
+    runs("fit", "sft", "run", "trainer.max_steps=1", *given)
+    assert "done: 1 steps" in (out := capsys.readouterr().out) and "semalign chat" not in out
+
+
 @pytest.mark.parametrize(
     ("flags", "callbacks", "added"),
     [

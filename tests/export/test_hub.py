@@ -43,6 +43,14 @@ def test_files_arrive_in_a_private_repository(hub: Hub, model: Path) -> None:
     Upload("you/name", 0.01, "adapter_config.json").send([model])  # it exists now
 
 
+def test_a_public_repository_is_said_before_the_upload(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    Upload("you/name", 0.01)
+    assert not caplog.messages
+    hub.repositories["you/name"] = False
+    Upload("you/name", 0.01)
+    assert caplog.messages == ["--push: you/name is public, so everyone will be able to read what is uploaded"]
+
+
 def test_an_adapter_and_a_merged_model_do_not_share_a_repository(hub: Hub) -> None:
     hub.repositories["you/name"], hub.files["you/name/adapter_config.json"] = True, b"{}"
     with pytest.raises(ValueError, match="--push: you/name has a file adapter_config.json, .* name another repository"):

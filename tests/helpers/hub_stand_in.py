@@ -35,7 +35,7 @@ class Hub:
 
 @contextmanager
 def hub_stand_in(token: str) -> Iterator[Hub]:
-    """Serve the endpoints that ``create_repo``, ``list_repo_files`` and ``upload_folder`` of huggingface_hub use."""
+    """Serve the endpoints that ``create_repo``, ``model_info`` and ``upload_folder`` of huggingface_hub use."""
     hub = Hub(token)
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,10 +52,11 @@ def hub_stand_in(token: str) -> Iterator[Hub]:
             self._answer(200, {})
 
         def do_GET(self) -> None:
-            repository = self.path.removeprefix("/api/models/").partition("/tree/main")[0]
-            if repository in hub.repositories and "/tree/main" in self.path:
+            repository = self.path.removeprefix("/api/models/").partition("?")[0]
+            if repository in hub.repositories:
                 names = [name.removeprefix(f"{repository}/") for name in hub.files if name.startswith(f"{repository}/")]
-                self._answer(200, [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in names])
+                siblings = [{"rfilename": name} for name in names]
+                self._answer(200, {"id": repository, "private": hub.repositories[repository], "siblings": siblings})
             else:
                 self._answer(404, {"error": "Repository not found"})
 

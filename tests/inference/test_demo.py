@@ -144,6 +144,10 @@ def test_a_text_is_shown_as_text_and_a_dead_server_is_said(server, sides) -> Non
         page.get_by_role("button", name="Answer").click()
         expect(page.locator("#prompt pre")).to_contain_text("<img src=x onerror=alert(1)>")
         assert page.locator("img").count() == 0
+        expect(page.locator("dl .seconds").first).not_to_contain_text("max_prompt_tokens")
+        page.get_by_label("Source text").fill(TEXT * 60)
+        page.get_by_role("button", name="Answer").click()
+        expect(page.locator("dl .seconds").first).to_contain_text("the source was cut at max_prompt_tokens")
         page.route("**/answer", lambda route: route.abort())
         page.get_by_role("button", name="Answer").click()
         expect(page.locator("#status")).to_contain_text("is semalign demo still running?")

@@ -78,11 +78,12 @@ def test_a_new_run_in_the_folder_begins_a_history_of_its_own(runs: Runs, elsewhe
     runs("fit", "grpo", "run", "trainer.max_steps=1", callbacks=[TABLE])
     for name in ("adapter", "checkpoints"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "export").mkdir()  # of the earlier adapter
     runs("fit", "grpo", "run", f"trainer.max_steps={1 + elsewhere}", *flags, callbacks=[TABLE])
     assert [row["step"] for row in completions(folder)] == [1 + elsewhere] * 2
     earlier = folder.with_name("run.earlier-1")
     assert [row["step"] for row in completions(earlier)] == [1, 1] and len(runs.metrics()) == 1
-    assert {"fit.yaml", "metrics.csv", "completions"} <= {path.name for path in earlier.iterdir()}
+    assert {"fit.yaml", "metrics.csv", "completions", "export"} <= {path.name for path in earlier.iterdir()}
 
 
 @pytest.mark.parametrize(("finished", "left"), [(True, "0123"), (False, "012")])

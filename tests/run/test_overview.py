@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -65,6 +66,23 @@ def test_states(runs_of_all_states: Path) -> None:
     assert (after.state, after.step) == ("interrupted", 6), "the lock's file remains, and nobody holds it"
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "fault"),
+    [
+        ("results.json", "[", "results.json: not valid JSON .*; test the run again"),
+        ("results.json", "[]", "results.json: list is no JSON object; test the run again"),
+        ("adapter/training.json", "{", "training.json: not valid JSON .*; train again"),
+        ("fit.yaml", "model: 3", "training.json is not as this package writes it"),
+    ],
+)
+def test_the_damaged_file_is_named(tmp_path: Path, file: str, text: str, fault: str) -> None:
+    run = write_run(tmp_path / "a", batches=10, steps=10, chrf=9.0)
+    assert not read_state(run).fault
+    (run / file).write_text(text, encoding="utf-8")
+    found = read_state(run)
+    assert found.state == "damaged" and re.search(fault, found.fault), found.fault
+
+
 def test_a_lock_of_a_process_that_has_ended(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", batches=3)
     ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -81,6 +99,7 @@ def test_the_command(runs_of_all_states: Path, capsys: pytest.CaptureFixture[str
     assert listed[-1]["scores"] == {"chrf": 41.25} and listed[-1]["path"].endswith("study/seed-0/c")
     assert main(["runs", str(runs_of_all_states)]) == 0
     table = capsys.readouterr().out
+    assert f"damaged: {runs_of_all_states}/d/fit.yaml: not valid YAML" in table and "mend that line" in table
     assert "6/10" in table and "41.25" in table and "interrupted" in table
     assert main(["runs", str(runs_of_all_states / "nowhere")]) == 2
     assert "give the folder that holds the runs" in capsys.readouterr().err

@@ -20,7 +20,7 @@ function show(side) {
   if (side.share !== null)
     put(section, ".language", `${side.in_language ? "✓ yes" : "✗ no"}, ${Math.round(100 * side.share)} % of its words`);
   if (side.similarity !== null) put(section, ".similarity", side.similarity.toFixed(2));
-  put(section, ".seconds", `${side.seconds ? `${side.seconds.toFixed(1)} s` : "kept from before"}${side.finished ? "" : ", cut off at max_new_tokens"}`);
+  put(section, ".seconds", `${side.seconds ? `${side.seconds.toFixed(1)} s` : "kept from before"}${side.finished ? "" : ", cut off at max_new_tokens"}${side.cut ? ", the source was cut at max_prompt_tokens" : ""}`);
   section.querySelector("dl").hidden = false;
 }
 
