@@ -95,7 +95,7 @@ def print_plan(
     console = Console()
     plan = predict(settings)
     console.print(_table(settings, plan))
-    for sentence in settings.missing:
+    for sentence in settings.notes:
         console.print(f"note: {sentence}", soft_wrap=True)
     written: dict[str, object] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
     if available is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,13 +43,14 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     }
     sizes = {"SemanticReward": 2 if cuda else 4, "CrossEncoderReward": 4}  # bytes per weight
     encoders = [(str(rewards[kind].encoder), size) for kind, size in sizes.items() if kind in rewards]
-    missing = [
+    notes = [
         f"there is no encoder {name} yet, so its memory is not counted; plan again when its stage is done"
         for name, _ in encoders
         if is_missing(name)
     ]
     if model.adapter is not None and model.lora is None and not Path(model.adapter).is_dir():
-        missing.append(f"there is no adapter {model.adapter} yet, so one of rank {LoraSettings().r} is counted")
+        notes.append(f"there is no adapter {model.adapter} yet, so one of rank {LoraSettings().r} is counted")
+    notes += [f"the forwards of {term} are not counted; leave room for them" for term in _find_uncounted(config.model)]
     names = ("temperature", "top_p", "top_k", "min_p")
     return Settings(
         base=model.base,
@@ -70,8 +71,19 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         sampling=tuple((name, model[name]) for name in names if name in model),
         cuda=cuda,
         new_tokens=_new_tokens(model),
-        missing=tuple(missing),
+        notes=tuple(notes),
     )
+
+
+def _find_uncounted(module: Namespace) -> Iterator[str]:
+    """Terms of the loss that compare the policy with another distribution, whose memory the plan leaves out."""
+    model = module.init_args
+    if model.get("anchor") is not None:
+        yield "model.init_args.anchor"
+    if module.class_path.endswith("SFTModule") and model.get("beta"):
+        yield "model.init_args.beta"
+    if module.class_path.endswith("DistillModule"):
+        yield "the teacher"
 
 
 def _read_saved_lora(model: Namespace) -> Mapping[str, Any] | None:

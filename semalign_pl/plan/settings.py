@@ -34,7 +34,7 @@ class Settings:
         sampling: Sampling options by name: temperature, top_p, top_k and min_p.
         cuda: True on a GPU, where NF4 weights compute in bfloat16.
         new_tokens: Number of tokens added to the vocabulary, whose embeddings are trained.
-        missing: One sentence for each folder that an earlier stage has yet to write.
+        notes: One sentence for each part of the memory that is not counted, or is a guess.
     """
 
     base: str
@@ -55,7 +55,7 @@ class Settings:
     sampling: tuple[tuple[str, float], ...] = ()
     cuda: bool = False
     new_tokens: int = 0
-    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def of_policy(self) -> Settings:

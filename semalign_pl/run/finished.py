@@ -58,8 +58,8 @@ class FinishedRun:
                 *sorted(path.glob(f"*/{RECIPE}")),
                 *sorted(path.glob(f"*/*/{RECIPE}")),
             ]
-            near = [str(recipe.parent) for recipe in around if recipe.is_file()]
-            hint = f"give the folder of a run{f', such as {near[0]}' if near else ''}"
+            suggestions = [str(recipe.parent) for recipe in around if recipe.is_file()]
+            hint = f"give the folder of a run{f', such as {suggestions[0]}' if suggestions else ''}"
             raise ValueError(f"{path} is not the folder of a run: it has no {RECIPE}; {hint}")
         recipe = read_yaml(file)
         base = _find_base(recipe)

@@ -131,7 +131,9 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
         **({"frontier": frontier} if frontier else {}),
         **({"choice": choice} if choice else {}),
         "run": {
-            "command": f"semalign study --config {configs} --out {out} --seeds {seeds}",
+            "command": shlex.join(
+                ("semalign", "study", "--config", str(configs), "--out", str(out), "--seeds", str(seeds))
+            ),
             "commands": [f"semalign {shlex.join(step.args)}" for step in [*done, *fresh]],
             "seeds": list(range(seeds)),
             "seconds": seconds,

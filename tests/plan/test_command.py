@@ -86,6 +86,14 @@ def test_what_earlier_stages_have_yet_to_write_is_named(recipe, tmp_path, monkey
     assert "note: there is no adapter runs/cold/adapter yet, so one of rank 64 is counted" in shown
 
 
+def test_terms_that_are_not_counted_are_named(recipe, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("general.txt").write_text("老师看书。\n", encoding="utf-8")
+    assert main(["plan", *recipe]) == 0 and "not counted" not in capsys.readouterr().out
+    assert main(["plan", *recipe, "--model.init_args.anchor", '{"file": "general.txt"}']) == 0
+    assert "note: the forwards of model.init_args.anchor are not counted" in capsys.readouterr().out
+
+
 def test_every_model_of_a_reward_is_counted(recipe, base, tmp_path, monkeypatch) -> None:
     from transformers import AutoModel, AutoModelForCausalLM
 
