@@ -60,11 +60,12 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
 
         def choose_with_end(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
             nonlocal left, at
+            if len(logits) < len(left):  # those that have ended are gone; on a GPU they stay for a while
+                left = [n for n in left if n > at]
             at += 1
             logits[:, 1] = float("-inf")
             chosen = choose(logits, uniforms)
-            chosen[torch.tensor([n == at for n in left], device=chosen.device)] = 1
-            left = [n for n in left if n > at]
+            chosen[torch.tensor([n <= at for n in left], device=chosen.device)] = 1
             return chosen
 
         return choose_with_end

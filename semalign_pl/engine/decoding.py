@@ -31,7 +31,10 @@ class DecodeState:
             the largest group has live completions.
         own: Number of own tokens of each live completion in the cache: its suffix and what has been decoded.
         length: Largest of ``own``.
+        checked_every: Number of tokens after which it pays to look for finished completions.
     """
+
+    checked_every = 1
 
     def __init__(
         self,
@@ -97,10 +100,15 @@ class DecodeState:
             completions: Indices of the completions to keep, ascending.
         """
         self.slot, self.own = self.slot[completions], self.own[completions]
-        groups = len(self.prompt_cache.lengths)
+        if self._compacts():
+            self._compact()
+
+    def _compacts(self) -> bool:
         # Copying the cache costs about as much as some steps over empty slots: wait until a quarter of it is empty.
-        if len(self.slot) > 0.75 * groups * self.slots:
-            return
+        return len(self.slot) <= 0.75 * len(self.prompt_cache.lengths) * self.slots
+
+    def _compact(self) -> None:
+        """Remove empty slots from the cache."""
         # 1. New slots: live completions move together, and groups without any disappear.
         group = self.slot // self.slots
         live, group, counts = group.unique_consecutive(return_inverse=True, return_counts=True)
@@ -112,7 +120,7 @@ class DecodeState:
         for cache in (self.keys, self.values):
             for layer, cached in cache.items():
                 cache[layer] = cached[source]
-        if len(live) < groups:
+        if len(live) < len(self.prompt_cache.lengths):
             self.prompt_cache = self.prompt_cache.select(live)
         self.slot, self.slots = slot, slots
 

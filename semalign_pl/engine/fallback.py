@@ -24,6 +24,8 @@ class UnsharedDecodeState:
         num_generations: Number of completions per prompt.
     """
 
+    checked_every = 1
+
     def __init__(self, policy: CausalPolicy, prompts: list[list[int]], num_generations: int) -> None:
         from transformers import DynamicCache
 

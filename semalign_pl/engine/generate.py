@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
+from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.engine.shared_prefixes import PromptGroup, group_by_prefix
 from semalign_pl.types import Rollouts
@@ -102,28 +103,35 @@ def _decode_batch(
     if policy.prefix_sharing_unsupported_reason is None:
         prefixes = [prompts[group.members[0]][: group.shared] for group in groups]
         suffixes = [[prompts[i][group.shared :] for i in group.members] for group in groups]
-        decoding = DecodeState(policy, prefixes, num_generations, suffixes)
+        state = FixedDecodeState if policy.device.type == "cuda" else DecodeState
+        decoding = state(policy, prefixes, num_generations, suffixes)
     else:
         decoding = UnsharedDecodeState(policy, [prompts[i] for group in groups for i in group.members], num_generations)
     logits = decoding.prefill()
     eos = torch.tensor(policy.eos_ids, device=policy.device)
     alive = torch.arange(len(uniforms), device=policy.device)
+    unfinished = torch.ones_like(alive, dtype=torch.bool)
     tokens: list[tuple[Tensor, Tensor]] = []
     for t in range(uniforms.shape[1]):
         chosen = choose(logits, uniforms[alive, t])
         tokens.append((alive, chosen))
-        unfinished = ~torch.isin(chosen, eos)
-        if t + 1 == uniforms.shape[1] or not unfinished.any():
+        unfinished &= ~torch.isin(chosen, eos)
+        if t + 1 == uniforms.shape[1]:
             break
-        # Finished completions leave the batch, so that no later step pays for them.
-        if not unfinished.all():
+        if (t + 1) % decoding.checked_every == 0:
             kept = unfinished.nonzero().squeeze(1)
-            alive, chosen = alive[kept], chosen[kept]
-            decoding.keep(kept)
+            if not len(kept):
+                break
+            # Finished completions leave the batch, so that no later step pays for them.
+            if len(kept) < len(alive):
+                alive, chosen, unfinished = alive[kept], chosen[kept], unfinished[kept]
+                decoding.keep(kept)
         logits = decoding.step(chosen)
     completions: list[list[int]] = [[] for _ in range(len(uniforms))]
-    for rows, chosen in tokens:
-        for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
+    rows, ids = (torch.cat(part).tolist() for part in zip(*tokens, strict=True))
+    for row, token in zip(rows, ids, strict=True):
+        # Tokens after the end were decoded before anyone looked.
+        if not completions[row] or completions[row][-1] not in policy.eos_ids:
             completions[row].append(token)
     return completions
 

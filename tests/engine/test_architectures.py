@@ -12,6 +12,9 @@ from helpers.logprob_oracle import BUDGETS, ROWS, oracle, score
 from helpers.tiny import CPU, Recorded, fit, gradient, relative, stir
 from packaging.version import Version
 
+from semalign_pl.engine import fixed_decoding
+from semalign_pl.engine import generate as sampling
+from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.shared_prefixes import SHORTEST_PREFIX
@@ -132,6 +135,24 @@ def test_rollouts_that_end_give_up_their_rows(name: str, made) -> None:
     assert len(lengths.unique()) > 2
     for row, length in enumerate(lengths.tolist()):
         assert found.completion_ids[row, :length].tolist() == endless.completion_ids[row, :length].tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in QUICK if FAMILIES[name].own is None])
+def test_steps_of_fixed_shapes_as_on_a_gpu(name: str, made, monkeypatch) -> None:
+    """Caches that grow every few tokens and give up slots, with prefixes, suffixes and windows."""
+    policy = load(made(name))
+    prompts = list({tuple(prompt): prompt for prompt in ROWS.prompts}.values())
+    options = dict(num_generations=4, max_new_tokens=40, temperature=1.0, seed=3)
+    policy.eos_ids = tuple(range(1, 400, 12))
+    expected = generate(policy, prompts, **options)
+    monkeypatch.setattr(sampling, "DecodeState", FixedDecodeState)
+    monkeypatch.setattr(fixed_decoding, "ROOM_TOKENS", 4)
+    monkeypatch.setattr(fixed_decoding, "FEW_SLOTS", 2)
+    found = generate(policy, prompts, **options)
+    assert torch.equal(found.completion_mask, expected.completion_mask)
+    assert torch.equal(found.completion_ids, expected.completion_ids)
+    assert torch.equal(found.finished, expected.finished) and len(found.completion_mask.sum(1).unique()) > 5
+    check_greedy(policy)
 
 
 @pytest.mark.parametrize("name", REFUSED)
