@@ -1,4 +1,4 @@
-"""Decoding steps of fixed shapes, which a GPU replays as a CUDA graph: the kernels are launched at once, not one by one.
+"""Decoding steps of fixed shapes, which a GPU replays as a CUDA graph: all kernels of a step are launched at once.
 
 With one token per row, a step launches thousands of kernels that each take microseconds, so the CPU that launches them
 sets the pace. A graph needs the same shapes and the same memory in every step. So a step computes all slots, also those
