@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,15 +11,22 @@ from torch import Tensor
 from semalign_pl.engine.fallback import unshared_hidden
 from semalign_pl.engine.micro_batches import Completions, MicroBatch, micro_batches
 from semalign_pl.engine.model import CausalPolicy, Role
-from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, decode
+from semalign_pl.engine.packed_batch import (
+    PackedBatch,
+    PackedCompletions,
+    PackedGroups,
+    PackedSequences,
+    decode,
+)
 from semalign_pl.engine.recompute import recomputation
 
 
 class CompletionStates:
     """Hidden states of one micro-batch, chunk by chunk; with gradients, call ``backward`` at the end.
 
-    The constructor forwards the prompts. A chunk's backward stops at the prompts' keys, values and last hidden states,
-    where the gradients of all chunks are summed; ``backward`` then sends the sum through the prompts, once.
+    A single chunk is forwarded together with its prompts. For several chunks, the constructor forwards the prompts. A
+    chunk's backward then stops at the prompts' keys, values and last hidden states, where the gradients of all chunks
+    are summed; ``backward`` sends the sum through the prompts, once.
 
     Args:
         policy: Model to use; set train or eval mode and the active adapter first.
@@ -32,7 +41,7 @@ class CompletionStates:
         self.policy, self.completions, self.batch, self.recompute = policy, completions, batch, recompute
         self._outputs: list[Tensor] = []
         self._leaves: list[Tensor] = []
-        if policy.prefix_sharing_unsupported_reason is None:
+        if policy.prefix_sharing_unsupported_reason is None and len(batch.chunks) > 1:
             packed = PackedSequences(batch.prompts, policy.device, keep=True)
             assert packed.prompt_cache is not None
             self._prompt_cache = packed.prompt_cache
@@ -67,24 +76,55 @@ class CompletionStates:
         inputs = [[self.completions.completions[index][:-1] for index in members] for members in chunk]
         # A completion of one token has no input: its prompt alone predicts it.
         not_empty = [[ids for ids in group if ids] for group in inputs]
+        if len(self.batch.chunks) == 1:
+            return self._with_prompts(inputs, not_empty)
         hidden = self._last
         if any(not_empty):
             packed = PackedCompletions(self._prompt_cache, list(map(len, self.batch.prompts)), not_empty)
             with recomputation(self.policy.decoder, self.recompute):
                 hidden = torch.cat([hidden, decode(self.policy, packed)])
-        # Completion by completion: the prompt's last state, then the states of the completion's own inputs.
-        group_of = [group for group, members in enumerate(chunk) for _ in members]
-        source, place = [], len(self._last)
-        for group, ids in zip(group_of, (ids for members in inputs for ids in members), strict=True):
-            source += [group, *range(place, place + len(ids))]
-            place += len(ids)
-        return hidden.index_select(0, torch.tensor(source, device=hidden.device))
+        return hidden.index_select(0, _predicting(list(range(len(self._last))), len(self._last), inputs, hidden.device))
+
+    def _with_prompts(self, inputs: list[list[list[int]]], not_empty: list[list[list[int]]]) -> Tensor:
+        """Forward prompts and inputs of their completions together: half the operations of two forwards."""
+        prompts, device = self.batch.prompts, self.policy.device
+        packed: PackedBatch
+        if all(len(group) == 1 for group in inputs):
+            # No prompt is shared, so a prompt and its completion are one sequence.
+            rows = [prompt + ids for prompt, (ids,) in zip(prompts, inputs, strict=True)]
+            packed = PackedSequences(rows, device)
+            ends, lengths = itertools.accumulate(map(len, rows)), [len(ids) for (ids,) in inputs]
+            spans = [range(end - length - 1, end) for end, length in zip(ends, lengths, strict=True)]
+            places = torch.tensor([place for span in spans for place in span], device=device)
+        else:
+            packed = PackedGroups(prompts, not_empty, device) if any(not_empty) else PackedSequences(prompts, device)
+            ends = list(itertools.accumulate(map(len, prompts)))
+            places = _predicting([end - 1 for end in ends], ends[-1], inputs, device)
+        with recomputation(self.policy.decoder, self.recompute):
+            return decode(self.policy, packed).index_select(0, places)
 
     def backward(self) -> None:
         """Send the gradients summed at the prompts through the prompts; once, after the backward of every chunk."""
         pairs = [(o, leaf.grad) for o, leaf in zip(self._outputs, self._leaves, strict=True) if leaf.grad is not None]
         if pairs:
             torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
+
+
+def _predicting(last: list[int], first: int, inputs: list[list[list[int]]], device: torch.device) -> Tensor:
+    """Places of the states that predict each completion: the prompt's last state, then those of its own inputs.
+
+    Args:
+        last: Place of each prompt's last state.
+        first: Place of the first state of a completion.
+        inputs: Inputs of each prompt's completions.
+        device: Device of the states.
+    """
+    places = []
+    for prompt, group in zip(last, inputs, strict=True):
+        for ids in group:
+            places += [prompt, *range(first, first + len(ids))]
+            first += len(ids)
+    return torch.tensor(places, device=device)
 
 
 def states_of_role(

@@ -2,9 +2,9 @@
 
 The decoder gets ``(1, tokens)``, so no padding passes through its linear layers, norms and rotary embeddings. Only
 attention needs to know which token belongs to which sequence: a *packed batch* replaces the attention kernel while
-``decode`` runs. There are three: ``PackedSequences`` (independent sequences), ``PackedCompletions`` (completions that
-attend to a shared prompt's KV cache), and ``DecodeState`` in decoding.py (one new token per completion). Rollouts,
-log-probs and SFT use no others.
+``decode`` runs. There are four: ``PackedSequences`` (independent sequences), ``PackedCompletions`` (completions that
+attend to a shared prompt's KV cache), ``PackedGroups`` (prompts and their completions in one row), and ``DecodeState``
+in decoding.py (one new token per completion). Rollouts, log-probs and SFT use no others.
 """
 
 from __future__ import annotations
@@ -301,6 +301,34 @@ class PackedCompletions:
         keys, values = self.prompt_cache.keys[layer], self.prompt_cache.values[layer]
         output = shared_prompt_attention(q, keys, values, k, v, scale, *self.biases[window])
         return self.padding.flatten(output.transpose(2, 3).flatten(0, 1))
+
+
+class PackedGroups:
+    """Prompts, and after them their completions: one forward of both, in which each prompt is still there only once.
+
+    Args:
+        prompts: Token ids of the prompts, none empty.
+        completions: Token ids of each prompt's completions; at least one is not empty.
+        device: Device to run on.
+    """
+
+    def __init__(self, prompts: list[list[int]], completions: list[list[list[int]]], device: torch.device) -> None:
+        self.prompts = PackedSequences(prompts, device, keep=True)
+        assert self.prompts.prompt_cache is not None
+        self.prompt_cache = self.prompts.prompt_cache
+        self.completions = PackedCompletions(self.prompt_cache, list(map(len, prompts)), completions)
+        self.ids = torch.cat([self.prompts.ids, self.completions.ids], 1)
+        self.positions = torch.cat([self.prompts.positions, self.completions.positions], 1)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+        """Attention output of one layer, as in ``PackedBatch``."""
+        sizes = [self.prompts.ids.shape[1], self.completions.ids.shape[1]]
+        of_prompts, of_completions = zip(*(x.split(sizes) for x in (query, key, value)), strict=True)
+        # The prompts' keys and values are in the cache only until their completions have attended to them.
+        outputs = [self.prompts.attend(layer, *of_prompts, scale, window)]
+        outputs.append(self.completions.attend(layer, *of_completions, scale, window))
+        del self.prompt_cache.keys[layer], self.prompt_cache.values[layer]
+        return torch.cat(outputs)
 
 
 def causal_attention(
