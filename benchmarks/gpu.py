@@ -30,6 +30,8 @@ SHAPES = {
     "sft": {**sft.SHAPES["translation"], "tokens": 16384, "micro": 4096, **OPTIONS},
 }
 
+ROLLOUTS = {"prompts": 4, "prompt": 96, "generations": 8, "completion": 64}
+
 
 def measure(name: str, folder: str, repetitions: int, sides: tuple[str, ...]) -> dict[str, Any]:
     """Steps of all sides in turn; of ours alone if another side fails, with the reason."""
@@ -66,6 +68,66 @@ def planned_mib(name: str, folder: str) -> float:
     return predict(settings).peak / 2**20
 
 
+def rollouts(folder: str, repetitions: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Tokens per second of our generation and of transformers' ``generate``, per weights, in turn after a warm-up.
+
+    Args:
+        folder: Folder of the model.
+        repetitions: Number of timed runs per side.
+
+    Returns:
+        Ratio of ours to theirs per weights, and all runs.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from semalign_pl.engine.generate import generate
+    from semalign_pl.policy.load import load_policy
+    from semalign_pl.policy.settings import LoraSettings
+
+    prompts = [[3 + (7 * i + j) % 30000 for j in range(ROLLOUTS["prompt"])] for i in range(ROLLOUTS["prompts"])]
+    tokens, count = ROLLOUTS["completion"], ROLLOUTS["generations"]
+    ratios, runs = {}, []
+    for weights in ("nf4", "bf16"):
+        policy = load_policy(folder, weights, LoraSettings(64, 128, 0.05), None, torch.device("cuda", 0))
+        policy.eos_ids = (-1,)
+        lora = LoraConfig(
+            task_type="CAUSAL_LM", r=64, lora_alpha=128, lora_dropout=0.05, target_modules="all-linear"
+        )  # fmt: skip
+        peer = get_peft_model(model.load_peer(folder, weights), lora).eval()
+        ids = torch.tensor([prompt for prompt in prompts for _ in range(count)], device="cuda")
+
+        def ours(policy: Any = policy) -> None:
+            sampling = {"temperature": 0.8, "top_p": 0.9, "rows": 4096}
+            generate(policy, prompts, max_new_tokens=tokens, num_generations=count, **sampling)
+
+        def transformers(peer: Any = peer, ids: Any = ids) -> None:
+            with torch.no_grad():
+                peer.generate(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens,
+                    do_sample=True, temperature=0.8, top_p=0.9, top_k=0, pad_token_id=0,
+                )  # fmt: skip
+
+        seconds: dict[str, list[float]] = {"ours": [], "transformers": []}
+        for repetition in range(-1, repetitions):
+            for side, run in (("ours", ours), ("transformers", transformers)):
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+                with torch.autocast("cuda", torch.bfloat16):
+                    run()
+                torch.cuda.synchronize()
+                if repetition >= 0:
+                    seconds[side].append(time.perf_counter() - start)
+                    runs.append({
+                        "weights": weights, "contestant": side, "repetition": repetition, "seconds": seconds[side][-1],
+                        "tokens": len(ids) * tokens,
+                    })  # fmt: skip
+        ratios[weights] = statistics.median(seconds["transformers"]) / statistics.median(seconds["ours"])
+        del policy, peer
+        torch.cuda.empty_cache()
+    return ratios, runs
+
+
 def rates() -> dict[str, float]:
     """The card's own limits: operations per second of a bf16 matrix product, bytes per second of a copy."""
     import torch
@@ -97,6 +159,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--size", default="qwen3-4b", choices=model.SIZES)
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--rollouts", action="store_true", help="compare rollouts with transformers' too")
     parser.add_argument("--alone", action="store_true", help="measure ours without TRL")
     parser.add_argument("--model", help="folder to make the model in, or in which it is already")
     options = parser.parse_args()
@@ -128,10 +191,17 @@ def main() -> None:
                 f"{ratio.get('memory', float('nan')):.2f} x", f"{peaks[name]:.0f}", f"{plans[name]:.0f}",
             ])  # fmt: skip
             print(json.dumps([rows[-1], measured["runs"]]), file=sys.stderr, flush=True)
+        sampled = rollouts(folder, options.repetitions) if options.rollouts else None
     columns = ["shape", "seconds", "TRL's", "speed-up", "memory above the model", "peak MiB", "planned MiB"]
     harness.table(f"{options.size}, NF4, medians of {options.repetitions}", columns, rows)
     shapes = {name: SHAPES[name] for name in options.shapes}
-    harness.write("gpu", **merged, size=options.size, shapes=shapes, peak_mib=peaks, planned_mib=plans, rates=rates())
+    more: dict[str, Any] = {}
+    if sampled is not None:
+        ratios, runs = sampled
+        more["rollouts"] = {"shape": ROLLOUTS, "over_generate": ratios, "runs": runs}
+        print("rollouts over transformers' generate:", {name: f"{ratio:.2f} x" for name, ratio in ratios.items()})
+    more["rates"] = rates()
+    harness.write("gpu", **merged, size=options.size, shapes=shapes, peak_mib=peaks, planned_mib=plans, **more)
 
 
 if __name__ == "__main__":

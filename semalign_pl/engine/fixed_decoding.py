@@ -7,6 +7,7 @@ of finished completions; attention reads the whole room of the cache, with a mas
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import torch
@@ -95,7 +96,6 @@ class FixedStep:
         self.own: Int[Tensor, " slots"] = torch.zeros_like(lengths)
         self.rows = torch.arange(len(lengths), device=lengths.device)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.captured = policy.device.type == "cuda"
         self.logits: Float[Tensor, "slots vocabulary"] | None = None
 
     def __call__(
@@ -120,17 +120,18 @@ class FixedStep:
             self.graph.replay()
             assert self.logits is not None
             return self.logits[slot]
-        return (self._capture() if self.captured else self._forward())[slot]
+        captured = self.ids.is_cuda and self.policy.graph_unsupported_reason is None
+        return (self._capture() if captured else self._forward())[slot]
 
     def _capture(self) -> Tensor:
         """Run the step, then record its graph for the following steps; the first run loads kernels and workspaces."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
+        stream, current = _side_stream(self.ids.device), torch.cuda.current_stream()
         graph = torch.cuda.CUDAGraph()
+        stream.wait_stream(current)
         with torch.cuda.stream(stream):
             logits = self._forward()
             try:
-                # Without torch.cuda.graph: it would empty the allocator's cache before each capture.
+                # Not torch.cuda.graph, which empties the allocator's cache before each capture.
                 graph.capture_begin(capture_error_mode="thread_local")
                 try:
                     self.logits = self._forward()
@@ -140,10 +141,9 @@ class FixedStep:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                self.captured = False
+                self.policy.graph_unsupported_reason = first_line(error)
                 log.warning("decoding makes no CUDA graph of this model, so it is slower: %s", first_line(error))
         current.wait_stream(stream)
-        logits.record_stream(current)
         return logits
 
     def _forward(self) -> Float[Tensor, "slots vocabulary"]:
@@ -178,3 +178,9 @@ class FixedStep:
             masked = masked | (distance >= window)
         # The last place of the room decides whether any key can leave the window: a graph has no other branch.
         return self.prompt_cache.bias(self.room - 1, 1, window, places), bias_of(masked)
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Stream to capture on, since the default stream cannot; one only, because each keeps a workspace of cuBLAS."""
+    return torch.cuda.Stream(device)

@@ -28,6 +28,7 @@ class CausalPolicy(Protocol):
         eos_ids: Token ids that end a completion.
         prefix_sharing_unsupported_reason: Reason why completions cannot share their prompt's forward in this
             architecture; ``None`` if they can.
+        graph_unsupported_reason: Reason why no CUDA graph can hold a decoding step; ``None`` until one fails.
         padding_leaks: True if padding on the left changes the states of a prompt; only prompts of equal length are then
             prefilled together.
     """
@@ -35,6 +36,7 @@ class CausalPolicy(Protocol):
     pad_id: int
     eos_ids: tuple[int, ...]
     prefix_sharing_unsupported_reason: str | None
+    graph_unsupported_reason: str | None
     padding_leaks: bool
 
     @property

@@ -35,6 +35,7 @@ class Policy(nn.Module):
         pad_id: Token id for padding: that of the encoder.
         prefix_sharing_unsupported_reason: Reason why completions cannot share their prompt's forward in this
             architecture; ``None`` if they can.
+        graph_unsupported_reason: Reason why no CUDA graph can hold a decoding step; ``None`` until one fails.
         half_frozen: True if the second half of each LoRA factor is frozen, as in a new CorDA adapter.
         padding_leaks: True if padding on the left changes the states of a prompt, as in recurrent layers; only prompts
             of equal length are then prefilled together.
@@ -45,6 +46,7 @@ class Policy(nn.Module):
         self.model, self.encoder = model, encoder
         self.eos_ids, self.pad_id = encoder.eos_ids, encoder.pad_id
         self.prefix_sharing_unsupported_reason: str | None = None
+        self.graph_unsupported_reason: str | None = None
         self.padding_leaks = self.half_frozen = False
 
     def train(self, mode: bool = True) -> Policy:
