@@ -3,8 +3,8 @@
 python benchmarks/operations.py             # writes results/operations.json; CPU only, about a minute
 python benchmarks/operations.py --detail    # counts by name of the operation too
 
-A step of a small NF4 model under bf16 autocast, with recomputation, is run with two and with four layers; the difference
-gives the operations per layer. Views and allocations are not counted, because they launch nothing.
+A step of a small NF4 model under bf16 autocast, with recomputation, is run with two and with four layers; the
+difference gives the operations per layer. Views and allocations are not counted, because they launch nothing.
 """
 
 from __future__ import annotations
@@ -111,13 +111,12 @@ def sft_tokens() -> list[tuple[list[int], list[int]]]:
 
 def trl_steps(folder: str) -> dict[str, Callable[[], None]]:
     """The same of TRL, on the model as its trainer prepares it."""
+    import sft
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
     from trl.trainer.utils import selective_log_softmax
-
-    import sft
 
     rows = sft.pairs(SFT, 24)
     config = SFTConfig(
@@ -160,19 +159,23 @@ class RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Launch one operation."""
         ctx.save_for_backward(x)
         return x.neg()
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Launch one operation."""
         return gradients[0].neg(), None
 
 
 @contextlib.contextmanager
 def kernels_of_cuda() -> Iterator[None]:
     """Replace functions of PyTorch that are one kernel on CUDA, and several operations on the CPU."""
+    from semalign_pl.policy import norms
+
     functional = torch.nn.functional
-    before = functional.dropout, functional.rms_norm
+    before = functional.dropout, functional.rms_norm, norms.has_kernel
 
     def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
         return torch.native_dropout(x, p, training)[0] if training and p > 0 else x
@@ -180,11 +183,11 @@ def kernels_of_cuda() -> Iterator[None]:
     def rms_norm(x: torch.Tensor, shape: object, weight: torch.Tensor, eps: float) -> torch.Tensor:
         return RMSNorm.apply(x, weight)
 
-    functional.dropout, functional.rms_norm = dropout, rms_norm
+    functional.dropout, functional.rms_norm, norms.has_kernel = dropout, rms_norm, lambda x: True
     try:
         yield
     finally:
-        functional.dropout, functional.rms_norm = before
+        functional.dropout, functional.rms_norm, norms.has_kernel = before
 
 
 SIDES = {"ours": our_steps, "trl": trl_steps}
@@ -228,10 +231,10 @@ def main() -> None:
         rows.append([stage, *(f"{x:.1f}" for x in (layer["ours"], layer["trl"])), f"{ratios[stage]['per_layer']:.2f} x",
                      *(f"{rest[side]:.0f}" for side in sides)])  # fmt: skip
         if options.detail:
-            names = sorted(set(sides["ours"]["layer"]) | set(sides["trl"]["layer"]),
-                           key=lambda k: -sides["ours"]["layer"][k] - sides["trl"]["layer"][k])  # fmt: skip
-            detail = [[k, *(f"{sides[s]['layer'][k]:.1f}" for s in sides), *(f"{sides[s]['rest'][k]:.0f}" for s in sides)]
-                      for k in names]  # fmt: skip
+            of = {side: counts["layer"] for side, counts in sides.items()}
+            names = sorted({*of["ours"], *of["trl"]}, key=lambda name: -sum(counts[name] for counts in of.values()))
+            parts = [sides[side][part] for part in ("layer", "rest") for side in sides]
+            detail = [[name, *(f"{counts[name]:.1f}" for counts in parts)] for name in names]
             harness.table(stage, ["operation", "ours", "TRL's", "rest: ours", "TRL's"], detail)
     columns = ["step", "per layer", "TRL's", "ratio", "rest of the model", "TRL's"]
     harness.table("operations of one micro-batch: forward, recomputation and backward", columns, rows)

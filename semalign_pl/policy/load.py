@@ -24,6 +24,7 @@ from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.policy.lora import fast_lora_forward
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import fresh_adapter
+from semalign_pl.policy.norms import fast_norm_forward
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_rows
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
@@ -101,6 +102,7 @@ def load_policy(
         # The export records the base of this run; for a hub repository, its main revision.
         own.base_model_name_or_path, own.revision = base, None
     fast_lora_forward(peft_model)
+    fast_norm_forward(peft_model)
     policy = Policy(peft_model, encoder).train()
     policy.half_frozen = saved is None and lora is not None and lora.variant == "corda"
     check_logits(policy, base, weights, adapter)
