@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import importlib
 import pkgutil
@@ -17,6 +18,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.config import BdLoraConfig, KasaConfig, MontecloraConfig, VeloraConfig
 from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
 from semalign_pl.policy.lora import fast_lora_forward, is_plain
@@ -236,3 +238,57 @@ def test_without_gradients_it_computes_the_same_bits(shape: tuple[int, ...], dty
         with torch.autocast("cpu", torch.bfloat16):
             mixed = model(x)
     assert torch.equal(x, before) and mixed.dtype == torch.bfloat16
+
+
+def test_under_autocast_an_optimiser_step_within_the_step_changes_what_is_computed() -> None:
+    """Autocast keeps the casts of weights until it is left, so a second update would read the first one's weights."""
+    torch.manual_seed(0)
+    made = adapted(nn.Linear(6, 8))
+    fast_lora_forward(made)
+    x, before = torch.randn(3, 6), []
+    for together in (True, False):
+        outer = torch.autocast("cpu", torch.bfloat16) if together else contextlib.nullcontext()
+        trained, outputs = copy.deepcopy(made), []
+        with outer:
+            for _ in range(2):
+                with torch.autocast("cpu", torch.bfloat16):
+                    outputs.append(trained(x))
+                outputs[-1].float().square().sum().backward()
+                with torch.no_grad():
+                    for parameter in trained.parameters():
+                        if parameter.requires_grad:
+                            parameter -= 0.1 * parameter.grad
+        before.append(outputs)
+    assert torch.equal(before[0][0], before[1][0]) and torch.equal(before[0][1], before[1][1])
+    assert (before[0][1] - before[0][0]).norm() > 0.1 * before[0][0].norm()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_under_autocast_values_and_gradients_are_pefts_and_gradients_are_float32(bias: bool) -> None:
+    """Seven layers of a block whose weights are cast together; one is used twice, and one is not used."""
+    torch.manual_seed(0)
+
+    class Block(GradientCheckpointingLayer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linears = nn.ModuleList(nn.Linear(6, 6, bias) for _ in range(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b, c, _ = self.linears
+            return a(x) * b(x) + c(a(x).tanh())
+
+    config = LoraConfig(r=2, target_modules=r".*linears\.\d", init_lora_weights=False)
+    made = get_peft_model(nn.Sequential(Block(), Block()), config)
+    twin = copy.deepcopy(made)
+    fast_lora_forward(made)
+    x, found = torch.randn(5, 6), []
+    for model in (made, twin):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(x)
+            out.float().square().sum().backward()
+        gradients = [p.grad for p in model.parameters() if p.requires_grad]
+        assert sum(gradient is None for gradient in gradients) == 4  # A and B of the layer that is not used
+        found.append((out, torch.cat([g.flatten() for g in gradients if g is not None])))
+    (ours, own), (expected, theirs) = found
+    assert own.dtype == torch.float32
+    assert (ours - expected).norm() < 0.02 * expected.norm() and (own - theirs).norm() < 0.02 * theirs.norm()
