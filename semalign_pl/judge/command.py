@@ -1,4 +1,4 @@
-"""``semalign judge``: whose answers language models prefer."""
+"""``semalign judge``: whose answers language models, or native readers, prefer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ def run(args: Sequence[str]) -> int:
     """
     with one_line(args) as status:
         options = make_parser().parse_args(list(args[1:]))
-        compare(options, check_flags(options))
+        if options.humans:
+            from semalign_pl.judge.humans.command import run_humans
+
+            run_humans(options)
+        else:
+            compare(options, check_flags(options))
     return status.code
 
 

@@ -55,7 +55,8 @@ def make_parser() -> CommandParser:
     """Parser of the command."""
     parser = CommandParser(
         prog="semalign judge",
-        usage="semalign judge A.jsonl B.jsonl --judge MODEL@URL[,KEY_VARIABLE] [--judge local:FOLDER …] [options]",
+        usage="semalign judge A.jsonl B.jsonl --judge MODEL@URL[,KEY_VARIABLE] [--judge local:FOLDER …] [options]\n"
+        "       semalign judge A.jsonl B.jsonl --humans [--rubric RUBRIC] [--seed N] [--merge ANSWERS.json …]",
         description="Compare two systems' answers to the same items: each judge sees both, in both orders. Prints the "
         "win rate of A, order bias, agreement and cost. Answers are kept as they are received: after Ctrl-C or a kill, "
         "the same command goes on from there.",
@@ -68,6 +69,9 @@ def make_parser() -> CommandParser:
     add("b", metavar="B.jsonl", type=Path, help="answers of B to the same items, matched by id")
     add("--judge", action="append", default=[], metavar="JUDGE", help=f"{FORMS}; may be given several times")
     add("--rubric", default="translation", help="translation, headline, or a YAML file with prompts (%(default)s)")
+    add("--humans", action="store_true", help="write a page for native readers, OUT/readers.html, and ask no model")
+    add("--seed", type=int, default=0, metavar="N", help="order of pairs and sides on that page (%(default)s)")
+    add("--merge", nargs="+", default=[], type=Path, metavar="FILE", help="merge answers that the page has exported")
     add("--language", default="", metavar="NAME", help="language of the answers, which the judge is told: Tibetan")
     add("--out", type=Path, default=Path("judge"), metavar="FOLDER", help="folder to write to (%(default)s)")
     add("--source", metavar="FIELD", help="field of the source (source, else prompt)")
@@ -93,8 +97,10 @@ def check_flags(options: argparse.Namespace) -> Flags:
     Raises:
         ValueError: If a flag cannot be used; names flag and remedy.
     """
+    if options.merge:
+        raise ValueError("--merge: is for --humans, whose page exports such files; add --humans")
     if not options.judge:
-        raise ValueError(f"--judge: missing; give {FORMS}")
+        raise ValueError(f"--judge: missing; give {FORMS}, or --humans for a page for readers")
     for flag, value, least in (
         ("--parallel", options.parallel, 1),
         ("--retries", options.retries, 0),

@@ -30,6 +30,7 @@ class Rubric:
         pairwise: Jinja template that asks for the better of two texts; empty if the rubric has none.
         absolute: Jinja template that asks for a grade of one text; empty if the rubric has none.
         language: Language that the judge is told; empty for none.
+        people: Text that tells native readers what to look for; empty for none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Rubric:
     pairwise: str = ""
     absolute: str = ""
     language: str = ""
+    people: str = ""
 
     def compare(self, source: str, reference: str | None, first: str, second: str) -> Question:
         """Question about two texts.
@@ -98,17 +100,21 @@ def read_rubric(option: str, name: str, language: str = "") -> Rubric:
     if not isinstance(texts, dict):
         raise ValueError(f"{option}: {path}: has no keys; give system, pairwise and absolute")
     for key, value in texts.items():
-        if key not in ("system", *_NEEDED):
-            raise ValueError(f"{option}: {path}: {key}: there is no such key; there are system, pairwise and absolute")
+        if key not in ("system", "people", *_NEEDED):
+            raise ValueError(
+                f"{option}: {path}: {key}: there is no such key; there are system, pairwise, absolute and people"
+            )
         if not isinstance(value, str):
             raise ValueError(f"{option}: {path}: {key}: {value!r} is no text; write it after '|'")
         if key in _NEEDED:
             _check(f"{option}: {path}: {key}", key, value)
-    if not any(texts.get(key, "").strip() for key in _NEEDED):
-        raise ValueError(f"{option}: {path}: has neither pairwise nor absolute; give one of them")
+    if not any(texts.get(key, "").strip() for key in (*_NEEDED, "people")):
+        raise ValueError(f"{option}: {path}: has none of pairwise, absolute and people; give one of them")
     filled = {key: texts.get(key, "").strip() for key in ("system", *_NEEDED)}
     digest = hashlib.sha256("\0".join([*filled.values(), language]).encode()).hexdigest()[:8]
-    return Rubric(name if name in shipped else digest, digest, **filled, language=language)
+    return Rubric(
+        name if name in shipped else digest, digest, **filled, language=language, people=texts.get("people", "").strip()
+    )
 
 
 def _check(where: str, kind: str, template: str) -> None:

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.reader_answers import answers_of, write_answers
 
-from semalign_pl.judge.humans.answers import checksum
-from semalign_pl.judge.humans.blinding import blind, page_digest, pairs_digest
+from semalign_pl.judge.humans.blinding import blind
 from semalign_pl.judge.humans.command import merge
 from semalign_pl.judge.pairs import Pair
-
-
-def answers_of(pairs: list[Pair], reader: str = "Dolma", seed: int = 3, rubric: str = "translation") -> dict[str, Any]:
-    """Content of a file that a page has exported: the first answer is better, each time."""
-    page = page_digest(pairs_digest(pairs), seed, rubric)
-    return {
-        "format": "semalign-answers-1",
-        "page": page,
-        "pairs": pairs_digest(pairs),
-        "rubric": rubric,
-        "seed": seed,
-        "reader": reader,
-        "answers": [
-            {"id": p.id, "choice": "first", "comment": "", "check": checksum(page, reader, p.id, "first", "")}
-            for p in pairs
-        ],
-    }
-
-
-def write(folder: Path, content: object, name: str = "answers.json") -> Path:
-    file = folder / name
-    file.write_text(json.dumps(content), encoding="utf-8")
-    return file
 
 
 def test_orders_are_blind_and_those_of_the_seed(pairs: list[Pair]) -> None:
@@ -49,7 +25,7 @@ def test_orders_are_blind_and_those_of_the_seed(pairs: list[Pair]) -> None:
 def test_answers_of_several_readers_are_merged(pairs: list[Pair], tmp_path: Path) -> None:
     unfinished = answers_of(pairs, "Tashi", seed=4)
     unfinished["answers"] = unfinished["answers"][:5]
-    files = [write(tmp_path, answers_of(pairs), "1.json"), write(tmp_path, unfinished, "2.json")]
+    files = [write_answers(tmp_path, answers_of(pairs), "1.json"), write_answers(tmp_path, unfinished, "2.json")]
     merged = merge(files, pairs)
     assert [one.judge for one in merged] == ["Dolma"] * 20 + ["Tashi"] * 5
     firsts = {seed: {shown.pair.id: shown.first for shown in blind(pairs, seed)} for seed in (3, 4)}
@@ -92,17 +68,17 @@ def change(place: int, **fields: object) -> Callable[[dict[str, Any]], object]:
 def test_foreign_and_changed_files_are_refused(
     pairs: list[Pair], tmp_path: Path, mistake: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    file = write(tmp_path, mistake(answers_of(pairs)))
+    file = write_answers(tmp_path, mistake(answers_of(pairs)))
     with pytest.raises(ValueError, match=f"^{file}: {message}") as error:
         merge([file], pairs)
     assert "\n" not in str(error.value)
 
 
 def test_files_that_do_not_belong_together_are_refused(pairs: list[Pair], tmp_path: Path) -> None:
-    own = write(tmp_path, answers_of(pairs), "1.json")
+    own = write_answers(tmp_path, answers_of(pairs), "1.json")
     with pytest.raises(ValueError, match=f"{own}: reader: 'Dolma' is the reader of {own}, too"):
         merge([own, own], pairs)
-    other = write(tmp_path, answers_of(pairs, "Tashi", rubric="headline"), "2.json")
+    other = write_answers(tmp_path, answers_of(pairs, "Tashi", rubric="headline"), "2.json")
     with pytest.raises(ValueError, match=f"{other}: rubric: 'headline' is not the rubric of {own}, 'translation'"):
         merge([own, other], pairs)
     swapped = [replace(pair, a=pair.b, b=pair.a) for pair in pairs]
