@@ -219,11 +219,12 @@ class Evaluation(Callback):
             metrics = self._metrics_in(key.language)
             of_key = [row for row in rows if row.key == key]
             titles = {name: f"{prefix}{name}" for name in metrics}
+            task = f"|task:{prefix[:-1]}" if prefix else ""
             for row in of_key:
                 row.line["scores"] = {titles[name]: score for name, score in row.line["scores"].items()}
             found = items_of(of_key, titles, names.item_set(key))
             results = {
-                titles[name]: score_items(found, titles[name], metric.formula, metric.signature)
+                titles[name]: score_items(found, titles[name], metric.formula, f"{metric.signature}{task}")
                 for name, metric in metrics.items()
                 if metric.formula is not None and metric.has_items
             } | ({} if prefix else dict(own))

@@ -40,7 +40,7 @@ class RewardWatch(Callback):
     first window, there is no earlier window to compare with, and only the logged figures show it.
 
     Args:
-        language: Code of the language of the completions.
+        language: Code of the language of the completions; in a mix, of those whose task names none.
         every_n_steps: Number of batches from one watched batch to the next; the run's first batch is watched.
         window: Number of watched steps whose means are compared; an alarm takes at least two windows.
     """

@@ -69,7 +69,7 @@ class TaskLanguageReward(Reward):
             rows.setdefault(language.code, []).append(row)
         if rows.keys() <= {self.language.code}:
             return super().start_scoring(examples, completions, completion_ids)
-        parts = [
+        started = [
             Reward.start_scoring(
                 self.in_language(languages[own[0]]),
                 [examples[row] for row in own],
@@ -81,8 +81,8 @@ class TaskLanguageReward(Reward):
 
         def finish() -> Tensor:
             scores = torch.empty(len(examples))
-            for own, part in zip(rows.values(), parts, strict=True):
-                scores[own] = part()
+            for own, finish_rows in zip(rows.values(), started, strict=True):
+                scores[own] = finish_rows()
             return scores
 
         return finish

@@ -144,7 +144,8 @@ def test_evaluation_scores_each_row_in_the_language_of_its_task() -> None:
     of_other, _ = other._scores(other._rows, ScoreNames.of(row.key for row in other._rows), {})
     assert {f"chat_{name}" for name in of_other} | {*mixed.metrics} == scores.keys()
     for name, score in of_other.items():
-        assert scores[f"chat_{name}"] == replace(score, items="test/chat")
+        signature = score.signature.replace("|bs:", "|task:chat|bs:")
+        assert scores[f"chat_{name}"] == replace(score, items="test/chat", signature=signature)
     assert [(item.set, item.id) for item in items] == [("test", "a:1"), ("test/chat", "b:1")]
     assert [row.line["id"] for row in mixed._rows] == ["b:1", "a:1"] and "unknown" in mixed._others
     nothing = Evaluation("bo")
