@@ -56,7 +56,7 @@ COMMANDS = {
         "compare base, cold start and adapter of a finished run in a local page: RUN", "semalign_pl.inference.demo"
     ),
     "judge": Command(
-        "compare two systems' answers by language models as judges: A.jsonl B.jsonl --judge MODEL@URL",
+        "compare two systems' answers by judges, models or people: A.jsonl B.jsonl --judge MODEL@URL, or --humans",
         "semalign_pl.judge.command",
     ),
     "frontier": Command(

@@ -26,6 +26,7 @@ class WatchMetrics:
     Attributes:
         language: Language of the completions, which defines script and units of text; in a mix, of those whose task
             names none.
+        task_languages: Languages by which completions are measured.
     """
 
     def __init__(self, language: str) -> None:
@@ -35,7 +36,7 @@ class WatchMetrics:
             language: Code of the language of the completions.
         """
         self.language = get_language(language)
-        self._languages = TaskLanguages(self.language)
+        self.task_languages = TaskLanguages(self.language)
         self._chrf = ChrF(self.language)
 
     def __call__(
@@ -59,7 +60,7 @@ class WatchMetrics:
         wanted = [float(len(reference)) if reference.strip() else typical_length for reference in references]
         lengths, wanted = _tensor([len(text) for text in texts]), _tensor(wanted)
         match = torch.minimum(lengths, wanted) / torch.maximum(lengths, wanted)
-        languages = [self._languages.of(examples[i // k]) for i in range(len(texts))]
+        languages = [self.task_languages.of(examples[i // k]) for i in range(len(texts))]
         chrf = torch.full((len(texts),), torch.nan, dtype=torch.float64)
         for language in {language.code: language for language in languages}.values():
             own = [i for i in given if languages[i] is language]

@@ -51,13 +51,7 @@ class TaskLanguageReward(Reward):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say in one line which corpora are scored by another language than that of the setting."""
-        others = self.task_languages.others(draw_evenly(training_examples(trainer)))
-        if others and trainer.is_global_zero:
-            listed = ", ".join(f"{corpus} in {language.code}" for corpus, language in others.items())
-            log.warning(
-                "%s.language: %s is for rows whose task names no language; scored by their task's are %s",
-                type(self).__name__, self.language.code, listed,
-            )  # fmt: skip
+        tell_task_languages(type(self).__name__, self.task_languages, trainer)
 
     def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
@@ -86,6 +80,26 @@ class TaskLanguageReward(Reward):
             return scores
 
         return finish
+
+
+def tell_task_languages(name: str, languages: TaskLanguages, trainer: Trainer) -> None:
+    """Say in one line which training corpora are scored by another language than that of a setting.
+
+    Args:
+        name: Name of the class with the setting ``language``.
+        languages: Languages by which it scores rows.
+        trainer: Trainer of the run.
+
+    Raises:
+        ValueError: If the language of a task has no rules; names the corpus.
+    """
+    others = languages.others(draw_evenly(training_examples(trainer)))
+    if others and trainer.is_global_zero:
+        listed = ", ".join(f"{corpus} in {language.code}" for corpus, language in others.items())
+        log.warning(
+            "%s.language: %s is for rows whose task names no language; scored by their task's are %s",
+            name, languages.default.code, listed,
+        )  # fmt: skip
 
 
 def draw_evenly(examples: Sequence[Example]) -> list[Example]:

@@ -140,6 +140,14 @@ def test_a_browser_that_keeps_nothing_says_so(browser: Browser, page_file: Path)
     context.close()
 
 
+@pytest.mark.parametrize("kept", ["{", "null", "7", '{"reader": "x", "at": 0, "answers": [1]}'])
+def test_damaged_progress_is_begun_anew(seen: Opened, kept: str) -> None:
+    seen.page.keyboard.press("a")
+    seen.page.evaluate("(kept) => localStorage.setItem(Object.keys(localStorage)[0], kept)", kept)
+    seen.page.reload()
+    expect(seen.page.locator("#progress")).to_have_text("Pair 1 of 20 · 0 answered")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_long_and_right_to_left_texts_fit(

@@ -9,12 +9,17 @@ let exported = true; // nothing is lost if the page is closed
 
 // -- progress, kept by the browser where it can -----------------------------------------------------------------------
 
+function fits(kept) {
+  return kept !== null && typeof kept.reader === "string" && Number.isInteger(kept.at) &&
+    kept.answers.length === items.length &&
+    kept.answers.every(({ choice, comment }) => typeof choice === "string" && typeof comment === "string");
+}
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    if (kept && kept.answers.length === items.length) state = kept;
+    if (fits(kept)) state = kept;
   } catch {
-    // no storage, or another program wrote this key: begin anew; save() says it if there is no storage
+    // no storage, which save() says, or no JSON: begin anew
   }
 }
 function save() {
@@ -112,7 +117,7 @@ function answersFile() {
   return JSON.stringify({ ...made, reader, answers }, null, 1);
 }
 
-function save_file() {
+function saveFile() {
   if (!state.reader.trim()) {
     say("Write your name first: it tells the answers of several readers apart.");
     get("reader").focus();
@@ -155,7 +160,7 @@ for (const button of document.querySelectorAll("[data-choice]"))
   button.addEventListener("click", () => choose(button.dataset.choice));
 get("back").addEventListener("click", () => go(state.at - 1));
 get("next").addEventListener("click", () => go(state.at + 1));
-get("export").addEventListener("click", save_file);
+get("export").addEventListener("click", saveFile);
 get("as-text").addEventListener("toggle", () => (get("json").value = answersFile()));
 get("comment").addEventListener("input", () => {
   state.answers[state.at].comment = get("comment").value;
