@@ -62,7 +62,9 @@ class Example:
         completion_ids: Token ids of the reference with the end-of-turn token; ``None`` if not tokenised yet.
         turns: All turns before the wanted completion if there is more than one user message; else empty.
         corpus: Name of the row's corpus in a mix of corpora; else empty.
-        language: Code of the language of the completion, in a mix whose tasks name one; else empty.
+        language: Language of the completion, a code or a .yaml file (see `get_language`), in a mix whose tasks name
+            one; else empty.
+        task: Name of the corpus, in a split whose corpora have different tasks; else empty.
         replay: True if the row is replayed against forgetting: GRPO neither samples nor rewards it.
         text_bytes: Size of the completion in bytes if the row is raw text, which has no prompt to complete; ``None``
             for any other row.
@@ -78,6 +80,7 @@ class Example:
     turns: tuple[Turn, ...] = ()
     corpus: str = ""
     language: str = ""
+    task: str = ""
     replay: bool = False
     text_bytes: int | None = None
 

@@ -15,6 +15,7 @@ from semalign_pl.callbacks.reward_alarm import Alarm, Sample, Window, append_ala
 from semalign_pl.callbacks.watch_metrics import METRICS, SAME_MEASURE, WatchMetrics
 from semalign_pl.functional.trend import Comparison, compare
 from semalign_pl.protocols import has_rollouts
+from semalign_pl.rewards.task_language import tell_task_languages
 from semalign_pl.run.trainer import may_write
 from semalign_pl.types import StepOutputs
 
@@ -40,7 +41,7 @@ class RewardWatch(Callback):
     first window, there is no earlier window to compare with, and only the logged figures show it.
 
     Args:
-        language: Code of the language of the completions.
+        language: Code of the language of the completions; in a mix, of those whose task names none.
         every_n_steps: Number of batches from one watched batch to the next; the run's first batch is watched.
         window: Number of watched steps whose means are compared; an alarm takes at least two windows.
     """
@@ -84,6 +85,10 @@ class RewardWatch(Callback):
         self._names, self._steps, self._series = state_dict["names"], state_dict["steps"], state_dict["series"]
         self._lengths, self._samples = state_dict["lengths"], state_dict["samples"]
         self._alarmed = {(reward, metric) for reward, metric in state_dict["alarmed"]}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say in one line which corpora are measured by another language than that of the setting."""
+        tell_task_languages(type(self).__name__, self.metrics.task_languages, trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int

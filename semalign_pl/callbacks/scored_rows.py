@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -38,16 +38,31 @@ class PredictionRow(TypedDict):
 
 
 @dataclass(frozen=True)
+class TaskKey:
+    """Key of the rows that have scores in common.
+
+    Attributes:
+        task: Name of the task; empty in a split whose corpora have one task.
+        language: Code of the language that scores the rows; empty for that of the callback.
+    """
+
+    task: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True)
 class ScoredRow:
     """Row of a test corpus.
 
     Attributes:
         line: Line of ``predictions.jsonl``.
         statistics: Sufficient statistics by metric.
+        key: Task and language of the row.
     """
 
     line: PredictionRow
     statistics: dict[str, list[float]] = field(default_factory=dict)
+    key: TaskKey = TaskKey()
 
 
 def unscored_rows(examples: Sequence[Example], predictions: Sequence[str]) -> list[ScoredRow]:
@@ -87,18 +102,19 @@ def gather(rows: list[ScoredRow], trainer: Trainer) -> list[ScoredRow]:
     return rows
 
 
-def items_of(rows: Sequence[ScoredRow], metrics: Container[str]) -> list[Item]:
+def items_of(rows: Sequence[ScoredRow], names: Mapping[str, str], item_set: str = TEST_SET) -> list[Item]:
     """Items of the rows, with their statistics of some metrics.
 
     Args:
         rows: Rows of all ranks.
-        metrics: Names of the metrics.
+        names: Name of the score by metric.
+        item_set: Name of the set of items.
     """
     return [
         Item(
-            TEST_SET,
+            item_set,
             row.line["id"],
-            {name: values for name, values in row.statistics.items() if name in metrics},
+            {names[metric]: values for metric, values in row.statistics.items() if metric in names},
             row.line["prediction"],
         )
         for row in rows

@@ -17,6 +17,7 @@ from semalign_pl.protocols import SamplingModule
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.calibration import training_examples
 from semalign_pl.rewards.language import LanguageReward
+from semalign_pl.types import Example
 
 COUNT = 8
 """Number of prompts, each with one completion: enough to see that a language or a reward is missing, in seconds."""
@@ -34,12 +35,14 @@ class Samples:
         rewards: Rewards of the run.
         scores: Scores, float32, NaN where a reward gave none.
         texts: Completions.
+        examples: Example of each completion.
         ended: Number of completions that ended in an EOS token.
     """
 
     rewards: Sequence[Reward]
     scores: Float[Tensor, "rewards completions"]
     texts: list[str]
+    examples: Sequence[Example]
     ended: int
 
     def lines(self, describe: Callable[[Reward], str]) -> Iterator[str]:
@@ -63,9 +66,12 @@ class Samples:
         Args:
             adapter: Folder of the adapter that training starts from; ``None`` for the bare base.
         """
-        language = next((reward.language for reward in self.rewards if isinstance(reward, LanguageReward)), None)
-        if language is not None:
-            yield "samples", describe_language(language, self.texts, adapter)
+        reward = next((reward for reward in self.rewards if isinstance(reward, LanguageReward)), None)
+        if reward is not None:
+            languages = [reward.task_languages.of(example) for example in self.examples]
+            for language in {language.code: language for language in languages}.values():
+                own = [text for text, other in zip(self.texts, languages, strict=True) if other is language]
+                yield "samples", describe_language(language, own, adapter)
         if not self.ended:
             why = "is it too small, or has the policy not learnt to stop?"
             yield "samples", f"none of {len(self.texts)} ends before model.init_args.max_new_tokens: {why}"
@@ -114,4 +120,4 @@ def draw_samples(trainer: Trainer, module: LightningModule, rewards: Sequence[Re
         lengths, ids = rollouts.completion_mask.sum(1).tolist(), rollouts.completion_ids.tolist()
         tokens = [row[:length] for row, length in zip(ids, lengths, strict=True)]
         scores = torch.stack([reward.rehearse(drawn, rollouts.texts, tokens) for reward in rewards])
-    return Samples(rewards, scores, rollouts.texts, int(rollouts.finished.sum()))
+    return Samples(rewards, scores, rollouts.texts, drawn, int(rollouts.finished.sum()))

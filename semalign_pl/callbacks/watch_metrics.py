@@ -7,6 +7,7 @@ from torch import Tensor
 
 from semalign_pl.functional.penalties import repeated_ngrams
 from semalign_pl.languages import get_language
+from semalign_pl.languages.by_task import TaskLanguages
 from semalign_pl.metrics import ChrF
 from semalign_pl.types import Example, Rollouts
 
@@ -23,7 +24,9 @@ class WatchMetrics:
     4-grams. ``distinct`` is the share of distinct completions in their group.
 
     Attributes:
-        language: Language of the completions, which defines script and units of text.
+        language: Language of the completions, which defines script and units of text; in a mix, of those whose task
+            names none.
+        task_languages: Languages by which completions are measured.
     """
 
     def __init__(self, language: str) -> None:
@@ -33,6 +36,7 @@ class WatchMetrics:
             language: Code of the language of the completions.
         """
         self.language = get_language(language)
+        self.task_languages = TaskLanguages(self.language)
         self._chrf = ChrF(self.language)
 
     def __call__(
@@ -56,9 +60,17 @@ class WatchMetrics:
         wanted = [float(len(reference)) if reference.strip() else typical_length for reference in references]
         lengths, wanted = _tensor([len(text) for text in texts]), _tensor(wanted)
         match = torch.minimum(lengths, wanted) / torch.maximum(lengths, wanted)
-        chrf = _tensor(self._chrf.per_row([texts[i] for i in given], [references[i] for i in given]))
-        script = _tensor([self.language.share(text) for text in texts])
-        repetition = _tensor([repeated_ngrams(self.language.segment(text)) for text in texts])
+        languages = [self.task_languages.of(examples[i // k]) for i in range(len(texts))]
+        chrf = torch.full((len(texts),), torch.nan, dtype=torch.float64)
+        for language in {language.code: language for language in languages}.values():
+            own = [i for i in given if languages[i] is language]
+            metric = self._chrf if language is self.language else self._chrf.in_language(language)
+            chrf[own] = _tensor(metric.per_row([texts[i] for i in own], [references[i] for i in own]))
+        chrf = chrf[given]
+        script = _tensor([language.share(text) for language, text in zip(languages, texts, strict=True)])
+        repetition = _tensor(
+            [repeated_ngrams(language.segment(text)) for language, text in zip(languages, texts, strict=True)]
+        )
         distinct = _tensor([len(set(texts[i : i + k])) / k for i in range(0, len(texts), k)])
         pairs = ((chrf, chrf), (match, lengths / wanted), (script, script), (-repetition, repetition))
         return dict(zip(METRICS, (*pairs, (distinct, distinct)), strict=True))

@@ -56,7 +56,7 @@ def check_monitors(trainer: Trainer, module: LightningModule, data: LightningDat
     if type(module).__module__.split(".")[0] not in _PACKAGES or any(map(_may_log, callbacks)):
         return
     metrics = sorted(
-        {*_of_module(module, data), *(name for callback in callbacks for name in _of_callback(callback, module))}
+        {*_of_module(module, data), *(name for callback in callbacks for name in _of_callback(callback, module, data))}
     )
     validated = trainer.limit_val_batches != 0 and _has_validation(data)
     logged = [name for name in metrics if validated or not name.startswith(("val/", "frontier/"))]
@@ -143,9 +143,10 @@ def _of_terms(module: AlignModule, names: Sequence[str]) -> Iterator[str]:
     yield from ["anchor_tokens"] if anchor else ()
 
 
-def _of_callback(callback: Callback, module: LightningModule) -> Iterator[str]:
+def _of_callback(callback: Callback, module: LightningModule, data: LightningDataModule | None) -> Iterator[str]:
     if isinstance(callback, Evaluation):
-        yield from (f"val/{name}" for name in callback.metrics)
+        tasks = data.corpus_names["validation"] if isinstance(data, CorpusDataModule) else []
+        yield from (f"val/{of}{name}" for of in ("", *(f"{task}_" for task in tasks)) for name in callback.metrics)
     elif isinstance(callback, RewardWatch):
         yield from (f"watch/{name}" for name in (*METRICS, "alarms"))
     elif isinstance(callback, FrontierScore):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from semalign_pl.data.prompts import code
 from semalign_pl.data.reading.formats import Quoting
 from semalign_pl.data.tasks import Task
 
@@ -107,12 +106,14 @@ class Label:
 
     Attributes:
         corpus: Name of the corpus.
-        language: Code of the language of its completions; empty if its task names none.
+        language: Language of its completions, a code or a .yaml file; empty if its task names none.
+        task: Name of the corpus if the corpora of its split have different tasks; else empty.
         replay: True if the corpus is replayed.
     """
 
     corpus: str = ""
     language: str = ""
+    task: str = ""
     replay: bool = False
 
 
@@ -129,6 +130,8 @@ def label_corpora(corpora: Sequence[Corpus], task: Task, split: str) -> list[Lab
     """
     where = f"data.init_args.{split}"
     labels, taken = list[Label](), {corpus.name for corpus in corpora}
+    tasks = [corpus.task or task for corpus in corpora]
+    differ = any(_describe_task(one) != _describe_task(tasks[0]) for one in tasks)
     for corpus in corpora:
         name = corpus.name
         if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
@@ -143,8 +146,13 @@ def label_corpora(corpora: Sequence[Corpus], task: Task, split: str) -> list[Lab
                 number += 1
                 name = f"{stem}_{number}"
             taken.add(name)
-        labels.append(Label(name, code((corpus.task or task).target_language), corpus.replay))
+        labels.append(Label(name, (corpus.task or task).target_language, name if differ else "", corpus.replay))
     for name in {label.corpus for label in labels}:
         if len({label.replay for label in labels if label.corpus == name}) > 1:
             raise ValueError(f"{where}: {name!r} names a corpus with replay and one without; give them different names")
     return labels
+
+
+def _describe_task(task: Task) -> tuple[object, ...]:
+    """Values by which two tasks differ: corpora with equal ones are one test set, with different ones several."""
+    return type(task), task.languages, task.template

@@ -15,7 +15,7 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
     semantic similarity if both use the same encoder, which is compared by the last part of its path or hub id.
 
     Args:
-        metric: Name of the metric, such as ``chrf``.
+        metric: Name of the metric, such as ``chrf``, or ``news_chrf`` if its signature names the task ``news``.
         signature: Signature of the metric.
         rewards: Signatures of rewards.
 
@@ -24,8 +24,11 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
 
     >>> seen_by("chrf", "", ["reward:chrf|weight:1|nc:6", "reward:language|weight:1"])
     ['reward:chrf|weight:1|nc:6']
+    >>> seen_by("news_chrf", "nc:6|task:news", ["reward:chrf"]), seen_by("news_chrf", "nc:6", ["reward:chrf"])
+    (['reward:chrf'], [])
     """
-    own = _encoder(_options(signature))
+    options = _options(signature)
+    own, metric = _encoder(options), metric.removeprefix(f"{options.get('task', '')}_")
     return [reward for reward in rewards if _scores_by(_options(reward), metric, own)]
 
 

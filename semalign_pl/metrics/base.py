@@ -11,6 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from semalign_pl.functional.bootstrap import confidence_interval
 from semalign_pl.functional.formulas import score, value
+from semalign_pl.languages import Language
 from semalign_pl.types import MetricResult
 
 
@@ -46,6 +47,14 @@ class RowMetric(Metric):
     @abstractmethod
     def signature(self) -> str:
         """Every option that changes the score, as ``key:value`` joined by ``|``."""
+
+    def in_language(self, language: Language) -> RowMetric:
+        """The same metric by the rules of another language; this one itself if no language changes its value.
+
+        Args:
+            language: Language of the texts.
+        """
+        return self
 
     def from_total(self, total: Tensor, n: int) -> float:
         """Metric of ``n`` texts from the sum of their statistics, ``(statistics,)`` float64."""

@@ -30,6 +30,10 @@ class Bleu4(RowMetric):
         self._bleu = BLEU(tokenize="none", force=True)
         self._sentence_bleu = BLEU(tokenize="none", force=True, effective_order=True)
 
+    def in_language(self, language: Language) -> RowMetric:
+        """The same metric by the rules of another language."""
+        return type(self)(language)
+
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
         """Unit counts of both texts, then matching and all 1- to 4-grams of the prediction: ``(texts, 10)`` float64."""
         scores = [

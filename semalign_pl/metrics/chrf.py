@@ -30,6 +30,10 @@ class ChrF(RowMetric):
         self.word_order = word_order
         self._chrf = CHRF(word_order=word_order)
 
+    def in_language(self, language: Language) -> RowMetric:
+        """The same metric by the rules of another language."""
+        return type(self)(language, self.word_order)
+
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
         """N-gram counts of prediction, reference and both, for each order: ``(texts, 3 * orders)`` float64."""
         cut = [[" ".join(self.language.segment(text)) for text in texts] for texts in (predictions, references)]

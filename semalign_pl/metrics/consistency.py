@@ -25,6 +25,10 @@ class LanguageConsistency(RowMetric):
         super().__init__()
         self.language = get_language(language)
 
+    def in_language(self, language: Language) -> RowMetric:
+        """The same metric by the rules of another language."""
+        return type(self)(language)
+
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
         """Consistency (1 or 0) of each prediction, ``(texts, 1)`` float64; references are not used."""
         consistent = [self.language.is_consistent(prediction) for prediction in predictions]

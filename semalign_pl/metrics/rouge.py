@@ -28,6 +28,10 @@ class RougeL(RowMetric):
         self.language = get_language(language)
         self._scorer = RougeScorer(["rougeL"], tokenizer=_Units(self.language))
 
+    def in_language(self, language: Language) -> RowMetric:
+        """The same metric by the rules of another language."""
+        return type(self)(language)
+
     def rows(self, predictions: list[str], references: list[str]) -> Tensor:
         """F1 of each text, ``(texts, 1)`` float64; 0 if either text has no unit."""
         scores = [

@@ -12,14 +12,12 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from semalign_pl.languages import get_language
-from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.calibration import training_examples
+from semalign_pl.rewards.task_language import TaskLanguageReward, draw_evenly
 from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 1000
-"""Number of training references that are checked when training starts."""
 TOLERATED = 0.05
 """Largest share of failing references without a warning."""
 
@@ -30,7 +28,7 @@ _BROKEN = regex.compile(
 """Characters that no language uses: undecodable and private-use characters, controls, emoji."""
 
 
-class LanguageReward(Reward):
+class LanguageReward(TaskLanguageReward):
     """Score of 1 if the completion is in the target language by Unicode rules, else 0.
 
     The default rule is the paper's ``R_lang`` (arXiv 2605.14366): the text is *wholly* in the target language; see
@@ -44,7 +42,8 @@ class LanguageReward(Reward):
     nothing.
 
     Args:
-        language: Code of the target language.
+        language: Code of the target language; in a mix, of the rows whose task names none. Other rows are scored by the
+            rule of their task's language.
         weight: Factor in the total reward.
         gate: Flag to multiply the sum of the other rewards instead of adding to it.
         source: Code of the source language of the translation; selects the laxer rule.
@@ -66,11 +65,11 @@ class LanguageReward(Reward):
         max_latin: float = 0.2,
         allow: list[str] | None = None,
     ) -> None:
-        super().__init__(weight)
+        super().__init__(get_language(language), weight)
         for name, share in (("min_share", min_share), ("max_latin", max_latin)):
             if not 0 <= share <= 1:
                 raise ValueError(f"LanguageReward.{name}: {share} is no share; give a number from 0 to 1")
-        self.language, self.gate = get_language(language), gate
+        self.gate = gate
         self.source = None if source is None else get_language(source)
         self.min_share, self.max_latin, self.allow = min_share, max_latin, list(allow or ())
 
@@ -87,17 +86,18 @@ class LanguageReward(Reward):
         """Warn if training references fail the rule: the reward would teach the policy to avoid what humans write.
 
         Raises:
-            ValueError: If the completions of a rewarded corpus are in another language.
+            ValueError: If the completions of a rewarded corpus are in another language than its task says.
         """
         self.check_languages(training_examples(trainer))
+        super().on_train_start(trainer, pl_module)
         if trainer.is_global_zero and (warning := self.check_references(training_examples(trainer))):
             log.warning(warning)
 
     def check_languages(self, examples: Sequence[Example]) -> None:
         """Refuse a mix with rewarded rows in another language: the reward would teach to answer them in this one.
 
-        A corpus counts as one in another language if its task says so, or if most of its references have no letter
-        of this language.
+        The language of a corpus is that of its task, or this reward's if the task names none. It is in another one if
+        most of its references have no letter of this language. Answers in the source's language are refused, too.
 
         Args:
             examples: Training examples; about 1,000 of them, evenly spaced, are checked.
@@ -105,19 +105,23 @@ class LanguageReward(Reward):
         Raises:
             ValueError: Names the corpus and the remedy.
         """
-        drawn = [examples[at] for at in range(0, len(examples), -(-len(examples) // SAMPLE))] if examples else []
+        drawn = draw_evenly(examples)
         for corpus in dict.fromkeys(example.corpus for example in drawn if example.corpus):
             rows = [example for example in drawn if example.corpus == corpus]
-            named = {example.language for example in rows} - {"", self.language.code}
-            texts = [example.reference for example in rows if example.reference.strip()]
-            foreign = sum(not self.language.has_letter(text) for text in texts)
-            if named or 2 * foreign > len(texts):
-                why = (
-                    f"is in {named.pop()}" if named else f"has {foreign} of {len(texts)} references without its letters"
-                )
+            texts = [example for example in rows if example.reference.strip()]
+            foreign = sum(not self.task_languages.of(example).has_letter(example.reference) for example in texts)
+            code = self.task_languages.of(rows[0]).code
+            if 2 * foreign > len(texts):
                 raise ValueError(
-                    f"LanguageReward.language: {self.language.code}, but {corpus} in data.init_args.train {why}, so "
-                    "the reward would teach the wrong language there; set replay: true for it, or leave it out"
+                    f"LanguageReward.language: {code}, but {corpus} in data.init_args.train has {foreign} of "
+                    f"{len(texts)} references without its letters, so the reward would teach the wrong language there; "
+                    "name its language in its task, set replay: true for it, or leave it out"
+                )
+            if self.source is not None and self.source.code == code:
+                raise ValueError(
+                    f"LanguageReward.source: {code} is the language that {corpus} in data.init_args.train is to be "
+                    "answered in, where it would forbid each answer; leave source out, set replay: true for the "
+                    "corpus, or leave it out"
                 )
 
     def check_references(self, examples: Sequence[Example]) -> str | None:
@@ -126,13 +130,17 @@ class LanguageReward(Reward):
         Args:
             examples: Training examples; about 1,000 of them, evenly spaced, are checked.
         """
-        drawn = [examples[at] for at in range(0, len(examples), -(-len(examples) // SAMPLE))] if examples else []
-        drawn = [example for example in drawn if example.reference.strip()]
+        drawn = [example for example in draw_evenly(examples) if example.reference.strip()]
         texts = [example.reference for example in drawn]
-        failing = [text for text, score in zip(texts, self(drawn, texts).tolist(), strict=True) if not score]
+        failing = [example for example, score in zip(drawn, self(drawn, texts).tolist(), strict=True) if not score]
         if len(failing) <= TOLERATED * len(texts):
             return None
-        foreign = Counter(one for text in failing for one in text if not self.language.rule.characters.fullmatch(one))
+        foreign = Counter(
+            one
+            for example in failing
+            for one in example.reference
+            if not self.task_languages.of(example).rule.characters.fullmatch(one)
+        )
         common = " ".join(one if one.isprintable() else f"U+{ord(one):04X}" for one, _ in foreign.most_common(8))
         remedy = "clean these rows" if self.allow else "set `allow: [source, reference]` to let words of the row pass"
         return (

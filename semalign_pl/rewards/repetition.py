@@ -7,14 +7,14 @@ from torch import Tensor
 
 from semalign_pl.functional.penalties import repeated_ngrams, repetition_penalty
 from semalign_pl.languages import get_language
-from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.task_language import TaskLanguageReward
 
 
-class RepetitionReward(Reward):
+class RepetitionReward(TaskLanguageReward):
     """``-p_rep``: a penalty for completions with repeated n-grams (SG-SRL, arXiv 2605.29502).
 
     Args:
-        language: Code of the language, which defines the units of text.
+        language: Code of the language, which defines the units of text; in a mix, of the rows whose task names none.
         n: Number of units per n-gram.
         threshold: Largest share of repeated n-grams without a penalty.
         weight: Factor in the total reward; 0.05 in the paper.
@@ -23,10 +23,10 @@ class RepetitionReward(Reward):
     best = 0.0
 
     def __init__(self, language: str = "bo", n: int = 4, threshold: float = 0.15, weight: float = 0.05) -> None:
-        super().__init__(weight)
+        super().__init__(get_language(language), weight)
         if n < 1:
             raise ValueError(f"RepetitionReward.n: there are no {n}-grams; give 1 or more")
-        self.language, self.n, self.threshold = get_language(language), n, threshold
+        self.n, self.threshold = n, threshold
 
     @property
     def signature(self) -> str:

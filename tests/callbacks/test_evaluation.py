@@ -124,7 +124,7 @@ def test_validation_is_logged(runs: Runs) -> None:
     assert not (runs.folder / "run" / "results.json").exists()
 
 
-def test_validation_on_raw_text_or_another_language_has_a_loss_and_no_score(
+def test_validation_on_raw_text_or_another_language_has_no_plain_score(
     runs: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The recipes of continued pretraining have Evaluation for their test, and may validate on raw text."""
@@ -139,8 +139,12 @@ def test_validation_on_raw_text_or_another_language_has_a_loss_and_no_score(
         runs("fit", "sft", name, *given, callbacks=[evaluation(runs)])
         (row,) = [row for row in runs.metrics(name) if row["val/loss"]]
         assert float(row["val/bits_per_byte"]) > 0 and not {f"val/{score}" for score in NAMES} & row.keys()
-    told = [record.message for record in caplog.records if "are not scored" in record.message]
-    assert told == ["Evaluation: rows in zh are not scored, because its language is bo"]
+        scored = {key.removeprefix("val/dev_") for key in row if key.startswith("val/dev_")}
+        assert scored == (NAMES if name == "mix" else set())
+    told = [record.message for record in caplog.records if "whose task names no language" in record.message]
+    assert told == [
+        "Evaluation.language: bo is for rows whose task names no language; of those that do, dev is scored in zh"
+    ]
 
 
 def test_predict_writes_unscored_rows(runs: Runs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from helpers.tiny import Recorded, fit, relative
 
 from semalign_pl.callbacks import Evaluation, RewardWatch
 from semalign_pl.callbacks.divergence import Divergence
+from semalign_pl.callbacks.task_scores import ScoreNames
 from semalign_pl.modules import Constant, GRPOModule, SFTModule
 from semalign_pl.rewards import LanguageReward, Reward
 from semalign_pl.types import Example
@@ -107,7 +109,8 @@ def test_a_weight_of_zero_is_refused(base: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([*PAIRS, Example("b:1", "?", "དེབ", corpus="back", language="zh")], "back in data.init_args.train is in zh"),
+        ([*PAIRS, Example("b:1", "?", "དེབ", corpus="back", language="zh")], "zh, but back in .* has 1 of 1 references"),
+        ([*PAIRS, Example("b:2", "?", "书。", corpus="back", language="zh")], None),
         (
             [*PAIRS, Example("c:1", "?", "我很好。", corpus="chat")],
             "chat in .* has 1 of 1 references without",
@@ -124,21 +127,28 @@ def test_a_language_reward_refuses_rewarded_rows_of_another_language(rows: list[
         LanguageReward("bo").check_languages(rows)
 
 
-def test_evaluation_scores_the_rows_of_its_language() -> None:
+def test_evaluation_scores_each_row_in_the_language_of_its_task() -> None:
     """A Chinese answer beside Tibetan ones would count as a Tibetan one of the wrong language."""
     rows = [
-        Example("a:1", "?", "དེབ", language="bo", corpus="pairs"),
-        Example("b:1", "?", "书", language="zh", corpus="chat"),
+        Example("b:1", "?", "书", language="zh", corpus="chat", task="chat"),
+        Example("a:1", "?", "དེབ", language="bo", corpus="pairs", task="pairs"),
+        Example("c:1", "?", "?", language="xx", corpus="unknown", task="unknown"),
     ]
-    mixed, alone = Evaluation("bo"), Evaluation("bo")
-    mixed._add({"examples": rows, "predictions": ["དེབ", "书"]})
-    alone._add({"examples": rows[:1], "predictions": ["དེབ"]})
+    mixed, alone, other = Evaluation("bo"), Evaluation("bo"), Evaluation("zh")
+    mixed._add({"examples": rows, "predictions": ["书", "དེབ", "?"]})
+    alone._add({"examples": rows[1:2], "predictions": ["དེབ"]})
+    other._add({"examples": rows[:1], "predictions": ["书"]})
     for name in alone.metrics:
         assert float(mixed.metrics[name].compute()) == float(alone.metrics[name].compute())
-    other = Evaluation("bo")
-    other._add({"examples": rows[1:], "predictions": ["书"]})
-    with pytest.raises(ValueError, match="no row to score in bo, only in zh"):
-        other._scores([])
+    scores, items = mixed._scores(mixed._rows, ScoreNames.of(row.key for row in mixed._rows), {})
+    of_other, _ = other._scores(other._rows, ScoreNames.of(row.key for row in other._rows), {})
+    assert {f"chat_{name}" for name in of_other} | {*mixed.metrics} == scores.keys()
+    for name, score in of_other.items():
+        signature = score.signature.replace("|bs:", "|task:chat|bs:")
+        assert scores[f"chat_{name}"] == replace(score, items="test/chat", signature=signature)
+    assert [(item.set, item.id) for item in items] == [("test", "a:1"), ("test/chat", "b:1")]
+    assert [row.line["id"] for row in mixed._rows] == ["b:1", "a:1"] and "unknown" in mixed._others
     nothing = Evaluation("bo")
-    nothing._add({"examples": [], "predictions": []})
-    assert not nothing._rows
+    nothing._add({"examples": rows[2:], "predictions": ["?"]})
+    with pytest.raises(ValueError, match="no row to score .unknown is not scored, because language: 'xx' is not"):
+        nothing._scores([], ScoreNames.of([]), {})
