@@ -23,8 +23,8 @@ def key_of(identity: str, question: Question) -> str:
         identity: Judge and its sampling.
         question: Question with the texts in their order.
     """
-    parts = [identity, question.system, question.user, question.keyword, *question.options]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    content = [identity, question.system, question.user, question.keyword, *question.options]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 class Answers:

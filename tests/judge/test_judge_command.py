@@ -309,6 +309,8 @@ ANSWER = completion("VERDICT: 1")
     [
         ([], "--judge: missing"),
         (["--judge", "gpt"], "--judge: 'gpt' is no judge; give MODEL@URL"),
+        (["--judge", "https://user:secret@h/v1"], "is no judge; give MODEL@URL"),
+        (["--judge", "gpt,sk-secret"], "--judge: 'gpt' is no judge; give MODEL@URL"),
         (["--judge", "m@http://user:secret@h/v1"], "belongs into an environment variable"),
         (["--judge", "m@http://h/v1?key=secret"], "belongs into an environment variable"),
         (["--judge", "m@http://h/v1,sk-secret"], "there must be the name of an environment variable"),
