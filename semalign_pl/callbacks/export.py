@@ -15,6 +15,7 @@ from semalign_pl.files.atomic import move_folder, temporary_folder
 from semalign_pl.finite import Diverged
 from semalign_pl.policy.adapter_folder import CONFIG
 from semalign_pl.policy.adapter_start import start_facts
+from semalign_pl.probes.base import time_in_probes
 from semalign_pl.protocols import ExportableModule, ScaledModule, SignedCallback, missing_members
 from semalign_pl.rewards.base import Reward
 from semalign_pl.run.results import write_training
@@ -90,6 +91,8 @@ def write_result(
     trials = {reward.name: reward.trial for reward in callbacks if isinstance(reward, Reward) and reward.trial}
     facts: dict[str, Json] = {"stage": module.stage, "steps": trainer.global_step, "seed": module.seed}
     facts["signatures"] = [callback.signature for callback in callbacks if isinstance(callback, SignedCallback)]
+    if (spent := time_in_probes(trainer)) is not None:
+        facts["probe_time_share"] = round(spent.share, 4)
     with temporary_folder(parent) as beside:  # weights and training.json are moved together
         folder = module.export(beside)
         target = parent / (name or folder.name)

@@ -21,7 +21,7 @@ from semalign_pl.functional.cost import less_is_better, loss_of
 from semalign_pl.messages.page import format_seconds, lay_out
 from semalign_pl.messages.terminal import visible
 from semalign_pl.modules.stage import StageModule
-from semalign_pl.probes.base import Probe
+from semalign_pl.probes.base import Probe, time_in_probes
 from semalign_pl.run.finished import ADAPTER, RECIPE, command_of_test
 from semalign_pl.run.folder import RunFolder
 from semalign_pl.run.history import METRICS
@@ -66,6 +66,8 @@ class RunSummary(Callback):
         history = read_history(folder / METRICS, updates)
         probes = any(isinstance(callback, Probe) for callback in callbacks_of(trainer))
         rows = [*training_rows(history), *validation_rows(history), *ability_rows(history, probes)]
+        if (spent := time_in_probes(trainer)) is not None:
+            rows.append(("probes", f"{100 * spent.share:.1f} % of the time ({format_seconds(spent.seconds)})"))
         result = RunFolder.of(trainer).result()
         if result is not None:
             rows.append((result.name, str(result)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +18,10 @@ from semalign_pl.policy.policy import Policy
 from semalign_pl.protocols import PolicyModule, ProbeListener, missing_members
 from semalign_pl.run.trainer import callbacks_of
 from semalign_pl.types import Measurement
+
+log = logging.getLogger(__name__)
+LARGEST_SHARE = 0.1
+"""Share of a run's time in its probes above which a line says so."""
 
 
 class Probe(Callback, ABC):
@@ -31,6 +38,8 @@ class Probe(Callback, ABC):
 
     Attributes:
         measurement: Measurement of a test; without scores before it.
+        seconds: Time that its measurements took since the start of the fit.
+        began: Time at which the fit started, of ``time.monotonic``.
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
@@ -40,6 +49,8 @@ class Probe(Callback, ABC):
         self.every_n_steps = every_n_steps
         self.measurement = Measurement({})
         self._measured_at = 0
+        self.seconds = 0.0
+        self.began = time.monotonic()
 
     @abstractmethod
     def measure(self, policy: Policy) -> Measurement:
@@ -68,14 +79,20 @@ class Probe(Callback, ABC):
             raise missing_members(type(self).__name__, pl_module, "a policy, such as SFTModule or GRPOModule")
         policy = pl_module.policy
         devices = [policy.device] if policy.device.type == "cuda" else []
+        started = time.monotonic()
         with torch.random.fork_rng(devices=devices), policy.inference():
             measurement = self.measure(policy)
+        self.seconds += time.monotonic() - started
         if not isinstance(measurement, Measurement):
             raise ValueError(
                 f"trainer.callbacks: {type(self).__name__}.measure returned {type(measurement).__name__}; return "
                 "semalign_pl.types.Measurement(scores), scores by name"
             )
         return measurement
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.seconds, self.began = 0.0, time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count steps from the one at which training starts or resumes."""
@@ -92,6 +109,8 @@ class Probe(Callback, ABC):
             # Passed to the loggers directly, because Lightning would repeat the last value in every later row of the
             # epoch. Callbacks that monitor a value still find it.
             pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
+            if (spent := time_in_probes(trainer)) is not None:
+                values["train/time/probe_share"] = spent.share
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
             for callback in callbacks_of(trainer):
@@ -99,9 +118,49 @@ class Probe(Callback, ABC):
                     callback.on_probe_end(trainer, pl_module, scores)
         self._measured_at = step
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so if the probes took much of the time; the first probe of a run speaks for all."""
+        spent = time_in_probes(trainer)
+        first = next(callback for callback in callbacks_of(trainer) if isinstance(callback, Probe))
+        if spent is not None and first is self and trainer.is_global_zero and spent.share > LARGEST_SHARE:
+            log.warning(
+                "probes took %.0f %% of the time of this run, more than %.0f %%: raise every_n_steps, or lower limit",
+                100 * spent.share,
+                100 * LARGEST_SHARE,
+            )
+
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure for the results of the test."""
         self.measurement = self.run(pl_module)
+
+
+@dataclass(frozen=True)
+class ProbeTime:
+    """Time that the probes of a fit have taken.
+
+    Attributes:
+        seconds: Seconds in all probes, whoever ran them.
+        of_seconds: Seconds since the start of the fit.
+    """
+
+    seconds: float
+    of_seconds: float
+
+    @property
+    def share(self) -> float:
+        """Share of the time that was spent in probes, 0 to 1."""
+        return self.seconds / max(self.of_seconds, self.seconds)
+
+
+def time_in_probes(trainer: Trainer) -> ProbeTime | None:
+    """Time in the probes of a run, since its fit started or was resumed; ``None`` if none has measured.
+
+    Args:
+        trainer: Trainer of the run, in a fit.
+    """
+    probes = [callback for callback in callbacks_of(trainer) if isinstance(callback, Probe)]
+    seconds = sum(probe.seconds for probe in probes)
+    return ProbeTime(seconds, time.monotonic() - min(probe.began for probe in probes)) if seconds else None
 
 
 def existing_file(option: str, path: str) -> Path:

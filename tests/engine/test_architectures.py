@@ -9,11 +9,12 @@ import torch
 import transformers
 from helpers.families import FAMILIES, REFUSED, make, table
 from helpers.logprob_oracle import BUDGETS, ROWS, oracle, score
-from helpers.tiny import CPU, Recorded, fit, gradient, relative, stir
+from helpers.tiny import CPU, Recorded, fit, gradient, plain_logps, relative, stir
 from packaging.version import Version
 
 from semalign_pl.engine import fixed_decoding
 from semalign_pl.engine import generate as sampling
+from semalign_pl.engine.continuations import score_continuations
 from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import compute_logprobs
@@ -77,6 +78,21 @@ def test_every_family_is_exact_and_why_it_is_not_shared_is_logged_once(name: str
     check_scores(policy, BUDGETS if name in NF4 else [30])
     check_greedy(policy)
     check_texts(policy)
+    check_continuations(policy)
+
+
+def check_continuations(policy: Policy) -> None:
+    """Continuations of contexts, alone and with a common beginning longer than every window, against plain forwards."""
+    text = [3 + 7 * i % 290 for i in range(2 * SHORTEST_PREFIX)]
+    contexts = [ROWS.prompts[0], ROWS.prompts[6], text, text + ROWS.prompts[9], text + ROWS.prompts[3]]
+    options = [[[7], ROWS.completions[5], ROWS.completions[0]]] * len(contexts)
+    scored = score_continuations(policy, contexts, options)
+    policy.eval()
+    with torch.no_grad():
+        plain = [[plain_logps(policy.model, context, ids).sum().item() for ids in options[0]] for context in contexts]
+    assert [[one.logprob for one in of_context] for of_context in scored] == [
+        pytest.approx(of_context, rel=1e-5) for of_context in plain
+    ]
 
 
 def check_texts(policy: Policy) -> None:

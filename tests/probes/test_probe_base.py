@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -17,9 +20,16 @@ from semalign_pl.types import Item, Measurement, MetricResult
 
 
 def probes(runs: Runs, every_n_steps: int | None = 1) -> list[dict[str, Any]]:
-    files = {"DriftProbe": "text.txt", "ReadingComprehensionProbe": "reading.json"}
+    choices = runs.folder / "choices.jsonl"
+    rows = [{"question": f"{n}?", "options": ["老师", "学生"], "answer": n % 2} for n in range(6)]
+    choices.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files = {
+        "DriftProbe": runs.corpus / "text.txt",
+        "ReadingComprehensionProbe": runs.corpus / "reading.json",
+        "MultipleChoiceProbe": choices,
+    }
     return [
-        {"class_path": name, "init_args": {"file": str(runs.corpus / file), "every_n_steps": every_n_steps}}
+        {"class_path": name, "init_args": {"file": str(file), "every_n_steps": every_n_steps}}
         for name, file in files.items()
     ]
 
@@ -31,6 +41,29 @@ def test_weights_are_the_same_with_and_without_probes(runs: Runs, stage: str) ->
     assert_same(weights(runs.folder / "with"), weights(runs.folder / "without"))
     logged = [row["probe/kl_mean"] for row in runs.metrics("with") if row["probe/kl_mean"]]
     assert len(logged) == 4 and all(float(kl) > 0 for kl in logged)
+    assert len([row for row in runs.metrics("with") if row["probe/columns_accuracy"]]) == 4
+
+
+def test_the_share_of_the_time_that_probes_take_is_reported(runs: Runs, capsys, caplog) -> None:
+    """In metrics.csv, in training.json, which results.json repeats, in the summary, and as a warning if it is large."""
+    flags = ("trainer.max_steps=2", "trainer.enable_model_summary=true")
+    began = time.monotonic()
+    cli = runs("fit", "sft", "with", *flags, callbacks=probes(runs))
+    took = time.monotonic() - began
+    seconds = sum(c.seconds for c in cli.trainer.callbacks if isinstance(c, Probe))
+    logged = [float(row["train/time/probe_share"]) for row in runs.metrics("with") if row["train/time/probe_share"]]
+    training = json.loads((runs.folder / "with" / "adapter" / "training.json").read_text(encoding="utf-8"))
+    assert len(logged) == 2 and all(0 < share < 1 for share in logged)
+    assert seconds / took < training["probe_time_share"] < 1
+    share = float(re.search(r"probes +([0-9.]+) % of the time", capsys.readouterr().out)[1])
+    assert share == pytest.approx(100 * training["probe_time_share"], abs=5)
+    warnings = [record.message for record in caplog.records if "of the time of this run" in record.message]
+    assert share > 10 and len(warnings) == 1 and warnings[0].endswith("raise every_n_steps, or lower limit")
+    # Probes that measure only in a test take no time of the fit.
+    runs("fit", "sft", "without", *flags, callbacks=probes(runs, every_n_steps=None))
+    assert "of the time" not in capsys.readouterr().out
+    training = json.loads((runs.folder / "without" / "adapter" / "training.json").read_text(encoding="utf-8"))
+    assert "probe_time_share" not in training
 
 
 def test_every_n_steps_and_the_test(runs: Runs) -> None:
