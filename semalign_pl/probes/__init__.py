@@ -3,6 +3,17 @@
 from semalign_pl.probes.base import Probe
 from semalign_pl.probes.drift import DriftProbe
 from semalign_pl.probes.forward_kl import ForwardKLProbe
+from semalign_pl.probes.generation import GenerationProbe
+from semalign_pl.probes.instruction import InstructionProbe
 from semalign_pl.probes.reading_comprehension import ReadingComprehensionProbe
+from semalign_pl.probes.translation import TranslationProbe
 
-__all__ = ["DriftProbe", "ForwardKLProbe", "Probe", "ReadingComprehensionProbe"]
+__all__ = [
+    "DriftProbe",
+    "ForwardKLProbe",
+    "GenerationProbe",
+    "InstructionProbe",
+    "Probe",
+    "ReadingComprehensionProbe",
+    "TranslationProbe",
+]
