@@ -35,11 +35,13 @@ Ids = list[list[int]]
 def encode_questions(base: str, file: Path, passages: int | None) -> dict[str, Any]:
     """Token ids of the probe's prompts about the first passages, and those of padding and of end tokens."""
     from semalign_pl.policy.load_encoder import load_prompt_encoder
-    from semalign_pl.probes.reading_comprehension import PROMPT, read_questions
+    from semalign_pl.probes.reading_comprehension import default_prompt, read_questions
 
     questions = read_questions(str(file), None, 0)
     contexts = list(dict.fromkeys(question.context for question in questions))[:passages]
-    texts = [PROMPT.format(context=q.context, question=q.question) for q in questions if q.context in contexts]
+    texts = [
+        default_prompt("zh").format(context=q.context, question=q.question) for q in questions if q.context in contexts
+    ]
     encoder = load_prompt_encoder(base)
     prompts, cut = encoder.encode_prompts(texts, MAX_PROMPT_TOKENS)
     assert not any(cut), f"a prompt is longer than {MAX_PROMPT_TOKENS} tokens"

@@ -45,21 +45,27 @@ def prompt_languages() -> list[str]:
     return list(_wordings())
 
 
-def wording(task: str, prompt_language: str, languages: Mapping[str, str]) -> str:
+def wording(
+    task: str,
+    prompt_language: str,
+    languages: Mapping[str, str],
+    option: str = "data.init_args.task.init_args.prompt_language",
+) -> str:
     """Default prompt of a task, with the names of languages filled in.
 
     Args:
-        task: Name of the task: ``Translation``, ``Headline`` or ``Summarisation``.
+        task: Name of the prompt in ``prompts.yaml``, such as ``Translation``.
         prompt_language: Code of the language that the prompt is written in.
         languages: Language whose name replaces each of ``{from}``, ``{to}``, ``{language}``.
+        option: YAML key of the language, for the message.
 
     Raises:
         ValueError: If there is no default prompt in ``prompt_language``.
     """
     if prompt_language not in prompt_languages():
         raise ValueError(
-            f"data.init_args.task.init_args.prompt_language: there is no prompt in {prompt_language!r}, only in "
-            f"{', '.join(prompt_languages())}; give the wording yourself as prompt"
+            f"{option}: there is no prompt in {prompt_language!r}, only in {', '.join(prompt_languages())}; give the "
+            "wording yourself as prompt"
         )
     shipped = _wordings()[prompt_language]
     text = shipped.prompts[task]
@@ -99,13 +105,13 @@ def fields(template: str, option: str) -> list[str]:
 
     Args:
         template: Template with ``{field}`` for each field; ``{{`` and ``}}`` are braces.
-        option: Option that holds the template, for messages.
+        option: YAML key of the template, for messages.
 
     Raises:
         ValueError: If the template has no field, or a single brace.
     """
     names: dict[str, None] = {}
-    where = f"data.init_args.task.init_args.{option}: {template!r}"
+    where = f"{option}: {template!r}"
     for piece in _PIECE.finditer(template):
         if piece[0] in ("{", "}"):
             raise ValueError(

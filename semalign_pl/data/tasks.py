@@ -220,8 +220,10 @@ class Instruction(Task):
             ValueError: If a template has no field or a single brace, or ``optional`` names a field that is not in the
                 prompt, a field of the completion, or all fields of the prompt.
         """
-        prompt_fields, completion_fields = prompts.fields(prompt, "prompt"), prompts.fields(completion, "completion")
-        where = "data.init_args.task.init_args.optional"
+        task = "data.init_args.task.init_args"
+        prompt_fields = prompts.fields(prompt, f"{task}.prompt")
+        completion_fields = prompts.fields(completion, f"{task}.completion")
+        where = f"{task}.optional"
         for field in optional:
             if field not in prompt_fields:
                 raise ValueError(f"{where}: {field!r} is no field of the prompt, which has {', '.join(prompt_fields)}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Number = TypeVar("Number", float, NDArray[np.float64])
 
 _COSTS = ("nll", "kl", "loss", "perplexity", "ppl", "error", "errors", "wer", "cer")
-_ABILITIES = ("em", "f1", "avg", "accuracy", "chrf", "bleu4", "rouge", "similarity", "consistency")
+_ABILITIES = "em f1 avg accuracy match strict loose chrf bleu bleu4 rouge similarity consistency".split()
 
 
 def less_is_better(metric: str) -> bool:

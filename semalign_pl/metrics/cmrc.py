@@ -74,16 +74,29 @@ def segments(text: str) -> list[str]:
     between = ""
     for char in _bare(text):
         if "\u4e00" <= char <= "\u9fa5":
-            found += [*_words(between), char]
+            found += [*english_words(between), char]
             between = ""
         else:
             between += char
-    return found + _words(between)
+    return found + english_words(between)
 
 
-def _words(text: str) -> list[str]:
-    sentences, words = _tokenizers()
-    return [word for sentence in sentences.tokenize(text) for word in words.tokenize(sentence)]
+def english_sentences(text: str) -> list[str]:
+    """Sentences of an English text by the Punkt algorithm, with the abbreviations above.
+
+    >>> english_sentences("Dr. Smith came. He sat.")
+    ['Dr. Smith came.', 'He sat.']
+    """
+    return _tokenizers()[0].tokenize(text)
+
+
+def english_words(text: str) -> list[str]:
+    """Words and signs of an English text, as ``nltk.word_tokenize`` cuts them.
+
+    >>> english_words("Don't go.")
+    ['Do', "n't", 'go', '.']
+    """
+    return [word for sentence in english_sentences(text) for word in _tokenizers()[1].tokenize(sentence)]
 
 
 @cache

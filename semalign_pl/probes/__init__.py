@@ -3,7 +3,19 @@
 from semalign_pl.probes.base import Probe
 from semalign_pl.probes.drift import DriftProbe
 from semalign_pl.probes.forward_kl import ForwardKLProbe
+from semalign_pl.probes.generation import GenerationProbe
+from semalign_pl.probes.instruction import InstructionProbe
 from semalign_pl.probes.multiple_choice import MultipleChoiceProbe
 from semalign_pl.probes.reading_comprehension import ReadingComprehensionProbe
+from semalign_pl.probes.translation import TranslationProbe
 
-__all__ = ["DriftProbe", "ForwardKLProbe", "MultipleChoiceProbe", "Probe", "ReadingComprehensionProbe"]
+__all__ = [
+    "DriftProbe",
+    "ForwardKLProbe",
+    "GenerationProbe",
+    "InstructionProbe",
+    "MultipleChoiceProbe",
+    "Probe",
+    "ReadingComprehensionProbe",
+    "TranslationProbe",
+]

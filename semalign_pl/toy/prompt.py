@@ -1,9 +1,6 @@
 """Prompts of the base model's training data; ``PROMPT`` is that of the reading comprehension probe, word for word."""
 
-from semalign_pl.probes.reading_comprehension import PROMPT
-
-__all__ = ["COPY", "COPY_CHINESE", "COPY_TIBETAN", "NEXT_QUESTION", "PROMPT", "WRITE_CHINESE", "WRITE_TIBETAN"]
-
+PROMPT = "阅读短文，回答问题。\n短文：{context}\n问题：{question}"
 NEXT_QUESTION = "问题：{question}"
 WRITE_TIBETAN = "写一句藏文。"
 WRITE_CHINESE = "写一句中文。"

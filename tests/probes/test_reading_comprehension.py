@@ -108,7 +108,7 @@ def test_a_long_context_is_cut_and_the_question_never(tmp_path: Path, policy: Po
     assert len(prompts[0]) <= 150 and "问题：谁在家里吃饭？" in long and "问题：谁在山上？" in short
     kept = long.split("短文：")[1].split("\n问题：")[0]
     assert context.startswith(kept) and len(kept) > 30
-    one_more = module.PROMPT.format(context=context[: len(kept) + 1], question="谁在家里吃饭？")
+    one_more = module.default_prompt("zh").format(context=context[: len(kept) + 1], question="谁在家里吃饭？")
     assert len(policy.encoder.encode_prompt(one_more, 10_000)) > 150  # as much of it as fits
     assert "学生在山上。" in short
 
@@ -129,7 +129,7 @@ def test_another_prompt_is_filled_in_one_pass_and_told_in_the_signature(tmp_path
     }
     said = {name: policy.encoder.tokenizer.decode(probe._prompts(policy)[0][0]) for name, probe in prompts.items()}
     assert "{0} 谁？ 问：学生在{question}上。" in said["own"]
-    assert module.PROMPT.format(context="学生在{question}上。", question="谁？") in said["default"]
+    assert module.default_prompt("zh").format(context="学生在{question}上。", question="谁？") in said["default"]
     signatures = {name: probe.measure(policy).scores["cmrc_f1"].signature for name, probe in prompts.items()}
     told = "|prompt:'{0} {question} 问：{context}'"
     assert told in signatures["own"] and signatures["own"].replace(told, "") == signatures["default"]
