@@ -3,6 +3,7 @@
 from semalign_pl.probes.base import Probe
 from semalign_pl.probes.drift import DriftProbe
 from semalign_pl.probes.forward_kl import ForwardKLProbe
+from semalign_pl.probes.lm_eval_probe import LMEvalProbe
 from semalign_pl.probes.reading_comprehension import ReadingComprehensionProbe
 
-__all__ = ["DriftProbe", "ForwardKLProbe", "Probe", "ReadingComprehensionProbe"]
+__all__ = ["DriftProbe", "ForwardKLProbe", "LMEvalProbe", "Probe", "ReadingComprehensionProbe"]
