@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
-_COSTS = ("nll", "kl", "loss", "perplexity", "ppl", "error", "errors", "wer", "cer")
-_ABILITIES = "em f1 avg accuracy match strict loose chrf bleu bleu4 rouge similarity consistency".split()
+_COSTS = ("nll", "kl", "loss", "perplexity", "ppl", "bits", "error", "errors", "wer", "cer")
+_ABILITIES = "em f1 avg accuracy acc match strict loose chrf bleu bleu4 rouge similarity consistency".split()
 
 
 def less_is_better(metric: str) -> bool:
     """Return true if a metric is itself a cost, so that less is better.
 
-    The name says it: a metric with the word nll, kl, loss, perplexity (ppl), error, wer or cer is a cost, and any other
-    an ability. So a user's own probe chooses the direction of its scores by their names.
+    The name says it: a metric with the word nll, kl, loss, perplexity (ppl), bits, error, wer or cer is a cost, and any
+    other an ability. So a user's own probe chooses the direction of its scores by their names.
 
     Args:
         metric: Name of the metric.

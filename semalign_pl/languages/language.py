@@ -9,6 +9,7 @@ from functools import cached_property
 
 import regex
 
+from semalign_pl.languages.identification import Identification
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import NormalForm, compile_rules, pattern
 from semalign_pl.languages.rule import Rule, compile_rule, is_unit
@@ -39,6 +40,7 @@ class Language:
         order: Patterns of signs, in the order in which a run of them is written.
         source: Source of these facts.
         legacy: Another encoding with the same code points, or ``None``.
+        identification: Model that must also recognise the language, or ``None``.
     """
 
     code: str
@@ -56,6 +58,7 @@ class Language:
     order: tuple[str, ...] = ()
     source: str = ""
     legacy: Legacy | None = None
+    identification: Identification | None = None
 
     def is_consistent(self, text: str) -> bool:
         """Return true if ``text`` is wholly in this language by Unicode rules: the paper's ``R_lang``.
@@ -66,9 +69,20 @@ class Language:
         padding by digits or punctuation. The characters used with a script are those of Unicode's
         ``Script_Extensions``. Text in a legacy encoding (Zawgyi) fails. NFC and NFD give the same result.
 
+        With ``identification``, its model must recognise the language as well.
+
         Source: arXiv 2605.14366, "Reward"; Unicode Standard Annex 24, in the installed version of ``regex``.
         """
-        return self.rule(text) and not self.is_legacy(text)
+        return self.rule(text) and not self.is_legacy(text) and self.is_identified(text)
+
+    def is_identified(self, text: str) -> bool:
+        """Return true if the model of ``identification`` recognises the language, or there is none."""
+        return self.identification is None or self.identification.accepts(text)
+
+    @property
+    def rule_signature(self) -> str:
+        """Version of the rule of ``is_consistent``, and model of the identification if there is one."""
+        return "rule:2" if self.identification is None else f"rule:2|{self.identification.signature}"
 
     def foreign_characters(self, text: str) -> list[str]:
         """Characters of ``text`` for which it is not wholly in this language, in order and as often as they occur.

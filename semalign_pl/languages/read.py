@@ -12,6 +12,7 @@ import regex
 import yaml
 
 from semalign_pl.files.documents import read_yaml
+from semalign_pl.languages.identification import Identification
 from semalign_pl.languages.language import Language
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import pattern
@@ -21,6 +22,7 @@ from semalign_pl.types import Json
 UNITS = ("syllable", "character", "word")
 KEYS = tuple(field.name for field in fields(Language))
 LEGACY = tuple(field.name for field in fields(Legacy))
+IDENTIFICATION = tuple(field.name for field in fields(Identification))
 _PATTERNS = {
     "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+)*|[^\s\p{DI}]",
     "character": r"\p{Nd}+|(?!\s|\p{DI})\X",
@@ -97,12 +99,13 @@ def _language(entry: Mapping[str, Json], where: str) -> Language:
         replacements=_replacements(values.get("replacements", []), where),
         order=_texts("order", values.get("order", []), where),
         legacy=_legacy(values["legacy"], where) if "legacy" in values else None,
+        identification=_identification(values.get("identification"), where),
     )
     _check_patterns(language, where)
     return language
 
 
-_OTHER_KINDS = ("scripts", "replacements", "order", "legacy")
+_OTHER_KINDS = ("scripts", "replacements", "order", "legacy", "identification")
 """Keys whose values are not texts."""
 
 
@@ -150,6 +153,17 @@ def _legacy(value: Json, where: str) -> Legacy:
     if texts != value or {*texts} != {*LEGACY}:
         raise _wrong_kind("legacy", value, f"a mapping of {', '.join(LEGACY)} to texts", where)
     return Legacy(**texts)
+
+
+def _identification(value: Json, where: str) -> Identification | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not {"model", "label"} <= value.keys() <= {*IDENTIFICATION}:
+        raise _wrong_kind("identification", value, f"a mapping of {', '.join(IDENTIFICATION)}", where)
+    try:
+        return Identification(**value)  # type: ignore[arg-type]  # it checks the kinds itself
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _wrong_kind(key: str, value: Json, wanted: str, where: str) -> ValueError:

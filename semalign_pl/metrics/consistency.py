@@ -38,7 +38,9 @@ class LanguageConsistency(RowMetric):
     def signature(self) -> str:
         """Rule, scripts, and the version of ``regex``, whose Unicode tables it uses."""
         scripts = "+".join(self.language.scripts)
-        rule = f"consistency:script_extensions|scripts:{scripts}|lang:{self.language.code}|rule:2"
+        rule = (
+            f"consistency:script_extensions|scripts:{scripts}|lang:{self.language.code}|{self.language.rule_signature}"
+        )
         return f"{rule}|regex:{version('regex')}"
 
 

@@ -5,6 +5,7 @@ from semalign_pl.probes.drift import DriftProbe
 from semalign_pl.probes.forward_kl import ForwardKLProbe
 from semalign_pl.probes.generation import GenerationProbe
 from semalign_pl.probes.instruction import InstructionProbe
+from semalign_pl.probes.lm_eval_probe import LMEvalProbe
 from semalign_pl.probes.multiple_choice import MultipleChoiceProbe
 from semalign_pl.probes.reading_comprehension import ReadingComprehensionProbe
 from semalign_pl.probes.translation import TranslationProbe
@@ -14,6 +15,7 @@ __all__ = [
     "ForwardKLProbe",
     "GenerationProbe",
     "InstructionProbe",
+    "LMEvalProbe",
     "MultipleChoiceProbe",
     "Probe",
     "ReadingComprehensionProbe",

@@ -80,7 +80,7 @@ class LanguageReward(TaskLanguageReward):
             "" if self.source is None else f"|source:{self.source.code}|min:{self.min_share:g}|latin:{self.max_latin:g}"
         )
         allow = f"|allow:{'+'.join(self.allow)}" if self.allow else ""
-        return f"{super().signature}|language:{self.language.code}|rule:2{rule}{allow}"
+        return f"{super().signature}|language:{self.language.code}|{self.language.rule_signature}{rule}{allow}"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn if training references fail the rule: the reward would teach the policy to avoid what humans write.
@@ -142,10 +142,12 @@ class LanguageReward(TaskLanguageReward):
             if not self.task_languages.of(example).rule.characters.fullmatch(one)
         )
         common = " ".join(one if one.isprintable() else f"U+{ord(one):04X}" for one, _ in foreign.most_common(8))
+        model = self.language.identification
+        otherwise = f"{'' if model is None else f'not identified as {model.label}, '}padding, or marks without a letter"
         remedy = "clean these rows" if self.allow else "set `allow: [source, reference]` to let words of the row pass"
         return (
             f"LanguageReward: {len(failing) / len(texts):.0%} of {len(texts):,} training references fail its own rule "
-            f"({f'commonest foreign characters: {common}' if common else 'padding, or marks without a letter'}), so it "
+            f"({f'commonest foreign characters: {common}' if common else otherwise}), so it "
             f"punishes what humans write; {remedy}, or check `language: {self.language.code}`"
         )
 
@@ -195,4 +197,5 @@ class LanguageReward(TaskLanguageReward):
             and _BROKEN.search(text) is None
             and self.language.rule.is_well_formed(text)
             and not self.language.is_legacy(text)
+            and self.language.is_identified(text)
         )

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from semalign_pl.files.documents import read_yaml
 from semalign_pl.messages.terminal import visible
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.named_files import OUTPUT_KEYS, find_files, flatten, holds_results
@@ -29,7 +30,8 @@ def collect(command: str, settings: Settings, folder: Path, adapter: Path | None
     They are
 
     - the parsed settings, including defaults and flags, so that a comment in the YAML changes nothing;
-    - the content of every file that a setting names, including folders, patterns and the user's own classes;
+    - the content of every file that a setting names, including folders, patterns and the user's own classes, and of
+      the model of identification that a language file names;
     - the adapter that the command starts from;
     - the revisions of hub models and datasets in the local cache;
     - the versions of the packages.
@@ -56,6 +58,8 @@ def collect(command: str, settings: Settings, folder: Path, adapter: Path | None
         if isinstance(value, str) and not holds_results(value, folder):
             grounds |= {f"file {file}": digests.of(file) for file in find_files(value)}
             grounds |= _hub_revisions(value)
+            if model := _identification_model(value):
+                grounds |= {f"file {file}": digests.of(file) for file in find_files(model)} | _hub_revisions(model)
     return grounds | adapter_grounds(adapter, digests)
 
 
@@ -155,6 +159,19 @@ def _hub_revisions(value: str) -> Grounds:
     name = found[0] if found else ""
     places = {kind: Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}/refs/main" for kind in _KINDS if name}
     return {f"hub {name} ({kind})": _read_commit(place) for kind, place in places.items() if place.is_file()}
+
+
+def _identification_model(value: str) -> str | None:
+    """Model of identification that a language file names; ``None`` if the text names no such file."""
+    if not value.endswith((".yaml", ".yml")) or not Path(value).is_file():
+        return None
+    try:
+        entry = read_yaml(Path(value))
+    except ValueError:  # the command that reads the file says so
+        return None
+    identification = entry.get("identification") if isinstance(entry, dict) else None
+    model = identification.get("model") if isinstance(identification, dict) else None
+    return model if isinstance(model, str) else None
 
 
 _KINDS = ("models", "datasets")

@@ -12,8 +12,8 @@ import pytest
 from helpers.promised import PYTHONS, ROOT, pins
 from packaging.utils import canonicalize_name
 
-SOURCE_ONLY = "rouge-score"
-"""The only requirement without wheels; it is pure Python. All others need a wheel, since users may have no compiler."""
+SOURCE_ONLY = ("rouge-score", "sqlitedict", "word2number")
+"""Requirements without wheels; they are pure Python. All others need a wheel, since users may have no compiler."""
 CUDA = re.compile(r"(cuda|nvidia)-.*|triton")
 """Packages that torch requires on Linux with pins of its own; its CPU build requires none of them."""
 
@@ -24,7 +24,8 @@ def resolve(python: str, constraints: Path) -> subprocess.CompletedProcess[str]:
         [
             *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras"),
             *("--constraint", str(constraints), "--python-version", python, "--python", sys.executable),
-            *("--only-binary", ":all:", "--no-binary", SOURCE_ONLY, "--no-python-downloads"),
+            *("--only-binary", ":all:", "--no-python-downloads"),
+            *(word for name in SOURCE_ONLY for word in ("--no-binary", name)),
             *("--quiet", "--no-header", "--no-annotate"),
         ],
         cwd=ROOT,
