@@ -42,6 +42,8 @@ def run_step(step: Step, digests: Digests) -> Outcome:
     if step.command == "frontier":
         points, seconds = measure_points(step)
         return Outcome(seconds, points)
+    if step.command == "judge":
+        return _judge(step, digests)
     from semalign_pl.cli import main
     from semalign_pl.study.grounds import collect, parse
 
@@ -56,6 +58,21 @@ def run_step(step: Step, digests: Digests) -> Outcome:
     seconds = time.monotonic() - started
     write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
     return _read(step, seconds)
+
+
+def _judge(step: Step, digests: Digests) -> Outcome:
+    """Ask the judges, unless they have judged the same answers before. An interrupted step goes on by itself."""
+    from semalign_pl.judge.command import judge, read_options
+    from semalign_pl.study.grounds import collect_judged
+
+    grounds = collect_judged(step, digests)
+    if (outcome := _reuse(step, grounds, digests)) is not None:
+        return outcome
+    started = time.monotonic()
+    judge(read_options(step.args))
+    seconds = time.monotonic() - started
+    write(step, grounds, seconds, digests)
+    return Outcome(seconds)
 
 
 def _reuse(step: Step, grounds: Grounds, digests: Digests) -> Outcome | None:
@@ -76,6 +93,6 @@ def _reuse(step: Step, grounds: Grounds, digests: Digests) -> Outcome | None:
 
 
 def _read(step: Step, seconds: float) -> Outcome:
-    if step.command == "fit":
+    if step.command in ("fit", "judge"):
         return Outcome(seconds)
     return Outcome(seconds, {END: read_json(step.folder / "results.json", "delete its folder to test again")})
