@@ -1,0 +1,1 @@
+"""Pairwise judgements of two systems' answers, by language models and by people."""
