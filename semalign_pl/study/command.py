@@ -108,6 +108,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
             ``seeds`` or ``jobs`` is not positive, or a step fails.
     """
     study = _read(configs, seeds, jobs)
+    _check_judge(study, configs)
     from semalign_pl.report.verdict import with_sentences
 
     seconds: dict[str, list[float]] = {}
@@ -163,6 +164,26 @@ def _read(configs: Path, seeds: int, jobs: int) -> Study:
     if study.frontier is not None and study.frontier.choose_on is not None:
         check_other_data(study.systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
     return study
+
+
+def _check_judge(study: Study, configs: Path) -> None:
+    """Refuse a judge that cannot be asked, or whose key is missing, before anything is trained."""
+    if study.judge is None:
+        return
+    from semalign_pl.judge.flags import check_flags, make_parser
+    from semalign_pl.judge.rubric import read_rubric
+
+    where = f"{configs / 'study.yaml'}: judge"
+    step = next(one for one in steps(study.systems, Path(), 1, judge=study.judge) if one.command == "judge")
+    try:
+        check_flags(make_parser().parse_args([*step.args[1:]]))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    for pair in study.judge.pairs:
+        read_rubric(f"{where}.pairs", pair.rubric, study.judge.language)
+    for judge in study.judge.judges:
+        if judge.startswith(LOCAL) and judge[len(LOCAL) :].startswith(("runs/", "/", ".")) and not Path(judge[len(LOCAL) :]).is_dir():
+            raise ValueError(f"{where}.judges: there is no folder {judge[len(LOCAL) :]}; {NO_JUDGE}")
 
 
 def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:

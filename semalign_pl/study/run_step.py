@@ -62,14 +62,16 @@ def run_step(step: Step, digests: Digests) -> Outcome:
 
 def _judge(step: Step, digests: Digests) -> Outcome:
     """Ask the judges, unless they have judged the same answers before. An interrupted step goes on by itself."""
-    from semalign_pl.judge.command import judge, read_options
+    from semalign_pl.judge.command import compare
+    from semalign_pl.judge.flags import check_flags, make_parser
     from semalign_pl.study.grounds import collect_judged
 
     grounds = collect_judged(step, digests)
     if (outcome := _reuse(step, grounds, digests)) is not None:
         return outcome
     started = time.monotonic()
-    judge(read_options(step.args))
+    options = make_parser().parse_args([*step.args[1:]])
+    compare(options, check_flags(options))
     seconds = time.monotonic() - started
     write(step, grounds, seconds, digests)
     return Outcome(seconds)
