@@ -55,6 +55,10 @@ COMMANDS = {
     "demo": Command(
         "compare base, cold start and adapter of a finished run in a local page: RUN", "semalign_pl.inference.demo"
     ),
+    "judge": Command(
+        "compare two systems' answers by language models as judges: A.jsonl B.jsonl --judge MODEL@URL",
+        "semalign_pl.judge.command",
+    ),
     "frontier": Command(
         "test a run at its kept steps, its end and scales of its adapter, in one process: RUN/adapter --out …",
         "semalign_pl.frontier.command",

@@ -117,7 +117,7 @@ def _parse_columns(given: str | None) -> dict[str, str]:
 def _print_answers(inputs: Inputs, file: str) -> None:
     """Print an answer per line; a blank line of a text file gives a blank line, so that lines belong together."""
     from semalign_pl.inference.inputs import is_lines
-    from semalign_pl.inference.progress import Progress
+    from semalign_pl.messages.progress import Progress
 
     examples = list(inputs.read(file))
     loaded, cut_off, line = inputs.recipe.load(), 0, 0
@@ -136,8 +136,8 @@ def _print_answers(inputs: Inputs, file: str) -> None:
 def _write_answers(inputs: Inputs, file: str, out: Path) -> None:
     """Write answers as JSON lines, and go on with those of a killed process."""
     from semalign_pl.inference.grounds import examine
-    from semalign_pl.inference.progress import Progress
     from semalign_pl.inference.resumable import ResumableLines
+    from semalign_pl.messages.progress import Progress
 
     rows, grounds = examine(inputs, file)
     with ResumableLines(out, grounds) as lines:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 CODE = """
-from semalign_pl.inference.progress import Progress
+from semalign_pl.messages.progress import Progress
 with Progress(2) as progress:
     for number in range(2):
         print("answer", number, flush=True)

@@ -17,9 +17,10 @@ class Progress:
     Args:
         total: Number of rows.
         done: Number of rows that are done already.
+        unit: Plural of what is counted, for the lines.
     """
 
-    def __init__(self, total: int, done: int = 0) -> None:
+    def __init__(self, total: int, done: int = 0, unit: str = "rows") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -36,7 +37,7 @@ class Progress:
             redirect_stdout=sys.stdout.isatty(),
         )
         self._task = self._bar.add_task("", total=total, completed=done)
-        self._total, self._done, self._first = total, done, done
+        self._total, self._done, self._first, self._unit = total, done, done, unit
         self._begun = self._told = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -55,7 +56,7 @@ class Progress:
         if self._bar.disable and now - self._told > _SECONDS_PER_LINE:
             self._told = now
             left = (now - self._begun) / (self._done - self._first) * (self._total - self._done)
-            text = f"{self._done:,} of {self._total:,} rows, {format_seconds(left)} left"
+            text = f"{self._done:,} of {self._total:,} {self._unit}, {format_seconds(left)} left"
             print(text, file=sys.stderr, flush=True)
 
     def __exit__(

@@ -1,0 +1,269 @@
+"""Judge behind any server that speaks OpenAI's chat-completions protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from semalign_pl.judge.pace import Pace
+from semalign_pl.judge.question import Question, Reply
+from semalign_pl.judge.spec import JudgeSpec
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+"""Backoff in seconds: it doubles from the first to the longest, and a quarter of it is random."""
+LONGEST_RETRY_AFTER = 600.0
+"""Longest Retry-After in seconds that is waited for; a longer one ends the command, which can be run again later."""
+TEMPORARY = (408, 409, 425, 429)
+"""Status codes below 500 that another try may mend."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are sampled.
+
+    Attributes:
+        max_tokens: Maximum number of tokens of an answer, thoughts included.
+        temperature: Temperature; ``None`` for the server's default.
+    """
+
+    max_tokens: int = 2048
+    temperature: float | None = 0.0
+
+
+class RefusedQuestion(ValueError):
+    """Error for a question that the server refuses, whereas it may answer others."""
+
+
+class _Temporary(Exception):
+    """Failed try that may succeed later, with the time that the server asks to wait."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Endpoint:
+    """Judge at a server; questions can be asked concurrently.
+
+    Args:
+        spec: Model and address.
+        key: Key for the server; empty for none. It is sent, and in no message, log or result.
+        sampling: How answers are sampled.
+        parallel: Maximum number of requests at the same time.
+        per_minute: Maximum number of requests per minute; ``None`` for no limit.
+        timeout: Seconds that an answer may take.
+        retries: Number of further tries after a failed one.
+        name: Name of the judge in results; the model's by default.
+        notify: Function that shows a line to the user.
+
+    Attributes:
+        name: Name of the judge in results.
+        requests: Number of requests so far.
+        failures: Number of requests so far that failed and were tried again.
+    """
+
+    def __init__(
+        self,
+        spec: JudgeSpec,
+        key: str,
+        sampling: Sampling,
+        parallel: int = 8,
+        per_minute: float | None = None,
+        timeout: float = 120.0,
+        retries: int = 6,
+        name: str | None = None,
+        notify: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.spec, self.sampling, self.name = spec, sampling, name or spec.model
+        self._key, self._limits = key, (parallel, per_minute)
+        self._timeout, self._retries, self._notify = timeout, retries, notify
+        self._limit_name = "max_tokens"
+        self._answered = self._told = False
+        self.requests = self.failures = 0
+
+    @property
+    def identity(self) -> str:
+        """Model, address and sampling."""
+        return f"{self.spec.model}@{self.spec.url}|{self.sampling}"
+
+    @functools.cached_property
+    def _pace(self) -> Pace:
+        return Pace(*self._limits)
+
+    @functools.cached_property
+    def _client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        # Retries are ours: they wait for all tasks, count against the pace, and include malformed answers.
+        return AsyncOpenAI(api_key=self._key or "none", base_url=self.spec.url, timeout=self._timeout, max_retries=0)
+
+    async def ask(self, question: Question) -> Reply:
+        """Answer one question, in as many tries as it takes.
+
+        Args:
+            question: Question to ask.
+
+        Raises:
+            RefusedQuestion: If the server refuses this question, after it has answered another one.
+            ValueError: If the server refuses the key, the model or every question, or all tries failed.
+        """
+        begun, error = time.monotonic(), _Temporary("")
+        for attempt in range(self._retries + 1):
+            try:
+                async with self._pace.turn():
+                    self.requests += 1
+                    reply = await self._send(question)
+                self._answered = True
+                return Reply(*reply, seconds=round(time.monotonic() - begun, 3))
+            except _Temporary as failure:
+                error = failure
+            self.failures += 1
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * (1 - random.random() / 4)
+            if error.retry_after is not None and error.retry_after > LONGEST_RETRY_AFTER:
+                raise ValueError(
+                    f"{self.name}: {error}, and asks to wait {error.retry_after:,.0f} s; run the same command later, "
+                    "it goes on from here"
+                ) from None
+            if error.retry_after is not None:
+                wait = error.retry_after
+                self._pace.pause(wait)
+            if not self._told:
+                self._told = True
+                self._notify(f"{self.name}: {error}; trying again, also later")
+            if attempt < self._retries:
+                await asyncio.sleep(wait)
+        raise ValueError(
+            f"{self.name}: {self._retries + 1} tries failed, the last one: {error}; check {self.spec.url}, and run the "
+            "same command again, it goes on from here"
+        ) from None
+
+    async def _send(self, question: Question) -> tuple[str, bool, int, int]:
+        """One try: text, completeness, tokens read and written."""
+        from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
+
+        options: dict[str, object] = {self._limit_name: self.sampling.max_tokens}
+        if self.sampling.temperature is not None:
+            options["temperature"] = self.sampling.temperature
+        try:
+            # As raw text: the client passes on answers that lack half of the protocol's fields.
+            raw = await self._client.chat.completions.with_raw_response.create(
+                model=self.spec.model,
+                messages=question.messages,  # pyright: ignore[reportArgumentType]
+                extra_body=options,
+            )
+            return self._read(raw.http_response.json())
+        except APITimeoutError:
+            raise _Temporary(f"no answer within {self._timeout:g} s (--timeout)") from None
+        except APIConnectionError as error:
+            cause = error.__cause__ or error
+            raise _Temporary(self._redact(f"no connection ({type(cause).__name__}: {cause})")) from None
+        except APIStatusError as error:
+            return await self._refuse(error, question)
+        except APIError as error:
+            raise _Temporary(self._redact(f"malformed answer ({error.message})")) from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _Temporary(self._redact(f"malformed answer ({type(error).__name__}: {error})")) from None
+
+    def _read(self, body: object) -> tuple[str, bool, int, int]:
+        """Text and tokens of a response's JSON.
+
+        Raises:
+            LookupError, TypeError: If it is no chat completion.
+        """
+        if not isinstance(body, dict):
+            raise TypeError(f"a {type(body).__name__} in place of an object")
+        if body.get("error"):  # some gateways report errors with status 200
+            raise LookupError(f"error {body['error']}")
+        choice = body["choices"][0]
+        text = choice["message"].get("content") or ""
+        if not isinstance(text, str):
+            raise TypeError("content is no text")
+        usage = body.get("usage") or {}
+        tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        read, written = (count if isinstance(count, int) and count >= 0 else 0 for count in tokens)
+        return self._redact(text), choice.get("finish_reason") not in ("length", "content_filter"), read, written
+
+    async def _refuse(self, error: APIStatusError, question: Question) -> tuple[str, bool, int, int]:
+        """Sort a status code of 400 or more: try again, stop, or leave this question out."""
+        words = error.body.get("message") if isinstance(error.body, dict) else None
+        code, said = error.status_code, self._redact(" ".join(str(words or error.message).split()))[:300]
+        message = f"{self.spec.host} answered HTTP {code} ({said})"
+        if error.code == "insufficient_quota":
+            raise ValueError(f"{self.name}: {message}; the account has no credit left, add some and run it again")
+        if code in TEMPORARY or code >= 500:
+            raise _Temporary(message, retry_after(error.response.headers))
+        if code in (401, 403):
+            variable = self.spec.key_variable
+            remedy = (
+                f"check the key in {variable}"
+                if variable
+                else f"name the environment variable with its key: {self.spec.model}@{self.spec.url},VARIABLE"
+            )
+            raise ValueError(f"{self.name}: {message}; {remedy}")
+        if code in (404, 405):
+            raise ValueError(f"{self.name}: {message}; check the model's name and the address {self.spec.url}")
+        if "max_completion_tokens" in said and self._limit_name == "max_tokens":
+            self._limit_name = "max_completion_tokens"  # newer name of the same limit
+            return await self._send(question)
+        if "temperature" in said and self.sampling.temperature is not None:
+            raise ValueError(f"{self.name}: {message}; give --temperature default")
+        if not self._answered:
+            raise ValueError(f"{self.name}: {message}; mend what it names")
+        raise RefusedQuestion(f"{self.name}: {message}")
+
+    def _redact(self, text: str) -> str:
+        """Text without the key: a server may send it back."""
+        return text.replace(self._key, "***") if self._key else text
+
+    def prepare(self) -> None:
+        """Import the client.
+
+        Raises:
+            ValueError: If it is not installed.
+        """
+        try:
+            import openai  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"{self.name}: openai is not installed; pip install 'semalign-pl[judge]', or give local:FOLDER"
+            ) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if "_client" in self.__dict__:
+            with contextlib.suppress(Exception):
+                await self._client.close()
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds that a server asks to wait (RFC 9110, section 10.2.3: seconds or a date).
+
+    Args:
+        headers: Headers of the response, with names in lower case.
+        now: Current time; the clock's by default.
+
+    Returns:
+        Seconds, at least 0; ``None`` if the server does not say, or says something else.
+
+    >>> retry_after({"retry-after": "1.5"}), retry_after({"retry-after": "soon"})
+    (1.5, None)
+    """
+    text = headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, seconds) if (seconds := float(text)) < float("inf") else None
+    with contextlib.suppress(ValueError, TypeError):
+        date = parsedate_to_datetime(text)
+        date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+        return max(0.0, (date - (now or datetime.now(timezone.utc))).total_seconds())
+    return None

@@ -1,0 +1,175 @@
+"""Results of ``semalign judge``: the content of ``judge.json``, the table, and sentences about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from semalign_pl.judge.flags import Price
+from semalign_pl.judge.session import Verdicts
+from semalign_pl.judge.summary import N_BOOTSTRAP, SEED, Summary, summarise
+from semalign_pl.types import Json
+
+if TYPE_CHECKING:
+    import rich.table
+
+ALL = "all judges"
+
+
+def figures_of(
+    summary: Summary, verdicts: Sequence[Verdicts], prices: Mapping[str, Price], signature: str
+) -> dict[str, Json]:
+    """Figures of one judge or of several together, for JSON.
+
+    Args:
+        summary: Summary of their judgements.
+        verdicts: Verdicts of these judges.
+        prices: Prices by judge.
+        signature: Every option that changes the figures.
+    """
+    fields = asdict(summary)
+    fields["judge_agreement"] = [
+        {"judges": list(names), "agreement": share} for names, share in summary.judge_agreement.items()
+    ]
+    cost: dict[str, Json] = {key: fields.pop(key) for key in ("prompt_tokens", "completion_tokens")}
+    cost["seconds"] = round(sum(one.seconds for one in verdicts), 3)
+    if all(one.name in prices for one in verdicts):
+        cost["money"] = sum(
+            prices[one.name].of(
+                sum(judgement.prompt_tokens or 0 for judgement in one.judgements),
+                sum(judgement.completion_tokens or 0 for judgement in one.judgements),
+            )
+            for one in verdicts
+        )
+    counts = ("asked_again", "cached", "requests", "failed_requests")
+    totals = {name: sum(getattr(one, name) for one in verdicts) for name in counts}
+    return {**fields, "refused": sum(len(one.refused) for one in verdicts), **totals, "cost": cost} | {
+        "signature": f"{signature}|bootstrap:{N_BOOTSTRAP}|seed:{SEED}"
+    }
+
+
+def all_figures(
+    verdicts: Sequence[Verdicts], prices: Mapping[str, Price], signatures: Mapping[str, str]
+) -> dict[str, dict[str, Json]]:
+    """Figures per judge, and of all together if there are several.
+
+    Args:
+        verdicts: Verdicts of each judge.
+        prices: Prices by judge.
+        signatures: Signature by judge.
+
+    Raises:
+        ValueError: If a judge gave no verdict at all.
+    """
+    figures: dict[str, dict[str, Json]] = {}
+    for one in verdicts:
+        try:
+            summary = summarise(one.judgements)
+        except ValueError as error:
+            raise ValueError(f"{one.name}: {error}") from error
+        figures[one.name] = figures_of(summary, [one], prices, signatures[one.name])
+    if len(verdicts) > 1:
+        summary = summarise([judgement for one in verdicts for judgement in one.judgements])
+        figures[ALL] = figures_of(summary, verdicts, prices, " + ".join(signatures.values()))
+    return figures
+
+
+def make_table(figures: Mapping[str, Mapping[str, Json]]) -> rich.table.Table:
+    """Table with a row per judge.
+
+    Args:
+        figures: Figures by judge.
+    """
+    import rich.table
+
+    from semalign_pl.messages.console import Text
+
+    table = rich.table.Table("judge")
+    for title in ("win rate of A", "A / tie / B", "order bias", "orders agree", "no verdict", "tokens in", "out"):
+        table.add_column(title, justify="right")
+    money = any("money" in _mapping(one["cost"]) for one in figures.values())
+    if money:
+        table.add_column("price", justify="right")
+    for name, one in figures.items():
+        cost, agreement = _mapping(one["cost"]), one["order_agreement"]
+        cells = [
+            format_estimate(one["win_rate"], 100, " %"),
+            f"{one['wins_a']} / {one['ties']} / {one['wins_b']}",
+            format_estimate(one["order_bias"]),
+            f"{100 * agreement:.0f} %" if isinstance(agreement, float) else "–",
+            str(one["unreadable"]),
+            f"{cost['prompt_tokens']:,}",
+            f"{cost['completion_tokens']:,}",
+        ]
+        if money:
+            cells.append(f"{cost['money']:.4g}" if "money" in cost else "–")
+        table.add_row(*(Text(cell) for cell in (name, *cells)))
+    return table
+
+
+def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verdicts]) -> list[str]:
+    """Sentences about the figures: who wins, order bias, agreement, and answers without a verdict.
+
+    Args:
+        figures: Figures by judge.
+        verdicts: Verdicts of each judge.
+    """
+    lines = []
+    for name, one in figures.items():
+        rate = _mapping(one["win_rate"])
+        winner = "A" if _number(rate["low"]) > 0.5 else "B" if _number(rate["high"]) < 0.5 else None
+        shown = format_estimate(rate, 100, " %")
+        said = f"{name}: {winner} is preferred" if winner else f"{name}: no difference is shown"
+        lines.append(f"{said}: win rate of A {shown} over {one['items']} items")
+        bias = _mapping(one["order_bias"])
+        if name != ALL and _number(bias["low"]) * _number(bias["high"]) > 0:
+            place = "first" if _number(bias["value"]) > 0 else "second"
+            lines.append(
+                f"{name}: prefers the answer that it is shown {place} (order bias {format_estimate(bias)}); each pair "
+                "is shown in both orders, so this favours neither side"
+            )
+        pairs = one["judge_agreement"]
+        assert isinstance(pairs, list)
+        for pair in pairs:
+            both = _mapping(pair)
+            names = both["judges"]
+            assert isinstance(names, list)
+            lines.append(f"{' and '.join(map(str, names))} agree on {100 * _number(both['agreement']):.0f} % of items")
+    for one in verdicts:
+        if one.refused:
+            lines.append(f"{one.name}: {len(one.refused)} questions were refused: {one.refused[0]}")
+        silent = sum(judgement.winner is None for judgement in one.judgements) - len(one.refused)
+        if silent:
+            lines.append(
+                f"{one.name}: {silent} of {len(one.judgements)} answers have no verdict, though asked twice; they "
+                "count in no figure but the cost. See winner null in judgements.jsonl; a larger --max-tokens "
+                "mends answers that are cut off"
+            )
+    return lines
+
+
+def format_estimate(estimate: Json, factor: float = 1.0, unit: str = "") -> str:
+    """Value and interval of an estimate.
+
+    Args:
+        estimate: Estimate as JSON.
+        factor: Factor of all three numbers.
+        unit: Unit after the value.
+
+    >>> format_estimate({"value": 0.61, "low": 0.5, "high": 0.7}, 100, " %")
+    '61.0 % [50.0, 70.0]'
+    """
+    value, low, high = (factor * _number(_mapping(estimate)[key]) for key in ("value", "low", "high"))
+    digits = 1 if factor > 1 else 2
+    return f"{value:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _mapping(value: Json) -> dict[str, Json]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _number(value: Json) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
