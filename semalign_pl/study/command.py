@@ -172,6 +172,8 @@ def _check_judge(study: Study, configs: Path) -> None:
         return
     from semalign_pl.judge.flags import check_flags, make_parser
     from semalign_pl.judge.rubric import read_rubric
+    from semalign_pl.judge.spec import LOCAL
+    from semalign_pl.policy.causal_lm import check_folder
 
     where = f"{configs / 'study.yaml'}: judge"
     step = next(one for one in steps(study.systems, Path(), 1, judge=study.judge) if one.command == "judge")
@@ -179,11 +181,11 @@ def _check_judge(study: Study, configs: Path) -> None:
         check_flags(make_parser().parse_args([*step.args[1:]]))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    for judge in study.judge.judges:
+        if judge.startswith(LOCAL):
+            check_folder(f"{where}.judges", judge.removeprefix(LOCAL))
     for pair in study.judge.pairs:
         read_rubric(f"{where}.pairs", pair.rubric, study.judge.language)
-    for judge in study.judge.judges:
-        if judge.startswith(LOCAL) and judge[len(LOCAL) :].startswith(("runs/", "/", ".")) and not Path(judge[len(LOCAL) :]).is_dir():
-            raise ValueError(f"{where}.judges: there is no folder {judge[len(LOCAL) :]}; {NO_JUDGE}")
 
 
 def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:

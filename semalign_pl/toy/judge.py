@@ -117,7 +117,9 @@ def train(base: Path, folder: Path, *, steps: int = 400, batch: int = 32, seed: 
     optim.place(model, torch.device("cpu"))
     opts = optim.optimizers(model, lr)
     with replace_folder(folder) as made:
-        (made / "rubric.yaml").write_text(f"pairwise: |\n  {RUBRIC}\n".replace("\n{{", "\n  {{").replace("\nV", "\n  V"))
+        (made / "rubric.yaml").write_text(
+            f"pairwise: |\n  {RUBRIC}\n".replace("\n{{", "\n  {{").replace("\nV", "\n  V")
+        )
         rubric = read_rubric("toy judge", str(made / "rubric.yaml"))
         judge = LocalModel(str(base), made / "digests.json")
         bar = tqdm(range(steps), desc="judge", mininterval=5)

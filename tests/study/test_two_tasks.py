@@ -108,7 +108,10 @@ def test_judging_needs_both_tests_and_all_else_the_encoder(configs: Path, tmp_pa
         ({"judge": {"pairs": {"headline": [["hg", "few"]]}}}, "has no judges and pairs"),
         ({"judge": {"judges": ["local:x"], "pairs": {"headline": [["hg", "gone"]]}}}, "there is no system 'gone'"),
         ({"judge": {"judges": ["local:x"], "pairs": {"headline": [["hg"]]}}}, "['hg'] is no pair"),
-        ({"judge": {"judges": ["local:x"], "pairs": {"headline": [["hg", "few"]]}, "who": 1}}, "judge.who: there is no"),
+        (
+            {"judge": {"judges": ["local:x"], "pairs": {"headline": [["hg", "few"]]}, "who": 1}},
+            "judge.who: there is no",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(
