@@ -37,6 +37,7 @@ def show(folder: Path) -> None:
     """
     from semalign_pl.messages.console import Console
     from semalign_pl.report import comparison, load_results, verdicts, write_report
+    from semalign_pl.report.judge_sentences import judge_sentences
     from semalign_pl.report.paper_tables_text import paper_table, render_tables
     from semalign_pl.report.recipes import read_tasks
     from semalign_pl.report.results import parse
@@ -51,6 +52,8 @@ def show(folder: Path) -> None:
             console.print(f"{task.title or 'Other task'}, {task.test}")
         console.print(comparison(of_task))
     for sentence in verdicts(results):
+        console.print(sentence)
+    for sentence in judge_sentences(results, parsed):
         console.print(sentence)
     for table in render_tables(results, parsed):
         console.print(paper_table(table))

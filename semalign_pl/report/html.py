@@ -16,6 +16,7 @@ from .forward_kl import forward_kl_charts
 from .frontier_chart import frontier_charts
 from .hypervolumes import list_areas
 from .json_values import get_object
+from .judge_sentences import judge_sentences
 from .ledger_tables import read_ledger
 from .measured_curves import cost_title, read_curves
 from .paper_tables_text import render_tables
@@ -80,6 +81,7 @@ def write_report(folder: Path) -> Path:
         table=task_table(results, parsed, tasks),
         ledger=ledger,
         published=render_tables(results, parsed),
+        judged=judge_sentences(results, parsed),
         source=get_object(results, "published").get("source", ""),
         drift=drift_charts(read_histograms(folder, parsed), parsed),
         training=_training(folder, parsed),

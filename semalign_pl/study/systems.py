@@ -112,11 +112,8 @@ def read_study(folder: Path) -> Study:
             )
         return Study(_systems(folder, PAPER, "--config"))
     content = read_yaml(path)
-    if not isinstance(content, Mapping):
-        content = {}
-    listed = (
-        {key: entry for key, entry in content.items() if key not in NO_SYSTEMS} if isinstance(content, Mapping) else {}
-    )
+    content = content if isinstance(content, Mapping) else {}
+    listed = {key: entry for key, entry in content.items() if key not in NO_SYSTEMS}
     if not listed:
         raise ValueError(f"{path}: must list systems, such as `cold_start: {{from: base}}`")
     swept = [key for key, entry in listed.items() if isinstance(entry, Mapping) and "over" in entry]
@@ -126,14 +123,13 @@ def read_study(folder: Path) -> Study:
             "{quality: chrf, costs: [cmrc_f1]}`"
         )
     systems = _systems(folder, listed, str(path))
-    study = Study(
-        systems,
-        encoder=_encoder(content[ENCODER], folder, f"{path}: {ENCODER}") if ENCODER in content else None,
-        judge=read_judge_settings(content[JUDGE], [one.name for one in systems], f"{path}: {JUDGE}", folder)
-        if JUDGE in content
-        else None,
-        published=_existing(content[PUBLISHED], folder, f"{path}: {PUBLISHED}") if PUBLISHED in content else None,
-    )
+    study, names = Study(systems), [one.name for one in systems]
+    if ENCODER in content:
+        study = replace(study, encoder=_encoder(content[ENCODER], folder, f"{path}: {ENCODER}"))
+    if JUDGE in content:
+        study = replace(study, judge=read_judge_settings(content[JUDGE], names, f"{path}: {JUDGE}", folder))
+    if PUBLISHED in content:
+        study = replace(study, published=_existing(content[PUBLISHED], folder, f"{path}: {PUBLISHED}"))
     for one in systems if study.encoder is None else ():
         if any(ENCODER_FOLDER in flag for flag in one.flags):
             raise ValueError(

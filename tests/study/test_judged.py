@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from semalign_pl.judge.records import Judgement, write_judgements
+from semalign_pl.report.judge_sentences import judge_sentences
+from semalign_pl.report.results import parse
 from semalign_pl.study.judge_settings import JudgedPair
 from semalign_pl.study.judged import add_wins, count_wins, read_judged
 
@@ -38,3 +40,8 @@ def test_pairs_are_joined_over_seeds_and_given_to_their_systems(tmp_path: Path) 
     systems = {"sft": {"from": "base", "metrics": {}}, "rl": {"from": "base", "metrics": {}}}
     add_wins(systems, [entry])  # type: ignore[arg-type]
     assert systems["rl"]["metrics"]["judge_win"]["value"] == 50.0  # type: ignore[index]
+    results = {"systems": systems, "judge": [entry]}
+    assert judge_sentences(results, parse(results)) == [
+        "Judge: sft wins 25.0 % [0.0, 50.0], rl wins 50.0 % [25.0, 75.0], the rest are ties (order bias -0.25, both "
+        "orders agree on 50% of the items; 2 answers have no verdict)."
+    ]
