@@ -22,7 +22,7 @@ from semalign_pl.report.command import show
 from semalign_pl.report.paper_tables import read_published
 from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen
 from semalign_pl.study.joined import END, Points, join
-from semalign_pl.study.judged import add_wins, read_judged
+from semalign_pl.study.judge_results import add_wins, read_judge_results
 from semalign_pl.study.progress import time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
 from semalign_pl.study.systems import BASE, Study, group, read_study
@@ -130,13 +130,13 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
     study = replace(study, systems=systems)
     frontier, best = ({}, {}) if study.frontier is None else compare(study, out, results, chosen)
     joined = join(systems, results, best)
-    judged = [] if study.judge is None else read_judged(study.judge.pairs, out, seeds)
-    add_wins(joined, judged)
+    judge = [] if study.judge is None else read_judge_results(study.judge.pairs, out, seeds)
+    add_wins(joined, judge)
     content = {
         "systems": joined,
         **({"frontier": frontier} if frontier else {}),
         **({"choice": choice} if choice else {}),
-        **({"judge": judged} if judged else {}),
+        **({"judge": judge} if judge else {}),
         **({"published": read_published(study.published)} if study.published else {}),
         "run": {
             "command": shlex.join(

@@ -26,7 +26,7 @@ def collect(step: Step, settings: grounds.Settings, digests: Digests) -> grounds
     return grounds.collect(step.command, settings, step.folder, step.adapter, digests)
 
 
-def collect_judged(step: Step, digests: Digests) -> grounds.Grounds:
+def collect_judge(step: Step, digests: Digests) -> grounds.Grounds:
     """Return the current dependencies of a judge's result: both systems' answers, flags, rubric, and a local model.
 
     Args:

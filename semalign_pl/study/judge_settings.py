@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class JudgedPair:
+class JudgePair:
     """Two systems whose answers to one test set are judged.
 
     Attributes:
@@ -39,7 +39,7 @@ class JudgeSettings:
     """
 
     judges: tuple[str, ...]
-    pairs: tuple[JudgedPair, ...]
+    pairs: tuple[JudgePair, ...]
     language: str = ""
     set: tuple[str, ...] = ()
 
@@ -80,10 +80,10 @@ def read_judge_settings(entry: object, systems: Collection[str], where: str, fol
     )
 
 
-def _pairs(value: object, systems: Collection[str], where: str, folder: Path) -> tuple[JudgedPair, ...]:
+def _pairs(value: object, systems: Collection[str], where: str, folder: Path) -> tuple[JudgePair, ...]:
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f"{where}: {value!r} has no rubric; write `{EXAMPLE}`")
-    found: list[JudgedPair] = []
+    found: list[JudgePair] = []
     for rubric, listed in value.items():
         path = folder / str(rubric)
         for pair in listed if isinstance(listed, list) and listed else [listed]:
@@ -93,5 +93,5 @@ def _pairs(value: object, systems: Collection[str], where: str, folder: Path) ->
                 raise ValueError(
                     f"{where}.{rubric}: there is no system {absent[0]!r}; name two of {', '.join(systems)}"
                 )
-            found.append(JudgedPair(pair[0], pair[1], str(path) if path.is_file() else str(rubric)))
+            found.append(JudgePair(pair[0], pair[1], str(path) if path.is_file() else str(rubric)))
     return tuple(found)

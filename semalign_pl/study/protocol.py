@@ -10,7 +10,7 @@ from pathlib import Path
 
 from semalign_pl.run.finished import OWN_RANKS, WHOLE
 from semalign_pl.study.frontier_settings import FrontierSettings
-from semalign_pl.study.judge_settings import JudgedPair, JudgeSettings
+from semalign_pl.study.judge_settings import JudgePair, JudgeSettings
 from semalign_pl.study.systems import BASE, ENCODER, ENCODER_FOLDER, System
 
 VALIDATION = "validation"
@@ -148,11 +148,11 @@ def steps(
                 # The start of a system that starts from the base model is the base.
                 scale_from = frontier.scale_from if system.start != BASE else BASE
                 yield Step("frontier", *run, folder / "adapter", own, frontier.scales, scale_from)
-        for pair in () if judge is None else judge.pairs:
-            yield _judge_step(pair, judge, seed, root)
+        if judge is not None:
+            yield from (_judge_step(pair, judge, seed, root) for pair in judge.pairs)
 
 
-def _judge_step(pair: JudgedPair, judge: JudgeSettings, seed: int, root: Path) -> Step:
+def _judge_step(pair: JudgePair, judge: JudgeSettings, seed: int, root: Path) -> Step:
     flags = [word for name in judge.judges for word in ("--judge", name)] + ["--rubric", pair.rubric]
     flags += ["--language", judge.language] if judge.language else []
     folder, answers = root / "judge" / pair.name, (root / pair.a, root / pair.b)

@@ -64,9 +64,9 @@ def _judge(step: Step, digests: Digests) -> Outcome:
     """Ask the judges, unless they have judged the same answers before. An interrupted step goes on by itself."""
     from semalign_pl.judge.command import compare
     from semalign_pl.judge.flags import check_flags, make_parser
-    from semalign_pl.study.grounds import collect_judged
+    from semalign_pl.study.grounds import collect_judge
 
-    grounds = collect_judged(step, digests)
+    grounds = collect_judge(step, digests)
     if (outcome := _reuse(step, grounds, digests)) is not None:
         return outcome
     started = time.monotonic()

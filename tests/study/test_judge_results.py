@@ -7,8 +7,8 @@ from pathlib import Path
 from semalign_pl.judge.records import Judgement, write_judgements
 from semalign_pl.report.judge_sentences import judge_sentences
 from semalign_pl.report.results import parse
-from semalign_pl.study.judge_settings import JudgedPair
-from semalign_pl.study.judged import add_wins, count_wins, read_judged
+from semalign_pl.study.judge_results import add_wins, count_wins, read_judge_results
+from semalign_pl.study.judge_settings import JudgePair
 
 WINNERS = [("1", "a", "a"), ("1", "b", "a"), ("2", "a", "b"), ("2", "b", "tie"), ("3", "a", None)]
 
@@ -29,12 +29,12 @@ def test_ties_are_no_wins_and_answers_without_a_verdict_do_not_count() -> None:
 
 
 def test_pairs_are_joined_over_seeds_and_given_to_their_systems(tmp_path: Path) -> None:
-    pair = JudgedPair("sft", "rl", "translation")
+    pair = JudgePair("sft", "rl", "translation")
     for seed, rows in enumerate((judgements(), judgements("1"))):
         folder = tmp_path / f"seed-{seed}" / "judge" / pair.name
         folder.mkdir(parents=True)
         write_judgements(folder / "judgements.jsonl", rows)
-    (entry,) = read_judged([pair], tmp_path, 2)
+    (entry,) = read_judge_results([pair], tmp_path, 2)
     assert entry["wins"]["sft"]["seeds"] == [50.0, 0.0] and entry["wins"]["rl"]["seeds"] == [25.0, 75.0]
     assert entry["unreadable"] == [1, 1]
     systems = {"sft": {"from": "base", "metrics": {}}, "rl": {"from": "base", "metrics": {}}}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from semalign_pl.study.joined import RunMetric, StudyMetric, SystemEntry, mean_metric
-from semalign_pl.study.judge_settings import JudgedPair
+from semalign_pl.study.judge_settings import JudgePair
 
 if TYPE_CHECKING:
     from semalign_pl.judge.records import Judgement, Side
@@ -16,7 +16,7 @@ WIN = "judge_win"
 """Metric of a judged system: judgements that it won, in percent."""
 
 
-class JudgedEntry(TypedDict):
+class JudgeEntry(TypedDict):
     """One judged pair in the ``results.json`` of a study."""
 
     a: str
@@ -29,7 +29,7 @@ class JudgedEntry(TypedDict):
     tokens: list[list[int]]
 
 
-def read_judged(pairs: Sequence[JudgedPair], out: Path, seeds: int) -> list[JudgedEntry]:
+def read_judge_results(pairs: Sequence[JudgePair], out: Path, seeds: int) -> list[JudgeEntry]:
     """Read the judgements of all pairs.
 
     Args:
@@ -46,14 +46,14 @@ def read_judged(pairs: Sequence[JudgedPair], out: Path, seeds: int) -> list[Judg
     from semalign_pl.judge.records import read_judgements
     from semalign_pl.judge.summary import summarise
 
-    entries: list[JudgedEntry] = []
+    entries: list[JudgeEntry] = []
     for pair in pairs:
         files = [out / f"seed-{seed}" / "judge" / pair.name / "judgements.jsonl" for seed in range(seeds)]
-        judged = [read_judgements(file) for file in files]
-        figures = [summarise(one) for one in judged]
+        judgements = [read_judgements(file) for file in files]
+        figures = [summarise(one) for one in judgements]
         wins = {
-            pair.a: mean_metric([count_wins(one, "a", pair.b) for one in judged]),
-            pair.b: mean_metric([count_wins(one, "b", pair.a) for one in judged]),
+            pair.a: mean_metric([count_wins(one, "a", pair.b) for one in judgements]),
+            pair.b: mean_metric([count_wins(one, "b", pair.a) for one in judgements]),
         }
         entries.append(
             {
@@ -89,27 +89,27 @@ def count_wins(judgements: Sequence[Judgement], side: Side, other: str) -> RunMe
     counts: dict[str, list[float]] = {}
     for one in judgements:
         if one.winner is not None:
-            won, judged = counts.setdefault(one.id, [0.0, 0.0])
-            counts[one.id] = [won + (one.winner == side), judged + 1]
+            won, total = counts.setdefault(one.id, [0.0, 0.0])
+            counts[one.id] = [won + (one.winner == side), total + 1]
     statistics = torch.tensor(list(counts.values()), dtype=torch.float64)
-    won, judged = statistics.sum(0).tolist()
+    won, total = statistics.sum(0).tolist()
     sums = resample_sums(statistics, N_BOOTSTRAP, SEED)
     judges = ",".join(sorted({one.judge for one in judgements}))
     return {
-        "value": 100 * won / judged,
+        "value": 100 * won / total,
         "ci": [100 * bound for bound in percentile_interval((sums[:, 0] / sums[:, 1]).tolist())],
         "signature": f"judges:{judges}|rubric:{judgements[0].rubric}|against:{other}|ties:no win|orders:both",
     }
 
 
-def add_wins(systems: Mapping[str, SystemEntry], judged: Sequence[JudgedEntry]) -> None:
+def add_wins(systems: Mapping[str, SystemEntry], entries: Sequence[JudgeEntry]) -> None:
     """Add the metric ``judge_win`` to the systems, of the first pair that each is in.
 
     Args:
         systems: Entry ``systems`` of the study's ``results.json``, which is changed.
-        judged: Entry ``judge``.
+        entries: Entry ``judge``.
     """
-    for entry in judged:
+    for entry in entries:
         for name, metric in entry["wins"].items():
             if name in systems:
-                systems[name]["metrics"].setdefault(WIN, metric)
+                systems[name].setdefault("metrics", {}).setdefault(WIN, metric)
