@@ -75,6 +75,12 @@ ladder: runs/quickstart/world/general/anchor.jsonl  ## methods against forgettin
 keep: runs/quickstart/world/general/anchor.jsonl  ## replay and anchor in every stage against the best SFT, with controls (SEEDS=5)
 	$(BIN)/python benchmarks/keep.py --seeds $(SEEDS)
 
+runs/quickstart/world/judge: | runs/quickstart/world
+	$(BIN)/python -m semalign_pl.toy judge runs/quickstart/world
+
+study: runs/quickstart/world/judge  ## the paper's study: every row of its tables, for translation and headlines (SEEDS=5)
+	$(BIN)/python benchmarks/study.py --seeds $(SEEDS)
+
 dial: $(READY) runs/quickstart/world  ## the largest scale of strong SFT within a budget, on held-out questions
 	$(BIN)/python benchmarks/dial.py
 
@@ -129,4 +135,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean

@@ -37,6 +37,8 @@ def show(folder: Path) -> None:
     """
     from semalign_pl.messages.console import Console
     from semalign_pl.report import comparison, load_results, verdicts, write_report
+    from semalign_pl.report.judge_sentences import judge_sentences
+    from semalign_pl.report.paper_tables_text import paper_table, render_tables
     from semalign_pl.report.recipes import read_tasks
     from semalign_pl.report.results import parse
     from semalign_pl.report.task_table import by_task
@@ -51,4 +53,10 @@ def show(folder: Path) -> None:
         console.print(comparison(of_task))
     for sentence in verdicts(results):
         console.print(sentence)
+    for sentence in judge_sentences(results, parsed):
+        console.print(sentence)
+    for table in render_tables(results, parsed):
+        console.print(paper_table(table))
+        for sentence in table["sentences"]:
+            console.print(sentence)
     console.print(f"report: {write_report(folder)}")

@@ -15,8 +15,11 @@ from .fonts import embed_fonts
 from .forward_kl import forward_kl_charts
 from .frontier_chart import frontier_charts
 from .hypervolumes import list_areas
+from .json_values import get_object
+from .judge_sentences import judge_sentences
 from .ledger_tables import read_ledger
 from .measured_curves import cost_title, read_curves
+from .paper_tables_text import render_tables
 from .picture import quality_against_tax
 from .recipes import Difference, differences, read_recipe, read_tasks
 from .results import BASE, Results, column_of, load_results, parse
@@ -77,6 +80,9 @@ def write_report(folder: Path) -> Path:
         tested=list_tested(folder, results, parsed, tasks),
         table=task_table(results, parsed, tasks),
         ledger=ledger,
+        published=render_tables(results, parsed),
+        judged=judge_sentences(results, parsed),
+        source=get_object(results, "published").get("source", ""),
         drift=drift_charts(read_histograms(folder, parsed), parsed),
         training=_training(folder, parsed),
         forward_kl=forward_kl_charts(results, measured, parsed),

@@ -87,6 +87,7 @@ COST = (
 OTHER = (
     Column(REFERENCES, "Language consistency of the references"),
     Column("cmrc_avg", "CMRC average", digits=1),
+    Column("judge_win", "Judge win", digits=1, unit="%"),
     Column("forward_kl", "Forward KL", higher_is_better=False, unit="nats/token"),
     Column("kl_p90", "KL to base, P90", higher_is_better=False, unit="nats/token"),
     Column("nll_change_p90", "NLL change, P90", higher_is_better=False, unit="nats/token", signed=True),

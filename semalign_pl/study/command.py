@@ -19,8 +19,10 @@ from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.page import format_seconds
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
+from semalign_pl.report.paper_tables import read_published
 from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen
 from semalign_pl.study.joined import END, Points, join
+from semalign_pl.study.judge_results import add_wins, read_judge_results
 from semalign_pl.study.progress import time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
 from semalign_pl.study.systems import BASE, Study, group, read_study
@@ -86,7 +88,7 @@ def print_commands(configs: Path, out: Path, seeds: int) -> None:
     for step in choosing:
         print(visible(f"semalign {shlex.join(step.args)}"))
     swept = {one.name: one.sweep for one in study.systems if one.sweep} if choosing else {}
-    for step in steps(study.systems, out, seeds, study.frontier):
+    for step in steps(study.systems, out, seeds, study.frontier, study.encoder, study.judge):
         if step not in choosing:
             unsure = f"# if {step.system} is chosen: " if step.system in swept else ""
             print(visible(f"{unsure}semalign {shlex.join(step.args)}"))
@@ -106,6 +108,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
             ``seeds`` or ``jobs`` is not positive, or a step fails.
     """
     study = _read(configs, seeds, jobs)
+    _check_judge(study, configs)
     from semalign_pl.report.verdict import with_sentences
 
     seconds: dict[str, list[float]] = {}
@@ -114,22 +117,27 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
     if done:
         assert study.frontier is not None
         first = {key: variants[0].name for key, variants in group(systems).items()}
-        expected = steps(keep_chosen(systems, first), out, seeds, study.frontier)
+        expected = steps(keep_chosen(systems, first), out, seeds, study.frontier, study.encoder, study.judge)
         later = [step for step in expected if step not in done]
         _run_plan(done, study, configs, out, jobs, seconds, later=later)
         choice = choose(study, out, min(seeds, study.frontier.choose_seeds or seeds))
         chosen = choice["chosen"]
         systems = keep_chosen(systems, chosen)
         print(visible(f"chosen on {study.frontier.choose_on}: {', '.join(chosen.values())}"), flush=True)
-    plan = list(steps(systems, out, seeds, study.frontier))
+    plan = list(steps(systems, out, seeds, study.frontier, study.encoder, study.judge))
     fresh = [step for step in plan if step not in done]
     results = _run_plan(fresh, study, configs, out, jobs, seconds, earlier=len(done))
     study = replace(study, systems=systems)
     frontier, best = ({}, {}) if study.frontier is None else compare(study, out, results, chosen)
+    joined = join(systems, results, best)
+    judge = [] if study.judge is None else read_judge_results(study.judge.pairs, out, seeds)
+    add_wins(joined, judge)
     content = {
-        "systems": join(systems, results, best),
+        "systems": joined,
         **({"frontier": frontier} if frontier else {}),
         **({"choice": choice} if choice else {}),
+        **({"judge": judge} if judge else {}),
+        **({"published": read_published(study.published)} if study.published else {}),
         "run": {
             "command": shlex.join(
                 ("semalign", "study", "--config", str(configs), "--out", str(out), "--seeds", str(seeds))
@@ -151,9 +159,33 @@ def _read(configs: Path, seeds: int, jobs: int) -> Study:
         if number < 1:
             raise ValueError(f"{flag}: {number} is not a positive number")
     study = read_study(configs)
+    if study.published is not None:
+        read_published(study.published)  # refuses a malformed file before anything is trained
     if study.frontier is not None and study.frontier.choose_on is not None:
         check_other_data(study.systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
     return study
+
+
+def _check_judge(study: Study, configs: Path) -> None:
+    """Refuse a judge that cannot be asked, or whose key is missing, before anything is trained."""
+    if study.judge is None:
+        return
+    from semalign_pl.judge.flags import check_flags, make_parser
+    from semalign_pl.judge.rubric import read_rubric
+    from semalign_pl.judge.spec import LOCAL
+    from semalign_pl.policy.causal_lm import check_folder
+
+    where = f"{configs / 'study.yaml'}: judge"
+    step = next(one for one in steps(study.systems, Path(), 1, judge=study.judge) if one.command == "judge")
+    try:
+        check_flags(make_parser().parse_args([*step.args[1:]]))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    for judge in study.judge.judges:
+        if judge.startswith(LOCAL):
+            check_folder(f"{where}.judges", judge.removeprefix(LOCAL))
+    for pair in study.judge.pairs:
+        read_rubric(f"{where}.pairs", pair.rubric, study.judge.language)
 
 
 def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:
@@ -161,7 +193,7 @@ def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:
     if study.frontier is None or study.frontier.choose_on is None:
         return []
     first = min(seeds, study.frontier.choose_seeds or seeds)
-    return list(choosing_steps(study.systems, out, first, study.frontier))
+    return list(choosing_steps(study.systems, out, first, study.frontier, study.encoder))
 
 
 def _peak_memory_mib(who: int) -> float:

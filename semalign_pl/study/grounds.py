@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.run import grounds
 from semalign_pl.run.digests import Digests
+from semalign_pl.run.named_files import find_files
 from semalign_pl.study.protocol import Step
 
 
@@ -22,6 +24,18 @@ def collect(step: Step, settings: grounds.Settings, digests: Digests) -> grounds
         ValueError: If a file cannot be read.
     """
     return grounds.collect(step.command, settings, step.folder, step.adapter, digests)
+
+
+def collect_judge(step: Step, digests: Digests) -> grounds.Grounds:
+    """Return the current dependencies of a judge's result: both systems' answers, flags, rubric, and a local model.
+
+    Args:
+        step: Command ``judge``.
+        digests: Digests of files.
+    """
+    named = [*step.args[1:3], *(flag.removeprefix("local:") for flag in step.flags)]
+    files = {f"file {file}": digests.of(file) for name in named for file in find_files(name)}
+    return {"setting flags": json.dumps(step.flags, ensure_ascii=False)} | files
 
 
 def parse(args: Sequence[str]) -> grounds.Settings:

@@ -19,7 +19,7 @@ from semalign_pl.messages.terminal import visible
 from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Stopped, StopRequest, install
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.run_step import Outcome
-from semalign_pl.study.systems import BASE
+from semalign_pl.study.systems import BASE, ENCODER
 from semalign_pl.study.worker import StepTask
 
 POLL_SECONDS = 0.2
@@ -45,16 +45,21 @@ class _Job:
 
 
 def needs(plan: Sequence[Step], base_first: bool) -> list[set[int]]:
-    """Places of the steps that each step needs: the training of the adapter that it starts from or tests.
+    """Places of the steps that each step needs.
+
+    These are the trainings of the encoder and of the adapter that it starts from or tests; to judge, both tests.
 
     Args:
         plan: Steps in order.
         base_first: True if every step also needs the test of the base model, by which the study's settings are checked.
     """
     trained = {step.folder / "adapter": place for place, step in enumerate(plan) if step.command == "fit"}
-    base = {place for place, step in enumerate(plan) if step.system == BASE} if base_first else set[int]()
+    tested = {step.folder: place for place, step in enumerate(plan) if step.command in ("test", "frontier")}
+    first = {place for place, step in enumerate(plan) if step.system == ENCODER or (base_first and step.system == BASE)}
     return [
-        ({trained[step.adapter]} if step.adapter in trained else set()) | (base - {place})
+        ({trained[step.adapter]} if step.adapter in trained else set())
+        | {tested[folder] for folder in step.answers if folder in tested}
+        | {other for other in first - {place} if plan[place].system != ENCODER}
         for place, step in enumerate(plan)
     ]
 

@@ -101,11 +101,16 @@ def _mean(runs: Sequence[RunResults]) -> dict[str, StudyMetric]:
     """Each metric that all seeds have, averaged."""
     metrics = [run["metrics"] for run in runs]
     return {
-        name: _mean_metric([run[name] for run in metrics]) for name in metrics[0] if all(name in run for run in metrics)
+        name: mean_metric([run[name] for run in metrics]) for name in metrics[0] if all(name in run for run in metrics)
     }
 
 
-def _mean_metric(metrics: Sequence[RunMetric]) -> StudyMetric:
+def mean_metric(metrics: Sequence[RunMetric]) -> StudyMetric:
+    """One metric, averaged over seeds.
+
+    Args:
+        metrics: The metric per seed.
+    """
     bounds = [ci for metric in metrics if (ci := metric["ci"]) is not None]
     return {
         "value": statistics.fmean(metric["value"] for metric in metrics),

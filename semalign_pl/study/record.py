@@ -11,6 +11,7 @@ from semalign_pl.run.kept_steps import STEPS
 from semalign_pl.run.named_files import find_files
 from semalign_pl.run.record import Done
 from semalign_pl.study.protocol import Step
+from semalign_pl.study.systems import ENCODER
 
 
 def record_file(step: Step) -> Path:
@@ -47,12 +48,16 @@ def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Don
 
 
 def output_digests(step: Step, digests: Digests) -> Grounds:
-    """Return the digests of a step's outputs, by name: adapters, or what a test wrote."""
+    """Return the digests of a step's outputs, by name: adapters or encoder, or what a test or a judge wrote."""
+    if step.system == ENCODER:
+        return {
+            f"encoder {name[8:]}": digest for name, digest in adapter_grounds(step.folder / ENCODER, digests).items()
+        }
     if step.command == "fit":
         kept = find_files(str(step.folder / STEPS))
         steps = {f"adapter {file.relative_to(step.folder)}": digests.of(file) for file in kept}
         return adapter_grounds(step.folder / "adapter", digests) | steps
-    files = [step.folder / name for name in ("results.json", "predictions.jsonl", "items.jsonl")]
+    files = [step.folder / name for name in ("results.json", "predictions.jsonl", "items.jsonl", "judgements.jsonl")]
     return {f"file {file.name}": digests.of(file) for file in files if file.is_file()}
 
 

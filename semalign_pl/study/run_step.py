@@ -42,6 +42,8 @@ def run_step(step: Step, digests: Digests) -> Outcome:
     if step.command == "frontier":
         points, seconds = measure_points(step)
         return Outcome(seconds, points)
+    if step.command == "judge":
+        return _judge(step, digests)
     from semalign_pl.cli import main
     from semalign_pl.study.grounds import collect, parse
 
@@ -56,6 +58,23 @@ def run_step(step: Step, digests: Digests) -> Outcome:
     seconds = time.monotonic() - started
     write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
     return _read(step, seconds)
+
+
+def _judge(step: Step, digests: Digests) -> Outcome:
+    """Ask the judges, unless they have judged the same answers before. An interrupted step goes on by itself."""
+    from semalign_pl.judge.command import compare
+    from semalign_pl.judge.flags import check_flags, make_parser
+    from semalign_pl.study.grounds import collect_judge
+
+    grounds = collect_judge(step, digests)
+    if (outcome := _reuse(step, grounds, digests)) is not None:
+        return outcome
+    started = time.monotonic()
+    options = make_parser().parse_args([*step.args[1:]])
+    compare(options, check_flags(options))
+    seconds = time.monotonic() - started
+    write(step, grounds, seconds, digests)
+    return Outcome(seconds)
 
 
 def _reuse(step: Step, grounds: Grounds, digests: Digests) -> Outcome | None:
@@ -76,6 +95,6 @@ def _reuse(step: Step, grounds: Grounds, digests: Digests) -> Outcome | None:
 
 
 def _read(step: Step, seconds: float) -> Outcome:
-    if step.command == "fit":
+    if step.command in ("fit", "judge"):
         return Outcome(seconds)
     return Outcome(seconds, {END: read_json(step.folder / "results.json", "delete its folder to test again")})

@@ -125,9 +125,14 @@ def list_keys(config: Path, flags: tuple[str, ...], where: str) -> list[str]:
 
 @cache
 def _parse_keys(config: Path, content: bytes, flags: tuple[str, ...]) -> list[str]:
-    """Keys of a recipe; computed once per content of the file, because systems share recipes and parsing is slow."""
+    """Keys of a recipe, those of mappings and lists too.
+
+    They are computed once per content of the file, because systems share recipes and parsing is slow.
+    """
     settings = parse_recipe(("--config", str(config), *flags)).settings.as_dict()
-    return [key for key, _ in flatten(settings) if key.split(".")[0] in GROUPS and "[" not in key]
+    leaves = [key.partition("[")[0].split(".") for key, _ in flatten(settings)]
+    every = {".".join(words[:end]): None for words in leaves for end in range(2, len(words) + 1) if words[0] in GROUPS}
+    return [key for key in every if not key.endswith(".init_args")]
 
 
 def _resolve(name: str, keys: Sequence[str], where: str) -> str:

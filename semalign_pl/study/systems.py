@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semalign_pl.files.documents import read_yaml
 from semalign_pl.study.frontier_settings import FrontierSettings, read_frontier_settings
+from semalign_pl.study.judge_settings import JudgeSettings, read_judge_settings
 
 BASE = "base"
 PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}
 KEYS = ("from", "config", "label", "set", "over")
-FRONTIER = "frontier"
-"""Key of ``study.yaml`` that is not a system."""
+FRONTIER, ENCODER, JUDGE, PUBLISHED = "frontier", "encoder", "judge", "published"
+NO_SYSTEMS = (FRONTIER, ENCODER, JUDGE, PUBLISHED)
+"""Keys of ``study.yaml`` that are not systems."""
+ENCODER_FOLDER = "{encoder}"
+"""Placeholder in values of ``set`` and ``over``: folder of the encoder that the study trains."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,16 @@ class Study:
     Attributes:
         systems: Trained systems in training order, with all variants of a swept system in its place.
         frontier: Points to test of each system; ``None`` to test the finished adapters only.
+        encoder: Sentence encoder that is trained once, before all systems; ``None`` to train none.
+        judge: Pairs of systems whose answers are judged; ``None`` to judge none.
+        published: File with a paper's tables, to compare the results with; ``None`` to compare with none.
     """
 
     systems: list[System]
     frontier: FrontierSettings | None = None
+    encoder: System | None = None
+    judge: JudgeSettings | None = None
+    published: Path | None = None
 
 
 def group(systems: Sequence[System]) -> dict[str, list[System]]:
@@ -78,6 +88,10 @@ def read_study(folder: Path) -> Study:
         long: {from: cold_start, config: sft.yaml, set: {trainer.max_epochs: 4}}
         bleu: {from: cold_start, label: BLEU + language, over: {optimizer.lr: [1e-4, 1e-3]}}
 
+    Three more keys are no systems. ``encoder: {config: …, set: …}`` trains a sentence encoder before all systems; in
+    values of ``set``, ``{encoder}`` is its folder. ``judge`` lists pairs of systems to judge (see `JudgeSettings`).
+    ``published`` names a file with a paper's tables, which the report shows beside the study's results.
+
     Without ``study.yaml``, the systems are the paper's (arXiv 2605.14366): a cold start, and strong SFT and semantic
     GRPO, both from the cold start.
 
@@ -98,17 +112,32 @@ def read_study(folder: Path) -> Study:
             )
         return Study(_systems(folder, PAPER, "--config"))
     content = read_yaml(path)
-    listed = {key: entry for key, entry in content.items() if key != FRONTIER} if isinstance(content, Mapping) else {}
+    content = content if isinstance(content, Mapping) else {}
+    listed = {key: entry for key, entry in content.items() if key not in NO_SYSTEMS}
     if not listed:
         raise ValueError(f"{path}: must list systems, such as `cold_start: {{from: base}}`")
-    if FRONTIER not in content:
-        if swept := [key for key, entry in listed.items() if isinstance(entry, Mapping) and "over" in entry]:
-            raise ValueError(
-                f"{path}: {swept[0]}.over: the best variant is chosen by its frontier; add a key such as `{FRONTIER}: "
-                "{quality: chrf, costs: [cmrc_f1]}`"
-            )
-        return Study(_systems(folder, listed, str(path)))
+    swept = [key for key, entry in listed.items() if isinstance(entry, Mapping) and "over" in entry]
+    if FRONTIER not in content and swept:
+        raise ValueError(
+            f"{path}: {swept[0]}.over: the best variant is chosen by its frontier; add a key such as `{FRONTIER}: "
+            "{quality: chrf, costs: [cmrc_f1]}`"
+        )
     systems = _systems(folder, listed, str(path))
+    study, names = Study(systems), [one.name for one in systems]
+    if ENCODER in content:
+        study = replace(study, encoder=_encoder(content[ENCODER], folder, f"{path}: {ENCODER}"))
+    if JUDGE in content:
+        study = replace(study, judge=read_judge_settings(content[JUDGE], names, f"{path}: {JUDGE}", folder))
+    if PUBLISHED in content:
+        study = replace(study, published=_existing(content[PUBLISHED], folder, f"{path}: {PUBLISHED}"))
+    for one in systems if study.encoder is None else ():
+        if any(ENCODER_FOLDER in flag for flag in one.flags):
+            raise ValueError(
+                f"{path}: {one.key}: names {ENCODER_FOLDER}, and the study trains none; add the key `{ENCODER}: "
+                "{config: encoder.yaml}`, or name a folder"
+            )
+    if FRONTIER not in content:
+        return study
     keys = {one.name: one.key for one in systems}
     starts = {one.key: keys.get(one.start, BASE) for one in systems}
     frontier = read_frontier_settings(content[FRONTIER], starts, f"{path}: {FRONTIER}", folder)
@@ -117,7 +146,25 @@ def read_study(folder: Path) -> Study:
             f"{path}: {FRONTIER}.choose_on: no system has variants to choose among; list values in `over`, or leave "
             "this out"
         )
-    return Study(systems, frontier)
+    return replace(study, frontier=frontier)
+
+
+def _encoder(entry: object, folder: Path, where: str) -> System:
+    """Encoder that the study trains."""
+    if not isinstance(entry, Mapping) or "config" not in entry or not {"config", "set"} >= set(entry):
+        raise ValueError(f"{where}: {entry!r} has other keys than config and set; write `encoder: {{config: a.yaml}}`")
+    config, flags = _existing(entry["config"], folder, f"{where}.config"), ()
+    if "set" in entry:
+        from semalign_pl.study.sweep import read_settings
+
+        flags = read_settings(entry["set"], config, f"{where}.set")
+    return System(ENCODER, config, BASE, flags=flags)
+
+
+def _existing(value: object, folder: Path, where: str) -> Path:
+    if not isinstance(value, str) or not (folder / value).is_file():
+        raise ValueError(f"{where}: there is no file {value!r} in {folder}; paths are relative to study.yaml's folder")
+    return folder / value
 
 
 def _systems(folder: Path, listed: Mapping[str, object], where: str) -> list[System]:

@@ -46,6 +46,7 @@ class StepTask:
             step[key] = None if step[key] is None else Path(step[key])
         for key in ("flags", "scales"):
             step[key] = tuple(step[key])
+        step["answers"] = tuple(map(Path, step["answers"]))
         return cls(Step(**step), Path(given["digests"]), Path(given["outcome"]))
 
 

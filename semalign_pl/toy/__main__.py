@@ -1,4 +1,4 @@
-"""``python -m semalign_pl.toy build`` and ``python -m semalign_pl.toy write DIR``."""
+"""``python -m semalign_pl.toy``: ``build``, ``write DIR`` and ``judge DIR``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semalign_pl.messages.terminal import prepare_process, visible
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one of the two commands.
+    """Run one of the commands.
 
     Returns:
         Exit status: 0, or 2 after a user's mistake.
@@ -22,6 +22,9 @@ def main(args: list[str] | None = None) -> int:
     write.add_argument("folder", type=Path)
     write.add_argument("--seed", type=int, default=0)
     write.add_argument("--language", default="bo", help="language besides Chinese: bo, th, or a .yaml file of your own")
+    judge = commands.add_parser("judge", help="train a judge of Tibetan from a world's base model (2 minutes)")
+    judge.add_argument("world", type=Path, help="folder that write wrote; the judge is written to judge in it")
+    judge.add_argument("--steps", type=int, default=400)
     build = commands.add_parser("build", help="train the weights that the package ships")
     build.add_argument("--out", type=Path)
     build.add_argument("--models", nargs="+", choices=["encoder", "base"], default=["encoder", "base"])
@@ -29,7 +32,14 @@ def main(args: list[str] | None = None) -> int:
         build.add_argument(f"--{name}", type=int)
     given = {key: value for key, value in vars(parser.parse_args(args)).items() if value is not None}
     with one_line() as status:
-        if given.pop("command") == "write":
+        command = given.pop("command")
+        if command == "judge":
+            from semalign_pl.toy.judge import train
+
+            world = given["world"]
+            right = train(world / "base", world / "judge", steps=given["steps"])
+            print(visible(f"wrote {world / 'judge'}; it answers {right:.0%} of 300 new questions right"))
+        elif command == "write":
             from semalign_pl.toy.write import write as write_world
 
             write_world(**given)

@@ -12,11 +12,14 @@ from semalign_pl.cli import Parser
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
+from semalign_pl.report.paper_tables import read_published
 from semalign_pl.study.systems import Study, group, read_study
 
+STUDIES = ("quickstart", "paper")
 LR = "--model.init_args.optimizer.init_args.lr"
 ROOT = Path(__file__).parents[2] / "configs"
-RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in ("study.yaml", "embedder.yaml", "validation.yaml"))
+OTHERS = ("study.yaml", "embedder.yaml", "validation.yaml", "published.yaml")
+RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in OTHERS)
 DISTILL = [ROOT / folder / name for folder in ("methods", "ladder") for name in ("heal.yaml", "sdft.yaml")]
 METHODS = sorted(path for path in (ROOT / "methods").glob("*.yaml") if path not in DISTILL)
 CONFIGS = sorted(  # cards are tested in tests/plan
@@ -152,6 +155,41 @@ def read(folder: str) -> Study:
 @pytest.mark.parametrize("folder", ["ablation", "frontier", "keep", "ladder", "quickstart", "sg_srl"])
 def test_studies_list_systems_that_are_there(folder):
     assert len(read(folder).systems) >= 3
+
+
+def test_the_papers_study_is_the_same_on_the_miniature_world() -> None:
+    """Systems, starts, labels and rows of the published tables; the YAML of the settings differs."""
+    small, paper = (yaml.safe_load((ROOT / "study" / name / "study.yaml").read_text()) for name in STUDIES)
+    for one in (small, paper):
+        assert one["published"] == "../published.yaml"
+        assert list(one["judge"]["pairs"].values())[0][0] == ["mt_strong_sft", "mt_semantic_grpo"]
+    systems = [
+        {name: (entry["from"], entry["label"]) for name, entry in one.items() if "from" in entry}
+        for one in (small, paper)
+    ]
+    assert systems[0] == systems[1] and len(systems[0]) == 18
+    tables = read_published(ROOT / "study" / "published.yaml")["tables"]
+    assert {system for table in tables.values() for system in table["rows"]} == set(systems[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_papers_study_parses_with_the_papers_numbers(name: str) -> None:
+    """`read_study` parses each recipe with the system's settings. Two tasks share recipes; each names its own data."""
+    study = read(f"study/{name}")
+    flags = {one.name: dict(zip(one.flags[::2], one.flags[1::2], strict=True)) for one in study.systems}
+    tasks = {system: "Headline" in given.get("--data.init_args.task", "") for system, given in flags.items()}
+    assert tasks == {system: not system.startswith("mt_") for system in flags}
+    assert all("{encoder}" in given["--trainer.callbacks"] for given in flags.values())
+    starts = {one.name: one.start for one in study.systems}
+    assert [starts[f"few_from_{start}"] for start in ("base", "cold_start", "sft", "rl")] == [
+        *("base", "mt_cold_start", "mt_strong_sft", "mt_semantic_grpo")
+    ]
+    assert study.encoder is not None and study.judge is not None and len(study.judge.pairs) == 2
+    if name == "paper":
+        encoder = dict(zip(study.encoder.flags[::2], study.encoder.flags[1::2], strict=True))
+        assert encoder["--model.init_args.base"] == "hfl/cino-base-v2"
+        assert flags["few_from_rl"]["--data.init_args.limit"] == "1000"
 
 
 @pytest.mark.parametrize("folder", ["keep", "ladder"])
