@@ -140,7 +140,11 @@ class Padding:
         self.shape = (len(lengths), max(lengths))
         grid = torch.arange(self.shape[1]) < torch.tensor(lengths).unsqueeze(1)
         self.mask: Bool[Tensor, "rows longest"] = grid.to(device)
-        self.places = None if bool(grid.all()) else grid.flatten().nonzero().squeeze(1).to(device)
+        self.places = self.sources = None
+        if not bool(grid.all()):
+            self.places = grid.flatten().nonzero().squeeze(1).to(device)
+            # With padding that is a copy of another token, one gather pads queries, keys and values of a layer.
+            self.sources = (grid.flatten().cumsum(0) - 1).clamp(min=0).to(device)
 
     def pad(self, x: Float[Tensor, "tokens ..."]) -> Float[Tensor, "rows longest ..."]:
         """Pad packed tokens with zeros."""
@@ -148,10 +152,39 @@ class Padding:
             x = x.new_zeros((self.shape[0] * self.shape[1], *x.shape[1:])).index_copy(0, self.places, x)
         return x.reshape(*self.shape, *x.shape[1:])
 
+    def pad_heads(self, *tensors: Float[Tensor, "tokens heads dim"]) -> list[Float[Tensor, "rows longest heads dim"]]:
+        """Pad queries, keys and values together, with copies of other tokens; nothing may attend to padding."""
+        if self.places is None:
+            return [x.unflatten(0, self.shape) for x in tensors]
+        together = torch.cat(tensors, 1) if len(tensors) > 1 else tensors[0]
+        padded = _Gather.apply(together, self.sources, self.places).unflatten(0, self.shape)
+        return list(padded.split([x.shape[1] for x in tensors], 2))
+
     def flatten(self, x: Float[Tensor, "rows longest ..."]) -> Float[Tensor, "tokens ..."]:
         """Pack padded rows."""
         x = x.flatten(0, 1)
         return x if self.places is None else x.index_select(0, self.places)
+
+
+class _GatherContext(Protocol):
+    """Values that forward keeps for backward."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+class _Gather(torch.autograd.Function):
+    """Copy rows; only the copies at ``places``, one per row, have a gradient."""
+
+    @staticmethod
+    def forward(ctx: _GatherContext, x: Tensor, sources: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        return x.index_select(0, sources)
+
+    @staticmethod
+    def backward(ctx: _GatherContext, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
 
 
 class PromptCache:
@@ -237,7 +270,7 @@ class PackedSequences:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Attention output of one layer, as in ``PackedBatch``."""
         # Padding follows every token, so causal attention never reaches it.
-        q, k, v = (self.padding.pad(x).transpose(1, 2) for x in (query, key, value))
+        q, k, v = (x.transpose(1, 2) for x in self.padding.pad_heads(query, key, value))
         # Recomputation runs this a second time; completions attend to the first keys, whose gradients are gathered.
         if self.prompt_cache is not None and layer not in self.prompt_cache.keys:
             # Head by head in memory: else every product of a decoding step would copy the cache into this layout.
@@ -290,7 +323,8 @@ class PackedCompletions:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Attention output of one layer, as in ``PackedBatch``."""
         # (prompts, slots, heads, longest, dim): the completions of a prompt share one product with its keys.
-        q, k, v = (self.padding.pad(x).unflatten(0, (-1, self.slots)).transpose(2, 3) for x in (query, key, value))
+        padded = self.padding.pad_heads(query, key, value)
+        q, k, v = (x.unflatten(0, (-1, self.slots)).transpose(2, 3) for x in padded)
         if self.keep:
             self.keys[layer], self.values[layer] = k.flatten(0, 1), v.flatten(0, 1)
         if window not in self.biases:
