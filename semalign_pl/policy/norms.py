@@ -56,8 +56,9 @@ def epsilon_of(norm: nn.Module) -> float | None:
 def _equals_rms_norm(norm: nn.Module, epsilon: float) -> bool:
     """Compare a copy of a norm with PyTorch's on random numbers, on the CPU in float32."""
     trial, draw = copy.deepcopy(norm).to_empty(device="cpu").float(), torch.Generator().manual_seed(0)
-    weight = torch.randn(trial.get_parameter("weight").shape, generator=draw)
-    x = SMALL * torch.randn((4, len(weight)), generator=draw)
+    # The device is named, because Lightning loads models under another default device.
+    weight = torch.randn(trial.get_parameter("weight").shape, generator=draw, device="cpu")
+    x = SMALL * torch.randn((4, len(weight)), generator=draw, device="cpu")
     trial.load_state_dict({"weight": weight})
     with torch.no_grad():
         found = trial(x)

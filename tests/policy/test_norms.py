@@ -52,3 +52,10 @@ def test_another_dtype_than_the_weight_keeps_the_dtype_of_transformers(monkeypat
     norms.fast_norm_forward(norm)
     monkeypatch.setattr(norms, "has_kernel", lambda x: True)
     assert torch.equal(norm(x), expected) and norm(x).dtype == torch.float32
+
+
+def test_a_default_device_as_lightning_sets_it() -> None:
+    """Lightning creates models on the GPU, under ``torch.device``; a generator of the CPU cannot draw there."""
+    norm = LlamaRMSNorm(8, eps=1e-5)
+    with torch.device("meta"):
+        assert norms.epsilon_of(norm) == 1e-5
