@@ -108,6 +108,12 @@ bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## a probe's answers
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
 
+bench-operations: $(READY)  ## operations of a training step per layer against TRL's, which are kernel launches on a GPU (a minute)
+	$(BIN)/python benchmarks/operations.py
+
+bench-rollout: $(READY)  ## a token from the most likely candidates against sorting the vocabulary (2 minutes)
+	$(BIN)/python benchmarks/rollout.py
+
 bench-methods: $(READY)  ## the cost of a step with a KL or an anchor over the step without it
 	$(BIN)/python benchmarks/methods.py
 
@@ -135,4 +141,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-operations bench-rollout bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean

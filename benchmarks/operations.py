@@ -233,16 +233,16 @@ def main() -> None:
         if options.detail:
             of = {side: counts["layer"] for side, counts in sides.items()}
             names = sorted({*of["ours"], *of["trl"]}, key=lambda name: -sum(counts[name] for counts in of.values()))
-            parts = [sides[side][part] for part in ("layer", "rest") for side in sides]
-            detail = [[name, *(f"{counts[name]:.1f}" for counts in parts)] for name in names]
+            columns = [counts[place] for place in ("layer", "rest") for counts in sides.values()]
+            detail = [[name, *(f"{counts[name]:.1f}" for counts in columns)] for name in names]
             harness.table(stage, ["operation", "ours", "TRL's", "rest: ours", "TRL's"], detail)
     columns = ["step", "per layer", "TRL's", "ratio", "rest of the model", "TRL's"]
     harness.table("operations of one micro-batch: forward, recomputation and backward", columns, rows)
     runs = [
-        {"stage": stage, "contestant": side, "part": part, "operations": sum(c.values()), "by_name": dict(c)}
+        {"stage": stage, "contestant": side, "of": place, "operations": sum(c.values()), "by_name": dict(c)}
         for stage, sides in measured.items()
         for side, counts in sides.items()
-        for part, c in counts.items()
+        for place, c in counts.items()
     ]
     harness.write("operations", ratios, runs, {"all": "python benchmarks/operations.py"}, grpo=GRPO, sft=SFT)
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
 from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.model import CausalPolicy
+from semalign_pl.engine.sampler import Sampler, make_sampler
 from semalign_pl.engine.shared_prefixes import PromptGroup, group_by_prefix
 from semalign_pl.types import Rollouts
-
-Sampler = Callable[
-    [Float[Tensor, "completions vocabulary"], Float[Tensor, " completions"]], Int[Tensor, " completions"]
-]
-"""Function from logits and uniform draws to token ids."""
 
 
 def generate(
@@ -134,54 +130,6 @@ def _decode_batch(
         if not completions[row] or completions[row][-1] not in policy.eos_ids:
             completions[row].append(token)
     return completions
-
-
-def make_sampler(temperature: float, top_p: float = 1.0, top_k: int = 0, min_p: float = 0.0) -> Sampler:
-    """Return a sampler; options as in transformers."""
-    from transformers import (
-        LogitsProcessorList,
-        MinPLogitsWarper,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
-
-    if temperature == 0.0:
-        return lambda logits, _: logits.argmax(-1)
-    warpers = LogitsProcessorList()
-    if temperature != 1.0:
-        warpers.append(TemperatureLogitsWarper(temperature))
-    if top_k > 0:
-        warpers.append(TopKLogitsWarper(top_k))
-    if top_p < 1.0:
-        warpers.append(TopPLogitsWarper(top_p))
-    if min_p > 0.0:
-        warpers.append(MinPLogitsWarper(min_p))
-
-    def choose(logits: Tensor, uniforms: Tensor) -> Tensor:
-        ids = torch.LongTensor()  # these warpers do not use the previous tokens
-        return inverse_cdf(warpers(ids, logits.float()).softmax(-1), uniforms)
-
-    return choose
-
-
-def inverse_cdf(
-    probabilities: Float[Tensor, "completions vocabulary"], uniforms: Float[Tensor, " completions"]
-) -> Int[Tensor, " completions"]:
-    """Token at which the cumulative probability first exceeds ``uniforms``; never one of probability 0.
-
-    Args:
-        probabilities: Probabilities of the tokens, float32.
-        uniforms: Uniform draws in [0, 1], float32.
-
-    Returns:
-        Token id per completion.
-    """
-    cumulative = probabilities.cumsum(-1)
-    # Rounding may leave the last value next to 1: scale the draw to it and stay below it, so that some value exceeds.
-    total = cumulative[:, -1]
-    targets = (uniforms * total).minimum(total.nextafter(torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, targets.unsqueeze(1), right=True).squeeze(1)
 
 
 def _pack(

@@ -156,7 +156,7 @@ class Padding:
         """Pad queries, keys and values together, with copies of other tokens; nothing may attend to padding."""
         if self.places is None:
             return [x.unflatten(0, self.shape) for x in tensors]
-        together = torch.cat(tensors, 1) if len(tensors) > 1 else tensors[0]
+        together = torch.cat(tensors, 1) if len(tensors) > 1 else tensors[0]  # pyright: ignore[reportGeneralTypeIssues]
         padded = _Gather.apply(together, self.sources, self.places).unflatten(0, self.shape)
         return list(padded.split([x.shape[1] for x in tensors], 2))
 
@@ -184,7 +184,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: _GatherContext, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
+        (places,) = ctx.saved_tensors
+        return gradients[0].index_select(0, places), None, None
 
 
 class PromptCache:
@@ -357,10 +358,10 @@ class PackedGroups:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Attention output of one layer, as in ``PackedBatch``."""
         sizes = [self.prompts.ids.shape[1], self.completions.ids.shape[1]]
-        of_prompts, of_completions = zip(*(x.split(sizes) for x in (query, key, value)), strict=True)
+        (q, own_q), (k, own_k), (v, own_v) = (x.split(sizes) for x in (query, key, value))
         # The prompts' keys and values are in the cache only until their completions have attended to them.
-        outputs = [self.prompts.attend(layer, *of_prompts, scale, window)]
-        outputs.append(self.completions.attend(layer, *of_completions, scale, window))
+        outputs = [self.prompts.attend(layer, q, k, v, scale, window)]
+        outputs.append(self.completions.attend(layer, own_q, own_k, own_v, scale, window))
         del self.prompt_cache.keys[layer], self.prompt_cache.values[layer]
         return torch.cat(outputs)
 

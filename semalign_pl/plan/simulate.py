@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 from semalign_pl.engine.decoding import FIRST_ROOM_TOKENS, DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
-from semalign_pl.engine.generate import make_sampler
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
+from semalign_pl.engine.sampler import make_sampler
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.equal_layers import peak_bytes
 from semalign_pl.plan.meta_policy import meta_policy

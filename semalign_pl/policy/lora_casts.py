@@ -80,13 +80,13 @@ class _CastTogether(torch.autograd.Function):
     def forward(ctx: torch.autograd.function.FunctionCtx, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         cast = [torch.empty_like(weight, dtype=dtype) for weight in weights]
-        torch._foreach_copy_(cast, list(weights))
+        torch._foreach_copy_(cast, list(weights))  # pyright: ignore[reportPrivateImportUsage]
         return tuple(cast)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         given = [gradient for gradient in gradients if gradient is not None]
         cast = [torch.empty_like(gradient, dtype=torch.float32) for gradient in given]
-        torch._foreach_copy_(cast, given)
+        torch._foreach_copy_(cast, given)  # pyright: ignore[reportPrivateImportUsage]
         back = iter(cast)
         return (None, *(None if gradient is None else next(back) for gradient in gradients))

@@ -5,8 +5,9 @@ import torch
 from helpers.tiny import CPU, stir
 from torch import Tensor
 
-from semalign_pl.engine import generate as sampling
-from semalign_pl.engine.generate import generate, inverse_cdf, make_sampler
+from semalign_pl.engine import sampler
+from semalign_pl.engine.generate import generate
+from semalign_pl.engine.sampler import inverse_cdf, make_sampler
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.types import Rollouts
@@ -172,9 +173,9 @@ def test_modes_are_restored_after_an_exception_in_the_middle(policy, prompts, mo
             raise RuntimeError("in the middle")
         return inverse_cdf(probabilities, uniforms)
 
-    monkeypatch.setattr(sampling, "inverse_cdf", fails_at_third)
+    monkeypatch.setattr(sampler, "inverse_cdf", fails_at_third)
     with pytest.raises(RuntimeError, match="in the middle"):
-        generate(policy, prompts, **HOT)
+        generate(policy, prompts, **{**HOT, "top_p": 1.0})
     assert calls == [False] * 3
     assert policy.training and odd.training and torch.is_grad_enabled()
     assert [module.training for module in policy.modules()] == modes and False in modes
