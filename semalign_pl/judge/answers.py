@@ -23,32 +23,33 @@ def key_of(identity: str, question: Question) -> str:
         identity: Judge and its sampling.
         question: Question with the texts in their order.
     """
-    parts = [identity, question.system, question.user, question.keyword, *question.options]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    content = [identity, question.system, question.user, question.keyword, *question.options]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 class Answers:
     """Answers by key, read from a file and added to it; used as a context, in which no other process writes it.
 
     Args:
-        path: File of JSON lines; made if absent.
+        path: File of JSON lines, made if absent; ``None`` to keep the answers in memory only.
         notify: Function that shows a line to the user.
 
     Raises:
         ValueError: If another process writes the file, or a line in its middle is malformed.
     """
 
-    def __init__(self, path: Path, notify: Callable[[str], None] = lambda line: None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, notify: Callable[[str], None] = lambda line: None) -> None:
+        self.path, self._file = path, None
         self._replies: dict[str, Reply] = {}
-        append = not path.exists()
-        if append:
+        if path is None:
+            return
+        if not path.exists():
             append_text(path, "")
         self._file = path.open("rb")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._file.close()
+            self.close()
             raise ValueError(f"{path}: another process is writing it; wait for it, or give another folder") from error
         content = self._file.read()
         whole, _, half = content.rpartition(b"\n")
@@ -65,7 +66,7 @@ class Answers:
             key, probabilities = row.pop("key"), tuple(row.pop("probabilities"))
             self._replies[key] = Reply(**row, probabilities=probabilities)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            self._file.close()
+            self.close()
             raise ValueError(
                 f"{self.path}:{number}: is no answer of a judge ({type(error).__name__}); delete this line, its "
                 "question is then asked again"
@@ -92,8 +93,14 @@ class Answers:
             key: Key of the question.
             reply: The answer.
         """
-        append_text(self.path, json.dumps({"key": key, **asdict(reply)}, ensure_ascii=False) + "\n")
+        if self.path is not None:
+            append_text(self.path, json.dumps({"key": key, **asdict(reply)}, ensure_ascii=False) + "\n")
         self._replies[key] = reply
+
+    def close(self) -> None:
+        """Let other processes write the file."""
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Answers:
         return self
@@ -101,4 +108,4 @@ class Answers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self.close()

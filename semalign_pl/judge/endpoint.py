@@ -30,7 +30,7 @@ TEMPORARY = (408, 409, 425, 429)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are sampled.
+    """Settings of the sampling of answers.
 
     Attributes:
         max_tokens: Maximum number of tokens of an answer, thoughts included.
@@ -59,7 +59,7 @@ class Endpoint:
     Args:
         spec: Model and address.
         key: Key for the server; empty for none. It is sent, and in no message, log or result.
-        sampling: How answers are sampled.
+        sampling: Settings of the sampling of answers.
         parallel: Maximum number of requests at the same time.
         per_minute: Maximum number of requests per minute; ``None`` for no limit.
         timeout: Seconds that an answer may take.
@@ -197,8 +197,8 @@ class Endpoint:
     async def _refuse(self, error: APIStatusError, question: Question) -> tuple[str, bool, int, int]:
         """Sort a status code of 400 or more: try again, stop, or leave this question out."""
         words = error.body.get("message") if isinstance(error.body, dict) else None
-        code, said = error.status_code, self._redact(" ".join(str(words or error.message).split()))[:300]
-        message = f"{self.spec.host} answered HTTP {code} ({said})"
+        code, detail = error.status_code, self._redact(" ".join(str(words or error.message).split()))[:300]
+        message = f"{self.spec.host} answered HTTP {code} ({detail})"
         if error.code == "insufficient_quota":
             raise ValueError(f"{self.name}: {message}; the account has no credit left, add some and run it again")
         if code in TEMPORARY or code >= 500:
@@ -213,10 +213,10 @@ class Endpoint:
             raise ValueError(f"{self.name}: {message}; {remedy}")
         if code in (404, 405):
             raise ValueError(f"{self.name}: {message}; check the model's name and the address {self.spec.url}")
-        if "max_completion_tokens" in said and self._limit_name == "max_tokens":
+        if "max_completion_tokens" in detail and self._limit_name == "max_tokens":
             self._limit_name = "max_completion_tokens"  # newer name of the same limit
             return await self._send(question)
-        if "temperature" in said and self.sampling.temperature is not None:
+        if "temperature" in detail and self.sampling.temperature is not None:
             raise ValueError(f"{self.name}: {message}; give --temperature default")
         if not self._answered:
             raise ValueError(f"{self.name}: {message}; mend what it names")

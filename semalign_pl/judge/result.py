@@ -120,8 +120,8 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
         rate = _mapping(one["win_rate"])
         winner = "A" if _number(rate["low"]) > 0.5 else "B" if _number(rate["high"]) < 0.5 else None
         shown = format_estimate(rate, 100, " %")
-        said = f"{name}: {winner} is preferred" if winner else f"{name}: no difference is shown"
-        lines.append(f"{said}: win rate of A {shown} over {one['items']} items")
+        verdict = f"{name}: {winner} is preferred" if winner else f"{name}: no difference is shown"
+        lines.append(f"{verdict}: win rate of A {shown} over {one['items']} items")
         bias = _mapping(one["order_bias"])
         if name != ALL and _number(bias["low"]) * _number(bias["high"]) > 0:
             place = "first" if _number(bias["value"]) > 0 else "second"

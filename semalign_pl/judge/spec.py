@@ -79,17 +79,17 @@ def parse_judge(option: str, text: str) -> JudgeSpec:
     model, at, address = text.partition("@http")
     url, comma, variable = f"http{address}".partition(",")
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
+        target = urlsplit(url)
+        host = target.hostname
     except ValueError:
-        parts, host = None, None
-    if not model.strip() or not at or parts is None or not host or parts.scheme not in ("http", "https"):
-        shown = text.partition(",")[0] if "@" not in address else model  # never a password or a key
+        target, host = None, None
+    if not model.strip() or not at or target is None or not host or target.scheme not in ("http", "https"):
+        shown = "MODEL" if "://" in model else model.partition(",")[0]  # never a password or a key
         raise ValueError(f"{option}: {shown!r} is no judge; give {FORMS}")
-    if parts.username is not None or parts.query or parts.fragment:
+    if target.username is not None or target.query or target.fragment:
         raise ValueError(
             f"{option}: {model}: the address has more than scheme, host and path; a key belongs into an environment "
-            f"variable: {model}@{parts.scheme}://{host}{parts.path},VARIABLE"
+            f"variable: {model}@{target.scheme}://{host}{target.path},VARIABLE"
         )
     if comma and not _VARIABLE.fullmatch(variable.strip()):
         raise ValueError(

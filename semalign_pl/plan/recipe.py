@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semalign_pl.files.documents import read_json
+from semalign_pl.judge.spec import parse_judge
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.settings import LoraSettings, Variant
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+
+    from semalign_pl.policy.causal_lm import Weights
 
 
 def settings_of(recipe: Sequence[str]) -> Settings:
@@ -67,12 +70,21 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         recompute=model.recompute,
         mixed=str(trainer.precision) == "bf16-mixed",
         encoders=tuple((name, size) for name, size in encoders if not is_missing(name)),
-        judges=tuple((str(r.judge), r.weights) for kind, r in rewards.items() if kind == "RerankerReward"),
+        judges=tuple(_local_judges(rewards)),
         sampling=tuple((name, model[name]) for name in names if name in model),
         cuda=cuda,
         new_tokens=_new_tokens(model),
         notes=tuple(notes),
     )
+
+
+def _local_judges(rewards: Mapping[str, Namespace]) -> Iterator[tuple[str, Weights]]:
+    """Folder or hub id, and format of the weights, of each judge that is loaded on this machine."""
+    for kind, reward in rewards.items():
+        if kind == "RerankerReward":
+            yield str(reward.judge), reward.weights
+        elif kind == "JudgeReward" and not (spec := parse_judge("JudgeReward.judge", reward.judge)).url:
+            yield spec.model, reward.weights
 
 
 def _find_uncounted(module: Namespace) -> Iterator[str]:

@@ -4,6 +4,7 @@ from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.cross_encoder import CrossEncoderReward
 from semalign_pl.rewards.feature_matching import FeatureMatchingReward
 from semalign_pl.rewards.function import FunctionReward
+from semalign_pl.rewards.judge import JudgeReward
 from semalign_pl.rewards.language import LanguageReward
 from semalign_pl.rewards.length import LengthReward
 from semalign_pl.rewards.overlap import OverlapReward
@@ -15,6 +16,7 @@ __all__ = [
     "CrossEncoderReward",
     "FeatureMatchingReward",
     "FunctionReward",
+    "JudgeReward",
     "LanguageReward",
     "LengthReward",
     "OverlapReward",

@@ -47,7 +47,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def command_flags(command: str, module: str) -> dict[str, bool]:
-    """Flags of a command, read from the source of its module; true for those that take a value.
+    """Flags of a command, read from the source of its module and of ``flags.py`` beside it; true if they take a value.
 
     Args:
         command: Name of the command.
@@ -65,13 +65,16 @@ def command_flags(command: str, module: str) -> dict[str, bool]:
         names = [*own, "--model", "--data", "--model.help", "--trainer.help", *inner, *trainer, "--help"]
         return {name: name not in ("--resume", "--print_config", "--trainer.help", "--help") for name in names}
     file = module_file(module)
+    sources = [] if file is None else [one for one in (file, file.with_name("flags.py")) if one.is_file()]
     flags: dict[str, bool] = {}
-    for node in ast.walk(ast.parse("" if file is None else file.read_text(encoding="utf-8"))):
-        called = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
-        if isinstance(node, ast.Call) and called == "add_argument":
+    for node in (node for source in sources for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))):
+        called = ""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        if isinstance(node, ast.Call) and called in ("add_argument", "add"):  # flags.py calls the method add
             names = [str(one.value) for one in node.args if isinstance(one, ast.Constant)]
-            values = not any(one.arg == "action" for one in node.keywords)  # actions here are store_true
-            flags |= {name: values for name in names if name.startswith("--")}
+            actions = [getattr(one.value, "value", None) for one in node.keywords if one.arg == "action"]
+            flags |= {name: actions in ([], ["append"]) for name in names if name.startswith("--")}
         elif called == "parse_known_args":
             flags["--config"] = True  # the rest are flags of a recipe
     return {**flags, "--help": False}

@@ -59,8 +59,8 @@ class JudgeServer:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            time.sleep(self.delay)
             if fault is None:
+                time.sleep(self.delay)
                 prompt = body["messages"][-1]["content"]
                 send(200, completion(self.answer(prompt), self.finish))(handler)
             else:

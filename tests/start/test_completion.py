@@ -56,6 +56,7 @@ def test_the_shell_can_read_it(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 def test_fish_expects_values_where_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
     lines = script("fish", capsys).splitlines()
     for name, flag, takes_value in [
+        ("judge", "judge", True),
         ("export", "merge", False),
         ("export", "gguf", True),
         ("runs", "json", False),
