@@ -132,7 +132,8 @@ def _sentence(parsed: Results, quality: Column, entry: Mapping[str, object]) -> 
     unit = f" {column.unit}" if column.unit else ""
     size = f"{column.format_spread(abs(value))} ± {column.format_spread((high - low) / 2)}"
     place = f"At {quality.title} {at:.3g}" if at is not None else f"Over {quality.title} {_range(entry['range'])}"
-    tested = f"{_seeds(entry['seeds'])}, {entry['items']} {ITEM_WORDS.get(str(entry['item_set']), 'items')}"
+    words = ITEM_WORDS.get(str(entry["item_set"]).partition("/")[0], "items")
+    tested = f"{_seeds(entry['seeds'])}, {entry['items']} {words}"
     if entry["outcome"] == "not distinguishable":
         apart = low > 0 or high < 0
         p = f"; p {_number(entry['p_holm']):.2g} after Holm's correction" if apart else ""
