@@ -121,7 +121,9 @@ def _make(name: str, options: argparse.Namespace, flags: Flags) -> Model:
     spec = flags.judges[name]
     if not spec.url:
         import torch
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # there is a bar of the answers
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return LocalModel(spec.model, options.out / "digests.json", options.weights, device, name=name)
     return Endpoint(

@@ -86,24 +86,17 @@ def make_table(figures: Mapping[str, Mapping[str, Json]]) -> rich.table.Table:
     from semalign_pl.messages.console import Text
 
     table = rich.table.Table("judge")
-    for title in ("win rate of A", "A / tie / B", "order bias", "orders agree", "no verdict", "tokens in", "out"):
-        table.add_column(title, justify="right")
-    money = any("money" in _mapping(one["cost"]) for one in figures.values())
-    if money:
-        table.add_column("price", justify="right")
+    for title in ("win rate of A", "A / tie / B", "order bias", "orders agree", "no verdict"):
+        table.add_column(title, justify="right", no_wrap=title in ("win rate of A", "A / tie / B"))
     for name, one in figures.items():
-        cost, agreement = _mapping(one["cost"]), one["order_agreement"]
+        agreement = one["order_agreement"]
         cells = [
             format_estimate(one["win_rate"], 100, " %"),
             f"{one['wins_a']} / {one['ties']} / {one['wins_b']}",
-            format_estimate(one["order_bias"]),
+            f"{_number(_mapping(one['order_bias'])['value']):+.2f}",
             f"{100 * agreement:.0f} %" if isinstance(agreement, float) else "–",
             str(one["unreadable"]),
-            f"{cost['prompt_tokens']:,}",
-            f"{cost['completion_tokens']:,}",
         ]
-        if money:
-            cells.append(f"{cost['money']:.4g}" if "money" in cost else "–")
         table.add_row(*(Text(cell) for cell in (name, *cells)))
     return table
 
@@ -137,6 +130,13 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
             assert isinstance(names, list)
             lines.append(f"{' and '.join(map(str, names))} agree on {100 * _number(both['agreement']):.0f} % of items")
     for one in verdicts:
+        cost = _mapping(figures[one.name]["cost"])
+        money = f", price {_number(cost['money']):.4g}" if "money" in cost else ""
+        lines.append(
+            f"{one.name}: {cost['prompt_tokens']:,} tokens read, {cost['completion_tokens']:,} written{money}; "
+            f"{one.requests} requests now, {one.failed_requests} of them failed and were tried again, {one.cached} "
+            "answers from an earlier command"
+        )
         if one.refused:
             lines.append(f"{one.name}: {len(one.refused)} questions were refused: {one.refused[0]}")
         silent = sum(judgement.winner is None for judgement in one.judgements) - len(one.refused)

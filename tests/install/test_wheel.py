@@ -91,6 +91,7 @@ def semalign(
 def test_the_wheels_hold_every_file_of_the_package(checkout: Path, wheels: list[Path]) -> None:
     files = package_files(checkout)
     assert {"semalign_pl/configs/quickstart/cold_start.yaml", "semalign_pl/data/prompts.yaml"} <= files
+    assert {f"semalign_pl/judge/rubrics/{name}.yaml" for name in ("translation", "headline")} <= files
     for wheel in wheels:
         names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
         assert names == files

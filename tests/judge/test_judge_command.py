@@ -62,7 +62,8 @@ def test_a_planted_preference_is_found(files: tuple[str, str, str], capsys: pyte
     assert [(one.id, one.first, one.winner) for one in judgements[:2]] == [("0", "a", "a"), ("0", "b", "a")]
     assert judgements[0].reason == "Because." and judgements[0].rubric == "translation"
     assert Path(files[2], "judge.png").read_bytes().startswith(b"\x89PNG")
-    assert "70.0 %" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "70.0 % [" in shown and "12 / 4 / 4" in shown and "2,000 tokens read, 200 written, price 0.006;" in shown
 
 
 def test_a_planted_order_bias_is_found_and_favours_nobody(

@@ -101,12 +101,13 @@ def test_every_model_of_a_reward_is_counted(recipe, base, tmp_path, monkeypatch)
     extra = [
         {"class_path": "CrossEncoderReward", "init_args": {"encoder": base}},
         {"class_path": "RerankerReward", "init_args": {"judge": base, "weights": "bf16"}},
+        {"class_path": "JudgeReward", "init_args": {"judge": f"local:{base}", "weights": "fp32"}},
     ]
     Path("extra.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": extra}}))
     alone, judged = settings_of(recipe), settings_of([*recipe, "--config", "extra.yaml"])
     assert alone.cuda and predict(alone).encoder == 2 * AutoModel.from_pretrained(base).num_parameters()
     more = 4 * AutoModel.from_pretrained(base).num_parameters()
-    more += 2 * AutoModelForCausalLM.from_pretrained(base).num_parameters()
+    more += (2 + 4) * AutoModelForCausalLM.from_pretrained(base).num_parameters()
     assert predict(judged).encoder - predict(alone).encoder == more
 
 
