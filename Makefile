@@ -101,8 +101,9 @@ bench-embedder: $(READY) data/mitra  ## a sentence encoder from scratch on real 
 data/cmrc2018: | $(READY)
 	$(BIN)/semalign data cmrc2018
 
-bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## a probe's answers against transformers' generate, side by side
+bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## answers against transformers' generate, choices against each option alone
 	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python benchmarks/probes.py --choices --name choices
 	$(BIN)/python benchmarks/probes.py --name cmrc --base $(SMOLLM2) --questions data/cmrc2018/cmrc2018_trial.json --passages 18
 
 bench-sft: $(READY)  ## SFT against TRL's with packing, side by side

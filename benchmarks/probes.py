@@ -3,6 +3,7 @@ r"""Compare a probe's answers by our `generate` with plain batched `generate` of
 python benchmarks/probes.py                                      # the miniature world's base and questions
 python benchmarks/probes.py --base HuggingFaceTB/SmolLM2-135M-Instruct \
     --questions data/cmrc2018/cmrc2018_trial.json --passages 18  # a real base and real texts (`semalign data cmrc2018`)
+python benchmarks/probes.py --choices --name choices             # multiple choice, against scoring each option alone
 python benchmarks/probes.py worker ours ...                      # started by the above, one process per contestant
 
 Both contestants get the same token ids and the same weights in fp32, answer greedily and stop at the same end tokens.
@@ -24,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
+from choices import EXAMPLES, choose_alone, choose_ours, encode_choices
 
 WORLD = "runs/quickstart/world/reading_comprehension.json"
 BATCH = 32
@@ -104,7 +106,11 @@ def answer_theirs(base: str, asked: dict[str, Any]) -> Callable[[], Ids]:
 def work(side: str, base: str, questions: str, file: str) -> None:
     """Answer all questions once per turn, and write the answers to a file."""
     turn = harness.Turn()
-    answer = {"ours": answer_ours, "generate": answer_theirs}[side](base, json.loads(Path(questions).read_text()))
+    asked = json.loads(Path(questions).read_text())
+    if "options" in asked:
+        answer = {"ours": choose_ours, "alone": choose_alone}[side](base, asked, BATCH)
+    else:
+        answer = {"ours": answer_ours, "generate": answer_theirs}[side](base, asked)
     while True:
         turn.begin()
         started = time.process_time()
@@ -113,7 +119,9 @@ def work(side: str, base: str, questions: str, file: str) -> None:
         Path(file).write_text(json.dumps(answers))
 
 
-def compare(name: str, base: str, asked: dict[str, Any], repetitions: int) -> tuple[list[harness.Record], Ids]:
+def compare(
+    name: str, base: str, asked: dict[str, Any], repetitions: int, theirs: str
+) -> tuple[list[harness.Record], Ids]:
     """Run both contestants on one model; return their records and the answers.
 
     Raises:
@@ -122,17 +130,33 @@ def compare(name: str, base: str, asked: dict[str, Any], repetitions: int) -> tu
     with tempfile.TemporaryDirectory() as folder:
         questions = Path(folder) / "questions.json"
         questions.write_text(json.dumps(asked))
-        files = {side: Path(folder) / f"{side}.json" for side in ("ours", "generate")}
+        files = {side: Path(folder) / f"{side}.json" for side in ("ours", theirs)}
         contestants = {
             side: [sys.executable, __file__, "worker", side, base, str(questions), str(file)]
             for side, file in files.items()
         }
         records = harness.side_by_side(contestants, repetitions)
-        ours, theirs = (json.loads(file.read_text()) for file in files.values())
-    differing = [index for index, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other]
+        ours, others = (json.loads(file.read_text()) for file in files.values())
+    differing = [index for index, (one, other) in enumerate(zip(ours, others, strict=True)) if one != other]
     if differing:
         raise RuntimeError(f"{name}: {len(differing)} of {len(ours)} answers differ: questions {differing[:9]}")
     return [{"shape": name, **record} for record in records], ours
+
+
+def _shape(asked: dict[str, Any], answers: Ids) -> dict[str, float]:
+    """Numbers of a shape that only answers, or only choices, have."""
+    if "options" not in asked:
+        return {
+            "ended_answers": sum(answer[-1] in asked["eos"] for answer in answers),
+            "answer_tokens": sum(map(len, answers)),
+            "max_new_tokens": MAX_NEW_TOKENS,
+        }
+    right = sum(answer == [index] for answer, index in zip(answers, asked["right"], strict=True))
+    return {
+        "examples": EXAMPLES,
+        "option_tokens": sum(len(ids) for options in asked["options"] for ids in options),
+        "accuracy": right / len(answers),
+    }
 
 
 def main() -> None:
@@ -141,6 +165,7 @@ def main() -> None:
     parser.add_argument("--base", default="semalign_pl/toy/weights/base", help="folder or hub id of the model")
     parser.add_argument("--questions", default=WORLD, help="SQuAD-style file")
     parser.add_argument("--passages", type=int, help="number of passages, from the first on (default: all)")
+    parser.add_argument("--choices", action="store_true", help="multiple choice: the answers of others as options")
     parser.add_argument("--name", default="miniature", help="name of the model in the results")
     parser.add_argument("--note", default="", help="origin of the model, for the results")
     parser.add_argument("--repetitions", type=int, default=5)
@@ -148,19 +173,21 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     name = options.name
-    asked = encode_questions(options.base, harness.existing(options.questions), options.passages)
-    records, answers = compare(name, options.base, asked, options.repetitions)
+    theirs = "alone" if options.choices else "generate"
+    encode = encode_choices if options.choices else encode_questions
+    asked = encode(options.base, harness.existing(options.questions), options.passages)
+    records, answers = compare(name, options.base, asked, options.repetitions, theirs)
     medians = {
         side: {field: harness.median(records, side, field) for field in ("seconds", "cpu_seconds", "above_model_mib")}
-        for side in ("ours", "generate")
+        for side in ("ours", theirs)
     }
     ratios = {
-        "speedup": medians["generate"]["seconds"] / medians["ours"]["seconds"],
-        "memory": medians["ours"]["above_model_mib"] / medians["generate"]["above_model_mib"],
+        "speedup": medians[theirs]["seconds"] / medians["ours"]["seconds"],
+        "memory": medians["ours"]["above_model_mib"] / medians[theirs]["above_model_mib"],
     }
     harness.table(
-        f"{len(answers)} equal answers, ours against generate (fp32, medians of {options.repetitions})",
-        ["model", "ours", "generate", "speedup", "memory above the model"],
+        f"{len(answers)} equal answers, ours against {theirs} (fp32, medians of {options.repetitions})",
+        ["model", "ours", theirs, "speedup", "memory above the model"],
         [
             [
                 name,
@@ -178,11 +205,9 @@ def main() -> None:
         "questions": len(answers),
         "equal_answers": True,
         "distinct_answers": len(set(map(tuple, answers))),
-        "ended_answers": sum(answer[-1] in asked["eos"] for answer in answers),
         "prompt_tokens": sum(map(len, asked["prompts"])),
-        "answer_tokens": sum(map(len, answers)),
         "batch": BATCH,
-        "max_new_tokens": MAX_NEW_TOKENS,
+        **_shape(asked, answers),
         "threads": options.threads,
         "medians": medians,
     }

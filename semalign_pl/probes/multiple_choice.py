@@ -11,7 +11,7 @@ from semalign_pl.functional.formulas import score_items
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe
 from semalign_pl.probes.multiple_choice_file import draw, draw_examples, read_question_files
-from semalign_pl.probes.multiple_choice_layouts import LAYOUTS, Layout, own_layout
+from semalign_pl.probes.multiple_choice_layouts import LAYOUTS, FileLayout, own_layout
 from semalign_pl.probes.multiple_choice_prompts import Asked, ask, encode, template_of
 from semalign_pl.types import Item, Measurement
 
@@ -29,14 +29,14 @@ class MultipleChoiceProbe(Probe):
     Args:
         file: CSV, JSON or JSON Lines file with questions and options, several files (test/*.csv), or a hub dataset such
             as haonan-li/cmmlu:agronomy@test.
-        layout: Layout of the file: cmmlu, ceval, c3, arc, hellaswag, piqa or belebele; null to recognise it by its
+        layout: FileLayout of the file: cmmlu, ceval, c3, arc, hellaswag, piqa or belebele; null to recognise it by its
             columns.
         columns: Columns of a file of your own by role: question, options (a column with a list, or a list of columns),
             answer (letter, text, or index from 0), and context for a text that the question is about.
         num_examples: Number of few-shot examples before each question, drawn by seed.
         examples: File to draw examples from; with several files, each takes those of the file of the same name
             (law_val.csv and law_dev.csv). null to draw them from the questions, which are then not asked.
-        options: What to answer: letters, or the options' text; null for what is usual for the layout.
+        options: Kind of answer: letters, or the options' text; null for what is usual for the layout.
         prompt: Template that ends in {answer}, with {question}, {options} (or {A}, {B}, …) and {context}; null for the
             layout's.
         description: Text before the examples.
@@ -130,8 +130,8 @@ class MultipleChoiceProbe(Probe):
         return Item(self.name, asked.question.id, statistics, answers[chosen])
 
 
-def _layout(own: str, layout: str | None, columns: dict[str, str | list[str]] | None) -> Layout | None:
-    """Layout that the user names, by its name or by columns; ``None`` to recognise it.
+def _layout(own: str, layout: str | None, columns: dict[str, str | list[str]] | None) -> FileLayout | None:
+    """FileLayout that the user names, by its name or by columns; ``None`` to recognise it.
 
     Raises:
         ValueError: If both are given, or columns are incomplete; names key, value and remedy.

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from semalign_pl.data.reading.formats import BadRow, SourceFile, find_source_files
 from semalign_pl.files.documents import read_json
-from semalign_pl.probes.multiple_choice_layouts import LAYOUTS, OWN_COLUMNS, FieldError, Layout, Question, own_layout
+from semalign_pl.probes.multiple_choice_layouts import (
+    LAYOUTS,
+    OWN_COLUMNS,
+    FieldError,
+    FileLayout,
+    Question,
+    own_layout,
+)
 
 _SPLIT = re.compile(r"[._-](train|dev|val|valid|validation|test)$")
 
@@ -28,14 +35,16 @@ class QuestionFile:
     questions: Sequence[Question]
 
 
-def read_question_files(option: str, file: str, split: str, layout: Layout | None) -> tuple[list[QuestionFile], Layout]:
+def read_question_files(
+    option: str, file: str, split: str, layout: FileLayout | None
+) -> tuple[list[QuestionFile], FileLayout]:
     """Read the questions of a file, of several files (``test/*.csv``), or of a hub dataset.
 
     Args:
         option: YAML key of the file, for messages.
         file: Name of the source, as in the data module.
         split: Split of a hub dataset that names none.
-        layout: Layout; ``None`` to recognise it by the columns of the first row.
+        layout: FileLayout; ``None`` to recognise it by the columns of the first row.
 
     Returns:
         Questions per file, and their layout.
@@ -67,7 +76,7 @@ def read_question_files(option: str, file: str, split: str, layout: Layout | Non
     return files, layout
 
 
-def _recognise(where: str, row: Mapping[str, object]) -> Layout:
+def _recognise(where: str, row: Mapping[str, object]) -> FileLayout:
     for layout in LAYOUTS.values():
         if layout.columns <= row.keys():
             return layout
@@ -126,14 +135,14 @@ def _c3_rows(option: str, path: Path, document: list[object]) -> Iterator[tuple[
 
 
 def draw_examples(
-    own: str, files: Sequence[QuestionFile], layout: Layout, examples: str | None, number: int, seed: int
+    own: str, files: Sequence[QuestionFile], layout: FileLayout, examples: str | None, number: int, seed: int
 ) -> list[list[Question]]:
     """Few-shot examples for the questions of each file.
 
     Args:
         own: Name of the probe, for messages.
         files: Questions per file.
-        layout: Layout of the questions, and of the examples.
+        layout: FileLayout of the questions, and of the examples.
         examples: File to draw from, or several, matched by subject; ``None`` to draw from the questions themselves.
         number: Number of examples.
         seed: Seed of the draw.

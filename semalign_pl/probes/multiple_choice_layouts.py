@@ -40,15 +40,15 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Layout of a file.
+class FileLayout:
+    """FileLayout of a file.
 
     Attributes:
         name: Name of the layout.
         columns: Columns by which the layout is recognised.
         read: Function from a row to context, question, options and index of the answer; raises ``FieldError``.
         prompt: Template of a question, with {answer} at its end.
-        options: What the model is to answer: the letter of an option, or its text.
+        options: Kind of answer: the letter of an option, or its text.
     """
 
     name: str
@@ -113,7 +113,7 @@ def index_of(row: Row, field: str, labels: Sequence[str]) -> int:
     return labels.index(value)
 
 
-def _lettered(question: str, answer: str) -> Callable[[Row], tuple[str, str, tuple[str, ...], int]]:
+def _make_letter_reader(question: str, answer: str) -> Callable[[Row], tuple[str, str, tuple[str, ...], int]]:
     def read(row: Row) -> tuple[str, str, tuple[str, ...], int]:
         options = tuple(text_of(row, letter) for letter in "ABCD")
         return "", text_of(row, question).strip(), options, index_of(row, answer, tuple("ABCD"))
@@ -168,25 +168,37 @@ def _belebele(row: Row) -> tuple[str, str, tuple[str, ...], int]:
 _LETTERED = "{question}\n{options}\n答案： {answer}"
 _PLAIN = "Question: {question}\nAnswer: {answer}"
 _ALL = [
-    Layout("cmmlu", frozenset(("Question", *"ABCD", "Answer")), _lettered("Question", "Answer"), _LETTERED, "letters"),
-    Layout("ceval", frozenset(("question", *"ABCD", "answer")), _lettered("question", "answer"), _LETTERED, "letters"),
-    Layout(
+    FileLayout(
+        "cmmlu",
+        frozenset(("Question", *"ABCD", "Answer")),
+        _make_letter_reader("Question", "Answer"),
+        _LETTERED,
+        "letters",
+    ),
+    FileLayout(
+        "ceval",
+        frozenset(("question", *"ABCD", "answer")),
+        _make_letter_reader("question", "answer"),
+        _LETTERED,
+        "letters",
+    ),
+    FileLayout(
         "c3",
         frozenset(("context", "question", "choice", "answer")),
         _c3,
         "{context}\n问：{question}\n答：{answer}",
         "text",
     ),
-    Layout("arc", frozenset(("question", "answerKey")), _arc, _PLAIN, "text"),
-    Layout(
+    FileLayout("arc", frozenset(("question", "answerKey")), _arc, _PLAIN, "text"),
+    FileLayout(
         "hellaswag",
         frozenset(("activity_label", "ctx_a", "ctx_b", "endings", "label")),
         _hellaswag,
         "{question} {answer}",
         "text",
     ),
-    Layout("piqa", frozenset(("goal", "sol1", "sol2")), _piqa, _PLAIN, "text"),
-    Layout(
+    FileLayout("piqa", frozenset(("goal", "sol1", "sol2")), _piqa, _PLAIN, "text"),
+    FileLayout(
         "belebele",
         frozenset(
             ("flores_passage", "question", *(f"mc_answer{number}" for number in range(1, 5)), "correct_answer_num")
@@ -201,8 +213,8 @@ OWN_COLUMNS: dict[str, str | list[str]] = {"question": "question", "options": "o
 """Columns of a file in no published layout, unless the user names them."""
 
 
-def own_layout(columns: Mapping[str, str | list[str]]) -> Layout:
-    """Layout of a user's own file.
+def own_layout(columns: Mapping[str, str | list[str]]) -> FileLayout:
+    """FileLayout of a user's own file.
 
     Args:
         columns: Column by role: ``question``, ``answer``, ``options`` (one column with a list, or one column per
@@ -218,7 +230,7 @@ def own_layout(columns: Mapping[str, str | list[str]]) -> Layout:
         return about, text_of(row, question), given, _own_answer(row, answer, given)
 
     about = "{context}\n" if context else ""
-    return Layout("columns", frozenset(named), read, f"{about}{{question}}\n{{answer}}", "text")
+    return FileLayout("columns", frozenset(named), read, f"{about}{{question}}\n{{answer}}", "text")
 
 
 def _own_answer(row: Row, field: str, options: tuple[str, ...]) -> int:

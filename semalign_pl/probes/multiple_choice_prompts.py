@@ -37,7 +37,7 @@ class Template:
     Attributes:
         text: Text with {question} and {answer}, which is at its end; also {context}, and {options} for one line per
             option (``A. …``) or {A}, {B}, … for single ones.
-        shown: What the model is to answer: the letter of an option, or its text.
+        shown: Kind of answer: the letter of an option, or its text.
     """
 
     text: str
@@ -88,7 +88,7 @@ def template_of(option: str, text: str, shown: Shown) -> Template:
     Args:
         option: YAML key, for messages.
         text: Text of the template.
-        shown: What the model is to answer.
+        shown: Kind of answer.
 
     Raises:
         ValueError: If a placeholder is missing, or {answer} is not at the end.

@@ -23,7 +23,6 @@ NAME_WORDS = {
     "handover": "`resume_hint`",
     "said": "say what the value is",
     "judged": "`filter`",
-    "continuations": "`PackedCompletions`",
     "part": "`split`, `source file`, `chunk`, `share`",
     "parts": "`splits`, `rewards_per_func`, `chunks`",
     "profile": "`language`, `StepTimer`",

@@ -286,12 +286,10 @@ def test_accuracy_equals_that_of_lm_evaluation_harness(
     base: str, policy: Policy, tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same items, examples and templates, with the harness's own model class and task class."""
-    pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    from lm_eval import simple_evaluate
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.models.huggingface import HFLM
-
+    evaluator: Any = pytest.importorskip("lm_eval.evaluator")
+    tasks: Any = pytest.importorskip("lm_eval.api.task")
+    models: Any = pytest.importorskip("lm_eval.models.huggingface")
     words = ["老师", "学生在家", "山", "我们去学校看书", "水", "饭", "他们在山上", "书"]
     if layout == "letters":
         header = "id,question,A,B,C,D,answer\n"
@@ -319,7 +317,7 @@ def test_accuracy_equals_that_of_lm_evaluation_harness(
             "doc_to_choice": "{{choices.text}}",
             "doc_to_target": "{{choices.label.index(answerKey)}}",
         }
-    task = ConfigurableTask(
+    task = tasks.ConfigurableTask(
         config={
             "task": "local",
             "dataset_path": "csv" if layout == "letters" else "json",
@@ -334,9 +332,9 @@ def test_accuracy_equals_that_of_lm_evaluation_harness(
         }
     )
     policy.eval()
-    model = HFLM(pretrained=policy.causal_lm, tokenizer=policy.encoder.tokenizer, batch_size=4)
-    output = simple_evaluate(model=model, tasks=[task], bootstrap_iters=0)
-    assert output is not None
+    model = models.HFLM(pretrained=policy.causal_lm, tokenizer=policy.encoder.tokenizer, batch_size=4)
+    # Not by `simple_evaluate`, which first spends seconds on a description of the machine.
+    output = evaluator.evaluate(model, {"local": task}, bootstrap_iters=0)
     theirs = output["results"]["local"]
     measurement = MultipleChoiceProbe(test, num_examples=3, examples=dev, name="ours").measure(policy)
     ours = {name: score.value / 100 for name, score in measurement.scores.items()}

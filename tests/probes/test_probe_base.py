@@ -53,7 +53,7 @@ def test_the_share_of_the_time_that_probes_take_is_reported(runs: Runs, capsys, 
     seconds = sum(c.seconds for c in cli.trainer.callbacks if isinstance(c, Probe))
     logged = [float(row["train/time/probe_share"]) for row in runs.metrics("with") if row["train/time/probe_share"]]
     training = json.loads((runs.folder / "with" / "adapter" / "training.json").read_text(encoding="utf-8"))
-    assert len(logged) == 2 and all(0 < share < 1 for share in logged)
+    assert len(logged) == 2 * 3 and all(0 < share < 1 for share in logged)  # each probe, after each step
     assert seconds / took < training["probe_time_share"] < 1
     share = float(re.search(r"probes +([0-9.]+) % of the time", capsys.readouterr().out)[1])
     assert share == pytest.approx(100 * training["probe_time_share"], abs=5)
