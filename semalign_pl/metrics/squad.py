@@ -1,4 +1,7 @@
-"""Exact match and F1 of SQuAD answers, as the official evaluation defines them (arXiv 1606.05250, 1806.03822)."""
+"""Exact match and F1 of SQuAD answers, as the official evaluation of version 2.0 defines them (arXiv 1806.03822).
+
+That of version 1.1 (arXiv 1606.05250) differs only if nothing is left of both answer and prediction, such as "the".
+"""
 
 from __future__ import annotations
 
@@ -47,12 +50,14 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
 
 
 def overlap_f1(prediction: Sequence[str], answer: Sequence[str]) -> float:
-    """F1 of two bags of words, 0 to 1; 0 if they share none, also if both are empty (SQuAD 1.1).
+    """F1 of two bags of words, 0 to 1; 1 if both are empty.
 
     Args:
         prediction: Words of the prediction.
         answer: Words of the answer.
     """
+    if not prediction or not answer:
+        return float(not prediction and not answer)
     shared = sum((Counter(prediction) & Counter(answer)).values())
     if not shared:
         return 0.0

@@ -53,7 +53,7 @@ def answer_scorer(language: str | Language) -> AnswerScorer:
     if found.code.split("-")[0] == "zh":
         return AnswerScorer("cmrc2018-v6", cmrc.segments, cmrc.exact_match, cmrc.f1)
     if found.code == "en":
-        return AnswerScorer("squad-1.1", squad.tokens, squad.exact_match, squad.f1)
+        return AnswerScorer("squad-2.0", squad.tokens, squad.exact_match, squad.f1)
 
     def units(text: str) -> list[str]:
         return words_of(found, text)

@@ -95,7 +95,7 @@ def loose_variants(response: str) -> list[str]:
     ['*a*\nb', 'b', '*a*', '', 'a\nb', 'b', 'a', '']
     """
     lines = response.split("\n")
-    shortened = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
+    shortened = ["\n".join(kept).strip() for kept in (lines[1:], lines[:-1], lines[1:-1])]
     variants = [response, *shortened]
     return variants + [variant.replace("*", "") for variant in variants]
 

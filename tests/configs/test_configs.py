@@ -12,6 +12,7 @@ from semalign_pl.cli import Parser
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
+from semalign_pl.probes.reading_comprehension import default_prompt
 from semalign_pl.report.paper_tables import read_published
 from semalign_pl.study.systems import Study, group, read_study
 
@@ -22,8 +23,9 @@ OTHERS = ("study.yaml", "embedder.yaml", "validation.yaml", "published.yaml")
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in OTHERS)
 DISTILL = [ROOT / folder / name for folder in ("methods", "ladder") for name in ("heal.yaml", "sdft.yaml")]
 METHODS = sorted(path for path in (ROOT / "methods").glob("*.yaml") if path not in DISTILL)
+PROBES = ROOT / "abilities" / "probes.yaml"
 CONFIGS = sorted(  # cards are tested in tests/plan
-    path for path in RECIPES if path.parents[1].name != "cards" and path not in METHODS
+    path for path in RECIPES if path.parents[1].name != "cards" and path not in [*METHODS, PROBES]
 )
 ABLATION = sorted(path for path in CONFIGS if path.parent.name == "ablation")
 SOURCE_ONLY = [path for path in CONFIGS if path.stem in ("reinforce", "source_only")]
@@ -61,6 +63,16 @@ def test_the_embedders_config_names_its_stage_and_scores_without_a_callback(path
     assert config.trainer.callbacks is None
     assert Path(config.trainer.default_root_dir) == Path("runs", path).with_suffix("")
     assert all(config.data.init_args[part] for part in ("train", "validation", "test"))
+
+
+def test_the_abilities_overlay_adds_probes_and_nothing_else():
+    plain = parse(ROOT / "quickstart" / "strong_sft.yaml")
+    config = parse(ROOT / "quickstart" / "strong_sft.yaml", PROBES)
+    assert config.trainer.callbacks[:3] == plain.trainer.callbacks
+    added = [callback.class_path.split(".")[-1] for callback in config.trainer.callbacks[3:]]
+    assert added == ["GenerationProbe", "GenerationProbe", "TranslationProbe"]
+    assert (config.model, config.data) == (plain.model, plain.data)
+    assert config.trainer.callbacks[3].init_args.prompt == default_prompt("zh")
 
 
 def test_paper_recipe_has_the_papers_figures():

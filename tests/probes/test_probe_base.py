@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,14 +35,33 @@ def probes(runs: Runs, every_n_steps: int | None = 1) -> list[dict[str, Any]]:
     ]
 
 
+def more_probes(runs: Runs) -> list[dict[str, Any]]:
+    """Probes of generated answers, every step, on the corpus of pairs."""
+    pairs, asked = str(runs.corpus / "dev.jsonl"), str(runs.folder / "ifeval.jsonl")
+    row = {"prompt": "看书", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    Path(asked).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    given: dict[str, dict[str, Any]] = {
+        "GenerationProbe": {"file": pairs, "prompt": "{bo}", "reference": "zh", "match": "f1"},
+        "InstructionProbe": {"file": asked},
+        "TranslationProbe": {
+            "file": pairs,
+            "task": {"class_path": "Translation", "init_args": {"source": "bo", "target": "zh"}},
+        },
+    }
+    short = {"every_n_steps": 1, "max_new_tokens": 3}
+    return [{"class_path": name, "init_args": {**options, **short}} for name, options in given.items()]
+
+
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_weights_are_the_same_with_and_without_probes(runs: Runs, stage: str) -> None:
     runs("fit", stage, "without", "trainer.max_steps=4")
-    runs("fit", stage, "with", "trainer.max_steps=4", callbacks=probes(runs))
+    runs("fit", stage, "with", "trainer.max_steps=4", callbacks=[*probes(runs), *more_probes(runs)])
     assert_same(weights(runs.folder / "with"), weights(runs.folder / "without"))
     logged = [row["probe/kl_mean"] for row in runs.metrics("with") if row["probe/kl_mean"]]
     assert len(logged) == 4 and all(float(kl) > 0 for kl in logged)
     assert len([row for row in runs.metrics("with") if row["probe/columns_accuracy"]]) == 4
+    for name in ("generation_exact_match", "generation_f1", "ifeval_prompt_loose", "bo-zh_chrf"):
+        assert sum(row[f"probe/{name}"] != "" for row in runs.metrics("with")) == 4
 
 
 def test_the_share_of_the_time_that_probes_take_is_reported(runs: Runs, capsys, caplog) -> None:

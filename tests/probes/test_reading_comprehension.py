@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from semalign_pl.data.prompts import prompt_languages
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import ReadingComprehensionProbe
 from semalign_pl.probes import reading_comprehension as module
+from semalign_pl.toy.prompt import PROMPT
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +146,84 @@ def test_a_prompt_without_a_text_is_refused(tmp_path: Path) -> None:
     for folder, prompt, missing in ((asked, "抄写：{context}", "{question}"), (empty, "抄写：", "{context}")):
         with pytest.raises(ValueError, match=re.escape(f".prompt: {prompt!r} has no {missing}; put it where")):
             ReadingComprehensionProbe(str(folder / "reading.json"), prompt=prompt)
+
+
+# -- other languages, and questions without an answer -----------------------------------------------------------------
+
+
+def score(probe: ReadingComprehensionProbe, *answers: str) -> list[list[float]]:
+    """Exact match and F1 of an answer to each question."""
+    items = [probe._score(question, text) for question, text in zip(probe.questions, answers, strict=True)]
+    return [[item.statistics[f"{probe.name}_{key}"][0] for key in ("em", "f1")] for item in items]
+
+
+def test_the_default_prompts_are_data_and_the_chinese_one_is_that_of_the_miniature_world() -> None:
+    assert module.default_prompt("zh") == PROMPT
+    for code in prompt_languages():
+        for no_answer in (False, True):
+            prompt = module.default_prompt(code, no_answer)
+            assert ("{no_answer}" in prompt) == no_answer and "{context}" in prompt and "{question}" in prompt
+
+
+def test_english_by_the_rules_of_squad(tmp_path: Path, policy: Policy) -> None:
+    file = write(tmp_path, ("By the Rhine.", "Where?", ["Rhine"]), ("In 1963.", "When?", ["1963"]))
+    probe = ReadingComprehensionProbe(file, language="en", max_new_tokens=2)
+    assert score(probe, "the rhine", "in the year 1963") == [[100.0, 100.0], [0.0, 50.0]]
+    signature = probe.measure(policy).scores["squad_f1"].signature
+    assert "|scorer:squad-2.0|scale:100|prompt:'Read the text and answer" in signature
+    asked = policy.encoder.tokenizer.decode(probe._prompts(policy)[0][0])
+    assert "Text: By the Rhine.\nQuestion: Where?" in asked
+
+
+def test_tibetan_by_syllables(tmp_path: Path) -> None:
+    file = write(tmp_path, ("ཁོ་ལྷ་ས་ལ་ཡོད།", "ཁོ་གང་ལ་ཡོད།", ["ལྷ་ས།"]))
+    probe = ReadingComprehensionProbe(file, language="bo")
+    assert probe.name == "reading_bo" and "གཤམ་གྱི་རྩོམ་ཡིག" in probe.prompt
+    assert score(probe, "ལྷ་ས་ལ།") == [[0.0, pytest.approx(80.0)]]  # precision 2/3, recall 1
+
+
+def test_a_language_without_a_prompt_needs_one(tmp_path: Path) -> None:
+    file = write(tmp_path, ("x", "y", ["z"]))
+    with pytest.raises(
+        ValueError, match="^ReadingComprehensionProbe.prompt: there is no prompt in 'mn', only in zh, en"
+    ):
+        ReadingComprehensionProbe(file, language="mn")
+    assert ReadingComprehensionProbe(file, language="mn", prompt="{context} {question}").name == "reading_mn"
+    with pytest.raises(ValueError, match="^ReadingComprehensionProbe.no_answer_words: there is none for 'mn'"):
+        ReadingComprehensionProbe(squad2(tmp_path), language="mn", prompt="{context} {question}")
+
+
+def squad2(folder: Path) -> str:
+    """File in SQuAD 2.0's form: an answered question, and one that the text does not answer."""
+    qas = [
+        {"id": "a", "question": "Where?", "answers": [{"text": "the"}, {"text": "Rhine"}], "is_impossible": False},
+        {"id": "b", "question": "When?", "answers": [], "plausible_answers": [{"text": "x"}], "is_impossible": True},
+    ]
+    path = folder / "squad2.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "By the Rhine.", "qas": qas}]}]}), "utf-8")
+    return str(path)
+
+
+def test_unanswerable_questions_by_the_rules_of_squad_2(tmp_path: Path, policy: Policy) -> None:
+    """By hand: EM and F1 of a question without an answer are 1 for no answer, and 0 for any."""
+    probe = ReadingComprehensionProbe(squad2(tmp_path), language="en", max_new_tokens=2)
+    assert "write: unanswerable\nText" in probe.prompt
+    right, none, wrong = [100.0, 100.0], [0.0, 0.0], [0.0, pytest.approx(200 / 3)]
+    assert score(probe, "Rhine", "Unanswerable.") == [right, right]
+    assert score(probe, "", "") == [none, right]
+    assert score(probe, "unanswerable", "1963") == [none, none]
+    assert score(probe, "a big Rhine", "the") == [wrong, right]  # an article alone is no answer
+    assert score(probe, "the", "unanswerable") == [none, right]  # and no accepted one either
+    signature = probe.measure(policy).scores["squad_em"].signature
+    assert "|unanswerable:1|no_answer:['unanswerable']|prompt:" in signature
+
+
+def test_own_no_answer_words(tmp_path: Path) -> None:
+    file = write(tmp_path, ("山", "谁？", []), ("山", "哪里？", ["山"]))
+    probe = ReadingComprehensionProbe(file, no_answer_words=["没有答案", "不知道"])
+    assert "请回答“没有答案”" in probe.prompt and probe.name == "cmrc"
+    assert score(probe, "不知道。", "不知道") == [[100.0, 100.0], [0.0, 0.0]]
+    with pytest.raises(
+        ValueError, match="question q0 has no answer; every .* or is_impossible: true; or give no_answer_w"
+    ):
+        ReadingComprehensionProbe(file)
