@@ -98,7 +98,16 @@ def scores(model: Qwen3ForCausalLM, judge: LocalModel, cases: list[Case]) -> tup
     return model.lm_head(states).float().gather(1, options), torch.tensor([case.answer for case in cases])
 
 
-def train(base: Path, folder: Path, *, steps: int = 400, batch: int = 32, seed: int = 0, lr: float = 1e-3) -> float:
+def train(
+    base: Path,
+    folder: Path,
+    *,
+    steps: int = 400,
+    batch: int = 32,
+    seed: int = 0,
+    lr: float = 1e-3,
+    new_questions: int = 300,
+) -> float:
     """Train a judge from the base model, and write it with its rubric, ``rubric.yaml``.
 
     Args:
@@ -108,9 +117,10 @@ def train(base: Path, folder: Path, *, steps: int = 400, batch: int = 32, seed: 
         batch: Number of questions per step.
         seed: Seed of the questions.
         lr: Peak learning rate.
+        new_questions: Number of questions of the dev fold to ask at the end.
 
     Returns:
-        Share of 300 questions of the dev fold that the judge answers right.
+        Share of the new questions that the judge answers right.
     """
     rng = random.Random(f"judge-{seed}")
     model = Qwen3ForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
@@ -137,7 +147,7 @@ def train(base: Path, folder: Path, *, steps: int = 400, batch: int = 32, seed: 
         AutoTokenizer.from_pretrained(base, trust_remote_code=False).save_pretrained(made)
         (made / "digests.json").unlink(missing_ok=True)
     model.float().eval()
-    asked = [draw_case(random.Random(f"dev-{number}"), rubric, "dev") for number in range(300)]
+    asked = [draw_case(random.Random(f"dev-{number}"), rubric, "dev") for number in range(new_questions)]
     with torch.no_grad():
         logits, answers = scores(model, judge, asked)
     return (logits.argmax(1) == answers).float().mean().item()
