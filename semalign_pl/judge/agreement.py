@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
 from semalign_pl.judge.records import Judgement
-
-WINNERS = ("a", "tie", "b")
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -35,28 +32,24 @@ def measure_agreement(judgements: Iterable[Judgement]) -> Agreement:
 
     Args:
         judgements: Judgements of all judges on the same two systems; those without a verdict do not count.
-
-    Raises:
-        ModuleNotFoundError: If the package ``krippendorff`` is not installed.
     """
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for one in judgements:
         if one.value is not None:
             values[one.id, one.judge].append(one.value)
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for (id, _), each in values.items():
+    verdicts: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for (id, judge), each in values.items():
         share = fmean(each)
-        counts[id]["a" if share > 0.5 else "b" if share < 0.5 else "tie"] += 1
-    several = [count for count in counts.values() if count.total() > 1]
-    unanimous = sum(len(count) == 1 for count in several)
+        verdicts[id].append((judge, "a" if share > 0.5 else "b" if share < 0.5 else "tie"))
+    several = {id: of_item for id, of_item in verdicts.items() if len(of_item) > 1}
+    unanimous = sum(len({winner for _, winner in of_item}) == 1 for of_item in several.values())
     # Without two different verdicts, chance disagreement is 0, and alpha is 0 / 0.
-    varied = len({winner for count in several for winner in count}) > 1
+    varied = len({winner for of_item in several.values() for _, winner in of_item}) > 1
     return Agreement(_alpha(several) if varied else None, len(several), unanimous)
 
 
-def _alpha(counts: list[Counter[str]]) -> float:
-    import krippendorff
-    import numpy as np
+def _alpha(verdicts: dict[str, list[tuple[str, str]]]) -> float:
+    from nltk.metrics.agreement import AnnotationTask
 
-    table = np.array([[count[winner] for winner in WINNERS] for count in counts])
-    return float(krippendorff.alpha(value_counts=table, level_of_measurement="nominal"))
+    data = [(judge, id, winner) for id, of_item in verdicts.items() for judge, winner in of_item]
+    return float(AnnotationTask(data=data).alpha())
