@@ -7,14 +7,13 @@ import contextlib
 import functools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from semalign_pl.judge.pace import Pace
 from semalign_pl.judge.question import Question, Reply
+from semalign_pl.judge.retry_after import retry_after
 from semalign_pl.judge.spec import JudgeSpec
 
 if TYPE_CHECKING:
@@ -244,26 +243,3 @@ class Endpoint:
         if "_client" in self.__dict__:
             with contextlib.suppress(Exception):
                 await self._client.close()
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that a server asks to wait (RFC 9110, section 10.2.3: seconds or a date).
-
-    Args:
-        headers: Headers of the response, with names in lower case.
-        now: Current time; the clock's by default.
-
-    Returns:
-        Seconds, at least 0; ``None`` if the server does not say, or says something else.
-
-    >>> retry_after({"retry-after": "1.5"}), retry_after({"retry-after": "soon"})
-    (1.5, None)
-    """
-    text = headers.get("retry-after", "")
-    with contextlib.suppress(ValueError):
-        return max(0.0, seconds) if (seconds := float(text)) < float("inf") else None
-    with contextlib.suppress(ValueError, TypeError):
-        date = parsedate_to_datetime(text)
-        date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-        return max(0.0, (date - (now or datetime.now(timezone.utc))).total_seconds())
-    return None

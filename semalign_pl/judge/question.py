@@ -102,8 +102,12 @@ def read_option(reply: Reply, question: Question) -> str | None:
     text = _THOUGHTS.sub("", reply.text)
     options = "|".join(re.escape(option) for option in question.options)
     marks = r"[\s*_`\"'\[({<]*"
+    best = question.options[-1]
+    another = rf"(?!{best}\b)\w" if best.isdigit() else r"\w"  # "4/5" is a grade out of 5, "1/2" is no verdict
     lines = re.findall(
-        rf"\b{question.keyword}{marks}[:：=]{marks}({options})(?!\w|[.,]\d|\s*(?:or|/)\s*\w)", text, re.IGNORECASE
+        rf"\b{question.keyword}{marks}[:：=]{marks}({options})(?!\w|[.,]\d|\s*or\s*\w|\s*/\s*{another})",
+        text,
+        re.IGNORECASE,
     )
     if lines:
         return lines[-1].lower()
