@@ -76,7 +76,8 @@ def test_the_share_of_the_time_that_probes_take_is_reported(runs: Runs, capsys, 
     assert len(logged) == 2 * 3 and all(0 < share < 1 for share in logged)  # each probe, after each step
     assert seconds / took < training["probe_time_share"] < 1
     share = float(re.search(r"probes +([0-9.]+) % of the time", capsys.readouterr().out)[1])
-    assert share == pytest.approx(100 * training["probe_time_share"], abs=5)
+    # The summary comes after the export, and before the end of the process.
+    assert 100 * seconds / took - 0.1 <= share <= 100 * training["probe_time_share"] + 0.1
     warnings = [record.message for record in caplog.records if "of the time of this run" in record.message]
     assert share > 10 and len(warnings) == 1 and warnings[0].endswith("raise every_n_steps, or lower limit")
     # Probes that measure only in a test take no time of the fit.
