@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,13 +65,30 @@ class SaveConfig(SaveConfigCallback):
         """Save the config in the run's folder and give it to the loggers, unless this process must not write."""
         if not may_write(trainer):
             return
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # validated when it was parsed
         write_text(self._folder / f"{TrainerFn(stage).value}.yaml", text)
         log_recipe(trainer.loggers, self.config.as_dict())
 
 
 class SemAlignCLI(LightningCLI):
-    """LightningCLI with a module and a data module of the user's choice, one seed, and one folder per run."""
+    """LightningCLI with a module and a data module of the user's choice, one seed, and one folder per run.
+
+    Args:
+        classes: Positional arguments of LightningCLI.
+        args: Arguments as on the command line; ``None`` for the arguments of this process.
+        options: Keyword arguments of LightningCLI.
+    """
+
+    def __init__(self, *classes: Any, args: ArgsType = None, **options: Any) -> None:
+        given = sys.argv[1:] if args is None else args
+        first = given[:1] if isinstance(given, list) else []
+        self._command = next((name for name in LightningCLI.subcommands() if first == [name]), None)
+        super().__init__(*classes, args=args, **options)
+
+    def subcommands(self) -> dict[str, set[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Command that the arguments name, or all commands: a parser takes time to build and slows every look-up."""
+        known = LightningCLI.subcommands()
+        return known if self._command is None else {self._command: known[self._command]}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser with one-line errors."""
@@ -83,7 +101,7 @@ class SemAlignCLI(LightningCLI):
     ) -> None:
         """Add ``--resume`` to ``fit``."""
         super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-        if add_subcommands:
+        if add_subcommands and "fit" in self.subcommands():
             meaning = "Continue from the run's newest checkpoint; start afresh if there is none yet."
             self._parser("fit").add_argument("--resume", action="store_true", help=meaning)
 

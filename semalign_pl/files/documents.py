@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ MAX_DEPTH = 64
 """Most levels of nested lists and mappings. Recipes have about ten. Copying recurses, and Python stops at 1,000."""
 MAX_JSON_BYTES = 2**28
 """Largest JSON file, in bytes. SQuAD has 40 MB. Reading a file takes about ten times its size in memory."""
+
+_STRUCTURE = re.compile(r"[-:?,&*!\[\]{}\n\r]")
+"""Characters without one of which a YAML text is a single value: no list, mapping, anchor, alias or second document."""
 
 
 class TooLargeError(yaml.YAMLError):
@@ -41,6 +45,8 @@ def check_yaml(text: str, parser: type[yaml.SafeLoader | yaml.CSafeLoader] = yam
     """
     if len(text) > MAX_YAML_BYTES:
         raise TooLargeError(_too_long(len(text), MAX_YAML_BYTES))
+    if not _STRUCTURE.search(text):  # one value, as most flags are
+        return
     # open_: for each open list or mapping its anchor, the count of values before it, and its levels.
     # anchors: for each finished anchor its number of values and levels.
     open_: list[tuple[str | None, int, int]] = []

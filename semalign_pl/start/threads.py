@@ -1,10 +1,12 @@
-"""Settings of a process before torch is loaded: the waiting of its threads, and the first line of the command."""
+"""Settings of a process while torch is loaded: the waiting of its threads, and the first line of the command."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 
@@ -17,6 +19,18 @@ def wait_passively() -> None:
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextlib.contextmanager
+def collecting_later() -> Iterator[None]:
+    """Import libraries in the block without garbage collection, which finds nothing and takes a seventh of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class FirstLine(MetaPathFinder):

@@ -9,6 +9,7 @@ from semalign_pl.start.arguments import flags, read_recipe
 from semalign_pl.start.check import refuse_mistakes
 from semalign_pl.start.help_page import class_page, command_page, recipe_page, trainer_page
 from semalign_pl.start.keys import find_shipped
+from semalign_pl.start.threads import collecting_later
 
 
 def run(args: Sequence[str]) -> int:
@@ -30,7 +31,8 @@ def run(args: Sequence[str]) -> int:
     if page is not None:
         print(page)
         return 0
-    from semalign_pl.cli import lightning_cli
+    with collecting_later():
+        from semalign_pl.cli import lightning_cli
 
     return lightning_cli.run(args)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semalign_pl.files.atomic import write_text
+from semalign_pl.start.threads import collecting_later
 from semalign_pl.study.protocol import Step
 
 
@@ -62,8 +63,10 @@ def main() -> int:
     sys.argv = ["semalign", *task.step.args]
     threading.Thread(target=_watch_parent, daemon=True).start()
     with ending_by_signals(), one_line(task.step.args) as status:
-        from semalign_pl.run.digests import Digests
-        from semalign_pl.study.run_step import run_step
+        with collecting_later():
+            import semalign_pl.cli  # noqa: F401  (slow, and needed by every step)
+            from semalign_pl.run.digests import Digests
+            from semalign_pl.study.run_step import run_step
 
         outcome = run_step(task.step, Digests(task.digests))
         write_text(task.outcome, json.dumps(asdict(outcome)))

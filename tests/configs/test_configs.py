@@ -1,5 +1,6 @@
 """All shipped configs parse, and their file names say their stages."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +34,12 @@ GRPO = [path for path in CONFIGS if "grpo" in path.stem or path.parent.name == "
 
 
 def parse(*paths: Path):
-    """Config as ``semalign fit`` parses it, without instantiating anything."""
+    """Config as ``semalign fit`` parses it, without instantiating anything; a copy, which a test may change."""
+    return deepcopy(_parse(*paths))
+
+
+@cache
+def _parse(*paths: Path):
     parser = Parser()
     parser.add_argument("--config", action=ActionConfigFile)
     parser.add_argument("--seed_everything", type=int)
