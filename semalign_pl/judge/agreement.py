@@ -9,6 +9,7 @@ from statistics import fmean
 
 from semalign_pl.judge.records import Judgement
 
+
 @dataclass(frozen=True)
 class Agreement:
     """Agreement on the winner, over the items that two or more judges have judged.
