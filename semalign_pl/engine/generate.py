@@ -124,7 +124,7 @@ def _decode_batch(
                 decoding.keep(kept)
         logits = decoding.step(chosen)
     completions: list[list[int]] = [[] for _ in range(len(uniforms))]
-    rows, ids = (torch.cat(part).tolist() for part in zip(*tokens, strict=True))
+    rows, ids = (torch.cat(column).tolist() for column in zip(*tokens, strict=True))
     for row, token in zip(rows, ids, strict=True):
         # Tokens after the end were decoded before anyone looked.
         if not completions[row] or completions[row][-1] not in policy.eos_ids:

@@ -1,6 +1,6 @@
-"""Measure the parts of a step on CUDA: decoding with and without a graph, and micro-batches of GRPO and SFT.
+"""Measure the components of a step on CUDA: decoding with and without a graph, and micro-batches of GRPO and SFT.
 
-python benchmarks/gpu_parts.py --size qwen3-4b --layers 12   # writes results/gpu_parts.json; needs CUDA
+python benchmarks/gpu_components.py --size qwen3-4b --layers 12   # writes results/gpu_components.json; needs CUDA
 
 Fewer layers than the model has take a part of its time, so a first look takes a minute.
 """
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu_parts.py: no CUDA here")
+        sys.exit("benchmarks/gpu_components.py: no CUDA here")
     model.SIZES[options.size]["num_hidden_layers"] = layers = (
         options.layers or model.SIZES[options.size]["num_hidden_layers"]
     )
@@ -116,8 +116,8 @@ def main() -> None:
     found["milliseconds_per_token_without_graph"] = per_token()
     FixedStep._capture = capture
     title = f"{options.size}, {layers} layers, NF4, {SHAPE}"
-    harness.table(title, ["part", "value"], [[name, f"{value:.3f}"] for name, value in found.items()])
-    harness.write("gpu_parts", {}, [found], {}, size=options.size, layers=layers, shape=SHAPE)
+    harness.table(title, ["component", "value"], [[name, f"{value:.3f}"] for name, value in found.items()])
+    harness.write("gpu_components", {}, [found], {}, size=options.size, layers=layers, shape=SHAPE)
 
 
 if __name__ == "__main__":
