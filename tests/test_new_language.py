@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.short_world import shorten
 
 from semalign_pl.__main__ import main
 from semalign_pl.data import Translation
@@ -116,6 +117,7 @@ def own_language(folder: Path) -> Path:
 def test_a_language_and_a_profile_of_ones_own(work: Path) -> None:
     toy(["write", f"{HERE}/world", "--language", str(own_language(work))])
     pairs = [json.loads(line) for line in Path(HERE, "world/pairs/train.jsonl").open(encoding="utf-8")]
+    shorten(Path(HERE, "world"))
     assert list(pairs[0]) == ["zh", "mine"] and Path(HERE, "world/mine.txt").exists()
     assert all(get_language("profile.yaml").is_consistent(pair["mine"]) for pair in pairs)
     assert len({pair["mine"] for pair in pairs}) == len(pairs) == 5000

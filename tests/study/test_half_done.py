@@ -75,18 +75,18 @@ def test_a_changed_training_begins_anew_beside_the_old(
         assert json.loads((folder / "adapter" / "training.json").read_text(encoding="utf-8"))["steps"] == value
 
 
-@pytest.mark.parametrize("changed", ["adapter_model.safetensors", "training.json"])
 def test_a_finished_training_whose_result_changed_is_trained_again(
-    study: dict[str, Any], runs: Runs, capfd: pytest.CaptureFixture[str], changed: str
+    study: dict[str, Any], runs: Runs, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The run's folder says that it is finished, which is what --resume would believe."""
     folder: Path = study["folder"]
     assert main(study["args"](runs.folder / "out")) == 0
-    trained, file = folder / "adapter" / "adapter_model.safetensors", folder / "adapter" / changed
-    right = trained.read_bytes()
-    content = file.read_bytes()
-    file.write_bytes(content[:-4] + bytes(4) if changed != "training.json" else content.replace(b'"sft"', b'"grpo"'))
-    assert main(study["args"](runs.folder / "out")) == 0
-    assert f"{folder} holds an earlier run; it was moved to" in capfd.readouterr().out
-    assert trained.read_bytes() == right
-    assert json.loads((folder / "adapter" / "training.json").read_text(encoding="utf-8"))["stage"] == "sft"
+    trained, facts = folder / "adapter" / "adapter_model.safetensors", folder / "adapter" / "training.json"
+    right, told = trained.read_bytes(), facts.read_bytes()
+    for file, changed in ((trained, right[:-4] + bytes(4)), (facts, told.replace(b'"sft"', b'"grpo"'))):
+        file.write_bytes(changed)
+        capfd.readouterr()
+        assert main(study["args"](runs.folder / "out")) == 0
+        assert f"{folder} holds an earlier run; it was moved to" in capfd.readouterr().out
+        assert trained.read_bytes() == right, file.name
+        assert json.loads(facts.read_text(encoding="utf-8"))["stage"] == "sft", file.name
