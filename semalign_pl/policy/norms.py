@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import types
 from typing import Protocol
 
@@ -50,18 +51,23 @@ def epsilon_of(norm: nn.Module) -> float | None:
     names = [name for name, _ in (*norm.named_parameters(), *norm.named_buffers())]
     if "RMSNorm" not in type(norm).__name__ or names != ["weight"] or not isinstance(epsilon, float):
         return None
+    if "forward" in vars(norm) or len(inspect.signature(norm.forward).parameters) != 1:
+        return None  # someone else's forward, as for weights that are trained in float32; or a gate
     return epsilon if norm.get_parameter("weight").ndim == 1 and _equals_rms_norm(norm, epsilon) else None
 
 
 def _equals_rms_norm(norm: nn.Module, epsilon: float) -> bool:
     """Compare a copy of a norm with PyTorch's on random numbers, on the CPU in float32."""
     trial, draw = copy.deepcopy(norm).to_empty(device="cpu").float(), torch.Generator().manual_seed(0)
-    # The device is named, because Lightning loads models under another default device.
-    weight = torch.randn(trial.get_parameter("weight").shape, generator=draw, device="cpu")
-    x = SMALL * torch.randn((4, len(weight)), generator=draw, device="cpu")
+    # Device and dtype are named, because Lightning and transformers load models under other defaults.
+    options = {"generator": draw, "device": "cpu", "dtype": torch.float32}
+    weight = torch.randn(trial.get_parameter("weight").shape, **options)
+    x = SMALL * torch.randn((4, len(weight)), **options)
     trial.load_state_dict({"weight": weight})
     with torch.no_grad():
         found = trial(x)
+    if found.dtype != torch.float32:
+        return False  # a hook casts, as for weights that are trained in float32
     return torch.allclose(found, nn.functional.rms_norm(x, weight.shape, weight, epsilon), rtol=1e-4, atol=1e-6)
 
 

@@ -110,7 +110,7 @@ class Probe(Callback, ABC):
             # epoch. Callbacks that monitor a value still find it.
             pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
             if (spent := time_in_probes(trainer)) is not None:
-                values["train/time/probe_share"] = spent.share
+                values["probe/time/share"] = spent.share
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
             for callback in callbacks_of(trainer):

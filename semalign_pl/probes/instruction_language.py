@@ -131,7 +131,7 @@ def is_in(code: str, text: str) -> bool:
 
 def _by_words(code: str) -> bool:
     """Return true for a language of languages.yaml that langdetect lacks."""
-    return code in language_codes() and code not in ("en", "ne", "th")
+    return code in language_codes() and code not in "en ne th".split()
 
 
 def detect(text: str) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from helpers.promised import PYTHONS, ROOT, pins
 from packaging.utils import canonicalize_name
 
-SOURCE_ONLY = ("rouge-score", "sqlitedict", "word2number")
+SOURCE_ONLY = ("langdetect", "rouge-score", "sqlitedict", "word2number")
 """Requirements without wheels; they are pure Python. All others need a wheel, since users may have no compiler."""
 CUDA = re.compile(r"(cuda|nvidia)-.*|triton")
 """Packages that torch requires on Linux with pins of its own; its CPU build requires none of them."""

@@ -71,7 +71,7 @@ def test_the_share_of_the_time_that_probes_take_is_reported(runs: Runs, capsys, 
     cli = runs("fit", "sft", "with", *flags, callbacks=probes(runs))
     took = time.monotonic() - began
     seconds = sum(c.seconds for c in cli.trainer.callbacks if isinstance(c, Probe))
-    logged = [float(row["train/time/probe_share"]) for row in runs.metrics("with") if row["train/time/probe_share"]]
+    logged = [float(row["probe/time/share"]) for row in runs.metrics("with") if row["probe/time/share"]]
     training = json.loads((runs.folder / "with" / "adapter" / "training.json").read_text(encoding="utf-8"))
     assert len(logged) == 2 * 3 and all(0 < share < 1 for share in logged)  # each probe, after each step
     assert seconds / took < training["probe_time_share"] < 1
