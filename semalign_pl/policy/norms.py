@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import types
 from typing import Protocol
 
@@ -49,6 +50,8 @@ def epsilon_of(norm: nn.Module) -> float | None:
     epsilon = next((e for e in (getattr(norm, n, None) for n in ("variance_epsilon", "eps")) if e is not None), None)
     names = [name for name, _ in (*norm.named_parameters(), *norm.named_buffers())]
     if "RMSNorm" not in type(norm).__name__ or names != ["weight"] or not isinstance(epsilon, float):
+        return None
+    if len(inspect.signature(norm.forward).parameters) != 1:  # a gate too, as in recurrent layers
         return None
     return epsilon if norm.get_parameter("weight").ndim == 1 and _equals_rms_norm(norm, epsilon) else None
 
