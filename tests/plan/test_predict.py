@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.tiny import CPU
 
+from semalign_pl.engine import sampler
 from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.tracker import PeakBytes
@@ -97,6 +98,13 @@ def test_a_larger_group_costs_no_more_activations_at_the_same_budget(settings) -
 
 
 @pytest.mark.slow
+def test_a_gpu_sorts_all_rows_to_sample(settings, monkeypatch) -> None:
+    monkeypatch.setattr(sampler, "SORTED_ELEMENTS", 16384)  # a CPU sorts one row at a time
+    asked = replace(settings, sampling=(("temperature", 0.8), ("top_p", 0.9)))
+    cpu, gpu = (predict(replace(asked, cuda=cuda)).rollout for cuda in (False, True))
+    assert gpu - cpu > 2 * 4 * settings.rollout_rows * 16384
+
+
 @pytest.mark.parametrize(
     "change",
     [{}, {"recompute": True}, {"weights": "nf4"}, {"stage": "sft", "num_generations": 1, "rollout_rows": 1}],
