@@ -100,9 +100,18 @@ def test_a_larger_group_costs_no_more_activations_at_the_same_budget(settings) -
 @pytest.mark.slow
 def test_a_gpu_sorts_all_rows_to_sample(settings, monkeypatch) -> None:
     monkeypatch.setattr(sampler, "SORTED_ELEMENTS", 16384)  # a CPU sorts one row at a time
-    asked = replace(settings, sampling=(("temperature", 0.8), ("top_p", 0.9)))
-    cpu, gpu = (predict(replace(asked, cuda=cuda)).rollout for cuda in (False, True))
-    assert gpu - cpu > 2 * 4 * settings.rollout_rows * 16384
+    asked, sorted_rows = replace(settings, sampling=(("temperature", 0.8), ("top_p", 0.9))), set()
+    whole = sampler.TruncatedSampler.sort
+
+    def count(self: sampler.TruncatedSampler, logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        sorted_rows.add(len(logits))
+        return whole(self, logits, uniforms)
+
+    monkeypatch.setattr(sampler.TruncatedSampler, "sort", count)
+    for cuda, rows in ((False, 1), (True, settings.rollout_rows)):
+        sorted_rows.clear()
+        predict(replace(asked, cuda=cuda))
+        assert sorted_rows == {rows}
 
 
 @pytest.mark.parametrize(
