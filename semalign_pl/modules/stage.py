@@ -237,7 +237,6 @@ class StageModule(LightningModule):
         if finite:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
             optimizer.step()
-            torch.clear_autocast_cache()  # it keeps casts of the old weights until the batch's last step
             check_weights(parameters, self.global_step, rate)
             schedule.step()
             self._loss_scale.skipped_in_a_row = 0
