@@ -125,26 +125,38 @@ class FixedStep:
 
     def _capture(self) -> Tensor:
         """Run the step, then record its graph for the following steps; the first run loads kernels and workspaces."""
-        stream, current = _side_stream(self.ids.device), torch.cuda.current_stream()
-        graph = torch.cuda.CUDAGraph()
+        device = self.ids.device
+        stream, current = _side_stream(device), torch.cuda.current_stream(device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             logits = self._forward()
             try:
-                # Not torch.cuda.graph, which empties the allocator's cache before each capture.
-                graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self.logits = self._forward()
-                finally:
-                    graph.capture_end()
-                self.graph = graph
+                self._record()
             except torch.OutOfMemoryError:
-                raise
+                pass  # the next step tries again
             except RuntimeError as error:
                 self.policy.graph_unsupported_reason = first_line(error)
                 log.warning("decoding makes no CUDA graph of this model, so it is slower: %s", first_line(error))
         current.wait_stream(stream)
+        if self.graph is None:
+            # While it records, the allocator frees nothing that it keeps, so it may run out of memory that is there.
+            torch.cuda.empty_cache()
         return logits
+
+    def _record(self) -> None:
+        """Record the step's graph, with memory of its own."""
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        try:
+            # Not torch.cuda.graph, which empties the allocator's cache before each capture.
+            graph.capture_begin(pool, capture_error_mode="thread_local")
+            try:
+                self.logits = self._forward()
+            finally:
+                graph.capture_end()
+        except RuntimeError:
+            _stop_recording(self.ids.device, pool)
+            raise
+        self.graph = graph
 
     def _forward(self) -> Float[Tensor, "slots vocabulary"]:
         self.positions = self.starts + self.own
@@ -184,3 +196,15 @@ class FixedStep:
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     """Stream to capture on, since the default stream cannot; one only, because each keeps a workspace of cuBLAS."""
     return torch.cuda.Stream(device)
+
+
+def _stop_recording(device: torch.device, pool: tuple[int, int]) -> None:
+    """End recording in the allocator, which ``capture_end`` leaves out if CUDA reports an error (PyTorch 2.13).
+
+    Otherwise ``empty_cache`` fails from then on, and an allocation no longer frees cached memory to make room.
+    """
+    try:
+        torch._C._cuda_endAllocateToPool(device.index, pool)
+    except RuntimeError:  # it has ended
+        return
+    torch._C._cuda_releasePool(device.index, pool)

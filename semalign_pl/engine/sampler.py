@@ -103,17 +103,18 @@ class TruncatedSampler:
         # 1. Unnormalised probabilities, with that of the most likely token equal to 1; in float64, 512 of them.
         weights = (best - best[:, :1]).double().exp_()
         if 0 < self.top_k < width:
-            # Tokens as likely as the last of the k are kept too; those beyond the candidates would be missed.
+            # Tokens as likely as the last of the k are kept too; the total lacks those beyond the candidates.
             last = best[:, self.top_k - 1 : self.top_k]
             complete = (best[:, -1:] < last) | (weights[:, -1:] == 0)
+            unsure = ~complete
             total = weights.masked_fill_(best < last, 0.0).sum(-1, keepdim=True)
         else:
             complete = torch.full_like(best[:, :1], width == vocabulary, dtype=torch.bool)
+            unsure = torch.zeros_like(complete)
             scores = _scale(logits, self.temperature)
             total = scores.sub_(best[:, :1]).exp_().sum(-1, keepdim=True, dtype=torch.float64)
         # 2. Nucleus: a token is kept if less than top_p is more likely. Of equal logits, sorting decides which go.
         kept = weights > 0
-        unsure = torch.zeros_like(complete)
         if self.top_p < 1.0:
             before = (weights.cumsum(-1) - weights) / total
             kept &= before < self.top_p

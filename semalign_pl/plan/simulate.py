@@ -14,7 +14,7 @@ from semalign_pl.engine.decoding import FIRST_ROOM_TOKENS, DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import Completions, micro_batches
-from semalign_pl.engine.sampler import make_sampler
+from semalign_pl.engine.sampler import TruncatedSampler, make_sampler
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.equal_layers import peak_bytes
 from semalign_pl.plan.meta_policy import meta_policy
@@ -42,6 +42,8 @@ def simulate_rollout(settings: Settings) -> tuple[int, int]:
         int(options.get("top_k", 0)),
         options.get("min_p", 0.0),
     )
+    if settings.cuda and isinstance(sampler, TruncatedSampler):
+        sampler = sampler.sort  # as on a GPU, where it takes more memory than candidates do
     prompts = [[1] * settings.prompt_tokens] * groups
     if policy.prefix_sharing_unsupported_reason is not None:
         return _unshared_rollout(policy, prompts, settings, sampler)

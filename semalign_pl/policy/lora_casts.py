@@ -20,8 +20,7 @@ class CastGroup:
     """LoRA layers whose float32 weights are cast together: those of a decoder layer.
 
     Autocast casts each weight by itself, and each gradient back: 28 operations for the seven layers of a decoder layer,
-    and as many when it is computed again. It also keeps the casts until the step ends, although an optimiser step
-    within the step changes the weights.
+    and as many when it is computed again.
 
     Args:
         members: LoRA layers of the group.

@@ -70,7 +70,7 @@ def test_the_cli_imports_no_more_than_it_needs(code: str, late: set[str]) -> Non
 def test_a_command_builds_its_own_parser_alone(command: str) -> None:
     from semalign_pl.cli.parsed_recipe import parse_recipe
 
-    assert list(parse_recipe(RECIPE, command).subcommands()) == [command]
+    assert list(parse_recipe(RECIPE, command)._subcommand_parsers) == [command]
 
 
 def test_help_is_readable(capsys: pytest.CaptureFixture[str]) -> None:

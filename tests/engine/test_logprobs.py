@@ -25,14 +25,16 @@ def test_shared_equals_one_plain_forward_a_row(policy, budget: int, recompute: b
     assert slope.norm() > 1 and relative(gradient(policy), slope) < 1e-5
 
 
-def test_recomputation_is_exact_with_dropout_too_and_leaves_the_model_as_it_was(base) -> None:
+@pytest.mark.parametrize(("mixed", "budget"), [(False, 30), (True, 30), (True, 10**6)])
+def test_recomputation_is_exact_with_dropout_too_and_leaves_the_model_as_it_was(base, mixed: bool, budget: int) -> None:
     policy = stir(load_policy(base, "fp32", LoraSettings(4, 8, 0.3), None, CPU), seed=4)
     patched = [name for name, module in policy.named_modules() if "forward" in vars(module)]
     gradients = []
     for recompute in (False, True):
         policy.zero_grad()
         torch.manual_seed(5)
-        score(policy, ROWS, 30, recompute)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            score(policy, ROWS, budget, recompute)
         gradients.append(gradient(policy))
     assert gradients[0].norm() > 1 and relative(*gradients) < 1e-6
     assert policy.decoder.config._attn_implementation == "sdpa"

@@ -51,10 +51,15 @@ def on_the_border() -> Tensor:
     return normal(0.0).fill_(-30.0).index_fill(1, torch.arange(0, 200, 20), 0.0)
 
 
+def equal_tail() -> Tensor:
+    """Ten tokens, and all others equally likely: more than there are candidates, and together nearly as likely."""
+    return normal(0.0).fill_(-4.5).index_fill(1, torch.arange(0, 200, 20), 0.0)
+
+
 KINDS = {
     "flat": lambda: normal(0.1), "usual": lambda: normal(1.5), "peaked": lambda: normal(5.0), "zipf": zipf,
     "one hot": one_hot, "-inf": impossible, "ties": ties, "border": on_the_border,
-    "bfloat16": lambda: normal(4.0).bfloat16(),
+    "equal tail": equal_tail, "bfloat16": lambda: normal(4.0).bfloat16(),
 }  # fmt: skip
 
 
@@ -70,7 +75,7 @@ def warped(logits: Tensor, uniforms: Tensor, temperature: float, **options: floa
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_ids_as_the_sorted_vocabulary(monkeypatch, kind: str) -> None:
-    """Nine kinds of distribution with five settings: 180,000 draws, with fewer candidates than a nucleus may need."""
+    """Ten kinds of distribution with five settings: 200,000 draws, with fewer candidates than a nucleus may need."""
     monkeypatch.setattr(sampler, "CANDIDATES", (64, 512))
     monkeypatch.setattr(sampler, "SORTED_ELEMENTS", 300 * VOCABULARY)
     torch.manual_seed(len(kind))

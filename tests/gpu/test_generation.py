@@ -88,6 +88,7 @@ def test_a_model_that_no_graph_can_hold_is_decoded_without_one(base, sft_adapter
     assert sample(policy, prompts) == expected
     hook.remove()
     assert policy.graph_unsupported_reason is not None
+    torch.cuda.empty_cache()  # fails while the allocator waits for the end of a capture
     (line,) = {record.message for record in caplog.records if "graph" in record.message}
     assert line.startswith("decoding makes no CUDA graph of this model, so it is slower: ")
     policy.graph_unsupported_reason = None  # a graph can be made again, after one that failed

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.tiny import CPU
 
+from semalign_pl.engine import sampler
 from semalign_pl.plan.predict import largest_settings, predict
 from semalign_pl.plan.settings import Settings
 from semalign_pl.plan.tracker import PeakBytes
@@ -97,6 +98,22 @@ def test_a_larger_group_costs_no_more_activations_at_the_same_budget(settings) -
 
 
 @pytest.mark.slow
+def test_a_gpu_sorts_all_rows_to_sample(settings, monkeypatch) -> None:
+    monkeypatch.setattr(sampler, "SORTED_ELEMENTS", 16384)  # a CPU sorts one row at a time
+    asked, sorted_rows = replace(settings, sampling=(("temperature", 0.8), ("top_p", 0.9))), set()
+    whole = sampler.TruncatedSampler.sort
+
+    def count(self: sampler.TruncatedSampler, logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        sorted_rows.add(len(logits))
+        return whole(self, logits, uniforms)
+
+    monkeypatch.setattr(sampler.TruncatedSampler, "sort", count)
+    for cuda, rows in ((False, 1), (True, settings.rollout_rows)):
+        sorted_rows.clear()
+        predict(replace(asked, cuda=cuda))
+        assert sorted_rows == {rows}
+
+
 @pytest.mark.parametrize(
     "change",
     [{}, {"recompute": True}, {"weights": "nf4"}, {"stage": "sft", "num_generations": 1, "rollout_rows": 1}],

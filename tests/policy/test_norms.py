@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from transformers.models.bamba.modeling_bamba import BambaRMSNormGated
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5RMSNormGated
 
 from semalign_pl.policy import norms
 
@@ -38,7 +40,14 @@ def test_equals_transformers_in_value_and_gradient(monkeypatch, kind, dtype: tor
 
 @pytest.mark.parametrize(
     "norm",
-    [Gemma3RMSNorm(8), DoubledRMSNorm(8), nn.LayerNorm(8), nn.Linear(8, 8)],
+    [
+        Gemma3RMSNorm(8),
+        DoubledRMSNorm(8),
+        BambaRMSNormGated(8, 8),
+        Qwen3_5RMSNormGated(8),
+        nn.LayerNorm(8),
+        nn.Linear(8, 8),
+    ],
     ids=lambda norm: type(norm).__name__,
 )
 def test_others_keep_their_forward(norm: nn.Module) -> None:
