@@ -51,7 +51,7 @@ class GenerationProbe(Probe):
             expression whose first group it is; null for the whole text.
         reference_extract: Part of the reference that is the answer, as for extract.
         match: Comparison with the accepted answers: exact, normalised (by the rules of language), number, contains, or
-            f1 (of shared words, beside normalised). An answer is right if it matches one of them.
+            f1 (of shared words, in addition to normalised). An answer is right if it matches one of them.
         language: Language of the answers, whose rules normalised, contains and f1 follow: SQuAD's for en, CMRC's for
             zh, units of languages.yaml for any other.
         examples: File with rows to show as solved examples before each prompt, such as the training split; null for
