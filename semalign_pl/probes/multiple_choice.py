@@ -10,7 +10,8 @@ from semalign_pl.engine.continuations import Continuation, score_continuations
 from semalign_pl.functional.formulas import score_items
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe
-from semalign_pl.probes.multiple_choice_file import draw, draw_examples, read_question_files
+from semalign_pl.probes.generation_rows import draw
+from semalign_pl.probes.multiple_choice_file import draw_examples, read_question_files
 from semalign_pl.probes.multiple_choice_layouts import LAYOUTS, FileLayout, own_layout
 from semalign_pl.probes.multiple_choice_prompts import Asked, ask, encode, template_of
 from semalign_pl.types import Item, Measurement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from semalign_pl.data.reading.formats import BadRow, SourceFile, find_source_files
 from semalign_pl.files.documents import read_json
+from semalign_pl.probes.generation_rows import draw
 from semalign_pl.probes.multiple_choice_layouts import (
     LAYOUTS,
     OWN_COLUMNS,
@@ -173,16 +173,3 @@ def draw_examples(
             where = f"{examples or 'the file'} has {there} for {one.subject}"
             raise ValueError(f"{own}.num_examples: {number} are wanted, and {where}; give fewer")
     return [draw(sources[one.subject].questions, number, seed) for one in files]
-
-
-def draw(questions: Sequence[Question], number: int | None, seed: int) -> list[Question]:
-    """At most ``number`` of the questions, drawn by seed, in their order.
-
-    Args:
-        questions: Questions to draw from.
-        number: Maximum number; ``None`` for all.
-        seed: Seed of the draw.
-    """
-    if number is None or number >= len(questions):
-        return list(questions)
-    return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), number))]
