@@ -40,7 +40,8 @@ class MultipleChoiceProbe(Probe):
         options: Kind of answer: letters, or the options' text; null for what is usual for the layout.
         prompt: Template that ends in {answer}, with {question}, {options} (or {A}, {B}, …) and {context}; null for the
             layout's.
-        description: Text before the examples.
+        description: Text before the examples, with the line breaks after it. The harness has a line about the subject
+            for CMMLU and C-Eval.
         chat: Flag to write examples and question as a user's message with the chat template.
         limit: Maximum number of questions, drawn by seed; null for all.
         max_prompt_tokens: Maximum number of tokens per prompt; longer ones are cut at their start, and counted in the
