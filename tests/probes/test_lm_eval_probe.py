@@ -173,6 +173,13 @@ def test_scores_are_those_of_the_harness(
     assert all(less_is_better(name) == (task == "local_rolling") and names_direction(name) for name in scores)
 
 
+def test_every_measurement_has_the_same_examples(folder: str, policy: Policy) -> None:
+    probe = LMEvalProbe("local_choice", include_path=folder, limit=4)
+    with policy.inference():
+        first, second = (probe.measure(policy) for _ in range(2))
+    assert first == second  # the signature has a digest of all prompts
+
+
 @pytest.mark.parametrize(
     ("task", "metric", "higher_is_better", "name"),
     [
