@@ -148,7 +148,7 @@ def compare(
         },
         "ledger": {
             metric: make_ledger(resampled, finished, metric, settings.pairs)
-            for metric in right_or_wrong(base, finished.values())
+            for metric in right_or_wrong(resampled, finished.values())
         },
     }
 

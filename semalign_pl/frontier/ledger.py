@@ -47,22 +47,26 @@ class Answers:
         return np.where(share > 0.5, 1.0, np.where(share < 0.5, 0.0, 0.5))
 
 
-def right_or_wrong(base: MeasuredPoint, systems: Iterable[MeasuredSystem]) -> list[str]:
-    """Metrics that are right or wrong per item, such as exact match and accuracy, and that all systems have.
+def right_or_wrong(resampled: Resampled, systems: Iterable[MeasuredSystem]) -> list[str]:
+    """Metrics that are right or wrong per item, such as exact match and accuracy, and alike for all finished adapters.
 
     Args:
-        base: Base model.
+        resampled: Base model, with the check that all were tested alike.
         systems: Points by system.
     """
-    finished = [points[system.points.index(END)] for system in systems for points in system.seeds]
+    finished = [
+        MeasuredSystem((END,), tuple((points[system.points.index(END)],) for points in system.seeds))
+        for system in systems
+    ]
     return [
         name
-        for name, measured in base.metrics.items()
+        for name, measured in resampled.base.metrics.items()
         if _RIGHT_OR_WRONG.search(name)
         and measured.formula == "mean"
-        # A score between right and wrong, such as the share of a user's own checks, is none of a ledger.
+        # A score between right and wrong, such as the share of a user's own checks, is not for a ledger.
         and len(np.unique(measured.statistics[measured.statistics != 0])) <= 1
-        and all(name in point.metrics for point in finished)
+        # A study may give its systems different probes; the metrics to compare have been checked.
+        and all(resampled.is_tested_alike(system, (name,)) for system in finished)
     ]
 
 

@@ -92,11 +92,14 @@ def test_a_score_between_right_and_wrong_has_none(tmp_path: Path) -> None:
     assert list(right_or_wrong(tmp_path, {"cmrc_f1": "quiz_accuracy"}, base=94)) == ["cmrc_em"]
 
 
-def test_a_score_that_one_system_lacks_has_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [None, "em|questions:9|answers:generated|scale:100"])
+def test_a_score_that_one_system_lacks_or_measured_otherwise_has_none(tmp_path: Path, changed: str | None) -> None:
     points = {"end": Planted(60, 76), "scale-0.5": Planted(30, 88)}
     write_frontiers(tmp_path, {"a": points, "b": points})
     path = tmp_path / "seed-0" / "b" / "results.json"
     results = json.loads(path.read_text(encoding="utf-8"))
-    del results["metrics"]["cmrc_em"]
+    metric = results["metrics"].pop("cmrc_em")
+    if changed is not None:
+        results["metrics"]["cmrc_em"] = {**metric, "signature": changed}
     path.write_text(json.dumps(results), encoding="utf-8")
     assert compare_study(tmp_path, {"a": ["a"], "b": ["b"]}, {})["ledger"] == {}
