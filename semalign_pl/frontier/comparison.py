@@ -146,7 +146,10 @@ def compare(
             for system, folders in variants.items()
             if len(folders) > 1
         },
-        "ledger": {metric: make_ledger(resampled, finished, metric, settings.pairs) for metric in right_or_wrong(base)},
+        "ledger": {
+            metric: make_ledger(resampled, finished, metric, settings.pairs)
+            for metric in right_or_wrong(resampled, finished.values())
+        },
     }
 
 

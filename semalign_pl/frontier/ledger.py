@@ -9,7 +9,8 @@ the verdicts' intervals have the noise of those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -22,6 +23,8 @@ from semalign_pl.frontier.resampled import Resampled
 from semalign_pl.functional.significance import Array, holm, mcnemar
 
 WORST = 20
+_RIGHT_OR_WRONG = re.compile(r"_(em|exact_match(_.+)?|accuracy|acc|prompt_strict)$")
+"""End of the name of a metric that is right or wrong per item; lm-evaluation-harness appends its filter."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,27 @@ class Answers:
         return np.where(share > 0.5, 1.0, np.where(share < 0.5, 0.0, 0.5))
 
 
-def right_or_wrong(base: MeasuredPoint) -> list[str]:
-    """Metrics that are right or wrong per item: exact match.
+def right_or_wrong(resampled: Resampled, systems: Iterable[MeasuredSystem]) -> list[str]:
+    """Metrics that are right or wrong per item, such as exact match and accuracy, and alike for all finished adapters.
 
     Args:
-        base: Base model.
+        resampled: Base model, with the check that all were tested alike.
+        systems: Points by system.
     """
-    return [name for name in base.metrics if name.endswith("_em")]
+    finished = [
+        MeasuredSystem((END,), tuple((points[system.points.index(END)],) for points in system.seeds))
+        for system in systems
+    ]
+    return [
+        name
+        for name, measured in resampled.base.metrics.items()
+        if _RIGHT_OR_WRONG.search(name)
+        and measured.formula == "mean"
+        # A score between right and wrong, such as the share of a user's own checks, is not for a ledger.
+        and len(np.unique(measured.statistics[measured.statistics != 0])) <= 1
+        # A study may give its systems different probes; the metrics to compare have been checked.
+        and all(resampled.is_tested_alike(system, (name,)) for system in finished)
+    ]
 
 
 def make_ledger(
@@ -128,8 +145,9 @@ def _lost_item(key: str, item: int, drop: float, pair: Mapping[str, Answers]) ->
 
 
 def _answers(resampled: Resampled, points: Sequence[MeasuredPoint], metric: str) -> Answers:
-    f1 = f"{metric.removesuffix('_em')}_f1"
-    scores = f1 if f1 in resampled.base.metrics else metric
+    f1 = _RIGHT_OR_WRONG.sub("_f1", metric)
+    found = resampled.base.metrics.get(f1)
+    scores = f1 if found is not None and found.ids == resampled.base.metrics[metric].ids else metric
     right = [resampled.align(point, metric)[:, 0] > 0 for point in points]
     return Answers(
         np.array(right, dtype=np.float64),

@@ -9,23 +9,27 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
-_COSTS = ("nll", "kl", "loss", "perplexity", "ppl", "bits", "error", "errors", "wer", "cer")
-_ABILITIES = "em f1 avg accuracy acc match strict loose chrf bleu bleu4 rouge similarity consistency".split()
+_COSTS = frozenset(("nll", "kl", "loss", "perplexity", "ppl", "bits", "error", "errors", "wer", "cer"))
+_ABILITIES = frozenset("em f1 accuracy acc match chrf bleu bleu4 rouge similarity consistency".split())
+_QUALIFIERS = frozenset(("avg", "strict", "loose"))
+"""Words of the package's abilities that may also qualify a cost, such as ``nll_avg``."""
 
 
 def less_is_better(metric: str) -> bool:
     """Return true if a metric is itself a cost, so that less is better.
 
-    The name says it: a metric with the word nll, kl, loss, perplexity (ppl), bits, error, wer or cer is a cost, and any
-    other an ability. So a user's own probe chooses the direction of its scores by their names.
+    The name says it: a metric with the word nll, kl, loss, perplexity (ppl), bits, error, wer or cer is a cost, unless
+    a word of an ability, such as acc or f1, follows: the beginning may be a task's name (``error_detection_acc``). Any
+    other metric is an ability. So a user's own probe chooses the direction of its scores by their names.
 
     Args:
         metric: Name of the metric.
 
-    >>> less_is_better("nll_change_mean"), less_is_better("forward_kl"), less_is_better("cmrc_f1")
+    >>> less_is_better("nll_change_mean"), less_is_better("forward_kl"), less_is_better("error_detection_acc")
     (True, True, False)
     """
-    return not set(_COSTS).isdisjoint(metric.split("_"))
+    words = [word for word in metric.split("_") if word in _COSTS | _ABILITIES]
+    return bool(words) and words[-1] in _COSTS
 
 
 def names_direction(metric: str) -> bool:
@@ -37,7 +41,7 @@ def names_direction(metric: str) -> bool:
     >>> names_direction("cmrc_f1"), names_direction("speed")
     (True, False)
     """
-    return less_is_better(metric) or not set(_ABILITIES).isdisjoint(metric.split("_"))
+    return less_is_better(metric) or not (_ABILITIES | _QUALIFIERS).isdisjoint(metric.split("_"))
 
 
 def loss_of(metric: str, value: Number, reference: Number) -> Number:

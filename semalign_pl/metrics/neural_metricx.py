@@ -59,8 +59,8 @@ class MetricX(NeuralMetric):
 
     def _command(self, place: Path, with_references: bool) -> list[str]:
         return [
-            *(self.python, "-m", "metricx24.predict", "--tokenizer", self.tokenizer),
-            *("--model_name_or_path", self.model, "--max_input_length", "1536"),
+            *(self.python, "-m", "metricx24.predict", "--tokenizer", _id_or_folder(self.tokenizer)),
+            *("--model_name_or_path", _id_or_folder(self.model), "--max_input_length", "1536"),
             *("--batch_size", str(self.batch_size), "--input_file", str(place / "input.jsonl")),
             *("--output_file", str(place / "output.jsonl"), *([] if with_references else ["--qe"])),
         ]
@@ -68,3 +68,8 @@ class MetricX(NeuralMetric):
     def _read(self, place: Path) -> list[float]:
         lines = (place / "output.jsonl").read_text(encoding="utf-8").split("\n")
         return [json.loads(line)["prediction"] for line in lines if line]
+
+
+def _id_or_folder(name: str) -> str:
+    """Hub id as it is, or absolute path of a folder, because the program has another working folder."""
+    return str(Path(name).absolute()) if Path(name).exists() else name

@@ -60,7 +60,7 @@ class Probe(Callback, ABC):
             policy: Policy in inference mode (no gradient, no dropout).
 
         Returns:
-            Scores by name, e.g. ``cmrc_f1``, and the items and histograms behind them, if there are any.
+            Scores by name, e.g. ``cmrc_f1``, and their items and histograms, if any.
         """
 
     def run(self, pl_module: LightningModule) -> Measurement:
@@ -119,7 +119,7 @@ class Probe(Callback, ABC):
         self._measured_at = step
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if the probes took much of the time; the first probe of a run speaks for all."""
+        """Warn if the probes of a run took much of its time; only the first of them warns."""
         spent = time_in_probes(trainer)
         first = next(callback for callback in callbacks_of(trainer) if isinstance(callback, Probe))
         if spent is not None and first is self and trainer.is_global_zero and spent.share > LARGEST_SHARE:
@@ -139,7 +139,7 @@ class ProbeTime:
     """Time that the probes of a fit have taken.
 
     Attributes:
-        seconds: Seconds in all probes, whoever ran them.
+        seconds: Seconds in all probes, also those that other callbacks ran.
         of_seconds: Seconds since the start of the fit.
     """
 

@@ -17,6 +17,9 @@ from semalign_pl.probes.generation_answers import Match, check_rule, compare, ex
 from semalign_pl.probes.generation_rows import Record, draw, read_records, texts_at
 from semalign_pl.types import Item, Measurement, Prompt, Turn
 
+_BY_RULES = ("normalised", "contains", "f1")
+"""Comparisons by the rules of a language."""
+
 
 @dataclass(frozen=True)
 class _Question:
@@ -48,7 +51,7 @@ class GenerationProbe(Probe):
             expression whose first group it is; null for the whole text.
         reference_extract: Part of the reference that is the answer, as for extract.
         match: Comparison with the accepted answers: exact, normalised (by the rules of language), number, contains, or
-            f1 (of shared words, beside normalised). An answer is right if it matches one of them.
+            f1 (of shared words, in addition to normalised). An answer is right if it matches one of them.
         language: Language of the answers, whose rules normalised, contains and f1 follow: SQuAD's for en, CMRC's for
             zh, units of languages.yaml for any other.
         examples: File with rows to show as solved examples before each prompt, such as the training split; null for
@@ -107,6 +110,13 @@ class GenerationProbe(Probe):
         shown = draw(self._read("examples", examples, "train"), num_examples, seed) if examples is not None else []
         if len(shown) < num_examples:
             raise ValueError(f"{owner}.num_examples: {num_examples}, and {examples} has {len(shown)} rows; give fewer")
+        tested = {(one.message, *one.references): one.id for one in self._questions}
+        for example in shown:
+            if (row := tested.get((example.message, *example.references))) is not None:
+                raise ValueError(
+                    f"{owner}.examples: {escape(example.id)} is the tested {escape(row)}, with its answer; drop it "
+                    "from the examples, or give another seed"
+                )
         self._shown = [
             turn
             for example in shown
@@ -144,7 +154,7 @@ class GenerationProbe(Probe):
         return Item(self.name, question.id, statistics, text)
 
     def _signature(self, cut: int) -> str:
-        rules = self._scorer.name if self.match in ("normalised", "contains", "f1") else "none"
+        rules = self._scorer.name if self.match in _BY_RULES else "none"
         return (
             f"rows:{len(self._questions)}|seed:{self.seed}|answers:generated|decode:greedy|max_new:{self.max_new_tokens}"
             f"|max_prompt:{self.max_prompt_tokens}|cut:{cut}|examples:{len(self._shown) // 2}|extract:{self.extract!r}"
@@ -177,15 +187,16 @@ class GenerationProbe(Probe):
         return prompts.fill(self.prompt, {column: "\n".join(texts_at(record, column)) for column in columns})
 
     def _check_answers(self, question: _Question) -> None:
-        """Refuse accepted answers that no output could match.
+        """Refuse accepted answers that no output, or an empty one, would match.
 
         Raises:
-            ValueError: If nothing is extracted from a reference, or it is no number where numbers are compared.
+            ValueError: If nothing is extracted from a reference, it is no number where numbers are compared, or the
+                rules of the language leave nothing of it, as of a sign.
         """
         for reference in question.references:
             answer = extract(reference, self.reference_extract)
-            wrong = not answer or (self.match == "number" and to_number(answer) is None)
-            if wrong:
+            empty = not answer or (self.match in _BY_RULES and not self._scorer.units(answer))
+            if empty or (self.match == "number" and to_number(answer) is None):
                 kind = "number" if self.match == "number" else "answer"
                 raise ValueError(
                     f"{type(self).__name__}.reference_extract: {self.reference_extract!r} finds no {kind} in "

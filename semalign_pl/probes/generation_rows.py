@@ -39,6 +39,7 @@ def read_records(option: str, file: str, columns: Collection[str], split: str = 
                     raise ValueError(
                         f"{escape(file)}: no column {missing!r}; the columns are {names}; name one of them"
                     )
+                assert f"{source_file.name}:{number}" not in records, "a format numbers its rows"
                 records[f"{source_file.name}:{number}"] = record
     except OSError as error:
         raise ValueError(f"{option}: {escape(file)}: cannot be read ({error.strerror}); check its path") from error

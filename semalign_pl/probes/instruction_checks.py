@@ -69,13 +69,13 @@ def has_words(text: str, rules: TextRules, *, num_words: int, relation: str) -> 
 
 
 def has_paragraphs(text: str, rules: TextRules, *, num_paragraphs: int) -> bool:
-    """Return true if there are exactly so many paragraphs between the dividers ``***``; none but the ends is blank."""
+    """Return true if there are exactly that many paragraphs between dividers ``***``; only the ends may be blank."""
     pieces = re.split(r"\s?\*\*\*\s?", text)
     return _count_filled(pieces) == num_paragraphs
 
 
 def has_first_word(text: str, rules: TextRules, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
-    """Return true if there are exactly so many paragraphs between blank lines, and one begins with a word."""
+    """Return true if there are exactly that many paragraphs between blank lines, and one begins with a word."""
     pieces = text.split("\n\n")
     filled = sum(bool(piece.strip()) for piece in pieces)
     if not 1 <= nth_paragraph <= filled or not pieces[nth_paragraph - 1].strip():
@@ -87,7 +87,7 @@ def has_first_word(text: str, rules: TextRules, *, num_paragraphs: int, nth_para
 
 
 def has_placeholders(text: str, rules: TextRules, *, num_placeholders: int) -> bool:
-    """Return true if there are at least so many ``[placeholders]``."""
+    """Return true if there are at least that many ``[placeholders]``."""
     return len(re.findall(r"\[.*?\]", text)) >= num_placeholders
 
 
@@ -98,7 +98,7 @@ def has_postscript(text: str, rules: TextRules, *, postscript_marker: str) -> bo
 
 
 def has_bullets(text: str, rules: TextRules, *, num_bullets: int) -> bool:
-    """Return true if exactly so many lines begin with a bullet, ``*`` or ``-``."""
+    """Return true if exactly that many lines begin with a bullet, ``*`` or ``-``."""
     stars, dashes = (re.findall(bullet, text, re.MULTILINE) for bullet in (r"^\s*\*[^*].*$", r"^\s*-.*$"))
     return len(stars) + len(dashes) == num_bullets
 
@@ -109,14 +109,14 @@ def is_one_of_the_options(text: str, rules: TextRules) -> bool:
 
 
 def has_highlights(text: str, rules: TextRules, *, num_highlights: int) -> bool:
-    """Return true if at least so many texts are ``*highlighted*``; ``**double**`` ones count once more."""
+    """Return true if at least that many texts are ``*highlighted*``; ``**double**`` ones count once more."""
     single = re.findall(r"\*([^\n*]*)\*", text)
     double = re.findall(r"\*\*([^\n*]*)\*\*", text)
     return sum(bool(one.strip()) for one in [*single, *double]) >= num_highlights
 
 
 def has_sections(text: str, rules: TextRules, *, section_spliter: str, num_sections: int) -> bool:
-    """Return true if at least so many sections begin with the splitter and a number, such as ``Section 1``."""
+    """Return true if at least that many sections begin with the splitter and a number, such as ``Section 1``."""
     return len(re.findall(rf"{re.escape(section_spliter.strip())}\s?\d+", text)) >= num_sections
 
 
@@ -141,7 +141,7 @@ def has_title(text: str, rules: TextRules) -> bool:
 
 
 def has_two_responses(text: str, rules: TextRules) -> bool:
-    """Return true if there are two different responses between the divider ``******``; none but the ends is blank."""
+    """Return true if there are two different responses between dividers ``******``; only the ends may be blank."""
     pieces = text.split("******")
     filled = [piece.strip() for piece in pieces if piece.strip()]
     return _count_filled(pieces) == 2 and filled[0] != filled[1]

@@ -92,7 +92,9 @@ class LMEvalProbe(Probe):
 
             from semalign_pl.probes.lm_eval_model import PolicyLM
             from semalign_pl.probes.lm_eval_scores import measurement_of
+            from semalign_pl.probes.lm_eval_tasks import seed_examples
 
+            seed_examples(self._loaded["tasks"].values())
             model = PolicyLM(policy, self.max_length, self.seed, self.enable_thinking)
             # The harness shows progress on stderr, which would tear the progress line of a training.
             with contextlib.redirect_stderr(io.StringIO()):

@@ -124,7 +124,10 @@ def _statistics(aggregate: Callable[..., float] | None, rows: Sequence[object]) 
 def _score_name(name: str, metric: str, filter_name: str, higher_is_better: bool) -> str:
     """Name of a score, which says its direction where the metric's own name does not."""
     full = f"{name}_{_word(metric)}" + ("" if filter_name == "none" else f"_{_word(filter_name)}")
-    return full if higher_is_better or less_is_better(full) else f"{full}_error"
+    if less_is_better(full) == (not higher_is_better):
+        return full
+    # Words end at "_" only, so that a cost in the name of a task (ocr_errors) is none in that of its score.
+    return full.replace("_", "-") if higher_is_better else f"{full}_error"
 
 
 def _answer(sample: Sample) -> str | None:

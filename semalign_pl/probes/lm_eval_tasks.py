@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import lm_eval.tasks
@@ -51,7 +51,7 @@ def load_tasks(name: str, include_path: str | None, num_fewshot: int | None) -> 
                 "network, or give files of your own with include_path"
             ) from error
         for task in loaded["tasks"].values():
-            _set_examples(task, num_fewshot)
+            _set_number_of_examples(task, num_fewshot)
         return loaded
     names = sorted({found for text in texts.values() for found in _NAME.findall(text)} - {name})
     raise ValueError(
@@ -70,12 +70,21 @@ def _managers(name: str, texts: Mapping[Path, str], own: list[str | Path]) -> It
         yield TaskManager(include_path=own or None)
 
 
-def _set_examples(task: Task, num_fewshot: int | None) -> None:
-    """Set number and seed of the examples in a prompt, as the harness's command does."""
+def seed_examples(tasks: Iterable[Task]) -> None:
+    """Seed the draw of examples, which else goes on where the last measurement ended.
+
+    Args:
+        tasks: Tasks that are about to be run.
+    """
+    for task in tasks:
+        task.set_fewshot_seed(seed=FEWSHOT_SEED)
+
+
+def _set_number_of_examples(task: Task, num_fewshot: int | None) -> None:
+    """Set the number of examples in a prompt, as the harness's command does."""
     given = task.get_config("num_fewshot")
     if given is None or (num_fewshot is not None and given != 0):
         task.set_config(key="num_fewshot", value=num_fewshot or 0)
-    task.set_fewshot_seed(seed=FEWSHOT_SEED)
 
 
 def _one_line(error: Exception) -> str:

@@ -10,7 +10,8 @@ from semalign_pl.engine.continuations import Continuation, score_continuations
 from semalign_pl.functional.formulas import score_items
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe
-from semalign_pl.probes.multiple_choice_file import draw, draw_examples, read_question_files
+from semalign_pl.probes.generation_rows import draw
+from semalign_pl.probes.multiple_choice_file import draw_examples, read_question_files
 from semalign_pl.probes.multiple_choice_layouts import LAYOUTS, FileLayout, own_layout
 from semalign_pl.probes.multiple_choice_prompts import Asked, ask, encode, template_of
 from semalign_pl.types import Item, Measurement
@@ -29,17 +30,18 @@ class MultipleChoiceProbe(Probe):
     Args:
         file: CSV, JSON or JSON Lines file with questions and options, several files (test/*.csv), or a hub dataset such
             as haonan-li/cmmlu:agronomy@test.
-        layout: FileLayout of the file: cmmlu, ceval, c3, arc, hellaswag, piqa or belebele; null to recognise it by its
+        layout: Layout of the file: cmmlu, ceval, c3, arc, hellaswag, piqa or belebele; null to recognise it by its
             columns.
         columns: Columns of a file of your own by role: question, options (a column with a list, or a list of columns),
             answer (letter, text, or index from 0), and context for a text that the question is about.
         num_examples: Number of few-shot examples before each question, drawn by seed.
         examples: File to draw examples from; with several files, each takes those of the file of the same name
-            (law_val.csv and law_dev.csv). null to draw them from the questions, which are then not asked.
+            (law_val.csv and law_dev.csv). null to draw them from the questions. A question that is shown is not asked.
         options: Kind of answer: letters, or the options' text; null for what is usual for the layout.
         prompt: Template that ends in {answer}, with {question}, {options} (or {A}, {B}, …) and {context}; null for the
             layout's.
-        description: Text before the examples.
+        description: Text before the examples, with the line breaks after it. The harness has a line about the subject
+            for CMMLU and C-Eval.
         chat: Flag to write examples and question as a user's message with the chat template.
         limit: Maximum number of questions, drawn by seed; null for all.
         max_prompt_tokens: Maximum number of tokens per prompt; longer ones are cut at their start, and counted in the
@@ -77,12 +79,12 @@ class MultipleChoiceProbe(Probe):
         files, found = read_question_files(f"{own}.file", file, "test", given)
         template = template_of(f"{own}.prompt", prompt or found.prompt, options or found.options)
         shown = draw_examples(own, files, found, examples, num_examples, seed)
-        used = {id(question) for chosen in shown for question in chosen}
+        used = {question.place_and_text for chosen in shown for question in chosen}
         asked = [
             (question, chosen)
             for of_file, chosen in zip(files, shown, strict=True)
             for question in of_file.questions
-            if id(question) not in used
+            if question.place_and_text not in used
         ]
         drawn = {id(question) for question in draw([question for question, _ in asked], limit, seed)}
         self.asked = [
@@ -131,7 +133,7 @@ class MultipleChoiceProbe(Probe):
 
 
 def _layout(own: str, layout: str | None, columns: dict[str, str | list[str]] | None) -> FileLayout | None:
-    """FileLayout that the user names, by its name or by columns; ``None`` to recognise it.
+    """Layout that the user names, by its name or by columns; ``None`` to recognise it.
 
     Raises:
         ValueError: If both are given, or columns are incomplete; names key, value and remedy.

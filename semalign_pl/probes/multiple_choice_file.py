@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from semalign_pl.data.reading.formats import BadRow, SourceFile, find_source_files
 from semalign_pl.files.documents import read_json
+from semalign_pl.probes.generation_rows import draw
 from semalign_pl.probes.multiple_choice_layouts import (
     LAYOUTS,
     OWN_COLUMNS,
@@ -44,7 +44,7 @@ def read_question_files(
         option: YAML key of the file, for messages.
         file: Name of the source, as in the data module.
         split: Split of a hub dataset that names none.
-        layout: FileLayout; ``None`` to recognise it by the columns of the first row.
+        layout: Layout; ``None`` to recognise it by the columns of the first row.
 
     Returns:
         Questions per file, and their layout.
@@ -142,7 +142,7 @@ def draw_examples(
     Args:
         own: Name of the probe, for messages.
         files: Questions per file.
-        layout: FileLayout of the questions, and of the examples.
+        layout: Layout of the questions, and of the examples.
         examples: File to draw from, or several, matched by subject; ``None`` to draw from the questions themselves.
         number: Number of examples.
         seed: Seed of the draw.
@@ -159,6 +159,9 @@ def draw_examples(
     if examples is not None:
         read, _ = read_question_files(f"{own}.examples", examples, "validation", layout)
         sources = {one.subject: one for one in read}
+        if len(sources) < len(read):
+            subject = next(one.subject for one in read if sources[one.subject] is not one)
+            raise ValueError(f"{own}.examples: {examples} has several files for {subject}; name those of one split")
         if len(read) == 1:
             sources = {one.subject: read[0] for one in files}
     for one in files:
@@ -170,16 +173,3 @@ def draw_examples(
             where = f"{examples or 'the file'} has {there} for {one.subject}"
             raise ValueError(f"{own}.num_examples: {number} are wanted, and {where}; give fewer")
     return [draw(sources[one.subject].questions, number, seed) for one in files]
-
-
-def draw(questions: Sequence[Question], number: int | None, seed: int) -> list[Question]:
-    """At most ``number`` of the questions, drawn by seed, in their order.
-
-    Args:
-        questions: Questions to draw from.
-        number: Maximum number; ``None`` for all.
-        seed: Seed of the draw.
-    """
-    if number is None or number >= len(questions):
-        return list(questions)
-    return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), number))]

@@ -38,10 +38,15 @@ class Question:
     options: tuple[str, ...]
     answer: int
 
+    @property
+    def place_and_text(self) -> tuple[str, str, str, tuple[str, ...]]:
+        """File and text; equal for a row that is in a file twice, or in a file that was read twice."""
+        return self.id.rpartition(":")[0], self.context, self.question, self.options
+
 
 @dataclass(frozen=True)
 class FileLayout:
-    """FileLayout of a file.
+    """Layout of a file.
 
     Attributes:
         name: Name of the layout.
@@ -225,21 +230,27 @@ def own_layout(columns: Mapping[str, str | list[str]]) -> FileLayout:
 
     def read(row: Row) -> tuple[str, str, tuple[str, ...], int]:
         given = texts_of(row, options) if isinstance(options, str) else tuple(text_of(row, name) for name in options)
+        values = row[options] if isinstance(options, str) else [row[name] for name in options]
+        assert isinstance(values, list), "texts_of refuses anything else"
         about = text_of(row, str(context)) if context else ""
         question, answer = (str(columns[role]) for role in ("question", "answer"))
-        return about, text_of(row, question), given, _own_answer(row, answer, given)
+        return about, text_of(row, question), given, _own_answer(row, answer, given, values)
 
     about = "{context}\n" if context else ""
     return FileLayout("columns", frozenset(named), read, f"{about}{{question}}\n{{answer}}", "text")
 
 
-def _own_answer(row: Row, field: str, options: tuple[str, ...]) -> int:
-    """Index of the right option, which a file names by its text, its letter, or its index from 0."""
-    if isinstance(given := row.get(field), int) and 0 <= given < len(options):
-        return given  # a number of JSON is no text
-    value = text_of(row, field).strip()
+def _own_answer(row: Row, field: str, options: tuple[str, ...], values: Sequence[object]) -> int:
+    """Index of the right option, which a file names by its text, its letter, or its index from 0.
+
+    A number of JSON is no text: it is an index, or an option that is a number, too (``values``).
+    """
+    value, given = text_of(row, field).strip(), row.get(field)
     letters = ascii_uppercase[: len(options)]
-    places = {place for place, option in enumerate(options) if option.strip() == value}
+    if isinstance(given, str):
+        places = {place for place, option in enumerate(options) if option.strip() == value}
+    else:
+        places = {place for place, option in enumerate(values) if option == given}
     if len(value) == 1 and value in letters:
         places.add(letters.index(value))
     if value.isdecimal() and int(value) < len(options):

@@ -89,6 +89,11 @@ class ReadingComprehensionProbe(Probe):
         self.prompt = default_prompt(code, bool(self.no_answer_words)) if prompt is None else prompt
         if self.no_answer_words:
             self.prompt = self.prompt.replace("{no_answer}", self.no_answer_words[0])
+        elif "{no_answer}" in self.prompt:
+            raise ValueError(
+                f"{type(self).__name__}.prompt: {prompt!r} has {{no_answer}}, and every question has an answer; leave "
+                "it out, or give no_answer_words"
+            )
         needed = ["{context}"] + ["{question}"] * any(one.question for one in self.questions)
         if missing := next((name for name in needed if name not in self.prompt), None):
             raise ValueError(f"{type(self).__name__}.prompt: {prompt!r} has no {missing}; put it where that text goes")

@@ -1,5 +1,6 @@
 """Ledger of questions, counted by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,46 @@ def test_one_question_counts_once_whatever_the_number_of_seeds(tmp_path: Path) -
     one, five = (ledger(tmp_path / str(n), [76] * n)["comparisons"][0] for n in (1, 5))
     assert one["p"] == five["p"] == pytest.approx(0.0625)
     assert np.isclose(one["worst"][0]["drop"], five["worst"][0]["drop"])
+
+
+def right_or_wrong(root: Path, names: dict[str, str], base: float = 96) -> dict[str, LedgerEntry]:
+    """Ledgers of one system whose metrics have other names."""
+    points = {"end": Planted(60, 76), "scale-0.5": Planted(30, 88)}
+    write_frontiers(root, {"a": points}, base=Planted(0, base))
+    for path in root.rglob("*.json*"):
+        text = path.read_text(encoding="utf-8")
+        for name, other in names.items():
+            text = text.replace(name, other)
+        path.write_text(text, encoding="utf-8")
+    return compare_study(root, {"a": ["a"]}, {})["ledger"]
+
+
+@pytest.mark.parametrize(
+    "name", ["quiz_accuracy", "gsm8k_exact_match", "gsm8k_exact_match_strict_match", "arc_acc", "ifeval_prompt_strict"]
+)
+def test_every_score_that_is_right_or_wrong_has_a_ledger(tmp_path: Path, name: str) -> None:
+    found = right_or_wrong(tmp_path, {"cmrc_em": name})
+    assert {metric: entry["comparisons"][0]["lost"] for metric, entry in found.items()} == {name: 5}
+
+
+@pytest.mark.parametrize("name", ["quiz_accuracy_norm", "exact_matches", "ifeval_instruction_strict"])
+def test_other_scores_have_none(tmp_path: Path, name: str) -> None:
+    assert right_or_wrong(tmp_path, {"cmrc_em": name}) == {}
+
+
+def test_a_score_between_right_and_wrong_has_none(tmp_path: Path) -> None:
+    """Of the base, one question of 25 has half of the points."""
+    assert list(right_or_wrong(tmp_path, {"cmrc_f1": "quiz_accuracy"}, base=94)) == ["cmrc_em"]
+
+
+@pytest.mark.parametrize("changed", [None, "em|questions:9|answers:generated|scale:100"])
+def test_a_score_that_one_system_lacks_or_measured_otherwise_has_none(tmp_path: Path, changed: str | None) -> None:
+    points = {"end": Planted(60, 76), "scale-0.5": Planted(30, 88)}
+    write_frontiers(tmp_path, {"a": points, "b": points})
+    path = tmp_path / "seed-0" / "b" / "results.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    metric = results["metrics"].pop("cmrc_em")
+    if changed is not None:
+        results["metrics"]["cmrc_em"] = {**metric, "signature": changed}
+    path.write_text(json.dumps(results), encoding="utf-8")
+    assert compare_study(tmp_path, {"a": ["a"], "b": ["b"]}, {})["ledger"] == {}

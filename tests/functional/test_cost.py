@@ -26,6 +26,11 @@ def test_every_metric_of_the_report_has_its_direction() -> None:
         ("skill", False),
         ("glossary", False),
         ("tiny_avg", False),
+        ("nll_avg", True),
+        ("bbh_error_detection_acc_norm", False),  # tasks of lm-evaluation-harness
+        ("ocr_errors_exact_match_strict_match", False),
+        ("reading_kl_f1", False),
+        ("exact_match_error", True),
         ("soccer", False),
     ],
 )

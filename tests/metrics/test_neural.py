@@ -113,6 +113,16 @@ def test_metricx_scores_rows_with_and_without_references(tmp_path: Path) -> None
     assert metric.score(["x", "b"], ["x", "y"]).value == 12.5
 
 
+def test_folders_of_metricx_are_those_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("metricx24", "model"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "metricx24" / "predict.py").touch()
+    monkeypatch.chdir(tmp_path)
+    command = MetricX("zh", "en", ".", model="model", tokenizer="google/mt5-xl")._command(tmp_path, True)
+    given = dict(zip(command[3::2], command[4::2], strict=False))
+    assert given["--model_name_or_path"] == str(tmp_path / "model") and given["--tokenizer"] == "google/mt5-xl"
+
+
 @pytest.mark.parametrize(
     ("model", "wanted"),
     [

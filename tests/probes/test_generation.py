@@ -157,6 +157,14 @@ def test_examples_are_turns_before_the_prompt(tmp_path: Path, policy: Policy) ->
             {"match": "number"},
             "GenerationProbe.reference_extract: None finds no number in rows.jsonl:1: '16 - 7",
         ),
+        *(
+            (
+                [{"question": "x", "answer": "。"}],
+                {"match": match, "language": "zh"},
+                "finds no answer in rows.jsonl:1: '。'",
+            )
+            for match in ("normalised", "contains", "f1")
+        ),
         (GSM8K, {"limit": 0}, "GenerationProbe.limit: 0 is not a positive whole number"),
         (GSM8K, {"num_examples": 2}, "GenerationProbe.num_examples: 2 with examples: None; give both"),
         (GSM8K, {"language": "xx"}, "language: 'xx' is not known"),
@@ -178,3 +186,6 @@ def test_rows_are_not_their_own_examples(tmp_path: Path) -> None:
         GenerationProbe(file, "{question}", examples=file, num_examples=1)
     with pytest.raises(ValueError, match="GenerationProbe.num_examples: 5, and .* has 2 rows; give fewer"):
         GenerationProbe(file, "{question}", examples=write(tmp_path, GSM8K, "b.jsonl"), num_examples=5)
+    other = write(tmp_path, [{"question": "1 + 1?", "answer": "2"}, GSM8K[0]], "c.jsonl")
+    with pytest.raises(ValueError, match="GenerationProbe.examples: c.jsonl:2 is the tested rows.jsonl:1, with its an"):
+        GenerationProbe(file, "{question}", examples=other, num_examples=2)

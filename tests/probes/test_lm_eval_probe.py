@@ -21,6 +21,7 @@ from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import LMEvalProbe
+from semalign_pl.probes.lm_eval_scores import _score_name
 from semalign_pl.types import Example
 
 pytest.importorskip("lm_eval")
@@ -170,6 +171,29 @@ def test_scores_are_those_of_the_harness(
     without_items = {name for name, score in scores.items() if score.items is None}
     assert without_items == {name for name in scores if "perplexity" in name}
     assert all(less_is_better(name) == (task == "local_rolling") and names_direction(name) for name in scores)
+
+
+def test_every_measurement_has_the_same_examples(folder: str, policy: Policy) -> None:
+    probe = LMEvalProbe("local_choice", include_path=folder, limit=4)
+    with policy.inference():
+        first, second = (probe.measure(policy) for _ in range(2))
+    assert first == second  # the signature has a digest of all prompts
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "higher_is_better", "name"),
+    [
+        ("bbh_error_detection", "exact_match", True, "bbh_error_detection_exact_match"),
+        ("ocr_errors", "mcc", True, "ocr-errors-mcc"),
+        ("ocr_errors", "brier_score", False, "ocr_errors_brier_score"),
+        ("quiz", "brier_score", False, "quiz_brier_score_error"),
+    ],
+)
+def test_the_name_of_a_task_does_not_turn_its_scores_round(
+    task: str, metric: str, higher_is_better: bool, name: str
+) -> None:
+    assert _score_name(task, metric, "none", higher_is_better) == name
+    assert less_is_better(name) == (not higher_is_better)
 
 
 GROUP = """

@@ -132,6 +132,9 @@ def test_every_row_of_every_file_is_asked(tmp_path: Path) -> None:
         ({"q": "x", "o": ["a", "b"], "g": 1}, {"options": "o"}, 1),
         ({"q": "x", "o": ["a", "b"], "g": "0"}, {"options": "o"}, 0),
         ({"q": "x", "o": ["3", "1"], "g": 1}, {"options": "o"}, 1),  # a number is an index
+        ({"q": "x", "o": [4, 7], "g": 7}, {"options": "o"}, 1),  # or an option that is a number
+        ({"q": "x", "o": [0, 1], "g": 1}, {"options": "o"}, 1),
+        ({"q": "x", "one": 2.5, "two": 7, "g": 2.5}, {"options": ["one", "two"]}, 0),
         ({"q": "x", "o": ["cat", "dog"], "g": "B"}, {"options": "o"}, 1),
         ({"q": "x", "o": ["cat", "dog"], "g": "dog"}, {"options": "o"}, 1),
         ({"q": "x", "one": "a", "two": "b", "g": "A"}, {"options": ["one", "two"]}, 0),
@@ -158,6 +161,9 @@ def test_columns_of_the_users_own(tmp_path: Path, row: dict[str, Any], columns: 
         ("q.jsonl", ({**HELLASWAG, "endings": ["x"]},), {}, ":1: endings: ['x'] is not a list of two or more options"),
         ("q.jsonl", (OWN, {**OWN, "answer": "ང"}), {}, ":2: answer: 'ང' is no option: no text, letter or index from 0"),
         ("q.jsonl", ({**OWN, "options": ["B", "C"], "answer": "B"},), {}, ":1: answer: 'B' means several options; "),
+        ("q.jsonl", ({**OWN, "options": [3, 4, 1], "answer": 1},), {}, ":1: answer: '1' means several options; "),
+        ("q.jsonl", ({**OWN, "options": ["3", "4"], "answer": 4},), {}, ":1: answer: '4' is no option: no text, "),
+        ("q.jsonl", ({**OWN, "answer": True},), {}, ":1: answer: it is True, and a text is wanted"),
         ("q.jsonl", (), {}, ": there is no question in it"),
         ("q.txt", "谁？\n", {}, ": a text file has no options; give .csv"),
         ("q.csv", CMMLU, {"num_examples": 3}, "num_examples: 3 are wanted, and "),
@@ -217,6 +223,13 @@ def test_examples_come_before_every_question(tmp_path: Path) -> None:
         assert {asked.question.question for asked in own.asked}.isdisjoint(re.findall(r"\d+\?", drawn[seed]))
     assert drawn[0] != drawn[1]
     assert [len(MultipleChoiceProbe(file, num_examples=3, limit=n).asked) for n in (5, 100)] == [5, 17]
+    # A row that is in the file twice is not asked after its own answer; nor are the rows of a file given twice.
+    twice = write(tmp_path / "twice.jsonl", rows[:2] * 2)
+    assert [len(MultipleChoiceProbe(twice, num_examples=1, examples=given).asked) for given in (None, twice)] == [2, 2]
+    write(tmp_path / "dev" / "art_val.csv", CEVAL)
+    with pytest.raises(ValueError, match="examples: .* has several files for art; name those of one split"):
+        MultipleChoiceProbe(str(tmp_path / "val" / "*.csv"), num_examples=1, examples=examples)
+    (tmp_path / "dev" / "art_val.csv").unlink()
     (tmp_path / "dev" / "law_dev.csv").unlink()
     write(tmp_path / "dev" / "tax_dev.csv", CEVAL)
     with pytest.raises(ValueError, match=r"examples: .* has no file for law, such as law_dev.csv"):

@@ -191,6 +191,8 @@ def test_a_language_without_a_prompt_needs_one(tmp_path: Path) -> None:
     assert ReadingComprehensionProbe(file, language="mn", prompt="{context} {question}").name == "reading_mn"
     with pytest.raises(ValueError, match="^ReadingComprehensionProbe.no_answer_words: there is none for 'mn'"):
         ReadingComprehensionProbe(squad2(tmp_path), language="mn", prompt="{context} {question}")
+    with pytest.raises(ValueError, match="^ReadingComprehensionProbe.prompt: .* has {no_answer}, and every question"):
+        ReadingComprehensionProbe(file, prompt="{context} {question} {no_answer}")
 
 
 def squad2(folder: Path) -> str:
