@@ -123,11 +123,12 @@ def read_study(folder: Path) -> Study:
             "{quality: chrf, costs: [cmrc_f1]}`"
         )
     systems = _systems(folder, listed, str(path))
-    study, names = Study(systems), [one.name for one in systems]
+    study = Study(systems)
     if ENCODER in content:
         study = replace(study, encoder=_encoder(content[ENCODER], folder, f"{path}: {ENCODER}"))
     if JUDGE in content:
-        study = replace(study, judge=read_judge_settings(content[JUDGE], names, f"{path}: {JUDGE}", folder))
+        fixed = [one.name for one in systems if one.sweep is None]
+        study = replace(study, judge=read_judge_settings(content[JUDGE], fixed, f"{path}: {JUDGE}", folder))
     if PUBLISHED in content:
         study = replace(study, published=_existing(content[PUBLISHED], folder, f"{path}: {PUBLISHED}"))
     for one in systems if study.encoder is None else ():
