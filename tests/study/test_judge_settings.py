@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.__main__ import main
+from semalign_pl.judge import rubric
+from semalign_pl.run.digests import Digests
+from semalign_pl.study.grounds import collect_judge
 from semalign_pl.study.judge_check import check_judge
+from semalign_pl.study.protocol import Step
 from semalign_pl.study.systems import read_study
 
 SERVER = "m@http://localhost:1/v1"
@@ -86,3 +90,30 @@ def test_a_missing_client_is_refused_before_training(folder: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "openai", None)  # what Python does if it is not installed
     with pytest.raises(ValueError, match=r"^judge: m: openai is not installed; pip install"):
         check_judge(study, "judge")
+
+
+def test_other_prompts_answers_or_models_are_judged_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of the package may have other prompts under the same name, which is all that the flags say."""
+    shipped = folder / "rubrics"
+    shipped.mkdir()
+    (shipped / "headline.yaml").write_bytes((rubric.FOLDER / "headline.yaml").read_bytes())
+    monkeypatch.setattr(rubric, "FOLDER", shipped)
+    for name in ("one", "other", "model"):
+        (folder / name).mkdir()
+    files = [folder / "one" / "predictions.jsonl", folder / "other" / "predictions.jsonl", folder / "model" / "a.bin"]
+    for file in files:
+        file.write_text("a", encoding="utf-8")
+    flags = ("--judge", f"local:{folder / 'model'}", "--rubric", "headline")
+    answers = (folder / "one", folder / "other")
+    step = Step("judge", "one-vs-other", 0, Path(), folder / "out", None, flags, answers=answers)
+
+    def now() -> dict[str, str]:
+        return collect_judge(step, Digests(folder / "digests.json"))
+
+    before = now()
+    assert [name for name in before if name.startswith("file ")] == [f"file {file}" for file in files]
+    prompts = shipped / "headline.yaml"
+    prompts.write_text(f"# a comment\n{prompts.read_text(encoding='utf-8')}", encoding="utf-8")
+    assert now() == before
+    prompts.write_text(prompts.read_text(encoding="utf-8").replace("VERDICT:", "VERDICT: ", 1), encoding="utf-8")
+    assert {name for name, value in now().items() if before[name] != value} == {"setting prompts"}
