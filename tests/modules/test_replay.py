@@ -140,15 +140,15 @@ def test_evaluation_scores_each_row_in_the_language_of_its_task() -> None:
     other._add({"examples": rows[:1], "predictions": ["书"]})
     for name in alone.metrics:
         assert float(mixed.metrics[name].compute()) == float(alone.metrics[name].compute())
-    scores, items = mixed._scores(mixed._rows, ScoreNames.of(row.key for row in mixed._rows), {})
-    of_other, _ = other._scores(other._rows, ScoreNames.of(row.key for row in other._rows), {})
+    scores, items = mixed.scorer.score_tasks(mixed.scorer.rows, ScoreNames.of(row.key for row in mixed.scorer.rows), {})
+    of_other, _ = other.scorer.score_tasks(other.scorer.rows, ScoreNames.of(row.key for row in other.scorer.rows), {})
     assert {f"chat_{name}" for name in of_other} | {*mixed.metrics} == scores.keys()
     for name, score in of_other.items():
         signature = score.signature.replace("|bs:", "|task:chat|bs:")
         assert scores[f"chat_{name}"] == replace(score, items="test/chat", signature=signature)
     assert [(item.set, item.id) for item in items] == [("test", "a:1"), ("test/chat", "b:1")]
-    assert [row.line["id"] for row in mixed._rows] == ["b:1", "a:1"] and "unknown" in mixed._others
+    assert [row.line["id"] for row in mixed.scorer.rows] == ["b:1", "a:1"] and "unknown" in mixed.scorer.others
     nothing = Evaluation("bo")
     nothing._add({"examples": rows[2:], "predictions": ["?"]})
     with pytest.raises(ValueError, match="no row to score .unknown is not scored, because language: 'xx' is not"):
-        nothing._scores([], ScoreNames.of([]), {})
+        nothing.scorer.score_tasks([], ScoreNames.of([]), {})
