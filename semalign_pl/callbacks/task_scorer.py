@@ -11,7 +11,7 @@ import torch
 from semalign_pl.callbacks.scored_rows import ScoredRow, TaskKey, items_of, unscored_rows
 from semalign_pl.callbacks.task_scores import ScoreNames
 from semalign_pl.functional.formulas import score_items
-from semalign_pl.languages import Language
+from semalign_pl.languages import Language, get_language
 from semalign_pl.languages.by_task import TaskLanguages
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.types import Example, Item, MetricResult
@@ -122,7 +122,7 @@ class TaskScorer:
     def _metrics_in(self, code: str) -> dict[str, RowMetric]:
         """Metrics by name, by the rules of a language; those of other languages keep no state."""
         if code not in self._metrics_of:
-            language = self._languages.known[code]
+            language = self._languages.known.get(code) or get_language(code)  # all its rows may be another rank's
             self._metrics_of[code] = {name: metric.in_language(language) for name, metric in self.metrics.items()}
         return self._metrics_of[code]
 

@@ -148,6 +148,10 @@ def test_evaluation_scores_each_row_in_the_language_of_its_task() -> None:
         assert scores[f"chat_{name}"] == replace(score, items="test/chat", signature=signature)
     assert [(item.set, item.id) for item in items] == [("test", "a:1"), ("test/chat", "b:1")]
     assert [row.line["id"] for row in mixed.scorer.rows] == ["b:1", "a:1"] and "unknown" in mixed.scorer.others
+    rank_0, rank_1 = Evaluation("bo").scorer, Evaluation("bo")
+    rank_1._add({"examples": rows[:1], "predictions": ["书"]})  # rank 0, which writes the scores, has no Chinese row
+    gathered = rank_0.score_tasks(rank_1.scorer.rows, ScoreNames.of(row.key for row in rank_1.scorer.rows), {})[0]
+    assert gathered.keys() == {f"chat_{name}" for name in of_other}
     nothing = Evaluation("bo")
     nothing._add({"examples": rows[2:], "predictions": ["?"]})
     with pytest.raises(ValueError, match="no row to score .unknown is not scored, because language: 'xx' is not"):
