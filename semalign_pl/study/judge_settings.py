@@ -47,7 +47,7 @@ class JudgeSettings:
 KEYS = tuple(field.name for field in fields(JudgeSettings))
 OWN = ("judge", "rubric", "language", "out", "humans", "merge", "seed")
 """Flags that ``set`` cannot have: the study gives them itself, or they are for native readers."""
-EXAMPLE = "judge: {judges: [gpt-5-mini@https://api.openai.com/v1], pairs: {translation: [[strong_sft, semantic_grpo]]}}"
+EXAMPLE = "judge: {judges: [qwen@http://localhost:8000/v1], pairs: {translation: [[strong_sft, semantic_grpo]]}}"
 
 
 def read_judge_settings(entry: object, systems: Collection[str], where: str, folder: Path) -> JudgeSettings:
