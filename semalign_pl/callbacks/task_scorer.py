@@ -62,7 +62,8 @@ class TaskScorer:
                 unscored_rows([e for e, _, _ in scored], [text for _, text, _ in scored]), scored, strict=True
             )
         ]
-        for code in dict.fromkeys(row.key.language for row in rows):
+        # Without a row, too: ranks gather the states of the metrics in this language, which need one shape on all.
+        for code in dict.fromkeys(["", *(row.key.language for row in rows)]):
             self._score_rows([row for row in rows if row.key.language == code], self._metrics_in(code))
         self.rows += rows
 

@@ -82,7 +82,7 @@ def print_commands(configs: Path, out: Path, seeds: int) -> None:
         seeds: Number of seeds.
 
     Raises:
-        ValueError: As `run_study`, for what can be seen before a step is run.
+        ValueError: As `run_study`, for what can be seen before a step is run; judges need no key.
     """
     study = _read(configs, seeds, 1)
     choosing = _choosing_steps(study, out, seeds)

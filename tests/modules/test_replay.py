@@ -152,6 +152,8 @@ def test_evaluation_scores_each_row_in_the_language_of_its_task() -> None:
     rank_1._add({"examples": rows[:1], "predictions": ["书"]})  # rank 0, which writes the scores, has no Chinese row
     gathered = rank_0.score_tasks(rank_1.scorer.rows, ScoreNames.of(row.key for row in rank_1.scorer.rows), {})[0]
     assert gathered.keys() == {f"chat_{name}" for name in of_other}
+    for metric in rank_1.metrics.values():  # ranks gather states, which have two dimensions on rank 0
+        assert [state.ndim for state in metric.statistics] == [2] and not len(metric.statistics[0])
     nothing = Evaluation("bo")
     nothing._add({"examples": rows[2:], "predictions": ["?"]})
     with pytest.raises(ValueError, match="no row to score .unknown is not scored, because language: 'xx' is not"):
