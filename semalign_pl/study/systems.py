@@ -139,8 +139,8 @@ def read_study(folder: Path) -> Study:
         )
     if study.encoder is not None and not naming:
         raise ValueError(
-            f'{path}: {ENCODER}: no system uses it; write "{ENCODER_FOLDER}" for its folder in `set`, as the encoder of '
-            "Evaluation and SemanticReward, or leave it out"
+            f'{path}: {ENCODER}: no system uses it; write "{ENCODER_FOLDER}" for its folder in `set`, as the encoder '
+            "of Evaluation and SemanticReward, or leave it out"
         )
     if FRONTIER not in content:
         return study
