@@ -5,27 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from semalign_pl.callbacks.scored_rows import (
-    TEST_SET,
-    ScoredRow,
-    TaskKey,
-    gather,
-    items_of,
-    unscored_rows,
-    write_predictions,
-)
+from semalign_pl.callbacks.scored_rows import TEST_SET, TaskKey, gather, unscored_rows, write_predictions
+from semalign_pl.callbacks.task_scorer import TaskScorer
 from semalign_pl.callbacks.task_scores import ScoreNames, TaskSums
-from semalign_pl.functional.formulas import score_items
-from semalign_pl.languages import Language, get_language
-from semalign_pl.languages.by_task import TaskLanguages
+from semalign_pl.languages import get_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
@@ -33,7 +23,7 @@ from semalign_pl.protocols import GeneratingModule, MixedData, ScaledModule, has
 from semalign_pl.run.items import write_items
 from semalign_pl.run.results import read_training, write_results
 from semalign_pl.run.trainer import callbacks_of, data_module_of, may_write
-from semalign_pl.types import Example, Histogram, Item, Json, MetricResult
+from semalign_pl.types import Example, Histogram, Json
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +51,7 @@ class Evaluation(Callback):
     Attributes:
         language: Language of the rows whose task names none.
         metrics: Metrics by name, of rows in this language.
+        scorer: Scorer of the rows of all tasks.
         system: Name of the tested system in the results; ``None`` for the name of the run's folder.
         point: Point of the system that is tested: ``end``, ``step-N`` or ``scale-S``.
         terms: Adapters and weights that the point is the sum of, for the results; ``None`` for a plain test, which also
@@ -83,11 +74,8 @@ class Evaluation(Callback):
         self.point = "end"
         self.terms: list[Json] | None = None
         self.language = target
-        self._languages = TaskLanguages(target)
-        self._metrics_of: dict[str, dict[str, RowMetric]] = {"": self.metrics}  # by code of the language
-        self._others: dict[str, str] = {}  # language of each corpus that has another one, or why it is not scored
+        self.scorer = TaskScorer(target, self.metrics)
         self._told = False
-        self._rows: list[ScoredRow] = []
         self._started = 0.0
 
     # -- validation --------------------------------------------------------------------------------------------
@@ -111,7 +99,7 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log every score; none without a row to score, as in a corpus of raw text."""
         self._tell_other_languages(trainer)
-        sums = TaskSums.of(self._rows).over_ranks(trainer)
+        sums = TaskSums.of(self.scorer.rows).over_ranks(trainer)
         own = any(not key.language for key in sums.rows)
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()} if own else {}
         for name, value in (values | sums.values(self.metrics)).items():
@@ -159,7 +147,7 @@ class Evaluation(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather rows and scores, write and print them."""
-        rows = gather(self._rows, trainer)
+        rows = gather(self.scorer.rows, trainer)
         names = ScoreNames.of(row.key for row in rows)
         # Only metrics without a formula gather what they need themselves, on all ranks.
         plain = names.prefixes.get(next((row.key for row in rows if not row.key.language), TaskKey()))
@@ -167,7 +155,7 @@ class Evaluation(Callback):
         if not trainer.is_global_zero:
             return
         self._tell_other_languages(trainer)
-        scores, items = self._scores(rows, names, own)
+        scores, items = self.scorer.score_tasks(rows, names, own)
         histograms: dict[str, Histogram] = {}
         for probe in _probes(trainer):
             scores |= probe.measurement.scores
@@ -194,47 +182,6 @@ class Evaluation(Callback):
         place = folder if may_write(trainer) else None
         write_results(place, scores, run, histograms, self.point, show=self.terms is None)
 
-    def _scores(
-        self, rows: Sequence[ScoredRow], names: ScoreNames, own: Mapping[str, MetricResult]
-    ) -> tuple[dict[str, MetricResult], list[Item]]:
-        """Scores of each task with their items; the rows' own scores get the names of their task.
-
-        Args:
-            rows: Rows of all ranks.
-            names: Names of the scores of each task.
-            own: Scores of the metrics without a formula, on the rows with the plain names.
-
-        Raises:
-            ValueError: If there is no row.
-        """
-        if not rows:
-            why = "; ".join(f"{corpus} is {what}" for corpus, what in self._others.items())
-            raise ValueError(
-                f"data.init_args.test: there is no row to score{f' ({why})' if why else ''}; name a corpus that has "
-                "some"
-            )
-        scores: dict[str, MetricResult] = {}
-        items: list[Item] = []
-        for key, prefix in names.prefixes.items():
-            metrics = self._metrics_in(key.language)
-            of_key = [row for row in rows if row.key == key]
-            titles = {name: f"{prefix}{name}" for name in metrics}
-            task = f"|task:{prefix[:-1]}" if prefix else ""
-            for row in of_key:
-                row.line["scores"] = {titles[name]: score for name, score in row.line["scores"].items()}
-            found = items_of(of_key, titles, names.item_set(key))
-            results = {
-                titles[name]: score_items(found, titles[name], metric.formula, f"{metric.signature}{task}")
-                for name, metric in metrics.items()
-                if metric.formula is not None and metric.has_items
-            } | ({} if prefix else dict(own))
-            kept = [name for name in titles.values() if name in results and not math.isnan(results[name].value)]
-            scores |= {name: results[name] for name in kept}
-            items += items_of(
-                of_key, {name: title for name, title in titles.items() if title in kept}, names.item_set(key)
-            )
-        return scores, items
-
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard earlier rows."""
         self._reset(pl_module)
@@ -249,40 +196,22 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch, without scores."""
-        self._rows += unscored_rows(*_examples_and_predictions(outputs))
+        self.scorer.rows += unscored_rows(*_examples_and_predictions(outputs))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the predictions."""
-        rows = gather(self._rows, trainer)
+        rows = gather(self.scorer.rows, trainer)
         if may_write(trainer):
             write_predictions(Path(trainer.default_root_dir) / "predictions.jsonl", [row.line for row in rows])
 
-    def _language_of(self, example: Example) -> Language | None:
-        """Language that scores a row; ``None`` if that of its task has no rules."""
-        try:
-            language = self._languages.of(example)
-        except ValueError as error:
-            self._others[example.corpus or example.id] = f"not scored, because {error.__cause__}"
-            return None
-        if language is not self.language:
-            self._others[example.corpus or example.id] = f"scored in {language.code}"
-        return language
-
-    def _metrics_in(self, code: str) -> dict[str, RowMetric]:
-        """Metrics by name, by the rules of a language; those of other languages keep no state."""
-        if code not in self._metrics_of:
-            language = self._languages.known[code]
-            self._metrics_of[code] = {name: metric.in_language(language) for name, metric in self.metrics.items()}
-        return self._metrics_of[code]
-
     def _tell_other_languages(self, trainer: Trainer) -> None:
         """Say once which rows are scored by another language, and which are not scored."""
-        if self._others and not self._told and trainer.is_global_zero:
+        if (others := self.scorer.describe_others()) and not self._told and trainer.is_global_zero:
             self._told = True
             log.warning(
                 "Evaluation.language: %s is for rows whose task names no language; of those that do, %s",
                 self.language.code,
-                "; ".join(f"{corpus} is {what}" for corpus, what in self._others.items()),
+                others,
             )
 
     def _texts_cut(self) -> int | None:
@@ -291,35 +220,10 @@ class Evaluation(Callback):
 
     def _reset(self, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
-        self._rows, self._others = [], {}
-        for metric in self.metrics.values():
-            metric.to(pl_module.device).reset()
+        self.scorer.reset(pl_module.device)
 
     def _add(self, outputs: STEP_OUTPUT) -> None:
-        pairs = zip(*_examples_and_predictions(outputs), strict=True)
-        scored = [(e, text, language) for e, text in pairs if (language := self._language_of(e)) is not None]
-        rows = [
-            replace(row, key=TaskKey(example.task, "" if language is self.language else language.code))
-            for row, (example, _, language) in zip(
-                unscored_rows([e for e, _, _ in scored], [text for _, text, _ in scored]), scored, strict=True
-            )
-        ]
-        for code in dict.fromkeys(row.key.language for row in rows):
-            self._score_rows([row for row in rows if row.key.language == code], self._metrics_in(code))
-        self._rows += rows
-
-    def _score_rows(self, rows: Sequence[ScoredRow], metrics: Mapping[str, RowMetric]) -> None:
-        """Score rows of one language, in place."""
-        predictions, references = ([row.line[key] for row in rows] for key in ("prediction", "reference"))
-        for name, metric in metrics.items():
-            if metrics is self.metrics:
-                metric.update(predictions, references)
-            for row, value in zip(rows, metric.per_row(predictions, references), strict=True):
-                if not math.isnan(value):
-                    row.line["scores"][name] = value
-            if metric.has_items:
-                for row, values in zip(rows, metric.statistics_of(predictions, references).tolist(), strict=True):
-                    row.statistics[name] = values
+        self.scorer.add(*_examples_and_predictions(outputs))
 
 
 def _probes(trainer: Trainer) -> list[Probe]:

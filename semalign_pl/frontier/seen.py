@@ -12,7 +12,8 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
     """Rewards that scored completions by a metric.
 
     An overlap reward has the metric's name. The language reward scores language consistency. A semantic reward scores
-    semantic similarity if both use the same encoder, which is compared by the last part of its path or hub id.
+    semantic similarity if both use the same encoder, and a judge's reward its wins if the same judge counted them.
+    Encoders and judges are compared by the last part of their path or hub id.
 
     Args:
         metric: Name of the metric, such as ``chrf``, or ``news_chrf`` if its signature names the task ``news``.
@@ -28,8 +29,8 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
     (['reward:chrf'], [])
     """
     options = _options(signature)
-    own, metric = _encoder(options), metric.removeprefix(f"{options.get('task', '')}_")
-    return [reward for reward in rewards if _scores_by(_options(reward), metric, own)]
+    metric = metric.removeprefix(f"{options.get('task', '')}_")
+    return [reward for reward in rewards if _scores_by(_options(reward), metric, options)]
 
 
 def read_rewards(run: Path) -> list[str]:
@@ -71,10 +72,12 @@ def rewards_of(
     return chains
 
 
-def _scores_by(reward: Mapping[str, str], metric: str, encoder: str | None) -> bool:
+def _scores_by(reward: Mapping[str, str], metric: str, options: Mapping[str, str]) -> bool:
     name = reward.get("reward", "")
     if metric == "semantic_similarity" and "encoder" in reward:
-        return encoder is None or _encoder(reward) == encoder
+        return "encoder" not in options or _model(options["encoder"]) == _model(reward["encoder"])
+    if metric == "judge_win" and name == "judge":
+        return _model(reward.get("judge", "")) in map(_model, options.get("judges", "").split(","))
     return name == metric or (name == "language" and metric == "language_consistency")
 
 
@@ -83,7 +86,6 @@ def _options(signature: str) -> dict[str, str]:
     return dict(option.split(":", 1) for option in signature.split("|") if ":" in option)
 
 
-def _encoder(options: Mapping[str, str]) -> str | None:
-    """Name of the encoder, without its folder and the digest of its weights."""
-    name = options.get("encoder")
-    return None if name is None else PurePosixPath(name.replace("\\", "/")).name.split("@")[0]
+def _model(text: str) -> str:
+    """Name of a model, without its folder, the digest of its weights, and its server."""
+    return PurePosixPath(text.split("@")[0].replace("\\", "/")).name

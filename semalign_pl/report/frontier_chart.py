@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from .chart import Chart, Mark, colour_of, draw_shape, new_chart, shape_of, with_margin
 from .measured_curves import END, CurvePoint, MeasuredCurve, MeasuredCurves, cost_title, mean
@@ -21,6 +22,27 @@ def frontier_charts(measured: MeasuredCurves, parsed: Results) -> list[Chart]:
     """
     charts = [_chart(measured, parsed, cost) for cost in measured.costs]
     return [chart for chart in charts if chart is not None]
+
+
+def charts_by_task(
+    measured: MeasuredCurves, parsed: Results, groups: Iterable[tuple[str, Collection[str]]]
+) -> list[Chart]:
+    """Charts of each task's systems alone, as qualities on two test sets have no axis in common.
+
+    Args:
+        measured: Curves of the study.
+        parsed: Results of the study.
+        groups: Title of each task, which begins its charts' titles if several tasks have charts, and its systems.
+    """
+    drawn: list[tuple[str, list[Chart]]] = []
+    for title, systems in groups:
+        own = {system: curve for system, curve in measured.curves.items() if system in systems}
+        if charts := frontier_charts(replace(measured, curves=own), parsed):
+            drawn.append((title, charts))
+    for title, charts in drawn if len(drawn) > 1 else ():
+        for chart in charts:
+            chart.title, chart.label = f"{title}: {chart.title}", f"{title}: {chart.label}"
+    return [chart for _, charts in drawn for chart in charts]
 
 
 def kind_of(point: str) -> str:

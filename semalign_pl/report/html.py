@@ -13,7 +13,7 @@ from .drift_charts import drift_charts, read_histograms
 from .files import read_logs
 from .fonts import embed_fonts
 from .forward_kl import forward_kl_charts
-from .frontier_chart import frontier_charts
+from .frontier_chart import charts_by_task
 from .hypervolumes import list_areas
 from .json_values import get_object
 from .judge_sentences import judge_sentences
@@ -25,7 +25,7 @@ from .recipes import Difference, differences, read_recipe, read_tasks
 from .results import BASE, Results, column_of, load_results, parse
 from .run_facts import list_facts, list_numbers
 from .samples import read_samples, to_script_json
-from .task_table import task_table
+from .task_table import by_task, task_table, titles_of
 from .tested import list_tested
 from .training_charts import has_reward, training_charts
 from .verdict import verdicts
@@ -35,6 +35,8 @@ PICTURE, PAGE, TEMPLATE = "quality_against_tax.png", "report.html", "page/report
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` and ``quality_against_tax.png`` next to the ``results.json`` of a study.
+
+    Each further task of the study has a picture of its own, ``quality_against_tax_2.png`` and so on.
 
     Args:
         folder: Folder of the study, with ``results.json`` and, in a folder per system (or ``seed-<n>/<system>``),
@@ -52,8 +54,11 @@ def write_report(folder: Path) -> Path:
 
     results = load_results(folder / "results.json")
     parsed = parse(results)
-    quality_against_tax(results, folder / PICTURE)
     tasks, measured = read_tasks(folder, parsed), read_curves(results, parsed)
+    groups = by_task(results, parsed, tasks)
+    for number, of_task in enumerate(groups.values(), start=1):
+        quality_against_tax(of_task, folder / (PICTURE if number == 1 else PICTURE.replace(".", f"_{number}.")))
+    members = zip(titles_of(groups), (parse(one).systems for one in groups.values()), strict=True)
     samples, ledger = read_samples(folder, parsed, tasks), read_ledger(results, parsed)
     data = to_script_json(samples.data)
     recipes, name = _recipes(folder, parsed), visible(folder.resolve().name)
@@ -74,7 +79,7 @@ def write_report(folder: Path) -> Path:
         plot=Chart,
         measured=measured,
         quality=column_of(measured.quality),
-        frontier=frontier_charts(measured, parsed),
+        frontier=charts_by_task(measured, parsed, members),
         areas=list_areas(results, parsed, measured.costs),
         cost_titles=[cost_title(column_of(cost)) for cost in measured.costs],
         tested=list_tested(folder, results, parsed, tasks),

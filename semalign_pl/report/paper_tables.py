@@ -45,7 +45,7 @@ class PairOrder(TypedDict):
         higher: System whose number is higher in the paper.
         lower: The other system.
         same: True if the study has the same order.
-        seeds: Number of seeds with the paper's order, and number of seeds.
+        seeds: Number of seeds with the paper's order, and number of seeds; zeros if the rows have different seeds.
         apart: True if the study's two intervals over test rows do not overlap.
     """
 
@@ -154,7 +154,8 @@ def _order(column: Mapping[str, ComparedCell]) -> list[PairOrder]:
     for (high, ours, a), (low, others, b) in itertools.combinations(ranked, 2):
         if high is not None and low is not None and ours is not None and others is not None and high > low:
             one, other = column[a], column[b]
-            ahead = [x > y for x, y in zip(one["seeds"], other["seeds"], strict=False)]
+            alike = len(one["seeds"]) == len(other["seeds"])
+            ahead = [x > y for x, y in zip(one["seeds"], other["seeds"], strict=True)] if alike else []
             pairs.append(
                 {
                     "higher": a,

@@ -52,7 +52,10 @@ def render_tables(results: Mapping[str, object], parsed: Results) -> list[Render
                     (parsed.title_of(system), [_texts(metric, row[metric]) for metric in metrics])
                     for system, row in table["rows"].items()
                 ],
-                "sentences": [_sentence(metric, pairs, parsed) for metric, pairs in table["order"].items()],
+                "sentences": [
+                    _sentence(metric, pairs, {system: row[metric] for system, row in table["rows"].items()}, parsed)
+                    for metric, pairs in table["order"].items()
+                ],
             }
         )
     return rendered
@@ -106,17 +109,22 @@ def _texts(metric: str, cell: ComparedCell) -> tuple[str, str]:
     return paper, f"{column.format(cell['ours'])}{spread}{ci}"
 
 
-def _sentence(metric: str, pairs: Sequence[PairOrder], results: Results) -> str:
-    """Sentence on the order of the rows in one metric."""
+def _sentence(metric: str, pairs: Sequence[PairOrder], column: Mapping[str, ComparedCell], results: Results) -> str:
+    """Sentence on the order of the rows in one metric, with the rows of the paper that the study did not measure."""
     title, other = column_of(metric).title, [pair for pair in pairs if not pair["same"]]
     same = len(pairs) - len(other)
     close = sum(pair["same"] and not pair["apart"] for pair in pairs)
     overlap = f" (the intervals of {close} overlap)" if close else ""
+    absent = [name for name, cell in column.items() if cell["paper"] is not None and cell["ours"] is None]
+    unmeasured = f"; not measured: {', '.join(map(results.title_of, absent))}" if absent else ""
     if not other:
-        return f"{title}: the order of all rows is the paper's{overlap}."
+        return f"{title}: the order of all{' measured' * bool(absent)} rows is the paper's{overlap}{unmeasured}."
     differing = [
         f"{results.title_of(pair['lower'])} is not below {results.title_of(pair['higher'])}"
         + ("" if pair["apart"] else " (intervals overlap)")
         for pair in other
     ]
-    return f"{title}: {same} of {len(pairs)} pairs of rows have the paper's order{overlap}; {', '.join(differing)}."
+    return (
+        f"{title}: {same} of {len(pairs)} pairs of rows have the paper's order{overlap}; {', '.join(differing)}"
+        f"{unmeasured}."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semalign_pl.files.documents import read_json
@@ -96,8 +96,18 @@ COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
 
 
 def column_of(name: str) -> Column:
-    """Presentation of a metric; an unknown metric has its key as title."""
-    return COLUMNS.get(name) or Column(name, visible(name.replace("_", " ")))
+    """Presentation of a metric; an unknown metric has its key as title.
+
+    >>> column_of("news_chrf").heading, column_of("time_f1").heading
+    ('chrF (news) ↑', 'time f1 ↑')
+    """
+    if name in COLUMNS:
+        return COLUMNS[name]
+    for known, column in COLUMNS.items():  # of one task of a mix, or of a probe with a name of its own
+        if name.endswith(f"_{known}"):
+            of = visible(name.removesuffix(f"_{known}"))
+            return replace(column, name=name, title=f"{column.title} ({of})", short="")
+    return Column(name, visible(name.replace("_", " ")))
 
 
 @dataclass(frozen=True)

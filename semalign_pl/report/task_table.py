@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from .recipes import EvaluatedTask
@@ -46,6 +46,18 @@ def by_task(
     return {task: {**results, "systems": members} for task, members in groups.items()}
 
 
+def titles_of(tasks: Collection[EvaluatedTask]) -> list[str]:
+    """Titles that tell tasks apart, in their order; empty for a single task.
+
+    Args:
+        tasks: Different tasks.
+    """
+    titles = [task.title if len(tasks) > 1 else "" for task in tasks]
+    if len(set(titles)) < len(titles):  # one task on several test sets
+        titles = [f"{task.title} ({task.test})" for task in tasks]
+    return titles
+
+
 def task_table(results: Mapping[str, object], parsed: Results, tasks: Mapping[str, EvaluatedTask]) -> TaskTable:
     """Content of the table of all systems.
 
@@ -61,11 +73,8 @@ def task_table(results: Mapping[str, object], parsed: Results, tasks: Mapping[st
         for key, (title, quality, cost) in zip([*members, ""], one.rows, strict=False):  # the last row: references
             row = rows.setdefault(key, (title, [[Cell()] * len(other.quality) for other in grids.values()], cost))
             row[1][number] = quality
-    titles = [task.title if len(grids) > 1 else "" for task in grids]
-    if len(set(titles)) < len(titles):  # one task on several test sets
-        titles = [f"{task.title} ({task.test})" for task in grids]
     return TaskTable(
-        groups=[(title, one.quality) for title, one in zip(titles, grids.values(), strict=True)],
+        groups=[(title, one.quality) for title, one in zip(titles_of(grids), grids.values(), strict=True)],
         cost=next(iter(grids.values())).cost,
         rows=[rows[key] for key in [*parsed.systems, ""] if key in rows],
         note=" ".join(dict.fromkeys(one.note for one in grids.values())),

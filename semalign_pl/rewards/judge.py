@@ -23,6 +23,9 @@ from semalign_pl.judge.rubric import read_rubric
 from semalign_pl.judge.spec import parse_judge
 from semalign_pl.policy.causal_lm import Weights
 from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.calibration import training_examples
+from semalign_pl.rewards.task_language import draw_evenly
+from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class JudgeReward(Reward):
         pairwise: True to compare completions with the reference.
         source: Column with the text that the completion is about; the prompt by default.
         with_reference: True to show the reference to a judge that grades.
-        language: Language of the completions, which the judge is told, such as `Tibetan`.
+        language: Language of all completions, which the judge is told, such as `Tibetan`.
         max_tokens: Maximum number of tokens of an answer, thoughts included.
         temperature: Temperature of the judge; null for the server's default.
         parallel: Maximum number of requests at the same time.
@@ -145,6 +148,26 @@ class JudgeReward(Reward):
         rank = f".rank-{trainer.global_rank}" if trainer.global_rank else ""
         self._model = self._load(folder / "judge_digests.json", trainer.strategy.root_device)
         self._answers = Answers(folder / f"{FILE}{rank}", lambda line: log.warning("%s", line))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of a mix in several languages, of which the judge is told one."""
+        if trainer.is_global_zero and (warning := self.check_languages(training_examples(trainer))):
+            log.warning("%s", warning)
+
+    def check_languages(self, examples: Sequence[Example]) -> str | None:
+        """Warning in one line if the judge is told one language, and the tasks of a mix name several, else ``None``.
+
+        Args:
+            examples: Training examples; about 1,000 of them, evenly spaced, are checked.
+        """
+        named = {example.language: example.corpus for example in draw_evenly(examples) if example.language}
+        if not self.rubric.language or len(named) < 2:
+            return None
+        listed = ", ".join(f"{corpus} in {language}" for language, corpus in named.items())
+        return (
+            f"JudgeReward.language: the judge is told {self.rubric.language} for every completion, but the tasks have "
+            f"{listed}; leave it out, and let a rubric of your own say which languages are wanted"
+        )
 
     def _load(self, digests: Path, device: torch.device) -> Endpoint | LocalModel:
         if self.spec.url:

@@ -22,6 +22,7 @@ from semalign_pl.report.command import show
 from semalign_pl.report.paper_tables import read_published
 from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen
 from semalign_pl.study.joined import END, Points, join
+from semalign_pl.study.judge_check import check_judge
 from semalign_pl.study.judge_results import add_wins, read_judge_results
 from semalign_pl.study.progress import time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
@@ -81,7 +82,7 @@ def print_commands(configs: Path, out: Path, seeds: int) -> None:
         seeds: Number of seeds.
 
     Raises:
-        ValueError: As `run_study`, for what can be seen before a step is run.
+        ValueError: As `run_study`, for what can be seen before a step is run; judges need no key.
     """
     study = _read(configs, seeds, 1)
     choosing = _choosing_steps(study, out, seeds)
@@ -108,7 +109,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
             ``seeds`` or ``jobs`` is not positive, or a step fails.
     """
     study = _read(configs, seeds, jobs)
-    _check_judge(study, configs)
+    check_judge(study, f"{configs / 'study.yaml'}: judge")
     from semalign_pl.report.verdict import with_sentences
 
     seconds: dict[str, list[float]] = {}
@@ -164,28 +165,6 @@ def _read(configs: Path, seeds: int, jobs: int) -> Study:
     if study.frontier is not None and study.frontier.choose_on is not None:
         check_other_data(study.systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
     return study
-
-
-def _check_judge(study: Study, configs: Path) -> None:
-    """Refuse a judge that cannot be asked, or whose key is missing, before anything is trained."""
-    if study.judge is None:
-        return
-    from semalign_pl.judge.flags import check_flags, make_parser
-    from semalign_pl.judge.rubric import read_rubric
-    from semalign_pl.judge.spec import LOCAL
-    from semalign_pl.policy.causal_lm import check_folder
-
-    where = f"{configs / 'study.yaml'}: judge"
-    step = next(one for one in steps(study.systems, Path(), 1, judge=study.judge) if one.command == "judge")
-    try:
-        check_flags(make_parser().parse_args([*step.args[1:]]))
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    for judge in study.judge.judges:
-        if judge.startswith(LOCAL):
-            check_folder(f"{where}.judges", judge.removeprefix(LOCAL))
-    for pair in study.judge.pairs:
-        read_rubric(f"{where}.pairs", pair.rubric, study.judge.language)
 
 
 def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semalign_pl.messages.terminal import visible
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.joined import Points, RunResults
-from semalign_pl.study.protocol import VALIDATION, Step
+from semalign_pl.study.protocol import VALIDATION, Step, flags_of_the_test
 from semalign_pl.study.systems import Study, System, group
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def check_other_data(systems: Sequence[System], overlay: Path, where: str) -> No
     """Refuse to choose variants on the rows or questions of the test, before anything is trained.
 
     Args:
-        systems: Systems of the study.
+        systems: Systems of the study; the base model is tested with the settings of the first.
         overlay: Config laid over their recipes for the choice.
         where: File and key to name in messages.
 
@@ -94,9 +94,11 @@ def check_other_data(systems: Sequence[System], overlay: Path, where: str) -> No
     """
     from semalign_pl.study.grounds import parse
 
-    for config in dict.fromkeys(one.config for one in systems if one.sweep):
-        recipe = ("test", "--config", str(config))
-        of_test, of_choice = (_test_data(parse((*recipe, *more))) for more in ((), ("--config", str(overlay))))
+    chosen = [one for one in systems if one.sweep]
+    for config, flags in dict.fromkeys((one.config, flags_of_the_test(one.flags)) for one in (systems[0], *chosen)):
+        recipe = ("test", "--config", str(config))  # flags are after the overlay, and so may undo it
+        laid_over = ("--config", str(overlay))
+        of_test, of_choice = (_test_data(parse((*recipe, *more, *flags))) for more in ((), laid_over))
         for key, value in of_choice:
             if (key, value) in of_test:
                 raise ValueError(

@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 
 from semalign_pl.cli.parsed_recipe import parse_recipe
+from semalign_pl.judge.flags import make_parser
+from semalign_pl.judge.rubric import read_rubric
+from semalign_pl.judge.spec import LOCAL
 from semalign_pl.run import grounds
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.named_files import find_files
@@ -27,15 +30,25 @@ def collect(step: Step, settings: grounds.Settings, digests: Digests) -> grounds
 
 
 def collect_judge(step: Step, digests: Digests) -> grounds.Grounds:
-    """Return the current dependencies of a judge's result: both systems' answers, flags, rubric, and a local model.
+    """Return the current dependencies of a judge's result: both systems' answers, flags, prompts, and a local model.
+
+    The prompts count by their texts, because those of a shipped rubric may differ in another version of the package.
 
     Args:
         step: Command ``judge``.
         digests: Digests of files.
+
+    Raises:
+        ValueError: If there is no such rubric, or its file is malformed.
     """
-    named = [*step.args[1:3], *(flag.removeprefix("local:") for flag in step.flags)]
-    files = {f"file {file}": digests.of(file) for name in named for file in find_files(name)}
-    return {"setting flags": json.dumps(step.flags, ensure_ascii=False)} | files
+    options = make_parser().parse_args([*step.args[1:]])
+    models = [judge.removeprefix(LOCAL) for judge in options.judge if judge.startswith(LOCAL)]
+    files = [file for name in (*step.args[1:3], *models) for file in find_files(name)]
+    rubric = read_rubric("--rubric", options.rubric, options.language)
+    return {
+        "setting flags": json.dumps(step.flags, ensure_ascii=False),
+        "setting prompts": rubric.digest,
+    } | {f"file {file}": digests.of(file) for file in files}
 
 
 def parse(args: Sequence[str]) -> grounds.Settings:

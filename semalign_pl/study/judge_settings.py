@@ -32,7 +32,7 @@ class JudgeSettings:
     """Pairs to judge.
 
     Attributes:
-        judges: Judges, as ``semalign judge --judge`` takes them; a local one may be relative to ``study.yaml``.
+        judges: Judges, as ``semalign judge --judge`` takes them.
         pairs: Pairs of systems; in ``study.yaml`` a list of two names each, by rubric.
         language: Language of the answers, which the judge is told; may be empty.
         set: Further flags of ``semalign judge``, such as ``{parallel: 4}``.
@@ -45,7 +45,9 @@ class JudgeSettings:
 
 
 KEYS = tuple(field.name for field in fields(JudgeSettings))
-EXAMPLE = "judge: {judges: [gpt-5-mini@https://api.openai.com/v1], pairs: {translation: [[strong_sft, semantic_grpo]]}}"
+OWN = ("judge", "rubric", "language", "out", "humans", "merge", "seed")
+"""Flags that ``set`` cannot have: the study gives them itself, or they are for native readers."""
+EXAMPLE = "judge: {judges: [qwen@http://localhost:8000/v1], pairs: {translation: [[strong_sft, semantic_grpo]]}}"
 
 
 def read_judge_settings(entry: object, systems: Collection[str], where: str, folder: Path) -> JudgeSettings:
@@ -53,7 +55,7 @@ def read_judge_settings(entry: object, systems: Collection[str], where: str, fol
 
     Args:
         entry: Value of the key.
-        systems: Names of the systems.
+        systems: Names of the systems that are not swept; only these are always trained and tested.
         where: File and key to name in messages.
         folder: Folder of ``study.yaml``, in which a rubric's file is looked up.
 
@@ -72,6 +74,11 @@ def read_judge_settings(entry: object, systems: Collection[str], where: str, fol
         raise ValueError(f"{where}.language: {language!r} is not text; write a name such as Tibetan")
     if not isinstance(more, Mapping):
         raise ValueError(f"{where}.set: {more!r} has no setting; write `set: {{parallel: 4}}`")
+    if own := [key for key in more if key in OWN]:
+        raise ValueError(
+            f"{where}.set.{own[0]}: cannot be set here; write judges, rubrics and language as keys of judge, and leave "
+            "out the others"
+        )
     return JudgeSettings(
         tuple(judges),
         _pairs(pairs, systems, f"{where}.pairs", folder),
@@ -91,7 +98,10 @@ def _pairs(value: object, systems: Collection[str], where: str, folder: Path) ->
                 raise ValueError(f"{where}.{rubric}: {pair!r} is no pair; write lists of two systems")
             if absent := [name for name in pair if name not in systems]:
                 raise ValueError(
-                    f"{where}.{rubric}: there is no system {absent[0]!r}; name two of {', '.join(systems)}"
+                    f"{where}.{rubric}: there is no system {absent[0]!r} without variants; name two of "
+                    f"{', '.join(systems)}"
                 )
+            if any([one.a, one.b] == pair for one in found):
+                raise ValueError(f"{where}.{rubric}: {pair!r} is listed twice; list each pair once")
             found.append(JudgePair(pair[0], pair[1], str(path) if path.is_file() else str(rubric)))
     return tuple(found)

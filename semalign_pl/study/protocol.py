@@ -16,6 +16,12 @@ from semalign_pl.study.systems import BASE, ENCODER, ENCODER_FOLDER, System
 VALIDATION = "validation"
 """Subfolder of a study with the tests that variants are chosen by."""
 
+_OF_THE_TEST = (
+    *("--trainer.callbacks", "--trainer.precision", "--trainer.accelerator", "--trainer.devices", "--data."),
+    *(f"--model.init_args.{name}" for name in ("base", "weights", "max_prompt_tokens", "max_new_tokens")),
+)
+"""Beginnings of the flags that a test of the base model depends on."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -117,7 +123,7 @@ def steps(
     """Yield all commands of a study, in order.
 
     The encoder is trained once, because it also measures: scores of seeds with different encoders have no mean. The
-    base model is tested once, because it does not depend on the seed, with the data and callbacks of the first system.
+    base model is tested once, because it does not depend on the seed; base, data and callbacks are the first system's.
     Each system is trained from the base model or from another system's adapter, and then tested with its own adapter,
     or at all points of its frontier. A scale in the recipe is that of the adapter that its training starts from, so a
     test does not scale the trained one.
@@ -135,7 +141,7 @@ def steps(
     for seed in range(seeds):
         root = out / f"seed-{seed}"
         if seed == 0:
-            first, flags = systems[0].config, _name_encoder(_of_the_test(systems[0].flags), out)
+            first, flags = systems[0].config, _name_encoder(flags_of_the_test(systems[0].flags), out)
             yield Step("test", BASE, seed, first, root / BASE, None, (*flags, *_undo_start(first)))
         for system in systems:
             start = None if system.start == BASE else root / system.start / "adapter"
@@ -165,10 +171,14 @@ def _name_encoder(flags: Sequence[str], out: Path) -> tuple[str, ...]:
     return tuple(flag.replace(ENCODER_FOLDER, path) for flag in flags)
 
 
-def _of_the_test(flags: Sequence[str]) -> tuple[str, ...]:
-    """Flags of a system that say what a test measures, and on which rows."""
+def flags_of_the_test(flags: Sequence[str]) -> tuple[str, ...]:
+    """Flags of a system that a test of its base model depends on: the model, what is measured, and on which rows.
+
+    Args:
+        flags: Flags of the system, each a key and a value.
+    """
     pairs = zip(flags[::2], flags[1::2], strict=True)
-    return tuple(word for pair in pairs if pair[0].startswith(("--trainer.callbacks", "--data.")) for word in pair)
+    return tuple(word for pair in pairs if pair[0].startswith(_OF_THE_TEST) for word in pair)
 
 
 def _undo_start(config: Path, flags: Sequence[str] = ()) -> tuple[str, ...]:

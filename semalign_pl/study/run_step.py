@@ -72,6 +72,7 @@ def _judge(step: Step, digests: Digests) -> Outcome:
     started = time.monotonic()
     options = make_parser().parse_args([*step.args[1:]])
     compare(options, check_flags(options))
+    gc.collect()  # a local judge, before the next system is loaded
     seconds = time.monotonic() - started
     write(step, grounds, seconds, digests)
     return Outcome(seconds)

@@ -123,19 +123,25 @@ def read_study(folder: Path) -> Study:
             "{quality: chrf, costs: [cmrc_f1]}`"
         )
     systems = _systems(folder, listed, str(path))
-    study, names = Study(systems), [one.name for one in systems]
+    study = Study(systems)
     if ENCODER in content:
         study = replace(study, encoder=_encoder(content[ENCODER], folder, f"{path}: {ENCODER}"))
     if JUDGE in content:
-        study = replace(study, judge=read_judge_settings(content[JUDGE], names, f"{path}: {JUDGE}", folder))
+        fixed = [one.name for one in systems if one.sweep is None]
+        study = replace(study, judge=read_judge_settings(content[JUDGE], fixed, f"{path}: {JUDGE}", folder))
     if PUBLISHED in content:
         study = replace(study, published=_existing(content[PUBLISHED], folder, f"{path}: {PUBLISHED}"))
-    for one in systems if study.encoder is None else ():
-        if any(ENCODER_FOLDER in flag for flag in one.flags):
-            raise ValueError(
-                f"{path}: {one.key}: names {ENCODER_FOLDER}, and the study trains none; add the key `{ENCODER}: "
-                "{config: encoder.yaml}`, or name a folder"
-            )
+    naming = [one.key for one in systems if any(ENCODER_FOLDER in flag for flag in one.flags)]
+    if naming and study.encoder is None:
+        raise ValueError(
+            f"{path}: {naming[0]}: names {ENCODER_FOLDER}, and the study trains none; add the key `{ENCODER}: "
+            "{config: encoder.yaml}`, or name a folder"
+        )
+    if study.encoder is not None and not naming:
+        raise ValueError(
+            f'{path}: {ENCODER}: no system uses it; write "{ENCODER_FOLDER}" for its folder in `set`, as the encoder '
+            "of Evaluation and SemanticReward, or leave it out"
+        )
     if FRONTIER not in content:
         return study
     keys = {one.name: one.key for one in systems}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,9 +128,7 @@ def train(
     optim.place(model, torch.device("cpu"))
     opts = optim.optimizers(model, lr)
     with replace_folder(folder) as made:
-        (made / "rubric.yaml").write_text(
-            f"pairwise: |\n  {RUBRIC}\n".replace("\n{{", "\n  {{").replace("\nV", "\n  V")
-        )
+        (made / "rubric.yaml").write_text(f"pairwise: |\n{textwrap.indent(RUBRIC, '  ')}\n")
         rubric = read_rubric("toy judge", str(made / "rubric.yaml"))
         judge = LocalModel(str(base), made / "digests.json")
         bar = tqdm(range(steps), desc="judge", mininterval=5)

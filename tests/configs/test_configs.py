@@ -186,6 +186,7 @@ def test_the_papers_study_is_the_same_on_the_miniature_world() -> None:
         for one in (small, paper)
     ]
     assert systems[0] == systems[1] and len(systems[0]) == 18
+    assert paper["judge"]["set"] == {"temperature": "default"}, "gpt-5-mini answers 400 to any other temperature"
     tables = read_published(ROOT / "study" / "published.yaml")["tables"]
     assert {system for table in tables.values() for system in table["rows"]} == set(systems[0])
 

@@ -187,6 +187,9 @@ SIMILARITY = "similarity:cosine|encoder:e5@cb3793dc|pooling:mean"
         ("semantic_similarity", SIMILARITY, "reward:semantic|weight:1.5|encoder:models/labse|tau:0", False),
         ("language_consistency", "consistency", "reward:language|gate|language:bo|rule:2", True),
         ("chrf", "nrefs:1", "reward:semantic|weight:1.5|encoder:models/e5|tau:0", False),
+        ("judge_win", "judges:gpt,m@host", "reward:judge|weight:1|judge:m@http://host/v1|rubric:headline", True),
+        ("judge_win", "judges:gpt", "reward:judge|weight:1|judge:world/judge@local|rubric:headline", False),
+        ("judge_win", "judges:judge", "reward:judge|weight:1|judge:world/judge@local|rubric:headline", True),
     ],
 )
 def test_what_a_reward_saw(metric: str, signature: str, reward: str, saw: bool) -> None:

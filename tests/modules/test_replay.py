@@ -140,15 +140,21 @@ def test_evaluation_scores_each_row_in_the_language_of_its_task() -> None:
     other._add({"examples": rows[:1], "predictions": ["书"]})
     for name in alone.metrics:
         assert float(mixed.metrics[name].compute()) == float(alone.metrics[name].compute())
-    scores, items = mixed._scores(mixed._rows, ScoreNames.of(row.key for row in mixed._rows), {})
-    of_other, _ = other._scores(other._rows, ScoreNames.of(row.key for row in other._rows), {})
+    scores, items = mixed.scorer.score_tasks(mixed.scorer.rows, ScoreNames.of(row.key for row in mixed.scorer.rows), {})
+    of_other, _ = other.scorer.score_tasks(other.scorer.rows, ScoreNames.of(row.key for row in other.scorer.rows), {})
     assert {f"chat_{name}" for name in of_other} | {*mixed.metrics} == scores.keys()
     for name, score in of_other.items():
         signature = score.signature.replace("|bs:", "|task:chat|bs:")
         assert scores[f"chat_{name}"] == replace(score, items="test/chat", signature=signature)
     assert [(item.set, item.id) for item in items] == [("test", "a:1"), ("test/chat", "b:1")]
-    assert [row.line["id"] for row in mixed._rows] == ["b:1", "a:1"] and "unknown" in mixed._others
+    assert [row.line["id"] for row in mixed.scorer.rows] == ["b:1", "a:1"] and "unknown" in mixed.scorer.others
+    rank_0, rank_1 = Evaluation("bo").scorer, Evaluation("bo")
+    rank_1._add({"examples": rows[:1], "predictions": ["书"]})  # rank 0, which writes the scores, has no Chinese row
+    gathered = rank_0.score_tasks(rank_1.scorer.rows, ScoreNames.of(row.key for row in rank_1.scorer.rows), {})[0]
+    assert gathered.keys() == {f"chat_{name}" for name in of_other}
+    for metric in rank_1.metrics.values():  # ranks gather states, which have two dimensions on rank 0
+        assert [state.ndim for state in metric.statistics] == [2] and not len(metric.statistics[0])
     nothing = Evaluation("bo")
     nothing._add({"examples": rows[2:], "predictions": ["?"]})
     with pytest.raises(ValueError, match="no row to score .unknown is not scored, because language: 'xx' is not"):
-        nothing._scores([], ScoreNames.of([]), {})
+        nothing.scorer.score_tasks([], ScoreNames.of([]), {})

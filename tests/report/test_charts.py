@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.report_study import REWARDS, SYSTEMS, write_study
+from helpers.report_study import REWARDS, SYSTEMS, write_study, write_task
 
+from semalign_pl.report import write_report
 from semalign_pl.report.chart import Scale, colour_of, shape_of
 from semalign_pl.report.drift_charts import TokenHistogram, drift_charts, read_histograms
 from semalign_pl.report.files import read_logs
 from semalign_pl.report.forward_kl import forward_kl_charts
-from semalign_pl.report.frontier_chart import frontier_charts
+from semalign_pl.report.frontier_chart import charts_by_task, frontier_charts
 from semalign_pl.report.hypervolumes import list_areas
 from semalign_pl.report.ledger_tables import read_ledger
 from semalign_pl.report.measured_curves import read_curves
@@ -69,6 +70,26 @@ def test_marks_are_where_the_points_were_measured(results: dict) -> None:
             x, y = map(float, re.match(r"M([\d.]+),([\d.]+)m", mark.path).groups())
             assert x == pytest.approx(chart.x(metrics["chrf"]["value"]), abs=0.11)
             assert y == pytest.approx(chart.y(lost), abs=0.11)
+
+
+def test_qualities_on_two_test_sets_share_no_axis(study: Path, results: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    write_task(folder, "headline", {"class_path": "semalign_pl.Headline", "init_args": {"language": "bo"}})
+    two = {"systems": {**results["systems"], "headline": {"from": "cold_start", **results["systems"]["strong_sft"]}}}
+    (folder / "results.json").write_text(json.dumps(two), encoding="utf-8")
+    measured, trained = read_curves(two, parse(two)), ("base", *SYSTEMS)
+    charts = charts_by_task(measured, parse(two), [("MT", trained), ("HG", ["headline"]), ("Other", [])])
+    assert [chart.title for chart in charts] == [
+        f"{task}: chrF against {cost}" for task in ("MT", "HG") for cost in ("CMRC F1 lost", "NLL change (nats/token)")
+    ]
+    assert [{mark.system for mark in chart.marks} for chart in charts] == [{*trained}] * 2 + [{"headline"}] * 2
+    (alone,) = {chart.title.partition(" ")[0] for chart in charts_by_task(measured, parse(two), [("MT", trained)])}
+    assert alone == "chrF", "a single task needs no name"
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert page.count(">Headline (bo): chrF against ") == page.count(">Translation zh → bo: chrF against ") == 2
+    pictures = [(folder / f"quality_against_tax{number}.png").read_bytes() for number in ("", "_2")]
+    assert pictures[0] != pictures[1]
 
 
 def test_the_base_model_is_no_mean_of_seeds(results: dict) -> None:

@@ -58,6 +58,22 @@ def test_equal_numbers_are_not_in_the_papers_order() -> None:
     assert not pair["same"] and pair["seeds"] == [0, 1] and not pair["apart"]
 
 
+def test_a_row_that_is_not_measured_is_named_beside_the_order_of_the_others() -> None:
+    ours = results(a=metric(3.0), b=metric(1.0))
+    assert "BLEU-4: the order of all measured rows is the paper's (the intervals of 1 overlap); not measured: c." in (
+        markdown_tables(ours, parse(ours))
+    )
+    whole = results(a=metric(9.0), b=metric(5.0), c=metric(1.0))
+    assert "BLEU-4: the order of all rows is the paper's." in markdown_tables(whole, parse(whole))
+
+
+def test_rows_of_different_seeds_are_not_compared_seed_by_seed() -> None:
+    """A seed without a finite value is left out, so that the values after it belong to other seeds."""
+    ours = results(a=metric(4.0, 1.0), b=metric(3.0, 2.0, 2.0))
+    (pair,) = compare_published(check_published(PUBLISHED, ""), parse(ours))["main"]["order"]["bleu4"]
+    assert pair["same"] and pair["seeds"] == [0, 0]
+
+
 def test_a_study_without_a_paper_has_no_tables() -> None:
     ours = {"systems": {"a": {"metrics": {}}}}
     assert markdown_tables(ours, parse(ours)) == ""

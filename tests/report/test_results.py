@@ -58,6 +58,13 @@ def test_numbers_are_rounded_without_negative_zero():
     assert column_of("chrf").format(59.96) == "60.0"
 
 
+def test_a_metric_of_one_task_or_of_a_named_probe_is_presented_as_the_metric():
+    news, change = column_of("news_chrf"), column_of("chat_zh_nll_change_mean")
+    assert (news.name, news.heading, news.format(59.96)) == ("news_chrf", "chrF (news) ↑", "60.0")
+    assert (change.heading, change.format(0.64)) == ("NLL change (chat_zh) ↓", "+0.640")
+    assert column_of("time_f1").heading == "time f1 ↑"
+
+
 def test_importing_the_package_is_cheap():
     code = (
         "import sys, semalign_pl.report; print({'matplotlib', 'jinja2', 'rich', 'torch', 'numpy'} & set(sys.modules))"

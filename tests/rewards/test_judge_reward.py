@@ -42,6 +42,16 @@ def test_the_source_and_no_reference_are_shown() -> None:
             JudgeReward(f"m@{server.url}", source="en")([EXAMPLE], ["abc"])
 
 
+def test_a_judge_that_is_told_one_language_of_several_is_warned_of() -> None:
+    rows = [
+        Example(f"{corpus}:1", "?", "x", corpus=corpus, language=code) for corpus, code in (("a", "bo"), ("b", "zh"))
+    ]
+    warning = JudgeReward("local:x", language="Tibetan").check_languages(rows)
+    assert warning is not None and "told Tibetan for every completion, but the tasks have a in bo, b in zh" in warning
+    assert JudgeReward("local:x").check_languages(rows) is None
+    assert JudgeReward("local:x", language="Tibetan").check_languages([rows[0], rows[0], EXAMPLE]) is None
+
+
 def test_a_comparison_with_the_reference_in_both_orders() -> None:
     def longer(prompt: str) -> str:
         one, two = (len(text) for text in texts_of(prompt))

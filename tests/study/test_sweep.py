@@ -179,6 +179,24 @@ def test_a_choice_on_data_of_the_test_is_refused(tmp_path: Path) -> None:
         assert str(error.value).startswith(f"study.yaml: frontier.choose_on: {overlay} {said}")
 
 
+@pytest.mark.parametrize("sweep", ["a", None])
+def test_a_system_that_undoes_the_config_of_the_choice_is_refused(tmp_path: Path, sweep: str | None) -> None:
+    """Settings of a system are flags, which win over a config; the base model is tested with the first system's."""
+    test = "runs/quickstart/world/pairs/test.jsonl"
+    own = System("a.lr-1", RECIPE, "base", sweep=sweep, flags=(LR, "1", "--data.init_args.test", test))
+    overlay = tmp_path / "validation.yaml"
+    overlay.write_text("data: {init_args: {test: dev.jsonl}}\ntrainer: {callbacks: []}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"validation\.yaml has the same data\.init_args\.test as .*, \"" + test):
+        check_other_data([own, System("b.lr-1", RECIPE, "base", sweep="b", flags=(LR, "1"))], overlay, "choose_on")
+
+
+def test_the_base_model_is_tested_with_what_the_first_system_changes_for_a_test(tmp_path: Path) -> None:
+    given = ("--model.init_args.base", "other", "--model.init_args.max_new_tokens", "9", "--data.init_args.test", "x")
+    system = System("a", RECIPE, "base", flags=(LR, "1", *given, "--trainer.max_epochs", "2"))
+    recipe = ("--config", str(RECIPE), "--seed_everything", "0")
+    assert next(steps([system], tmp_path, 1)).args[: 5 + len(given)] == ("test", *recipe, *given)
+
+
 def test_each_recipe_is_parsed_once_per_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsing a recipe takes a second, and most systems of a study share one."""
     parsed: list[tuple[str, ...]] = []

@@ -82,6 +82,7 @@ def test_what_is_listed_twice_is_compared_once(folder):
         ("a: {from: base, over: {lr: [1]}}", "a.over: the best variant is chosen by its frontier; add a key such as"),
         ("frontier: {}\na: {from: frontier}", "a.from: 'frontier' is not listed above it"),
         *((f"a: {{from: base}}\nb: {{from: base}}\nfrontier: {value}", said) for value, said in FRONTIERS.items()),
+        ("encoder: {config: b.yaml}\na: {from: base}", 'encoder: no system uses it; write "{encoder}" for its folder'),
         ("a: [", "not valid YAML"),
         ("", "must list systems"),
         ("- a", "must list systems"),
