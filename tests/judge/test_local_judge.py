@@ -86,7 +86,7 @@ GOOD = "Better, {{ first }} or {{ second }}? VERDICT:"
         (f"pairwise: '{GOOD} {{{{ tone }}}}'", r"r\.yaml: pairwise: there is no field tone; there are first, lang"),
         (f"pairwise: '{GOOD} {{% if %}}'", r"r\.yaml: pairwise: line 1 is no Jinja template"),
         (f"pairwise: '{GOOD}'\nstyle: x", r"r\.yaml: style: there is no such key"),
-        ("system: x", r"r\.yaml: has neither pairwise nor absolute"),
+        ("system: x", r"r\.yaml: has none of pairwise, absolute and people"),
         ("absolute: 5", r"r\.yaml: absolute: 5 is no text"),
         ("- x", r"r\.yaml: has no keys"),
     ],
