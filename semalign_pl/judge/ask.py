@@ -54,6 +54,7 @@ async def ask_all(
     async def answer(key: str, question: Question) -> None:
         reply = answers.get(key)
         if reply is not None:
+            judge.answered = True
             outcomes[key] = Outcome(reply, read_option(reply, question), cached=True)
             return
         try:

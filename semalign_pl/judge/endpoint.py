@@ -68,6 +68,7 @@ class Endpoint:
 
     Attributes:
         name: Name of the judge in results.
+        answered: True if the server has answered a question, in this command or in an earlier one.
         requests: Number of requests so far.
         failures: Number of requests so far that failed and were tried again.
     """
@@ -88,7 +89,7 @@ class Endpoint:
         self._key, self._limits = key, (parallel, per_minute)
         self._timeout, self._retries, self._notify = timeout, retries, notify
         self._limit_name = "max_tokens"
-        self._answered = self._told = False
+        self.answered = self._told = False
         self.requests = self.failures = 0
 
     @property
@@ -123,7 +124,7 @@ class Endpoint:
                 async with self._pace.turn():
                     self.requests += 1
                     reply = await self._send(question)
-                self._answered = True
+                self.answered = True
                 return Reply(*reply, seconds=round(time.monotonic() - begun, 3))
             except _Temporary as failure:
                 error = failure
@@ -151,7 +152,8 @@ class Endpoint:
         """One try: text, completeness, tokens read and written."""
         from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
-        options: dict[str, object] = {self._limit_name: self.sampling.max_tokens}
+        limit_name = self._limit_name  # another task may change it while this one waits
+        options: dict[str, object] = {limit_name: self.sampling.max_tokens}
         if self.sampling.temperature is not None:
             options["temperature"] = self.sampling.temperature
         try:
@@ -168,7 +170,10 @@ class Endpoint:
             cause = error.__cause__ or error
             raise _Temporary(self._redact(f"no connection ({type(cause).__name__}: {cause})")) from None
         except APIStatusError as error:
-            return await self._refuse(error, question)
+            if limit_name == "max_tokens" and "max_completion_tokens" in str(error.body):
+                self._limit_name = "max_completion_tokens"  # newer name of the same limit
+                return await self._send(question)
+            raise self._explain(error) from None
         except APIError as error:
             raise _Temporary(self._redact(f"malformed answer ({error.message})")) from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -193,15 +198,15 @@ class Endpoint:
         read, written = (count if isinstance(count, int) and count >= 0 else 0 for count in tokens)
         return self._redact(text), choice.get("finish_reason") not in ("length", "content_filter"), read, written
 
-    async def _refuse(self, error: APIStatusError, question: Question) -> tuple[str, bool, int, int]:
-        """Sort a status code of 400 or more: try again, stop, or leave this question out."""
+    def _explain(self, error: APIStatusError) -> Exception:
+        """Error for a status code of 400 or more: try again, stop, or leave this question out."""
         words = error.body.get("message") if isinstance(error.body, dict) else None
         code, detail = error.status_code, self._redact(" ".join(str(words or error.message).split()))[:300]
         message = f"{self.spec.host} answered HTTP {code} ({detail})"
         if error.code == "insufficient_quota":
-            raise ValueError(f"{self.name}: {message}; the account has no credit left, add some and run it again")
+            return ValueError(f"{self.name}: {message}; the account has no credit left, add some and run it again")
         if code in TEMPORARY or code >= 500:
-            raise _Temporary(message, retry_after(error.response.headers))
+            return _Temporary(message, retry_after(error.response.headers))
         if code in (401, 403):
             variable = self.spec.key_variable
             remedy = (
@@ -209,17 +214,14 @@ class Endpoint:
                 if variable
                 else f"name the environment variable with its key: {self.spec.model}@{self.spec.url},VARIABLE"
             )
-            raise ValueError(f"{self.name}: {message}; {remedy}")
+            return ValueError(f"{self.name}: {message}; {remedy}")
         if code in (404, 405):
-            raise ValueError(f"{self.name}: {message}; check the model's name and the address {self.spec.url}")
-        if "max_completion_tokens" in detail and self._limit_name == "max_tokens":
-            self._limit_name = "max_completion_tokens"  # newer name of the same limit
-            return await self._send(question)
+            return ValueError(f"{self.name}: {message}; check the model's name and the address {self.spec.url}")
         if "temperature" in detail and self.sampling.temperature is not None:
-            raise ValueError(f"{self.name}: {message}; give --temperature default")
-        if not self._answered:
-            raise ValueError(f"{self.name}: {message}; mend what it names")
-        raise RefusedQuestion(f"{self.name}: {message}")
+            return ValueError(f"{self.name}: {message}; give --temperature default")
+        if not self.answered:
+            return ValueError(f"{self.name}: {message}; mend what it names")
+        return RefusedQuestion(f"{self.name}: {message}")
 
     def _redact(self, text: str) -> str:
         """Text without the key: a server may send it back."""

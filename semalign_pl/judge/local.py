@@ -54,6 +54,7 @@ class LocalModel:
         self.name = name or os.path.basename(os.path.normpath(folder))
         self._lock = threading.Lock()
         self.requests = self.failures = 0
+        self.answered = False
 
     @property
     def identity(self) -> str:
@@ -124,6 +125,7 @@ class LocalModel:
             logits = self._model(input_ids=inputs, use_cache=False, logits_to_keep=1).logits[0, -1]
             probabilities = logits[options].float().softmax(-1).tolist()
             self.requests += 1
+            self.answered = True
         best = question.options[max(range(len(probabilities)), key=probabilities.__getitem__)]
         return Reply(
             text=f"{question.keyword}: {best}",

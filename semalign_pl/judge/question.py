@@ -66,7 +66,13 @@ class Reply:
 
 
 class Asked(Protocol):
-    """Anything that answers questions: an endpoint or a local model."""
+    """Anything that answers questions: an endpoint or a local model.
+
+    Attributes:
+        answered: True if it has answered a question, in this command or in an earlier one.
+    """
+
+    answered: bool
 
     @property
     def name(self) -> str:

@@ -138,7 +138,8 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
             "answers from an earlier command"
         )
         if one.refused:
-            lines.append(f"{one.name}: {len(one.refused)} questions were refused: {one.refused[0]}")
+            questions = "1 question was" if len(one.refused) == 1 else f"{len(one.refused)} questions were"
+            lines.append(f"{one.name}: {questions} refused: {one.refused[0]}")
         silent = sum(judgement.winner is None for judgement in one.judgements) - len(one.refused)
         if silent:
             lines.append(

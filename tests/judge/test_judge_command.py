@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -165,10 +167,12 @@ def test_a_cut_off_answer_is_no_verdict(files: tuple[str, str, str], capsys: pyt
 
 def test_a_refused_question_is_reported(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
     long = send(400, {"error": {"message": "context too long"}})
-    with serving(fair, None, long) as server:
-        assert judge(files, server, "--parallel", "1") == 0
-    assert figures(files)["m"]["refused"] == 1 and figures(files)["m"]["unreadable"] == 1
-    assert "1 questions were refused: m: 127.0.0.1" in capsys.readouterr().out
+    with serving(fair, None, long, *[None] * 18, long) as server:
+        for requests in (20, 21):  # the second command asks nothing but the refused question
+            assert judge(files, server, "--parallel", "1") == 0
+            assert len(server.requests) == requests
+            assert figures(files)["m"]["refused"] == 1 and figures(files)["m"]["unreadable"] == 1
+            assert "1 question was refused: m: 127.0.0.1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -197,12 +201,20 @@ def test_a_lasting_refusal_is_one_line(
     assert message in shown and KEY not in shown and "Traceback" not in shown
 
 
-def test_the_newer_name_of_the_limit_is_found(files: tuple[str, str, str]) -> None:
-    refusal = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
-    with serving(fair, send(400, {"error": {"message": refusal}})) as server:
-        assert judge(files, server, "--parallel", "1") == 0
-    assert "max_tokens" in server.requests[0] and "max_completion_tokens" in server.requests[1]
-    assert "max_tokens" not in server.requests[1] and len(server.requests) == 21
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_the_newer_name_of_the_limit_is_found(parallel: int, files: tuple[str, str, str]) -> None:
+    refusal = send(400, {"error": {"message": "Unsupported parameter: use 'max_completion_tokens' instead."}})
+    all_sent = threading.Barrier(parallel)
+
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        all_sent.wait(30)
+        refusal(handler)
+
+    with serving(fair, *[refuse] * parallel) as server:
+        assert judge(files, server, "--parallel", str(parallel)) == 0
+    older, newer = server.requests[:parallel], server.requests[parallel:]
+    assert all("max_tokens" in one for one in older) and len(newer) == 20
+    assert all("max_completion_tokens" in one and "max_tokens" not in one for one in newer)
 
 
 def test_the_key_is_sent_and_written_nowhere(
