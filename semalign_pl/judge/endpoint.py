@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from semalign_pl.judge.pace import Pace
 from semalign_pl.judge.question import Question, Reply
 from semalign_pl.judge.retry_after import retry_after
-from semalign_pl.judge.spec import JudgeSpec
+from semalign_pl.judge.spec import OPENAI_HOST, JudgeSpec
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -106,7 +107,12 @@ class Endpoint:
         from openai import AsyncOpenAI
 
         # Retries are ours: they wait for all tasks, count against the pace, and include malformed answers.
-        return AsyncOpenAI(api_key=self._key or "none", base_url=self.spec.url, timeout=self._timeout, max_retries=0)
+        client = AsyncOpenAI(api_key=self._key or "none", base_url=self.spec.url, timeout=self._timeout, max_retries=0)
+        if urlsplit(self.spec.url).hostname != OPENAI_HOST:
+            # From OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS; these are for OpenAI, as its key is.
+            client.organization = client.project = None
+            client._custom_headers = {}
+        return client
 
     async def ask(self, question: Question) -> Reply:
         """Answer one question, in as many tries as it takes.

@@ -239,10 +239,12 @@ def test_the_key_is_sent_and_written_nowhere(
 
 
 def test_a_key_for_openai_is_not_sent_elsewhere(files: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {KEY}\nX-Gateway-Key: {KEY}")
     with serving(fair) as server:
         assert judge(files, server) == 0
-    assert not any(KEY in key for key in server.keys)
+    assert len(server.headers) == 20 and not any(KEY in headers for headers in server.headers)
 
 
 def test_equal_questions_are_asked_once_and_changed_ones_again(tmp_path: Path) -> None:
@@ -327,6 +329,7 @@ ANSWER = completion("VERDICT: 1")
         (["--judge", "m@http://user:secret@h/v1"], "belongs into an environment variable"),
         (["--judge", "m@http://h/v1?key=secret"], "belongs into an environment variable"),
         (["--judge", "m@http://h/v1,sk-secret"], "there must be the name of an environment variable"),
+        (["--judge", "m@http://h/v1,hf_secret0aB"], "there must be the name of an environment variable in capitals"),
         (["--judge", "m@http://h/v1,UNSET_KEY"], "the environment variable UNSET_KEY is not set; run export"),
         (["--judge", "m@https://api.openai.com/v1"], "the environment variable OPENAI_API_KEY is not set"),
         (["--judge", "m@http://h/v1", "--judge", "m@http://h/v1"], "--judge: m@h is given twice"),
