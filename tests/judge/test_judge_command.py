@@ -79,6 +79,33 @@ def test_a_planted_order_bias_is_found_and_favours_nobody(
     assert "prefers the answer that it is shown first" in capsys.readouterr().out
 
 
+def test_an_order_without_a_verdict_is_told(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(lambda prompt: "I cannot say." if texts_of(prompt)[0] == "0 other" else "VERDICT: 1") as server:
+        assert judge(files, server) == 0
+    assert figures(files)["m"]["win_rate"]["value"] == pytest.approx((1.0 + 9 * 0.5) / 10)
+    shown = capsys.readouterr().out
+    assert "m: 1 item has a verdict in one order only" in shown and "favours neither side" not in shown
+
+
+@pytest.mark.parametrize(("items", "verdict"), [(1, "too few items to tell"), (5, "too few"), (6, "A is preferred")])
+def test_few_items_show_no_preference(
+    items: int, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write(tmp_path / "a.jsonl", ["good"] * items), write(tmp_path / "b.jsonl", ["bad"] * items)
+    with serving(fair) as server:
+        assert judge((str(a), str(b), str(tmp_path / "out")), server) == 0
+    assert f"m: {verdict}" in capsys.readouterr().out
+
+
+def test_a_server_without_numbers_of_tokens_has_no_known_cost(
+    files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(fair, *[send(200, completion("VERDICT: 1") | {"usage": None})] * 20) as server:
+        assert judge(files, server, "--price", "m=2,10") == 0
+    assert "money" not in figures(files)["m"]["cost"]
+    assert "m: its server sends no numbers of tokens, so the cost is not known" in capsys.readouterr().out
+
+
 def test_judges_are_compared(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
     def contrary(prompt: str) -> str:
         text = fair(prompt)
@@ -314,9 +341,6 @@ def test_half_a_line_is_dropped_and_a_malformed_one_named(
         answers.write_text("{}\n" + content, encoding="utf-8")
         assert judge(files, server) == 2
         assert "answers.jsonl:1: is no answer of a judge" in capsys.readouterr().err
-
-
-ANSWER = completion("VERDICT: 1")
 
 
 @pytest.mark.parametrize(
