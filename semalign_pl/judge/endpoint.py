@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from semalign_pl.judge.pace import Pace
 from semalign_pl.judge.question import Question, Reply
+from semalign_pl.judge.rate_limiter import RateLimiter
 from semalign_pl.judge.retry_after import retry_after
 from semalign_pl.judge.spec import OPENAI_HOST, JudgeSpec
 
@@ -99,14 +99,14 @@ class Endpoint:
         return f"{self.spec.model}@{self.spec.url}|{self.sampling}"
 
     @functools.cached_property
-    def _pace(self) -> Pace:
-        return Pace(*self._limits)
+    def _rate_limiter(self) -> RateLimiter:
+        return RateLimiter(*self._limits)
 
     @functools.cached_property
     def _client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
-        # Retries are ours: they wait for all tasks, count against the pace, and include malformed answers.
+        # Retries are ours: they wait for all tasks, count against the limits, and include malformed answers.
         client = AsyncOpenAI(api_key=self._key or "none", base_url=self.spec.url, timeout=self._timeout, max_retries=0)
         if urlsplit(self.spec.url).hostname != OPENAI_HOST:
             # From OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS; these are for OpenAI, as its key is.
@@ -127,7 +127,7 @@ class Endpoint:
         begun, error = time.monotonic(), _Temporary("")
         for attempt in range(self._retries + 1):
             try:
-                async with self._pace.turn():
+                async with self._rate_limiter.turn():
                     self.requests += 1
                     reply = await self._send(question)
                 self.answered = True
@@ -143,7 +143,7 @@ class Endpoint:
                 ) from None
             if error.retry_after is not None:
                 wait = error.retry_after
-                self._pace.pause(wait)
+                self._rate_limiter.pause(wait)
             if not self._told:
                 self._told = True
                 self._notify(f"{self.name}: {error}; trying again, also later")

@@ -38,10 +38,10 @@ class Question:
         return [*system, {"role": "user", "content": self.user}]
 
     def again(self) -> Question:
-        """Question to ask after an answer without a verdict: the same, with a plea for nothing but the verdict."""
+        """Question to ask after an answer without a verdict: the same, with a request for nothing but the verdict."""
         lines = " or ".join(f"{self.keyword}: {option}" for option in self.options)
-        plea = f"{self.user}\n\nDo not explain. Answer with exactly one of these lines: {lines}"
-        return Question(self.system, plea, self.keyword, self.options)
+        request = f"{self.user}\n\nDo not explain. Answer with exactly one of these lines: {lines}"
+        return Question(self.system, request, self.keyword, self.options)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Reply:
     tries: int = 1
 
 
-class Asked(Protocol):
+class JudgeModel(Protocol):
     """Anything that answers questions: an endpoint or a local model.
 
     Attributes:
