@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semalign_pl.judge.answers import Answers, key_of
-from semalign_pl.judge.endpoint import RefusedQuestion
+from semalign_pl.judge.failures import RefusedQuestion
 from semalign_pl.judge.question import JudgeModel, Question, Reply, read_option
 
 

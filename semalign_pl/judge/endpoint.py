@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from semalign_pl.judge.failures import TemporaryFailure, explain_status
 from semalign_pl.judge.question import Question, Reply
 from semalign_pl.judge.rate_limiter import RateLimiter
-from semalign_pl.judge.retry_after import retry_after
 from semalign_pl.judge.spec import OPENAI_HOST, JudgeSpec
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Backoff in seconds: it doubles from the first to the longest, and a quarter of it is random."""
 LONGEST_RETRY_AFTER = 600.0
 """Longest Retry-After in seconds that is waited for; a longer one ends the command, which can be run again later."""
-TEMPORARY = (408, 409, 425, 429)
-"""Status codes below 500 that another try may mend."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +37,6 @@ class Sampling:
 
     max_tokens: int = 2048
     temperature: float | None = 0.0
-
-
-class RefusedQuestion(ValueError):
-    """Error for a question that the server refuses, whereas it may answer others."""
-
-
-class _Temporary(Exception):
-    """Failed try that may succeed later, with the time that the server asks to wait."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Endpoint:
@@ -124,7 +110,7 @@ class Endpoint:
             RefusedQuestion: If the server refuses this question, after it has answered another one.
             ValueError: If the server refuses the key, the model or every question, or all tries failed.
         """
-        begun, error = time.monotonic(), _Temporary("")
+        begun, error = time.monotonic(), TemporaryFailure("")
         for attempt in range(self._retries + 1):
             try:
                 async with self._rate_limiter.turn():
@@ -132,7 +118,7 @@ class Endpoint:
                     reply = await self._send(question)
                 self.answered = True
                 return Reply(*reply, seconds=round(time.monotonic() - begun, 3))
-            except _Temporary as failure:
+            except TemporaryFailure as failure:
                 error = failure
             self.failures += 1
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * (1 - random.random() / 4)
@@ -171,19 +157,22 @@ class Endpoint:
             )
             return self._read(raw.http_response.json())
         except APITimeoutError:
-            raise _Temporary(f"no answer within {self._timeout:g} s (--timeout)") from None
+            raise TemporaryFailure(f"no answer within {self._timeout:g} s (--timeout)") from None
         except APIConnectionError as error:
             cause = error.__cause__ or error
-            raise _Temporary(self._redact(f"no connection ({type(cause).__name__}: {cause})")) from None
+            raise TemporaryFailure(self._redact(f"no connection ({type(cause).__name__}: {cause})")) from None
         except APIStatusError as error:
             if limit_name == "max_tokens" and "max_completion_tokens" in str(error.body):
                 self._limit_name = "max_completion_tokens"  # newer name of the same limit
                 return await self._send(question)
-            raise self._explain(error) from None
+            words = error.body.get("message") if isinstance(error.body, dict) else None
+            detail = self._redact(" ".join(str(words or error.message).split()))[:300]
+            sets_temperature = self.sampling.temperature is not None
+            raise explain_status(error, detail, self.name, self.spec, self.answered, sets_temperature) from None
         except APIError as error:
-            raise _Temporary(self._redact(f"malformed answer ({error.message})")) from None
+            raise TemporaryFailure(self._redact(f"malformed answer ({error.message})")) from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _Temporary(self._redact(f"malformed answer ({type(error).__name__}: {error})")) from None
+            raise TemporaryFailure(self._redact(f"malformed answer ({type(error).__name__}: {error})")) from None
 
     def _read(self, body: object) -> tuple[str, bool, int, int]:
         """Text and tokens of a response's JSON.
@@ -203,31 +192,6 @@ class Endpoint:
         tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
         read, written = (count if isinstance(count, int) and count >= 0 else 0 for count in tokens)
         return self._redact(text), choice.get("finish_reason") not in ("length", "content_filter"), read, written
-
-    def _explain(self, error: APIStatusError) -> Exception:
-        """Error for a status code of 400 or more: try again, stop, or leave this question out."""
-        words = error.body.get("message") if isinstance(error.body, dict) else None
-        code, detail = error.status_code, self._redact(" ".join(str(words or error.message).split()))[:300]
-        message = f"{self.spec.host} answered HTTP {code} ({detail})"
-        if error.code == "insufficient_quota":
-            return ValueError(f"{self.name}: {message}; the account has no credit left, add some and run it again")
-        if code in TEMPORARY or code >= 500:
-            return _Temporary(message, retry_after(error.response.headers))
-        if code in (401, 403):
-            variable = self.spec.key_variable
-            remedy = (
-                f"check the key in {variable}"
-                if variable
-                else f"name the environment variable with its key: {self.spec.model}@{self.spec.url},VARIABLE"
-            )
-            return ValueError(f"{self.name}: {message}; {remedy}")
-        if code in (404, 405):
-            return ValueError(f"{self.name}: {message}; check the model's name and the address {self.spec.url}")
-        if "temperature" in detail and self.sampling.temperature is not None:
-            return ValueError(f"{self.name}: {message}; give --temperature default")
-        if not self.answered:
-            return ValueError(f"{self.name}: {message}; mend what it names")
-        return RefusedQuestion(f"{self.name}: {message}")
 
     def _redact(self, text: str) -> str:
         """Text without the key: a server may send it back."""

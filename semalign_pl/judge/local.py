@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semalign_pl.files.digest import digest
-from semalign_pl.judge.endpoint import RefusedQuestion
+from semalign_pl.judge.failures import RefusedQuestion
 from semalign_pl.judge.options import longest_shared, option_probabilities
 from semalign_pl.judge.question import Question, Reply
 from semalign_pl.run.digests import Digests
