@@ -108,6 +108,7 @@ GOOD = "Better, {{ first }} or {{ second }}? VERDICT:"
         ("pairwise: '{{ first }} {{ second }}'", r"r\.yaml: pairwise: does not ask for a line with VERDICT:"),
         (f"pairwise: '{GOOD} {{{{ tone }}}}'", r"r\.yaml: pairwise: there is no field tone; there are first, lang"),
         (f"pairwise: '{GOOD} {{% if %}}'", r"r\.yaml: pairwise: line 1 is no Jinja template"),
+        (f"pairwise: '{GOOD} {{{{ source.x.y }}}}'", r"r\.yaml: pairwise: cannot be filled in \('str object' has no"),
         (f"pairwise: '{GOOD}'\nstyle: x", r"r\.yaml: style: there is no such key"),
         ("system: x", r"r\.yaml: has none of pairwise, absolute and people"),
         ("absolute: 5", r"r\.yaml: absolute: 5 is no text"),
