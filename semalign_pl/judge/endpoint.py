@@ -1,4 +1,4 @@
-"""Judge behind any server that speaks OpenAI's chat-completions protocol."""
+"""Judge at any server that speaks OpenAI's chat-completions protocol."""
 
 from __future__ import annotations
 

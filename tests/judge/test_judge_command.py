@@ -162,6 +162,7 @@ def test_equal_questions_are_asked_once_and_changed_ones_again(tmp_path: Path) -
     ("flags", "message"),
     [
         ([], "--judge: missing"),
+        (["--judge", "m@http://h/v1", "--seed", "1"], "--seed: is for --humans, the page for readers; add --humans"),
         (["--judge", "gpt"], "--judge: 'gpt' is no judge; give MODEL@URL"),
         (["--judge", "https://user:secret@h/v1"], "is no judge; give MODEL@URL"),
         (["--judge", "gpt,sk-secret"], "--judge: 'gpt' is no judge; give MODEL@URL"),
