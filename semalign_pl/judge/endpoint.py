@@ -150,13 +150,15 @@ class Endpoint:
             options["temperature"] = self.sampling.temperature
         try:
             # As raw text: the client passes on answers that lack half of the protocol's fields.
-            raw = await self._client.chat.completions.with_raw_response.create(
+            request = self._client.chat.completions.with_raw_response.create(
                 model=self.spec.model,
                 messages=question.messages,  # pyright: ignore[reportArgumentType]
                 extra_body=options,
             )
+            # The client's timeout begins anew with every byte, and some gateways send blanks while a model thinks.
+            raw = await asyncio.wait_for(request, self._timeout)
             return self._read(raw.http_response.json())
-        except APITimeoutError:
+        except (APITimeoutError, asyncio.TimeoutError):
             raise TemporaryFailure(f"no answer within {self._timeout:g} s (--timeout)") from None
         except APIConnectionError as error:
             cause = error.__cause__ or error

@@ -106,6 +106,22 @@ def hang(seconds: float) -> Respond:
     return lambda handler: time.sleep(seconds)
 
 
+def send_blanks(seconds: float) -> Respond:
+    """A blank every tenth of a second, as gateways send while a model thinks, and no answer."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-length", "1000")
+        handler.end_headers()
+        for _ in range(round(10 * seconds)):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.1)
+        handler.close_connection = True
+
+    return respond
+
+
 def cut_off(handler: BaseHTTPRequestHandler) -> None:
     """Half of a response, then the connection is closed."""
     handler.send_response(200)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.judge_command import KEY, fair, figures, judge
-from helpers.judge_server import cut_off, hang, send, serving
+from helpers.judge_server import cut_off, hang, send, send_blanks, serving
 
 from semalign_pl.__main__ import main
 
@@ -21,6 +21,7 @@ FAULTS = {
     "too many requests": send(429, {"error": {"message": "slow down"}}, retry_after="0.3"),
     "server error": send(500, {"error": {"message": "oops"}}),
     "timeout": hang(3.0),
+    "blanks": send_blanks(3.0),
     "malformed JSON": send(200, b'{"choices": ['),
     "no JSON": send(200, b"<html>busy</html>"),
     "no choices": send(200, {"choices": []}),
@@ -29,13 +30,15 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
-def test_a_fault_is_survived(fault, files: tuple[str, str, str]) -> None:
-    with serving(fair, fault) as server:
-        assert judge(files, server, *(["--timeout", "2"] if fault is FAULTS["timeout"] else [])) == 0
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_survived(kind: str, files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    slow = kind in ("timeout", "blanks")
+    with serving(fair, FAULTS[kind]) as server:
+        assert judge(files, server, *(["--timeout", "2"] if slow else [])) == 0
     found = figures(files)["m"]
     assert found["win_rate"]["value"] == pytest.approx(0.7) and found["failed_requests"] == 1
     assert len(server.requests) == 21
+    assert ("m: no answer within 2 s (--timeout); trying again" in capsys.readouterr().err) == slow
 
 
 def test_retry_after_stops_all_requests(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
