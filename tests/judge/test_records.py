@@ -1,6 +1,7 @@
 """Judgements in files, pairs of answers, and the figures of a summary against numbers by hand."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_malformed_judgement_is_named(tmp_path: Path, line: str, message: str)
         read_judgements(tmp_path / "j.jsonl")
 
 
-def _write(path: Path, *rows: dict[str, object]) -> Path:
+def _write(path: Path, *rows: Mapping[str, object]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
