@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semalign_pl.judge.answers import Answers, key_of
-from semalign_pl.judge.endpoint import RefusedQuestion
-from semalign_pl.judge.question import Asked, Question, Reply, read_option
+from semalign_pl.judge.failures import RefusedQuestion
+from semalign_pl.judge.question import JudgeModel, Question, Reply, read_option
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Outcome:
 
 
 async def ask_all(
-    judge: Asked, questions: Sequence[Question], answers: Answers, done: Callable[[int], None] = lambda count: None
+    judge: JudgeModel, questions: Sequence[Question], answers: Answers, done: Callable[[int], None] = lambda count: None
 ) -> list[Outcome]:
     """Answer questions; every answer is in the file before the next one is waited for.
 
     Args:
-        judge: Judge to ask.
+        judge: JudgeModel to ask.
         questions: Questions.
         answers: Cache of answers.
         done: Function that is told the number of questions answered, as they are answered; cached ones are not told.
@@ -54,6 +54,7 @@ async def ask_all(
     async def answer(key: str, question: Question) -> None:
         reply = answers.get(key)
         if reply is not None:
+            judge.answered = True
             outcomes[key] = Outcome(reply, read_option(reply, question), cached=True)
             return
         try:
@@ -76,7 +77,7 @@ async def ask_all(
     return [outcomes[key] if place in first else _free(outcomes[key]) for place, key in enumerate(keys)]
 
 
-async def _ask(judge: Asked, question: Question) -> Reply:
+async def _ask(judge: JudgeModel, question: Question) -> Reply:
     reply = await judge.ask(question)
     if read_option(reply, question) is not None:
         return reply

@@ -1,4 +1,4 @@
-"""``semalign judge``: whose answers language models, or native readers, prefer."""
+"""``semalign judge``: comparison of two systems' answers by language models or native readers."""
 
 from __future__ import annotations
 

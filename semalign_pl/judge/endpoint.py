@@ -1,4 +1,4 @@
-"""Judge behind any server that speaks OpenAI's chat-completions protocol."""
+"""Judge at any server that speaks OpenAI's chat-completions protocol."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from semalign_pl.judge.pace import Pace
+from semalign_pl.judge.failures import TemporaryFailure, explain_status
 from semalign_pl.judge.question import Question, Reply
-from semalign_pl.judge.retry_after import retry_after
-from semalign_pl.judge.spec import JudgeSpec
+from semalign_pl.judge.rate_limiter import RateLimiter
+from semalign_pl.judge.spec import OPENAI_HOST, JudgeSpec
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Backoff in seconds: it doubles from the first to the longest, and a quarter of it is random."""
 LONGEST_RETRY_AFTER = 600.0
 """Longest Retry-After in seconds that is waited for; a longer one ends the command, which can be run again later."""
-TEMPORARY = (408, 409, 425, 429)
-"""Status codes below 500 that another try may mend."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +37,6 @@ class Sampling:
 
     max_tokens: int = 2048
     temperature: float | None = 0.0
-
-
-class RefusedQuestion(ValueError):
-    """Error for a question that the server refuses, whereas it may answer others."""
-
-
-class _Temporary(Exception):
-    """Failed try that may succeed later, with the time that the server asks to wait."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Endpoint:
@@ -68,6 +55,7 @@ class Endpoint:
 
     Attributes:
         name: Name of the judge in results.
+        answered: True if the server has answered a question, in this command or in an earlier one.
         requests: Number of requests so far.
         failures: Number of requests so far that failed and were tried again.
     """
@@ -88,7 +76,7 @@ class Endpoint:
         self._key, self._limits = key, (parallel, per_minute)
         self._timeout, self._retries, self._notify = timeout, retries, notify
         self._limit_name = "max_tokens"
-        self._answered = self._told = False
+        self.answered = self._told = False
         self.requests = self.failures = 0
 
     @property
@@ -97,15 +85,20 @@ class Endpoint:
         return f"{self.spec.model}@{self.spec.url}|{self.sampling}"
 
     @functools.cached_property
-    def _pace(self) -> Pace:
-        return Pace(*self._limits)
+    def _rate_limiter(self) -> RateLimiter:
+        return RateLimiter(*self._limits)
 
     @functools.cached_property
     def _client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
-        # Retries are ours: they wait for all tasks, count against the pace, and include malformed answers.
-        return AsyncOpenAI(api_key=self._key or "none", base_url=self.spec.url, timeout=self._timeout, max_retries=0)
+        # Retries are ours: they wait for all tasks, count against the limits, and include malformed answers.
+        client = AsyncOpenAI(api_key=self._key or "none", base_url=self.spec.url, timeout=self._timeout, max_retries=0)
+        if urlsplit(self.spec.url).hostname != OPENAI_HOST:
+            # From OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS; these are for OpenAI, as its key is.
+            client.organization = client.project = None
+            client._custom_headers = {}
+        return client
 
     async def ask(self, question: Question) -> Reply:
         """Answer one question, in as many tries as it takes.
@@ -117,15 +110,15 @@ class Endpoint:
             RefusedQuestion: If the server refuses this question, after it has answered another one.
             ValueError: If the server refuses the key, the model or every question, or all tries failed.
         """
-        begun, error = time.monotonic(), _Temporary("")
+        begun, error = time.monotonic(), TemporaryFailure("")
         for attempt in range(self._retries + 1):
             try:
-                async with self._pace.turn():
+                async with self._rate_limiter.turn():
                     self.requests += 1
                     reply = await self._send(question)
-                self._answered = True
+                self.answered = True
                 return Reply(*reply, seconds=round(time.monotonic() - begun, 3))
-            except _Temporary as failure:
+            except TemporaryFailure as failure:
                 error = failure
             self.failures += 1
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * (1 - random.random() / 4)
@@ -136,7 +129,7 @@ class Endpoint:
                 ) from None
             if error.retry_after is not None:
                 wait = error.retry_after
-                self._pace.pause(wait)
+                self._rate_limiter.pause(wait)
             if not self._told:
                 self._told = True
                 self._notify(f"{self.name}: {error}; trying again, also later")
@@ -151,28 +144,37 @@ class Endpoint:
         """One try: text, completeness, tokens read and written."""
         from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
-        options: dict[str, object] = {self._limit_name: self.sampling.max_tokens}
+        limit_name = self._limit_name  # another task may change it while this one waits
+        options: dict[str, object] = {limit_name: self.sampling.max_tokens}
         if self.sampling.temperature is not None:
             options["temperature"] = self.sampling.temperature
         try:
             # As raw text: the client passes on answers that lack half of the protocol's fields.
-            raw = await self._client.chat.completions.with_raw_response.create(
+            request = self._client.chat.completions.with_raw_response.create(
                 model=self.spec.model,
                 messages=question.messages,  # pyright: ignore[reportArgumentType]
                 extra_body=options,
             )
+            # The client's timeout begins anew with every byte, and some gateways send blanks while a model thinks.
+            raw = await asyncio.wait_for(request, self._timeout)
             return self._read(raw.http_response.json())
-        except APITimeoutError:
-            raise _Temporary(f"no answer within {self._timeout:g} s (--timeout)") from None
+        except (APITimeoutError, asyncio.TimeoutError):
+            raise TemporaryFailure(f"no answer within {self._timeout:g} s (--timeout)") from None
         except APIConnectionError as error:
             cause = error.__cause__ or error
-            raise _Temporary(self._redact(f"no connection ({type(cause).__name__}: {cause})")) from None
+            raise TemporaryFailure(self._redact(f"no connection ({type(cause).__name__}: {cause})")) from None
         except APIStatusError as error:
-            return await self._refuse(error, question)
+            if limit_name == "max_tokens" and "max_completion_tokens" in str(error.body):
+                self._limit_name = "max_completion_tokens"  # newer name of the same limit
+                return await self._send(question)
+            words = error.body.get("message") if isinstance(error.body, dict) else None
+            detail = self._redact(" ".join(str(words or error.message).split()))[:300]
+            sets_temperature = self.sampling.temperature is not None
+            raise explain_status(error, detail, self.name, self.spec, self.answered, sets_temperature) from None
         except APIError as error:
-            raise _Temporary(self._redact(f"malformed answer ({error.message})")) from None
+            raise TemporaryFailure(self._redact(f"malformed answer ({error.message})")) from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _Temporary(self._redact(f"malformed answer ({type(error).__name__}: {error})")) from None
+            raise TemporaryFailure(self._redact(f"malformed answer ({type(error).__name__}: {error})")) from None
 
     def _read(self, body: object) -> tuple[str, bool, int, int]:
         """Text and tokens of a response's JSON.
@@ -192,34 +194,6 @@ class Endpoint:
         tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
         read, written = (count if isinstance(count, int) and count >= 0 else 0 for count in tokens)
         return self._redact(text), choice.get("finish_reason") not in ("length", "content_filter"), read, written
-
-    async def _refuse(self, error: APIStatusError, question: Question) -> tuple[str, bool, int, int]:
-        """Sort a status code of 400 or more: try again, stop, or leave this question out."""
-        words = error.body.get("message") if isinstance(error.body, dict) else None
-        code, detail = error.status_code, self._redact(" ".join(str(words or error.message).split()))[:300]
-        message = f"{self.spec.host} answered HTTP {code} ({detail})"
-        if error.code == "insufficient_quota":
-            raise ValueError(f"{self.name}: {message}; the account has no credit left, add some and run it again")
-        if code in TEMPORARY or code >= 500:
-            raise _Temporary(message, retry_after(error.response.headers))
-        if code in (401, 403):
-            variable = self.spec.key_variable
-            remedy = (
-                f"check the key in {variable}"
-                if variable
-                else f"name the environment variable with its key: {self.spec.model}@{self.spec.url},VARIABLE"
-            )
-            raise ValueError(f"{self.name}: {message}; {remedy}")
-        if code in (404, 405):
-            raise ValueError(f"{self.name}: {message}; check the model's name and the address {self.spec.url}")
-        if "max_completion_tokens" in detail and self._limit_name == "max_tokens":
-            self._limit_name = "max_completion_tokens"  # newer name of the same limit
-            return await self._send(question)
-        if "temperature" in detail and self.sampling.temperature is not None:
-            raise ValueError(f"{self.name}: {message}; give --temperature default")
-        if not self._answered:
-            raise ValueError(f"{self.name}: {message}; mend what it names")
-        raise RefusedQuestion(f"{self.name}: {message}")
 
     def _redact(self, text: str) -> str:
         """Text without the key: a server may send it back."""

@@ -97,8 +97,9 @@ def check_flags(options: argparse.Namespace) -> Flags:
     Raises:
         ValueError: If a flag cannot be used; names flag and remedy.
     """
-    if options.merge:
-        raise ValueError("--merge: is for --humans, whose page exports such files; add --humans")
+    for flag, value in (("--merge", options.merge), ("--seed", options.seed)):
+        if value:
+            raise ValueError(f"{flag}: is for --humans, the page for readers; add --humans")
     if not options.judge:
         raise ValueError(f"--judge: missing; give {FORMS}, or --humans for a page for readers")
     for flag, value, least in (

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semalign_pl.files.digest import digest
-from semalign_pl.judge.endpoint import RefusedQuestion
+from semalign_pl.judge.failures import RefusedQuestion
+from semalign_pl.judge.options import longest_shared, option_probabilities
 from semalign_pl.judge.question import Question, Reply
 from semalign_pl.run.digests import Digests
 
@@ -25,9 +26,9 @@ _MESSAGE = "\ue000"  # placeholder for the message; the rendered chat template i
 
 
 class LocalModel:
-    """Causal LM that chooses between the options of a question by the log-probs of their first tokens that differ.
+    """Causal LM that chooses between the options of a question by the probabilities of their first tokens that differ.
 
-    It writes no reasons: the answer begins with the keyword, ``VERDICT:``, and the next token decides. Special tokens
+    It writes no reasons: the answer begins with the keyword, ``VERDICT:``, and the next tokens decide. Special tokens
     that are spelled out in a text stay text, so a text cannot end the message and answer for the judge.
 
     Args:
@@ -54,6 +55,7 @@ class LocalModel:
         self.name = name or os.path.basename(os.path.normpath(folder))
         self._lock = threading.Lock()
         self.requests = self.failures = 0
+        self.answered = False
 
     @property
     def identity(self) -> str:
@@ -116,14 +118,17 @@ class LocalModel:
 
         with self._lock, torch.no_grad(), torch.autocast(torch.device(self.device).type, enabled=False):
             begun = time.monotonic()
-            ids, options = self.encode(question)
+            ids, ends = self.encode(question)
+            shared = longest_shared(ends)
+            ids = [*ids, *shared]
             reads = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
             if reads is not None and len(ids) > reads:
                 raise RefusedQuestion(f"{self.name}: the question has {len(ids)} tokens, and the model reads {reads}")
             inputs = torch.tensor([ids], device=self._model.device)
-            logits = self._model(input_ids=inputs, use_cache=False, logits_to_keep=1).logits[0, -1]
-            probabilities = logits[options].float().softmax(-1).tolist()
+            logits = self._model(input_ids=inputs, use_cache=False, logits_to_keep=len(shared) + 1).logits[0]
+            probabilities = option_probabilities(logits[-len(shared) - 1 :], shared, ends)
             self.requests += 1
+            self.answered = True
         best = question.options[max(range(len(probabilities)), key=probabilities.__getitem__)]
         return Reply(
             text=f"{question.keyword}: {best}",
@@ -133,14 +138,14 @@ class LocalModel:
             probabilities=tuple(round(one, 6) for one in probabilities),
         )
 
-    def encode(self, question: Question) -> tuple[list[int], list[int]]:
-        """Token ids up to where the options differ, and each option's next token.
+    def encode(self, question: Question) -> tuple[list[int], list[list[int]]]:
+        """Token ids up to where the options differ, and each option's next tokens.
 
         Args:
             question: Question to encode.
 
         Raises:
-            ValueError: If two options begin with the same tokens, or the chat template refuses the messages.
+            ValueError: If the tokens do not tell the options apart, or the chat template refuses the messages.
         """
         before, after = self._frame(question)
         tokenizer = self._tokenizer
@@ -152,13 +157,15 @@ class LocalModel:
             for option in question.options
         ]
         common = len(os.path.commonprefix(tails))
-        chosen = [tail[common : common + 1] for tail in tails]
-        if any(not tokens for tokens in chosen) or len({tokens[0] for tokens in chosen}) < len(chosen):
+        ends = [tail[common:] for tail in tails]
+        shared = longest_shared(ends)
+        decided = {tuple(end[: len(os.path.commonprefix([end, shared])) + 1]) for end in ends}
+        if len(decided) < len(ends) or any(end == shared[: len(end)] for end in ends):
             raise ValueError(
-                f"{self._option}: {self.folder}: its tokenizer does not tell {', '.join(question.options)} apart by "
-                "one token; take another judge"
+                f"{self._option}: {self.folder}: its tokenizer does not tell {', '.join(question.options)} apart; take "
+                "another judge"
             )
-        return [*head, *body, *tails[0][:common]], [tokens[0] for tokens in chosen]
+        return [*head, *body, *tails[0][:common]], ends
 
     def _frame(self, question: Question) -> tuple[str, str]:
         """Text before and after the message."""

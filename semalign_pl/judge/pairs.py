@@ -57,8 +57,8 @@ def read_pairs(
         reference_field: Name of the field with the reference; the first of ``REFERENCES`` in a row if ``None``.
 
     Raises:
-        ValueError: If a file cannot be read, a row lacks a field, an id is there twice, or the files differ in ids or
-            sources; names file and line.
+        ValueError: If a file cannot be read, a row lacks a field, an id is there twice, or the files differ in ids,
+            sources or references; names file and line.
     """
     a, b = (path / PREDICTIONS if path.is_dir() else path for path in (a, b))
     wanted = (prompt_field, text_field, reference_field)
@@ -70,9 +70,12 @@ def read_pairs(
                 f"{len(rows)} are missing); give two files of answers to the same items"
             )
     for id, row in of_a.items():
-        if row.source != of_b[id].source:
+        twin = of_b[id]
+        both_refer = row.reference is not None and twin.reference is not None
+        if row.source != twin.source or (both_refer and row.reference != twin.reference):
+            kind = "source" if row.source != twin.source else "reference"
             raise ValueError(
-                f"{b}:{of_b[id].line}: the source of {id!r} differs from that in {a}:{row.line}; give two files of "
+                f"{b}:{twin.line}: the {kind} of {id!r} differs from that in {a}:{row.line}; give two files of "
                 "answers to the same items"
             )
     return [
@@ -106,7 +109,7 @@ def _read(path: Path, prompt: str | None, text: str | None, reference: str | Non
         rows[id] = _Row(
             number,
             _field(row, "source", prompt, SOURCES, where) or "",
-            _field(row, "reference", reference, REFERENCES, where, optional=reference is None),
+            _field(row, "reference", reference, REFERENCES, where, optional=reference is None) or None,
             _field(row, "text", text, TEXTS, where) or "",
         )
     if not rows:
@@ -127,6 +130,8 @@ def _field(
             f"are {there})"
         )
     value = row[name]
+    if value is None and optional:
+        return None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):

@@ -10,7 +10,9 @@ PAIRWISE = "VERDICT", ("1", "2", "tie")
 """Keyword and options of a comparison: the answer shown first, the one shown second, neither."""
 ABSOLUTE = "SCORE", ("1", "2", "3", "4", "5")
 """Keyword and options of a score, from useless to perfect."""
-_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHTS = re.compile(r"\A\s*<think>.*?(</think>|\Z)|\A.*?</think>", re.DOTALL | re.IGNORECASE)
+"""Thoughts at the beginning of an answer; some servers leave out the tag that opens them. A tag later in an answer
+quotes one of the texts."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class Question:
         return [*system, {"role": "user", "content": self.user}]
 
     def again(self) -> Question:
-        """Question to ask after an answer without a verdict: the same, with a plea for nothing but the verdict."""
+        """Question to ask after an answer without a verdict: the same, with a request for nothing but the verdict."""
         lines = " or ".join(f"{self.keyword}: {option}" for option in self.options)
-        plea = f"{self.user}\n\nDo not explain. Answer with exactly one of these lines: {lines}"
-        return Question(self.system, plea, self.keyword, self.options)
+        request = f"{self.user}\n\nDo not explain. Answer with exactly one of these lines: {lines}"
+        return Question(self.system, request, self.keyword, self.options)
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,14 @@ class Reply:
     tries: int = 1
 
 
-class Asked(Protocol):
-    """Anything that answers questions: an endpoint or a local model."""
+class JudgeModel(Protocol):
+    """Anything that answers questions: an endpoint or a local model.
+
+    Attributes:
+        answered: True if it has answered a question, in this command or in an earlier one.
+    """
+
+    answered: bool
 
     @property
     def name(self) -> str:
@@ -86,8 +94,9 @@ class Asked(Protocol):
 def read_option(reply: Reply, question: Question) -> str | None:
     r"""Verdict of an answer: one of the question's options; ``None`` if there is none.
 
-    The last line with the keyword counts. An answer that is nothing but an option is a verdict, too. An answer that was
-    cut off has none: its last line may be half of one.
+    The last line that begins with the keyword counts; without one, the last place in a line does: a judge may quote a
+    verdict that one of the texts asks for. An answer that is nothing but an option is a verdict, too. An answer that
+    was cut off has none, as its last line may be half of one. Nor has one that repeats the lines of all options.
 
     Args:
         reply: Answer of the judge.
@@ -103,14 +112,12 @@ def read_option(reply: Reply, question: Question) -> str | None:
     options = "|".join(re.escape(option) for option in question.options)
     marks = r"[\s*_`\"'\[({<]*"
     best = question.options[-1]
-    another = rf"(?!{best}\b)\w" if best.isdigit() else r"\w"  # "4/5" is a grade out of 5, "1/2" is no verdict
-    lines = re.findall(
-        rf"\b{question.keyword}{marks}[:：=]{marks}({options})(?!\w|[.,]\d|\s*or\s*\w|\s*/\s*{another})",
-        text,
-        re.IGNORECASE,
-    )
-    if lines:
-        return lines[-1].lower()
+    out_of = rf"(?!{best}\b)" if best.isdigit() else ""  # "4/5" is a grade out of 5, "1/2" is no verdict
+    another = rf"\w|[.,]\d|[ \t]*(?:(?:or|and|to)\b|[,&|=–-][ \t]*(?:{options})\b|/[ \t]*{out_of}\w)"
+    verdict = rf"{question.keyword}{marks}[:：=]{marks}({options})(?!{another})"
+    for before in (r"^[ \t>#*_`\"'\[({<-]*", r"\b"):
+        if found := [one.lower() for one in re.findall(before + verdict, text, re.IGNORECASE | re.MULTILINE)]:
+            return None if set(found) == set(question.options) else found[-1]
     alone = text.strip().strip("*_`\"'[](){}<>.。 \n").lower()
     return alone if alone in question.options else None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from semalign_pl.judge.flags import Price
+from semalign_pl.judge.records import Judgement
 from semalign_pl.judge.session import Verdicts
 from semalign_pl.judge.summary import N_BOOTSTRAP, SEED, Summary, summarise
 from semalign_pl.types import Json
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     import rich.table
 
 ALL = "all judges"
+FEWEST_ITEMS = 6
+"""Fewest items to call a system preferred: five wins of five happen by chance in 1 of 16 cases (2 · 0.5⁵ > 0.05)."""
 
 
 def figures_of(
@@ -34,19 +38,20 @@ def figures_of(
     ]
     cost: dict[str, Json] = {key: fields.pop(key) for key in ("prompt_tokens", "completion_tokens")}
     cost["seconds"] = round(sum(one.seconds for one in verdicts), 3)
-    if all(one.name in prices for one in verdicts):
-        cost["money"] = sum(
-            prices[one.name].of(
-                sum(judgement.prompt_tokens or 0 for judgement in one.judgements),
-                sum(judgement.completion_tokens or 0 for judgement in one.judgements),
-            )
-            for one in verdicts
-        )
+    tokens = {one.name: _tokens(one) for one in verdicts}
+    if all(name in prices and any(read_and_written) for name, read_and_written in tokens.items()):
+        cost["money"] = sum(prices[name].of(*read_and_written) for name, read_and_written in tokens.items())
     counts = ("asked_again", "cached", "requests", "failed_requests")
     totals = {name: sum(getattr(one, name) for one in verdicts) for name in counts}
     return {**fields, "refused": sum(len(one.refused) for one in verdicts), **totals, "cost": cost} | {
         "signature": f"{signature}|bootstrap:{N_BOOTSTRAP}|seed:{SEED}"
     }
+
+
+def _tokens(verdicts: Verdicts) -> tuple[int, int]:
+    """Tokens that a judge read and wrote."""
+    of_judge = verdicts.judgements
+    return sum(one.prompt_tokens or 0 for one in of_judge), sum(one.completion_tokens or 0 for one in of_judge)
 
 
 def all_figures(
@@ -109,18 +114,26 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
         verdicts: Verdicts of each judge.
     """
     lines = []
+    judgements = {one.name: one.judgements for one in verdicts}
     for name, one in figures.items():
         rate = _mapping(one["win_rate"])
         winner = "A" if _number(rate["low"]) > 0.5 else "B" if _number(rate["high"]) < 0.5 else None
         shown = format_estimate(rate, 100, " %")
-        verdict = f"{name}: {winner} is preferred" if winner else f"{name}: no difference is shown"
-        lines.append(f"{verdict}: win rate of A {shown} over {one['items']} items")
+        verdict = f"{winner} is preferred" if winner else "no difference is shown"
+        if _number(one["items"]) < FEWEST_ITEMS:
+            verdict = f"too few items to tell, at least {FEWEST_ITEMS} are needed"
+        lines.append(f"{name}: {verdict}: win rate of A {shown} over {_count(one['items'], 'item')}")
         bias = _mapping(one["order_bias"])
+        unbalanced = _in_one_order(judgements.get(name, []))
+        if unbalanced:
+            have = "has" if unbalanced == 1 else "have"
+            lines.append(f"{name}: {_count(unbalanced, 'item')} {have} a verdict in one order only, and count with it")
         if name != ALL and _number(bias["low"]) * _number(bias["high"]) > 0:
             place = "first" if _number(bias["value"]) > 0 else "second"
+            effect = "so this favours neither side" if not unbalanced else "but not each has both verdicts"
             lines.append(
                 f"{name}: prefers the answer that it is shown {place} (order bias {format_estimate(bias)}); each pair "
-                "is shown in both orders, so this favours neither side"
+                f"is shown in both orders, {effect}"
             )
         pairs = one["judge_agreement"]
         assert isinstance(pairs, list)
@@ -137,8 +150,11 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
             f"{one.requests} requests now, {one.failed_requests} of them failed and were tried again, {one.cached} "
             "answers from an earlier command"
         )
+        if not any(_tokens(one)):
+            lines.append(f"{one.name}: its server sends no numbers of tokens, so the cost is not known")
         if one.refused:
-            lines.append(f"{one.name}: {len(one.refused)} questions were refused: {one.refused[0]}")
+            were = "was" if len(one.refused) == 1 else "were"
+            lines.append(f"{one.name}: {_count(len(one.refused), 'question')} {were} refused: {one.refused[0]}")
         silent = sum(judgement.winner is None for judgement in one.judgements) - len(one.refused)
         if silent:
             lines.append(
@@ -147,6 +163,15 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
                 "mends answers that are cut off"
             )
     return lines
+
+
+def _in_one_order(judgements: Sequence[Judgement]) -> int:
+    """Number of items of one judge that have a verdict in one of the two orders only."""
+    return sum(orders == 1 for orders in Counter(one.id for one in judgements if one.winner is not None).values())
+
+
+def _count(number: Json, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_estimate(estimate: Json, factor: float = 1.0, unit: str = "") -> str:

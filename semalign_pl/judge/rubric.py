@@ -136,6 +136,10 @@ def _check(where: str, kind: str, template: str) -> None:
             f"{where}: does not ask for a line with {_KEYWORDS[kind]}:, from which the verdict is read; see "
             f"{FOLDER / 'translation.yaml'}"
         )
+    try:
+        _environment().from_string(template).render(dict.fromkeys(known, "text"))
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: cannot be filled in ({error}); mend it") from error
 
 
 def _environment() -> SandboxedEnvironment:

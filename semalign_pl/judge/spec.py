@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 LOCAL = "local:"
 OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""Names of variables, in capitals only: keys such as ``hf_aB3`` or ``gsk_aB3`` have the form of other names."""
 FORMS = "MODEL@URL (gpt-5-mini@https://api.openai.com/v1), MODEL@URL,KEY_VARIABLE or local:FOLDER"
 
 
@@ -93,8 +94,8 @@ def parse_judge(option: str, text: str) -> JudgeSpec:
         )
     if comma and not _VARIABLE.fullmatch(variable.strip()):
         raise ValueError(
-            f"{option}: {model}: after the comma there must be the name of an environment variable, not a key; give "
-            f"{model}@{url},VARIABLE"
+            f"{option}: {model}: after the comma there must be the name of an environment variable in capitals, not "
+            f"a key; give {model}@{url},VARIABLE"
         )
     url = url.rstrip("/").removesuffix("/chat/completions")
     default = OPENAI_KEY if host == OPENAI_HOST else ""

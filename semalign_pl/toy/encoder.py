@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Normalize, Pooling, Transformer  # pyright: ignore[reportMissingImports]
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm

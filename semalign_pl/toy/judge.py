@@ -95,7 +95,7 @@ def scores(model: Qwen3ForCausalLM, judge: LocalModel, cases: list[Case]) -> tup
     ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in encoded], device=model.device)
     last = torch.tensor([len(ids) - 1 for ids, _ in encoded], device=model.device)
     states = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(cases)), last]
-    options = torch.tensor([options for _, options in encoded], device=model.device)
+    options = torch.tensor([[end[0] for end in ends] for _, ends in encoded], device=model.device)
     return model.lm_head(states).float().gather(1, options), torch.tensor([case.answer for case in cases])
 
 

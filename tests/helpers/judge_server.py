@@ -33,6 +33,7 @@ class JudgeServer:
         requests: Bodies of the requests so far.
         times: Times of the requests, in seconds.
         keys: Values of the header Authorization so far.
+        headers: Headers of the requests so far, as text.
         most_at_once: Largest number of requests at the same time.
     """
 
@@ -43,6 +44,7 @@ class JudgeServer:
     requests: list[dict] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    headers: list[str] = field(default_factory=list)
     most_at_once: int = 0
     url: str = ""
     _at_once: int = 0
@@ -55,6 +57,7 @@ class JudgeServer:
             self.requests.append(body)
             self.times.append(time.monotonic())
             self.keys.append(handler.headers.get("authorization", ""))
+            self.headers.append(str(handler.headers))
             fault = self.faults.pop(0) if self.faults else None
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -101,6 +104,22 @@ def send(status: int, body: object, **headers: str) -> Respond:
 def hang(seconds: float) -> Respond:
     """No response for some time."""
     return lambda handler: time.sleep(seconds)
+
+
+def send_blanks(seconds: float) -> Respond:
+    """A blank every tenth of a second, as gateways send while a model thinks, and no answer."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-length", "1000")
+        handler.end_headers()
+        for _ in range(round(10 * seconds)):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.1)
+        handler.close_connection = True
+
+    return respond
 
 
 def cut_off(handler: BaseHTTPRequestHandler) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,30 @@ def test_the_probabilities_are_those_of_a_plain_forward(asked, base: str, tokeni
     assert reply.text == f"{keyword}: {options[int(wanted.argmax())]}" and reply.prompt_tokens == common
 
 
+def test_options_that_begin_with_the_same_token(base: str, tmp_path: Path) -> None:
+    """Tokenizers of Qwen3 and Llama 3 write " 1" as two tokens, the first of which is a space, and " tie" as one."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s"), "isolated")
+    raw.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(["VERDICT: tie"] * 9, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    shutil.copytree(base, tmp_path / "base")
+    PreTrainedTokenizerFast(tokenizer_object=raw).save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").unlink(missing_ok=True)
+    local = LocalModel(str(tmp_path / "base"), tmp_path / "digests.json", "fp32")
+    reply = local.choose(Question("", "Which one?", *PAIRWISE))
+    ids, token = raw.encode("Which one?\nVERDICT: 1").ids[:-1], raw.token_to_id
+    assert raw.id_to_token(ids[-1]) == "Ġ"
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()(torch.tensor([ids])).logits[0]
+    space, tie = logits[-2, [token("Ġ"), token("Ġtie")]].softmax(-1).tolist()
+    one, two = logits[-1, [token("1"), token("2")]].softmax(-1).tolist()
+    assert reply.probabilities == pytest.approx((space * one, space * two, tie), abs=2e-6)
+
+
 def test_a_text_cannot_end_the_message(base: str, tmp_path: Path) -> None:
     local = LocalModel(base, tmp_path / "digests.json", "fp32")
     plain, _ = local.encode(Question("", "text", *PAIRWISE))
@@ -45,8 +70,6 @@ def test_a_text_cannot_end_the_message(base: str, tmp_path: Path) -> None:
 
 
 def test_changed_weights_are_another_judge(base: str, tmp_path: Path) -> None:
-    import shutil
-
     copied = tmp_path / "base"
     shutil.copytree(base, copied)
     before = LocalModel(str(copied), tmp_path / "digests.json").identity
@@ -85,6 +108,7 @@ GOOD = "Better, {{ first }} or {{ second }}? VERDICT:"
         ("pairwise: '{{ first }} {{ second }}'", r"r\.yaml: pairwise: does not ask for a line with VERDICT:"),
         (f"pairwise: '{GOOD} {{{{ tone }}}}'", r"r\.yaml: pairwise: there is no field tone; there are first, lang"),
         (f"pairwise: '{GOOD} {{% if %}}'", r"r\.yaml: pairwise: line 1 is no Jinja template"),
+        (f"pairwise: '{GOOD} {{{{ source.x.y }}}}'", r"r\.yaml: pairwise: cannot be filled in \('str object' has no"),
         (f"pairwise: '{GOOD}'\nstyle: x", r"r\.yaml: style: there is no such key"),
         ("system: x", r"r\.yaml: has none of pairwise, absolute and people"),
         ("absolute: 5", r"r\.yaml: absolute: 5 is no text"),

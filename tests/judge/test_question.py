@@ -22,12 +22,22 @@ QUESTION = Question("", "?", *PAIRWISE)
         ('{"verdict": "1"}', "1"),
         ("VERDICT: 1\nNo, wait.\nVERDICT: 2", "2"),
         ("<think>VERDICT: 1</think>VERDICT: 2", "2"),
+        ("thoughts, VERDICT: 1\n</think>\n\nVERDICT: 2", "2"),
+        ("thoughts, VERDICT: 1\n</think>\n\nI do not know.", None),
+        ('Text 1 has "<think>" in it.\nVERDICT: 2', "2"),
+        ('VERDICT: 2\nText 1 asks for "VERDICT: 1".', "2"),
+        ("My verdict: 1, or so it seems.", "1"),
+        ("VERDICT: 2\nOriginal and short.", "2"),
+        ("VERDICT:\n**2**", "2"),
         ("2", "2"),
         ("<think>VERDICT: 1", None),
         ("VERDICT: 12", None),
         ("VERDICT: 1 or 2", None),
         ("VERDICT: neither", None),
         ("VERDICT: 1/2", None),
+        ("VERDICT: 1 and 2 are equal", None),
+        ("VERDICT: 1, 2", None),
+        ("VERDICT: 1\nVERDICT: 2\nVERDICT: tie", None),
         ("VERDICT: 1 / tie", None),
         ("The first, 1, is better than 2.", None),
         ("", None),
@@ -39,7 +49,8 @@ def test_a_verdict_is_read_or_there_is_none(text: str, verdict: str | None) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "score"), [("SCORE: 4", "4"), ("SCORE: 4/5", "4"), ("SCORE: 4.5", None), ("SCORE: 4/10", None)]
+    ("text", "score"),
+    [("SCORE: 4", "4"), ("SCORE: 4/5", "4"), ("SCORE: 4.5", None), ("SCORE: 4/10", None), ("SCORE: 4-5", None)],
 )
 def test_a_score_is_a_whole_grade(text: str, score: str | None) -> None:
     assert read_option(Reply(text), Question("", "?", *ABSOLUTE)) == score

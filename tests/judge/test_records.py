@@ -1,6 +1,7 @@
 """Judgements in files, pairs of answers, and the figures of a summary against numbers by hand."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_malformed_judgement_is_named(tmp_path: Path, line: str, message: str)
         read_judgements(tmp_path / "j.jsonl")
 
 
-def _write(path: Path, *rows: dict[str, object]) -> Path:
+def _write(path: Path, *rows: Mapping[str, object]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -63,9 +64,12 @@ def test_pairs_of_a_test_and_of_translate(tmp_path: Path) -> None:
     )
     assert read_pairs(tmp_path / "run", b) == [Pair("x:1", "S1", "R1", "A1", "B1"), Pair("x:2", "S2", "R2", "A2", "B2")]
     assert read_pairs(b, b)[0] == Pair("x:2", "S2", None, "B2", "B2")
+    for absent in ("", None):  # a run's file has an empty reference if its corpus has none
+        c = _write(tmp_path / "c.jsonl", {"id": "x", "prompt": "S", "reference": absent, "prediction": "C"})
+        assert read_pairs(c, c) == [Pair("x", "S", None, "C", "C")]
 
 
-ROW = {"id": "1", "source": "S", "text": "T"}
+ROW = {"id": "1", "source": "S", "text": "T", "reference": "R"}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,7 @@ ROW = {"id": "1", "source": "S", "text": "T"}
         ([{**ROW, "id": "2"}], r"a\.jsonl:1: .*b\.jsonl has no row with the id '1' \(1 of 1 are missing\)"),
         ([ROW, {**ROW, "id": "3"}], r"b\.jsonl:2: .*a\.jsonl has no row with the id '3'"),
         ([{**ROW, "source": "other"}], r"b\.jsonl:1: the source of '1' differs from that in .*a\.jsonl:1"),
+        ([{**ROW, "reference": "other"}], r"b\.jsonl:1: the reference of '1' differs from that in .*a\.jsonl:1"),
         ([ROW, ROW], r"b\.jsonl:2: the id '1' is on line 1, too"),
         ([{"id": "1", "source": "S"}], r"b\.jsonl:1: there is no prediction or .*--text \(there are id, source\)"),
         ([{"id": "1", "text": "S"}], r"b\.jsonl:1: there is no source or .*--source"),

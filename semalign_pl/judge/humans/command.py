@@ -18,6 +18,8 @@ from semalign_pl.judge.rubric import FOLDER, Rubric, read_rubric
 from semalign_pl.messages.terminal import visible
 from semalign_pl.types import Json
 
+LARGEST_SEED = 2**53 - 1
+"""Largest whole number that JavaScript keeps: the page exports its seed."""
 PAGE, JUDGEMENTS, FIGURES = "readers.html", "readers.jsonl", "readers.json"
 ALL = "all readers"
 
@@ -33,6 +35,8 @@ def run_humans(options: argparse.Namespace) -> None:
     """
     if options.judge:
         raise ValueError("--judge: --humans asks people, not models; leave one of the two out")
+    if abs(options.seed) > LARGEST_SEED:
+        raise ValueError(f"--seed: {options.seed} is larger than a browser keeps; give at most {LARGEST_SEED}")
     if options.out.is_file():
         raise ValueError(f"--out: {options.out} is a file; give a folder")
     pairs = read_pairs(options.a, options.b, options.source, options.text, options.reference)

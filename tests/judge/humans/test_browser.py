@@ -115,6 +115,9 @@ def test_unfinished_answers_are_exported(seen: Opened, pairs: list[Pair], tmp_pa
     text = tmp_path / "copied.json"
     text.write_text(page.get_by_label("Answers as text").input_value(), encoding="utf-8")
     assert read_answers(text, pairs) == [one, other]
+    page.get_by_role("button", name="Tie").click()
+    text.write_text(page.get_by_label("Answers as text").input_value(), encoding="utf-8")
+    assert [judgement.winner for judgement in read_answers(text, pairs)] == [one.winner, "tie", "tie"]
 
 
 def test_keys_of_a_tibetan_keyboard_and_held_keys(seen: Opened) -> None:

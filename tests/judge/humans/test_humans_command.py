@@ -67,6 +67,10 @@ def test_mistakes_are_one_line(
     for flags, message in (
         (["--merge", str(file)], f"{file}: answer 3 (test.jsonl:3): check: "),
         (["--judge", "m@http://127.0.0.1:1/v1"], "--judge: --humans asks people, not models"),
+        (
+            ["--seed", str(2**53)],
+            "--seed: 9007199254740992 is larger than a browser keeps; give at most 900719925474099",
+        ),
         (["--rubric", str(own)], f"--rubric: {own}: people: missing; write what readers are to look for"),
         (["--out", str(own)], f"--out: {own} is a file; give a folder"),
     ):

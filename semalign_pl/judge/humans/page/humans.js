@@ -34,6 +34,7 @@ function change() {
   exported = false;
   save();
   say("");
+  showText();
 }
 
 // -- what is shown ------------------------------------------------------------------------------------------------------
@@ -117,6 +118,11 @@ function answersFile() {
   return JSON.stringify({ ...made, reader, answers }, null, 1);
 }
 
+// The text to copy, kept up to date while it is open: a copy of an earlier one would lack the last answers.
+function showText() {
+  if (get("as-text").open) get("json").value = answersFile();
+}
+
 function saveFile() {
   if (!state.reader.trim()) {
     say("Write your name first: it tells the answers of several readers apart.");
@@ -161,7 +167,7 @@ for (const button of document.querySelectorAll("[data-choice]"))
 get("back").addEventListener("click", () => go(state.at - 1));
 get("next").addEventListener("click", () => go(state.at + 1));
 get("export").addEventListener("click", saveFile);
-get("as-text").addEventListener("toggle", () => (get("json").value = answersFile()));
+get("as-text").addEventListener("toggle", showText);
 get("comment").addEventListener("input", () => {
   state.answers[state.at].comment = get("comment").value;
   change();
@@ -175,6 +181,7 @@ addEventListener("storage", (event) => {
   load(); // the page is open in two windows: both show the same answers
   get("reader").value = state.reader;
   show();
+  showText();
 });
 addEventListener("beforeunload", (event) => {
   if (!exported && !get("unkept").hidden) event.preventDefault();

@@ -1,4 +1,4 @@
-"""Pace of requests: so many at once, so many per minute, and none while a server asks to wait."""
+"""Rate limiter: at most so many requests at once and per minute, and none while a server asks to wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 
-class Pace:
+class RateLimiter:
     """Limits on the requests to one server, for the tasks of one event loop.
 
     Args:
