@@ -23,6 +23,8 @@ CONTRACT: dict[str, str | None] = {
     "bitsandbytes.nn.Linear4bit.forward": "self, x",
     "datasets.Dataset.from_dict({})._fingerprint": None,
     "torch._foreach_copy_": None,
+    "torch.cuda.memory._cuda_endAllocateToPool": None,
+    "torch.cuda.memory._cuda_releasePool": None,
     "torch._grouped_mm": None,
     "torch.empty(0)._is_view": None,
     "jsonargparse.get_loader": "mode",
@@ -61,6 +63,7 @@ CONTRACT: dict[str, str | None] = {
     "transformers.utils.chat_template_utils._compile_jinja_template": "chat_template",
 }
 OF_INSTANCES = {
+    "_custom_headers": "openai._base_client",
     "_subcommand_parsers": "lightning.pytorch.cli",
     "_tokenizer": "transformers.tokenization_utils_tokenizers",
     "_worksheet_path": "openpyxl.worksheet._read_only",
