@@ -204,7 +204,7 @@ def _stop_recording(device: torch.device, pool: tuple[int, int]) -> None:
     Otherwise ``empty_cache`` fails from then on, and an allocation no longer frees cached memory to make room.
     """
     try:
-        torch.cuda.memory._cuda_endAllocateToPool(device.index, pool)
+        torch.cuda.memory._cuda_endAllocateToPool(device.index, pool)  # pyright: ignore[reportPrivateImportUsage]
     except RuntimeError:  # it has ended
         return
-    torch.cuda.memory._cuda_releasePool(device.index, pool)
+    torch.cuda.memory._cuda_releasePool(device.index, pool)  # pyright: ignore[reportPrivateImportUsage]
