@@ -22,6 +22,9 @@ its SIGTERM."""
 GRACE_SECONDS = 20.0
 """Seconds that a stopped process has for its clean-up before it is ended without it."""
 
+WAKE_SECONDS = 0.2
+"""Seconds after which a signal that was not handled yet is sent to the main thread again."""
+
 log = logging.getLogger(__name__)
 
 
@@ -163,12 +166,24 @@ def _watch(reader: socket.socket) -> None:
             first = now if first is None else first
             if again or not (isinstance(handler, StopRequest) and handler.waits):
                 _end_later(number)
+            _later(WAKE_SECONDS, lambda number=number: _wake(number))
     reader.close()
 
 
-def _end_later(number: int) -> None:
-    def end() -> None:
-        time.sleep(GRACE_SECONDS)
-        os._exit(128 + number)
+def _wake(number: int) -> None:
+    """Interrupt a wait of the main thread that a signal did not: it came just before, or to another thread."""
+    handler = signal.getsignal(number)
+    if isinstance(handler, StopRequest) and not handler.number and hasattr(signal, "pthread_kill"):
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, number)
 
-    threading.Thread(target=end, daemon=True).start()
+
+def _end_later(number: int) -> None:
+    _later(GRACE_SECONDS, lambda: os._exit(128 + number))
+
+
+def _later(seconds: float, do: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True
+    timer.start()

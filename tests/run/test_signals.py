@@ -32,6 +32,10 @@ IN_PYTHON = "time.sleep(30)"
 IN_C = "lock = ctypes.create_string_buffer(128); [ctypes.CDLL(None).pthread_mutex_lock(lock) for _ in range(2)]"
 
 
+# The signal comes to another thread, so that no wait of the main thread is interrupted by it.
+ELSEWHERE = "threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start(); "
+
+
 def run(name: str, wait: str, before: str = "") -> subprocess.CompletedProcess[str]:
     code = HEEDED + before + COMMAND.format(name=name, wait=wait)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
@@ -47,6 +51,12 @@ def test_a_command_ends_with_a_line_and_the_status_of_its_signal(name: str) -> N
 
 def test_a_command_that_waits_outside_of_python_ends_too() -> None:
     assert run("SIGTERM", IN_C).returncode == 128 + signal.SIGTERM
+
+
+def test_a_signal_that_does_not_interrupt_a_wait_ends_it_soon() -> None:
+    """Otherwise the clean-up is not reached before the process is ended without it."""
+    done = run("SIGURG", f"try: {ELSEWHERE} time.sleep(5)\n    finally: print('clean', flush=True)")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "clean\n")
 
 
 def test_a_command_under_nohup_lives_on() -> None:
