@@ -82,7 +82,8 @@ class Endpoint:
     @property
     def identity(self) -> str:
         """Model, address and sampling."""
-        return f"{self.spec.model}@{self.spec.url}|{self.sampling}"
+        limit, temperature = self.sampling.max_tokens, self.sampling.temperature
+        return f"{self.spec.model}@{self.spec.url}|max_tokens:{limit}|temperature:{temperature}"
 
     @functools.cached_property
     def _rate_limiter(self) -> RateLimiter:
@@ -114,7 +115,6 @@ class Endpoint:
         for attempt in range(self._retries + 1):
             try:
                 async with self._rate_limiter.turn():
-                    self.requests += 1
                     reply = await self._send(question)
                 self.answered = True
                 return Reply(*reply, seconds=round(time.monotonic() - begun, 3))
@@ -135,9 +135,10 @@ class Endpoint:
                 self._notify(f"{self.name}: {error}; trying again, also later")
             if attempt < self._retries:
                 await asyncio.sleep(wait)
+        tries = f"{self._retries + 1} tries" if self._retries else "the only try"
         raise ValueError(
-            f"{self.name}: {self._retries + 1} tries failed, the last one: {error}; check {self.spec.url}, and run the "
-            "same command again, it goes on from here"
+            f"{self.name}: {tries} failed, the last one: {error}; check {self.spec.url}, and run the same command "
+            "again, it goes on from here"
         ) from None
 
     async def _send(self, question: Question) -> tuple[str, bool, int, int]:
@@ -146,6 +147,7 @@ class Endpoint:
 
         limit_name = self._limit_name  # another task may change it while this one waits
         options: dict[str, object] = {limit_name: self.sampling.max_tokens}
+        self.requests += 1
         if self.sampling.temperature is not None:
             options["temperature"] = self.sampling.temperature
         try:

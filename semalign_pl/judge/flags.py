@@ -51,6 +51,10 @@ class Flags:
     prices: Mapping[str, Price]
 
 
+OF_SERVERS = ("parallel", "per_minute", "timeout", "retries", "max_tokens", "temperature", "price")
+OF_LOCAL_MODELS = ("weights",)
+
+
 def make_parser() -> CommandParser:
     """Parser of the command."""
     parser = CommandParser(
@@ -115,8 +119,29 @@ def check_flags(options: argparse.Namespace) -> Flags:
     if options.out.is_file():
         raise ValueError(f"--out: {options.out} is a file; give a folder")
     judges = name_judges([parse_judge("--judge", text) for text in options.judge])
+    if not any(spec.url for spec in judges.values()):
+        refuse_given(options, OF_SERVERS, "is for judges at a server, and none is given")
+    if all(spec.url for spec in judges.values()):
+        refuse_given(options, OF_LOCAL_MODELS, "is for local judges, and none is given")
     keys = {name: spec.read_key("--judge") for name, spec in judges.items()}
     return Flags(judges, keys, parse_temperature(options.temperature), _prices(options.price, judges))
+
+
+def refuse_given(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Refuse flags that would do nothing.
+
+    Args:
+        options: Parsed flags.
+        names: Names of the flags, as attributes.
+        reason: Reason, after the flag.
+
+    Raises:
+        ValueError: If one of them is not at its default; names it.
+    """
+    defaults = make_parser()
+    for name in names:
+        if getattr(options, name) != defaults.get_default(name):
+            raise ValueError(f"--{name.replace('_', '-')}: {reason}; leave it out")
 
 
 def name_judges(specs: Sequence[JudgeSpec]) -> dict[str, JudgeSpec]:

@@ -164,6 +164,8 @@ def test_equal_questions_are_asked_once_and_changed_ones_again(tmp_path: Path) -
         ([], "--judge: missing"),
         (["--judge", "m@http://h/v1", "--seed", "1"], "--seed: is for --humans, the page for readers; add --humans"),
         (["--judge", "gpt"], "--judge: 'gpt' is no judge; give MODEL@URL"),
+        (["--judge", "m@http://h/v1", "--weights", "nf4"], "--weights: is for local judges, and none is given"),
+        (["--judge", "local:m", "--per-minute", "9"], "--per-minute: is for judges at a server, and none is given"),
         (["--judge", "https://user:secret@h/v1"], "is no judge; give MODEL@URL"),
         (["--judge", "gpt,sk-secret"], "--judge: 'gpt' is no judge; give MODEL@URL"),
         (["--judge", "m@http://user:secret@h/v1"], "belongs into an environment variable"),

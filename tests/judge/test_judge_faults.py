@@ -115,6 +115,7 @@ def test_the_newer_name_of_the_limit_is_found(parallel: int, files: tuple[str, s
     older, newer = server.requests[:parallel], server.requests[parallel:]
     assert all("max_tokens" in one for one in older) and len(newer) == 20
     assert all("max_completion_tokens" in one and "max_tokens" not in one for one in newer)
+    assert figures(files)["m"]["requests"] == 20 + parallel
 
 
 def test_requests_are_limited(files: tuple[str, str, str]) -> None:

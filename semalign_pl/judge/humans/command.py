@@ -10,6 +10,7 @@ from pathlib import Path
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.digest import digest
 from semalign_pl.files.json_text import to_json
+from semalign_pl.judge.flags import OF_LOCAL_MODELS, OF_SERVERS, refuse_given
 from semalign_pl.judge.humans.answers import read_answers
 from semalign_pl.judge.humans.write import write_page
 from semalign_pl.judge.pairs import Pair, read_pairs
@@ -33,8 +34,7 @@ def run_humans(options: argparse.Namespace) -> None:
     Raises:
         ValueError: If a flag or a file cannot be used.
     """
-    if options.judge:
-        raise ValueError("--judge: --humans asks people, not models; leave one of the two out")
+    refuse_given(options, ("judge", *OF_SERVERS, *OF_LOCAL_MODELS), "is for models, and --humans asks people")
     if abs(options.seed) > LARGEST_SEED:
         raise ValueError(f"--seed: {options.seed} is larger than a browser keeps; give at most {LARGEST_SEED}")
     if options.out.is_file():
@@ -50,7 +50,8 @@ def run_humans(options: argparse.Namespace) -> None:
             f"{FOLDER / 'translation.yaml'}"
         )
     page = write_page(pairs, options.out / PAGE, rubric_name(rubric), rubric.people, options.seed)
-    print(visible(f"{page}: {len(pairs)} pairs. Give the file to the readers; it needs a browser and no network."))
+    count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
+    print(visible(f"{page}: {count}. Give the file to the readers; it needs a browser and no network."))
     print("Merge what they export with the same command and --merge answers-….json")
 
 

@@ -66,7 +66,9 @@ def test_mistakes_are_one_line(
     own.write_text('pairwise: "{{ first }} {{ second }} VERDICT:"\n', encoding="utf-8")
     for flags, message in (
         (["--merge", str(file)], f"{file}: answer 3 (test.jsonl:3): check: "),
-        (["--judge", "m@http://127.0.0.1:1/v1"], "--judge: --humans asks people, not models"),
+        (["--judge", "m@http://127.0.0.1:1/v1"], "--judge: is for models, and --humans asks people; leave it out"),
+        (["--max-tokens", "9"], "--max-tokens: is for models, and --humans asks people; leave it out"),
+        (["--weights", "fp32"], "--weights: is for models, and --humans asks people; leave it out"),
         (
             ["--seed", str(2**53)],
             "--seed: 9007199254740992 is larger than a browser keeps; give at most 900719925474099",
