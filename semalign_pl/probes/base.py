@@ -52,6 +52,19 @@ class Probe(Callback, ABC):
         self.seconds = 0.0
         self.began = time.monotonic()
 
+    def check_positive(self, **settings: int | None) -> None:
+        """Check settings that must be positive whole numbers, or ``None``.
+
+        Args:
+            settings: Values by their names in a recipe.
+
+        Raises:
+            ValueError: If one is smaller than 1; names the probe, the setting and its value.
+        """
+        for name, value in settings.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{type(self).__name__}.{name}: {value} is not a positive whole number; give e.g. 100")
+
     @abstractmethod
     def measure(self, policy: Policy) -> Measurement:
         """Measure the current policy.

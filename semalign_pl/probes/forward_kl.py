@@ -75,9 +75,7 @@ class ForwardKLProbe(Probe):
         every_n_steps: int | None = None,
     ) -> None:
         super().__init__(every_n_steps)
-        for name, value in (("limit", limit), ("max_new_tokens", max_new_tokens)):
-            if value is not None and value < 1:
-                raise ValueError(f"ForwardKLProbe.{name}: {value} is not a positive whole number; give e.g. 100")
+        self.check_positive(limit=limit, max_new_tokens=max_new_tokens)
         self.file, self.limit, self.seed = file, limit, seed
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self._sources = [] if file is None else _draw(_read_prompts(file), limit, seed)

@@ -86,10 +86,7 @@ class GenerationProbe(Probe):
     ) -> None:
         super().__init__(every_n_steps)
         owner = type(self).__name__
-        positive = {"limit": limit, "max_prompt_tokens": max_prompt_tokens, "max_new_tokens": max_new_tokens}
-        for option, value in positive.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{owner}.{option}: {value} is not a positive whole number; give e.g. 100")
+        self.check_positive(limit=limit, max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens)
         if num_examples < 0 or (num_examples > 0) != (examples is not None):
             raise ValueError(
                 f"{owner}.num_examples: {num_examples} with examples: {examples}; give both a file and a number, or "

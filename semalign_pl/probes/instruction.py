@@ -66,10 +66,7 @@ class InstructionProbe(Probe):
         every_n_steps: int | None = None,
     ) -> None:
         super().__init__(every_n_steps)
-        positive = {"limit": limit, "max_prompt_tokens": max_prompt_tokens, "max_new_tokens": max_new_tokens}
-        for option, value in positive.items():
-            if value is not None and value < 1:
-                raise ValueError(f"InstructionProbe.{option}: {value} is not a positive whole number; give e.g. 100")
+        self.check_positive(limit=limit, max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens)
         self.file, self.limit, self.name, self.seed = file, limit, name, seed
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self.rules = TextRules(get_language(language))

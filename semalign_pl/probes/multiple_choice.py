@@ -70,9 +70,7 @@ class MultipleChoiceProbe(Probe):
     ) -> None:
         super().__init__(every_n_steps)
         own = type(self).__name__
-        for option, value in (("limit", limit), ("max_prompt_tokens", max_prompt_tokens)):
-            if value is not None and value < 1:
-                raise ValueError(f"{own}.{option}: {value} is not a positive whole number; give e.g. 1000")
+        self.check_positive(limit=limit, max_prompt_tokens=max_prompt_tokens)
         if num_examples < 0 or (examples is not None and num_examples == 0):
             raise ValueError(f"{own}.num_examples: {num_examples}; give the number of examples per prompt, e.g. 5")
         given = _layout(own, layout, columns)

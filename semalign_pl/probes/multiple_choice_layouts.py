@@ -151,6 +151,11 @@ def _hellaswag(row: Row) -> tuple[str, str, tuple[str, ...], int]:
     second = row.get("ctx_b")  # empty in the half of the data set that is from WikiHow
     started = f"{text_of(row, 'ctx_a')} {second.capitalize() if isinstance(second, str) else ''}"
     endings = tuple(_without_brackets(ending) for ending in texts_of(row, "endings"))
+    if "" in endings:
+        place = endings.index("")
+        raise FieldError(
+            f"endings[{place}]: {texts_of(row, 'endings')[place]!r:.60} holds nothing but marks; give a text"
+        )
     answer = index_of(row, "label", [str(place) for place in range(len(endings))])
     return "", _without_brackets(f"{text_of(row, 'activity_label')}: {started}"), endings, answer
 

@@ -52,10 +52,7 @@ class TranslationProbe(Probe):
         every_n_steps: int | None = None,
     ) -> None:
         super().__init__(every_n_steps)
-        positive = {"limit": limit, "max_prompt_tokens": max_prompt_tokens, "max_new_tokens": max_new_tokens}
-        for option, value in positive.items():
-            if value is not None and value < 1:
-                raise ValueError(f"TranslationProbe.{option}: {value} is not a positive whole number; give e.g. 100")
+        self.check_positive(limit=limit, max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens)
         if not task.target_language:
             raise ValueError(
                 "TranslationProbe.task: it names no language of the completion, whose words are counted; set language"

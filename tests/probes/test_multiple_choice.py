@@ -159,6 +159,7 @@ def test_columns_of_the_users_own(tmp_path: Path, row: dict[str, Any], columns: 
         ("q.jsonl", ({**ARC_HUB, "choices": "x"},), {}, ":1: choices: 'x' has no texts and labels"),
         ("q.jsonl", ({**ARC_HUB, "answerKey": "C"},), {}, ":1: answerKey: 'C' is none of 1, 2;"),
         ("q.jsonl", ({**HELLASWAG, "endings": ["x"]},), {}, ":1: endings: ['x'] is not a list of two or more options"),
+        ("q.jsonl", ({**HELLASWAG, "endings": ["x", "[a]"]},), {}, ":1: endings[1]: '[a]' holds nothing but marks"),
         ("q.jsonl", (OWN, {**OWN, "answer": "ང"}), {}, ":2: answer: 'ང' is no option: no text, letter or index from 0"),
         ("q.jsonl", ({**OWN, "options": ["B", "C"], "answer": "B"},), {}, ":1: answer: 'B' means several options; "),
         ("q.jsonl", ({**OWN, "options": [3, 4, 1], "answer": 1},), {}, ":1: answer: '1' means several options; "),
