@@ -76,10 +76,7 @@ ladder: runs/quickstart/world/general/anchor.jsonl  ## methods against forgettin
 keep: runs/quickstart/world/general/anchor.jsonl  ## replay and anchor in every stage against the best SFT, with controls (SEEDS=5)
 	$(BIN)/python benchmarks/keep.py --seeds $(SEEDS)
 
-runs/quickstart/world/judge: | runs/quickstart/world
-	$(BIN)/python -m semalign_pl.toy judge runs/quickstart/world
-
-study: runs/quickstart/world/judge  ## the paper's study: every row of its tables, for translation and headlines (SEEDS=5)
+study: runs/quickstart/world  ## the paper's study: every row of its tables, for translation and headlines (SEEDS=5)
 	$(BIN)/python benchmarks/study.py --seeds $(SEEDS)
 
 dial: $(READY) runs/quickstart/world  ## the largest scale of strong SFT within a budget, on held-out questions

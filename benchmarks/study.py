@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--config", type=Path, default=Path("configs/study/quickstart"))
+    parser.add_argument("--world", type=Path, default=Path("runs/quickstart/world"), help="its judge is served")
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     options = parser.parse_args()
     from semalign_pl.report import load_results
@@ -28,8 +29,13 @@ def main() -> None:
     from semalign_pl.report.paper_tables_text import markdown_tables, render_tables
     from semalign_pl.report.results import parse
     from semalign_pl.study.command import run_study
+    from semalign_pl.toy.judge import Reader, serving
 
-    run_study(options.config, options.out, options.seeds, options.jobs)
+    reader = Reader(options.world / "encoder")
+    accuracy = reader.accuracy(1000)
+    print(f"the judge answers {accuracy:.1%} of 1,000 new questions right", file=sys.stderr)
+    with serving(reader):
+        run_study(options.config, options.out, options.seeds, options.jobs)
     show(options.out)
     study = load_results(options.out / "results.json")
     parsed, published = parse(study), check_published(study["published"], "results.json: published")
@@ -41,6 +47,7 @@ def main() -> None:
         "tables": compare_published(published, parsed),
         "said": [sentence for table in render_tables(study, parsed) for sentence in table["sentences"]],
         "judge": study.get("judge"),
+        "judge_accuracy": accuracy,
         "seeds": options.seeds,
         "seconds": run["seconds"],
         "command": f"python benchmarks/study.py --seeds {options.seeds}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import threading
 from pathlib import Path
 
 from semalign_pl.messages.errors import one_line
@@ -22,9 +24,9 @@ def main(args: list[str] | None = None) -> int:
     write.add_argument("folder", type=Path)
     write.add_argument("--seed", type=int, default=0)
     write.add_argument("--language", default="bo", help="language besides Chinese: bo, th, or a .yaml file of your own")
-    judge = commands.add_parser("judge", help="train a judge of Tibetan from a world's base model (2 minutes)")
-    judge.add_argument("world", type=Path, help="folder that write wrote; the judge is written to judge in it")
-    judge.add_argument("--steps", type=int, default=400)
+    judge = commands.add_parser("judge", help="serve a judge of Tibetan on this machine, until Ctrl-C")
+    judge.add_argument("world", type=Path, help="folder that write wrote, with the encoder that the judge reads with")
+    judge.add_argument("--port", type=int, default=8765)
     build = commands.add_parser("build", help="train the weights that the package ships")
     build.add_argument("--out", type=Path)
     build.add_argument("--models", nargs="+", choices=["encoder", "base"], default=["encoder", "base"])
@@ -34,11 +36,14 @@ def main(args: list[str] | None = None) -> int:
     with one_line() as status:
         command = given.pop("command")
         if command == "judge":
-            from semalign_pl.toy.judge import train
+            from semalign_pl.toy.judge import Reader, serving
 
-            world = given["world"]
-            right = train(world / "base", world / "judge", steps=given["steps"])
-            print(visible(f"wrote {world / 'judge'}; it answers {right:.0%} of 300 new questions right"))
+            reader = Reader(given["world"] / "encoder")
+            with serving(reader, given["port"]), contextlib.suppress(KeyboardInterrupt):
+                print(
+                    f"http://127.0.0.1:{given['port']}/v1 answers {reader.accuracy(300):.0%} of 300 new questions right"
+                )
+                threading.Event().wait()
         elif command == "write":
             from semalign_pl.toy.write import write as write_world
 

@@ -1,43 +1,46 @@
-"""Judge of the toy world: the base model, trained to tell which of two texts means more of what the reference means."""
+"""Judge of the toy world: a server with OpenAI's protocol that compares two texts with the reference.
+
+It reads with the world's sentence encoder, whose cosine falls with every wrong slot of the meaning: a reader who
+knows the language, without order bias or taste.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
-import textwrap
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-from tqdm import tqdm
-from transformers import AutoTokenizer, Qwen3ForCausalLM
-
-from semalign_pl.files.atomic import replace_folder
-from semalign_pl.judge.local import LocalModel
-from semalign_pl.judge.question import Question
-from semalign_pl.judge.rubric import Rubric, read_rubric
-from semalign_pl.toy import generator, grammar, optim
+from semalign_pl.toy import generator, grammar
 from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
 from semalign_pl.toy.encoder import SHARPNESS
 from semalign_pl.toy.grammar import Meaning
 
-RUBRIC = "{{ reference }}\n{{ first }}\n{{ second }}\nVERDICT:"
-"""Prompt of the judge: short, because the toy tokenizer splits English into bytes."""
+PORT = 8765
 TIE = 0.03
 """Largest difference in quality that is a tie."""
+_PROMPT = re.compile(r"<reference>(.*)</reference>\s*<first>(.*)</first>\s*<second>(.*)</second>", re.DOTALL)
 
 
 class Case(NamedTuple):
     """Question to the judge with its answer.
 
     Attributes:
-        question: Question.
-        answer: Place of the right option: first text, second text, tie.
+        reference: Right text.
+        first: First text.
+        second: Second text.
+        answer: Better text: ``1``, ``2`` or ``tie``.
     """
 
-    question: Question
-    answer: int
+    reference: str
+    first: str
+    second: str
+    answer: str
 
 
 def draw_text(rng: random.Random, meaning: Meaning, headline: bool) -> tuple[str, float]:
@@ -64,89 +67,100 @@ def draw_text(rng: random.Random, meaning: Meaning, headline: bool) -> tuple[str
     return text, quality * wording
 
 
-def draw_case(rng: random.Random, rubric: Rubric, split: str) -> Case:
+def draw_case(rng: random.Random, split: str) -> Case:
     """Draw a question: a translation's two times of three, else a headline's.
 
     Args:
         rng: Random numbers.
-        rubric: Prompt of the judge.
         split: Split of the meanings, a key of ``SPLITS``.
     """
     meaning, headline = generator.draw(rng, generator.SPLITS[split]), rng.random() < 1 / 3
     reference = (grammar.tibetan_headline if headline else grammar.tibetan)(meaning)
-    (one, first), (two, second) = (draw_text(rng, meaning, headline) for _ in range(2))
-    answer = 2 if abs(first - second) <= TIE else int(second > first)
-    return Case(rubric.compare(grammar.chinese(meaning), reference, one, two), answer)
+    (first, one), (second, other) = (draw_text(rng, meaning, headline) for _ in range(2))
+    return Case(reference, first, second, _verdict(one, other))
 
 
-def scores(model: Qwen3ForCausalLM, judge: LocalModel, cases: list[Case]) -> tuple[Tensor, Tensor]:
-    """Logits of the options, and the right ones.
-
-    Args:
-        model: Model that is trained.
-        judge: Judge with the model's tokenizer, which encodes the questions as it will when it is asked.
-        cases: Questions.
-
-    Returns:
-        Logits ``(cases, 3)`` float32 and places of the right options ``(cases,)`` int64.
-    """
-    encoded = [judge.encode(case.question) for case in cases]
-    width = max(len(ids) for ids, _ in encoded)
-    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in encoded], device=model.device)
-    last = torch.tensor([len(ids) - 1 for ids, _ in encoded], device=model.device)
-    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(cases)), last]
-    options = torch.tensor([[end[0] for end in ends] for _, ends in encoded], device=model.device)
-    return model.lm_head(states).float().gather(1, options), torch.tensor([case.answer for case in cases])
+def _verdict(first: float, second: float) -> str:
+    return "tie" if abs(first - second) <= TIE else "1" if first > second else "2"
 
 
-def train(
-    base: Path,
-    folder: Path,
-    *,
-    steps: int = 400,
-    batch: int = 32,
-    seed: int = 0,
-    lr: float = 1e-3,
-    new_questions: int = 300,
-) -> float:
-    """Train a judge from the base model, and write it with its rubric, ``rubric.yaml``.
+class Reader:
+    """Reader of the toy world's Tibetan.
 
     Args:
-        base: Folder of the base model.
-        folder: Folder to write, replaced.
-        steps: Number of training steps.
-        batch: Number of questions per step.
-        seed: Seed of the questions.
-        lr: Peak learning rate.
-        new_questions: Number of questions of the dev fold to ask at the end.
-
-    Returns:
-        Share of the new questions that the judge answers right.
+        encoder: Folder of the world's encoder.
     """
-    rng = random.Random(f"judge-{seed}")
-    model = Qwen3ForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
-    optim.place(model, torch.device("cpu"))
-    opts = optim.optimizers(model, lr)
-    with replace_folder(folder) as made:
-        (made / "rubric.yaml").write_text(f"pairwise: |\n{textwrap.indent(RUBRIC, '  ')}\n")
-        rubric = read_rubric("toy judge", str(made / "rubric.yaml"))
-        judge = LocalModel(str(base), made / "digests.json")
-        bar = tqdm(range(steps), desc="judge", mininterval=5)
-        shown = 0.0
-        for done in bar:
-            logits, answers = scores(model, judge, [draw_case(rng, rubric, "train") for _ in range(batch)])
-            loss = F.cross_entropy(logits, answers)
-            loss.backward()
-            optim.step(model, opts, lr * optim.scale(done / steps))
-            mixed = min(0.95, done / (done + 1))
-            shown = mixed * shown + (1 - mixed) * float(loss.detach())
-            bar.set_postfix({"nats": f"{shown:.3f}"}, refresh=False)
-        optim.halve(model)
-        model.save_pretrained(made)
-        AutoTokenizer.from_pretrained(base, trust_remote_code=False).save_pretrained(made)
-        (made / "digests.json").unlink(missing_ok=True)
-    model.float().eval()
-    asked = [draw_case(random.Random(f"dev-{number}"), rubric, "dev") for number in range(new_questions)]
-    with torch.no_grad():
-        logits, answers = scores(model, judge, asked)
-    return (logits.argmax(1) == answers).float().mean().item()
+
+    def __init__(self, encoder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self._encoder = SentenceTransformer(str(encoder), device="cpu", trust_remote_code=False)
+        self._lock = threading.Lock()
+
+    def compare(self, reference: str, first: str, second: str) -> tuple[str, int]:
+        """Compare two texts with the reference.
+
+        Returns:
+            The better one, ``1``, ``2`` or ``tie``, and the number of tokens that were read.
+        """
+        texts = [reference, first, second]
+        with self._lock:
+            right, one, other = self._encoder.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+            tokens = sum(len(ids) for ids in self._encoder.tokenizer(texts)["input_ids"])
+        return _verdict(float(right @ one), float(right @ other)), tokens
+
+    def accuracy(self, questions: int, split: str = "test") -> float:
+        """Share of new questions that are answered right.
+
+        Args:
+            questions: Number of questions.
+            split: Split of their meanings.
+        """
+        cases = [draw_case(random.Random(f"{split}-{number}"), split) for number in range(questions)]
+        return sum(self.compare(*case[:3])[0] == case.answer for case in cases) / questions
+
+
+@contextlib.contextmanager
+def serving(reader: Reader, port: int = PORT) -> Iterator[ThreadingHTTPServer]:
+    """Serve a judge on this machine while the block runs; prompts are of the form of ``rubric.yaml``.
+
+    Args:
+        reader: Reader that answers.
+        port: Port; 0 for any free one.
+
+    Raises:
+        ValueError: If the port is taken.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = _PROMPT.search(body["messages"][-1]["content"])
+            if asked is None:
+                self._send(400, {"error": {"message": "the prompt has no reference, first and second"}})
+                return
+            verdict, tokens = reader.compare(*asked.groups())
+            choice = {"message": {"role": "assistant", "content": f"VERDICT: {verdict}"}, "finish_reason": "stop"}
+            self._send(200, {"choices": [choice], "usage": {"prompt_tokens": tokens, "completion_tokens": 2}})
+
+        def _send(self, status: int, body: dict[str, object]) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Stay silent."""
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise ValueError(f"port {port} cannot be used ({error.strerror}); is the judge running already?") from error
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,18 +1,23 @@
-"""The toy world's judge: its questions, and a folder that `semalign judge` can use."""
+"""The toy world's judge: its questions, its reader, and its server."""
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
-from semalign_pl.judge.local import LocalModel
-from semalign_pl.judge.rubric import Rubric, read_rubric
+from semalign_pl.__main__ import main
 from semalign_pl.toy import generator, grammar, judge
 from semalign_pl.toy.build import WEIGHTS
 
-RUBRIC = Rubric("toy", "0", "", pairwise=judge.RUBRIC)
+RUBRIC = Path(__file__).parents[2] / "configs/study/quickstart/rubric.yaml"
+
+
+@pytest.fixture(scope="module")
+def reader() -> judge.Reader:
+    return judge.Reader(WEIGHTS / "encoder")
 
 
 @pytest.mark.parametrize("headline", [False, True])
@@ -30,21 +35,37 @@ def test_a_text_has_quality_1_if_and_only_if_it_is_the_reference(headline: bool)
 
 
 def test_answers_are_all_used_and_the_better_text_is_the_answer() -> None:
-    cases = [judge.draw_case(random.Random(number), RUBRIC, "dev") for number in range(200)]
-    shares = [sum(case.answer == place for case in cases) / 200 for place in range(3)]
+    cases = [judge.draw_case(random.Random(number), "dev") for number in range(200)]
+    shares = [sum(case.answer == option for case in cases) / 200 for option in ("1", "2", "tie")]
     assert min(shares[:2]) > 0.25 and shares[2] > 0.05
     for case in cases:
-        reference, first, second, last = (
-            case.question.user.split("\n") if case.question.user.count("\n") == 3 else [""] * 4
-        )
-        if reference and (first == reference) != (second == reference):
-            assert case.answer == (0 if first == reference else 1) and last == "VERDICT:"
+        if (case.first == case.reference) != (case.second == case.reference):
+            assert case.answer == ("1" if case.first == case.reference else "2")
 
 
-def test_a_trained_judge_is_read_as_any_local_model(tmp_path: Path) -> None:
-    right = judge.train(WEIGHTS / "base", tmp_path / "judge", steps=1, batch=2, new_questions=4)
-    assert 0 <= right <= 1 and not (tmp_path / "judge" / "digests.json").exists()
-    rubric = read_rubric("--rubric", str(tmp_path / "judge" / "rubric.yaml"))
-    assert rubric.pairwise == judge.RUBRIC
-    reply = LocalModel(str(tmp_path / "judge"), tmp_path / "digests.json").choose(rubric.compare("", "ཀ", "ཀ", "ཁ"))
-    assert sum(reply.probabilities) == pytest.approx(1, abs=1e-4)
+def test_the_reader_knows_the_language(reader: judge.Reader) -> None:
+    assert reader.accuracy(300) > 0.8  # a guess is right in two of five questions
+
+
+def test_the_command_judge_can_ask_it(reader: judge.Reader, tmp_path: Path) -> None:
+    """A is right in all rows but one, in which both say the same."""
+    rng = random.Random(0)
+    right = [grammar.tibetan(generator.draw(rng, generator.SPLITS["test"])) for _ in range(8)]
+    for name, texts in (("a", right), ("b", [right[0], *right[:-1]])):
+        rows = [
+            {"id": str(place), "source": "x", "reference": reference, "prediction": text}
+            for place, (reference, text) in enumerate(zip(right, texts, strict=True))
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with judge.serving(reader, port=0) as server:
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        flags = ["--judge", f"world@{url}", "--rubric", str(RUBRIC), "--out", str(tmp_path / "judged")]
+        assert main(["judge", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), *flags]) == 0
+        with (
+            pytest.raises(ValueError, match=f"port {server.server_port} cannot be used"),
+            judge.serving(reader, server.server_port),
+        ):
+            pass
+    [found] = json.loads((tmp_path / "judged/judge.json").read_text())["judges"].values()
+    assert (found["wins_a"], found["ties"], found["wins_b"]) == (14, 2, 0)
+    assert found["order_agreement"] == 1.0 and found["cost"]["prompt_tokens"] > 0
