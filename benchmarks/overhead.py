@@ -37,11 +37,11 @@ class Shares:
 
     def count(self, owner: Any, method: str, activity: str) -> None:
         """Let calls of a method count for an activity."""
-        setattr(owner, method, self._timed(getattr(owner, method), activity))
+        setattr(owner, method, self._time_calls(getattr(owner, method), activity))
 
-    def _timed(self, function: Callable[..., Any], activity: str) -> Callable[..., Any]:
+    def _time_calls(self, function: Callable[..., Any], activity: str) -> Callable[..., Any]:
         @wraps(function)
-        def timed(*args: Any, **options: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
             started = time.process_time()
             self._inner.append(0.0)
             try:
@@ -52,7 +52,7 @@ class Shares:
                 if self._inner:
                     self._inner[-1] += took
 
-        return timed
+        return call
 
 
 def measure(configs: Path, out: Path) -> dict[str, float]:
