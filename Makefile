@@ -122,6 +122,9 @@ bench-data: $(READY) runs/quickstart/world data/mitra  ## corpus preparation aga
 bench-vocabulary: $(READY)  ## SFT with and without new tokens, 3 seeds (half an hour)
 	$(BIN)/python benchmarks/vocabulary.py --seeds 3
 
+bench-overhead: $(READY) runs/quickstart/world  ## the share of the quickstart that is neither training nor testing (8 minutes)
+	$(BIN)/python benchmarks/overhead.py
+
 bench-loaded: $(READY) runs/quickstart/world  ## a step beside one busy process against an idle one (3 minutes, on an idle machine)
 	$(BIN)/python benchmarks/loaded.py
 
@@ -140,4 +143,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-operations bench-rollout bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-operations bench-rollout bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-overhead bench-frontier bench-probes cards toy clean

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
@@ -27,6 +28,9 @@ from semalign_pl.card.facts import (
 from semalign_pl.files.atomic import write_text
 from semalign_pl.run.finished import ADAPTER, RECIPE, RESULTS, command_of_test, is_test_of, locate_path
 from semalign_pl.types import Json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 CARD = "README.md"
 Kind = Literal["adapter", "model"]
@@ -63,8 +67,6 @@ def render_card(
     folder: Path, kind: Kind, run: Path | None, base: str | None = None, repository: str | None = None
 ) -> str:
     """Text of the card that `write_card` writes, from the same arguments."""
-    from jinja2 import Environment, StrictUndefined
-
     training = read_optional(folder / "training.json")
     recipe = {} if run is None else read_optional(run / RECIPE)
     results, beside = ({}, {}) if run is None else _read_scores(run, recipe, training)
@@ -75,10 +77,7 @@ def render_card(
     signatures = training.get("signatures")
     scores = describe_scores(results, beside)
     corpora = [] if run is None else describe_corpora(run, lambda name: locate_path(name, run, recipe))
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": _cell, "number": _number}
-    template = files("semalign_pl.card").joinpath("card.md.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return _template().render(
         front=_front_matter(kind, None if local else base, languages, str(training.get("stage") or "")),
         title=(repository or (f"{Path(base).name}-{'-'.join(languages)}" if languages else Path(base).name)),
         kind=kind,
@@ -104,6 +103,15 @@ def render_card(
         versions=training.get("versions") or {},
         version=__version__,
     )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"cell": _cell, "number": _number}
+    return environment.from_string(files("semalign_pl.card").joinpath("card.md.jinja").read_text(encoding="utf-8"))
 
 
 def _read_scores(

@@ -105,6 +105,15 @@ class SemAlignCLI(LightningCLI):
             meaning = "Continue from the run's newest checkpoint; start afresh if there is none yet."
             self._parser("fit").add_argument("--resume", action="store_true", help=meaning)
 
+    def _add_instantiators(self) -> None:
+        """Prepare hyperparameters to save only for classes of a user, which may call ``save_hyperparameters``.
+
+        Those of this package do not, and Lightning would check and dump the whole config for them.
+        """
+        named = [str(self._get(self.config, key).class_path) for key in ("model", "data")]
+        if not all(name.startswith("semalign_pl.") for name in named):
+            super()._add_instantiators()
+
     def instantiate_classes(self) -> None:
         """Instantiate the classes, and raise the error of a class alone.
 

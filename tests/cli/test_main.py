@@ -27,41 +27,27 @@ def test_version_is_quick() -> None:
     assert min(seconds("-m", "semalign_pl", "--version") for _ in range(3)) < 1
 
 
-def test_nothing_heavy_is_imported_for_it(tmp_path) -> None:
-    code = (
-        "import sys; from semalign_pl.__main__ import main; main(['--version']); main(['--help']); main(['x']);"
-        "heavy = {'torch', 'lightning', 'transformers', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
-    )
-    assert seconds("-c", code) < 10
-
-
-@pytest.mark.slow
-def test_a_commands_help_is_not_much_slower_than_its_libraries() -> None:
-    """Least of two runs, since other processes can only add to a time."""
-    libraries, ours = (
-        min(seconds(*command) for _ in range(2))
-        for command in (("-c", "import lightning, transformers"), ("-m", "semalign_pl", "fit", "--help"))
-    )
-    assert ours <= 2 * libraries
-
-
 ROOT = Path(__file__).parents[2]
 LATE = {"datasets", "peft", "nltk", "sacrebleu", "rouge_score", "bitsandbytes"}
 """Packages that are imported when they are first used."""
 RECIPE = ["--config", str(ROOT / "configs" / "quickstart" / "cold_start.yaml")]
 
 
-@pytest.mark.parametrize(
-    ("code", "late"),
-    [
-        ("import semalign_pl.cli", {*LATE, "sentence_transformers"}),
-        # jsonargparse runs the type-checking imports of every module that defines a setting.
-        (f"from semalign_pl.cli.parsed_recipe import parse_recipe; parse_recipe({RECIPE})", LATE),
-    ],
-    ids=["import", "reading a recipe"],
-)
-def test_the_cli_imports_no_more_than_it_needs(code: str, late: set[str]) -> None:
-    check = f"import sys; {code}; late = {late} & set(sys.modules); assert not late, late"
+NOTHING_READ = "from semalign_pl.languages import read; assert not read._entries.cache_info().currsize"
+STAGES = [
+    # statements, and the packages that they must not import
+    (f"import semalign_pl.rewards; {NOTHING_READ}", {*LATE, "sentence_transformers"}),
+    ("import semalign_pl.metrics", {*LATE, "sentence_transformers"}),
+    ("import semalign_pl.cli", {*LATE, "sentence_transformers"}),
+    # jsonargparse runs the type-checking imports of every module that defines a setting.
+    (f"from semalign_pl.cli.parsed_recipe import parse_recipe; parse_recipe({RECIPE})", LATE),
+]
+
+
+def test_the_cli_imports_no_more_than_it_needs() -> None:
+    """One process goes through all stages: a later one may import more."""
+    checks = [f"{code}\nlate = {late} & set(sys.modules)\nassert not late, ({code!r}, late)" for code, late in STAGES]
+    check = "\n".join(["import sys", *checks])
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr.splitlines()[-1]
 

@@ -282,15 +282,3 @@ def test_a_mistake_is_the_only_line_of_a_process(command: tuple[str, ...], tmp_p
     ended = subprocess.run(args, cwd=tmp_path, capture_output=True, text=True)
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 2 and line.startswith("semalign: error: model.init_args.adapter: adapter is not an")
-
-
-def test_the_help_imports_nothing_slow() -> None:
-    code = (
-        "import sys; from semalign_pl.__main__ import main\n"
-        "try: main(['frontier', '--help'])\n"
-        "except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'torch', 'lightning', 'transformers', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("RUN/adapter", "--scales", "--scale_from", "--steps", "--out"))

@@ -6,7 +6,6 @@ import textwrap
 import pytest
 
 from semalign_pl.languages import get_language
-from semalign_pl.languages.read import language_codes
 from semalign_pl.metrics import Bleu4, LanguageConsistency
 from semalign_pl.rewards import LanguageReward, RepetitionReward
 
@@ -149,14 +148,3 @@ def test_replacements_that_undo_each_other_are_found(tmp_path) -> None:
     assert language.normalise("bc") == "bc"
     with pytest.raises(ValueError, match=r"language 'x': replacements: they never settle on 'aaaa"):
         language.normalise("a")
-
-
-def test_nothing_is_read_at_import() -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import semalign_pl.rewards; from semalign_pl.languages import read; print(read._entries.cache_info().currsize)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "0\n"
-    assert len(language_codes()) == 19

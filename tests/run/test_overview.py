@@ -103,13 +103,3 @@ def test_the_command(runs_of_all_states: Path, capsys: pytest.CaptureFixture[str
     assert "6/10" in table and "41.25" in table and "interrupted" in table
     assert main(["runs", str(runs_of_all_states / "nowhere")]) == 2
     assert "give the folder that holds the runs" in capsys.readouterr().err
-
-
-def test_no_torch(runs_of_all_states: Path) -> None:
-    code = f"""
-import sys
-from semalign_pl.__main__ import main
-assert main(["runs", {str(runs_of_all_states)!r}]) == 0
-assert not {{"torch", "lightning", "transformers"}} & sys.modules.keys()
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -12,6 +12,7 @@ import pytest
 
 from semalign_pl.__main__ import COMMANDS, main
 from semalign_pl.start.check import refuse_mistakes
+from semalign_pl.start.threads import wait_passively
 from semalign_pl.start.training import help_page
 
 ROOT = Path(__file__).parents[2]
@@ -140,15 +141,19 @@ def test_the_page_of_a_class(name: str) -> None:
     assert help_page("fit", ["--model.help", "torch.optim.AdamW"]) is None  # the parser imports it
 
 
-def test_one_line_before_torch_is_loaded_and_threads_that_wait_passively(tmp_path: Path) -> None:
+def test_one_line_before_torch_is_loaded_and_threads_that_wait_passively(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import os, sys; from semalign_pl.__main__ import main; sys.argv = ['semalign', 'env']; main();"
         "print(os.environ['OMP_WAIT_POLICY'])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    for chosen, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**environment, **chosen}, cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.stdout.splitlines()[-1] == expected
-        assert done.stderr == "semalign env: loading PyTorch, which takes some seconds\n"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "PASSIVE"
+    assert done.stderr == "semalign env: loading PyTorch, which takes some seconds\n"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # what a user chose stays
+    wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    wait_passively()
+    assert "OMP_WAIT_POLICY" not in os.environ
