@@ -7,6 +7,7 @@ import logging
 import math
 import random
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,11 @@ def test_probabilities_are_naive_bayes() -> None:
     for text in ("mtoto at school", "xyz child 7", sentences(SWAHILI, 1, 9)[0]):
         likelihood = {
             label: math.prod(
-                (own[gram] + 0.5) / (own.total() + 0.5 * len(known)) for gram in ngrams(text) if gram in known
+                Fraction(2 * own[gram] + 1, 2 * own.total() + len(known)) for gram in ngrams(text) if gram in known
             )
             for label, own in counts.items()
         }
-        wanted = likelihood["sw"] / sum(likelihood.values())
+        wanted = float(likelihood["sw"] / sum(likelihood.values()))
         assert classifier.probabilities(text)["sw"] == pytest.approx(wanted, rel=1e-9)
     assert list(ngrams("Ab 12!")) == [" ", "a", "b", " ", " a", "ab", "b ", " ab", "ab ", " ab "]
 

@@ -17,6 +17,7 @@ from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.row_initialization import Meaning, mix_rows
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
+from semalign_pl.policy.token_rows import rows_of as frozen_and_rows
 
 LORA = LoraSettings(4, 8, 0.0)
 WORDS = {"ཁྲིམས་": "法", "ཚང་": "全", "སློབ་": "学", "ཕྲུ་": "童"}
@@ -52,10 +53,10 @@ def test_rows_by_hand() -> None:
 def test_noise_has_the_covariance_of_the_rows() -> None:
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(400, 4, generator=generator) @ torch.randn(4, 4, generator=generator) + 5
-    rows = mix_rows(weight, [Meaning([7])] * 4000)
-    torch.testing.assert_close(rows.mean(0), weight[7], atol=0.15, rtol=0)
+    rows = mix_rows(weight, [Meaning([7])] * 1500)
+    torch.testing.assert_close(rows.mean(0), weight[7], atol=0.3, rtol=0)
     wanted = weight.T.cov()
-    assert (rows.T.cov() - wanted).norm() < 0.1 * wanted.norm()
+    assert (rows.T.cov() - wanted).norm() < 0.15 * wanted.norm()
 
 
 def test_new_tokens_start_as_what_they_translate(base: str, settings: VocabularySettings, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_new_tokens_start_as_what_they_translate(base: str, settings: Vocabulary
     plain = load_policy(base, "fp32", LORA, None, CPU, replace(settings, initialization="pieces", source_column=None))
     tokenizer, ids = policy.encoder.tokenizer, list(policy.encoder.new_tokens)
     assert sorted(tokenizer.convert_ids_to_tokens(ids)) == sorted(WORDS)
-    weight = plain.model.get_input_embeddings().base_layer.weight.detach().float()
+    weight = frozen_and_rows(plain.model.get_input_embeddings())[0].weight.detach()
     means = torch.stack([
         weight[tokenizer(WORDS[token], add_special_tokens=False).input_ids].mean(0)
         for token in tokenizer.convert_ids_to_tokens(ids)
