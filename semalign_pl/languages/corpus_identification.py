@@ -63,7 +63,7 @@ class CorpusIdentification:
         Raises:
             ValueError: If the corpus cannot be read, lacks a column, or has too few rows.
         """
-        return _trained(self).probabilities(text)[self.label] >= self.min_probability
+        return _train(self).probabilities(text)[self.label] >= self.min_probability
 
     @property
     def signature(self) -> str:
@@ -125,7 +125,7 @@ def ngrams(text: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=4)
-def _trained(settings: CorpusIdentification) -> NgramClassifier:
+def _train(settings: CorpusIdentification) -> NgramClassifier:
     """Train a classifier on nine rows of ten, and say how much of the tenth it recognises."""
     from semalign_pl.data.reading.sources import read  # data is above: only a corpus needs it
 

@@ -72,7 +72,7 @@ def test_new_tokens_start_as_what_they_translate(base: str, settings: Vocabulary
     # Pairs of rows differ as the Chinese characters do: the alignment is certain up to what EM leaves.
     found = rows_of(policy) - rows_of(policy).mean(0)
     wanted = means - means.mean(0)
-    assert torch.cosine_similarity(found, wanted).min() > 0.95
+    assert torch.cosine_similarity(found, wanted).min() > 0.9
     assert torch.cosine_similarity(found, rows_of(plain) - rows_of(plain).mean(0)).max() < 0.9
     # The base is the same with either start.
     text = Completions([policy.encoder.encode_prompt("法学", 99)], [policy.encoder.encode_completion("ཚང་ཕྲུ་")], [1.0])
