@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -64,7 +65,8 @@ def align_new_tokens(
     try:
         rows = list(read(settings.corpus, columns).values())
     except ValueError as error:
-        raise ValueError(f"model.init_args.vocabulary.source_column: {error}") from error
+        message = re.sub(r"data\.init_args\.columns: \{source: (.*)\}", r"source_column: \1", str(error))
+        raise ValueError(f"model.init_args.vocabulary.source_column: {message}") from error
     rows = rows[:: -(-len(rows) // MAX_ROWS)]
     source, target = (
         tokenizer([row[field] for row in rows], add_special_tokens=False)["input_ids"] for field in ("source", "text")
