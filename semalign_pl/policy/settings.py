@@ -91,7 +91,8 @@ class VocabularySettings:
         lr: Learning rate of the new tokens' rows; by default that of the optimiser. The schedule multiplies both.
         initialization: Start of the new rows. ``pieces``: the mean of the rows of a token's pieces. ``aligned``: the
             weighted mean of the rows of the source-language tokens that it translates, found by word alignment of the
-            corpus (IBM model 1); see policy/row_initialization.py.
+            corpus (IBM model 1); see policy/row_initialization.py. The base, which is the reference of a new adapter,
+            keeps the mean of pieces.
         source_column: Name of the corpus column with the same rows in a language that the base knows, for ``aligned``.
     """
 
