@@ -157,7 +157,7 @@ def main() -> None:
     last = {
         start: statistics.fmean(float(str(run["nll"])) for run in runs if run["start"] == start) for start in STARTS
     }
-    harness.write("new_rows", last, runs, {"new_rows": " ".join(["python", *sys.argv])}, settings=vars(options))
+    harness.write("new_rows", {**last}, [*runs], {"new_rows": " ".join(["python", *sys.argv])}, settings=vars(options))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def align_words(
     for _ in range(iterations):
         weight = probability[pair]
         weight /= np.bincount(token, weight)[token]  # posterior of the link, given its source token
-        counts = np.bincount(pair, weight, minlength=len(types))
+        counts = np.bincount(pair, weight, minlength=len(types)).astype(np.float64)
         probability = counts / np.bincount(group, counts)[group]
     return _by_target(of_target, of_source, probability, counts)
 

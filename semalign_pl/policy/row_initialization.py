@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -110,7 +110,7 @@ def initialize_rows(model: PeftModel, meanings: Mapping[int, Meaning]) -> None:
     """
     from peft.tuners.trainable_tokens import TrainableTokensLayer
 
-    layers = [layer for layer in model.modules() if isinstance(layer, TrainableTokensLayer)]
+    layers: list[Any] = [layer for layer in model.modules() if isinstance(layer, TrainableTokensLayer)]
     if not layers:
         raise ValueError(
             "model.init_args.vocabulary.initialization: aligned sets rows of new tokens, but lora.variant: full trains "
