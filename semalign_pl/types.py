@@ -60,7 +60,7 @@ class Example:
         source: Text that the prompt is about, without the template.
         prompt_ids: Token ids of the prompt with the chat template; ``None`` if not tokenised yet.
         completion_ids: Token ids of the reference with the end-of-turn token; ``None`` if not tokenised yet.
-        turns: All turns before the wanted completion if there is more than one user message; else empty.
+        turns: All turns before the wanted completion if it is not one user message alone; else empty.
         corpus: Name of the row's corpus in a mix of corpora; else empty.
         language: Language of the completion, a code or a .yaml file (see `get_language`), in a mix whose tasks name
             one; else empty.

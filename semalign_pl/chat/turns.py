@@ -44,13 +44,14 @@ def format_plain(turns: Sequence[Turn], end: str) -> str:
     """Text of turns for a tokenizer without a chat template.
 
     A line break follows each turn, but the end-of-turn token follows an answer. So earlier turns have the format of
-    training: message, line break, answer, end-of-turn token.
+    training: message, line break, answer, end-of-turn token. An empty system turn writes nothing.
 
     Args:
         turns: Turns in any order.
         end: End-of-turn token; empty if the tokenizer has none, for a line break in its place.
     """
-    return "".join(turn.content + ((end or "\n") if turn.role == "assistant" else "\n") for turn in turns)
+    written = [turn for turn in turns if turn.content or turn.role != "system"]
+    return "".join(turn.content + ((end or "\n") if turn.role == "assistant" else "\n") for turn in written)
 
 
 def unrendered_roles(render: Callable[[Sequence[Turn]], str]) -> dict[str, str]:
@@ -104,6 +105,8 @@ def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
         return prompt
     if len(prompt) == 1:
         raise CannotRender("the conversation is a system turn alone; add a user turn, or drop the row")
+    if not prompt[0].content:
+        return prompt[1:]
     return [Turn("user", f"{prompt[0].content}\n\n{prompt[1].content}"), *prompt[2:]]
 
 

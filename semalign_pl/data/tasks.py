@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from semalign_pl.data import prompts
 from semalign_pl.languages.read import language_codes
-from semalign_pl.types import Example
+from semalign_pl.types import Example, Turn
 
 if TYPE_CHECKING:
     from semalign_pl.data.conversation import Chat
@@ -24,8 +24,10 @@ class Task:
         source_only: True if training rows need no reference; references in the corpus are then not read for training.
         languages: Language of each field that has one, for its normal form and script in preparation.
         parallel: True if the two fields have the same content, so that their lengths can be compared.
+        system: System text of every prompt; ``None`` to leave it to the chat template.
     """
 
+    system: str | None = None
     optional: frozenset[str] = frozenset()
     parallel = False
 
@@ -37,6 +39,7 @@ class Task:
         template: str,
         placeholder: str,
         source_only: bool = False,
+        system: str | None = None,
     ) -> None:
         """Describe the task. A recipe names one of the subclasses.
 
@@ -47,6 +50,7 @@ class Task:
             template: Template of the user's message, with ``placeholder`` in place of the input.
             placeholder: Placeholder such as ``{source}``; all other braces are plain text.
             source_only: True if training rows need no reference; references are then not read for training.
+            system: System text of every prompt; ``None`` to leave it to the chat template.
 
         Raises:
             ValueError: If input and reference are the same field, or the template lacks the placeholder.
@@ -61,6 +65,7 @@ class Task:
         self.target_language = target_language
         self.template = template
         self.source_only = source_only
+        self.system = system
         self.languages = {reference: target_language}
         self._placeholder = placeholder
         self._reference_fields: tuple[str, ...] = (reference,)
@@ -93,13 +98,19 @@ class Task:
             id: Id of the row.
         """
         input, reference = self.fields
+        prompt = self.template.replace(self._placeholder, row[input])
         return Example(
             id=id,
-            prompt=self.template.replace(self._placeholder, row[input]),
+            prompt=prompt,
             reference=row.get(reference, ""),
             columns=dict(row),
             source=row[input],
+            turns=self._turns(prompt),
         )
+
+    def _turns(self, prompt: str) -> tuple[Turn, ...]:
+        """Turns of a prompt with a system text; none without one."""
+        return () if self.system is None else (Turn("system", self.system), Turn("user", prompt))
 
 
 class Translation(Task):
@@ -117,6 +128,7 @@ class Translation(Task):
         prompt: str | None = None,
         source_only: bool = False,
         prompt_language: str = "zh",
+        system: str | None = None,
     ) -> None:
         """Describe one direction.
 
@@ -128,10 +140,11 @@ class Translation(Task):
                 <target>" in the language of prompt_language.
             source_only: True to train on source text alone, for rewards that compare with the source (SG-SRL).
             prompt_language: Language of the default prompt: zh, en, bo or th.
+            system: System text of every prompt; empty for none, null for the one that the chat template writes itself.
         """
         if prompt is None:
             prompt = prompts.wording("Translation", prompt_language, {"from": source, "to": target})
-        super().__init__(prompts.code(source), prompts.code(target), target, prompt, "{source}", source_only)
+        super().__init__(prompts.code(source), prompts.code(target), target, prompt, "{source}", source_only, system)
         self.languages[prompts.code(source)] = source
 
 
@@ -146,6 +159,7 @@ class Headline(Task):
         prompt: str | None = None,
         source_only: bool = False,
         prompt_language: str = "zh",
+        system: str | None = None,
     ) -> None:
         """Describe the task.
 
@@ -157,10 +171,11 @@ class Headline(Task):
                 the article below" in the language of prompt_language.
             source_only: True to train on articles alone, for rewards that compare with the article.
             prompt_language: Language of the default prompt: zh, en, bo or th.
+            system: System text of every prompt; empty for none, null for the one that the chat template writes itself.
         """
         if prompt is None:
             prompt = prompts.wording("Headline", prompt_language, {"language": language})
-        super().__init__(article, headline, language, prompt, "{article}", source_only)
+        super().__init__(article, headline, language, prompt, "{article}", source_only, system)
         self.languages[article] = article if article in language_codes() else language
 
 
@@ -175,6 +190,7 @@ class Summarisation(Task):
         prompt: str | None = None,
         source_only: bool = False,
         prompt_language: str = "zh",
+        system: str | None = None,
     ) -> None:
         """Describe the task.
 
@@ -186,10 +202,11 @@ class Summarisation(Task):
                 the article below" in the language of prompt_language.
             source_only: True to train on articles alone, for rewards that compare with the article.
             prompt_language: Language of the default prompt: zh, en, bo or th.
+            system: System text of every prompt; empty for none, null for the one that the chat template writes itself.
         """
         if prompt is None:
             prompt = prompts.wording("Summarisation", prompt_language, {"language": language})
-        super().__init__(article, summary, language, prompt, "{article}", source_only)
+        super().__init__(article, summary, language, prompt, "{article}", source_only, system)
         self.languages[article] = article if article in language_codes() else language
 
 
@@ -206,6 +223,7 @@ class Instruction(Task):
         optional: Sequence[str] = (),
         language: str | None = "bo",
         source_only: bool = False,
+        system: str | None = None,
     ) -> None:
         """Describe the task.
 
@@ -215,6 +233,7 @@ class Instruction(Task):
             optional: Fields of the prompt that may be empty or missing; a line whose fields are all empty is left out.
             language: Code of the language of the completion; null for any, or for several in one completion.
             source_only: True to train on the prompt's fields alone, for rewards that need no reference.
+            system: System text of every prompt; empty for none, null for the one that the chat template writes itself.
 
         Raises:
             ValueError: If a template has no field or a single brace, or ``optional`` names a field that is not in the
@@ -238,6 +257,7 @@ class Instruction(Task):
         self.target_language = language or ""
         self.template, self.completion = prompt, completion
         self.source_only = source_only
+        self.system = system
         self.languages = {} if language is None else dict.fromkeys(completion_fields, language)
         self._prompt_fields, self._completion_fields = prompt_fields, completion_fields
         self._reference_fields = tuple(field for field in completion_fields if field not in prompt_fields)
@@ -250,10 +270,12 @@ class Instruction(Task):
             id: Id of the row.
         """
         row = dict.fromkeys(self.optional, "") | dict(row)
+        prompt = prompts.fill(self.template, row)
         return Example(
             id=id,
-            prompt=prompts.fill(self.template, row),
+            prompt=prompt,
             reference=prompts.fill(self.completion, row) if row.keys() >= {*self._completion_fields} else "",
             columns=row,
             source="\n".join(row[field] for field in self._prompt_fields if row[field].strip()),
+            turns=self._turns(prompt),
         )

@@ -19,12 +19,14 @@ from semalign_pl.engine.packed_batch import (
     decode,
 )
 from semalign_pl.engine.recompute import recomputation
+from semalign_pl.engine.shared_prefixes import shared_head
 
 
 class CompletionStates:
     """Hidden states of one micro-batch, chunk by chunk; with gradients, call ``backward`` at the end.
 
-    A single chunk is forwarded together with its prompts. For several chunks, the constructor forwards the prompts. A
+    A single chunk is forwarded together with its prompts; what all prompts begin with is forwarded once, if it pays
+    (`shared_head`). For several chunks, the constructor forwards the prompts. A
     chunk's backward then stops at the prompts' keys, values and last hidden states, where the gradients of all chunks
     are summed; ``backward`` sends the sum through the prompts, once.
 
@@ -90,10 +92,13 @@ class CompletionStates:
         prompts, device = self.batch.prompts, self.policy.device
         packed: PackedBatch
         if all(len(group) == 1 for group in inputs):
-            # No prompt is shared, so a prompt and its completion are one sequence.
+            # No prompt is shared, so a prompt and its completion are one sequence, or its end if all begin alike.
             rows = [prompt + ids for prompt, (ids,) in zip(prompts, inputs, strict=True)]
-            packed = PackedSequences(rows, device)
-            ends, lengths = itertools.accumulate(map(len, rows)), [len(ids) for (ids,) in inputs]
+            head = shared_head(prompts, rows)
+            own = [row[head:] for row in rows]
+            packed = PackedGroups([rows[0][:head]], [own], device) if head else PackedSequences(rows, device)
+            ends = itertools.islice(itertools.accumulate(map(len, own), initial=head), 1, None)
+            lengths = [len(ids) for (ids,) in inputs]
             spans = [range(end - length - 1, end) for end, length in zip(ends, lengths, strict=True)]
             places = torch.tensor([place for span in spans for place in span], device=device)
         else:

@@ -1,4 +1,4 @@
-"""Groups of prompts that begin with the same tokens, which are then forwarded only once per group."""
+"""Prompts that begin with the same tokens, which are then forwarded only once per group."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ at 64 with eight. So the head of a chat template changes nothing in rollouts.
 LONGEST_SUFFIX = 256
 """Maximum number of tokens of a suffix. Its attention holds a score per query and key, in contrast to the fused
 attention of a whole prompt, so that its memory grows with the product of both."""
+
+SAVED_SHARE = 0.25
+"""Minimum share of a micro-batch's tokens that a common head of its prompts has to save. Attention to a shared head is
+not fused, so that less would not pay."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,24 @@ def group_by_prefix(prompts: list[list[int]], largest: int, num_generations: int
         groups.append(best[end])
         end -= len(best[end].members)
     return groups[::-1]
+
+
+def shared_head(prompts: Sequence[list[int]], rows: Sequence[list[int]]) -> int:
+    """Number of tokens at the start of all prompts that are worth a single forward, such as a template's system text.
+
+    Args:
+        prompts: Token ids of the prompts, all different.
+        rows: Token ids of each prompt with its completion.
+
+    Returns:
+        Number of tokens, less than the shortest prompt has; 0 if sharing them would not pay.
+    """
+    if len(prompts) < 2:
+        return 0
+    head = min(_common_prefix(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
+    saved, longest = (len(rows) - 1) * head, max(map(len, rows)) - head
+    pays = head >= SHORTEST_PREFIX and longest <= LONGEST_SUFFIX and saved >= SAVED_SHARE * sum(map(len, rows))
+    return head if pays else 0
 
 
 def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import regex
 
+from semalign_pl.languages.corpus_identification import CorpusIdentification
 from semalign_pl.languages.identification import Identification
 from semalign_pl.languages.legacy import Legacy
 from semalign_pl.languages.normal import NormalForm, compile_rules, pattern
@@ -58,7 +59,7 @@ class Language:
     order: tuple[str, ...] = ()
     source: str = ""
     legacy: Legacy | None = None
-    identification: Identification | None = None
+    identification: Identification | CorpusIdentification | None = None
 
     def is_consistent(self, text: str) -> bool:
         """Return true if ``text`` is wholly in this language by Unicode rules: the paper's ``R_lang``.

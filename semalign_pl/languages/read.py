@@ -12,6 +12,7 @@ import regex
 import yaml
 
 from semalign_pl.files.documents import read_yaml
+from semalign_pl.languages.corpus_identification import CorpusIdentification
 from semalign_pl.languages.identification import Identification
 from semalign_pl.languages.language import Language
 from semalign_pl.languages.legacy import Legacy
@@ -22,7 +23,7 @@ from semalign_pl.types import Json
 UNITS = ("syllable", "character", "word")
 KEYS = tuple(field.name for field in fields(Language))
 LEGACY = tuple(field.name for field in fields(Legacy))
-IDENTIFICATION = tuple(field.name for field in fields(Identification))
+IDENTIFICATION = {kind: tuple(field.name for field in fields(kind)) for kind in (Identification, CorpusIdentification)}
 _PATTERNS = {
     "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+)*|[^\s\p{DI}]",
     "character": r"\p{Nd}+|(?!\s|\p{DI})\X",
@@ -155,13 +156,19 @@ def _legacy(value: Json, where: str) -> Legacy:
     return Legacy(**texts)
 
 
-def _identification(value: Json, where: str) -> Identification | None:
+def _identification(value: Json, where: str) -> Identification | CorpusIdentification | None:
     if value is None:
         return None
-    if not isinstance(value, dict) or not {"model", "label"} <= value.keys() <= {*IDENTIFICATION}:
-        raise _wrong_kind("identification", value, f"a mapping of {', '.join(IDENTIFICATION)}", where)
+    kind = CorpusIdentification if isinstance(value, dict) and "corpus" in value else Identification
+    keys = IDENTIFICATION[kind]
+    if not isinstance(value, dict) or not {*keys} - {"min_probability"} <= {*value} <= {*keys}:
+        forms = ", or of ".join(", ".join(keys) for keys in IDENTIFICATION.values())
+        raise _wrong_kind("identification", value, f"a mapping of {forms}", where)
+    given = dict(value)
+    if "against" in given:
+        given["against"] = _texts("identification: against", given["against"], where)  # type: ignore[assignment]
     try:
-        return Identification(**value)  # type: ignore[arg-type]  # it checks the kinds itself
+        return kind(**given)  # type: ignore[arg-type]  # it checks the kinds itself
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 

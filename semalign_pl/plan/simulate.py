@@ -106,7 +106,7 @@ def simulate_update(settings: Settings) -> int:
     policy = meta_policy(settings.of_policy)
     size = settings.prompt_tokens + settings.num_generations * settings.completion_tokens
     groups = min(max(1, settings.micro_batch_tokens // size), -(-settings.rows // settings.num_generations))
-    prompts = [[1] * (settings.prompt_tokens - 1) + [group] for group in range(groups)]
+    prompts = [[group] + [1] * (settings.prompt_tokens - 1) for group in range(groups)]  # no common head is shared
     repeated = [prompt for prompt in prompts for _ in range(settings.num_generations)]
     rows = Completions(repeated, [[1] * settings.completion_tokens] * len(repeated))
 

@@ -13,7 +13,7 @@ import torch
 
 from semalign_pl.files.example_folders import remedy
 from semalign_pl.messages.error_text import first_line
-from semalign_pl.policy.base_checks import refuse_adapter, refuse_kernels
+from semalign_pl.policy.base_checks import refuse_adapter, refuse_kernels, warn_slow_bf16
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -95,6 +95,8 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, device_map={"": device}, trust_remote_code=False, **ours
         )
+    if weights == "bf16":
+        warn_slow_bf16(option, device)
     refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
     if quantised is not None:
         log.warning(

@@ -26,6 +26,7 @@ from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import fresh_adapter
 from semalign_pl.policy.norms import fast_norm_forward
 from semalign_pl.policy.policy import Policy
+from semalign_pl.policy.row_initialization import align_new_tokens, initialize_rows
 from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_rows
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.vocabulary import add_rows, embedding_and_head
@@ -98,6 +99,8 @@ def load_policy(
         if lora is not None:
             check_targets(saved, lora, model)
         peft_model = adapt_from_folder(model, saved, blend(terms, model), base)
+    if saved is None and vocabulary is not None and vocabulary.initialization == "aligned" and encoder.new_tokens:
+        initialize_rows(peft_model, align_new_tokens(vocabulary, encoder.tokenizer, encoder.new_tokens))
     for own in peft_model.peft_config.values():
         # The export records the base of this run; for a hub repository, its main revision.
         own.base_model_name_or_path, own.revision = base, None

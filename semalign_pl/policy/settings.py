@@ -13,6 +13,8 @@ from typing import Literal
 
 Variant = Literal["lora", "rslora", "dora", "corda", "full"]
 """Variants of LoRA that a new adapter can be of."""
+Initialization = Literal["pieces", "aligned"]
+"""Starts that the rows of new tokens can have."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def _default(name: str) -> object:
 class VocabularySettings:
     """Settings of new tokens for a language that the base's tokenizer splits into bytes.
 
-    The rows of new tokens in the embedding (and in the head) start as the mean of the rows of their pieces. They are
-    trained together with LoRA, and saved with the adapter and the tokenizer. Text without any of the new tokens is
+    The rows of new tokens in the embedding (and in the head) are trained together with LoRA, and saved with the adapter
+    and the tokenizer. Text without any of the new tokens is
     tokenised as before. In a script that languages share (Latin, Cyrillic), text of another language may contain some.
 
     Attributes:
@@ -87,6 +89,11 @@ class VocabularySettings:
         tokens: Maximum number of new tokens; the most frequent ones are added.
         min_count: Minimum number of occurrences of a new token in the corpus.
         lr: Learning rate of the new tokens' rows; by default that of the optimiser. The schedule multiplies both.
+        initialization: Start of the new rows. ``pieces``: the mean of the rows of a token's pieces. ``aligned``: the
+            weighted mean of the rows of the source-language tokens that it translates, found by word alignment of the
+            corpus (IBM model 1); see policy/row_initialization.py. The base, which is the reference of a new adapter,
+            keeps the mean of pieces.
+        source_column: Name of the corpus column with the same rows in a language that the base knows, for ``aligned``.
     """
 
     language: str
@@ -95,9 +102,11 @@ class VocabularySettings:
     tokens: int = 1000
     min_count: int = 5
     lr: float | None = None
+    initialization: Initialization = "pieces"
+    source_column: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers below 1, and a learning rate that is no positive number.
+        """Refuse numbers below 1, a learning rate that is no positive number, and an alignment without its column.
 
         Raises:
             ValueError: Names the option.
@@ -113,3 +122,10 @@ class VocabularySettings:
                 f"model.init_args.vocabulary.lr: {self.lr} is not a positive number; leave it out for the "
                 "optimiser's learning rate"
             )
+        if (self.initialization == "aligned") != (self.source_column is not None):
+            wrong = (
+                "initialization: aligned needs the column of the translations; give source_column, such as en"
+                if self.source_column is None
+                else f"source_column: {self.source_column!r} is of no use without initialization: aligned; add it"
+            )
+            raise ValueError(f"model.init_args.vocabulary.{wrong}")

@@ -48,6 +48,7 @@ def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase
     Raises:
         ValueError: If the corpus cannot be read.
     """
+    from lightning.pytorch.utilities import rank_zero_info
     from transformers import AddedToken
 
     language = get_language(settings.language)
@@ -71,7 +72,12 @@ def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase
     kept = [t for t in tokens if trial.decode(trial.encode(t.content, add_special_tokens=False)) == t.content]
     if not kept:
         log.warning("%s: every unit of %s is one token already; none is added", settings.corpus, language.name)
-    return kept[: settings.tokens]
+    kept = kept[: settings.tokens]
+    covered = sum(counts[token.content] for token in kept) / max(1, counts.total())
+    rank_zero_info(
+        "%s: %d new tokens cover %.1f %% of its units of %s", settings.corpus, len(kept), 100 * covered, language.name
+    )
+    return kept
 
 
 def count_units(texts: Iterable[str], language: Language) -> tuple[Counter[str], bool]:

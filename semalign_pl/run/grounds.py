@@ -162,7 +162,7 @@ def _hub_revisions(value: str) -> Grounds:
 
 
 def _identification_model(value: str) -> str | None:
-    """Model of identification that a language file names; ``None`` if the text names no such file."""
+    """Model or corpus of identification that a language file names; ``None`` if the text names no such file."""
     if not value.endswith((".yaml", ".yml")) or not Path(value).is_file():
         return None
     try:
@@ -170,7 +170,7 @@ def _identification_model(value: str) -> str | None:
     except ValueError:  # the command that reads the file says so
         return None
     identification = entry.get("identification") if isinstance(entry, dict) else None
-    model = identification.get("model") if isinstance(identification, dict) else None
+    model = identification.get("model", identification.get("corpus")) if isinstance(identification, dict) else None
     return model if isinstance(model, str) else None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 from helpers.batch_recorder import parse
 
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.data import CorpusDataModule, Headline, Instruction, Summarisation, Task, Translation
 from semalign_pl.types import Example
 
@@ -152,3 +154,43 @@ def test_an_instruction_from_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     task = parse(tmp_path, recipe).datamodule.task
     assert isinstance(task, Instruction) and task.optional == {"input"}
     assert task.example({"instruction": "读", "input": "书", "output": "好"}, "c:1").prompt == "读\n书"
+
+
+SMOL = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Chat template that writes a system text of its own, as SmolLM2's does."""
+
+
+@pytest.mark.parametrize(
+    "make", [Translation, Headline, Summarisation, lambda **options: Instruction("{zh}", "{bo}", **options)]
+)
+def test_a_system_text_replaces_the_templates_own(make, tokenizer) -> None:
+    smol = copy.deepcopy(tokenizer)
+    smol.chat_template = SMOL
+    encoder = PromptEncoder(smol, (smol.eos_token_id,))
+    row = {"zh": "法", "bo": "ཁྲིམས", "article": "法", "headline": "ཁྲིམས", "summary": "ཁྲིམས"}
+    own = make().example(row, "c:1")
+    for system, head in ((None, "You are a helpful AI assistant"), ("", ""), ("Translate.", "Translate.")):
+        example = make(system=system).example(row, "c:1")
+        (ids,), (cut,) = encoder.encode_prompts([example.policy_prompt], 500)
+        wanted = (
+            f"<|im_start|>system\n{head}<|im_end|>\n<|im_start|>user\n{own.prompt}<|im_end|>\n<|im_start|>assistant\n"
+        )
+        assert smol.decode(ids) == wanted and not cut and ids == encoder.encode_prompt(example.policy_prompt, 500)
+        assert (example.prompt, example.source, example.reference) == (own.prompt, own.source, own.reference)
+
+
+def test_an_empty_system_text_writes_nothing_where_there_is_no_system_turn(tokenizer) -> None:
+    """In a template that refuses system turns, and in a tokenizer without a template."""
+    refusing, plain = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
+    refusing.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + SMOL
+    plain.chat_template = None
+    for one in (refusing, plain):
+        encoder = PromptEncoder(one, (one.eos_token_id,))
+        prompts = [Translation(system=system).example(ROW, "c:1").policy_prompt for system in (None, "", "S.")]
+        without, empty, filled = (encoder.encode_prompt(prompt, 500) for prompt in prompts)
+        assert without == empty and "S.\n" in one.decode(filled)
