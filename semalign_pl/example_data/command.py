@@ -10,9 +10,9 @@ from pathlib import Path
 from semalign_pl.example_data.cmrc2018 import CMRC2018
 from semalign_pl.example_data.data_set import DataSet
 from semalign_pl.example_data.get import get
+from semalign_pl.example_data.gguf_model import convert_gguf
 from semalign_pl.example_data.mitra import MITRA
 from semalign_pl.example_data.sample import SAMPLE
-from semalign_pl.example_data.gguf_model import convert_gguf
 from semalign_pl.example_data.sib200 import SIB200
 from semalign_pl.example_data.smollm2 import SMOLLM2
 from semalign_pl.files.atomic import replace_folder
@@ -64,9 +64,7 @@ def _convert(file: Path) -> Path:
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file; give the path of a model's GGUF file")
     if folder.exists():
-        raise ValueError(
-            f"{folder} exists, and {file} would be written there; move the folder away, or rename the file"
-        )
+        raise ValueError(f"{folder} exists, and {file} would be written there; move it away, or rename the file")
     with replace_folder(folder) as made:
         convert_gguf(file, made)
     return folder
