@@ -6,8 +6,8 @@ python benchmarks/real.py --config configs/real/short --out runs/real/short     
 python benchmarks/real.py --dry-run              # commands with their expected minutes of one core
 python benchmarks/real.py --prepare              # encoders and general text only
 
-Finished steps are not redone. The expected minutes are from rows and steps of the recipes and the seconds in COST, which
-were measured on one core of an AMD EPYC with SmolLM2-135M; a GPU or more cores take less.
+Finished steps are not redone. The expected minutes are from rows and steps of the recipes and the seconds in COST,
+which were measured on one core of an AMD EPYC with SmolLM2-135M; a GPU or more cores take less.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ SECOND: dict[str, Any] = {"vocabulary": 6_000, "dimensions": 256, "seed": 1}
 def write_general(folder: Path = GENERAL) -> None:
     """Write the general English text of replay, anchor and probes, unless it is there.
 
-    ``replay.jsonl`` has OpenBookQA's questions with their right answers. ``anchor.jsonl`` has the same as conversations,
-    and SIB-200's English sentences. ``paragraphs.txt`` has XQuAD's paragraphs, one per line, and ``questions.jsonl`` its
-    questions with `WORDS`. So no probe has text of replay or anchor.
+    ``replay.jsonl`` has OpenBookQA's questions with their right answers. ``anchor.jsonl`` has the same as
+    conversations, and SIB-200's English sentences. ``paragraphs.txt`` has XQuAD's paragraphs, one per line, and
+    ``questions.jsonl`` its questions with `WORDS`. So no probe has text of replay or anchor.
 
     Args:
         folder: Folder to write to.

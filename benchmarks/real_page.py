@@ -97,8 +97,8 @@ def page(content: Mapping[str, Any]) -> str:
     sections = [
         "# A real model learns a real language\n",
         f"Written by `python benchmarks/real_page.py` from the results of `{content['command']}`: one small model, "
-        f"{content['seeds']} seed(s), intervals over items only. Where an interval includes another value, the difference is "
-        "not shown.\n",
+        f"{content['seeds']} seed(s), intervals over items only. One seed does not "
+        "show how much another training run would differ.\n",
         "## What was learnt\n",
         table(["system", *quality], [[n, *(number(content["metrics"][n].get(m)) for m in quality)] for n in systems]),
         "The encoder behind `semantic_similarity` was trained on the same pairs, and no reward used it.\n",
