@@ -95,7 +95,7 @@ wh_vs_that_no_gap 6a25d0d1499e9f522696a62ce9dba8c49f58c5446fddc6d852bf562d101616
 wh_vs_that_no_gap_long_distance 968faf59602a67f9cfd7c2e91a314a3f7342fd5daf41c21cadd25288fc85fdcf 441429
 wh_vs_that_with_gap 56f1ca988a8ca368234f12359792c414fdfec2891154e3f8ce6404da1d3f3212 367776
 wh_vs_that_with_gap_long_distance 3cb19100d6384264e512801e96c20e172a3c0c7778276b80ed60c65e97b86ab5 425985
-"""
+"""  # noqa: E501
 """Paradigm, SHA-256 and size of each file."""
 
 BLIMP = DataSet(
