@@ -146,7 +146,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the steps with their expected minutes")
     options = parser.parse_args(args)
     write_general()
-    if options.dry_run:
+    if options.dry_run:  # reads the files of the probes
         return print_plan(options.config, options.out, options.seeds)
     train_encoders(options.encoder)
     if options.prepare:
