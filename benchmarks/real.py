@@ -56,17 +56,21 @@ def expected_seconds(command: str, settings: Mapping[str, Any], tested: int) -> 
             for kind, given in sizes
             if kind in COST
         )
-    rows = (trainer["max_steps"] if trainer["max_steps"] > 0 else 10**9) * data["batch_size"]
-    if data["limit"] is not None and trainer["max_epochs"]:
-        rows = min(rows, data["limit"] * trainer["max_epochs"])
+    rows = (data["limit"] or _lines(data["train"])) * (trainer["max_epochs"] or 1)
+    if trainer["max_steps"] > 0:
+        rows = trainer["max_steps"] * data["batch_size"]
     anchor = model.get("anchor")
     texts = 0 if anchor is None else anchor["rows_per_step"] * rows / data["batch_size"]
     group = model.get("num_generations")
     return rows * (COST["pair"] if group is None else group * COST["rollout"]) + texts * COST["anchor text"]
 
 
-def _lines(file: str) -> int:
-    return sum(1 for line in harness.existing(file).read_text(encoding="utf-8").split("\n") if line.strip())
+def _lines(source: Any) -> int:
+    """Number of lines of a corpus: a file, an entry of a mix, or a mix."""
+    if isinstance(source, list):
+        return sum(map(_lines, source))
+    file = harness.existing(source["path"] if isinstance(source, Mapping) else source)
+    return sum(1 for line in file.read_text(encoding="utf-8").split("\n") if line.strip())
 
 
 def print_plan(configs: Path, out: Path, seeds: int) -> None:
