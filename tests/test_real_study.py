@@ -43,7 +43,12 @@ def mine(tmp_path: Path, base: str, corpus: Path) -> Path:
     recipe["trainer"] |= {"accelerator": "cpu", "enable_progress_bar": False}
     recipe["trainer"]["callbacks"][0]["init_args"] = {"language": "bo", "encoder": "runs/mine/second/encoder"}
     vocabulary = {"language": "bo", "corpus": data["train"], "column": "bo", "tokens": 20, "min_count": 2}
-    recipe["model"]["init_args"] |= {"base": base, "vocabulary": vocabulary, "lora": {"r": 2, "alpha": 4}}
+    recipe["model"]["init_args"] |= {
+        "base": base,
+        "vocabulary": vocabulary,
+        "lora": {"r": 2, "alpha": 4},
+        "max_new_tokens": 60,
+    }
     recipe["data"]["init_args"] = data | {"limit": 8}
     encoder = yaml.safe_load((SHORT.parent / "encoder.yaml").read_text(encoding="utf-8"))
     encoder["trainer"] |= {"accelerator": "cpu", "default_root_dir": "runs/mine/reward", "max_epochs": 1}
