@@ -38,6 +38,9 @@ COST = {
 SHOWN = ("chrf", "semantic_similarity", "language_consistency", "nll_change_mean", "kl_mean", "arc_easy_accuracy",
          "piqa_accuracy", "copa_accuracy", "blimp_accuracy", "english_exact_match")  # fmt: skip
 
+PUBLISHED = {Path("configs/real"): "real", Path("configs/real/short"): "real_short"}
+"""Studies whose results and pages are part of the project; any other study's are written beside its runs."""
+
 
 def expected_seconds(command: str, settings: Mapping[str, Any], tested: int) -> float:
     """Seconds of one core that a step of a study is expected to take.
@@ -163,10 +166,10 @@ def main(args: Sequence[str] | None = None) -> None:
     study = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
     content = collect(options.out, study, options.seeds)
     content["command"] = f"python benchmarks/real.py --config {options.config} --seeds {options.seeds}"
-    published = options.config == Path("configs/real")  # other studies keep their results beside their runs
-    file = harness.RESULTS / "real.json" if published else options.out / "real.json"
+    name = PUBLISHED.get(options.config)
+    file = (options.out if name is None else harness.RESULTS) / f"{name or 'real'}.json"
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_page(content, Path("docs/results/real.md") if published else options.out / "real.md")
+    write_page(content, (options.out if name is None else Path("docs/results")) / f"{name or 'real'}.md")
     print(f"written: {file}", file=sys.stderr)
 
 

@@ -1,6 +1,6 @@
 """The page of a study of real data, written from its results: no number in it is typed by hand.
 
-python benchmarks/real_page.py     # results/real.json, frontier.json and keep.json → docs/results/real.md
+python benchmarks/real_page.py real     # results/real.json, frontier.json and keep.json → docs/results/real.md
 """
 
 from __future__ import annotations
@@ -134,4 +134,6 @@ def write_page(content: Mapping[str, Any], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_page(json.loads((harness.RESULTS / "real.json").read_text(encoding="utf-8")), Path("docs/results/real.md"))
+    for study in sys.argv[1:]:
+        results = json.loads((harness.RESULTS / f"{study}.json").read_text(encoding="utf-8"))
+        write_page(results, Path("docs/results") / f"{study}.md")
