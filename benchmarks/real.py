@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         "metrics": {name: _metrics(folder) for name, folder in tested.items()},
         "points": {name: {at: _metrics(folder) for at, folder in points(run).items()} for name, run in runs.items()},
         "rewards": {name: rewards for name, run in runs.items() if (rewards := _rewards(run / "metrics.csv"))},
+        "failures": {name: _failures(run / "predictions.jsonl") for name, run in runs.items()},
         "samples": _samples(runs),
         "seconds": study["run"]["seconds"],
         "peak_memory_mib": study["run"]["peak_memory_mib"],
@@ -125,6 +127,22 @@ def _rewards(file: Path) -> dict[str, float]:
     """Mean of each reward over the steps of a training; empty for SFT."""
     columns = file.open(encoding="utf-8").readline().strip().split(",")
     return {name.split("/")[-1]: mean_of(file, name) for name in columns if name.startswith("train/reward/")}
+
+
+def _failures(file: Path) -> dict[str, float]:
+    """Shares of a test's outputs that fail in ways that a mean hides."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    counts = Counter(row["prediction"].strip() for row in rows)
+    return {
+        "empty": counts[""] / len(rows),
+        "same output as for another prompt": sum(count for text, count in counts.items() if text and count > 1)
+        / len(rows),
+        "chrF below 10": sum(row["scores"]["chrf"] < 10 for row in rows) / len(rows),
+        "copy of the source": sum(
+            row["prediction"].strip() in row["prompt"] for row in rows if row["prediction"].strip()
+        )
+        / len(rows),
+    }
 
 
 def _samples(runs: Mapping[str, Path], count: int = 20) -> list[dict[str, str]]:

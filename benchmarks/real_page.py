@@ -101,7 +101,7 @@ def page(content: Mapping[str, Any]) -> str:
         "show how much another training run would differ.\n",
         "## What was learnt\n",
         table(["system", *quality], [[n, *(number(content["metrics"][n].get(m)) for m in quality)] for n in systems]),
-        "The encoder behind `semantic_similarity` was trained on the same pairs, and no reward used it.\n",
+        "The encoder of `semantic_similarity` was trained on the same pairs, and no reward used it.\n",
         "## What it cost in English\n",
         table(["system", *general], [[n, *(number(e.get(m)) for m in general)] for n, e in content["metrics"].items()]),
         "## At equal quality\n",
@@ -114,6 +114,22 @@ def page(content: Mapping[str, Any]) -> str:
         kinds = list(dict.fromkeys(kind for each in content["rewards"].values() for kind in each))
         rows = [[n, *(f"{each.get(k, float('nan')):.2f}" for k in kinds)] for n, each in content["rewards"].items()]
         sections += ["## Rewards, mean over the training\n", table(["system", *kinds], rows)]
+    shown = [content["quality"], *content["costs"]]
+    rows = [
+        [n, at, *(number(each.get(m)) for m in shown)]
+        for n, run in content["points"].items()
+        for at, each in run.items()
+    ]
+    sections += [
+        "## The dial\n",
+        "Points between the base and the finished adapter: its update times the scale. `end` is 1.\n",
+        table(["system", "point", *shown], rows),
+        "## Where it fails\n",
+        "Shares of the outputs on the test set.\n",
+    ]
+    kinds = list(next(iter(content["failures"].values())))
+    rows = [[n, *(f"{each[kind]:.0%}" for kind in kinds)] for n, each in content["failures"].items()]
+    sections += [table(["system", *kinds], rows)]
     sections += ["## The miniature world against this one\n", compare_worlds(content)]
     sections += ["## Samples\n", "Rows spread evenly over the test set, none chosen by hand.\n"]
     for sample in content["samples"]:
