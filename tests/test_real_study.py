@@ -94,5 +94,5 @@ def test_another_pair_and_another_base_by_yaml_alone(
 def test_a_start_that_earns_too_little_is_not_trained(runs: Runs) -> None:
     signal = {"class_path": "RewardSignal", "init_args": {"reward": "language", "min_mean": 0.9}}
     with pytest.raises(ValueError, match=r"RewardSignal: language is too weak .* completions is 0\.\d+ .*cold start"):
-        runs("fit", "grpo", "run", "trainer.max_steps=1", callbacks=[signal])
+        runs("fit", "grpo", "run", "trainer.max_steps=2", callbacks=[signal])
     assert not (runs.folder / "run" / "adapter").exists()
