@@ -30,11 +30,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
         raise ValueError(f"{file}: reading GGUF files needs the package gguf; pip install 'semalign-pl[real]'")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    names = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "local_files_only": True}
     try:
         with _silence():
-            tokenizer = AutoTokenizer.from_pretrained(**names)
-            model = AutoModelForCausalLM.from_pretrained(**names, dtype="float32")
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype="float32")
     except Exception as error:  # gguf and transformers raise many kinds
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(

@@ -164,7 +164,9 @@ def encode(
                 merged = ids[: len(before)] != before or len(ids) == len(before)
                 options[-1].append(encode_texts(tokenizer, [guard(text)])[0] if merged else ids[len(before) :])
         if not start and not all(contexts):  # an option alone: as lm-evaluation-harness, it follows BOS or EOS
-            start = [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+            first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+            assert isinstance(first, int), "a chat model has EOS, which ends its answers"
+            start = [first]
         contexts = [start + ids for ids in contexts]
     cut = sum(len(ids) > max_tokens for ids in contexts)
     return [ids[-max_tokens:] for ids in contexts], options, cut
