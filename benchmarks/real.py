@@ -27,7 +27,7 @@ from real_page import write_page
 from study_points import mean_of, points
 
 COST = {
-    "pair": 0.65,
+    "pair": 0.8,
     "anchor text": 0.35,
     "rollout": 0.72,
     "MultipleChoiceProbe": 0.28,
