@@ -1,4 +1,4 @@
-"""What a study of real data reads beside its pairs: two sentence encoders, and general English text."""
+"""Inputs of a study of real data beside its pairs: two sentence encoders, and general English text."""
 
 from __future__ import annotations
 

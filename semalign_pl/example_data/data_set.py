@@ -58,7 +58,7 @@ class DataSet:
         """URL of a file to download."""
         return f"{self.root}/{download.path}"
 
-    def installed(self, download: Download) -> Path | None:
+    def find_installed(self, download: Download) -> Path | None:
         """Path of a file in the installed ``package``; ``None`` if it is not there."""
         spec = importlib.util.find_spec(self.package) if self.package else None
         folders = (spec.submodule_search_locations or ()) if spec else ()

@@ -52,7 +52,7 @@ def _content(data_set: DataSet, temporary: Path, folder: Path) -> dict[str, byte
     with tempfile.TemporaryDirectory(dir=temporary) as name, _progress(data_set) as progress:
         files = {}
         for number, one in enumerate(data_set.downloads):
-            if (local := data_set.installed(one)) is not None:
+            if (local := data_set.find_installed(one)) is not None:
                 files[one.path] = _verify(local, one)
                 continue
             files[one.path] = Path(name, str(number))
