@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -130,13 +131,23 @@ def encoder_bytes(name: str, bytes_each: int) -> int:
         name: Hub id or folder of the encoder.
         bytes_each: Bytes per weight.
     """
+    folder, inner = Path(name), Path(name) / "0_Transformer"
+    if folder.is_dir() and not inner.is_dir() and not (folder / "config.json").is_file():
+        return bytes_each * sum(map(_count_saved, folder.rglob("*.safetensors")))  # static token vectors, for instance
     from transformers import AutoModel
 
-    inner = Path(name) / "0_Transformer"
     config = read_config("SemanticReward.encoder", str(inner) if inner.is_dir() else name)
     with torch.device("meta"):
         model = AutoModel.from_config(config, trust_remote_code=False)
         return sum(p.numel() for p in model.parameters()) * bytes_each
+
+
+def _count_saved(path: Path) -> int:
+    """Number of values in a safetensors file, of which only the head is read."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
 
 
 @lru_cache

@@ -32,12 +32,13 @@ def test_a_set_names_its_source_and_fixes_its_content(data_set) -> None:
     assert data_set.licence and data_set.changes and data_set.rows
     if data_set is not SAMPLE:
         commit = re.fullmatch(
-            r"https://raw\.githubusercontent\.com/([\w.-]+/[\w.-]+)/[0-9a-f]{40}(/.+)?", data_set.root
+            r"https://(?:raw\.(github)usercontent|(huggingface))\.com?/([\w.-]+/[\w.-]+)/(?:resolve/)?[0-9a-f]{40}(/.+)?",
+            data_set.root,
         )
-        assert commit and data_set.source == f"https://github.com/{commit[1]}"
+        assert commit and data_set.source == f"https://{'github.com' if commit[1] else 'huggingface.co'}/{commit[3]}"
     assert len({one.path for one in data_set.downloads}) == len(data_set.downloads)
     for one in data_set.downloads:
-        assert re.fullmatch("[0-9a-f]{64}", one.sha256) and 0 < one.size < 2**22
+        assert re.fullmatch("[0-9a-f]{64}", one.sha256) and 0 < one.size < (2**27 if data_set.package else 2**22)
 
 
 def test_no_recipe_or_benchmark_reads_from_outside_its_folder() -> None:
@@ -122,6 +123,18 @@ def test_the_sample_has_what_recipes_read(tmp_path: Path) -> None:
     assert sorted(row["split"] for row in articles.values()) == ["dev"] * 30 + ["train"] * 120
     questions = read_questions(str(folder / "questions.json"), None, 0)
     assert len(questions) == 60 and all(q.answers[0] in q.context for q in questions)
+
+
+def test_blimp_takes_the_first_pairs_of_each_paradigm(tmp_path: Path) -> None:
+    files = {}
+    for paradigm in ("b_agreement", "a_island"):
+        pairs = [{"sentence_good": f"{paradigm} {n}.", "sentence_bad": f"{n} {paradigm}."} for n in range(20)]
+        files[f"{paradigm}.jsonl"] = tmp_path / paradigm
+        files[f"{paradigm}.jsonl"].write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    rows = [json.loads(line) for line in SETS["blimp"].make(files)["blimp.jsonl"].splitlines()]
+    assert [row["paradigm"] for row in rows] == ["a_island"] * 15 + ["b_agreement"] * 15
+    assert rows[16] == {"good": "b_agreement 1.", "bad": "1 b_agreement.", "paradigm": "b_agreement"}
+    assert len(SETS["blimp"].downloads) == 67
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from helpers.small_runs import Runs
+from safetensors.torch import load_file
 
+from semalign_pl.plan.meta_policy import encoder_bytes
 from semalign_pl.plan.predict import predict
 from semalign_pl.plan.recipe import settings_of
 from semalign_pl.plan.settings import Settings
@@ -38,3 +40,12 @@ def test_read_from_a_recipe_and_from_an_adapter(runs: Runs, tmp_path: Path) -> N
     adapter = [f"model.init_args.adapter={runs.folder / 'cold/adapter'}", "model.init_args.lora=null"]
     assert settings_of(runs.args("fit", "sft", "on", *adapter)[1:]).new_tokens == 4
     assert settings_of(runs.args("fit", "sft", "plain")[1:]).new_tokens == 0
+
+
+def test_an_encoder_of_token_vectors_is_counted_by_its_files(tmp_path: Path) -> None:
+    """As EmbedderModule trains one from scratch: the folder has no transformer, so no config of one."""
+    from embedder import make_start
+
+    make_start(tmp_path / "encoder", ["བོད་ཡིག བོད་སྐད", "老师 学生"] * 4, vocabulary=40, dimensions=8)
+    saved = load_file(tmp_path / "encoder" / "model.safetensors")
+    assert encoder_bytes(str(tmp_path / "encoder"), 4) == sum(4 * one.numel() for one in saved.values()) > 0
