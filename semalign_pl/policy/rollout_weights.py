@@ -120,7 +120,8 @@ def _weight(base: Any) -> Float[Tensor, "out in"]:
         return weight
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight, base.weight.quant_state).to(base.compute_dtype)
+    state = base.weight.quant_state
+    return dequantize_4bit(weight, state).to(base.compute_dtype or state.dtype)
 
 
 def _dequantised(base: Any) -> Forward:
