@@ -15,10 +15,6 @@ Sampler = Callable[
 """Function from logits and uniform draws to token ids."""
 CANDIDATES = (512, 8192)
 """Numbers of most likely tokens per row among which a token is drawn: in all rows, then in those that need more."""
-BINS = 2048
-"""Number of intervals of logits in which the end of a nucleus is looked for, if it is not among the candidates."""
-SPAN = 64.0
-"""Logits this far below the highest share an interval: tokens of no probability."""
 TOLERANCE = 4e-6
 """Probability by which float32 may differ between two orders of summation over a vocabulary."""
 SORTED_ELEMENTS = 2**22
@@ -37,9 +33,8 @@ class TruncatedSampler:
     """Sampler that keeps some tokens per row and draws one of them.
 
     Few tokens are kept as a rule, so the most likely ``CANDIDATES`` of each row are enough, next to the sum over the
-    whole row. In flatter rows, the end of a nucleus is found by the probability of each interval of logits, without
-    sorting. Rows in which a decision depends on rounding or on the order of equal logits are sorted. Every row
-    therefore gets the token that sorting all rows would give.
+    whole row. Rows for which they are not are sorted: the distribution is too flat, or a decision depends on rounding
+    or on the order of equal logits. Every row therefore gets the token that sorting all rows would give.
 
     Attributes:
         temperature: Sampling temperature.
@@ -71,12 +66,8 @@ class TruncatedSampler:
         chosen, certain = self._among_candidates(logits, uniforms, few)
         # The only wait for the device. On the meta device, for a prediction of memory, one chunk goes on.
         rows = torch.arange(size, device="meta") if logits.is_meta else (~certain).nonzero().squeeze(1)
-        only_nucleus = self.top_k == 0 and self.min_p == 0.0 and not logits.is_meta
         for left in rows[: len(logits)].split(size):
-            if only_nucleus:
-                chosen[left], certain = self._by_intervals(logits[left], uniforms[left])
-            else:
-                chosen[left], certain = self._among_candidates(logits[left], uniforms[left], more)
+            chosen[left], certain = self._among_candidates(logits[left], uniforms[left], more)
             left = left if logits.is_meta else left[~certain]
             if len(left):
                 chosen[left] = self.sort(logits[left], uniforms[left])
@@ -147,42 +138,6 @@ class TruncatedSampler:
         unsure |= (target >= total) | ~(total > 0)
         chosen = ids.gather(1, place.minimum(kept.sum(-1, keepdim=True) - 1).clamp_(min=0))
         return chosen.squeeze(1), (complete & ~unsure).squeeze(1)
-
-    def _by_intervals(
-        self, logits: Tensor, uniforms: Tensor
-    ) -> tuple[Int[Tensor, " completions"], Bool[Tensor, " completions"]]:
-        """Token per row of a nucleus of any size, and whether it is certainly the one that sorting gives."""
-        rows, scores = len(logits), _scale(logits, self.temperature)
-        below = scores.amax(-1, keepdim=True) - scores  # 0 for the most likely token
-        weights = below.neg().exp_().double()
-        # 1. Probability per interval of logits; the nucleus ends in the first at which the sum reaches top_p.
-        span = below.masked_fill(below > SPAN, 0.0).amax(-1, keepdim=True).clamp_(min=1e-30)
-        interval = below.mul_(BINS / span).nan_to_num_(nan=0.0, posinf=BINS).clamp_(max=BINS - 1).long()
-        start = torch.arange(rows, device=logits.device).unsqueeze(1)
-        sums = (interval + BINS * start).flatten().bincount(weights.flatten(), BINS * rows).view(rows, BINS)
-        cumulative = sums.cumsum(-1)
-        total = cumulative[:, -1:].clone()
-        last = torch.searchsorted(cumulative, self.top_p * total).clamp_(max=BINS - 1)
-        # 2. Sort only the tokens of that interval, padded with tokens of probability 0.
-        row, token = (interval == last).nonzero(as_tuple=True)
-        counts = row.bincount(minlength=rows)
-        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        inside = scores.new_full((rows, int(counts.max())), float("-inf"))
-        inside[row, place] = scores[row, token]
-        inside = inside.sort(-1, descending=True).values
-        mass = (inside - scores.amax(-1, keepdim=True)).exp_().double()
-        end = (cumulative - sums).gather(1, last) + mass.cumsum(-1)
-        kept = (end - mass < self.top_p * total) & (mass > 0)
-        threshold = inside.gather(1, (kept.sum(-1, keepdim=True) - 1).clamp_(min=0))
-        # 3. Rounding decides if a sum is next to top_p; the order of equal logits, if some are kept. The sum that
-        # sorting compares is that of the tokens that are not kept, with an error in proportion to it.
-        near = (1 - self.top_p) * TOLERANCE * total
-        unsure = ((end - self.top_p * total).abs() <= near).any(-1, keepdim=True)
-        unsure |= ((inside == threshold) & ~kept).any(-1, keepdim=True) | ~kept[:, :1] | ~torch.isfinite(total)
-        unsure |= (end[:, :1] - mass[:, :1] - self.top_p * total).abs() <= near
-        # 4. From here on as after sorting.
-        scores.masked_fill_(scores < threshold, float("-inf"))
-        return inverse_cdf(scores.softmax(-1), uniforms), ~unsure.squeeze(1)
 
 
 def _scale(logits: Tensor, temperature: float) -> Tensor:
