@@ -200,6 +200,7 @@ class _Rollout:
                     self.state = self.logits = None  # frees their memory
                     return
                 self.state.keep(kept)
+        self.logits = None  # frees their memory before the next
         self.logits = self.state.step(chosen)
 
     def completions(self) -> list[list[int]]:
