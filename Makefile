@@ -122,7 +122,7 @@ bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
 bench-operations: $(READY)  ## operations of a training step per layer against TRL's, which are kernel launches on a GPU (a minute)
 	$(BIN)/python benchmarks/operations.py
 
-bench-rollout: $(READY)  ## a token from the most likely candidates against sorting the vocabulary (2 minutes)
+bench-rollout: $(READY)  ## rollouts against generate and an earlier commit, and a token against sorting (half an hour)
 	$(BIN)/python benchmarks/rollout.py
 
 bench-methods: $(READY)  ## the cost of a step with a KL or an anchor over the step without it

@@ -19,9 +19,10 @@ import grpo
 import harness
 import model
 
+DENSE = {"settings": {"rollout_weights": "dense"}}
 SHAPES: dict[str, dict[str, Any]] = {
-    "headline": grpo.SHAPES["headline"],
-    "translation": {**grpo.SHAPES["translation"], "budget": 4096},
+    "headline": {**grpo.SHAPES["headline"], **DENSE},
+    "translation": {**grpo.SHAPES["translation"], "budget": 4096, **DENSE},
 }
 RANK = 64
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from semalign_pl.engine.attention import shared_prompt_attention
 from semalign_pl.engine.model import CausalPolicy
@@ -31,10 +34,9 @@ class DecodeState:
             the largest group has live completions.
         own: Number of own tokens of each live completion in the cache: its suffix and what has been decoded.
         length: Largest of ``own``.
-        checked_every: Number of tokens after which it pays to look for finished completions.
+        places: ``slot`` as a list. Who is in the cache is known without waiting for the device, and so are its sizes.
+        offsets: ``own`` as a list, less the number of steps since.
     """
-
-    checked_every = 1
 
     def __init__(
         self,
@@ -50,11 +52,12 @@ class DecodeState:
         self.prompt_cache = self.prefixes.prompt_cache
         sizes = [len(group) * num_generations for group in self.suffixes]
         self.slots = max(sizes)
-        slots = [group * self.slots + index for group, size in enumerate(sizes) for index in range(size)]
-        self.slot: Int[Tensor, " completions"] = torch.tensor(slots, device=policy.device)
-        own = [len(suffix) for group in self.suffixes for suffix in group for _ in range(num_generations)]
-        self.own: Int[Tensor, " completions"] = torch.tensor(own, device=policy.device)
-        self.length, self.ragged = max(own), min(own) < max(own)
+        self.places = [group * self.slots + index for group, size in enumerate(sizes) for index in range(size)]
+        self.slot: Int[Tensor, " completions"] = torch.tensor(self.places, device=policy.device)
+        self.offsets = [len(suffix) for group in self.suffixes for suffix in group for _ in range(num_generations)]
+        self.own: Int[Tensor, " completions"] = torch.tensor(self.offsets, device=policy.device)
+        self.steps = 0
+        self._measure()
         self.keys: dict[int, Float[Tensor, "slots kv_heads room dim"]] = {}
         self.values: dict[int, Float[Tensor, "slots kv_heads room dim"]] = {}
 
@@ -64,8 +67,7 @@ class DecodeState:
         states = decode(self.policy, self.prefixes)[self.prefixes.last]
         states = states[self.slot[:: self.num_generations] // self.slots]  # per prompt
         if self.length:
-            lengths = self.prompt_cache.lengths.tolist()
-            packed = PackedCompletions(self.prompt_cache, lengths, self.suffixes, keep=True)
+            packed = PackedCompletions(self.prompt_cache, self.prompt_cache.sizes, self.suffixes, keep=True)
             # A prompt without a suffix is a prefix of other prompts: the prefix's last state predicts its next token.
             own = self.own[:: self.num_generations]
             last = (own.cumsum(0) - 1).clamp(min=0)
@@ -74,6 +76,7 @@ class DecodeState:
                 {layer: cached.repeat_interleave(self.num_generations, 0) for layer, cached in cache.items()}
                 for cache in (packed.keys, packed.values)
             )
+        self.prefixes.prompt_cache = None  # which is smaller, once prompts have left it
         # Once per prompt: its completions start from the same last state.
         return self.policy.head(states).repeat_interleave(self.num_generations, 0)
 
@@ -90,39 +93,79 @@ class DecodeState:
         self.biases: dict[int | None, tuple[Tensor | None, Tensor | None]] = {}
         self.positions = (self.prompt_cache.lengths[self.slot // self.slots] + self.own).unsqueeze(0)
         hidden = decode(self.policy, self)
-        self.own, self.length = self.own + 1, self.length + 1
+        self._count_step()
         return self.policy.head(hidden)
 
-    def keep(self, completions: Int[Tensor, " kept"]) -> None:
+    def _count_step(self) -> None:
+        self.own, self.length, self.steps = self.own + 1, self.length + 1, self.steps + 1
+
+    def _measure(self) -> None:
+        own = [offset + self.steps for offset in self.offsets]
+        self.length, self.ragged = max(own), min(own) < max(own)
+
+    def keep(self, completions: list[int]) -> None:
         """Drop all completions but some.
 
         Args:
             completions: Indices of the completions to keep, ascending.
         """
-        self.slot, self.own = self.slot[completions], self.own[completions]
+        chosen = torch.tensor(completions, device=self.slot.device)
+        self.slot, self.own = self.slot[chosen], self.own[chosen]
+        self.places, self.offsets = [self.places[i] for i in completions], [self.offsets[i] for i in completions]
+        self._measure()
         if self._compacts():
             self._compact()
 
     def _compacts(self) -> bool:
         # Copying the cache costs about as much as some steps over empty slots: wait until a quarter of it is empty.
-        return len(self.slot) <= 0.75 * len(self.prompt_cache.lengths) * self.slots
+        return len(self.places) <= 0.75 * len(self.prompt_cache.sizes) * self.slots
 
-    def _compact(self) -> None:
-        """Remove empty slots from the cache."""
+    def _compact(self, slots: int = 0) -> None:
+        """Remove empty slots from the cache, but for ``slots`` per group."""
         # 1. New slots: live completions move together, and groups without any disappear.
-        group = self.slot // self.slots
-        live, group, counts = group.unique_consecutive(return_inverse=True, return_counts=True)
-        slots = int(counts.max())
-        first = counts.cumsum(0) - counts
-        slot = group * slots + torch.arange(len(group), device=group.device) - first[group]
+        sizes = self.group_sizes()
+        live, slots = list(sizes), max(slots, *sizes.values())
+        places = [group * slots + index for group, size in enumerate(sizes.values()) for index in range(size)]
         # 2. Gather the old slots' keys and values; the output of an empty slot is never read.
-        source = slot.new_zeros(len(live) * slots).index_copy(0, slot, self.slot)
+        sources = [0] * (len(live) * slots)
+        for place, source in zip(places, self.places, strict=True):
+            sources[place] = source
+        source = torch.tensor(sources, device=self.slot.device)
         for cache in (self.keys, self.values):
             for layer, cached in cache.items():
                 cache[layer] = cached[source]
-        if len(live) < len(self.prompt_cache.lengths):
+        if len(live) < len(self.prompt_cache.sizes):
             self.prompt_cache = self.prompt_cache.select(live)
-        self.slot, self.slots = slot, slots
+        self.places, self.slot, self.slots = places, torch.tensor(places, device=self.slot.device), slots
+
+    def group_sizes(self) -> dict[int, int]:
+        """Number of live completions per prefix that has any, by the index of the prefix."""
+        return Counter(place // self.slots for place in self.places)
+
+    def join(self, other: DecodeState) -> None:
+        """Add the completions of another state after the own ones; all are then decoded together.
+
+        Args:
+            other: State of the same policy, after its prefill; not to be used any more.
+        """
+        # 1. The same number of slots per prefix, and no empty prefixes.
+        slots = max(max(state.group_sizes().values()) for state in (self, other))
+        for state in (self, other):
+            state._compact(slots)
+        # 2. Keys and values, with the same room; a state without suffixes has none before its first step.
+        first = len(self.prompt_cache.sizes) * slots
+        for own, new in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, like in ({**own, **new}).items():
+                parts = [cache.pop(layer, like.new_zeros(rows, like.shape[1], 0, like.shape[3]))
+                         for cache, rows in ((own, first), (new, len(other.prompt_cache.sizes) * slots))]  # fmt: skip
+                room = max(part.shape[2] for part in parts)
+                own[layer] = torch.cat([pad(part, (0, 0, 0, room - part.shape[2])) for part in parts])
+        # 3. Places of the new completions follow.
+        self.prompt_cache = self.prompt_cache.join(other.prompt_cache)
+        self.places += [first + place for place in other.places]
+        self.offsets += [offset + other.steps - self.steps for offset in other.offsets]
+        self.slot, self.own = torch.cat([self.slot, first + other.slot]), torch.cat([self.own, other.own])
+        self._measure()
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Attention output of one layer, as in ``PackedBatch``; appends this step's keys and values to the cache."""

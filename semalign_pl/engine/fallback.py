@@ -24,8 +24,6 @@ class UnsharedDecodeState:
         num_generations: Number of completions per prompt.
     """
 
-    checked_every = 1
-
     def __init__(self, policy: CausalPolicy, prompts: list[list[int]], num_generations: int) -> None:
         from transformers import DynamicCache
 
@@ -45,7 +43,7 @@ class UnsharedDecodeState:
     def prefill(self) -> Float[Tensor, "completions vocabulary"]:
         """Forward the prompts; returns the logits of each completion's first token."""
         logits = self._forward(self.ids)
-        self.keep(torch.arange(len(logits), device=logits.device).repeat_interleave(self.num_generations))
+        self.keep([row for row in range(len(logits)) for _ in range(self.num_generations)])
         return logits.repeat_interleave(self.num_generations, 0)
 
     def step(self, chosen: Int[Tensor, " completions"]) -> Float[Tensor, "completions vocabulary"]:
@@ -62,16 +60,17 @@ class UnsharedDecodeState:
             self.mask = torch.cat([self.mask, self.mask.new_ones((len(self.mask), 1))], 1)
         return self._forward(chosen.unsqueeze(1))
 
-    def keep(self, completions: Int[Tensor, " kept"]) -> None:
+    def keep(self, completions: list[int]) -> None:
         """Drop all completions but some.
 
         Args:
             completions: Indices of the completions to keep, ascending.
         """
+        chosen = torch.tensor(completions, device=self.ids.device)
         # Every kind of cache layer can be reordered for beam search; recurrent ones cannot be repeated or selected.
-        self.cache.reorder_cache(completions)
+        self.cache.reorder_cache(chosen)
         if self.mask is not None:
-            self.mask = self.mask[completions]
+            self.mask = self.mask[chosen]
 
     def _forward(self, ids: Int[Tensor, "completions tokens"]) -> Float[Tensor, "completions vocabulary"]:
         """Logits after the last of ``ids``."""

@@ -30,8 +30,6 @@ ROOM_TOKENS = 64
 class FixedDecodeState(DecodeState):
     """Completions in progress, decoded by steps of fixed shapes; gives the same tokens as ``DecodeState``."""
 
-    # Finished completions cost little here, and to ask for them the CPU must wait for the GPU.
-    checked_every = 8
     _step: FixedStep | None = None
 
     def step(self, chosen: Int[Tensor, " completions"]) -> Float[Tensor, "completions vocabulary"]:
@@ -41,7 +39,7 @@ class FixedDecodeState(DecodeState):
             self._grow()
             self._step = FixedStep(self.policy, self.prompt_cache, self.slots, self.keys, self.values)
         logits = self._step(self.slot, chosen, self.own)
-        self.own, self.length = self.own + 1, self.length + 1
+        self._count_step()
         return logits
 
     def _grow(self) -> None:
@@ -58,12 +56,12 @@ class FixedDecodeState(DecodeState):
                     cache[layer] = wider
 
     def _compacts(self) -> bool:
-        total = len(self.prompt_cache.lengths) * self.slots
-        return total > FEW_SLOTS and 2 * len(self.slot) <= total
+        total = len(self.prompt_cache.sizes) * self.slots
+        return total > FEW_SLOTS and 2 * len(self.places) <= total
 
-    def _compact(self) -> None:
+    def _compact(self, slots: int = 0) -> None:
         self._step = None
-        super()._compact()
+        super()._compact(slots)
 
 
 class FixedStep:

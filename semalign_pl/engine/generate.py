@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections import deque
 
 import torch
 from jaxtyping import Float
@@ -37,7 +36,8 @@ def generate(
 
     Randomness is a table of uniforms drawn in advance from ``seed``, one per completion and position; each token is
     drawn by inverting its cumulative distribution there. So the same seed gives the same tokens for every split of the
-    batch (up to rounding of the logits), and global random state is neither read nor changed.
+    batch (up to rounding of the logits), and global random state is neither read nor changed. Where completions have
+    ended, those of waiting prompts take their place.
 
     Args:
         policy: Model to sample from; its modes are restored afterwards, also after an exception.
@@ -57,79 +57,163 @@ def generate(
     count = len(prompts) * num_generations
     uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
     choose = make_sampler(temperature, top_p, top_k, min_p)
-    completions: list[list[int]] = [[] for _ in range(count)]
     per_batch = max(1, rows // num_generations)
     shared = policy.prefix_sharing_unsupported_reason is None
     groups = group_by_prefix(prompts, per_batch if shared else 1, num_generations)
+    # Groups of similar size and prefixes of similar length go together, so that little of a batch is padding.
+    waiting = deque(sorted(groups, key=lambda group: (len(group.members), group.shared, group.members)))
     with policy.inference():
-        for batch in _batches(groups, per_batch, equal=policy.padding_leaks):
-            chosen = [i for group in batch for i in group.members]
-            members = [i * num_generations + k for i in chosen for k in range(num_generations)]
-            draws = uniforms[members].to(policy.device)
-            decoded = _decode_batch(policy, prompts, batch, num_generations, draws, choose)
-            for member, ids in zip(members, decoded, strict=True):
-                completions[member] = ids
+        rollout = _Rollout(policy, prompts, num_generations, uniforms.to(policy.device))
+        while waiting or rollout.members:
+            batch = _take(waiting, rollout, per_batch * num_generations)
+            if batch:
+                rollout.add(batch)
+            rollout.step(choose)
+        completions = rollout.completions()
     return _pack(policy, prompts, completions, num_generations)
 
 
-def _batches(groups: list[PromptGroup], size: int, equal: bool) -> Iterator[list[PromptGroup]]:
-    """Groups that are decoded together: at most ``size`` prompts, and of ``equal`` length if required."""
-    # Groups of similar size and prefixes of similar length go together, so that little of a batch is padding.
-    order = sorted(groups, key=lambda group: (len(group.members), group.shared, group.members))
-    for _, chosen in itertools.groupby(order, key=lambda group: group.shared if equal else 0):
-        batch, prompts = [], 0
-        for group in chosen:
-            if prompts + len(group.members) > size:
-                yield batch
-                batch, prompts = [], 0
-            batch.append(group)
-            prompts += len(group.members)
-        yield batch
+def check_interval(device: torch.device) -> int:
+    """Number of tokens after which it pays to look for completions that have ended.
+
+    Elsewhere than on a CPU, to look means to wait for the device, and completions that have ended cost less.
+
+    Args:
+        device: Device of the policy.
+    """
+    return 1 if device.type == "cpu" else 8
 
 
-def _decode_batch(
-    policy: CausalPolicy,
-    prompts: list[list[int]],
-    groups: list[PromptGroup],
-    num_generations: int,
-    uniforms: Float[Tensor, "completions positions"],
-    choose: Sampler,
-) -> list[list[int]]:
-    """Decode one batch; returns token ids per completion, EOS included if there is one."""
-    if policy.prefix_sharing_unsupported_reason is None:
-        prefixes = [prompts[group.members[0]][: group.shared] for group in groups]
-        suffixes = [[prompts[i][group.shared :] for i in group.members] for group in groups]
-        state = FixedDecodeState if policy.device.type == "cuda" else DecodeState
-        decoding = state(policy, prefixes, num_generations, suffixes)
-    else:
-        decoding = UnsharedDecodeState(policy, [prompts[i] for group in groups for i in group.members], num_generations)
-    logits = decoding.prefill()
-    eos = torch.tensor(policy.eos_ids, device=policy.device)
-    alive = torch.arange(len(uniforms), device=policy.device)
-    unfinished = torch.ones_like(alive, dtype=torch.bool)
-    tokens: list[tuple[Tensor, Tensor]] = []
-    for t in range(uniforms.shape[1]):
-        chosen = choose(logits, uniforms[alive, t])
-        tokens.append((alive, chosen))
-        unfinished &= ~torch.isin(chosen, eos)
-        if t + 1 == uniforms.shape[1]:
+def _take(waiting: deque[PromptGroup], rollout: _Rollout, rows: int) -> list[PromptGroup]:
+    """Take groups to be decoded next, so that no more than ``rows`` slots are needed; none if little is free."""
+    live = rollout.group_sizes()
+    if live is None:
+        return []
+    batch, largest = [], max(live, default=0)
+    while waiting:
+        slots = max(largest, len(waiting[0].members) * rollout.num_generations)
+        other_length = batch and rollout.policy.padding_leaks and waiting[0].shared != batch[0].shared
+        if (live or batch) and (len(live) + len(batch) + 1) * slots > rows or other_length:
             break
-        if (t + 1) % decoding.checked_every == 0:
-            kept = unfinished.nonzero().squeeze(1)
-            if not len(kept):
-                break
+        batch.append(waiting.popleft())
+        largest = slots
+    # A prefill of few tokens, and the copy of the cache, cost more than a few empty slots.
+    if live and waiting and len(batch) * largest < rows / 4:
+        waiting.extendleft(reversed(batch))
+        return []
+    return batch
+
+
+class _Rollout:
+    """Completions of all prompts, decoded together as far as the batch has room for them.
+
+    Args:
+        policy: Model to sample from, in eval mode.
+        prompts: Token ids of the prompts.
+        num_generations: Number of completions per prompt.
+        uniforms: Uniform draw per completion and position.
+
+    Attributes:
+        members: Index of each live completion.
+        starts: Number of tokens that had been decoded when each live completion began.
+        changed: True if completions have just left.
+    """
+
+    def __init__(
+        self,
+        policy: CausalPolicy,
+        prompts: list[list[int]],
+        num_generations: int,
+        uniforms: Float[Tensor, "completions positions"],
+    ) -> None:
+        self.policy, self.prompts, self.num_generations, self.uniforms = policy, prompts, num_generations, uniforms
+        self.eos = torch.tensor(policy.eos_ids, device=policy.device)
+        self.interval = check_interval(policy.device)
+        self.state: DecodeState | UnsharedDecodeState | None = None
+        self.members: list[int] = []
+        self.starts: list[int] = []
+        self.time, self.changed = 0, False
+        self.alive = self.at = torch.empty(0, dtype=torch.long, device=policy.device)
+        self.unfinished = torch.empty(0, dtype=torch.bool, device=policy.device)
+        self.logits: Float[Tensor, "completions vocabulary"] | None = None
+        self.tokens: list[tuple[Tensor, Tensor]] = []
+
+    def group_sizes(self) -> list[int] | None:
+        """Number of live completions per prefix; ``None`` if no other can join them now."""
+        if not self.members:
+            return []
+        if not self.changed or not isinstance(self.state, DecodeState):
+            return None
+        return [*self.state.group_sizes().values()]
+
+    def add(self, groups: list[PromptGroup]) -> None:
+        """Prefill prompts, whose completions are then decoded together with the live ones.
+
+        Args:
+            groups: Prompts, by shared prefix.
+        """
+        policy, count = self.policy, self.num_generations
+        chosen = [i for group in groups for i in group.members]
+        if policy.prefix_sharing_unsupported_reason is None:
+            prefixes = [self.prompts[group.members[0]][: group.shared] for group in groups]
+            suffixes = [[self.prompts[i][group.shared :] for i in group.members] for group in groups]
+            kind = FixedDecodeState if policy.device.type == "cuda" else DecodeState
+            state = kind(policy, prefixes, count, suffixes)
+        else:
+            state = UnsharedDecodeState(policy, [self.prompts[i] for i in chosen], count)
+        logits = state.prefill()
+        new = [i * count + k for i in chosen for k in range(count)]
+        if self.logits is None:
+            self.state, self.logits = state, logits
+        else:
+            assert isinstance(self.state, DecodeState) and isinstance(state, DecodeState)
+            self.state.join(state)
+            self.logits = torch.cat([self.logits, logits])
+        self.members, self.starts = [*self.members, *new], [*self.starts, *[self.time] * len(new)]
+        alive = torch.tensor(new, device=policy.device)
+        self.alive, self.at = torch.cat([self.alive, alive]), torch.cat([self.at, torch.zeros_like(alive)])
+        self.unfinished = torch.cat([self.unfinished, torch.ones_like(alive, dtype=torch.bool)])
+
+    def step(self, choose: Sampler) -> None:
+        """Draw the next token of each live completion; those that have ended leave the batch.
+
+        Args:
+            choose: Sampler.
+        """
+        assert self.state is not None and self.logits is not None
+        chosen = choose(self.logits, self.uniforms[self.alive, self.at])
+        self.tokens.append((self.alive, chosen))
+        self.unfinished &= ~torch.isin(chosen, self.eos)
+        self.at, self.time, self.changed = self.at + 1, self.time + 1, False
+        first = self.time - self.uniforms.shape[1]  # completions that began then have all their tokens
+        if self.time % self.interval == 0 or min(self.starts) <= first:
+            # The only wait for the device.
+            unfinished = self.unfinished.tolist()
+            kept = [i for i, start in enumerate(self.starts) if unfinished[i] and start > first]
             # Finished completions leave the batch, so that no later step pays for them.
-            if len(kept) < len(alive):
-                alive, chosen, unfinished = alive[kept], chosen[kept], unfinished[kept]
-                decoding.keep(kept)
-        logits = decoding.step(chosen)
-    completions: list[list[int]] = [[] for _ in range(len(uniforms))]
-    rows, ids = (torch.cat(column).tolist() for column in zip(*tokens, strict=True))
-    for row, token in zip(rows, ids, strict=True):
-        # Tokens after the end were decoded before anyone looked.
-        if not completions[row] or completions[row][-1] not in policy.eos_ids:
-            completions[row].append(token)
-    return completions
+            if len(kept) < len(self.members):
+                self.members, self.starts = [self.members[i] for i in kept], [self.starts[i] for i in kept]
+                rows = torch.tensor(kept, dtype=torch.long, device=chosen.device)
+                self.alive, self.at, chosen = self.alive[rows], self.at[rows], chosen[rows]
+                self.unfinished, self.changed = self.unfinished[rows], True
+                if not kept:
+                    self.state = self.logits = None  # frees their memory
+                    return
+                self.state.keep(kept)
+        self.logits = None  # frees their memory before the next
+        self.logits = self.state.step(chosen)
+
+    def completions(self) -> list[list[int]]:
+        """Token ids per completion, EOS included if there is one."""
+        completions: list[list[int]] = [[] for _ in range(len(self.uniforms))]
+        if not self.tokens:
+            return completions
+        rows, ids = (torch.cat(column).tolist() for column in zip(*self.tokens, strict=True))
+        for row, token in zip(rows, ids, strict=True):
+            # Tokens after the end were decoded before anyone looked.
+            if not completions[row] or completions[row][-1] not in self.policy.eos_ids:
+                completions[row].append(token)
+        return completions
 
 
 def _pack(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from semalign_pl.engine.attention import shared_prompt_attention
 from semalign_pl.engine.model import CausalPolicy
@@ -197,27 +197,43 @@ class PromptCache:
 
     Attributes:
         lengths: Number of tokens of each prompt.
+        sizes: ``lengths`` as a list.
         keys: Keys per layer, padded on the right.
         values: Values per layer, padded on the right.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
         self.lengths: Int[Tensor, " prompts"] = torch.tensor(lengths, device=device)
+        self.sizes = lengths
         self.longest = max(lengths)
         self.ragged = min(lengths) < self.longest
         self.keys: dict[int, Float[Tensor, "prompts kv_heads longest dim"]] = {}
         self.values: dict[int, Float[Tensor, "prompts kv_heads longest dim"]] = {}
 
-    def select(self, prompts: Int[Tensor, " chosen"]) -> PromptCache:
+    def select(self, prompts: list[int]) -> PromptCache:
         """Return the cache of some prompts.
 
         Args:
             prompts: Indices of the prompts.
         """
-        chosen = PromptCache(self.lengths[prompts].tolist(), prompts.device)
-        chosen.keys = {layer: cached[prompts, :, : chosen.longest] for layer, cached in self.keys.items()}
-        chosen.values = {layer: cached[prompts, :, : chosen.longest] for layer, cached in self.values.items()}
+        chosen = PromptCache([self.sizes[index] for index in prompts], self.lengths.device)
+        rows = torch.tensor(prompts, device=self.lengths.device)
+        chosen.keys = {layer: cached[rows, :, : chosen.longest] for layer, cached in self.keys.items()}
+        chosen.values = {layer: cached[rows, :, : chosen.longest] for layer, cached in self.values.items()}
         return chosen
+
+    def join(self, other: PromptCache) -> PromptCache:
+        """Return the cache of these prompts, and after them of others, padded to the longest of both.
+
+        Args:
+            other: Cache of the other prompts, with the same layers; emptied, so that no layer is there twice for long.
+        """
+        joined = PromptCache([*self.sizes, *other.sizes], self.lengths.device)
+        for into, own, new in ((joined.keys, self.keys, other.keys), (joined.values, self.values, other.values)):
+            for layer in list(own):
+                parts = own.pop(layer), new.pop(layer)
+                into[layer] = torch.cat([pad(part, (0, 0, 0, joined.longest - part.shape[2])) for part in parts])
+        return joined
 
     def bias(
         self, start: int, tokens: int, window: int | None, starts: Int[Tensor, "prompts rows"] | None = None

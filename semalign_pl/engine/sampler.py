@@ -59,7 +59,7 @@ class TruncatedSampler:
         """
         if not (self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0):
             return inverse_cdf(_scale(logits, self.temperature).softmax(-1), uniforms)
-        if logits.is_cuda:
+        if logits.device.type not in ("cpu", "meta"):
             return self.sort(logits, uniforms)  # a GPU sorts in less time than it takes to find out who needs it
         few, more = CANDIDATES
         size = max(1, SORTED_ELEMENTS // logits.shape[1])

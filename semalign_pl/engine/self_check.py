@@ -229,7 +229,7 @@ def _rollout(policy: CausalPolicy, prompts: list[list[int]], groups: list[list[l
     for place in range(max(map(len, rows))):
         kept = [index for index, row in enumerate(alive) if place < len(rows[row])]
         alive = [alive[index] for index in kept]
-        decoding.keep(torch.tensor(kept, device=policy.device))
+        decoding.keep(kept)
         chosen = torch.tensor([rows[row][place] for row in alive], device=policy.device)
         for row, new in zip(alive, decoding.step(chosen), strict=True):
             logits[row].append(new)

@@ -25,6 +25,7 @@ from semalign_pl.modules.rollout_metrics import rollout_metrics
 from semalign_pl.modules.sampling import Sampling, check_sampling
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
+from semalign_pl.policy.rollout_weights import RolloutWeights, check_rollout_weights
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
 from semalign_pl.run.trainer import callbacks_of
@@ -72,6 +73,9 @@ class GRPOModule(PolicyUpdates):
         replay_nll_weight: Weight of SFT's loss on the rows of replayed corpora (`replay: true` in the data), which are
             neither sampled nor rewarded. It counts only if there are any.
         rollout_rows: Number of rollouts that are decoded at once; lower it to save memory, results stay the same.
+        rollout_weights: Weights that rollouts are sampled with: ``stored``, or ``dense`` copies, made once per step.
+            NF4 is then dequantised once and not for every token; in float32 the adapter is added too. The logits are
+            the same up to rounding. It takes the memory of dense weights, on a GPU as far as it has room.
         **kwargs: Arguments of AlignModule.
     """
 
@@ -102,6 +106,7 @@ class GRPOModule(PolicyUpdates):
         preference_beta: float = 0.1,
         replay_nll_weight: float = 1.0,
         rollout_rows: int = 128,
+        rollout_weights: RolloutWeights = "stored",
         **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
@@ -135,6 +140,8 @@ class GRPOModule(PolicyUpdates):
         self.scale_rewards: Scale = "batch" if self.aggregation == "normalize_then_sum" else scale_rewards
         self.shuffle_rewards, self.preference_beta = shuffle_rewards, preference_beta
         self.num_iterations, self.rollout_rows = num_iterations, rollout_rows
+        check_rollout_weights(rollout_weights, self.weights)
+        self.rollout_weights: RolloutWeights = rollout_weights
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
         self.reference_nll_schedule: Schedule = reference_nll_schedule
         self.reference_token_weight: TokenWeight = reference_token_weight

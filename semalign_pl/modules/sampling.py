@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TypedDict
 
 from semalign_pl.engine.generate import generate
 from semalign_pl.modules.base import AlignModule
+from semalign_pl.policy.rollout_weights import RolloutWeights, dense_weights
 from semalign_pl.types import Example, Rollouts
 
 
@@ -49,10 +51,12 @@ class SamplingStage(AlignModule):
     Attributes:
         sampling: Settings of sampling.
         rollout_rows: Number of rollouts that are decoded at once.
+        rollout_weights: Weights that rollouts are sampled with.
     """
 
     sampling: Sampling
     rollout_rows: int
+    rollout_weights: RolloutWeights = "stored"
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -65,12 +69,13 @@ class SamplingStage(AlignModule):
         Returns:
             Rollouts, those of one example adjacent.
         """
-        return generate(
-            self.policy,
-            self.encode(batch),
-            num_generations=num_generations,
-            max_new_tokens=self.max_new_tokens,
-            seed=seed,
-            rows=self.rollout_rows,
-            **self.sampling,
-        )
+        with dense_weights(self.policy) if self.rollout_weights == "dense" else nullcontext():
+            return generate(
+                self.policy,
+                self.encode(batch),
+                num_generations=num_generations,
+                max_new_tokens=self.max_new_tokens,
+                seed=seed,
+                rows=self.rollout_rows,
+                **self.sampling,
+            )

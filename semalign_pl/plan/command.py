@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,8 @@ def print_plan(
         options = changes(proposed)
         for name, value in options.items():
             console.print(f"    {name}: {str(value).lower()}")
+        if settings.weights == "nf4":
+            console.print(bf16_costs(proposed, fits, available), soft_wrap=True)
         written["proposal"] = {"available": available, **options, "peak": fits.peak}
         if overlay is not None:
             write_overlay(overlay, options, f"For {gib(available)}: predicted peak {gib(fits.peak)} (semalign plan).")
@@ -134,6 +136,26 @@ def proposal(settings: Settings, available: int) -> tuple[Settings, Plan]:
             f"smaller model.init_args.base, nf4 weights, a smaller lora r, or shorter rows (now {longest} tokens)"
         )
     return largest
+
+
+def bf16_costs(proposed: Settings, fits: Plan, available: int) -> str:
+    """Sentence that compares NF4 with bf16 weights, and with dense copies of NF4 for rollouts.
+
+    Args:
+        proposed: Settings with NF4 weights that fit.
+        fits: Their predicted memory.
+        available: Memory of the GPU in bytes.
+    """
+    from semalign_pl.plan.predict import predict
+
+    most = available_bytes(available, proposed.cuda)
+    choices = {"weights: bf16": replace(proposed, weights="bf16", rollout_weights="stored")}
+    if proposed.stage == "grpo" and proposed.rollout_weights == "stored":
+        choices["rollout_weights: dense"] = replace(proposed, rollout_weights="dense")
+    peaks = {name: predict(choice).peak for name, choice in choices.items()}
+    told = [f"{name} has a peak of {gib(peak)}, which {'fits' if peak <= most else 'does not fit'}"
+            for name, peak in peaks.items()]  # fmt: skip
+    return f"NF4 is dequantised at every forward. With these options, {'; '.join(told)} (nf4: {gib(fits.peak)})."
 
 
 def available_bytes(memory: int, cuda: bool) -> int:

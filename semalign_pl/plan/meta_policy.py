@@ -102,6 +102,26 @@ def is_adapter(name: str) -> bool:
     return "lora_" in name or "trainable_tokens_" in name or ".modules_to_save." in name
 
 
+def dense_bytes(lm: PreTrainedModel, settings: Settings) -> int:
+    """Bytes of the copies that ``rollout_weights: dense`` makes, if there is room for all of them.
+
+    Args:
+        lm: Causal LM on the meta device, with or without adapters.
+        settings: Settings of the run.
+    """
+    return sum(_frozen_linears(lm).values()) * compute_dtype(settings).itemsize
+
+
+def _frozen_linears(lm: PreTrainedModel) -> dict[int, int]:
+    """Number of weights of each frozen linear layer except the head, by the id of the parameter."""
+    head = rows_of(embedding_and_head(lm)[1])[0].weight
+    return {
+        id(module.weight): module.weight.numel()
+        for module in lm.modules()
+        if isinstance(module, nn.Linear) and module.weight is not head and not module.weight.requires_grad
+    }
+
+
 def weight_bytes(lm: PreTrainedModel, weights: Weights) -> int:
     """Bytes of a causal LM's frozen weights; with ``nf4``, linear layers except the head are quantised.
 
@@ -109,13 +129,7 @@ def weight_bytes(lm: PreTrainedModel, weights: Weights) -> int:
         lm: Causal LM on the meta device, with or without adapters.
         weights: Precision or quantisation.
     """
-    head = rows_of(embedding_and_head(lm)[1])[0].weight
-    linears = {
-        id(module.weight)
-        for module in lm.modules()
-        if isinstance(module, nn.Linear) and module.weight is not head and not module.weight.requires_grad
-    }
-    total = 0.0
+    linears, total = _frozen_linears(lm), 0.0
     for name, parameter in lm.named_parameters():
         if not is_adapter(name):
             small = weights == "nf4" and id(parameter) in linears

@@ -12,6 +12,7 @@ from semalign_pl.engine.head import CHUNK_ELEMENTS
 from semalign_pl.messages.error_text import first_line
 from semalign_pl.plan.meta_policy import (
     compute_dtype,
+    dense_bytes,
     encoder_bytes,
     is_adapter,
     judge_bytes,
@@ -45,8 +46,9 @@ def predict(settings: Settings) -> Plan:
     # Results are cached by settings. Settings that rollout or update does not depend on are set to constants, so that
     # a search over settings runs neither twice for the same result.
     try:
-        rollout, cache = simulate_rollout(replace(settings, micro_batch_tokens=0, recompute=False))
-        update = simulate_update(replace(settings, rollout_rows=0, sampling=(), encoders=(), judges=()))
+        same = replace(settings, rollout_weights="stored")
+        rollout, cache = simulate_rollout(replace(same, micro_batch_tokens=0, recompute=False))
+        update = simulate_update(replace(same, rollout_rows=0, sampling=(), encoders=(), judges=()))
     except RuntimeError as error:  # an operation that needs data, or that the meta device lacks
         raise ValueError(
             f"semalign plan: {settings.base} ({lm.config.model_type}) cannot be run without its weights "
@@ -59,7 +61,9 @@ def predict(settings: Settings) -> Plan:
         optimiser=2 * trained,
         gradients=trained,
         cache=cache,
-        rollout=rollout + dequantised if rollout else 0,
+        rollout=rollout + (dense_bytes(lm, settings) if settings.rollout_weights == "dense" else dequantised)
+        if rollout
+        else 0,
         activations=update - trained - head + dequantised,
         head=head,
         encoder=sum(encoder_bytes(name, size) for name, size in settings.encoders)

@@ -66,6 +66,7 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         rows=config.data.init_args.batch_size * generations,
         num_generations=generations,
         rollout_rows=model.rollout_rows if stage == "grpo" else 1,
+        rollout_weights=getattr(model, "rollout_weights", "stored"),
         micro_batch_tokens=model.micro_batch_tokens,
         recompute=model.recompute,
         mixed=str(trainer.precision) == "bf16-mixed",

@@ -9,6 +9,7 @@ from semalign_pl.policy.settings import LoraSettings
 
 if TYPE_CHECKING:
     from semalign_pl.policy.causal_lm import Weights  # imports torch, which the command's help does not need
+    from semalign_pl.policy.rollout_weights import RolloutWeights
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Settings:
         rows: Completions per step: rows in SFT, rollouts in GRPO.
         num_generations: Completions per prompt (K); 1 in SFT.
         rollout_rows: Rollouts decoded at once.
+        rollout_weights: Weights that rollouts are sampled with, ``stored`` or ``dense``.
         micro_batch_tokens: Maximum number of tokens per forward and backward.
         recompute: True if activations are computed again in backward (gradient checkpointing).
         mixed: True under bf16 autocast, with base weights in bfloat16.
@@ -47,6 +49,7 @@ class Settings:
     rows: int = 32
     num_generations: int = 8
     rollout_rows: int = 128
+    rollout_weights: RolloutWeights = "stored"
     micro_batch_tokens: int = 4096
     recompute: bool = False
     mixed: bool = False

@@ -5,7 +5,10 @@ import torch
 from helpers.tiny import CPU, stir
 from torch import Tensor
 
+from semalign_pl.engine import generate as sampling
 from semalign_pl.engine import sampler
+from semalign_pl.engine.decoding import DecodeState
+from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.sampler import inverse_cdf, make_sampler
 from semalign_pl.policy.load import load_policy
@@ -98,6 +101,28 @@ def test_the_split_changes_nothing_nor_is_a_global_generator_touched(policy, pro
     torch.manual_seed(2)
     assert ids(generate(policy, prompts, num_generations=3, rows=rows, **HOT)) == ids(one)
     assert ids(generate(policy, prompts, num_generations=3, **{**HOT, "seed": 8})) != ids(one)
+
+
+@pytest.mark.parametrize(("kind", "interval"), [(DecodeState, 1), (DecodeState, 8), (FixedDecodeState, 3)])
+def test_waiting_prompts_take_the_place_of_completions_that_have_ended(
+    policy, prompts, monkeypatch, kind: type[DecodeState], interval: int
+) -> None:
+    """Same tokens as all at once, in fewer steps than batch after batch, with no more slots than were asked for."""
+    policy.eos_ids = common(policy, prompts)
+    many = [[*prompt[:-1], 300 + i] for i in range(5) for prompt in prompts]
+    options = {"num_generations": 2, **HOT, "max_new_tokens": 20}
+    expected = ids(generate(policy, many, **options))
+    monkeypatch.setattr(sampling, "DecodeState", kind)
+    monkeypatch.setattr(sampling, "check_interval", lambda _: interval)
+    widths, step = [], kind.step
+
+    def record(self: DecodeState, chosen: Tensor) -> Tensor:
+        widths.append(self.slots * len(self.prompt_cache.sizes))
+        return step(self, chosen)
+
+    monkeypatch.setattr(kind, "step", record)
+    assert ids(generate(policy, many, rows=8, **options)) == expected
+    assert max(widths) <= 8 and len(widths) < 0.8 * 5 * 19
 
 
 def test_nothing_leaks_between_groups(policy, prompts) -> None:

@@ -35,6 +35,7 @@ def test_table_json_and_overlay(recipe, tmp_path, monkeypatch, capsys) -> None:
     shown = capsys.readouterr().out
     for part in ("weights", "adapters", "optimiser", "cache", "activations", "head", "encoder", "peak"):
         assert part in shown
+    assert "weights: bf16 has a peak of " in shown and "; rollout_weights: dense has a peak of " in shown
     written = json.loads(Path("plan.json").read_text())
     sizes = written["bytes"]
     assert sizes["peak"] == sizes["weights"] + sizes["adapters"] + sizes["optimiser"] + sizes["encoder"] + max(
