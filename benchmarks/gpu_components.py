@@ -80,7 +80,7 @@ def main() -> None:
     sft = Completions([p for p, _ in rows], [c for _, c in rows])
 
     def sample(tokens: int) -> object:
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
             return generate(
                 policy, prompts, max_new_tokens=tokens, num_generations=SHAPE["generations"], temperature=0.8,
                 top_p=0.9, rows=4096,
@@ -92,7 +92,7 @@ def main() -> None:
         return 1000 * (many - few) / (MANY - FEW)
 
     def update(completions: Completions, budget: int) -> None:
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
             for batch in micro_batches(completions, budget):
                 scorer = LogprobScorer(policy, completions, batch, recompute=True)
                 for chunk in batch.chunks:
@@ -100,7 +100,7 @@ def main() -> None:
                 scorer.backward()
 
     def reference() -> None:
-        with torch.autocast("cuda", torch.bfloat16), policy.acting_as("base"):
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False), policy.acting_as("base"):
             compute_logprobs(policy, grpo, 10**6)
 
     group = SHAPE["prompt"] + SHAPE["generations"] * SHAPE["completion"]
