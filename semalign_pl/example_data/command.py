@@ -10,14 +10,17 @@ from pathlib import Path
 from semalign_pl.example_data.cmrc2018 import CMRC2018
 from semalign_pl.example_data.data_set import DataSet
 from semalign_pl.example_data.get import get
+from semalign_pl.example_data.gguf_model import convert_gguf
 from semalign_pl.example_data.mitra import MITRA
 from semalign_pl.example_data.sample import SAMPLE
 from semalign_pl.example_data.sib200 import SIB200
+from semalign_pl.example_data.smollm2 import SMOLLM2
+from semalign_pl.files.atomic import replace_folder
 from semalign_pl.files.example_folders import ROOT
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
 
-SETS: dict[str, DataSet] = {one.name: one for one in (SAMPLE, SIB200, CMRC2018, MITRA)}
+SETS: dict[str, DataSet] = {one.name: one for one in (SAMPLE, SIB200, CMRC2018, MITRA, SMOLLM2)}
 """Data sets by name, in the order in which they are listed; ``files/example_folders.py`` has the same names."""
 
 
@@ -33,22 +36,38 @@ def run(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="semalign data",
         description=f"Get data that recipes read, each set into the folder {ROOT}/NAME. A folder that is there is "
-        "checked by its SHA-256 checksums. Without a name, list the data sets.",
+        "checked by its SHA-256 checksums. A model's GGUF file is converted to the plain folder of its name. Without a "
+        "name, list the data sets.",
         allow_abbrev=False,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SETS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SETS)}, or FILE.gguf")
     with one_line(args) as status:
         options, rest = parser.parse_known_args(list(args[1:]))
         if rest:
             raise ValueError(f"{rest[0]}: there is no such flag; write semalign data NAME")
         names = list(dict.fromkeys(options.names))
-        chosen = [_find(name) for name in names]
+        models = [Path(name) for name in names if name.endswith(".gguf")]
+        chosen = [_find(name) for name in names if not name.endswith(".gguf")]
+        for file in models:
+            print(visible(f"{_convert(file)}: made from {file}"))
         for data_set in chosen:
             made = get(data_set)
             print(visible(_report(data_set, ROOT / data_set.name, made)))
         if not names:
             print("\n".join(map(_describe, SETS.values())))
     return status.code
+
+
+def _convert(file: Path) -> Path:
+    """Convert a GGUF file to a folder and return that."""
+    folder = ROOT / file.stem
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file; give the path of a model's GGUF file")
+    if folder.exists():
+        raise ValueError(f"{folder} exists, and {file} would be written there; move it away, or rename the file")
+    with replace_folder(folder) as made:
+        convert_gguf(file, made)
+    return folder
 
 
 def _find(name: str) -> DataSet:

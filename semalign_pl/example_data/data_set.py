@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class DataSet:
         make: Function from the downloaded files, by path, to the content of the files to write, by name.
         root: URL that the paths of ``downloads`` are relative to; it names one version, so that the files never change.
         downloads: Files to download; none if the data is generated.
+        package: Python package that carries the same files; they are taken from it if it is installed.
     """
 
     name: str
@@ -50,10 +52,17 @@ class DataSet:
     make: Callable[[Mapping[str, Path]], Mapping[str, bytes]]
     root: str = ""
     downloads: tuple[Download, ...] = ()
+    package: str = ""
 
     def url(self, download: Download) -> str:
         """URL of a file to download."""
         return f"{self.root}/{download.path}"
+
+    def installed(self, download: Download) -> Path | None:
+        """Path of a file in the installed ``package``; ``None`` if it is not there."""
+        spec = importlib.util.find_spec(self.package) if self.package else None
+        folders = (spec.submodule_search_locations or ()) if spec else ()
+        return next((file for folder in folders if (file := Path(folder, download.path)).is_file()), None)
 
 
 def jsonl(rows: Iterable[Mapping[str, object]]) -> bytes:

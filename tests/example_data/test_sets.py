@@ -32,12 +32,13 @@ def test_a_set_names_its_source_and_fixes_its_content(data_set) -> None:
     assert data_set.licence and data_set.changes and data_set.rows
     if data_set is not SAMPLE:
         commit = re.fullmatch(
-            r"https://raw\.githubusercontent\.com/([\w.-]+/[\w.-]+)/[0-9a-f]{40}(/.+)?", data_set.root
+            r"https://(?:raw\.(github)usercontent|(huggingface))\.com?/([\w.-]+/[\w.-]+)/(?:resolve/)?[0-9a-f]{40}(/.+)?",
+            data_set.root,
         )
-        assert commit and data_set.source == f"https://github.com/{commit[1]}"
+        assert commit and data_set.source == f"https://{'github.com' if commit[1] else 'huggingface.co'}/{commit[3]}"
     assert len({one.path for one in data_set.downloads}) == len(data_set.downloads)
     for one in data_set.downloads:
-        assert re.fullmatch("[0-9a-f]{64}", one.sha256) and 0 < one.size < 2**22
+        assert re.fullmatch("[0-9a-f]{64}", one.sha256) and 0 < one.size < (2**27 if data_set.package else 2**22)
 
 
 def test_no_recipe_or_benchmark_reads_from_outside_its_folder() -> None:
