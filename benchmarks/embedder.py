@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,10 @@ def texts(file: Path) -> Iterator[str]:
             yield from (row["zh"], row["bo"])
 
 
-def make_start(folder: Path, train: Path) -> None:
-    """Write an untrained SentenceTransformer."""
+def make_start(
+    folder: Path, lines: Iterable[str], vocabulary: int = VOCABULARY, dimensions: int = DIMENSIONS, seed: int = 0
+) -> None:
+    """Write an untrained SentenceTransformer: static token vectors over a tokenizer trained on texts."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
@@ -92,12 +94,12 @@ def make_start(folder: Path, train: Path) -> None:
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PUNCTUATION), "isolated")  # no token across a clause boundary
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=["[UNK]"], max_token_length=24, show_progress=False
+        vocab_size=vocabulary, special_tokens=["[UNK]"], max_token_length=24, show_progress=False
     )
-    tokenizer.train_from_iterator(texts(train), trainer)
-    torch.manual_seed(0)
-    body = StaticEmbedding(tokenizer, embedding_dim=DIMENSIONS)
-    torch.nn.init.normal_(body.embedding.weight, std=DIMENSIONS**-0.5)
+    tokenizer.train_from_iterator(lines, trainer)
+    torch.manual_seed(seed)
+    body = StaticEmbedding(tokenizer, embedding_dim=dimensions)
+    torch.nn.init.normal_(body.embedding.weight, std=dimensions**-0.5)
     SentenceTransformer(modules=[body, Normalize()], device="cpu").save(str(folder), create_model_card=False)
 
 
@@ -144,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started = time.perf_counter()
-        make_start(folder / "start", train)
+        make_start(folder / "start", texts(train))
         seconds["tokenizer"] = time.perf_counter() - started
         recipe = folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(RECIPE, sort_keys=False))

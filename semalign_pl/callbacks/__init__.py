@@ -8,6 +8,7 @@ from semalign_pl.callbacks.export import Export
 from semalign_pl.callbacks.frontier_score import FrontierScore
 from semalign_pl.callbacks.interruption import InterruptionCheckpoint
 from semalign_pl.callbacks.keep_steps import KeepSteps
+from semalign_pl.callbacks.reward_signal import RewardSignal
 from semalign_pl.callbacks.reward_watch import RewardWatch
 from semalign_pl.callbacks.sample_table import SampleTable
 from semalign_pl.callbacks.tax_budget import TaxBudget
@@ -20,6 +21,7 @@ __all__ = [
     "FrontierScore",
     "InterruptionCheckpoint",
     "KeepSteps",
+    "RewardSignal",
     "RewardWatch",
     "SampleTable",
     "TaxBudget",

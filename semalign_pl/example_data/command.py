@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from semalign_pl.example_data.blimp import BLIMP
+from semalign_pl.example_data.choices import CHOICES
 from semalign_pl.example_data.cmrc2018 import CMRC2018
 from semalign_pl.example_data.data_set import DataSet
 from semalign_pl.example_data.get import get
@@ -15,12 +17,13 @@ from semalign_pl.example_data.mitra import MITRA
 from semalign_pl.example_data.sample import SAMPLE
 from semalign_pl.example_data.sib200 import SIB200
 from semalign_pl.example_data.smollm2 import SMOLLM2
+from semalign_pl.example_data.xquad import XQUAD
 from semalign_pl.files.atomic import replace_folder
 from semalign_pl.files.example_folders import ROOT
 from semalign_pl.messages.errors import one_line
 from semalign_pl.messages.terminal import visible
 
-SETS: dict[str, DataSet] = {one.name: one for one in (SAMPLE, SIB200, CMRC2018, MITRA, SMOLLM2)}
+SETS: dict[str, DataSet] = {one.name: one for one in (SAMPLE, SIB200, CMRC2018, MITRA, SMOLLM2, CHOICES, BLIMP, XQUAD)}
 """Data sets by name, in the order in which they are listed; ``files/example_folders.py`` has the same names."""
 
 

@@ -42,8 +42,8 @@ def convert_gguf(file: Path, folder: Path) -> None:
         ) from error
     if (split := _read_split(file)) not in GPT2_SPLIT:
         warnings.warn(
-            f"{file}: its tokenizer splits words as {split}, and transformers reads it as gpt-2; take tokenizer.json from "
-            f"the model's own page and put it into {folder.name}",
+            f"{file}: its tokenizer splits words as {split}, and transformers reads it as gpt-2; replace "
+            "tokenizer.json in the new folder by the file from the model's own page",
             stacklevel=2,
         )
     # The loaded config still says that the weights are quantised, and saving would refuse or repeat it.

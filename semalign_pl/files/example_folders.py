@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path("data")
 """Folder below the working folder that holds the data sets, one folder each."""
-NAMES = ("sample", "sib200", "cmrc2018", "mitra", "smollm2")
+NAMES = ("sample", "sib200", "cmrc2018", "mitra", "smollm2", "choices", "blimp", "xquad")
 """Names of the data sets, in the order in which they are listed."""
 RECORD = "SOURCE.json"
 """File in a data set's folder that records its licence, source and checksums."""
@@ -16,10 +16,15 @@ _PAIRS = (
     "put your own file there, or let `semalign init` make recipes for it; `semalign data` lists public data sets, of "
     "which `semalign data mitra` has the most pairs"
 )
+_OBJECTS = (
+    "put pairs there, one object per line with the columns en and dz; configs/real/study.yaml says where ours are from"
+)
 OWN_FILES = {
     "data/train.jsonl": _PAIRS,
     "data/dev.jsonl": _PAIRS,
     "data/test.jsonl": _PAIRS,
+    "data/en_dz/train.jsonl": _OBJECTS,
+    "data/en_dz/dev.jsonl": _OBJECTS,
     "data/zh.txt": "put Chinese text there, one text per line",
     "models/cino-bo-zh": "train it on your pairs with configs/embedder.yaml, whose lines marked CINO name the settings",
 }

@@ -93,7 +93,8 @@ def template_of(option: str, text: str, shown: Shown) -> Template:
     Raises:
         ValueError: If a placeholder is missing, or {answer} is not at the end.
     """
-    if "{question}" not in text:
+    whole = text == "{answer}" and shown == "text"  # the options are whole texts, as BLiMP's sentences
+    if "{question}" not in text and not whole:
         raise ValueError(f"{option}: {text!r} has no {{question}}; put it where that text goes")
     if not text.endswith("{answer}") or text.count("{answer}") > 1:
         raise ValueError(f"{option}: {text!r} does not end in {{answer}}; put it there, once, after its space if any")
@@ -162,6 +163,8 @@ def encode(
                 # Where a text merges with the context's last token, it is encoded alone, as generation would write it.
                 merged = ids[: len(before)] != before or len(ids) == len(before)
                 options[-1].append(encode_texts(tokenizer, [guard(text)])[0] if merged else ids[len(before) :])
+        if not start and not all(contexts):  # an option alone: as lm-evaluation-harness, it follows BOS or EOS
+            start = [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
         contexts = [start + ids for ids in contexts]
     cut = sum(len(ids) > max_tokens for ids in contexts)
     return [ids[-max_tokens:] for ids in contexts], options, cut

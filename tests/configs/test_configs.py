@@ -20,7 +20,7 @@ from semalign_pl.study.systems import Study, group, read_study
 STUDIES = ("quickstart", "paper")
 LR = "--model.init_args.optimizer.init_args.lr"
 ROOT = Path(__file__).parents[2] / "configs"
-OTHERS = ("study.yaml", "embedder.yaml", "validation.yaml", "published.yaml")
+OTHERS = ("study.yaml", "embedder.yaml", "encoder.yaml", "validation.yaml", "published.yaml")
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in OTHERS)
 DISTILL = [ROOT / folder / name for folder in ("methods", "ladder") for name in ("heal.yaml", "sdft.yaml")]
 METHODS = sorted(path for path in (ROOT / "methods").glob("*.yaml") if path not in DISTILL)
@@ -55,9 +55,11 @@ def test_config_parses_and_names_its_stage(path):
     wanted = "GRPOModule" if path in GRPO else "DistillModule" if path in DISTILL else "SFTModule"
     assert config.model.class_path.endswith(wanted)
     names = {callback.class_path.split(".")[-1] for callback in config.trainer.callbacks}
-    assert {"Evaluation", "ReadingComprehensionProbe"} <= names
+    english = path.is_relative_to(ROOT / "real") and "MultipleChoiceProbe" in names  # asks no Chinese questions
+    assert {"Evaluation", "DriftProbe" if english else "ReadingComprehensionProbe"} <= names
     if path not in ABLATION and path.stem not in ("reranker_grpo", "chrf_grpo"):
         assert ("SemanticReward" in names and "LanguageReward" in names) == (wanted == "GRPOModule")
+    assert ("RewardSignal" in names) == (english and path in GRPO)
     root = Path(config.trainer.default_root_dir)
     assert root.name == path.stem and root.parent.name == path.parent.name
 

@@ -49,6 +49,19 @@ def test_a_folder_is_made_with_its_record_and_then_only_checked(server, tmp_path
     assert [entry.name for entry in tmp_path.iterdir()] == ["letters"]
 
 
+def test_a_file_of_an_installed_package_is_not_downloaded(server, tmp_path: Path, monkeypatch) -> None:
+    data_set = replace(served(server, LETTERS, {"a": b"aa", "b": b"b"}), package="letters_package")
+    (tmp_path / "letters_package").mkdir()
+    file = tmp_path / "letters_package" / "a"
+    file.write_bytes(b"changed")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"letters_package/a: not the expected file: its SHA-256 is .*; uninstall"):
+        get(data_set, tmp_path / "data")
+    file.write_bytes(b"aa")
+    assert get(data_set, tmp_path / "data") and server.asked == ["b"]
+    assert (tmp_path / "data" / "letters" / "letters.txt").read_bytes() == b"aab"
+
+
 def test_a_download_that_fails_leaves_nothing(server, tmp_path: Path) -> None:
     data_set = served(server, LETTERS, {"a": b"aa", "b": b"b"})
     server.files["b"] = b"other"

@@ -125,6 +125,18 @@ def test_the_sample_has_what_recipes_read(tmp_path: Path) -> None:
     assert len(questions) == 60 and all(q.answers[0] in q.context for q in questions)
 
 
+def test_blimp_takes_the_first_pairs_of_each_paradigm(tmp_path: Path) -> None:
+    files = {}
+    for paradigm in ("b_agreement", "a_island"):
+        pairs = [{"sentence_good": f"{paradigm} {n}.", "sentence_bad": f"{n} {paradigm}."} for n in range(20)]
+        files[f"{paradigm}.jsonl"] = tmp_path / paradigm
+        files[f"{paradigm}.jsonl"].write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    rows = [json.loads(line) for line in SETS["blimp"].make(files)["blimp.jsonl"].splitlines()]
+    assert [row["paradigm"] for row in rows] == ["a_island"] * 15 + ["b_agreement"] * 15
+    assert rows[16] == {"good": "b_agreement 1.", "bad": "1 b_agreement.", "paradigm": "b_agreement"}
+    assert len(SETS["blimp"].downloads) == 67
+
+
 @pytest.mark.slow
 def test_every_real_recipe_runs_on_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from semalign_pl.__main__ import main

@@ -286,6 +286,22 @@ def test_scores_against_plain_forwards(policy: Policy, file: str, options: dict[
     assert again == measurement
 
 
+def test_options_that_are_whole_texts_follow_the_end_of_text(policy: Policy, tmp_path: Path) -> None:
+    """As BLiMP's sentences. The tokenizer has no BOS, so lm-evaluation-harness starts them with EOS."""
+    rows = tuple(
+        {"kind": "k", "good": f"{word}在学校看书", "bad": f"书看在{word}"} for word in ("老师", "学生", "我们")
+    )
+    columns = {"question": "kind", "options": ["good", "bad"], "answer": "good"}
+    probe = MultipleChoiceProbe(write(tmp_path / "pairs.jsonl", rows), columns=columns, prompt="{answer}")
+    tokenizer, right = policy.encoder.tokenizer, []
+    assert tokenizer.bos_token_id is None
+    for row in rows:
+        ids = [tokenizer(row[name])["input_ids"] for name in ("good", "bad")]
+        good, bad = (plain_logps(policy.eval().model, [tokenizer.eos_token_id], one).sum() for one in ids)
+        right.append(100.0 * bool(good >= bad))
+    assert [item.statistics["columns_accuracy"][0] for item in probe.measure(policy).items] == right
+
+
 def test_letters_have_one_accuracy(policy: Policy, file: str) -> None:
     probe = MultipleChoiceProbe(file, options="letters", prompt="{context}\n{question}\n{options}\n{answer}")
     assert probe.asked[1].context.endswith("\nA. 学生在家\nB. 山\nC. 我们去学校看书")

@@ -1,0 +1,170 @@
+"""A real model learns a real language: the study in configs/real, its results and its page.
+
+make real                                        # or, after `semalign data smollm2 choices blimp xquad sib200`:
+python benchmarks/real.py                        # writes results/real.json and docs/results/real.md
+python benchmarks/real.py --config configs/real/short --out runs/real/short     # make real-short
+python benchmarks/real.py --dry-run              # commands with their expected minutes of one core
+python benchmarks/real.py --prepare              # encoders and general text only
+
+Finished steps are not redone. The expected minutes are from rows and steps of the recipes and the seconds in COST,
+which were measured on one core of an AMD EPYC with SmolLM2-135M; a GPU or more cores take less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+from real_inputs import train_encoders, write_general
+from real_page import write_page
+from study_points import mean_of, points
+
+COST = {
+    "pair": 0.65,
+    "anchor text": 0.35,
+    "rollout": 0.72,
+    "MultipleChoiceProbe": 0.28,
+    "DriftProbe": 0.9,
+    "GenerationProbe": 0.3,
+    "Evaluation": 0.25,
+}
+"""Seconds of one core: per trained pair, anchor's text and rollout of GRPO, and per item of a test."""
+SHOWN = ("chrf", "semantic_similarity", "language_consistency", "nll_change_mean", "kl_mean", "arc_easy_accuracy",
+         "piqa_accuracy", "copa_accuracy", "blimp_accuracy", "english_exact_match")  # fmt: skip
+
+
+def expected_seconds(command: str, settings: Mapping[str, Any], tested: int) -> float:
+    """Seconds of one core that a step of a study is expected to take.
+
+    Args:
+        command: ``fit``, or ``test`` and ``frontier``, which test.
+        settings: Settings of the recipe, with defaults.
+        tested: Number of points that are tested.
+    """
+    model, data, trainer = settings["model"]["init_args"], settings["data"]["init_args"], settings["trainer"]
+    if command != "fit":
+        sizes = [(each["class_path"].split(".")[-1], each["init_args"]) for each in trainer["callbacks"]]
+        rows = {"Evaluation": data["eval_limit"] or _lines(data["test"])}
+        return tested * sum(
+            COST[kind] * (rows.get(kind) or min(given.get("limit") or 10**9, _lines(given["file"])))
+            for kind, given in sizes
+            if kind in COST
+        )
+    rows = (trainer["max_steps"] if trainer["max_steps"] > 0 else 10**9) * data["batch_size"]
+    if data["limit"] is not None and trainer["max_epochs"]:
+        rows = min(rows, data["limit"] * trainer["max_epochs"])
+    anchor = model.get("anchor")
+    texts = 0 if anchor is None else anchor["rows_per_step"] * rows / data["batch_size"]
+    group = model.get("num_generations")
+    return rows * (COST["pair"] if group is None else group * COST["rollout"]) + texts * COST["anchor text"]
+
+
+def _lines(file: str) -> int:
+    return sum(1 for line in harness.existing(file).read_text(encoding="utf-8").split("\n") if line.strip())
+
+
+def print_plan(configs: Path, out: Path, seeds: int) -> None:
+    """Print the commands of the study with their expected minutes of one core."""
+    from semalign_pl.cli.parsed_recipe import parse_recipe
+    from semalign_pl.study.protocol import steps
+    from semalign_pl.study.systems import read_study
+
+    study, rows, total = read_study(configs), [], 0.0
+    for step in steps(study.systems, out, seeds, study.frontier):
+        settings = parse_recipe(step.recipe_args).settings.as_dict()
+        tested = 1 + len(step.scales)
+        seconds = expected_seconds(step.command, settings, tested)
+        total += seconds
+        rows.append([step.name, str(step.seed), "" if step.command == "fit" else str(tested), f"{seconds / 60:.0f}"])
+    harness.table(f"about {total / 3600:.1f} hours of one core", ["step", "seed", "points", "minutes"], rows)
+
+
+def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
+    """Content of ``real.json``, from a study's results and its runs' files."""
+    frontier = study["frontier"]
+    runs = {name: out / "seed-0" / curve["variant"] for name, curve in frontier["curves"].items()}
+    tested = {"base": out / "seed-0" / "base", **runs}
+    return {
+        "verdicts": frontier["verdicts"],
+        "systems": frontier["curves"],
+        "hypervolumes": frontier["hypervolumes"],
+        "quality": frontier["quality"],
+        "costs": frontier["costs"],
+        "seen_by_rewards": frontier["seen_by_rewards"],
+        "metrics": {name: _metrics(folder) for name, folder in tested.items()},
+        "points": {name: {at: _metrics(folder) for at, folder in points(run).items()} for name, run in runs.items()},
+        "rewards": {name: rewards for name, run in runs.items() if (rewards := _rewards(run / "metrics.csv"))},
+        "samples": _samples(runs),
+        "seconds": study["run"]["seconds"],
+        "peak_memory_mib": study["run"]["peak_memory_mib"],
+        "seeds": seeds,
+        "machine": harness.machine(),
+    }
+
+
+def _metrics(folder: Path) -> dict[str, dict[str, Any]]:
+    """Value and 95 % interval over items of the shown metrics of one test."""
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
+    return {name: {key: found[name][key] for key in ("value", "ci")} for name in SHOWN if name in found}
+
+
+def _rewards(file: Path) -> dict[str, float]:
+    """Mean of each reward over the steps of a training; empty for SFT."""
+    columns = file.open(encoding="utf-8").readline().strip().split(",")
+    return {name.split("/")[-1]: mean_of(file, name) for name in columns if name.startswith("train/reward/")}
+
+
+def _samples(runs: Mapping[str, Path], count: int = 20) -> list[dict[str, str]]:
+    """Sources and references of rows spread over the test set, with each system's output."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    for name, run in runs.items():
+        lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        rows[name] = [json.loads(line) for line in lines[:: max(1, len(lines) // count)]][:count]
+    first: Sequence[dict[str, str]] = next(iter(rows.values()))
+    return [
+        {"prompt": one["prompt"], "reference": one["reference"]} | {name: rows[name][n]["prediction"] for name in rows}
+        for n, one in enumerate(first)
+    ]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Prepare, run the steps that are not done yet, write the results and the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("configs/real"))
+    parser.add_argument("--out", type=Path, default=Path("runs/real/study"))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--encoder", type=Path, default=Path("configs/real/encoder.yaml"), help="recipe of the encoders"
+    )
+    parser.add_argument("--prepare", action="store_true", help="write encoders and general text, and train no system")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps with their expected minutes")
+    options = parser.parse_args(args)
+    write_general()
+    if options.dry_run:  # reads the files of the probes
+        return print_plan(options.config, options.out, options.seeds)
+    train_encoders(options.encoder)
+    if options.prepare:
+        return
+    from semalign_pl.report.command import show
+    from semalign_pl.study.command import run_study
+
+    run_study(options.config, options.out, options.seeds)
+    show(options.out)
+    study = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
+    content = collect(options.out, study, options.seeds)
+    content["command"] = f"python benchmarks/real.py --config {options.config} --seeds {options.seeds}"
+    published = options.config == Path("configs/real")  # other studies keep their results beside their runs
+    file = harness.RESULTS / "real.json" if published else options.out / "real.json"
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_page(content, Path("docs/results/real.md") if published else options.out / "real.md")
+    print(f"written: {file}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What a study of real data reads beside its pairs: two sentence encoders, and general English text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+from embedder import make_start
+
+GENERAL = Path("runs/real/general")
+"""Folder of the general text, which the recipes in configs/real name."""
+WORDS = ("is", "was", "are", "were", "of", "in", "to", "and", "that", "it", "for", "with", "by", "from", "on", "as")
+"""Words of which an English answer has at least one, as a whole word."""
+SECOND: dict[str, Any] = {"vocabulary": 6_000, "dimensions": 256, "seed": 1}
+"""Settings of the second encoder that differ from the first's."""
+
+
+def write_general(folder: Path = GENERAL) -> None:
+    """Write the general English text of replay, anchor and probes, unless it is there.
+
+    ``replay.jsonl`` has OpenBookQA's questions with their right answers. ``anchor.jsonl`` has the same as
+    conversations, and SIB-200's English sentences. ``paragraphs.txt`` has XQuAD's paragraphs, one per line, and
+    ``questions.jsonl`` its questions with `WORDS`. So no probe has text of replay or anchor.
+
+    Args:
+        folder: Folder to write to.
+    """
+    if (folder / "questions.jsonl").is_file():
+        return
+    answered = [
+        {"question": row["query"], "answer": row["choices"][row["gold"]]}
+        for row in _rows(harness.existing("data/choices/openbook_qa.jsonl"))
+    ]
+    sentences = [{"text": row["en"]} for row in _rows(harness.existing("data/sib200/train.jsonl"))]
+    talks = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for q, a in (tuple(row.values()) for row in answered)
+    ]
+    articles = json.loads(harness.existing("data/xquad/xquad_en.json").read_text(encoding="utf-8"))["data"]
+    paragraphs = [one for article in articles for one in article["paragraphs"]]
+    texts = [" ".join(one["context"].split()) for one in paragraphs]
+    questions = [{"question": qa["question"].strip(), "words": WORDS} for one in paragraphs for qa in one["qas"]]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "paragraphs.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    for name, rows in (("replay", answered), ("anchor", sentences + talks), ("questions", questions)):
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(content, encoding="utf-8")
+
+
+def train_encoders(recipe: Path) -> None:
+    """Write untrained encoders and train them, unless they are there: the reward's, and a second one that measures.
+
+    Args:
+        recipe: Recipe of the reward's encoder. The second one is written to the folder ``second`` beside it.
+    """
+    settings: dict[str, Any] = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    first, base = Path(settings["trainer"]["default_root_dir"]), Path(settings["model"]["init_args"]["base"])
+    for out, start, own in ((first, base, {}), (first.with_name("second"), base.with_name("second"), SECOND)):
+        if (out / "encoder").is_dir():
+            continue
+        make_start(start, _texts(settings["data"]["init_args"]), **own)
+        flags = {
+            "--seed_everything": str(own.get("seed", 0)),
+            "--model.init_args.base": str(start),
+            "--trainer.default_root_dir": str(out),
+        }
+        semalign("fit", recipe, flags)
+        semalign("test", recipe, flags | {"--model.init_args.base": str(out / "encoder")})
+
+
+def semalign(command: str, recipe: Path, flags: Mapping[str, str]) -> None:
+    """Run a command of the package in this process; end this process if it fails."""
+    from semalign_pl.__main__ import main
+
+    if status := main([command, "--config", str(recipe), *(word for flag in flags.items() for word in flag)]):
+        sys.exit(status)
+
+
+def _texts(data: Mapping[str, Any]) -> Iterator[str]:
+    """Texts of both columns of the training pairs."""
+    columns = [data["task"]["init_args"][key] for key in ("source", "target")]
+    for row in _rows(harness.existing(data["train"])):
+        yield from (row[column] for column in columns)
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
