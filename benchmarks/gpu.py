@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,12 @@ PARTS = (
 
 
 def run_parts(
-    parts: Sequence[Part], folder: Path, command: Callable[[Part], list[str]], grounds: Record, seconds: float
+    parts: Sequence[Part],
+    folder: Path,
+    command: Callable[[Part], list[str]],
+    grounds: Record,
+    seconds: float,
+    wanted: Collection[str] | None = None,
 ) -> list[Record]:
     """Run the parts that are not done yet, and keep a record of each in ``folder/parts``.
 
@@ -79,9 +84,10 @@ def run_parts(
         command: Function from a part to its command, which gets the path of the result as its last argument.
         grounds: What results depend on besides the command; a record with other grounds is not used again.
         seconds: Seconds for all parts; a part without time left is not run.
+        wanted: Names of the parts to run; by default all.
 
     Returns:
-        Record of each part.
+        Record of each part that was to be run or is done.
     """
     end, records = time.monotonic() + seconds, []
     for part in parts:
@@ -92,6 +98,8 @@ def run_parts(
         if before.get("status") == "done" and before["grounds"] == own:
             records.append(before)
             print(f"{part.name}: done before", flush=True)
+            continue
+        if wanted is not None and part.name not in wanted:
             continue
         record: Record = {"name": part.name, "about": part.about, "limit_seconds": part.limit_seconds}
         record |= {"command": own["command"], "status": "no time left", "seconds": 0.0, "log": "", "grounds": own}
@@ -119,9 +127,7 @@ def run_part(command: list[str], file: Path, limit_seconds: float) -> Record:
         except subprocess.TimeoutExpired:
             status = "ended by its time limit"
         finally:
-            # Also after an interrupt: what the part started is in its process group, and would keep the card busy.
-            if process.poll() is None or status != "done":
-                end_group(process)
+            end_group(process)  # also after an interrupt: what the part started would keep the card busy
     record: Record = {"status": status, "seconds": time.monotonic() - start}
     record["log"] = log.read_text(encoding="utf-8", errors="replace")[-3000:]
     if status == "done":
@@ -165,13 +171,13 @@ def main() -> None:
     given = ["--folder", str(options.out), "--size", options.size, "--smollm2", options.smollm2]
     given += ["--repetitions", str(options.repetitions)]
     machine = harness.machine()
-    wanted = [part for part in PARTS if not options.parts or part.name in options.parts]
     records = run_parts(
-        wanted,
+        PARTS,
         options.out,
         lambda part: [sys.executable, str(HERE / "gpu_parts.py"), part.name, *given],
         {"program": program_digest(), "gpu": machine["gpu"], "versions": machine["versions"]},
         60 * options.minutes,
+        options.parts,
     )
     content = {
         "date": datetime.date.today().isoformat(),

@@ -54,20 +54,22 @@ QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart"
 
 
 def base_of(options: Options, name: str) -> str:
-    """Folder of the model of a shape; SmolLM2's if the shape's name says so."""
-    folder = Path(options.smollm2) if name.startswith("smollm2") else options.folder / options.size
-    if not (folder / "config.json").is_file():
-        remedy = f"semalign data smollm2 (it makes {folder})" if name.startswith("smollm2") else "--parts model"
-        sys.exit(f"{folder}: no model there; first run {remedy}")
+    """Folder of the model of a shape: SmolLM2's if the shape's name says so, else a random one, drawn if missing."""
+    if name.startswith("smollm2"):
+        if not Path(options.smollm2, "config.json").is_file():
+            sys.exit(f"{options.smollm2}: no model there; semalign data smollm2 makes data/smollm2")
+        return options.smollm2
+    folder = options.folder / options.size
+    if not folder.is_dir():
+        unfinished = folder.with_name(f"{folder.name}.unfinished")  # a killed part leaves no half of a model
+        model.make(unfinished, options.size, "bfloat16", "cuda")
+        unfinished.rename(folder)
     return str(folder)
 
 
 def make_model(options: Options) -> Result:
-    """Draw the random model that most parts measure, unless it is there."""
-    folder = options.folder / options.size
-    if not (folder / "config.json").is_file():
-        model.make(folder, options.size, "bfloat16", "cuda")
-    return {"tables": [], "data": {"folder": str(folder)}}
+    """Draw the random model, so that no other part needs time for it."""
+    return {"tables": [], "data": {"folder": base_of(options, "random")}}
 
 
 def compare_step(name: str, weights: str, options: Options) -> Result:
@@ -233,7 +235,7 @@ def run_study(name: str, systems: dict[str, dict[str, Any]], study: dict[str, An
     configs.mkdir(parents=True, exist_ok=True)
     for system, replaced in systems.items():
         recipe = yaml.safe_load((QUICKSTART / f"{system}.yaml").read_text(encoding="utf-8"))
-        for key, value in {"trainer.accelerator": "auto", **replaced}.items():
+        for key, value in {"trainer.accelerator": "auto", "trainer.devices": 1, **replaced}.items():
             *parents, last = key.split(".")
             at = recipe
             for parent in parents:
