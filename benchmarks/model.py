@@ -147,12 +147,15 @@ class Texts:
             self._words = sorted(
                 w for w in known if w.isascii() and w.islower() and w.isalpha() and f"\u0120{w}" in known
             )
+            if not self._words:
+                sys.exit(f"{folder}: its tokenizer has no English words of one token, which the benchmarks are made of")
             message = self.for_trl(self._words[0], "user")
             rendered = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
             self.template_tokens = len(rendered["input_ids"]) - 1
 
     def prompts(self, count: int, tokens: int, seed: int) -> list[str]:
         """Messages whose prompts have the given number of tokens, those of the chat template included."""
+        assert tokens > self.template_tokens, f"the chat template alone has {self.template_tokens} tokens"
         return texts(count, tokens - self.template_tokens, seed, self._words)
 
     def completions(self, count: int, tokens: int, seed: int) -> list[str]:
@@ -166,10 +169,10 @@ class Texts:
         return f"{text} " if role == "user" else text  # TRL appends the completion
 
 
-def add_options(parser: argparse.ArgumentParser, size: str = "small") -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--size`` and ``--model``, which exclude each other."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--size", default=size, choices=SIZES, help="size of a random model")
+    which.add_argument("--size", default="small", choices=SIZES, help="size of a random model")
     which.add_argument("--model", help="folder of a real model, such as data/smollm2 (semalign data smollm2)")
 
 
