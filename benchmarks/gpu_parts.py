@@ -51,6 +51,7 @@ STEPS = [
     "planned MiB",
 ]
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart"
+SMOLLM2_STUDY = {"cold_start": {"from": "base"}, "semantic_grpo": {"from": "cold_start"}}
 
 
 def base_of(options: Options, name: str) -> str:
@@ -201,28 +202,24 @@ def measure_card(options: Options) -> Result:
 
 
 def run_quickstart(options: Options) -> Result:
-    """The quickstart's study, whole, on what ``accelerator: auto`` finds."""
-    systems = {name: {} for name in ("cold_start", "strong_sft", "semantic_grpo")}
+    """The quickstart's study, whole."""
     study = yaml.safe_load((QUICKSTART / "study.yaml").read_text(encoding="utf-8"))
-    return run_study("quickstart", systems, study, options)
+    return run_study("quickstart", study, {}, options)
 
 
 def run_smollm2_study(options: Options) -> Result:
-    """A few steps of each stage and their tests with SmolLM2 in bfloat16; too few to learn the language."""
-    common = {"model.init_args.base": base_of(options, "smollm2"), "model.init_args.weights": "bf16"}
-    common |= {"trainer.precision": "bf16-mixed"}
-    systems = {"cold_start": {**common, "trainer.max_steps": 30}, "semantic_grpo": {**common, "trainer.max_steps": 10}}
-    study = {"cold_start": {"from": "base"}, "semantic_grpo": {"from": "cold_start"}}
-    return run_study("smollm2", systems, study, options)
+    """A few steps of two stages and their tests with SmolLM2 in bfloat16; too few to learn the language."""
+    replaced = {"base": base_of(options, "smollm2"), "weights": "bf16", "trainer.precision": "bf16-mixed"}
+    return run_study("smollm2", SMOLLM2_STUDY, {**replaced, "trainer.max_steps": 20}, options)
 
 
-def run_study(name: str, systems: dict[str, dict[str, Any]], study: dict[str, Any], options: Options) -> Result:
-    """Run recipes of the quickstart as a study, with keys replaced.
+def run_study(name: str, study: dict[str, Any], replaced: dict[str, Any], options: Options) -> Result:
+    """Run recipes of the quickstart as a study, on one device that ``accelerator: auto`` finds.
 
     Args:
         name: Name of the study and of its folder.
-        systems: Dotted keys to replace, by recipe.
         study: Content of study.yaml.
+        replaced: Settings that differ from those of the recipes.
         options: Folder to write to.
 
     Returns:
@@ -232,17 +229,7 @@ def run_study(name: str, systems: dict[str, dict[str, Any]], study: dict[str, An
     from semalign_pl.report.table import grid
 
     configs, out = options.folder / name / "configs", options.folder / name / "study"
-    configs.mkdir(parents=True, exist_ok=True)
-    for system, replaced in systems.items():
-        recipe = yaml.safe_load((QUICKSTART / f"{system}.yaml").read_text(encoding="utf-8"))
-        for key, value in {"trainer.accelerator": "auto", "trainer.devices": 1, **replaced}.items():
-            *parents, last = key.split(".")
-            at = recipe
-            for parent in parents:
-                at = at[parent]
-            at[last] = value
-        (configs / f"{system}.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
-    (configs / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    write_study(configs, study, replaced)
     world, python = Path("runs/quickstart/world"), [sys.executable, "-m"]
     if not (world / "base").is_dir():
         subprocess.run([*python, "semalign_pl.toy", "write", str(world)], check=True)
@@ -261,6 +248,17 @@ def run_study(name: str, systems: dict[str, dict[str, Any]], study: dict[str, An
         new_table(f"{name}: {seconds:.0f} seconds in all", ["step", "seconds"], steps),
     ]
     return {"tables": tables, "data": {"seconds": seconds, "steps": took, "systems": results["systems"]}}
+
+
+def write_study(configs: Path, study: dict[str, Any], replaced: dict[str, Any]) -> None:
+    """Write study.yaml, whose systems are recipes of the quickstart with settings replaced."""
+    own = {"trainer.accelerator": "auto", "trainer.devices": 1, **replaced}
+    systems = {
+        name: {**entry, "config": str(QUICKSTART / f"{name}.yaml"), "set": own} if "from" in entry else entry
+        for name, entry in study.items()
+    }
+    configs.mkdir(parents=True, exist_ok=True)
+    (configs / "study.yaml").write_text(yaml.safe_dump(systems, sort_keys=False), encoding="utf-8")
 
 
 def new_table(title: str, columns: list[str], rows: list[list[str]], note: str = "") -> dict[str, Any]:

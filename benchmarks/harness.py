@@ -135,7 +135,8 @@ def side_by_side(
                 _line(name, processes[name], errors[name])
                 if repetition >= 0:
                     records.append({"contestant": name, "repetition": repetition, **record})
-                print(f"  {name:>5} {record['seconds']:8.2f} s  {record['above_model_mib']:8.0f} MiB", file=sys.stderr)
+                took = f"{record['seconds']:8.2f} s, of the CPU {record['cpu_seconds']:8.2f} s"
+                print(f"  {name:>5} {took}  {record['above_model_mib']:8.0f} MiB", file=sys.stderr)
     finally:
         for process in processes.values():
             process.kill()
