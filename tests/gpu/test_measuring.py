@@ -35,7 +35,7 @@ def test_probes(name, base, sft_adapter, corpus, cuda, within, tmp_path, encoder
     make = {
         "generation": lambda: GenerationProbe(str(corpus / "dev.jsonl"), "{zh}", reference="bo", max_new_tokens=12),
         "translation": lambda: TranslationProbe(
-            str(corpus / "dev.jsonl"), Translation("bo", "zh"), encoder, max_new_tokens=12
+            str(corpus / "dev.jsonl"), Translation("bo", "zh"), encoder=encoder, max_new_tokens=12
         ),
         "choices": lambda: MultipleChoiceProbe(str(choices)),
         "ifeval": lambda: InstructionProbe(str(asked), max_new_tokens=12),

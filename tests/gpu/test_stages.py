@@ -127,7 +127,7 @@ def test_translate_and_chat(runs: Runs, monkeypatch, capsys) -> None:
 
     from semalign_pl.__main__ import main as semalign
 
-    runs("fit", "sft", "run", "model.init_args.max_new_tokens=12")
+    runs("fit", "sft", "run")
     fitted, answers = runs.folder / "run" / "fit.yaml", []
     for accelerator in ("cpu", "auto"):
         recipe = yaml.safe_load(fitted.read_text(encoding="utf-8"))
