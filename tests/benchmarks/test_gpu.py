@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gpu
 import gpu_parts
-import yaml
 from gpu_page import write_page
 
 ROOT = Path(__file__).parents[2]
