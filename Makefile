@@ -85,8 +85,10 @@ dial: $(READY) runs/quickstart/world  ## the largest scale of strong SFT within 
 tax-budget: runs/quickstart/world  ## GRPO with and without a budget for general ability lost, 3 seeds (40 minutes)
 	$(BIN)/python benchmarks/tax_budget.py --seeds 3
 
-bench-grpo: $(READY) runs/quickstart/world  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
+bench-grpo: $(READY) runs/quickstart/world data/smollm2  ## GRPO steps against TRL's, side by side (about half an hour on two cores)
 	$(BIN)/python benchmarks/grpo.py
+	$(BIN)/python benchmarks/grpo.py --size wide
+	$(BIN)/python benchmarks/grpo.py --model data/smollm2
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/reward.py
 
@@ -116,8 +118,10 @@ bench-probes: $(READY) runs/quickstart/world data/cmrc2018  ## answers against t
 	$(BIN)/python benchmarks/probes.py --choices --name choices
 	$(BIN)/python benchmarks/probes.py --name cmrc --base $(SMOLLM2) --questions data/cmrc2018/cmrc2018_trial.json --passages 18
 
-bench-sft: $(READY)  ## SFT against TRL's with packing, side by side
+bench-sft: $(READY) data/smollm2  ## SFT against TRL's with packing, side by side
 	$(BIN)/python benchmarks/sft.py
+	$(BIN)/python benchmarks/sft.py --size wide
+	$(BIN)/python benchmarks/sft.py --model data/smollm2
 
 bench-operations: $(READY)  ## operations of a training step per layer against TRL's, which are kernel launches on a GPU (a minute)
 	$(BIN)/python benchmarks/operations.py

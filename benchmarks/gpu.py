@@ -1,207 +1,202 @@
-"""Compare steps on CUDA with TRL's: a randomly initialised Qwen3-4B in NF4, with measured memory next to the plan's.
+"""Measure everything on CUDA with one command, in at most 20 minutes: speed, memory, rollouts, quickstart, SmolLM2.
 
-python benchmarks/gpu.py                                        # writes results/gpu.json; needs CUDA
-python benchmarks/gpu.py --size qwen3-0.6b --repetitions 1      # a first look, a minute
-python benchmarks/gpu.py --model /dev/shm/model                 # makes the model there once, for several calls
+python benchmarks/gpu.py                                        # writes runs/gpu/gpu.json and gpu.html; needs CUDA
+python benchmarks/gpu.py --size qwen3-0.6b --repetitions 1      # a first look
+python benchmarks/gpu.py --parts card quickstart                # some of the parts
+
+Each part is a process with a time limit, so that a part that fails leaves the others. The same command goes on where an
+earlier one ended: parts that are done are not run again, unless the program, the card or the options changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import hashlib
 import json
-import statistics
+import os
+import signal
+import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-import grpo
 import harness
-import model
-import sft
+from gpu_page import write_page
 
-OPTIONS = {"recompute": True, "precision": "bf16-mixed"}
-SHAPES = {
-    "translation": {**grpo.SHAPES["translation"], **OPTIONS},
-    "translation_at_once": {**grpo.SHAPES["translation"], "groups": 4, **OPTIONS},
-    "headline": {**grpo.SHAPES["headline"], **OPTIONS},
-    "sft": {**sft.SHAPES["translation"], "tokens": 16384, "micro": 4096, **OPTIONS},
-}
-
-ROLLOUTS = {"prompts": 4, "prompt": 96, "generations": 8, "completion": 64}
+HERE = Path(__file__).parent
+Record = dict[str, Any]
+"""Record of a part: name, about, command, status, seconds, limit_seconds, log, grounds, and result if it is done."""
 
 
-def measure(name: str, folder: str, repetitions: int, sides: tuple[str, ...]) -> dict[str, Any]:
-    """Steps of all sides in turn; of ours alone if another side fails, with the reason."""
-    compare = sft.compare if name == "sft" else grpo.compare
-    try:
-        return compare({name: SHAPES[name]}, folder, "nf4", repetitions, sides)
-    except RuntimeError as error:
-        if str(error).startswith("ours") or len(sides) == 1:
-            raise
-        print(error, file=sys.stderr)
-        alone = compare({name: SHAPES[name]}, folder, "nf4", repetitions, ("ours",))
-        return {**alone, "failed": str(error)[-600:]}
+@dataclass(frozen=True)
+class Part:
+    """One measurement, run as a process of its own.
+
+    Attributes:
+        name: Name of the part in gpu_parts.py.
+        limit_seconds: Seconds after which it is ended.
+        about: Sentence for the page.
+    """
+
+    name: str
+    limit_seconds: float
+    about: str
 
 
-def planned_mib(name: str, folder: str) -> float:
-    """Peak memory that ``semalign plan`` predicts for a shape."""
-    from semalign_pl.plan.predict import predict
-    from semalign_pl.plan.settings import Settings
-
-    shape = SHAPES[name]
-    common = {"base": folder, "with_reference": False, "recompute": True, "mixed": True, "cuda": True}
-    if name == "sft":
-        settings = Settings(
-            stage="sft", prompt_tokens=shape["prompt"][1], completion_tokens=shape["completion"][1],
-            rows=sft.rows_per_step(shape), num_generations=1, micro_batch_tokens=shape["micro"], **common,
-        )  # fmt: skip
-    else:
-        rows = shape["prompts"] * shape["generations"]
-        settings = Settings(
-            stage="grpo", prompt_tokens=shape["prompt"], completion_tokens=shape["completion"], rows=rows,
-            num_generations=shape["generations"], rollout_rows=4096, micro_batch_tokens=grpo.budget(shape),
-            sampling=(("temperature", 0.8), ("top_p", 0.9)), **common,
-        )  # fmt: skip
-    return predict(settings).peak / 2**20
+PARTS = (
+    Part("card", 40, "Rates of a matrix product and of a copy."),
+    Part("model", 90, "Draws the random model of the parts that follow."),
+    Part(
+        "translation_at_once", 150, "GRPO steps, all groups in one micro-batch, against TRL's; memory against the plan."
+    ),
+    Part("sft", 120, "SFT steps against TRL's with packing."),
+    Part("rollouts", 150, "Rollouts against transformers' generate, in NF4 and in bfloat16."),
+    Part("smollm2_study", 120, "Training steps and tests of two stages with SmolLM2-135M-Instruct."),
+    Part("quickstart", 360, "The quickstart's study of three systems, whole."),
+    Part("smollm2_translation", 90, "GRPO steps of SmolLM2 in bfloat16 against TRL's."),
+    Part("smollm2_sft", 90, "SFT steps of SmolLM2 in bfloat16 against TRL's with packing."),
+    Part("translation_bf16", 120, "The same GRPO steps with a bfloat16 base."),
+    Part("headline", 150, "GRPO steps with long prompts against TRL's."),
+    Part("translation", 150, "GRPO steps, one group per micro-batch, against TRL's."),
+    Part("components", 120, "Components of a step, and decoding with and without a CUDA graph."),
+)
+"""In order of what would be missed most, as the last ones are left for the next call if time is short."""
 
 
-def rollouts(folder: str, repetitions: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Tokens per second of our generation and of transformers' ``generate``, per weights, in turn after a warm-up.
+def run_parts(
+    parts: Sequence[Part],
+    folder: Path,
+    command: Callable[[Part], list[str]],
+    grounds: Record,
+    seconds: float,
+    wanted: Collection[str] | None = None,
+) -> list[Record]:
+    """Run the parts that are not done yet, and keep a record of each in ``folder/parts``.
 
     Args:
-        folder: Folder of the model.
-        repetitions: Number of timed runs per side.
+        parts: Parts in order.
+        folder: Folder of records, results and logs.
+        command: Function from a part to its command, which gets the path of the result as its last argument.
+        grounds: What results depend on besides the command; a record with other grounds is not used again.
+        seconds: Seconds for all parts; a part without time left is not run.
+        wanted: Names of the parts to run; by default all.
 
     Returns:
-        Ratio of ours to theirs per weights, and all runs.
+        Record of each part that was to be run or is done.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model
+    end, records = time.monotonic() + seconds, []
+    for part in parts:
+        file = folder / "parts" / f"{part.name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = {**grounds, "command": command(part)}
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if before.get("status") == "done" and before["grounds"] == own:
+            records.append(before)
+            print(f"{part.name}: done before", flush=True)
+            continue
+        if wanted is not None and part.name not in wanted:
+            continue
+        record: Record = {"name": part.name, "about": part.about, "limit_seconds": part.limit_seconds}
+        record |= {"command": own["command"], "status": "no time left", "seconds": 0.0, "log": "", "grounds": own}
+        left = end - time.monotonic()
+        if left > 0:
+            record |= run_part(own["command"], file, min(part.limit_seconds, left))
+            file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{part.name}: {record['status']}, {record['seconds']:.0f} s", flush=True)
+        records.append(record)
+    return records
 
-    from semalign_pl.engine.generate import generate
-    from semalign_pl.policy.load import load_policy
-    from semalign_pl.policy.settings import LoraSettings
 
-    prompts = [[3 + (7 * i + j) % 30000 for j in range(ROLLOUTS["prompt"])] for i in range(ROLLOUTS["prompts"])]
-    tokens, count = ROLLOUTS["completion"], ROLLOUTS["generations"]
-    ratios, runs = {}, []
-    for weights in ("nf4", "bf16"):
-        policy = load_policy(folder, weights, LoraSettings(64, 128, 0.05), None, torch.device("cuda", 0))
-        policy.eos_ids = (-1,)
-        lora = LoraConfig(
-            task_type="CAUSAL_LM", r=64, lora_alpha=128, lora_dropout=0.05, target_modules="all-linear"
+def run_part(command: list[str], file: Path, limit_seconds: float) -> Record:
+    """Run a process and everything that it starts, for at most so many seconds; return status, seconds, log, result."""
+    result, log = file.with_suffix(".result"), file.with_suffix(".log")
+    result.unlink(missing_ok=True)
+    start = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, str(result)], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )  # fmt: skip
-        peer = get_peft_model(model.load_peer(folder, weights), lora).eval()
-        ids = torch.tensor([prompt for prompt in prompts for _ in range(count)], device="cuda")
-
-        def ours(policy: Any = policy) -> None:
-            sampling = {"temperature": 0.8, "top_p": 0.9, "rows": 4096}
-            generate(policy, prompts, max_new_tokens=tokens, num_generations=count, **sampling)
-
-        def transformers(peer: Any = peer, ids: Any = ids) -> None:
-            with torch.no_grad():
-                peer.generate(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens,
-                    do_sample=True, temperature=0.8, top_p=0.9, top_k=0, pad_token_id=0,
-                )  # fmt: skip
-
-        seconds: dict[str, list[float]] = {"ours": [], "transformers": []}
-        for repetition in range(-1, repetitions):
-            for side, run in (("ours", ours), ("transformers", transformers)):
-                torch.cuda.synchronize()
-                start = time.perf_counter()
-                with torch.autocast("cuda", torch.bfloat16):
-                    run()
-                torch.cuda.synchronize()
-                if repetition >= 0:
-                    seconds[side].append(time.perf_counter() - start)
-                    runs.append({
-                        "weights": weights, "contestant": side, "repetition": repetition, "seconds": seconds[side][-1],
-                        "tokens": len(ids) * tokens,
-                    })  # fmt: skip
-        ratios[weights] = statistics.median(seconds["transformers"]) / statistics.median(seconds["ours"])
-        del policy, peer
-        torch.cuda.empty_cache()
-    return ratios, runs
+        try:
+            code = process.wait(limit_seconds)
+            status = "done" if code == 0 and result.is_file() else f"failed, exit status {code}"
+        except subprocess.TimeoutExpired:
+            status = "ended by its time limit"
+        finally:
+            end_group(process)  # also after an interrupt: what the part started would keep the card busy
+    record: Record = {"status": status, "seconds": time.monotonic() - start}
+    record["log"] = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+    if status == "done":
+        record["result"] = json.loads(result.read_text(encoding="utf-8"))
+    return record
 
 
-def rates() -> dict[str, float]:
-    """The card's own limits: operations per second of a bf16 matrix product, bytes per second of a copy."""
-    import torch
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and those that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
 
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    copied = torch.empty(2**31, device="cuda", dtype=torch.uint8), torch.empty(2**31, device="cuda", dtype=torch.uint8)
 
-    def seconds(run: Any) -> float:
-        found = []
-        for _ in range(8):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            run()
-            torch.cuda.synchronize()
-            found.append(time.perf_counter() - start)
-        return statistics.median(found[3:])
-
-    return {
-        "bf16_operations_per_second": 2 * 8192**3 / seconds(lambda: a @ a),
-        "copied_bytes_per_second": 2 * 2**31 / seconds(lambda: copied[0].copy_(copied[1])),
-    }
+def program_digest() -> str:
+    """Hash of the package's and the benchmarks' sources, except for those that only run parts and make the page."""
+    root = HERE.parent
+    sources = [*(root / "semalign_pl").rglob("*.py"), *HERE.glob("*.py"), *(root / "configs" / "quickstart").glob("*")]
+    digest = hashlib.sha256()
+    for source in sorted(set(sources) - {Path(__file__)}):
+        digest.update(str(source.relative_to(root)).encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:24]
 
 
 def main() -> None:
-    """Measure, print the ratios and write the results."""
+    """Run the parts, and write ``gpu.json`` and ``gpu.html``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
+    parser.add_argument("--parts", nargs="*", choices=[part.name for part in PARTS], help="by default all")
+    parser.add_argument("--minutes", type=float, default=20.0, help="time for all parts")
+    parser.add_argument("--repetitions", type=int, default=2, help="steps per contestant, after a warm-up")
+    parser.add_argument("--size", default="qwen3-4b", help="size of the random model")
+    parser.add_argument("--smollm2", default="data/smollm2", help="folder of SmolLM2 (semalign data smollm2)")
+    options = parser.parse_args()
     import torch
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--size", default="qwen3-4b", choices=model.SIZES)
-    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
-    parser.add_argument("--rollouts", action="store_true", help="compare rollouts with transformers' too")
-    parser.add_argument("--alone", action="store_true", help="measure ours without TRL")
-    parser.add_argument("--model", help="folder to make the model in, or in which it is already")
-    options = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu.py: no CUDA here; run benchmarks/grpo.py for the CPU")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.model or temporary
-        if not (Path(folder) / "config.json").is_file():
-            model.make(Path(folder), options.size, "bfloat16", "cuda")
-        torch.cuda.empty_cache()
-        merged: dict[str, Any] = {"ratios": {}, "runs": [], "commands": {}, "failed": {}}
-        rows, peaks, plans = [], {}, {}
-        for name in options.shapes:
-            measured = measure(name, folder, options.repetitions, ("ours",) if options.alone else ("ours", "trl"))
-            merged["ratios"] |= measured["ratios"]
-            merged["runs"] += measured["runs"]
-            merged["commands"] |= measured["commands"]
-            if "failed" in measured:
-                merged["failed"][name] = measured["failed"]
-            seconds = {
-                side: f"{harness.median(measured['runs'], side, 'seconds'):.2f}"
-                for side in {run["contestant"] for run in measured["runs"]}
-            }
-            peaks[name] = harness.median(measured["runs"], "ours", "peak_mib")
-            plans[name] = planned_mib(name, folder)
-            ratio = measured["ratios"].get(name, {})
-            rows.append([
-                name, seconds["ours"], seconds.get("trl", "-"), f"{ratio.get('speedup', float('nan')):.2f} x",
-                f"{ratio.get('memory', float('nan')):.2f} x", f"{peaks[name]:.0f}", f"{plans[name]:.0f}",
-            ])  # fmt: skip
-            print(json.dumps([rows[-1], measured["runs"]]), file=sys.stderr, flush=True)
-        sampled = rollouts(folder, options.repetitions) if options.rollouts else None
-    columns = ["shape", "seconds", "TRL's", "speed-up", "memory above the model", "peak MiB", "planned MiB"]
-    harness.table(f"{options.size}, NF4, medians of {options.repetitions}", columns, rows)
-    shapes = {name: SHAPES[name] for name in options.shapes}
-    more: dict[str, Any] = {}
-    if sampled is not None:
-        ratios, runs = sampled
-        more["rollouts"] = {"shape": ROLLOUTS, "over_generate": ratios, "runs": runs}
-        print("rollouts over transformers' generate:", {name: f"{ratio:.2f} x" for name, ratio in ratios.items()})
-    more["rates"] = rates()
-    harness.write("gpu", **merged, size=options.size, shapes=shapes, peak_mib=peaks, planned_mib=plans, **more)
+        sys.exit("benchmarks/gpu.py: no CUDA here; run benchmarks/grpo.py and benchmarks/sft.py for the CPU")
+    given = ["--folder", str(options.out), "--size", options.size, "--smollm2", options.smollm2]
+    given += ["--repetitions", str(options.repetitions)]
+    machine = harness.machine()
+    records = run_parts(
+        PARTS,
+        options.out,
+        lambda part: [sys.executable, str(HERE / "gpu_parts.py"), part.name, *given],
+        {"program": program_digest(), "gpu": machine["gpu"], "versions": machine["versions"]},
+        60 * options.minutes,
+        options.parts,
+    )
+    content = {
+        "date": datetime.date.today().isoformat(),
+        "command": ["python", "benchmarks/gpu.py", *sys.argv[1:]],
+        "machine": machine,
+        "seconds": sum(record["seconds"] for record in records),
+        "parts": records,
+    }
+    write_results(options.out, content)
+    if any(record["status"] != "done" for record in records):
+        sys.exit("benchmarks/gpu.py: some parts are missing; the same command runs them again")
+
+
+def write_results(out: Path, content: Record) -> None:
+    """Write ``gpu.json`` and ``gpu.html``."""
+    file = out / "gpu.json"
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_page(out / "gpu.html", content)
+    print(f"written: {file} and {out / 'gpu.html'}", file=sys.stderr)
 
 
 if __name__ == "__main__":

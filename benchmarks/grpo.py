@@ -1,7 +1,9 @@
 """Compare GRPO steps of ours and of TRL's GRPOTrainer (no vLLM), in turn, with the same model, prompts and lengths.
 
-python benchmarks/grpo.py                   # writes results/grpo.json
-python benchmarks/grpo.py worker ours ...   # started by the above, one process per contestant
+python benchmarks/grpo.py                         # writes results/grpo.json
+python benchmarks/grpo.py --size wide             # Qwen3's vocabulary: results/grpo_wide.json
+python benchmarks/grpo.py --model data/smollm2    # a real model: results/grpo_smollm2.json
+python benchmarks/grpo.py worker ours ...         # started by the above, one process per contestant
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import model
+import planned
 
 Shape = dict[str, Any]
 SHAPES: dict[str, Shape] = {
@@ -25,6 +28,10 @@ SHAPES: dict[str, Shape] = {
     "translation": {"prompt": 96, "completion": 64, "shortest": 64, "prompts": 4, "generations": 8},
     "ragged": {"prompt": 96, "completion": 128, "shortest": 8, "prompts": 4, "generations": 8},
 }
+LARGE_SHAPES: dict[str, Shape] = {
+    "translation": {**SHAPES["translation"], "completion": 32, "shortest": 32, "prompts": 2}
+}
+"""Shapes of models that take minutes per step on a core."""
 
 
 def lengths(shape: Shape, step: int) -> list[int]:
@@ -50,7 +57,7 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
     from semalign_pl.rewards import Reward
     from semalign_pl.types import Example
 
-    turn = harness.Turn()
+    turn, texts = harness.Turn(), model.Texts(folder)
     step = 0
     make_sampler = sampling.make_sampler
 
@@ -63,9 +70,9 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
             if len(logits) < len(left):  # those that have ended are gone; on a GPU they stay for a while
                 left = [n for n in left if n > at]
             at += 1
-            logits[:, 1] = float("-inf")
+            logits[:, texts.eos_id] = float("-inf")
             chosen = choose(logits, uniforms)
-            chosen[torch.tensor([n <= at for n in left], device=chosen.device)] = 1
+            chosen[torch.tensor([n <= at for n in left], device=chosen.device)] = texts.eos_id
             return chosen
 
         return choose_with_end
@@ -89,7 +96,10 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
     class Prompts(LightningDataModule):
         def train_dataloader(self) -> torch.utils.data.DataLoader:
             batches = [
-                [Example(str(i), text, "") for i, text in enumerate(model.texts(shape["prompts"], shape["prompt"], s))]
+                [
+                    Example(str(i), text, "")
+                    for i, text in enumerate(texts.prompts(shape["prompts"], shape["prompt"], s))
+                ]
                 for s in range(1000)
             ]
             return torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
@@ -136,7 +146,7 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
     from transformers import AutoTokenizer, LogitsProcessor, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    turn = harness.Turn()
+    turn, texts = harness.Turn(), model.Texts(folder)
     cuda = torch.cuda.is_available()
     step = 0
 
@@ -148,10 +158,10 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
 
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             self.at += 1
-            scores[:, 1] = float("-inf")
+            scores[:, texts.eos_id] = float("-inf")
             ends = torch.tensor([n == self.at for n in self.left], device=scores.device)
             scores[ends] = float("-inf")
-            scores[ends, 1] = 0.0
+            scores[ends, texts.eos_id] = 0.0
             return scores
 
     class Turns(TrainerCallback):
@@ -185,12 +195,12 @@ def trl(folder: str, shape: Shape, weights: str) -> None:
         report_to=[],
         disable_tqdm=True,
     )
-    prompts = [text for s in range(1000) for text in model.texts(shape["prompts"], shape["prompt"], s)]
+    prompts = [text for s in range(1000) for text in texts.prompts(shape["prompts"], shape["prompt"], s)]
     trainer = GRPOTrainer(
         causal_lm,
         lambda completions, **_: [model.reward(text) for text in completions],
         config,
-        Dataset.from_dict({"prompt": prompts}),
+        Dataset.from_dict({"prompt": [texts.for_trl(text, "user") for text in prompts]}),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(
             task_type="CAUSAL_LM", r=64, lora_alpha=128, lora_dropout=0.05, target_modules="all-linear"
@@ -216,11 +226,15 @@ def compare(
         commands[name] = {
             side: ["python", "benchmarks/grpo.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
         }
+        above = harness.median(records, "ours", "above_model_mib")
+        plan = planned.plan_of(
+            "grpo", folder, shape, weights, shape["prompts"] * shape["generations"], budget(shape)
+        )  # fmt: skip
+        ratios[name] = {"memory_over_plan": above / planned.above_model_mib(plan)}
         if len(sides) > 1:
-            ratios[name] = {
-                "speedup": harness.median(records, "trl", "seconds") / harness.median(records, "ours", "seconds"),
-                "memory": harness.median(records, "ours", "above_model_mib")
-                / harness.median(records, "trl", "above_model_mib"),
+            ratios[name] |= {
+                **{key: harness.ratio(records, "trl", "ours", of) for key, of in harness.SPEEDS.items()},
+                "memory": above / harness.median(records, "trl", "above_model_mib"),
             }
     return {"ratios": ratios, "runs": runs, "commands": commands}
 
@@ -229,19 +243,22 @@ def main() -> None:
     """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--size", default="small", choices=model.SIZES)
-    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--shapes", nargs="*", choices=SHAPES, help="by default all, or translation if a step is slow")
+    model.add_options(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        model.make(Path(folder), options.size)
-        measured = compare({name: SHAPES[name] for name in options.shapes}, folder, "fp32", options.repetitions)
+    known = SHAPES if options.size == "small" and not options.model else LARGE_SHAPES
+    shapes = {name: known.get(name, SHAPES[name]) for name in options.shapes or known}
+    with model.folder_of(options) as (folder, ending):
+        measured = compare(shapes, folder, "fp32", options.repetitions)
     harness.table(
-        f"GRPO step, ours against TRL ({options.size} model, fp32, medians of {options.repetitions})",
-        ["shape", "speedup", "memory above the model"],
-        [[name, f"{r['speedup']:.2f} x", f"{r['memory']:.2f} x"] for name, r in measured["ratios"].items()],
+        f"GRPO step, ours against TRL ({options.model or options.size}, fp32, medians of {options.repetitions})",
+        ["shape", "speedup", "by CPU seconds", "memory above the model", "memory over plan"],
+        [
+            [name, *(f"{r[of]:.2f} x" for of in ("speedup", "cpu_speedup", "memory", "memory_over_plan"))]
+            for name, r in measured["ratios"].items()
+        ],
     )
-    shapes = {name: SHAPES[name] for name in options.shapes}
-    harness.write("grpo", **measured, shapes=shapes)
+    harness.write(f"grpo{ending}", **measured, shapes=shapes)
 
 
 if __name__ == "__main__":

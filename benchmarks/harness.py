@@ -27,6 +27,9 @@ PACKAGES = ("semalign-pl", "torch", "transformers", "peft", "trl", "lightning", 
 Record = dict[str, float | str]
 """Numbers of one step, with the name of the contestant."""
 
+SPEEDS = {"speedup": "seconds", "cpu_speedup": "cpu_seconds"}
+"""Fields that speed is compared by: CPU seconds hardly depend on what else the machine does."""
+
 
 def existing(file: str) -> Path:
     """Path of a file that a benchmark reads, or the end of the process with the command that gets it."""
@@ -61,7 +64,7 @@ class Turn:
         else:
             Path("/proc/self/clear_refs").write_text("5")
         self.model_mib = self.model_mib or self._mib("VmRSS")
-        self.started = time.perf_counter()
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
 
     def end(self, **numbers: float) -> None:
         """Report one step.
@@ -75,7 +78,14 @@ class Turn:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - self.started
         peak = self._mib("VmHWM")
-        report = {"seconds": seconds, "peak_mib": peak, "above_model_mib": peak - self.model_mib, **numbers}
+        cpu_seconds = time.process_time() - self.cpu_started
+        report = {
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "peak_mib": peak,
+            "above_model_mib": peak - self.model_mib,
+            **numbers,
+        }
         print(json.dumps(report), file=self.out, flush=True)
 
     def _mib(self, field: str) -> float:
@@ -101,7 +111,8 @@ def side_by_side(
         between: Function to call before each round.
 
     Returns:
-        One record per step: contestant, repetition, seconds, peak_mib, above_model_mib and further reported numbers.
+        One record per step: contestant, repetition, seconds, cpu_seconds, peak_mib, above_model_mib and further
+        reported numbers.
     """
     # Errors go to a file: a pipe that nobody reads would stop a contestant that warns a lot.
     errors = {name: tempfile.TemporaryFile("w+") for name in commands}
@@ -124,7 +135,8 @@ def side_by_side(
                 _line(name, processes[name], errors[name])
                 if repetition >= 0:
                     records.append({"contestant": name, "repetition": repetition, **record})
-                print(f"  {name:>5} {record['seconds']:8.2f} s  {record['above_model_mib']:8.0f} MiB", file=sys.stderr)
+                took = f"{record['seconds']:8.2f} s, of the CPU {record['cpu_seconds']:8.2f} s"
+                print(f"  {name:>5} {took}  {record['above_model_mib']:8.0f} MiB", file=sys.stderr)
     finally:
         for process in processes.values():
             process.kill()
@@ -144,6 +156,11 @@ def _line(name: str, process: subprocess.Popen, errors: IO[str]) -> str:
 def median(records: list[Record], contestant: str, field: str) -> float:
     """Median of a field over a contestant's steps."""
     return statistics.median(float(record[field]) for record in records if record["contestant"] == contestant)
+
+
+def ratio(records: list[Record], of: str, over: str, field: str) -> float:
+    """Ratio of two contestants' medians of a field."""
+    return median(records, of, field) / median(records, over, field)
 
 
 def machine() -> dict[str, object]:

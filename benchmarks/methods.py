@@ -62,7 +62,7 @@ def work(folder: str, name: str) -> None:
     from semalign_pl.types import Example
 
     turn, size = harness.Turn(), sft.rows_per_step(SHAPE)
-    examples = [Example(str(i), p, c) for i, (p, c) in enumerate(sft.pairs(SHAPE, 40 * size))]
+    examples = [Example(str(i), p, c) for i, (p, c) in enumerate(sft.pairs(SHAPE, 40 * size, model.Texts(folder)))]
     settings = dict(METHODS[name])
     if texts := settings.pop("anchor_texts", None):
         file = Path(folder) / f"{name}.txt"

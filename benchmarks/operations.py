@@ -75,7 +75,7 @@ def our_steps(folder: str) -> dict[str, Callable[[], None]]:
 
     def run(completions: Completions) -> None:
         (batch,) = micro_batches(completions, 10**6)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):  # as Lightning does
             scorer = LogprobScorer(policy, completions, batch, recompute=True)
             for chunk in batch.chunks:
                 scorer(chunk).logps.sum().backward()
@@ -100,12 +100,12 @@ def sft_tokens() -> list[tuple[list[int], list[int]]]:
     import sft
 
     rows, tokens = [], 0
-    for prompt, completion in sft.pairs(SFT, 100):
-        size = len(prompt.split()) + len(completion.split()) + 1
+    for prompt, completion in sft.sizes(SFT, 100):
+        size = prompt + completion + 1
         if tokens + size > SFT["micro"]:
             break
         tokens += size
-        rows.append(([5 + len(rows)] * len(prompt.split()), [9] * len(completion.split()) + [1]))
+        rows.append(([5 + len(rows)] * prompt, [9] * completion + [1]))
     return rows
 
 
@@ -118,7 +118,7 @@ def trl_steps(folder: str) -> dict[str, Callable[[], None]]:
     from trl import SFTConfig, SFTTrainer
     from trl.trainer.utils import selective_log_softmax
 
-    rows = sft.pairs(SFT, 24)
+    rows = sft.pairs(SFT, 24, model.Texts(folder))
     config = SFTConfig(
         tempfile.mkdtemp(), packing=True, max_length=SFT["micro"], per_device_train_batch_size=1,
         completion_only_loss=True, bf16=True, gradient_checkpointing=True, use_cpu=True, report_to=[],

@@ -1,7 +1,9 @@
 """Compare tokens per second of our SFT and TRL's SFTTrainer, with and without packing, on the same model and pairs.
 
-python benchmarks/sft.py                   # writes results/sft.json
-python benchmarks/sft.py worker ours ...   # started by the above, one process per contestant
+python benchmarks/sft.py                         # writes results/sft.json
+python benchmarks/sft.py --size wide             # Qwen3's vocabulary: results/sft_wide.json
+python benchmarks/sft.py --model data/smollm2    # a real model: results/sft_smollm2.json
+python benchmarks/sft.py worker ours ...         # started by the above, one process per contestant
 """
 
 from __future__ import annotations
@@ -17,21 +19,28 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import model
+import planned
 
 Shape = dict[str, Any]
 SHAPES: dict[str, Shape] = {
     "translation": {"prompt": (20, 100), "completion": (10, 80), "tokens": 4096, "micro": 1024},
     "short_answers": {"prompt": (100, 400), "completion": (5, 40), "tokens": 4096, "micro": 1024},
 }
+LARGE_SHAPES: dict[str, Shape] = {"translation": {**SHAPES["translation"], "prompt": (45, 100), "tokens": 1024}}
+"""Shapes of models that take minutes per step on a core. A chat template alone takes up to 40 tokens of a prompt."""
 
 
-def pairs(shape: Shape, count: int) -> list[tuple[str, str]]:
-    """Prompts and completions of drawn lengths, one token per word."""
+def sizes(shape: Shape, count: int) -> list[tuple[int, int]]:
+    """Drawn numbers of tokens of prompts and completions, the latter without the EOS."""
     draw = random.Random(0)
-    sizes = [(draw.randint(*shape["prompt"]), draw.randint(*shape["completion"])) for _ in range(count)]
+    return [(draw.randint(*shape["prompt"]), draw.randint(*shape["completion"])) for _ in range(count)]
+
+
+def pairs(shape: Shape, count: int, texts: model.Texts) -> list[tuple[str, str]]:
+    """Prompts and completions of drawn lengths."""
     return [
-        (model.texts(1, prompt, 2 * i)[0], model.texts(1, completion, 2 * i + 1)[0])
-        for i, (prompt, completion) in enumerate(sizes)
+        (texts.prompts(1, prompt, 2 * i)[0], texts.completions(1, completion, 2 * i + 1)[0])
+        for i, (prompt, completion) in enumerate(sizes(shape, count))
     ]
 
 
@@ -50,8 +59,9 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
     from semalign_pl.policy.settings import LoraSettings
     from semalign_pl.types import Example
 
-    turn, size = harness.Turn(), rows_per_step(shape)
-    examples = [Example(str(i), p, c) for i, (p, c) in enumerate(pairs(shape, 12 * size))]
+    turn, texts, size = harness.Turn(), model.Texts(folder), rows_per_step(shape)
+    tokens = {str(i): prompt + completion + 1 for i, (prompt, completion) in enumerate(sizes(shape, 12 * size))}
+    examples = [Example(str(i), p, c) for i, (p, c) in enumerate(pairs(shape, 12 * size, texts))]
 
     class Turns(Callback):
         def on_train_batch_start(self, *_: object) -> None:
@@ -60,7 +70,7 @@ def ours(folder: str, shape: Shape, weights: str) -> None:
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: object, outputs: object, batch: list[Example], batch_idx: int
         ) -> None:
-            turn.end(tokens=sum(len(e.prompt.split()) + len(e.reference.split()) + 1 for e in batch))
+            turn.end(tokens=sum(tokens[e.id] for e in batch))
 
     class Pairs(LightningDataModule):
         def train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -96,7 +106,7 @@ def trl(folder: str, shape: Shape, weights: str, packing: bool = True) -> None:
     from transformers import AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    turn, length = harness.Turn(), shape["micro"]
+    turn, texts, length = harness.Turn(), model.Texts(folder), shape["micro"]
     cuda = torch.cuda.is_available()
     steps = shape["tokens"] // length
     rows_at_once = 1 if packing else round(rows_per_step(shape) / steps)
@@ -111,7 +121,7 @@ def trl(folder: str, shape: Shape, weights: str, packing: bool = True) -> None:
             turn.end(tokens=seen)
             seen = 0
 
-    rows = pairs(shape, 12 * rows_per_step(shape))
+    rows = pairs(shape, 12 * rows_per_step(shape), texts)
     config = SFTConfig(
         tempfile.mkdtemp(),
         learning_rate=1e-6,
@@ -132,7 +142,12 @@ def trl(folder: str, shape: Shape, weights: str, packing: bool = True) -> None:
     trainer = SFTTrainer(
         model.load_peer(folder, weights),
         config,
-        train_dataset=Dataset.from_dict({"prompt": [p + " " for p, _ in rows], "completion": [c for _, c in rows]}),
+        train_dataset=Dataset.from_dict(
+            {
+                "prompt": [texts.for_trl(p, "user") for p, _ in rows],
+                "completion": [texts.for_trl(c, "assistant") for _, c in rows],
+            }
+        ),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(
             task_type="CAUSAL_LM", r=64, lora_alpha=128, lora_dropout=0.05, target_modules="all-linear"
@@ -152,6 +167,7 @@ def trl(folder: str, shape: Shape, weights: str, packing: bool = True) -> None:
 
 
 SIDES = ("ours", "trl", "trl_padded")
+RATIOS = ("speedup", "cpu_speedup", "memory", "speedup_over_padded", "memory_over_plan")
 
 
 def compare(
@@ -166,16 +182,21 @@ def compare(
         records = harness.side_by_side(contestants, repetitions)
         for record in records:
             record["tokens_per_second"] = record["tokens"] / record["seconds"]
+            record["tokens_per_cpu_second"] = record["tokens"] / record["cpu_seconds"]
         runs += [{"shape": name, **record} for record in records]
         commands[name] = {
             side: ["python", "benchmarks/sft.py", *c[2:4], "MODEL", *c[5:]] for side, c in contestants.items()
         }
         rate = {side: harness.median(records, side, "tokens_per_second") for side in sides}
-        ratios[name] = {
-            "speedup": rate["ours"] / rate["trl"],
-            "memory": harness.median(records, "ours", "above_model_mib")
-            / harness.median(records, "trl", "above_model_mib"),
-        }
+        above = harness.median(records, "ours", "above_model_mib")
+        plan = planned.plan_of("sft", folder, shape, weights, rows_per_step(shape), shape["micro"])
+        ratios[name] = {"memory_over_plan": above / planned.above_model_mib(plan)}
+        if "trl" in rate:
+            ratios[name] |= {
+                "speedup": rate["ours"] / rate["trl"],
+                "cpu_speedup": harness.ratio(records, "ours", "trl", "tokens_per_cpu_second"),
+                "memory": above / harness.median(records, "trl", "above_model_mib"),
+            }
         if "trl_padded" in rate:
             ratios[name]["speedup_over_padded"] = rate["ours"] / rate["trl_padded"]
     return {"ratios": ratios, "runs": runs, "commands": commands}
@@ -185,20 +206,24 @@ def main() -> None:
     """Measure, print the ratios and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--size", default="small", choices=model.SIZES)
+    model.add_options(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        model.make(Path(folder), options.size)
-        measured = compare(SHAPES, folder, "fp32", options.repetitions)
+    shapes = SHAPES if options.size == "small" and not options.model else LARGE_SHAPES
+    with model.folder_of(options) as (folder, ending):
+        measured = compare(shapes, folder, "fp32", options.repetitions)
     harness.table(
-        f"SFT, ours against TRL with packing ({options.size} model, fp32, medians of {options.repetitions})",
-        ["shape", "tokens/s", "memory above the model", "tokens/s, against padded batches"],
+        f"SFT, ours against TRL with packing ({options.model or options.size}, fp32, medians of {options.repetitions})",
         [
-            [name, *(f"{r[of]:.2f} x" for of in ("speedup", "memory", "speedup_over_padded"))]
-            for name, r in measured["ratios"].items()
+            "shape",
+            "tokens/s",
+            "by CPU seconds",
+            "memory above the model",
+            "tokens/s, against padded batches",
+            "over plan",
         ],
+        [[name, *(f"{r[of]:.2f} x" for of in RATIOS)] for name, r in measured["ratios"].items()],
     )
-    harness.write("sft", **measured, shapes=SHAPES)
+    harness.write(f"sft{ending}", **measured, shapes=shapes)
 
 
 if __name__ == "__main__":

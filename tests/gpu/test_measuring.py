@@ -1,11 +1,22 @@
 """Probes, rewards, metrics and scaled adapters on CUDA against the CPU."""
 
+import json
+
 import pytest
 import torch
 from helpers.tiny import CPU, relative, stir
 
+from semalign_pl.data.tasks import Translation
 from semalign_pl.policy.load import load_policy
-from semalign_pl.probes import DriftProbe, ForwardKLProbe, ReadingComprehensionProbe
+from semalign_pl.probes import (
+    DriftProbe,
+    ForwardKLProbe,
+    GenerationProbe,
+    InstructionProbe,
+    MultipleChoiceProbe,
+    ReadingComprehensionProbe,
+    TranslationProbe,
+)
 from semalign_pl.rewards import SemanticReward
 from semalign_pl.types import Example
 
@@ -14,9 +25,20 @@ COMPLETIONS = ["དགེ་རྒན་དཔེ་ཆ་བལྟས།", "老
 EXAMPLES = [Example(str(i), "?", reference) for i, reference in enumerate(REFERENCES)]
 
 
-@pytest.mark.parametrize("name", ["drift", "reading", "forward_kl"])
-def test_probes(name, base, sft_adapter, corpus, cuda, within) -> None:
+@pytest.mark.parametrize("name", ["drift", "reading", "forward_kl", "generation", "translation", "choices", "ifeval"])
+def test_probes(name, base, sft_adapter, corpus, cuda, within, tmp_path, encoder) -> None:
+    choices, asked = tmp_path / "choices.jsonl", tmp_path / "ifeval.jsonl"
+    row = {"context": "老师在学校。", "question": "谁在学校？", "options": ["老师", "学生", "水"], "answer": "老师"}
+    choices.write_text(json.dumps(row), encoding="utf-8")
+    row = {"key": 1, "prompt": "写", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    asked.write_text(json.dumps(row), encoding="utf-8")
     make = {
+        "generation": lambda: GenerationProbe(str(corpus / "dev.jsonl"), "{zh}", reference="bo", max_new_tokens=12),
+        "translation": lambda: TranslationProbe(
+            str(corpus / "dev.jsonl"), Translation("bo", "zh"), encoder=encoder, max_new_tokens=12
+        ),
+        "choices": lambda: MultipleChoiceProbe(str(choices)),
+        "ifeval": lambda: InstructionProbe(str(asked), max_new_tokens=12),
         "drift": lambda: DriftProbe(str(corpus / "text.txt")),
         "reading": lambda: ReadingComprehensionProbe(str(corpus / "reading.json"), name="cmrc"),
         "forward_kl": lambda: ForwardKLProbe(str(corpus / "text.txt"), max_new_tokens=12, seed=5),

@@ -65,8 +65,11 @@ def train(kind, base: str, adapter: str, accelerator: str, precision: str = "32-
         (KeptGRPO, {}),
         (KeptGRPO, {"num_iterations": 2, "reference_nll_weight": 0.2}),
         (KeptGRPO, {"loss_type": "cispo", "epsilon_high": 5.0, "recompute": True}),
+        (KeptGRPO, {"importance_sampling_level": "sequence", "num_iterations": 2}),
+        (KeptGRPO, {"loss_type": "best_of_group"}),
+        (KeptGRPO, {"loss_type": "cpo"}),
     ],
-    ids=["sft", "sft-recompute", "grpo", "grpo-hybrid", "cispo-recompute"],
+    ids=["sft", "sft-recompute", "grpo", "grpo-hybrid", "cispo-recompute", "gspo", "best-of-group", "cpo"],
 )
 def test_losses_and_gradients_equal_those_of_the_cpu(kind, options, base, sft_adapter, within) -> None:
     there, seen = train(kind, base, sft_adapter, "gpu", **options)

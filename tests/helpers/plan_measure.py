@@ -22,8 +22,8 @@ def mib(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
 
 
-def step(settings: Settings) -> None:
-    policy = load_policy(settings.base, settings.weights, settings.lora, None, CPU)
+def step(settings: Settings, device: torch.device = CPU) -> None:
+    policy = load_policy(settings.base, settings.weights, settings.lora, None, device)
     policy.eos_ids = (-1,)
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=1e-6)
     groups = settings.rows // settings.num_generations
