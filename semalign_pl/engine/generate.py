@@ -13,6 +13,7 @@ from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
 from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.model import CausalPolicy
+from semalign_pl.engine.pack import pack_rollouts
 from semalign_pl.engine.sampler import Sampler, make_sampler
 from semalign_pl.engine.shared_prefixes import PromptGroup, group_by_prefix
 from semalign_pl.types import Rollouts
@@ -69,7 +70,7 @@ def generate(
             decoded = _decode_batch(policy, prompts, batch, num_generations, draws, choose)
             for member, ids in zip(members, decoded, strict=True):
                 completions[member] = ids
-    return _pack(policy, prompts, completions, num_generations)
+    return pack_rollouts(policy, prompts, completions, num_generations)
 
 
 def _batches(groups: list[PromptGroup], size: int, equal: bool) -> Iterator[list[PromptGroup]]:
@@ -130,21 +131,3 @@ def _decode_batch(
         if not completions[row] or completions[row][-1] not in policy.eos_ids:
             completions[row].append(token)
     return completions
-
-
-def _pack(
-    policy: CausalPolicy, prompts: list[list[int]], completions: list[list[int]], num_generations: int
-) -> Rollouts:
-    longest = max((len(c) for c in completions), default=0)
-    padded = [c + [policy.pad_id] * (longest - len(c)) for c in completions]
-    lengths = torch.tensor([len(c) for c in completions], device=policy.device)
-    ended = [bool(c) and c[-1] in policy.eos_ids for c in completions]
-    return Rollouts(
-        prompt_ids=prompts,
-        # Types are given, because torch takes an empty list, of a step without prompts, for floats.
-        completion_ids=torch.tensor(padded, dtype=torch.long, device=policy.device).view(len(completions), longest),
-        completion_mask=torch.arange(longest, device=policy.device) < lengths.unsqueeze(1),
-        finished=torch.tensor(ended, dtype=torch.bool, device=policy.device),
-        texts=policy.encoder.decode(completions),
-        num_generations=num_generations,
-    )

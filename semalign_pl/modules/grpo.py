@@ -22,11 +22,12 @@ from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
-from semalign_pl.modules.sampling import Sampling, check_sampling
+from semalign_pl.modules.sampling import ROLLOUT_ROWS, Sampling, check_sampling, check_server
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
+from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.run.trainer import callbacks_of
 from semalign_pl.types import Example, Rollouts, StepOutputs
 
@@ -72,6 +73,8 @@ class GRPOModule(PolicyUpdates):
         replay_nll_weight: Weight of SFT's loss on the rows of replayed corpora (`replay: true` in the data), which are
             neither sampled nor rewarded. It counts only if there are any.
         rollout_rows: Number of rollouts that are decoded at once; lower it to save memory, results stay the same.
+        rollouts: Servers that sample in place of this process (docs/scaling.md); null for none. They need top_p: 1.0,
+            except for best_of_group and cpo.
         **kwargs: Arguments of AlignModule.
     """
 
@@ -101,7 +104,8 @@ class GRPOModule(PolicyUpdates):
         reference_token_weight: TokenWeight = "none",
         preference_beta: float = 0.1,
         replay_nll_weight: float = 1.0,
-        rollout_rows: int = 128,
+        rollout_rows: int = ROLLOUT_ROWS,
+        rollouts: ServerRollouts | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
@@ -138,6 +142,12 @@ class GRPOModule(PolicyUpdates):
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
         self.reference_nll_schedule: Schedule = reference_nll_schedule
         self.reference_token_weight: TokenWeight = reference_token_weight
+        self.server = rollouts
+        # The losses that use the ranking only take their completions as they are.
+        self.corrects_sampler = loss_type not in ("best_of_group", "cpo")
+        if rollouts is not None:
+            check_server(self.sampling, rollout_rows, self.corrects_sampler)
+            self.max_importance_ratio = rollouts.max_importance_ratio
 
     def on_fit_start(self) -> None:
         """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.

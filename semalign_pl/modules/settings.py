@@ -26,7 +26,7 @@ _KEPT = re.compile(
 # fingerprints.
 _FREE = re.compile(
     r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|micro_batch|micro_batch_tokens|recompute|rollout_rows|workers"
-    r"|lora\.file"
+    r"|lora\.file|rollouts\.init_args\.(url|folder|key_variable|parallel|timeout|patience)"
     r"|validation|test|eval_batch_size|eval_limit)\b"
     r"|model\.init_args\.anchor\.file$|data\.init_args\.train$|data\.init_args\.train\b.*\.(path|name)$"
     r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"
