@@ -69,7 +69,7 @@ def check_server(sampling: Sampling, rollout_rows: int, corrected: bool) -> None
         if corrected and value != neutral:
             raise ValueError(
                 f"model.init_args.{name}: {value:g}: a server's log-probs are normalised over the tokens that are "
-                "left, and the policy's over all tokens, so their ratio would be no importance weight; with rollouts, write "
+                "left, and the policy's over all tokens, so their ratio is no importance weight; with rollouts, write "
                 f"{name}: {neutral:g}"
             )
 
