@@ -15,10 +15,10 @@ from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.engine.pack import pack_rollouts
 from semalign_pl.policy.policy import Policy
+from semalign_pl.rollouts.adapter_transfer import adapter_name, check_servable, wait_for_adapter, write_adapter
 from semalign_pl.rollouts.client import OPTION, ServerClient
 from semalign_pl.rollouts.completion_request import Sampled, read_response, request_body
 from semalign_pl.rollouts.connection import Connection
-from semalign_pl.rollouts.handover import adapter_name, check_servable, wait_for_adapter, write_adapter
 from semalign_pl.rollouts.parallel import call_all
 from semalign_pl.types import Json, Rollouts
 
@@ -226,9 +226,9 @@ def _base_url(url: str) -> str:
         ValueError: If it is no address of a server, or holds a secret.
     """
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        plain = parts.username is None and not parts.query and not parts.fragment
+        address = urlsplit(url)
+        usable = address.scheme in ("http", "https") and bool(address.hostname)
+        plain = address.username is None and not address.query and not address.fragment
     except ValueError:
         usable = plain = False
     if not usable or not plain:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -87,7 +88,10 @@ def serving(base: str, folder: Path, **options: Any) -> Iterator[RolloutServer]:
 
 
 class Restart(Callback):
-    """Kill the server after a step (from 1), and start it again while the next step waits for it."""
+    """Kill the server after a step (from 1), start it again while the next step waits, and let it die once more there.
+
+    The second death is that of the next step's first completion, when the server has its adapter.
+    """
 
     def __init__(self, url: str, step: int) -> None:
         super().__init__()
@@ -97,8 +101,15 @@ class Restart(Callback):
         """Kill, and start later."""
         if trainer.global_step == self.step:
             self.server.kill()
-            self.server.options["faults"] = []
-            threading.Timer(1.0, self.server.start).start()
+            threading.Thread(target=self._revive, daemon=True).start()
+
+    def _revive(self) -> None:
+        for faults in (["exit"], []):
+            time.sleep(0.5)
+            self.server.options["faults"] = faults
+            self.server.start()
+            if faults:
+                self.server.process.join()
 
 
 # -- in the server's process ---------------------------------------------------------------------------------------
@@ -159,6 +170,8 @@ class Engine:
             return 401, {"error": "Unauthorized"}
         if path == "/v1/completions":
             if self.faults:
+                if self.faults[0] == "exit":
+                    os.kill(os.getpid(), signal.SIGKILL)
                 return {"500": error(500, "the engine has a fault"), "cut": (0, ""), "503": error(503, "busy")}[
                     self.faults.pop(0)
                 ]

@@ -13,8 +13,8 @@ from peft import LoraConfig
 from semalign_pl.judge.failures import TemporaryFailure
 from semalign_pl.modules import DistillModule, GRPOModule
 from semalign_pl.rollouts import ServerRollouts
+from semalign_pl.rollouts.adapter_transfer import check_servable
 from semalign_pl.rollouts.completion_request import read_response
-from semalign_pl.rollouts.handover import check_servable
 
 SAMPLING = {"max_new_tokens": 5, "num_generations": 2, "seed": 1, "budget": 100, "logprobs": True, "temperature": 0.7}
 

@@ -1,4 +1,4 @@
-"""Hand-over of an adapter to inference servers: a PEFT folder that they see too, with a name of its own."""
+"""Transfer of an adapter to inference servers: a PEFT folder that they see too, with a name of its own."""
 
 from __future__ import annotations
 
