@@ -24,8 +24,9 @@ def explain_lost_process(error: Exception) -> str | None:
     if not isinstance(error, RuntimeError) or not _ENDED.search(text := str(error)):
         return None
     lines = re.sub(r"\[[^]]*\.\w+:\d+\]", "", text).strip().splitlines()
+    what = lines[0].strip().split(". ")[0][:200] if lines else type(error).__name__  # gloo adds advice
     return (
-        f"another process of the run has ended ({lines[0].strip()[:200] if lines else type(error).__name__}); see its "
+        f"another process of the run has ended ({what}); see its "
         "message, or the kernel's log (dmesg) if it has none, as memory may have run out; then start the run again, "
         "with --resume to go on from its last checkpoint"
     )
