@@ -106,6 +106,8 @@ class Rollouts:
         finished: Mask of the completions that ended in an EOS.
         texts: Completions as text, without special tokens, one per completion.
         num_generations: Number of completions per prompt.
+        sampler_logps: Log-probs, in nats, that another sampler than the policy drew the tokens with; ``None`` if the
+            policy itself sampled them.
     """
 
     prompt_ids: list[list[int]]
@@ -114,6 +116,7 @@ class Rollouts:
     finished: Bool[Tensor, " completions"]
     texts: list[str]
     num_generations: int
+    sampler_logps: Float[Tensor, "completions tokens"] | None = None
 
 
 class StepOutputs(TypedDict):

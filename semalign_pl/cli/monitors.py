@@ -125,6 +125,8 @@ def _of_update(module: GRPOModule, data: LightningDataModule | None) -> Iterator
     ranked = {"best_of_group": "best_nll", "cpo": "cpo_loss"}
     if module.loss_type not in ranked or module.beta > 0:
         yield from ("kl", "entropy", "clip_share")
+    if module.server is not None and module.corrects_sampler:
+        yield from ("sampler_ratio", "sampler_truncated", "sampler_kl")
     if module.loss_type == "cpo":
         yield from ("preference_margin", "preference_accuracy")
     terms = [ranked.get(module.loss_type, "policy_loss")]

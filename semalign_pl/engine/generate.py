@@ -12,6 +12,7 @@ from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.fallback import UnsharedDecodeState
 from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.model import CausalPolicy
+from semalign_pl.engine.pack import pack_rollouts
 from semalign_pl.engine.sampler import Sampler, make_sampler
 from semalign_pl.engine.shared_prefixes import PromptGroup, group_by_prefix
 from semalign_pl.types import Rollouts
@@ -70,7 +71,7 @@ def generate(
                 rollout.add(batch)
             rollout.step(choose)
         completions = rollout.completions()
-    return _pack(policy, prompts, completions, num_generations)
+    return pack_rollouts(policy, prompts, completions, num_generations)
 
 
 def check_interval(device: torch.device) -> int:
@@ -214,21 +215,3 @@ class _Rollout:
             if not completions[row] or completions[row][-1] not in self.policy.eos_ids:
                 completions[row].append(token)
         return completions
-
-
-def _pack(
-    policy: CausalPolicy, prompts: list[list[int]], completions: list[list[int]], num_generations: int
-) -> Rollouts:
-    longest = max((len(c) for c in completions), default=0)
-    padded = [c + [policy.pad_id] * (longest - len(c)) for c in completions]
-    lengths = torch.tensor([len(c) for c in completions], device=policy.device)
-    ended = [bool(c) and c[-1] in policy.eos_ids for c in completions]
-    return Rollouts(
-        prompt_ids=prompts,
-        # Types are given, because torch takes an empty list, of a step without prompts, for floats.
-        completion_ids=torch.tensor(padded, dtype=torch.long, device=policy.device).view(len(completions), longest),
-        completion_mask=torch.arange(longest, device=policy.device) < lengths.unsqueeze(1),
-        finished=torch.tensor(ended, dtype=torch.bool, device=policy.device),
-        texts=policy.encoder.decode(completions),
-        num_generations=num_generations,
-    )

@@ -27,6 +27,7 @@ class LossInputs:
         advantages: Advantage per completion.
         completion_mask: Mask of the tokens in the loss.
         entropy: Entropy of the policy, without gradient; only logged.
+        weights: Factor on the surrogate loss per token, without gradient; ``None`` for 1.
     """
 
     logps: Float[Tensor, "completions tokens"]
@@ -35,6 +36,7 @@ class LossInputs:
     advantages: Float[Tensor, " completions"]
     completion_mask: Bool[Tensor, "completions tokens"]
     entropy: Float[Tensor, "completions tokens"]
+    weights: Float[Tensor, "completions tokens"] | None = None
 
 
 @dataclass(frozen=True)

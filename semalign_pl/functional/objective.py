@@ -55,6 +55,9 @@ class Objective:
             per_token_loss, clipped = truncated_importance(ratio, logps, inputs.advantages, mask, self.epsilon_high)
         else:
             per_token_loss, clipped = clipped_surrogate(ratio, inputs.advantages, mask, self.epsilon, self.epsilon_high)
+        # Weights for samples of another distribution are factors on the surrogate, and not on the KL, as in TRL.
+        if inputs.weights is not None:
+            per_token_loss = per_token_loss * inputs.weights
         # 3. KL: holds the policy near the reference. Log-probs in padding are arbitrary, so both are set equal there.
         per_token_kl = torch.zeros_like(logps)
         if inputs.ref_logps is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from semalign_pl.files.file_errors import describe
+from semalign_pl.messages.lost_process import explain_lost_process
 from semalign_pl.messages.missing_packages import explain_missing
 from semalign_pl.messages.out_of_memory import explain_out_of_memory
 from semalign_pl.messages.terminal import visible
@@ -44,8 +45,9 @@ def one_line(args: Sequence[str] = ()) -> Iterator[Status]:
 
     These are a user's mistakes: an error of the parser, a misconfiguration that Lightning reports, a ``ValueError``
     raised by this package itself, a path that cannot be used (`describe`), a package that is not installed
-    (`explain_missing`), a full disk, whichever library wrote to it, and memory that has run out
-    (`explain_out_of_memory`). Every other error is a bug and propagates.
+    (`explain_missing`), a full disk, whichever library wrote to it, memory that has run out
+    (`explain_out_of_memory`), and another process of the run that has ended (`explain_lost_process`). Every other error
+    is a bug and propagates.
 
     Args:
         args: Command line, from which the file with the mistake is named.
@@ -87,7 +89,7 @@ def _explain(error: Exception, args: Sequence[str]) -> str | None:
         return describe(error)
     if isinstance(error, ModuleNotFoundError):
         return explain_missing(str(error))
-    return explain_out_of_memory(error, args)
+    return explain_out_of_memory(error, args) or explain_lost_process(error)
 
 
 def _raised_here(traceback: TracebackType | None) -> bool:

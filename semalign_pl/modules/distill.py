@@ -15,8 +15,9 @@ from semalign_pl.modules.demonstration import check_demonstration, encode_demons
 from semalign_pl.modules.divergence_term import DivergenceTerm
 from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_term import masked_completions
-from semalign_pl.modules.sampling import Sampling, SamplingStage
+from semalign_pl.modules.sampling import ROLLOUT_ROWS, Sampling, SamplingStage, check_server
 from semalign_pl.modules.step_timer import StepTimer
+from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.types import Example, Rollouts
 
 Teacher = Literal["base", "start", "policy"]
@@ -54,6 +55,8 @@ class DistillModule(SamplingStage):
         temperature: Temperature of sampling; it also divides the logits of policy and teacher.
         top_p: Probability mass of the nucleus that tokens are sampled from; 1 for all tokens.
         rollout_rows: Number of completions that are decoded at once; lower it to save memory, results stay the same.
+        rollouts: Servers that sample in place of this process (docs/scaling.md); null for none. Divergences are those
+            at the server's samples, without importance weights.
         **kwargs: Arguments of AlignModule.
     """
 
@@ -69,7 +72,8 @@ class DistillModule(SamplingStage):
         num_generations: int = 1,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        rollout_rows: int = 128,
+        rollout_rows: int = ROLLOUT_ROWS,
+        rollouts: ServerRollouts | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
@@ -91,6 +95,9 @@ class DistillModule(SamplingStage):
         self.kind: FullDivergence = kind
         self.num_generations, self.temperature, self.rollout_rows = num_generations, temperature, rollout_rows
         self.sampling = Sampling(temperature=temperature, top_p=top_p)
+        self.server = rollouts
+        if rollouts is not None:
+            check_server(self.sampling, rollout_rows, self.corrects_sampler)
         self._epoch_began_at = -1  # stays -1 if a run resumes within an epoch, which has made steps
 
     def on_fit_start(self) -> None:

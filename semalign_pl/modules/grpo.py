@@ -22,12 +22,13 @@ from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
-from semalign_pl.modules.sampling import Sampling, check_sampling
+from semalign_pl.modules.sampling import ROLLOUT_ROWS, Sampling, check_sampling, check_server
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
 from semalign_pl.policy.rollout_weights import RolloutWeights, check_rollout_weights
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, score_completions, signal_shares
+from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.run.trainer import callbacks_of
 from semalign_pl.types import Example, Rollouts, StepOutputs
 
@@ -76,6 +77,8 @@ class GRPOModule(PolicyUpdates):
         rollout_weights: Weights that rollouts are sampled with: ``stored``, or ``dense`` copies, made once per step.
             NF4 is then dequantised once and not for every token; in float32 the adapter is added too. The logits are
             the same up to rounding. It takes the memory of dense weights, on a GPU as far as it has room.
+        rollouts: Servers that sample in place of this process (docs/scaling.md); null for none. They need top_p: 1.0,
+            except for best_of_group and cpo.
         **kwargs: Arguments of AlignModule.
     """
 
@@ -105,8 +108,9 @@ class GRPOModule(PolicyUpdates):
         reference_token_weight: TokenWeight = "none",
         preference_beta: float = 0.1,
         replay_nll_weight: float = 1.0,
-        rollout_rows: int = 128,
+        rollout_rows: int = ROLLOUT_ROWS,
         rollout_weights: RolloutWeights = "stored",
+        rollouts: ServerRollouts | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
@@ -145,6 +149,12 @@ class GRPOModule(PolicyUpdates):
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
         self.reference_nll_schedule: Schedule = reference_nll_schedule
         self.reference_token_weight: TokenWeight = reference_token_weight
+        self.server = rollouts
+        # The losses that use the ranking only take their completions as they are.
+        self.corrects_sampler = loss_type not in ("best_of_group", "cpo")
+        if rollouts is not None:
+            check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights)
+            self.max_importance_ratio = rollouts.max_importance_ratio
 
     def on_fit_start(self) -> None:
         """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.

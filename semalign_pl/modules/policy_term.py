@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from semalign_pl.engine.logprobs import CompletionLogprobs
 from semalign_pl.engine.micro_batches import Completions
+from semalign_pl.functional.importance import SamplerWeights
 from semalign_pl.functional.losses import LossInputs, LossOutputs
 from semalign_pl.functional.objective import Objective
 from semalign_pl.modules.loss_terms import LossTerm
@@ -26,19 +28,27 @@ class PolicyTerm(LossTerm):
         advantages: Advantage per completion.
         old_logps: Log-probs of the policy before the first update of this batch; ``None`` if there is only one update.
         ref_logps: Log-probs of the reference; ``None`` leaves the KL out.
+        sampler: Importance weights of the tokens; ``None`` if the policy itself sampled them.
     """
 
     objective: Objective
     advantages: Float[Tensor, " completions"]
     old_logps: Float[Tensor, "completions tokens"] | None = None
     ref_logps: Float[Tensor, "completions tokens"] | None = None
+    sampler: SamplerWeights | None = None
     logged: ClassVar[tuple[str, ...]] = ("kl", "entropy", "clip_share")
+
+    @property
+    def log_denominators(self) -> Mapping[str, float]:
+        """Divisor of the values per token, those of the importance weights included."""
+        names = (*self.logged, *(self.sampler.logged if self.sampler else ()))
+        return dict.fromkeys(names, float(max(1, self.completions.tokens)))
 
     def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the objective over the chunk's completions."""
         tokens = logprobs.logps.shape[1]
         index = torch.tensor(logprobs.indices, device=logprobs.logps.device)
-        return self.objective(
+        outputs = self.objective(
             LossInputs(
                 logps=logprobs.logps,
                 # The first update is on-policy: the old log-probs are the current ones, the ratio is exactly 1.
@@ -47,8 +57,13 @@ class PolicyTerm(LossTerm):
                 advantages=self.advantages[index],
                 completion_mask=logprobs.mask,
                 entropy=logprobs.entropy,
+                weights=None if self.sampler is None else self.sampler.weights[index, :tokens],
             )
         )
+        if self.sampler is None:
+            return outputs
+        values = {name: value[index, :tokens] * logprobs.mask for name, value in self.sampler.logged.items()}
+        return replace(outputs, token_sums={**outputs.token_sums, **{n: v.sum() for n, v in values.items()}})
 
 
 def loss_mask(rollouts: Rollouts, mask_truncated: bool) -> Bool[Tensor, "completions tokens"]:

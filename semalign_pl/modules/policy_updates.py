@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.micro_batches import Completions
+from semalign_pl.functional.importance import sampler_weights
 from semalign_pl.functional.objective import Objective
 from semalign_pl.functional.ranking import preference_loss, rank_groups
 from semalign_pl.functional.token_weights import TokenWeight
@@ -42,6 +43,7 @@ class PolicyUpdates(SamplingStage):
         reference_token_weight: Weight of each token in that loss.
         replay_nll_weight: Weight of SFT's loss on replayed rows.
         run_steps: Number of optimiser steps of the run.
+        max_importance_ratio: Largest importance weight of a token that another sampler drew.
     """
 
     objective: Objective
@@ -54,6 +56,7 @@ class PolicyUpdates(SamplingStage):
     reference_token_weight: TokenWeight
     replay_nll_weight: float
     run_steps: int
+    max_importance_ratio: float = 2.0
 
     def policy_update(
         self,
@@ -189,13 +192,18 @@ class PolicyUpdates(SamplingStage):
                 ref_logps = compute_logprobs(self.policy, completions, self.micro_batch_tokens)
         timer.tokens["reference"] = completions.tokens
         # 5. Update: from the second iteration on the policy has moved away from its rollouts, and the ratio corrects
-        # for that.
-        if self.num_iterations > 1:
+        # for that. Another sampler's probabilities differ from the first iteration on.
+        sampler = None
+        if self.num_iterations > 1 or rollouts.sampler_logps is not None:
             with timer.phase("update"):
                 old_logps = compute_logprobs(self.policy, completions, self.micro_batch_tokens)
+        if old_logps is not None and rollouts.sampler_logps is not None:
+            width, most = old_logps.shape[1], self.max_importance_ratio
+            sampler = sampler_weights(old_logps, rollouts.sampler_logps[:, :width], forwarded[:, :width], most)
         return PolicyTerm(
             name=name, completions=completions, denominator=denominator, objective=self.objective,
-            advantages=advantages, old_logps=old_logps, ref_logps=ref_logps,
+            advantages=advantages, old_logps=old_logps if self.num_iterations > 1 else None, ref_logps=ref_logps,
+            sampler=sampler,
         )  # fmt: skip
 
     def _kl_terms(self, rollouts: Rollouts, timer: StepTimer) -> list[LossTerm]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TypedDict
 
 from semalign_pl.engine.generate import generate
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.policy.rollout_weights import RolloutWeights, dense_weights
+from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.types import Example, Rollouts
+
+ROLLOUT_ROWS = 128
+"""Default number of rollouts that are decoded at once."""
 
 
 class Sampling(TypedDict, total=False):
@@ -45,18 +50,56 @@ def check_sampling(sampling: Sampling) -> None:
         raise ValueError(f"model.init_args.min_p: {min_p} is no share of probability; give 0 to below 1")
 
 
+def check_server(
+    sampling: Sampling, rollout_rows: int, corrected: bool, rollout_weights: RolloutWeights = "stored"
+) -> None:
+    """Refuse settings that a server cannot honour.
+
+    Args:
+        sampling: Settings of sampling.
+        rollout_rows: Number of rollouts that the policy decodes at once.
+        corrected: True if the loss is corrected by the server's log-probs.
+        rollout_weights: Weights that rollouts are sampled with in this process.
+
+    Raises:
+        ValueError: Names the setting and the remedy.
+    """
+    if rollout_rows != ROLLOUT_ROWS:
+        raise ValueError(
+            f"model.init_args.rollout_rows: {rollout_rows}: rollouts are a server's, which sizes its own batches "
+            "(--max-num-seqs); leave it out"
+        )
+    if rollout_weights != "stored":
+        raise ValueError(
+            f"model.init_args.rollout_weights: {rollout_weights}: rollouts are a server's, with its own weights; leave "
+            "it out"
+        )
+    for name, neutral in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
+        value = sampling.get(name, neutral)
+        if corrected and value != neutral:
+            raise ValueError(
+                f"model.init_args.{name}: {value:g}: a server's log-probs are normalised over the tokens that are "
+                "left, and the policy's over all tokens, so their ratio is no importance weight; with rollouts, write "
+                f"{name}: {neutral:g}"
+            )
+
+
 class SamplingStage(AlignModule):
-    """Stage whose policy samples the completions that it is trained on.
+    """Stage whose policy samples the completions that it is trained on, itself or at a server.
 
     Attributes:
         sampling: Settings of sampling.
         rollout_rows: Number of rollouts that are decoded at once.
         rollout_weights: Weights that rollouts are sampled with.
+        server: Servers that sample in place of this process; ``None`` for none.
+        corrects_sampler: True if the loss needs the log-probs that a server drew tokens with.
     """
 
     sampling: Sampling
     rollout_rows: int
     rollout_weights: RolloutWeights = "stored"
+    server: ServerRollouts | None = None
+    corrects_sampler: bool = False
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -69,6 +112,18 @@ class SamplingStage(AlignModule):
         Returns:
             Rollouts, those of one example adjacent.
         """
+        if self.server is not None:
+            self.server.begin(Path(self.trainer.default_root_dir), self.global_rank)
+            return self.server.sample(
+                self.policy,
+                self.encode(batch),
+                num_generations=num_generations,
+                max_new_tokens=self.max_new_tokens,
+                seed=seed,
+                budget=self.micro_batch_tokens,
+                logprobs=self.corrects_sampler,
+                **self.sampling,
+            )
         with dense_weights(self.policy) if self.rollout_weights == "dense" else nullcontext():
             return generate(
                 self.policy,
@@ -79,3 +134,9 @@ class SamplingStage(AlignModule):
                 rows=self.rollout_rows,
                 **self.sampling,
             )
+
+    def teardown(self, stage: str) -> None:
+        """Take the adapter of this run from the server."""
+        super().teardown(stage)
+        if self.server is not None:
+            self.server.close()

@@ -25,8 +25,9 @@ _KEPT = re.compile(
 # compared elsewhere: corpora by the data module, adapter, start of its scale, new tokens and the anchor's text by their
 # fingerprints.
 _FREE = re.compile(
-    r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|micro_batch|micro_batch_tokens|recompute|rollout_rows|rollout_weights|workers"
-    r"|lora\.file"
+    r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|micro_batch|micro_batch_tokens|recompute"
+    r"|rollout_rows|rollout_weights|workers"
+    r"|lora\.file|rollouts\.init_args\.(url|folder|key_variable|parallel|timeout|patience)"
     r"|validation|test|eval_batch_size|eval_limit)\b"
     r"|model\.init_args\.anchor\.file$|data\.init_args\.train$|data\.init_args\.train\b.*\.(path|name)$"
     r"|trainer\.callbacks\..*\.(cache|micro_batch_tokens)$"

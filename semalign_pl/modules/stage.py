@@ -104,8 +104,9 @@ class StageModule(LightningModule):
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
             raise ValueError(
-                f"trainer.strategy: {type(strategy).__name__} shards the model, which no stage is built for; "
-                "use `ddp`, which keeps one (quantised) replica per GPU"
+                f"trainer.strategy: {type(strategy).__name__} shards the model, so that each forward waits for all "
+                "processes, which have different numbers of them here (micro-batches, decoded tokens) and would wait "
+                "forever; use `ddp`, which keeps one (quantised) replica per GPU; docs/scaling.md says what fits"
             )
         check_trainer(self.trainer)
         with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):

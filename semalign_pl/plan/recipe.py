@@ -53,6 +53,10 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     ]
     if model.adapter is not None and model.lora is None and not Path(model.adapter).is_dir():
         notes.append(f"there is no adapter {model.adapter} yet, so one of rank {LoraSettings().r} is counted")
+    if model.get("rollouts") is not None:
+        notes.append(
+            "rollouts are a server's; `rollout` is what generation in this process would take, as in a validation"
+        )
     notes += [f"the forwards of {term} are not counted; leave room for them" for term in _find_uncounted(config.model)]
     names = ("temperature", "top_p", "top_k", "min_p")
     return Settings(

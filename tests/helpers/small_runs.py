@@ -124,10 +124,7 @@ class Runs:
         logs = [self.folder / f"rank{rank}.log" for rank in range(ranks)]
         started = []
         for rank, log in enumerate(logs):
-            torchrun = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": ranks}
-            torchrun |= {"LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            torchrun |= {"TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo"}
-            settings = {name: str(value) for name, value in torchrun.items()} if ranks > 1 else {}
+            settings = torchrun_environment(rank, ranks, port) if ranks > 1 else {}
             process = _context().Process(target=_run, args=(args, settings, log, torch.get_num_threads(), before or []))
             process.start()
             started.append(process)
@@ -171,6 +168,13 @@ class Runs:
     def results(self, name: str = "run") -> dict[str, Any]:
         """A run's results.json."""
         return json.loads((self.folder / name / "results.json").read_text(encoding="utf-8"))
+
+
+def torchrun_environment(rank: int, ranks: int, port: int) -> dict[str, str]:
+    """Environment variables that torchrun sets for one process of a node."""
+    torchrun = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    torchrun |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    return {name: str(value) for name, value in {**torchrun, "GLOO_SOCKET_IFNAME": "lo"}.items()}
 
 
 def _context() -> Any:

@@ -62,10 +62,14 @@ class Batches(LightningDataModule):
         return batch
 
 
-def fit(module: AlignModule, batches: list[list[Example]], callbacks=(), accelerator="cpu", **options) -> Trainer:
+def fit(
+    module: AlignModule, batches: list[list[Example]], callbacks=(), accelerator="cpu", devices=1, **options
+) -> Trainer:
     """Train one epoch in this process, without writing anything."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(accelerator=accelerator, devices=1, max_epochs=1, callbacks=list(callbacks), **quiet, **options)
+    trainer = Trainer(
+        accelerator=accelerator, devices=devices, max_epochs=1, callbacks=list(callbacks), **quiet, **options
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.fit(module, datamodule=Batches(batches))

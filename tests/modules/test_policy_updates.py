@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +69,40 @@ class Given(Recorded, GRPOModule):
 class GivenAdvantages(Given):
     def update_given(self):
         return self.policy_update(self.rollouts_given, torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+
+
+class GivenSampler(Given):
+    advantages_given = torch.tensor([1.0, -1.0, 0.5, 0.0, 0.0, 2.0])
+    sampler_given = -6 + torch.linspace(-1.5, 1.5, 24).view(6, 4)
+
+    def update_given(self):
+        rollouts = replace(self.rollouts_given, sampler_logps=self.sampler_given)
+        return self.policy_update(rollouts, self.advantages_given)
+
+
+def test_samples_of_a_server_have_truncated_importance_weights(module) -> None:
+    """The gradient is that of min(p / q, 2) A log p, by hand; the weights are those of the policy without dropout."""
+    run = module(GivenSampler, num_generations=2, loss_type="dapo")
+    fit(run, [[]], [Length()])
+    policy, weights = run.policy, trained(run.policy)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(run.weights[0][name])
+    given, total, ratios = run.rollouts_given, torch.zeros(()), []
+    for row, advantage in enumerate(run.advantages_given.tolist()):
+        length = int(given.completion_mask[row].sum())
+        logps = plain_logps(policy.model, given.prompt_ids[row // 2], given.completion_ids[row, :length].tolist(), 0.8)
+        ratio = (logps.detach() - run.sampler_given[row, :length]).exp()
+        total = total - (ratio.clamp(max=2) * advantage * logps).sum() / 15
+        ratios += ratio.tolist() if advantage else []
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(total, list(weights.values()))])
+    assert relative(run.gradients[0], gradient) < 1e-5
+    assert min(ratios) < 0.8 and max(ratios) > 2.5
+    logged = {name: float(run.metrics[f"sampler_{name}"]) for name in ("ratio", "truncated", "kl")}
+    count = len(ratios)
+    assert logged["ratio"] == pytest.approx(sum(ratios) / count, rel=1e-4)
+    assert logged["truncated"] == pytest.approx(sum(ratio > 2 for ratio in ratios) / count)
+    assert logged["kl"] == pytest.approx(-sum(map(math.log, ratios)) / count, rel=1e-3)
 
 
 def test_best_of_group_is_the_nll_of_the_best_where_rewards_differ(module) -> None:
