@@ -24,12 +24,11 @@ class UnsharedDecodeState:
         num_generations: Number of completions per prompt.
     """
 
-    checked_every = 1
-
     def __init__(self, policy: CausalPolicy, prompts: list[list[int]], num_generations: int) -> None:
         from transformers import DynamicCache
 
         self.policy, self.num_generations = policy, num_generations
+        self.checked_every = 8 if policy.device.type == "cuda" else 1  # to ask, the CPU must wait for the GPU
         longest = max(map(len, prompts))
         padded = [[policy.pad_id] * (longest - len(prompt)) + prompt for prompt in prompts]
         self.ids = torch.tensor(padded, device=policy.device)
