@@ -38,11 +38,13 @@ def total_reward(
     tensor([1.5000, 0.0000, 0.0000])
     """
     rewards = rewards_per_func.float()
-    gate = torch.tensor([False] * len(rewards) if gates is None else list(gates), device=rewards.device)
-    added = rewards[~gate]
-    weight = torch.tensor(weights, dtype=torch.float32, device=rewards.device)[~gate]
+    # Lists of indices: with a mask as an index, the CPU would wait for the GPU to count its rows.
+    gate = [] if gates is None else [row for row, is_gate in enumerate(gates) if is_gate]
+    plain = [row for row in range(len(rewards)) if row not in gate]
+    added = rewards[plain]
+    weight = torch.tensor([weights[row] for row in plain], dtype=torch.float32, device=rewards.device)
     total = (added * weight.unsqueeze(1)).nansum(0).masked_fill(added.isnan().all(0), float("nan"))
-    return total.clamp(min=0.0) * rewards[gate].nan_to_num(1.0).prod(0) if gate.any() else total
+    return total.clamp(min=0.0) * rewards[gate].nan_to_num(1.0).prod(0) if gate else total
 
 
 def normalise_within_groups(

@@ -236,8 +236,9 @@ class PolicyUpdates(SamplingStage):
 
     def _denominator(self, in_loss: Tensor) -> float:
         """Denominator of the objective for the whole step on all ranks, from the mask of this rank's tokens in it."""
-        tokens_here = float(in_loss.sum())
-        completions, tokens = self.sum_over_ranks(float(in_loss.any(1).sum())), self.sum_over_ranks(tokens_here)
+        lengths = in_loss.sum(1).tolist()
+        tokens_here = float(sum(lengths))
+        completions, tokens = self.sum_over_ranks(sum(n > 0 for n in lengths)), self.sum_over_ranks(tokens_here)
         return self.objective.denominator(
             completions, tokens, tokens_here, self.trainer.world_size, self.max_new_tokens
         )

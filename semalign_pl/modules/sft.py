@@ -100,7 +100,7 @@ class SFTModule(AlignModule):
         if tokens > 0:
             with self.step_randomness(), timer.phase("update"):
                 metrics = self.optimise(self._terms(references, tokens, sources))
-        anchor_tokens = int(metrics.get("anchor_tokens", nothing))
+        anchor_tokens = int(metrics.get("anchor_tokens", 0))
         timer.tokens["update"] = references.tokens + sum(map(len, references.prompts)) + anchor_tokens
         self.log_train(
             {

@@ -256,7 +256,10 @@ class StageModule(LightningModule):
         Args:
             value: Number of this rank.
         """
-        return float(self.trainer.strategy.reduce(torch.tensor(float(value), device=self.device), reduce_op="sum"))
+        number = torch.tensor(float(value))  # rounded to float32 as the sum over ranks is
+        if self.trainer.world_size > 1:
+            number = self.trainer.strategy.reduce(number.to(self.device), reduce_op="sum")
+        return float(number)
 
     def log_train(self, values: Mapping[str, float | Tensor], rows: int) -> None:
         """Log values of one step under ``train/``, averaged over ranks.

@@ -110,7 +110,9 @@ class FeatureMatchingReward(Reward):
                 texts = [completions[row] for row in rows]
                 ids = None if completion_ids is None else [list(completion_ids[row]) for row in rows]
                 features = self.features(example, texts, ids)
-                rewards[rows] = feature_matching_rewards(features[1:], features[0], self.diversity, self.whiten).cpu()
+                with torch.autocast(features.device.type, enabled=False):  # bfloat16 products would whiten noise
+                    scores = feature_matching_rewards(features[1:], features[0], self.diversity, self.whiten)
+                rewards[rows] = scores.cpu()
         return rewards
 
     def features(
