@@ -71,6 +71,9 @@ def measure_seeds(plan: Plan, seeds: Sequence[int]) -> dict[int, Seed]:
     Raises:
         ValueError: If a kept seed is of another study, or seed 0 has not chosen yet; with the remedy.
     """
+    frontier = plan.study.frontier
+    if frontier is None or frontier.choose_on is None or frontier.choose_seeds != 1 or frontier.quality is None:
+        raise ValueError(f"{plan.configs / 'study.yaml'}: frontier must set quality, choose_on, and choose_seeds: 1")
     digests = Digests(plan.out / "digests.json")
     plan.out.mkdir(parents=True, exist_ok=True)
     expected = digest_of(plan.study, plan.configs, digests)
@@ -198,10 +201,12 @@ def results_of(plan: Plan, content: Seed, step: Step, key: str) -> dict[str, Any
     metrics = list(dict.fromkeys((*plan.compared, *plan.shown)))
     values = {name: {m: value(folder, m) for m in metrics} for name, folder in points(step.folder).items()}
     on_test_set = key != "validation"
+    if step.system == BASE and not on_test_set:
+        return {"points": values}
     if step.system == BASE:
         base = read_point(step.folder, plan.compared)
         content["ids"] = {m: list(base.metrics[m].ids) for m in plan.compared}
-        return {"points": values, **({"items": pack_points([base], plan.compared, base)} if on_test_set else {})}
+        return {"points": values, "items": pack_points([base], plan.compared, base)}
     assert plan.study.frontier is not None
     root = plan.out if on_test_set else plan.out / VALIDATION
     start = {one.name: one.start for one in plan.study.systems}

@@ -1,4 +1,4 @@
-"""Studies measured seed by seed: tables from kept files equal those of a study's folder, and other recipes are refused."""
+"""Studies measured seed by seed: kept files give the tables of a study's folder, and other recipes are refused."""
 
 from __future__ import annotations
 
