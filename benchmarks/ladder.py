@@ -95,4 +95,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from seed_file import SeedError
+
+    try:
+        main()
+    except SeedError as error:
+        sys.exit(str(error))

@@ -29,7 +29,11 @@ from semalign_pl.study.systems import Study
 _NO_INPUTS = (*OUTPUT_KEYS, "adapter", "config", "choose_on")
 """Last keys of settings that name no data: outputs, and what the study or its YAML names itself."""
 Seed = dict[str, Any]
-"""Content of a file: seed, digest, version, machine, validation, base, runs; ``choice`` of seed 0; ``complete``."""
+"""Content of a file: seed, digest, version, machines, ids, validation, runs; ``choice`` of seed 0; ``complete``."""
+
+
+class SeedError(ValueError):
+    """Files of seeds that cannot make one table; the message has the remedy."""
 
 
 def digest_of(study: Study, configs: Path, digests: Digests) -> str:
@@ -43,7 +47,7 @@ def digest_of(study: Study, configs: Path, digests: Digests) -> str:
         digests: Digests of files.
 
     Raises:
-        ValueError: If a file that another command makes is not there.
+        SeedError: If a file that another command makes is not there.
     """
     overlay = study.frontier.choose_on if study.frontier else None
     recipes = sorted({one.config for one in study.systems} | ({overlay} if overlay else set()))
@@ -57,7 +61,7 @@ def digest_of(study: Study, configs: Path, digests: Digests) -> str:
     for value in sorted(named):
         found = {str(file): digests.of(file) for file in find_files(value)}
         if not found and value.startswith("runs/"):
-            raise ValueError(f"{value}: no such file or folder; the study's target in the Makefile makes it")
+            raise SeedError(f"{value}: no such file or folder; the study's target in the Makefile makes it")
         files |= found
     return digest(__version__, contents, files, digits=16)
 
@@ -70,13 +74,13 @@ def read_seeds(folder: Path, expected: str) -> dict[int, Seed]:
         expected: Digest that each must have.
 
     Raises:
-        ValueError: If a file has another digest; names the file, both digests and the remedy.
+        SeedError: If a file has another digest; names the file, both digests and the remedy.
     """
     seeds: dict[int, Seed] = {}
     for file in sorted(folder.glob("seed_*.json")):
         content: Seed = json.loads(file.read_text(encoding="utf-8"))
         if content["digest"] != expected:
-            raise ValueError(
+            raise SeedError(
                 f"{file}: was measured with digest {content['digest']} of recipes, data and version "
                 f"({content['version']}), which is now {expected} ({__version__}); move the file away to measure the "
                 "seed again, or check out the commit that wrote it"
@@ -112,14 +116,14 @@ def pack_points(points: Sequence[MeasuredPoint], metrics: Sequence[str], base: M
         Entry per metric: item set, formula, signature, and the statistics ``(points, items, statistics)``.
 
     Raises:
-        ValueError: If a point was measured on other items than the base.
+        SeedError: If a point was measured on other items than the base.
     """
     packed: dict[str, Any] = {}
     for name in metrics:
         measured, ids = [point.metrics[name] for point in points], base.metrics[name].ids
         for one, point in zip(measured, points, strict=True):
             if set(one.ids) != set(ids):
-                raise ValueError(f"{point.folder}: {name} was measured on other items than the base's")
+                raise SeedError(f"{point.folder}: {name} was measured on other items than the base's")
         place = [{key: index for index, key in enumerate(one.ids)} for one in measured]
         rows = [one.statistics[[at[key] for key in ids]] for one, at in zip(measured, place, strict=True)]
         first = measured[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seed_file import Seed, unpack_points
+from seed_file import Seed, SeedError, unpack_points
 
 from semalign_pl.frontier.comparison import Settings, compare
 from semalign_pl.frontier.measured_study import MeasuredSystem
@@ -27,8 +27,10 @@ def compare_seeds(study: Study, seeds: Mapping[int, Seed], draws: int = 1000) ->
         ``frontier`` entry of a study's ``results.json``, with sentences; and parsed results, for titles.
 
     Raises:
-        ValueError: If the seeds were not tested alike.
+        SeedError: If seed 0 is not there, or the seeds were not tested alike.
     """
+    if 0 not in seeds:
+        raise SeedError("seed 0 is not measured to the end yet, and the table needs it; run it (--only-seeds 0)")
     settings, chosen = study.frontier, seeds[0]["choice"]["chosen"]
     assert settings is not None
     variants = {key: chosen.get(key, key) for key in group(study.systems)}
@@ -51,7 +53,7 @@ def compare_seeds(study: Study, seeds: Mapping[int, Seed], draws: int = 1000) ->
 def _system(seeds: Mapping[int, Seed], name: str) -> MeasuredSystem:
     paths = {tuple(content["runs"][name]["path"]) for content in seeds.values()}
     if len(paths) > 1:
-        raise ValueError(f"{name}: seeds were tested at other points: {' and '.join(map(', '.join, sorted(paths)))}")
+        raise SeedError(f"{name}: seeds were tested at other points: {' and '.join(map(', '.join, sorted(paths)))}")
     (path,) = paths
     return MeasuredSystem(path, tuple(_in_order(content, name, path) for content in seeds.values()))
 

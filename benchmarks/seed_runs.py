@@ -10,7 +10,7 @@ from typing import Any
 
 import harness
 import numpy as np
-from seed_file import Seed, digest_of, pack_points, read_seeds, write_seed
+from seed_file import Seed, SeedError, digest_of, pack_points, read_seeds, write_seed
 from study_points import budget, loss, points, value
 
 from semalign_pl import __version__
@@ -69,28 +69,29 @@ def measure_seeds(plan: Plan, seeds: Sequence[int]) -> dict[int, Seed]:
         All seeds that were ever measured to the end.
 
     Raises:
-        ValueError: If a kept seed is of another study, or seed 0 has not chosen yet; with the remedy.
+        SeedError: If a kept seed is of another study, or seed 0 has not chosen yet; with the remedy.
     """
     frontier = plan.study.frontier
     if frontier is None or frontier.choose_on is None or frontier.choose_seeds != 1 or frontier.quality is None:
-        raise ValueError(f"{plan.configs / 'study.yaml'}: frontier must set quality, choose_on, and choose_seeds: 1")
+        raise SeedError(f"{plan.configs / 'study.yaml'}: frontier must set quality, choose_on, and choose_seeds: 1")
     digests = Digests(plan.out / "digests.json")
     plan.out.mkdir(parents=True, exist_ok=True)
     expected = digest_of(plan.study, plan.configs, digests)
     kept = read_seeds(plan.kept, expected)
     for seed in sorted(seeds):
-        fresh = {"seed": seed, "digest": expected, "version": __version__, "validation": {}, "runs": {}}
-        content = kept.setdefault(seed, fresh)
+        facts = {"seed": seed, "digest": expected, "version": __version__}
+        content = kept.setdefault(seed, {**facts, "machines": [], "validation": {}, "runs": {}})
         if content.get("complete"):
             print(f"seed {seed}: kept in {plan.kept}", flush=True)
             continue
-        content["machine"] = harness.machine()
+        if (machine := harness.machine()) not in content["machines"]:
+            content["machines"].append(machine)
         if seed == 0 and "choice" not in content:
             _measure(plan, content, steps_of_choice(plan), "validation", digests)
             content["choice"] = choose(plan, content["validation"])
             write_seed(plan.kept, content)
         if "choice" not in kept.get(0, {}):
-            raise ValueError(f"{plan.kept}: seed 0 has not chosen the variants yet; run it first (--only-seeds 0)")
+            raise SeedError(f"{plan.kept}: seed 0 has not chosen the variants yet; run it first (--only-seeds 0)")
         _measure(plan, content, steps_of_seed(plan, kept[0], seed), "runs", digests)
         content["complete"] = True
         write_seed(plan.kept, content)
@@ -214,7 +215,7 @@ def results_of(plan: Plan, content: Seed, step: Step, key: str) -> dict[str, Any
     base, of_run = read_measured(root, [step.system], start, scale_from, plan.compared, [step.seed], trained=plan.out)
     path, (own,) = of_run[step.system].points, of_run[step.system].seeds
     if other := set(path) - {*values, BASE}:
-        raise ValueError(f"{step.folder}: its curve has the point {min(other)}, and only those of its own are kept")
+        raise SeedError(f"{step.folder}: its curve has the point {min(other)}, and only those of its own are kept")
     run = plan.out / f"seed-{step.seed}" / step.system
     result = {"path": list(path), "points": values, "rewards": read_rewards(run), "budget": budget(run)}
     tested = [point for name, point in zip(path, own, strict=True) if name != BASE]
