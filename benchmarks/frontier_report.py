@@ -121,7 +121,7 @@ def print_seconds(seeds: Mapping[int, Mapping[str, Any]]) -> None:
     for seed, content in seeds.items():
         runs = {**content["runs"], **content["validation"]}
         fits = {name: run["budget"]["seconds"] for name, run in runs.items() if "budget" in run}
-        tests = sum(run["seconds"] for part in ("validation", "runs") for run in content[part].values())
+        tests = sum(run["seconds"] for key in ("validation", "runs") for run in content[key].values())
         longest = sorted(fits, key=lambda name: -fits[name])[:3]
         longest_fits = ", ".join(f"{name} {fits[name]:,.0f}" for name in longest)
         rows.append([str(seed), f"{sum(fits.values()):,.0f}", f"{tests:,.0f}", longest_fits])
