@@ -80,8 +80,9 @@ def _reverse(
     probabilities: Float[Tensor, "*dims vocabulary"], difference: Float[Tensor, "*dims vocabulary"]
 ) -> tuple[Float[Tensor, " *dims"], Float[Tensor, "*dims vocabulary"]]:
     """Mean d of differences under the policy, and ``p (difference - d)``; a token without probability has none."""
-    mean = _expectation(probabilities, difference)
-    return mean, difference.sub_(mean.unsqueeze(-1)).mul_(probabilities)
+    difference = difference.masked_fill(probabilities == 0, 0.0)
+    mean = torch.linalg.vecdot(probabilities, difference)
+    return mean, probabilities * (difference - mean.unsqueeze(-1))
 
 
 def _kl(of: Float[Tensor, "*dims vocabulary"], to: Float[Tensor, "*dims vocabulary"]) -> Float[Tensor, " *dims"]:
@@ -92,7 +93,6 @@ def _kl(of: Float[Tensor, "*dims vocabulary"], to: Float[Tensor, "*dims vocabula
 def _expectation(
     probabilities: Float[Tensor, "*dims vocabulary"], values: Float[Tensor, "*dims vocabulary"]
 ) -> Float[Tensor, " *dims"]:
-    """Mean of values; one without probability is set to 0, also if it is infinite or NaN (-inf minus -inf)."""
-    # In place, and without their product: these tensors are as large as the logits, and memory is the bottleneck.
-    values = values.masked_fill_(probabilities == 0, 0.0)
-    return (probabilities.unsqueeze(-2) @ values.unsqueeze(-1)).squeeze(-1).squeeze(-1)
+    """Mean of values; one without probability adds 0, also if it is infinite or NaN (-inf minus -inf)."""
+    values = values.masked_fill(probabilities == 0, 0.0)
+    return torch.linalg.vecdot(probabilities, values)
