@@ -1,160 +1,155 @@
 """Can the language be learned at a few percent of SFT's price? Replay and anchor in every stage, and what earns it.
 
-python benchmarks/keep.py --seeds 5   # writes results/keep.json; finished steps are not redone
+python benchmarks/keep.py --seeds 5   # writes results/keep.json
+python benchmarks/keep.py --only-seeds 2,3   # on another machine: only these; seed 0 has to be kept already
 
-The opponent is the best SFT without them, over learning rates and epochs. Everything is chosen on the validation data
-of seed 0: the opponent by chrF; the scale of each candidate, and the recipe among the candidates, as the point with the
-largest chrF among those whose losses are within the goal's shares of the opponent's (or, if there are none, with the
-smallest of the largest shares). Shares are on the test set.
+What a seed measured is kept in results/keep/seed_N.json, as in ladder.py. The opponent is the best SFT without replay
+and anchor, over learning rates and epochs. Everything is chosen on the validation data of seed 0: the opponent by chrF;
+the scale of each candidate, and the recipe among the candidates, as the point with the largest chrF among those whose
+losses are within the goal's shares of the opponent's (or, if there are none, with the smallest of the largest shares).
+Shares are on the test set.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
-from frontier_study import mean
-from study_points import budget, loss, points, value
+from frontier_report import mean, parse_seeds, parser_of, print_seconds, write
+from study_points import loss
 
 QUALITY = ("chrf", "semantic_similarity")
 MOST = {"cmrc_f1": 0.08, "nll_change_mean": 0.05, "time_f1": 0.10}
 """Shares of the opponent's losses that the goal allows; no replay or anchor text touches the ability of time_f1."""
 ALSO = ("copy_f1", "kl_mean")
+SHOWN = (*QUALITY, *MOST, *ALSO)
 CANDIDATES = ("keep_sft", "keep_grpo")
+Point = Mapping[str, float]
+"""Value by metric."""
 
 
-def tax_shares(base: Path, tested: Path, opponent: Path, metrics: Sequence[str]) -> dict[str, float]:
+def tax_shares(base: Point, tested: Point, opponent: Point, metrics: Sequence[str]) -> dict[str, float]:
     """Share of the opponent's losses that a point has, by metric."""
     return {metric: loss(base, tested, metric) / loss(base, opponent, metric) for metric in metrics}
 
 
-def choose(out: Path, study: dict[str, Any]) -> tuple[str, dict[str, str], str]:
-    """Opponent, point of each candidate, and candidate, by the validation data of seed 0.
+def opponent_of(first: Mapping[str, Any]) -> str:
+    """Variant of SFT with the largest chrF on the validation data of seed 0; the study chooses by area."""
+    tested = first["validation"]
+    return max(first["choice"]["sweeps"]["sft"], key=lambda name: tested[name]["points"]["end"]["chrf"])
+
+
+def choose(first: Mapping[str, Any], opponent: str) -> tuple[dict[str, str], str]:
+    """Point of each candidate, and candidate, by the validation data of seed 0.
+
+    Args:
+        first: Content of the file of seed 0.
+        opponent: Name of the opponent.
 
     Returns:
-        Name of the opponent's folder, name of the point by candidate, and name of the best candidate.
+        Name of the point by candidate, and name of the best candidate.
     """
-    root = out / "validation" / "seed-0"
-    opponent = max(study["choice"]["sweeps"]["sft"], key=lambda name: value(root / name, "chrf"))
+    tested = first["validation"]
+    base, against = (tested[name]["points"]["end"] for name in ("base", opponent))
     chosen: dict[str, str] = {}
     ranks: dict[str, tuple[int, float]] = {}  # the smallest is the best
     for system in CANDIDATES:
-        found = points(root / study["choice"]["chosen"][system])
+        found: Mapping[str, Point] = tested[first["choice"]["chosen"][system]]["points"]
         excess: dict[str, float] = {}
-        for name, folder in found.items():
-            shares = tax_shares(root / "base", folder, root / opponent, [*MOST])
+        for name, values in found.items():
+            shares = tax_shares(base, values, against, [*MOST])
             excess[name] = max(shares[metric] - most for metric, most in MOST.items())
-        ranked = {n: (0, -value(f, "chrf")) if excess[n] <= 0 else (1, excess[n]) for n, f in found.items()}
+        ranked = {n: (0, -values["chrf"]) if excess[n] <= 0 else (1, excess[n]) for n, values in found.items()}
         chosen[system] = min(ranked, key=ranked.__getitem__)
         ranks[system] = ranked[chosen[system]]
-    return opponent, chosen, min(ranks, key=ranks.__getitem__)
+    return chosen, min(ranks, key=ranks.__getitem__)
 
 
-def of_seed(root: Path, base: Path, tested: Path, opponent: Path) -> dict[str, Any]:
+def of_seed(seed: int, base: Point, tested: Point, opponent: Point) -> dict[str, Any]:
     """Shares of quality and losses of one seed, and whether the goal is reached."""
-    quality = {metric: value(tested, metric) / value(opponent, metric) for metric in QUALITY}
+    quality = {metric: tested[metric] / opponent[metric] for metric in QUALITY}
     taxes = tax_shares(base, tested, opponent, [*MOST, *ALSO])
     reached = min(quality.values()) >= 1 and all(taxes[metric] <= most for metric, most in MOST.items())
-    metrics = {name: {m: value(folder, m) for m in (*QUALITY, *MOST, *ALSO)} for name, folder in
-               (("recipe", tested), ("sft", opponent))}  # fmt: skip
-    return {"seed": root.name, "quality_share": quality, "tax_share": taxes, "reached": reached, "metrics": metrics}
+    metrics = {"recipe": {m: tested[m] for m in SHOWN}, "sft": {m: opponent[m] for m in SHOWN}}
+    return {"seed": seed, "quality_share": quality, "tax_share": taxes, "reached": reached, "metrics": metrics}
 
 
 def main() -> None:
-    """Run the steps that are not done yet, print the shares and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--config", type=Path, default=Path("configs/keep"))
-    parser.add_argument("--out", type=Path, default=Path("runs/keep"))
-    options = parser.parse_args()
-    from semalign_pl.report.command import show
-    from semalign_pl.study.command import run_study
+    """Measure the seeds that are not kept yet, print the shares over all kept ones and write the results."""
+    options = parse_seeds(parser_of(__doc__, "keep"))
+    from seed_frontier import compare_seeds
+    from seed_runs import Plan, measure_seeds
 
-    run_study(options.config, options.out, options.seeds)
-    show(options.out)
-    study: dict[str, Any] = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
-    opponent, chosen, best_system = choose(options.out, study)
-    test_opponent(options.out, options.config, study, opponent, options.seeds)
-    base, roots = options.out / "seed-0" / "base", [options.out / f"seed-{seed}" for seed in range(options.seeds)]
+    from semalign_pl.study.systems import read_study
+
+    study = read_study(options.config)
+    plan = Plan(study, options.config, options.out, harness.RESULTS / "keep", SHOWN, opponent_of)
+    seeds = measure_seeds(plan, options.run)
+    frontier, _ = compare_seeds(study, seeds)
+    first = seeds[0]
+    opponent = opponent_of(first)
+    chosen, best_system = choose(first, opponent)
     candidates: dict[str, Any] = {}
     for system, point in chosen.items():
-        variant = study["choice"]["chosen"][system]
-        seeds = [of_seed(root, base, points(root / variant)[point], root / opponent) for root in roots]
-        shares = {metric: mean([one["quality_share"][metric] for one in seeds]) for metric in QUALITY}
+        variant = first["choice"]["chosen"][system]
+        rows = []
+        for seed, content in seeds.items():
+            base, tested, against = (content["runs"][name]["points"] for name in ("base", variant, opponent))
+            rows.append(of_seed(seed, base["end"], tested[point], against["end"]))
+        shares = {metric: mean([one["quality_share"][metric] for one in rows]) for metric in QUALITY}
         candidates[system] = {
             "variant": variant,
             "point": point,
             "quality_share": min(shares.values()),
             "quality_shares": shares,
-            "tax_share": {m: mean([one["tax_share"][m] for one in seeds]) for m in (*MOST, *ALSO)},
-            "reached": sum(one["reached"] for one in seeds),
-            "seeds": seeds,
+            "tax_share": {m: mean([one["tax_share"][m] for one in rows]) for m in (*MOST, *ALSO)},
+            "reached": sum(one["reached"] for one in rows),
+            "seeds": rows,
         }
     best = candidates[best_system]
-    budgets = {path.name: budget(path) for path in sorted(roots[0].iterdir()) if (path / "fit.done.json").is_file()}
-    rows = [
-        [name, one["variant"], one["point"], f"{one['quality_share']:.1%}", f"{one['reached']} of {options.seeds}"]
-        + [f"{share:.1%}" for share in one["tax_share"].values()]
-        for name, one in candidates.items()
-    ]
+    runs = {**first["runs"], **first["validation"]}
+    budgets = {name: run["budget"] for name, run in sorted(runs.items()) if "budget" in run}
     harness.table(
         f"shares of {opponent}: at least 100 % of its quality at most at {MOST} of its losses",
         ["recipe", "variant", "point", "quality", "seeds that reach it", *MOST, *ALSO],
-        rows,
+        [
+            [name, one["variant"], one["point"], f"{one['quality_share']:.1%}", f"{one['reached']} of {len(seeds)}"]
+            + [f"{share:.1%}" for share in one["tax_share"].values()]
+            for name, one in candidates.items()
+        ],
     )
     columns = ["updates", "examples", "sampled_tokens", "seconds"]
     harness.table(
         "budgets of seed 0", ["run", *columns], [[n, *(f"{b[c]:,.0f}" for c in columns)] for n, b in budgets.items()]
     )
+    print_seconds(seeds)
+    print("\n".join(verdict["sentence"] for verdict in frontier["verdicts"]))
     content = {
         "quality_share": best["quality_share"],
         "tax_share": best["tax_share"],
-        "seeds": options.seeds,
+        "seeds": len(seeds),
         "reached": best["reached"],
         "most": MOST,
         "opponent": opponent,
         "chosen": best_system,
         "candidates": candidates,
-        "controls": study["frontier"]["verdicts"],
-        "curves": {
-            name: {"quality": c["quality"], "costs": c["costs"]} for name, c in study["frontier"]["curves"].items()
-        },
-        "choice": study["choice"],
+        "controls": frontier["verdicts"],
+        "curves": {name: {"quality": c["quality"], "costs": c["costs"]} for name, c in frontier["curves"].items()},
+        "choice": first["choice"],
         "budgets": budgets,
-        "command": f"python benchmarks/keep.py --seeds {options.seeds}",
-        "machine": harness.machine(),
+        "command": "python benchmarks/keep.py --seeds 5",
     }
-    path = harness.RESULTS / "keep.json"
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"written: {path}", file=sys.stderr)
-
-
-def test_opponent(out: Path, configs: Path, study: dict[str, Any], opponent: str, seeds: int) -> None:
-    """Train and test the opponent where the study did not: the study chose its variant by area, not by quality."""
-    from semalign_pl.__main__ import main as semalign
-
-    if study["choice"]["chosen"]["sft"] == opponent:
-        return
-    from semalign_pl.study.systems import read_study
-
-    system = next(one for one in read_study(configs).systems if one.name == opponent)
-    for seed in range(seeds):
-        root = out / f"seed-{seed}"
-        folder = ["--trainer.default_root_dir", str(root / opponent), "--trainer.enable_progress_bar", "false"]
-        recipe = ["--config", str(system.config), "--seed_everything", str(seed), *system.flags, *folder]
-        for command, adapter in (("fit", root / system.start), ("test", root / opponent)):
-            done = root / opponent / ("adapter" if command == "fit" else "results.json")
-            if not done.exists() and semalign(
-                [command, *recipe, "--model.init_args.adapter", str(adapter / "adapter")]
-            ):
-                sys.exit(f"{root / opponent}: {command} failed")
+    write("keep", content)
 
 
 if __name__ == "__main__":
-    main()
+    from seed_file import SeedError
+
+    try:
+        main()
+    except SeedError as error:
+        sys.exit(str(error))

@@ -1,102 +1,105 @@
 """Compare methods against forgetting at equal quality, from one start, each at the best of three learning rates.
 
-python benchmarks/ladder.py --seeds 5   # writes results/ladder.json and .png; finished steps are not redone
+python benchmarks/ladder.py --seeds 5   # writes results/ladder.json and .png
+python benchmarks/ladder.py --only-seeds 2,3   # on another machine: only these; seed 0 has to be kept already
 
 Seed 0 trains each system at three learning rates and chooses on rows and questions that no test has; further seeds
-train the chosen rates only. `--seeds 1`, and later `--seeds 5`, continues. Budgets are printed beside each system.
+train the chosen rates only. What a seed measured is kept in results/ladder/seed_N.json: kept seeds are not run again,
+and all of them make the table, whichever machine measured them. Budgets are printed beside each system. An interrupted
+seed goes on at the tests that it lacks. By the seconds of single trainings (SFT 50, GRPO 205, a point about 7), seed 0
+takes about two hours on one core, and a further seed 40 minutes; the six systems with GRPO's rollouts are 60 % of it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
-from frontier_study import chart, mean
-from study_points import budget, loss, points, value
+from frontier_report import chart, mean, parse_seeds, parser_of, print_seconds, write
+from study_points import loss
 
 DIAL = {"cmrc_f1": 10.0, "nll_change_mean": 0.05}
 """Budget of the row SFT + dial, as in benchmarks/dial.py."""
 SHOWN = ("chrf", "semantic_similarity", "cmrc_f1", "time_f1", "copy_f1", "nll_change_mean", "kl_mean")
+BUDGETS = ("updates", "examples", "sampled_tokens", "seconds")
 
 
-def dial_sft(out: Path, variant: str, seeds: int) -> dict[str, Any]:
+def dial_sft(seeds: dict[int, dict[str, Any]], variant: str) -> dict[str, Any]:
     """Largest scale of a variant within the budget on the validation data of seed 0, tested by all seeds."""
-    validation = out / "validation" / "seed-0"
+    validation = seeds[0]["validation"]
+    base = validation["base"]["points"]["end"]
     within = [
         name
-        for name, folder in points(validation / variant).items()
-        if all(loss(validation / "base", folder, metric) <= most for metric, most in DIAL.items())
+        for name, tested in validation[variant]["points"].items()
+        if all(loss(base, tested, metric) <= most for metric, most in DIAL.items())
     ]
     scales = {"end": 1.0} | {name: float(name.split("-")[1]) for name in within if name != "end"}
     if not within:
         return {"budget": DIAL, "point": None}
     chosen = max(within, key=scales.__getitem__)
-    folders = [points(out / f"seed-{seed}" / variant)[chosen] for seed in range(seeds)]
-    return {"budget": DIAL, "point": chosen, "metrics": {m: [value(f, m) for f in folders] for m in SHOWN}}
+    tests = [content["runs"][variant]["points"][chosen] for content in seeds.values()]
+    return {"budget": DIAL, "point": chosen, "metrics": {m: [one[m] for one in tests] for m in SHOWN}}
 
 
 def main() -> None:
-    """Run the steps that are not done yet, print the table and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--config", type=Path, default=Path("configs/ladder"))
-    parser.add_argument("--out", type=Path, default=Path("runs/ladder"))
-    options = parser.parse_args()
-    from semalign_pl.report.command import show
-    from semalign_pl.report.results import parse
-    from semalign_pl.study.command import run_study
+    """Measure the seeds that are not kept yet, print the table of all kept ones and write the results."""
+    options = parse_seeds(parser_of(__doc__, "ladder"))
+    from seed_frontier import compare_seeds
+    from seed_runs import Plan, measure_seeds
 
-    run_study(options.config, options.out, options.seeds)
-    show(options.out)
-    study: dict[str, Any] = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
-    frontier, parsed = study["frontier"], parse(study)
+    from semalign_pl.study.systems import read_study
+
+    study = read_study(options.config)
+    plan = Plan(study, options.config, options.out, harness.RESULTS / "ladder", SHOWN)
+    seeds = measure_seeds(plan, options.run)
+    frontier, parsed = compare_seeds(study, seeds)
     titles = {name: parsed.title_of(name) for name in frontier["curves"]}
     chart(frontier, titles, harness.RESULTS / "ladder.png")
     systems: dict[str, Any] = {}
     for name, curve in frontier["curves"].items():
-        runs = [options.out / f"seed-{seed}" / curve["variant"] for seed in range(options.seeds)]
+        runs = [content["runs"][curve["variant"]] for content in seeds.values()]
         systems[name] = {
             "variant": curve["variant"],
-            "metrics": {metric: [value(run, metric) for run in runs] for metric in SHOWN},
-            "budget": {key: mean([budget(run)[key] for run in runs]) for key in budget(runs[0])},
+            "metrics": {metric: [run["points"]["end"][metric] for run in runs] for metric in SHOWN},
+            "budget": {key: mean([run["budget"][key] for run in runs]) for key in BUDGETS},
             "points": {key: curve[key] for key in ("points", "quality", "costs")},
         }
-    dial = dial_sft(options.out, frontier["curves"]["sft"]["variant"], options.seeds)
-    budgets = ("updates", "examples", "sampled_tokens", "seconds")
+    dial = dial_sft(seeds, frontier["curves"]["sft"]["variant"])
     rows = [
         [
             titles[name],
             each["variant"].partition(".")[2],
-            *(f"{statistics.fmean(each['metrics'][metric]):.3g}" for metric in SHOWN),
-            *(f"{each['budget'][key]:,.0f}" for key in budgets),
+            *(f"{mean(each['metrics'][metric]):.3g}" for metric in SHOWN),
+            *(f"{each['budget'][key]:,.0f}" for key in BUDGETS),
         ]
         for name, each in systems.items()
     ]
     if dial["point"]:
         rows.append(["SFT + dial", dial["point"], *(f"{mean(v):.3g}" for v in dial["metrics"].values()), *["–"] * 4])
-    harness.table("finished adapters, mean over seeds", ["system", "chosen", *SHOWN, *budgets], rows)
+    title = f"finished adapters, mean over seeds {', '.join(map(str, seeds))}"
+    harness.table(title, ["system", "chosen", *SHOWN, *BUDGETS], rows)
+    print_seconds(seeds)
+    print("\n".join(verdict["sentence"] for verdict in frontier["verdicts"]))
     content = {
         "systems": systems,
         "sft_dial": dial,
         "verdicts": frontier["verdicts"],
         "hypervolumes": frontier["hypervolumes"],
-        "choice": study["choice"],
+        "choice": seeds[0]["choice"],
         "seen_by_rewards": frontier["seen_by_rewards"],
-        "seeds": options.seeds,
-        "seconds": study["run"]["seconds"],
-        "command": f"python benchmarks/ladder.py --seeds {options.seeds}",
-        "machine": harness.machine(),
+        "seeds": list(seeds),
+        "command": "python benchmarks/ladder.py --seeds 5",
     }
-    path = harness.RESULTS / "ladder.json"
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"written: {path}", file=sys.stderr)
+    write("ladder", content)
 
 
 if __name__ == "__main__":
-    main()
+    from seed_file import SeedError
+
+    try:
+        main()
+    except SeedError as error:
+        sys.exit(str(error))

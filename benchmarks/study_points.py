@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ def points(run: Path) -> dict[str, Path]:
     return {"end": run, **{path.name: path for path in sorted((run / "points").glob("*")) if path.is_dir()}}
 
 
-def loss(base: Path, tested: Path, metric: str) -> float:
+def loss(base: Mapping[str, float], tested: Mapping[str, float], metric: str) -> float:
     """Loss of general ability against the base model; a change of NLL is one itself."""
     from semalign_pl.functional.cost import less_is_better
 
-    now = value(tested, metric)
-    return now if less_is_better(metric) else value(base, metric) - now
+    return tested[metric] if less_is_better(metric) else base[metric] - tested[metric]
 
 
 def budget(run: Path) -> dict[str, float]:

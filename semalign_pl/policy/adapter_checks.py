@@ -19,6 +19,7 @@ from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import lora_config
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.policy.vocabulary import added_tokens
+from semalign_pl.run.finished import STARTS
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -95,10 +96,10 @@ def check_ranks(saved: AdapterFolder, lora: LoraSettings) -> None:
     Raises:
         ValueError: Names the settings of both.
     """
-    if lora.variant == "corda":
+    if lora.variant in STARTS:
         raise ValueError(
-            f"model.init_args.lora.variant: corda is the start of a new adapter, and {saved.path} is continued as it "
-            "is; leave `lora` out"
+            f"model.init_args.lora.variant: {lora.variant} is the start of a new adapter, and {saved.path} is "
+            "continued as it is; leave `lora` out"
         )
     if "full" in (lora.variant, kind := "full" if is_full(saved.config) else "LoRA"):
         if lora.variant == kind:

@@ -25,11 +25,13 @@ from semalign_pl.policy.lora import fast_lora_forward
 from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.new_adapter import fresh_adapter
 from semalign_pl.policy.norms import fast_norm_forward
+from semalign_pl.policy.osf import osf_adapter
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.row_initialization import align_new_tokens, initialize_rows
 from semalign_pl.policy.saved_adapter import adapt_from_folder, grow_to_saved_rows
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.vocabulary import add_rows, embedding_and_head
+from semalign_pl.run.finished import STARTS
 
 __all__ = ["Weights", "load_policy"]
 log = logging.getLogger(__name__)
@@ -85,8 +87,10 @@ def load_policy(
     check_rows(base, encoder.tokenizer, rows, encoder.new_tokens)
     if saved is None:
         lora, ids = lora or LoraSettings(), add_rows(model, encoder.new_tokens)
-        is_corda = lora.variant == "corda"
-        peft_model = corda_adapter(model, lora, ids, encoder.tokenizer) if is_corda else fresh_adapter(model, lora, ids)
+        if lora.variant == "corda":
+            peft_model = corda_adapter(model, lora, ids, encoder.tokenizer)
+        else:
+            peft_model = (osf_adapter if lora.variant == "osf" else fresh_adapter)(model, lora, ids)
     else:
         for one in adapters:
             check_patterns(f"{one.option}: {one.path}/adapter_config.json", one.config, model)
@@ -107,7 +111,7 @@ def load_policy(
     fast_lora_forward(peft_model)
     fast_norm_forward(peft_model)
     policy = Policy(peft_model, encoder).train()
-    policy.half_frozen = saved is None and lora is not None and lora.variant == "corda"
+    policy.half_frozen = saved is None and lora is not None and lora.variant in STARTS
     check_logits(policy, base, weights, adapter)
     choose_forward(policy, base)
     if policy.prefix_sharing_unsupported_reason is not None:

@@ -14,6 +14,7 @@ from semalign_pl.policy.module_patterns import check_patterns
 from semalign_pl.policy.saved_adapter import keep_in_float32
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.policy.vocabulary import trained_indices
+from semalign_pl.run.finished import STARTS
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -78,7 +79,7 @@ def lora_config(lora: LoraSettings, model: PreTrainedModel, ids: list[int] | Non
 
     if lora.variant == "full":
         return full_config(model)
-    modules, times = lora.target_modules, 2 if lora.variant == "corda" else 1
+    modules, times = lora.target_modules, 2 if lora.variant in STARTS else 1
     mamba = modules == "all-linear" and model.config.model_type in MAMBA
     return LoraConfig(
         task_type="CAUSAL_LM",

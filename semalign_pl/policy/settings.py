@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Variant = Literal["lora", "rslora", "dora", "corda", "full"]
+Variant = Literal["lora", "rslora", "dora", "corda", "osf", "full"]
 """Variants of LoRA that a new adapter can be of."""
 Initialization = Literal["pieces", "aligned"]
 """Starts that the rows of new tokens can have."""
@@ -32,7 +32,9 @@ class LoraSettings:
             row of a weight apart from its direction (arXiv 2402.09353, equation 5). A ``dora`` adapter costs more time
             per step, and cannot be scaled. ``corda`` trains the directions of the base's weights that `file` uses
             least (CorDA's knowledge-preserved mode, arXiv 2406.05223); it is saved as plain LoRA of twice the rank.
-            ``full`` trains all weights of a small base, in float32, and takes no other setting.
+            ``osf`` trains the directions of the `r` smallest singular values of each weight, with gradients orthogonal
+            to all others (arXiv 2504.07097), and is saved likewise. ``full`` trains all weights of a small base, in
+            float32, and takes no other setting.
         file: Text file in UTF-8 for ``corda``, one text per line, whose knowledge is to be preserved: the first 256
             texts, of at most 2048 tokens each.
     """

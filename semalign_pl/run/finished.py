@@ -14,8 +14,10 @@ RECIPE, ADAPTER, ENCODER, RESULTS = "fit.yaml", "adapter", "encoder", "results.j
 """Names in a run's folder: the whole recipe, the two kinds of weights that training ends with, and a test's scores."""
 WHOLE = ("--model.init_args.adapter_scale", "1.0", "--model.init_args.scale_from", "base")
 """Flags to test an adapter itself, or the base model, with a recipe whose training starts from a scaled adapter."""
+STARTS = ("corda", "osf")
+"""Variants of LoRA that are the start of a new adapter, which is saved as plain LoRA of twice its rank."""
 OWN_RANKS = ("--model.init_args.lora", "null")
-"""Flags to test an adapter with a recipe of CorDA, which is the start of a new one and is saved with twice its rank."""
+"""Flags to test an adapter with a recipe of one of ``STARTS``."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,11 @@ def command_of_test(run: Path, recipe: Mapping[str, Any]) -> list[str]:
     settings: Mapping[str, Any] = given if isinstance(given, dict) else {}
     scaled = settings.get("adapter_scale", 1) != 1 or settings.get("scale_from", "base") != "base"
     lora = settings.get("lora")
-    corda = isinstance(lora, dict) and lora.get("variant") == "corda"
+    doubled = isinstance(lora, dict) and lora.get("variant") in STARTS
     words = ["semalign", "test", "--config", str(run / RECIPE)]
     if (run / ENCODER).is_dir():
         return [*words, "--model.init_args.base", str(run / ENCODER)]
-    undone = (*(WHOLE if scaled else ()), *(OWN_RANKS if corda else ()))
+    undone = (*(WHOLE if scaled else ()), *(OWN_RANKS if doubled else ()))
     return [*words, "--model.init_args.adapter", str(run / ADAPTER), *undone]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semalign_pl.run.finished import OWN_RANKS, WHOLE
+from semalign_pl.run.finished import OWN_RANKS, STARTS, WHOLE
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.judge_settings import JudgePair, JudgeSettings
 from semalign_pl.study.systems import BASE, ENCODER, ENCODER_FOLDER, System
@@ -182,10 +182,10 @@ def flags_of_the_test(flags: Sequence[str]) -> tuple[str, ...]:
 
 
 def _undo_start(config: Path, flags: Sequence[str] = ()) -> tuple[str, ...]:
-    """Flags that undo what a recipe sets for the start of its training: a scale, and CorDA.
+    """Flags that undo what a recipe sets for the start of its training: a scale, CorDA, and OSF.
 
     There are none without them, because a user's own module may have no such setting.
     """
     given = " ".join((config.read_text(encoding="utf-8", errors="replace"), *flags))
     scale = WHOLE if re.search(r"\b(adapter_scale|scale_from)\b", given) else ()
-    return (*scale, *(OWN_RANKS if re.search(r"\bcorda\b", given) else ()))
+    return (*scale, *(OWN_RANKS if re.search(rf"\b({'|'.join(STARTS)})\b", given) else ()))

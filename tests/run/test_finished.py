@@ -90,6 +90,7 @@ def test_scores_are_those_of_the_trained_adapter_itself(tmp_path: Path, point: s
         ({"adapter": "runs/cold/adapter", "adapter_scale": 1.0, "scale_from": "base", "lora": None}, ""),
         ({"adapter_scale": 0.5}, " --model.init_args.adapter_scale 1.0 --model.init_args.scale_from base"),
         ({"lora": {"r": 8, "variant": "corda"}}, " --model.init_args.lora null"),
+        ({"lora": {"r": 8, "variant": "osf"}}, " --model.init_args.lora null"),
     ],
 )
 def test_the_command_tests_the_adapter_itself(settings: dict[str, object], flags: str) -> None:
