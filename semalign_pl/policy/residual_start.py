@@ -103,7 +103,7 @@ def linear_layers(model: PreTrainedModel, lora: LoraSettings, config: LoraConfig
     from transformers.pytorch_utils import Conv1D
 
     _maybe_include_all_linear_layers(config, model)  # changes it in place
-    layers = {
+    layers: dict[str, nn.Module] = {
         name: layer
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear | Conv1D) and check_target_module_exists(config, name)
