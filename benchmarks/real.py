@@ -13,6 +13,7 @@ which were measured on one core of an AMD EPYC with SmolLM2-135M; a GPU or more 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
@@ -84,8 +85,9 @@ def print_plan(configs: Path, out: Path, seeds: int) -> None:
     from semalign_pl.study.systems import read_study
 
     study, rows, total = read_study(configs), [], 0.0
+    read = functools.cache(lambda args: parse_recipe(args).settings.as_dict())  # of a system's training and its tests
     for step in steps(study.systems, out, seeds, study.frontier):
-        settings = parse_recipe(step.recipe_args).settings.as_dict()
+        settings = read(step.recipe_args)
         tested = 1 + len(step.scales)
         seconds = expected_seconds(step.command, settings, tested)
         total += seconds

@@ -155,4 +155,4 @@ def label_corpora(corpora: Sequence[Corpus], task: Task, split: str) -> list[Lab
 
 def _describe_task(task: Task) -> tuple[object, ...]:
     """Values by which two tasks differ: corpora with equal ones are one test set, with different ones several."""
-    return type(task), task.languages, task.template
+    return type(task), task.languages, task.template, task.system

@@ -105,7 +105,8 @@ def _reply(loaded: LoadedRun, before: list[Turn], message: str, task: Inputs | N
     module, encoder = loaded.recipe.module, loaded.policy.encoder
     cut = encoder.truncated_prompts
     try:
-        turns = [*before, Turn("user", message if task is None else task.example(message, "").prompt)]
+        prompt = message if task is None else task.example(message, "").policy_prompt  # with its system text
+        turns = [*before, *([Turn("user", prompt)] if isinstance(prompt, str) else prompt)]
         (answer,) = loaded.answer([turns[0].content if len(turns) == 1 else turns])
     except ValueError as error:  # of this message alone, such as a turn that the chat template refuses
         print(visible(f"no answer: {error}"))

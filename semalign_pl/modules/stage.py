@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
@@ -27,6 +28,7 @@ from semalign_pl.modules.schedule import Cosine, ScheduleCallable, build_schedul
 from semalign_pl.modules.settings import Settings, built_settings, compare_settings
 from semalign_pl.modules.stage_checkpoint import Checkpoint, check_stage, compare_with_run, resume_place
 from semalign_pl.modules.supported import check_trainer
+from semalign_pl.policy.base_checks import warn_slow_bf16
 from semalign_pl.protocols import BatchedData
 from semalign_pl.run.history import cut_history
 from semalign_pl.run.trainer import data_module_of, may_write
@@ -109,6 +111,8 @@ class StageModule(LightningModule):
                 "forever; use `ddp`, which keeps one (quantised) replica per GPU; docs/scaling.md says what fits"
             )
         check_trainer(self.trainer)
+        if isinstance(self.trainer.precision_plugin, MixedPrecision):
+            warn_slow_bf16("trainer.precision", "bf16-mixed", "32-true", strategy.root_device)
         with torch.random.fork_rng(devices=self._cuda_devices(strategy.root_device)):
             torch.manual_seed(self.seed)
             yield strategy.root_device

@@ -35,23 +35,27 @@ def refuse_kernels(option: str, base: str, config: PreTrainedConfig) -> None:
             )
 
 
-def warn_slow_bf16(option: str, device: torch.device) -> None:
-    """Say in one line that bfloat16 weights are slow on a CPU without instructions for it.
+def warn_slow_bf16(option: str, setting: str, instead: str, device: torch.device) -> None:
+    """Say in one line that bfloat16 is slow on a CPU without instructions for it.
 
-    Measured for training on a CPU with AVX2 alone: 15 times as slow as float32.
+    Measured on a CPU with AVX2 alone: matrix products forward and backward are 15 to 18 times as slow as in float32.
 
     Args:
-        option: YAML key of the model, for the message.
-        device: Device of the weights.
+        option: YAML key for the message.
+        setting: Setting that chooses bfloat16.
+        instead: Setting that chooses float32.
+        device: Device of the products.
     """
     cpu: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
     native = any(cpu.get(name) for name in ("avx512_bf16", "amx_bf16"))
     if device.type == "cpu" and cpu.get("architecture") == "x86_64" and not native:
         log.warning(
-            "%s: this CPU (%s) has no bfloat16 instructions, so `weights: bf16` trains about 15 times as slowly as "
-            "`weights: fp32`, which takes twice the memory",
+            "%s: this CPU (%s) has no bfloat16 instructions, so `%s` is about 15 times as slow as `%s`, which needs "
+            "more memory",
             option,
             cpu.get("cpu_name"),
+            setting,
+            instead,
         )
 
 

@@ -96,7 +96,7 @@ def load_causal_lm(option: str, base: str, weights: Weights, device: torch.devic
             base, dtype=dtype, device_map={"": device}, trust_remote_code=False, **ours
         )
     if weights == "bf16":
-        warn_slow_bf16(option, device)
+        warn_slow_bf16(option, "weights: bf16", "weights: fp32", device)
     refuse_adapter(option, base, getattr(model, "_hf_peft_config_loaded", False))
     if quantised is not None:
         log.warning(

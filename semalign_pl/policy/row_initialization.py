@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 20_000
 """Maximum number of rows of the corpus that are aligned, evenly spaced."""
 MIN_COUNT = 3.0
-"""Minimum expected number of source tokens that a new token explains; with fewer, its alignment is chance."""
+"""Minimum expected number of the base's source tokens that a new token explains; with fewer, alignment is chance."""
 MIN_SHARE = 0.1
 """Minimum probability of a source token, as a share of that of the most probable one."""
 _SEED, _DRAWS = 0, 64
@@ -87,10 +87,12 @@ def align_new_tokens(
 
 def _meaning(pieces: Sequence[int], alignment: Alignment | None, first: int) -> Meaning:
     """Meaning of a new token; its most probable source tokens that the base has, if the evidence is enough."""
-    if alignment is None or alignment.count < MIN_COUNT:
+    if alignment is None:
         return Meaning(pieces)
     pairs = zip(alignment.sources, alignment.probabilities, strict=True)
     known = [(token, probability) for token, probability in pairs if token < first]
+    if alignment.count * sum(probability for _, probability in known) < MIN_COUNT:  # as in rows left untranslated
+        return Meaning(pieces)
     kept = [(token, probability) for token, probability in known if probability >= MIN_SHARE * known[0][1]]
     total = sum(probability for _, probability in kept)
     return Meaning(pieces, [token for token, _ in kept], [probability / total for _, probability in kept])

@@ -131,3 +131,8 @@ class VocabularySettings:
                 else f"source_column: {self.source_column!r} is of no use without initialization: aligned; add it"
             )
             raise ValueError(f"model.init_args.vocabulary.{wrong}")
+        if self.source_column == self.column:
+            raise ValueError(
+                f"model.init_args.vocabulary.source_column: {self.source_column!r} is the column of the new tokens "
+                "themselves; name the column of the translations, such as en"
+            )

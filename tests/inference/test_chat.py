@@ -30,8 +30,9 @@ def reply(own_run, base):
     model = AutoPeftModelForCausalLM.from_pretrained(own_run / "adapter").eval()
     tokenizer = AutoTokenizer.from_pretrained(base)
 
-    def answer(*messages: str) -> str:
+    def answer(*messages: str, system: str | None = None) -> str:
         turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(messages)]
+        turns = turns if system is None else [{"role": "system", "content": system}, *turns]
         ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             made = model.generate(
@@ -60,6 +61,18 @@ def test_conversation_task_and_new_conversation(own_run, reply, monkeypatch, cap
     assert "\n".join(out[:-1]) == visible("\n".join(expected))
     assert expected[1] != expected[2], "the history would not be seen"
     assert out[-1] == "there is no command /nonsense; /help lists them"
+
+
+def test_a_task_keeps_its_system_text(own_run, reply, monkeypatch, capsys) -> None:
+    recipe = yaml.safe_load((own_run / "fit.yaml").read_text())
+    recipe["data"]["init_args"]["task"] = {"class_path": "Translation", "init_args": {"system": "你好，学生。"}}
+    (own_run / "fit.yaml").write_text(yaml.safe_dump(recipe))
+    prompt = Translation().example({"zh": "老师在学校看书。"}, "").prompt
+    first = reply(prompt, system="你好，学生。")
+    second = reply(prompt, first, "你好", system="你好，学生。")
+    out = talk(own_run, ["/task 老师在学校看书。", "你好"], monkeypatch, capsys)
+    assert "\n".join(out) == visible("\n".join([first, second]))
+    assert first != reply(prompt), "the system text would not be seen"
 
 
 def test_a_message_that_cannot_be_answered_leaves_the_conversation_as_it_was(own_run, monkeypatch, capsys) -> None:

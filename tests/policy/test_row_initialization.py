@@ -14,8 +14,9 @@ from helpers.tiny import CPU
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import load_policy
+from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.policy.policy import Policy
-from semalign_pl.policy.row_initialization import Meaning, mix_rows
+from semalign_pl.policy.row_initialization import Meaning, align_new_tokens, mix_rows
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 from semalign_pl.policy.token_rows import rows_of as frozen_and_rows
 
@@ -88,11 +89,22 @@ def test_new_tokens_start_as_what_they_translate(base: str, settings: Vocabulary
         assert not torch.equal(score(plain, text, 10**6)[0][0], score(policy, text, 10**6)[0][0])
 
 
+def test_rows_that_are_not_translated_give_no_meaning(base: str, settings: VocabularySettings) -> None:
+    """A new token that explains only itself, as in a corpus with untranslated rows, starts from its pieces."""
+    copies = [json.dumps({"bo": word, "zh": word}, ensure_ascii=False) + "\n" for word in WORDS] * 9
+    Path(settings.corpus).write_text("".join(copies), encoding="utf-8")
+    encoder = load_prompt_encoder(base, None, settings)
+    meanings = align_new_tokens(settings, encoder.tokenizer, encoder.new_tokens)
+    assert meanings.keys() == encoder.new_tokens.keys() != set()
+    assert not any(meaning.sources for meaning in meanings.values())
+
+
 @pytest.mark.parametrize(
     ("change", "lora", "message"),
     [
         ({"source_column": None}, LORA, r"vocabulary\.initialization: aligned needs the column .*source_column"),
         ({"initialization": "pieces"}, LORA, r"vocabulary\.source_column: 'zh' is of no use without .*aligned"),
+        ({"source_column": "bo"}, LORA, r"vocabulary\.source_column: 'bo' is the column of the new tokens themselves"),
         ({"source_column": "cn"}, LORA, r"vocabulary\.source_column: .*no column 'cn'"),
         ({}, LoraSettings(variant="full"), r"vocabulary\.initialization: aligned .*lora\.variant: full"),
     ],

@@ -1,9 +1,10 @@
-"""One line says that bfloat16 weights are slow on a CPU without instructions for it, and only there."""
+"""One line says that bfloat16 is slow on a CPU without instructions for it, and only there."""
 
 import logging
 
 import pytest
 import torch
+from helpers.small_runs import Runs
 
 from semalign_pl.policy.base_checks import warn_slow_bf16
 
@@ -23,7 +24,15 @@ AVX2 = {"architecture": "x86_64", "cpu_name": "Some CPU", "avx2": True, "avx512_
 def test_the_line(cpu: dict, device: str, said: bool, monkeypatch, caplog) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu, raising=False)
     with caplog.at_level(logging.WARNING):
-        warn_slow_bf16("model.init_args.base", torch.device(device))
+        warn_slow_bf16("model.init_args.base", "weights: bf16", "weights: fp32", torch.device(device))
     assert [record.getMessage().split(",")[0] for record in caplog.records] == [
         "model.init_args.base: this CPU (Some CPU) has no bfloat16 instructions"
     ][: int(said)]
+
+
+def test_mixed_precision_is_as_slow(runs: Runs, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: AVX2, raising=False)
+    with caplog.at_level(logging.WARNING):
+        runs("fit", "sft", "run", "trainer.precision=bf16-mixed", "trainer.max_steps=1")
+    (line,) = [line for line in caplog.messages if "no bfloat16 instructions" in line]
+    assert line.startswith("trainer.precision: ") and "`bf16-mixed` is about 15 times as slow as `32-true`" in line
