@@ -53,6 +53,7 @@ class Flags:
 
 OF_SERVERS = ("parallel", "per_minute", "timeout", "retries", "max_tokens", "temperature", "price")
 OF_LOCAL_MODELS = ("weights",)
+"""Flags that act on judges at a server only, and on local judges only."""
 
 
 def make_parser() -> CommandParser:

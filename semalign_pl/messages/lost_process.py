@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_ENDED = re.compile(r"gloo/|Gloo |NCCL|(closed|reset) by (peer|remote)|Broken pipe|TCPStore|remote process exited")
+_ENDED = re.compile(
+    r"(closed|reset) by (peer|remote)|Broken pipe|pair closure|Connection was likely closed"  # gloo, and torch's store
+    r"|ncclRemoteError|remote process exit|communicator was aborted"  # NCCL
+)
 
 
 def explain_lost_process(error: Exception) -> str | None:
@@ -18,8 +21,9 @@ def explain_lost_process(error: Exception) -> str | None:
 
     >>> explain_lost_process(RuntimeError("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.7]:22"))
     ... # doctest: +ELLIPSIS
-    'another process of the run has ended (Connection closed by peer [10.0.0.7]:22); ...'
-    >>> explain_lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    "another process of the run has ended (Connection closed by peer [10.0.0.7]:22); ..."
+    >>> explain_lost_process(RuntimeError("NCCL error: invalid usage. Duplicate GPU detected : rank 0 and rank 1"))
+    >>> explain_lost_process(RuntimeError("[enforce fail at gloo/transport/tcp/device.cc:84] ifa != nullptr"))
     """
     if not isinstance(error, RuntimeError) or not _ENDED.search(text := str(error)):
         return None

@@ -113,7 +113,7 @@ class ServerClient:
                 with self._lock:
                     self.losses += 1
                     self._try_to_load()
-                raise TemporaryFailure(f"{self.host} had lost the adapter", retry_after=0) from None
+                raise TemporaryFailure(f"{self.host} had lost the adapter") from None
             if error.status >= 500:
                 raise TemporaryFailure(f"{self.host} answered {error}") from None
             raise ValueError(f"{OPTION}: {self.host} refuses a request: {error}; mend what it names") from None

@@ -35,7 +35,8 @@ class ServerRollouts:
 
     Prompts are sent as token ids, and completions come back as token ids. A server loads the adapter from a folder by
     vLLM's endpoint for LoRA at run time. Start it with ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=True``, ``--enable-lora``,
-    ``--max-lora-rank`` of at least ``lora.r``, and ``--logprobs-mode processed_logprobs`` if the temperature is not 1.
+    ``--max-lora-rank`` of at least ``lora.r`` (twice that for the variants corda and osf), and ``--logprobs-mode
+    processed_logprobs`` if the temperature is not 1.
 
     The server's log-probs differ from the policy's in the last digits. The policy objective is corrected by truncated
     importance sampling (``functional/importance.py``), which costs one more forward per step.

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import FrameType
 
 ASKING = tuple(
@@ -23,7 +24,7 @@ GRACE_SECONDS = 20.0
 """Seconds that a stopped process has for its clean-up before it is ended without it."""
 
 WAKE_SECONDS = 0.2
-"""Seconds after which a signal that was not handled yet is sent to the main thread again."""
+"""Seconds after which a signal that was not handled yet is sent to the main thread once more."""
 
 log = logging.getLogger(__name__)
 
@@ -159,23 +160,28 @@ def _watchdog() -> Iterator[None]:
 
 def _watch(reader: socket.socket) -> None:
     first: float | None = None
+    woken: list[int] = []  # signals of _wake that have not come back here yet: they are no requests
     while numbers := reader.recv(64):  # empty once the writer is closed
         for number in (n for n in numbers if n in ASKING):
+            if number in woken:
+                woken.remove(number)
+                continue
             handler, now = signal.getsignal(number), time.monotonic()
             again = first is not None and now - first > SAME_REQUEST_SECONDS
             first = now if first is None else first
             if again or not (isinstance(handler, StopRequest) and handler.waits):
                 _end_later(number)
-            _later(WAKE_SECONDS, lambda number=number: _wake(number))
+            if isinstance(handler, StopRequest):
+                _later(WAKE_SECONDS, partial(_wake, number, handler, woken))
     reader.close()
 
 
-def _wake(number: int) -> None:
+def _wake(number: int, handler: StopRequest, woken: list[int]) -> None:
     """Interrupt a wait of the main thread that a signal did not: it came just before, or to another thread."""
-    handler = signal.getsignal(number)
-    if isinstance(handler, StopRequest) and not handler.number and hasattr(signal, "pthread_kill"):
-        main = threading.main_thread().ident
-        assert main is not None
+    waits = signal.getsignal(number) is handler and not handler.number
+    main = threading.main_thread().ident
+    if waits and main is not None and hasattr(signal, "pthread_kill"):
+        woken.append(number)
         signal.pthread_kill(main, number)
 
 

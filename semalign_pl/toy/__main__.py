@@ -40,9 +40,8 @@ def main(args: list[str] | None = None) -> int:
 
             reader = Reader(given["world"] / "encoder")
             with serving(reader, given["port"]), contextlib.suppress(KeyboardInterrupt):
-                print(
-                    f"http://127.0.0.1:{given['port']}/v1 answers {reader.accuracy(300):.0%} of 300 new questions right"
-                )
+                url, accuracy = f"http://127.0.0.1:{given['port']}/v1", reader.accuracy(300)
+                print(f"{url} answers {accuracy:.0%} of 300 new questions right", flush=True)
                 threading.Event().wait()
         elif command == "write":
             from semalign_pl.toy.write import write as write_world

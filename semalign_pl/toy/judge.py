@@ -89,9 +89,14 @@ class Reader:
 
     Args:
         encoder: Folder of the world's encoder.
+
+    Raises:
+        ValueError: If there is no such folder.
     """
 
     def __init__(self, encoder: Path) -> None:
+        if not encoder.is_dir():
+            raise ValueError(f"{encoder} is no folder; first run python -m semalign_pl.toy write {encoder.parent}")
         from sentence_transformers import SentenceTransformer
 
         self._encoder = SentenceTransformer(str(encoder), device="cpu", trust_remote_code=False)

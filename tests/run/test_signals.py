@@ -59,6 +59,15 @@ def test_a_signal_that_does_not_interrupt_a_wait_ends_it_soon() -> None:
     assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "clean\n")
 
 
+def test_one_signal_during_a_long_wait_outside_of_python_is_one_request() -> None:
+    """A training step may be in C for seconds; it is finished and saved, and not taken for one that hangs."""
+    wait = "signals.install(signals.StopRequest(waits=True)); lock = ctypes.create_string_buffer(128); "
+    wait += "threading.Timer(2, lambda: ctypes.CDLL(None).pthread_mutex_unlock(lock)).start(); "
+    wait += f"{IN_C.partition('; ')[2]}; time.sleep(2)"
+    done = run("SIGTERM", wait)
+    assert (done.returncode, done.stdout) == (0, "came to its end\n")
+
+
 def test_a_command_under_nohup_lives_on() -> None:
     done = run("SIGHUP", "time.sleep(1)", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     assert (done.returncode, done.stdout, done.stderr) == (0, "came to its end\n", "")

@@ -10,6 +10,7 @@ import pytest
 
 from semalign_pl.__main__ import main
 from semalign_pl.toy import generator, grammar, judge
+from semalign_pl.toy.__main__ import main as toy
 from semalign_pl.toy.build import WEIGHTS
 
 RUBRIC = Path(__file__).parents[2] / "configs/study/quickstart/rubric.yaml"
@@ -41,6 +42,11 @@ def test_answers_are_all_used_and_the_better_text_is_the_answer() -> None:
     for case in cases:
         if (case.first == case.reference) != (case.second == case.reference):
             assert case.answer == ("1" if case.first == case.reference else "2")
+
+
+def test_a_world_that_is_not_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy(["judge", str(tmp_path)]) == 2
+    assert f"encoder is no folder; first run python -m semalign_pl.toy write {tmp_path}" in capsys.readouterr().err
 
 
 def test_the_reader_knows_the_language(reader: judge.Reader) -> None:
