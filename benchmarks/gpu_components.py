@@ -2,7 +2,7 @@
 
 python benchmarks/gpu_components.py --size qwen3-4b --layers 12   # writes results/gpu_components.json; needs CUDA
 
-Fewer layers than the model has take a part of its time, so a first look takes a minute.
+Fewer layers than the model has take a section of its time, so a first look takes a minute.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-import gpu_parts
+import gpu_sections
 import harness
 import model
 
@@ -71,7 +71,7 @@ def measure(size: str, layers: int, repetitions: int) -> dict[str, float]:
     repeated = [prompt for prompt in prompts for _ in range(SHAPE["generations"])]
     grpo = Completions(repeated, [ids(SHAPE["completion"]) for _ in repeated], [0.8] * len(repeated))
     rows: list[tuple[list[int], list[int]]] = []
-    while sum(len(p) + len(c) for p, c in rows) < gpu_parts.SHAPES["sft"]["micro"] - 180:
+    while sum(len(p) + len(c) for p, c in rows) < gpu_sections.SHAPES["sft"]["micro"] - 180:
         rows.append((ids(draw.randint(20, 100)), ids(draw.randint(10, 80))))
     sft = Completions([p for p, _ in rows], [c for _, c in rows])
 

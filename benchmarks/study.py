@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,7 +21,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--config", type=Path, default=Path("configs/study/quickstart"))
-    parser.add_argument("--world", type=Path, default=Path("runs/quickstart/world"), help="its judge is served")
+    parser.add_argument(
+        "--world",
+        type=lambda text: Path(text) if text else None,
+        default=Path("runs/quickstart/world"),
+        help="its judge is served; empty: none",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     options = parser.parse_args()
     from semalign_pl.report import load_results
@@ -31,10 +37,9 @@ def main() -> None:
     from semalign_pl.study.command import run_study
     from semalign_pl.toy.judge import Reader, serving
 
-    reader = Reader(options.world / "encoder")
-    accuracy = reader.accuracy(1000)
-    print(f"the judge answers {accuracy:.1%} of 1,000 new questions right", file=sys.stderr)
-    with serving(reader):
+    reader = Reader(options.world / "encoder") if options.world else None
+    accuracy = reader and reader.accuracy(1000)
+    with serving(reader) if reader else nullcontext():
         run_study(options.config, options.out, options.seeds, options.jobs)
     show(options.out)
     study = load_results(options.out / "results.json")

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py without a GPU: its parts are run, ended and not run again, and the page shows what there is."""
+"""benchmarks/gpu.py without a GPU: its sections are run, ended and not run again, and the page shows what there is."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import gpu
-import gpu_parts
+import gpu_sections
 from gpu_page import write_page
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_a_part_that_fails_or_hangs_leaves_the_others_and_only_those_run_again(tmp_path: Path) -> None:
+def test_a_section_that_fails_or_hangs_leaves_the_others_and_only_those_run_again(tmp_path: Path) -> None:
     count, pid = tmp_path / "count", tmp_path / "pid"
     programs = {
         "hangs": HANGS.format(pid=str(pid)),
@@ -45,11 +45,11 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_and_only_those_run_again(t
         "silent": "",
         "good": MEASURED.format(count=str(count)),
     }
-    parts = [gpu.Part(name, 4 if name == "hangs" else 60, "") for name in programs]
+    sections = [gpu.Section(name, 4 if name == "hangs" else 60, "") for name in programs]
 
     def run(grounds: str = "one program", seconds: float = 60, wanted=None) -> dict[str, gpu.Record]:
         of, command = {"program": grounds}, [sys.executable, "-c"]
-        records = gpu.run_parts(parts, tmp_path, lambda p: [*command, programs[p.name]], of, seconds, wanted)
+        records = gpu.run_sections(sections, tmp_path, lambda p: [*command, programs[p.name]], of, seconds, wanted)
         return {record["name"]: record for record in records}
 
     first = run()
@@ -59,7 +59,7 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_and_only_those_run_again(t
     assert first["silent"]["status"] == "failed, exit status 0"
     assert first["good"]["status"] == "done" and first["good"]["result"] == {"tables": [], "data": {}}
 
-    del parts[0], programs["hangs"]
+    del sections[0], programs["hangs"]
     programs["fails"] = MEASURED.format(count=str(tmp_path / "other"))
     second = run()
     assert second["fails"]["status"] == second["good"]["status"] == "done" and count.read_text() == "1"
@@ -71,19 +71,19 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_and_only_those_run_again(t
     assert statuses == {"fails": "done", "silent": "no time left", "good": "done"}
 
 
-def test_every_part_has_its_measurement_and_the_first_parts_fit() -> None:
-    assert {part.name for part in gpu.PARTS} == set(gpu_parts.MEASURES)
-    assert [part.name for part in gpu.PARTS].index("model") < min(
-        place for place, part in enumerate(gpu.PARTS) if part.name in ("rollouts", *gpu_parts.SHAPES)
+def test_every_section_has_its_measurement_and_the_first_sections_fit() -> None:
+    assert {section.name for section in gpu.SECTIONS} == set(gpu_sections.MEASURES)
+    assert [section.name for section in gpu.SECTIONS].index("model") < min(
+        place for place, section in enumerate(gpu.SECTIONS) if section.name in ("rollouts", *gpu_sections.SHAPES)
     )
-    essential = [part.name for part in gpu.PARTS].index("quickstart") + 1
-    assert sum(part.limit_seconds for part in gpu.PARTS[:essential]) <= 20 * 60
+    essential = [section.name for section in gpu.SECTIONS].index("quickstart") + 1
+    assert sum(section.limit_seconds for section in gpu.SECTIONS[:essential]) <= 20 * 60
 
 
 def test_the_study_of_smollm2_can_be_read(tmp_path: Path, capsys) -> None:
     from semalign_pl.study.command import print_commands
 
-    gpu_parts.write_study(tmp_path, gpu_parts.SMOLLM2_STUDY, {"base": "a/model", "weights": "bf16"})
+    gpu_sections.write_study(tmp_path, gpu_sections.SMOLLM2_STUDY, {"base": "a/model", "weights": "bf16"})
     print_commands(tmp_path, tmp_path / "out", 1)
     commands = [line for line in capsys.readouterr().out.splitlines() if line.startswith("semalign ")]
     assert len(commands) == 5  # the base is tested, two systems are trained and tested
@@ -143,21 +143,21 @@ def test_the_page_shows_what_an_h100_measured_and_what_failed(tmp_path: Path) ->
         data |= {"runs": runs, "ratios": recorded["ratios"], "weights": "nf4"}
         if name == "sft":
             data["failed"] = "Traceback\ntrl ended: <b>no memory</b>"
-        result = {"tables": [gpu_parts.step_table(name, "qwen3-4b", data)], "data": data}
+        result = {"tables": [gpu_sections.step_table(name, "qwen3-4b", data)], "data": data}
         record = {"name": name, "about": "Steps.", "limit_seconds": 150, "seconds": 90.0, "log": "", "grounds": {}}
         records.append({**record, "command": ["python"], "status": "done", "result": result})
     failed = {"name": "quickstart", "status": "failed, exit status 1", "log": "<script>alert(1)</script> no world"}
     records.append({**{k: v for k, v in records[0].items() if k != "result"}, **failed})
-    content = {"date": "2026-01-01", "machine": recorded["machine"], "seconds": 400.0, "parts": records}
+    content = {"date": "2026-01-01", "machine": recorded["machine"], "seconds": 400.0, "sections": records}
     write_page(tmp_path / "gpu.html", content)
     source = (tmp_path / "gpu.html").read_text(encoding="utf-8")
     page = Page(source)
     assert page.loaded == [] and "<script" not in source and page.policy.startswith("default-src 'none'; ")
     assert page.texts["h1"] == ["semalign-pl on NVIDIA H100 80GB HBM3"]
     assert page.texts["h2"] == ["Training steps against TRL's, medians", "Parts", "Machine"]
-    (summary,) = [text for text in page.texts["p"] if "parts ran" in text]
-    assert summary == "3 of 4 parts ran. Not: quickstart (failed, exit status 1)."
-    assert page.rows[0] == gpu_parts.STEPS
+    (summary,) = [text for text in page.texts["p"] if "sections ran" in text]
+    assert summary == "3 of 4 sections ran. Not: quickstart (failed, exit status 1)."
+    assert page.rows[0] == gpu_sections.STEPS
     at_once = next(row for row in page.rows if row[0] == "translation_at_once")
     assert at_once[1:3] == ["qwen3-4b", "nf4"] and at_once[5:] == ["0.81 ×", "0.84 ×", "5,316", "5,789"]
     assert page.texts["caption"] == ["sft: TRL failed: trl ended: <b>no memory</b>"]

@@ -1,6 +1,6 @@
 """Parts of benchmarks/gpu.py: each measures one thing on CUDA, and returns the page's tables and the raw numbers.
 
-python benchmarks/gpu_parts.py PART [--folder runs/gpu] [--size qwen3-4b] RESULT   # started by gpu.py
+python benchmarks/gpu_sections.py SECTION [--folder runs/gpu] [--size qwen3-4b] RESULT   # started by gpu.py
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def base_of(options: Options, name: str) -> str:
         return options.smollm2
     folder = options.folder / options.size
     if not folder.is_dir():
-        unfinished = folder.with_name(f"{folder.name}.unfinished")  # a killed part leaves no half of a model
+        unfinished = folder.with_name(f"{folder.name}.unfinished")  # a killed section leaves no half of a model
         model.make(unfinished, options.size, "bfloat16", "cuda")
         unfinished.rename(folder)
     return str(folder)
 
 
 def make_model(options: Options) -> Result:
-    """Draw the random model, so that no other part needs time for it."""
+    """Draw the random model, so that no other section needs time for it."""
     return {"tables": [], "data": {"folder": base_of(options, "random")}}
 
 
@@ -280,16 +280,16 @@ MEASURES: dict[str, Callable[[Options], Result]] = {
 
 
 def main() -> None:
-    """Run one part and write its result."""
+    """Run one section and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=MEASURES)
+    parser.add_argument("section", choices=MEASURES)
     parser.add_argument("--folder", type=Path, default=Path("runs/gpu"), help="folder of models and studies")
     parser.add_argument("--size", default="qwen3-4b", choices=model.SIZES)
     parser.add_argument("--smollm2", default="data/smollm2", help="folder of SmolLM2 (semalign data smollm2)")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("result", type=Path)
     options = parser.parse_args()
-    found = MEASURES[options.part](options)
+    found = MEASURES[options.section](options)
     for table in found["tables"]:
         harness.table(table["title"], table["columns"], table["rows"])
     options.result.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
