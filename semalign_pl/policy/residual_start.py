@@ -123,4 +123,10 @@ def _fill(factor: nn.Module, halves: list[Tensor], dim: int, project: Callable[[
     rank = halves[0].shape[dim]
     mask = (torch.arange(2 * rank, device=weight.device) < rank).to(weight.dtype)
     mask = mask.unsqueeze(1 - dim)
-    weight.register_hook(lambda gradient: project(gradient * mask))
+
+    def hook(gradient: Tensor) -> Tensor:
+        # Backward runs under the autocast of the step, which would project in bfloat16.
+        with torch.autocast(gradient.device.type, enabled=False):
+            return project(gradient * mask)
+
+    weight.register_hook(hook)
