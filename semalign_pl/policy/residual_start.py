@@ -88,7 +88,7 @@ def start_config(model: PreTrainedModel, lora: LoraSettings) -> LoraConfig:
     return config
 
 
-def linear_layers(model: PreTrainedModel, lora: LoraSettings, config: LoraConfig) -> dict[str, nn.Module]:
+def linear_layers(model: PreTrainedModel, lora: LoraSettings, config: LoraConfig) -> Mapping[str, nn.Module]:
     """Linear layers that an adapter adapts, by name.
 
     Args:
