@@ -155,7 +155,8 @@ class DecodeState:
         # 2. Keys and values, with the same room; a state without suffixes has none before its first step.
         first = len(self.prompt_cache.sizes) * slots
         for own, new in ((self.keys, other.keys), (self.values, other.values)):
-            for layer, like in ({**own, **new}).items():
+            for layer in [*(own or new)]:  # a list of names: one of tensors would keep all layers there twice
+                like = own[layer] if layer in own else new[layer]
                 parts = [cache.pop(layer, like.new_zeros(rows, like.shape[1], 0, like.shape[3]))
                          for cache, rows in ((own, first), (new, len(other.prompt_cache.sizes) * slots))]  # fmt: skip
                 room = max(part.shape[2] for part in parts)

@@ -28,7 +28,6 @@ class UnsharedDecodeState:
         from transformers import DynamicCache
 
         self.policy, self.num_generations = policy, num_generations
-        self.checked_every = 8 if policy.device.type == "cuda" else 1  # to ask, the CPU must wait for the GPU
         longest = max(map(len, prompts))
         padded = [[policy.pad_id] * (longest - len(prompt)) + prompt for prompt in prompts]
         self.ids = torch.tensor(padded, device=policy.device)

@@ -88,7 +88,7 @@ def start_config(model: PreTrainedModel, lora: LoraSettings) -> LoraConfig:
     return config
 
 
-def linear_layers(model: PreTrainedModel, lora: LoraSettings, config: LoraConfig) -> dict[str, nn.Module]:
+def linear_layers(model: PreTrainedModel, lora: LoraSettings, config: LoraConfig) -> Mapping[str, nn.Module]:
     """Linear layers that an adapter adapts, by name.
 
     Args:
@@ -123,4 +123,10 @@ def _fill(factor: nn.Module, halves: list[Tensor], dim: int, project: Callable[[
     rank = halves[0].shape[dim]
     mask = (torch.arange(2 * rank, device=weight.device) < rank).to(weight.dtype)
     mask = mask.unsqueeze(1 - dim)
-    weight.register_hook(lambda gradient: project(gradient * mask))
+
+    def hook(gradient: Tensor) -> Tensor:
+        # Backward runs under the autocast of the step, which would project in bfloat16.
+        with torch.autocast(gradient.device.type, enabled=False):
+            return project(gradient * mask)
+
+    weight.register_hook(hook)

@@ -62,24 +62,37 @@ def dense_weights(policy: Policy) -> Iterator[int]:
 
     Yields:
         Number of layers that have a dense copy.
+
+    Raises:
+        ValueError: If no layer could have one, so that the setting would do nothing.
     """
     replaced: list[tuple[nn.Module, object]] = []
     try:
-        full = 0
-        for module, copy in _copies(policy.model):
-            if not _has_room(policy.device):
-                full += 1
-                continue
-            replaced.append((module, vars(module).get("forward")))
-            module.forward = copy()
-        if full:
-            log.warning("rollout_weights: no room for dense copies of %d of %d layers", full, full + len(replaced))
+        copies = list(_copies(policy.model))
+        if not copies:
+            raise ValueError(
+                "model.init_args.rollout_weights: dense would copy nothing: no layer is in NF4, and none with plain "
+                "LoRA computes in float32; give rollout_weights: stored"
+            )
+        for module, copy in copies:
+            if _has_room(policy.device):
+                forward = copy()
+                replaced.append((module, vars(module).get("forward")))
+                module.forward = forward
+        if len(replaced) < len(copies):
+            _warn_full()
         yield len(replaced)
     finally:
         for module, before in replaced:
             del module.forward
             if before is not None:
                 vars(module)["forward"] = before
+
+
+@functools.cache
+def _warn_full() -> None:
+    """Warn about layers without room for a copy, once and not in every step."""
+    log.warning("rollout_weights: dense: the GPU has no room for copies of all layers, so some are decoded as stored")
 
 
 Forward = Callable[[Float[Tensor, "... in"]], Float[Tensor, "... out"]]

@@ -101,6 +101,16 @@ def test_the_kept_directions_stay(bases) -> None:
         assert max(shares["osf"]) < most < min(shares["lora"])
 
 
+def test_gradients_are_projected_in_float32_under_autocast(bases) -> None:
+    policy = fresh(bases["tied"])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(policy.model).backward()
+    for layer in (layer for layer in policy.modules() if hasattr(layer, "lora_B")):
+        kept = torch.linalg.svd(layer.base_layer.weight, full_matrices=False).U[:, :-RANK]
+        slope = layer.lora_B["default"].weight.grad[:, :RANK]
+        assert slope.dtype == torch.float32 and (kept.t() @ slope).norm() < 1e-4 * slope.norm()
+
+
 def test_shared_prompts_exported_and_continued(bases, tmp_path) -> None:
     base = bases["tied"]
     policy = fresh(base)

@@ -48,6 +48,13 @@ def test_layers_in_nf4_without_an_adapter_are_dequantised_once_too(base, prompts
         assert "forward" not in vars(layer)
 
 
+def test_a_setting_that_would_copy_nothing_is_refused(base) -> None:
+    policy = load_policy(base, "fp32", LoraSettings(4, 8, 0.0), None, CPU)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="rollout_weights: dense would copy"):
+        with dense_weights(policy):
+            pass
+
+
 @pytest.mark.parametrize(("setting", "weights"), [("dense", "bf16"), ("merged", "nf4")])
 def test_other_settings_are_refused(setting: str, weights: str) -> None:
     with pytest.raises(ValueError, match=r"^model\.init_args\.rollout_weights: .*give") as caught:
