@@ -157,10 +157,10 @@ class DecodeState:
         for own, new in ((self.keys, other.keys), (self.values, other.values)):
             for layer in [*(own or new)]:  # a list of names: one of tensors would keep all layers there twice
                 like = own[layer] if layer in own else new[layer]
-                parts = [cache.pop(layer, like.new_zeros(rows, like.shape[1], 0, like.shape[3]))
+                caches = [cache.pop(layer, like.new_zeros(rows, like.shape[1], 0, like.shape[3]))
                          for cache, rows in ((own, first), (new, len(other.prompt_cache.sizes) * slots))]  # fmt: skip
-                room = max(part.shape[2] for part in parts)
-                own[layer] = torch.cat([pad(part, (0, 0, 0, room - part.shape[2])) for part in parts])
+                room = max(one.shape[2] for one in caches)
+                own[layer] = torch.cat([pad(one, (0, 0, 0, room - one.shape[2])) for one in caches])
         # 3. Places of the new completions follow.
         self.prompt_cache = self.prompt_cache.join(other.prompt_cache)
         self.places += [first + place for place in other.places]

@@ -231,8 +231,8 @@ class PromptCache:
         joined = PromptCache([*self.sizes, *other.sizes], self.lengths.device)
         for into, own, new in ((joined.keys, self.keys, other.keys), (joined.values, self.values, other.values)):
             for layer in list(own):
-                parts = own.pop(layer), new.pop(layer)
-                into[layer] = torch.cat([pad(part, (0, 0, 0, joined.longest - part.shape[2])) for part in parts])
+                both = own.pop(layer), new.pop(layer)
+                into[layer] = torch.cat([pad(one, (0, 0, 0, joined.longest - one.shape[2])) for one in both])
         return joined
 
     def bias(

@@ -108,9 +108,9 @@ def _copies(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[], Forward]
             base = module.get_base_layer()
             if _computes_in_float32(base, module):
                 adapted.add(base)
-                yield module, functools.partial(_merged, base, module)
+                yield module, functools.partial(_make_merged, base, module)
         elif _is_nf4(module) and module not in adapted:  # a LoRA layer comes before its base
-            yield module, functools.partial(_dequantised, module)
+            yield module, functools.partial(_make_dequantised, module)
 
 
 def _is_nf4(module: nn.Module) -> bool:
@@ -137,7 +137,7 @@ def _weight(base: Any) -> Float[Tensor, "out in"]:
     return dequantize_4bit(weight, state).to(base.compute_dtype or state.dtype)
 
 
-def _dequantised(base: Any) -> Forward:
+def _make_dequantised(base: Any) -> Forward:
     weight, bias = _weight(base), base.bias
 
     def forward(x: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def _dequantised(base: Any) -> Forward:
     return forward
 
 
-def _merged(base: Any, lora: LoraLayer) -> Forward:
+def _make_merged(base: Any, lora: LoraLayer) -> Forward:
     (name,) = lora.active_adapters
     down, up = (factors[name].get_parameter("weight").detach() for factors in (lora.lora_A, lora.lora_B))
     weight, bias = torch.addmm(_weight(base), up, down, alpha=lora.scaling[name]), base.bias
