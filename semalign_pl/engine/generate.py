@@ -188,9 +188,9 @@ class _Rollout:
         self.at, self.time, self.changed = self.at + 1, self.time + 1, False
         first = self.time - self.uniforms.shape[1]  # completions that began then have all their tokens
         if self.time % self.interval == 0 or min(self.starts) <= first:
-            # The only wait for the device.
-            unfinished = self.unfinished.tolist()
-            kept = [i for i, start in enumerate(self.starts) if unfinished[i] and start > first]
+            # The only wait for the device; none if all completions have all their tokens.
+            unfinished = self.unfinished.tolist() if max(self.starts) > first else []
+            kept = [i for i, start in enumerate(self.starts) if start > first and unfinished[i]]
             # Finished completions leave the batch, so that no later step pays for them.
             if len(kept) < len(self.members):
                 self.members, self.starts = [self.members[i] for i in kept], [self.starts[i] for i in kept]
