@@ -32,8 +32,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
 
     try:
         with _silence():
-            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype="float32")
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(file.parent), gguf_file=file.name, dtype="float32", trust_remote_code=False
+            )
     except Exception as error:  # gguf and transformers raise many kinds
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
@@ -47,7 +49,9 @@ def convert_gguf(file: Path, folder: Path) -> None:
         )
     # The loaded config still says that the weights are quantised, and saving would refuse or repeat it.
     settings = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
-    plain = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings), dtype=model.dtype)
+    plain = AutoModelForCausalLM.from_config(
+        type(model.config).from_dict(settings), dtype=model.dtype, trust_remote_code=False
+    )
     plain.load_state_dict(model.state_dict())
     plain.generation_config = model.generation_config
     with _silence():

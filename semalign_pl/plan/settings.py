@@ -27,7 +27,6 @@ class Settings:
         rows: Completions per step: rows in SFT, rollouts in GRPO.
         num_generations: Completions per prompt (K); 1 in SFT.
         rollout_rows: Rollouts decoded at once.
-        rollout_weights: Weights that rollouts are sampled with, ``stored`` or ``dense``.
         micro_batch_tokens: Maximum number of tokens per forward and backward.
         recompute: True if activations are computed again in backward (gradient checkpointing).
         mixed: True under bf16 autocast, with base weights in bfloat16.
@@ -37,6 +36,7 @@ class Settings:
         cuda: True on a GPU, where NF4 weights compute in bfloat16.
         new_tokens: Number of tokens added to the vocabulary, whose embeddings are trained.
         notes: One sentence for each part of the memory that is not counted, or is a guess.
+        rollout_weights: Weights that rollouts are sampled with, ``stored`` or ``dense``.
     """
 
     base: str
@@ -49,7 +49,6 @@ class Settings:
     rows: int = 32
     num_generations: int = 8
     rollout_rows: int = 128
-    rollout_weights: RolloutWeights = "stored"
     micro_batch_tokens: int = 4096
     recompute: bool = False
     mixed: bool = False
@@ -59,6 +58,7 @@ class Settings:
     cuda: bool = False
     new_tokens: int = 0
     notes: tuple[str, ...] = ()
+    rollout_weights: RolloutWeights = "stored"
 
     @property
     def of_policy(self) -> Settings:

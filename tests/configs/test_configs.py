@@ -20,7 +20,7 @@ from semalign_pl.study.systems import Study, group, read_study
 STUDIES = ("quickstart", "paper")
 LR = "--model.init_args.optimizer.init_args.lr"
 ROOT = Path(__file__).parents[2] / "configs"
-OTHERS = ("study.yaml", "embedder.yaml", "encoder.yaml", "validation.yaml", "published.yaml")
+OTHERS = ("study.yaml", "rubric.yaml", "embedder.yaml", "encoder.yaml", "validation.yaml", "published.yaml")
 RECIPES = (path for path in ROOT.rglob("*.yaml") if path.name not in OTHERS)
 DISTILL = [ROOT / folder / name for folder in ("methods", "ladder") for name in ("heal.yaml", "sdft.yaml")]
 METHODS = sorted(path for path in (ROOT / "methods").glob("*.yaml") if path not in DISTILL)

@@ -86,7 +86,15 @@ RECIPES = [
     path
     for path in sorted((ROOT / "configs").rglob("*.yaml"))
     if path.name
-    not in ("study.yaml", "validation.yaml", "probes.yaml", "published.yaml", "chrf_reward.yaml", "ebft.yaml")
+    not in (
+        "study.yaml",
+        "rubric.yaml",
+        "validation.yaml",
+        "probes.yaml",
+        "published.yaml",
+        "chrf_reward.yaml",
+        "ebft.yaml",
+    )
 ]
 
 
