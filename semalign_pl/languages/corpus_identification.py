@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from semalign_pl.languages.identification import check_probability
+
 log = logging.getLogger(__name__)
 
 LONGEST = 4
@@ -50,9 +52,7 @@ class CorpusIdentification:
                 f"identification: against: {[*self.against]} must name the columns of other languages than "
                 f"{self.label!r}; give e.g. [en]"
             )
-        number = self.min_probability
-        if not isinstance(number, int | float) or not 0 < number <= 1:
-            raise ValueError(f"identification: min_probability: {number!r} is not above 0 and up to 1; give e.g. 0.5")
+        check_probability(self.min_probability)
 
     def accepts(self, text: str) -> bool:
         """Return true if the language has at least the minimum probability; text without letters has none.

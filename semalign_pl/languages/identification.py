@@ -35,9 +35,7 @@ class Identification:
         for key, value in (("model", self.model), ("label", self.label)):
             if not isinstance(value, str) or not value:
                 raise ValueError(f"identification: {key}: {value!r} is no text; give e.g. cis-lmu/glotlid and dzo_Tibt")
-        number = self.min_probability
-        if not isinstance(number, int | float) or not 0 < number <= 1:
-            raise ValueError(f"identification: min_probability: {number!r} is not above 0 and up to 1; give e.g. 0.5")
+        check_probability(self.min_probability)
 
     def accepts(self, text: str) -> bool:
         """Return true if the model gives the label at least the minimum probability; white space counts as one space.
@@ -120,3 +118,16 @@ def _find(name: str) -> Path:
                 "a file, or run once with a network"
             ) from error
     raise ValueError(f"identification: model: there is no file {name}; give one, or a hub id such as cis-lmu/glotlid")
+
+
+def check_probability(number: float) -> None:
+    """Check the smallest probability of a language that is accepted.
+
+    Args:
+        number: Value of ``min_probability``.
+
+    Raises:
+        ValueError: If it is no number above 0 and up to 1.
+    """
+    if not isinstance(number, int | float) or not 0 < number <= 1:
+        raise ValueError(f"identification: min_probability: {number!r} is not above 0 and up to 1; give e.g. 0.5")
