@@ -65,7 +65,7 @@ class SaveConfig(SaveConfigCallback):
         """Save the config in the run's folder and give it to the loggers, unless this process must not write."""
         if not may_write(trainer):
             return
-        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # validated when it was parsed
+        text = self.parser.dump(self.config, skip_unset=False, skip_validation=True)  # validated when it was parsed
         write_text(self._folder / f"{TrainerFn(stage).value}.yaml", text)
         log_recipe(trainer.loggers, self.config.as_dict())
 
