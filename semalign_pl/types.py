@@ -108,6 +108,7 @@ class Rollouts:
         num_generations: Number of completions per prompt.
         sampler_logps: Log-probs, in nats, that another sampler than the policy drew the tokens with; ``None`` if the
             policy itself sampled them.
+        reused_tokens: Number of tokens that came from drafts (`generate`).
     """
 
     prompt_ids: list[list[int]]
@@ -117,6 +118,7 @@ class Rollouts:
     texts: list[str]
     num_generations: int
     sampler_logps: Float[Tensor, "completions tokens"] | None = None
+    reused_tokens: int = 0
 
 
 class StepOutputs(TypedDict):

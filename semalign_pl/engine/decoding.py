@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from semalign_pl.engine.attention import shared_prompt_attention
+from semalign_pl.engine.drafts import DraftSampler, Places, count_accepted
 from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, bias_of, decode
 
@@ -79,6 +81,43 @@ class DecodeState:
         self.prefixes.prompt_cache = None  # which is smaller, once prompts have left it
         # Once per prompt: its completions start from the same last state.
         return self.policy.head(states).repeat_interleave(self.num_generations, 0)
+
+    def prefill_drafts(
+        self, drafts: list[list[int]], sample: DraftSampler
+    ) -> tuple[Float[Tensor, "completions vocabulary"], list[int]]:
+        """Forward prefixes and suffixes, each suffix with a draft at its end, and accept what is sampled again.
+
+        A draft is accepted up to the first token that is not sampled at its place. All its tokens are forwarded at
+        once; keys and values of the others are overwritten by the following steps.
+
+        Args:
+            drafts: Token ids of each completion's draft, the end of its suffix. The state has one completion per
+                suffix.
+            sample: Sampler.
+
+        Returns:
+            Logits of the token after what was accepted, and the number of accepted tokens per completion.
+        """
+        # 1. Hidden states of all tokens; the last one of a prefix predicts the first token of its suffixes.
+        packed = PackedCompletions(self.prompt_cache, self.prompt_cache.sizes, self.suffixes, keep=True)
+        states = [decode(self.policy, self.prefixes)[self.prefixes.last], decode(self.policy, packed)]
+        hidden = torch.cat(states)
+        self.keys, self.values, self.prefixes.prompt_cache = packed.keys, packed.values, None
+        starts = [len(states[0]), *(len(states[0]) + end for end in itertools.accumulate(self.offsets))]
+        rest = [own - len(draft) for own, draft in zip(self.offsets, drafts, strict=True)]
+
+        def logits(places: Places) -> Float[Tensor, "places vocabulary"]:
+            owns = [(i, rest[i] + token) for i, token in places]
+            rows = [starts[i] + own - 1 if own else self.places[i] // self.slots for i, own in owns]
+            return self.policy.head(hidden[torch.tensor(rows, device=hidden.device)])
+
+        # 2. Accepted tokens; the state goes on as if it had decoded these.
+        accepted = count_accepted(drafts, logits, sample)
+        following = logits([*enumerate(accepted)])
+        self.offsets = [own + count for own, count in zip(rest, accepted, strict=True)]
+        self.own = torch.tensor(self.offsets, device=self.own.device)
+        self._measure()
+        return following, accepted
 
     def step(self, chosen: Int[Tensor, " completions"]) -> Float[Tensor, "completions vocabulary"]:
         """Append a token to each live completion.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from semalign_pl.engine.decoding import DecodeState
+from semalign_pl.engine.drafts import LONGEST_DRAFT, Places
 from semalign_pl.engine.fallback import UnsharedDecodeState
 from semalign_pl.engine.fixed_decoding import FixedDecodeState
 from semalign_pl.engine.model import CausalPolicy
@@ -28,8 +32,9 @@ def generate(
     top_p: float = 1.0,
     top_k: int = 0,
     min_p: float = 0.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     rows: int = 128,
+    drafts: Sequence[Sequence[int]] | None = None,
 ) -> Rollouts:
     """Sample ``num_generations`` completions per prompt.
 
@@ -49,14 +54,15 @@ def generate(
         top_p: Nucleus: sample from the smallest set of tokens with this total probability.
         top_k: Sample from the k most likely tokens only; 0 for all.
         min_p: Sample only tokens with at least this fraction of the most likely one's probability.
-        seed: Seed of the uniforms.
+        seed: Seed of the uniforms, one for all prompts or one per prompt.
         rows: Number of completions decoded at once; bounds memory and changes nothing else.
+        drafts: Token ids that each completion may begin with, such as those that an earlier policy sampled with the
+            same seed. They save time as far as they are sampled again, and change nothing else; empty for none.
 
     Returns:
         Rollouts on the policy's device.
     """
-    count = len(prompts) * num_generations
-    uniforms = torch.rand((count, max_new_tokens), generator=torch.Generator().manual_seed(seed))
+    uniforms = _draw_uniforms(len(prompts), num_generations, max_new_tokens, seed)
     choose = make_sampler(temperature, top_p, top_k, min_p)
     per_batch = max(1, rows // num_generations)
     shared = policy.prefix_sharing_unsupported_reason is None
@@ -64,14 +70,25 @@ def generate(
     # Groups of similar size and prefixes of similar length go together, so that little of a batch is padding.
     waiting = deque(sorted(groups, key=lambda group: (len(group.members), group.shared, group.members)))
     with policy.inference():
-        rollout = _Rollout(policy, prompts, num_generations, uniforms.to(policy.device))
+        rollout = _Rollout(policy, prompts, num_generations, uniforms.to(policy.device), choose, drafts)
         while waiting or rollout.members:
             batch = _take(waiting, rollout, per_batch * num_generations)
             if batch:
                 rollout.add(batch)
-            rollout.step(choose)
+            if rollout.members:
+                rollout.step()
         completions = rollout.completions()
-    return pack_rollouts(policy, prompts, completions, num_generations)
+    return replace(pack_rollouts(policy, prompts, completions, num_generations), reused_tokens=rollout.reused_tokens)
+
+
+def _draw_uniforms(
+    prompts: int, num_generations: int, tokens: int, seed: int | Sequence[int]
+) -> Float[Tensor, "completions positions"]:
+    """Table of uniforms in [0, 1), float32, of one generator or of one per prompt."""
+    if isinstance(seed, int):
+        return torch.rand((prompts * num_generations, tokens), generator=torch.Generator().manual_seed(seed))
+    tables = [torch.rand((num_generations, tokens), generator=torch.Generator().manual_seed(s)) for s in seed]
+    return torch.cat([torch.empty(0, tokens), *tables])
 
 
 def check_interval(device: torch.device) -> int:
@@ -113,6 +130,8 @@ class _Rollout:
         prompts: Token ids of the prompts.
         num_generations: Number of completions per prompt.
         uniforms: Uniform draw per completion and position.
+        choose: Sampler.
+        drafts: Token ids that each completion may begin with.
 
     Attributes:
         members: Index of each live completion.
@@ -126,8 +145,11 @@ class _Rollout:
         prompts: list[list[int]],
         num_generations: int,
         uniforms: Float[Tensor, "completions positions"],
+        choose: Sampler,
+        drafts: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.policy, self.prompts, self.num_generations, self.uniforms = policy, prompts, num_generations, uniforms
+        self.choose, self.drafts, self.reused_tokens = choose, drafts, 0
         self.eos = torch.tensor(policy.eos_ids, device=policy.device)
         self.interval = check_interval(policy.device)
         self.state: DecodeState | UnsharedDecodeState | None = None
@@ -155,34 +177,69 @@ class _Rollout:
         """
         policy, count = self.policy, self.num_generations
         chosen = [i for group in groups for i in group.members]
-        if policy.prefix_sharing_unsupported_reason is None:
+        new = [i * count + k for i in chosen for k in range(count)]
+        drafts = [self._draft(completion) for completion in new]
+        if policy.prefix_sharing_unsupported_reason is not None:
+            state = UnsharedDecodeState(policy, [self.prompts[i] for i in chosen], count)
+            logits, accepted = state.prefill(), [0] * len(new)
+        else:
+            kind = FixedDecodeState if policy.device.type == "cuda" else DecodeState
             prefixes = [self.prompts[group.members[0]][: group.shared] for group in groups]
             suffixes = [[self.prompts[i][group.shared :] for i in group.members] for group in groups]
-            kind = FixedDecodeState if policy.device.type == "cuda" else DecodeState
-            state = kind(policy, prefixes, count, suffixes)
-        else:
-            state = UnsharedDecodeState(policy, [self.prompts[i] for i in chosen], count)
-        logits = state.prefill()
-        new = [i * count + k for i in chosen for k in range(count)]
+            if any(drafts):
+                ends = iter(drafts)
+                drafted = [[[*suffix, *next(ends)] for suffix in group for _ in range(count)] for group in suffixes]
+                state = kind(policy, prefixes, 1, drafted)
+                logits, accepted = state.prefill_drafts(drafts, partial(self._sample, new))
+            else:
+                state = kind(policy, prefixes, count, suffixes)
+                logits, accepted = state.prefill(), [0] * len(new)
+        unfinished = self._reuse(new, drafts, accepted)
+        if len(unfinished) < len(new):
+            new, accepted = [new[i] for i in unfinished], [accepted[i] for i in unfinished]
+            if not new:
+                return
+            state.keep(unfinished)
+            logits = logits[unfinished]
         if self.logits is None:
             self.state, self.logits = state, logits
         else:
             assert isinstance(self.state, DecodeState) and isinstance(state, DecodeState)
             self.state.join(state)
             self.logits = torch.cat([self.logits, logits])
-        self.members, self.starts = [*self.members, *new], [*self.starts, *[self.time] * len(new)]
-        alive = torch.tensor(new, device=policy.device)
-        self.alive, self.at = torch.cat([self.alive, alive]), torch.cat([self.at, torch.zeros_like(alive)])
+        self.members = [*self.members, *new]
+        self.starts = [*self.starts, *(self.time - decoded for decoded in accepted)]
+        alive, at = torch.tensor(new, device=policy.device), torch.tensor(accepted, device=policy.device)
+        self.alive, self.at = torch.cat([self.alive, alive]), torch.cat([self.at, at])
         self.unfinished = torch.cat([self.unfinished, torch.ones_like(alive, dtype=torch.bool)])
 
-    def step(self, choose: Sampler) -> None:
-        """Draw the next token of each live completion; those that have ended leave the batch.
+    def _draft(self, completion: int) -> list[int]:
+        """Token ids that a completion may begin with."""
+        longest = min(LONGEST_DRAFT, self.uniforms.shape[1])
+        return [] if self.drafts is None else list(self.drafts[completion][:longest])
 
-        Args:
-            choose: Sampler.
-        """
+    def _sample(self, new: list[int], logits: Float[Tensor, "places vocabulary"], places: Places) -> list[int]:
+        """Tokens at some places of new completions."""
+        completions, at = torch.tensor([(new[i], token) for i, token in places], device=logits.device).unbind(1)
+        return self.choose(logits, self.uniforms[completions, at]).tolist()
+
+    def _reuse(self, new: list[int], drafts: list[list[int]], accepted: list[int]) -> list[int]:
+        """Record the accepted tokens of drafts; returns the indices of those in ``new`` that have not ended."""
+        reused = [draft[:count] for draft, count in zip(drafts, accepted, strict=True)]
+        rows = [row for row, tokens in zip(new, reused, strict=True) for _ in tokens]
+        if not rows:
+            return [*range(len(new))]
+        ids = [token for tokens in reused for token in tokens]
+        device = self.policy.device
+        self.tokens.append((torch.tensor(rows, device=device), torch.tensor(ids, device=device)))
+        self.reused_tokens += len(ids)
+        full, eos = self.uniforms.shape[1], self.policy.eos_ids
+        return [i for i, tokens in enumerate(reused) if len(tokens) < full and not (tokens and tokens[-1] in eos)]
+
+    def step(self) -> None:
+        """Draw the next token of each live completion; those that have ended leave the batch."""
         assert self.state is not None and self.logits is not None
-        chosen = choose(self.logits, self.uniforms[self.alive, self.at])
+        chosen = self.choose(self.logits, self.uniforms[self.alive, self.at])
         self.tokens.append((self.alive, chosen))
         self.unfinished &= ~torch.isin(chosen, self.eos)
         self.at, self.time, self.changed = self.at + 1, self.time + 1, False

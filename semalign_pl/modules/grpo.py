@@ -22,6 +22,7 @@ from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_updates import PolicyUpdates, Schedule, Update
 from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
+from semalign_pl.modules.rollout_reuse import RolloutReuse
 from semalign_pl.modules.sampling import ROLLOUT_ROWS, Sampling, check_sampling, check_server
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
@@ -77,6 +78,10 @@ class GRPOModule(PolicyUpdates):
         rollout_weights: Weights that rollouts are sampled with: ``stored``, or ``dense`` copies, made once per step.
             NF4 is then dequantised once and not for every token; in float32 the adapter is added too. The logits are
             the same up to rounding. It takes the memory of dense weights, on a GPU as far as it has room.
+        reuse_rollouts: Flag to take a row's completions of the epoch before as drafts (SPEC-RL, arXiv 2509.23232).
+            Tokens that the present policy samples again are not decoded one by one. The samples of a row then have the
+            same random numbers in every epoch. It saves time from the second epoch on, most where the policy changes
+            little.
         rollouts: Servers that sample in place of this process (docs/scaling.md); null for none. They need top_p: 1.0,
             except for best_of_group and cpo.
         **kwargs: Arguments of AlignModule.
@@ -110,6 +115,7 @@ class GRPOModule(PolicyUpdates):
         replay_nll_weight: float = 1.0,
         rollout_rows: int = ROLLOUT_ROWS,
         rollout_weights: RolloutWeights = "stored",
+        reuse_rollouts: bool = False,
         rollouts: ServerRollouts | None = None,
         **kwargs: Any,
     ) -> None:
@@ -149,20 +155,24 @@ class GRPOModule(PolicyUpdates):
         self.mask_truncated_completions, self.reference_nll_weight = mask_truncated_completions, reference_nll_weight
         self.reference_nll_schedule: Schedule = reference_nll_schedule
         self.reference_token_weight: TokenWeight = reference_token_weight
-        self.server = rollouts
+        self.server, self.reuse_rollouts = rollouts, reuse_rollouts
         # The losses that use the ranking only take their completions as they are.
         self.corrects_sampler = loss_type not in ("best_of_group", "cpo")
         if rollouts is not None:
-            check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights)
+            check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights, reuse_rollouts)
             self.max_importance_ratio = rollouts.max_importance_ratio
 
     def on_fit_start(self) -> None:
-        """Refuse a run without rewards, with two of one name, or with gates where there is nothing to gate.
+        """Refuse a run whose rewards cannot be used together, or drafts for an architecture that cannot use them.
 
         Raises:
             ValueError: Names the fault and the remedy.
         """
         check_rewards(self.rewards, self.aggregation)
+        reason = self.policy.prefix_sharing_unsupported_reason
+        if self.reuse_rollouts and reason is not None:
+            raise ValueError(f"model.init_args.reuse_rollouts: drafts need a shared prompt, but {reason}; leave it out")
+        self.reuse = RolloutReuse(self.seed) if self.reuse_rollouts else None
         self._no_signal_warnings = NoSignalWarnings(self.rewards)
         if self.reference_nll_schedule == "linear":
             self.run_steps = self._total_steps()
@@ -225,6 +235,8 @@ class GRPOModule(PolicyUpdates):
         self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
         by_name = self._by_name(rewards_per_func)
         metrics = {**rollout_metrics(rollouts, rewards, by_name, self._by_name(shares)), **metrics, **timer.metrics()}
+        if self.reuse:
+            metrics["reused_tokens"] = rollouts.reused_tokens / max(1, int(rollouts.completion_mask.sum()))
         self.log_train(metrics, max(1, len(rewards)))
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         return StepOutputs(examples=batch, rollouts=rollouts, rewards=rewards, rewards_per_func=by_name, extra=extra)

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from semalign_pl.engine.generate import generate
 from semalign_pl.modules.base import AlignModule
+from semalign_pl.modules.rollout_reuse import RolloutReuse
 from semalign_pl.policy.rollout_weights import RolloutWeights, dense_weights
 from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.types import Example, Rollouts
@@ -51,7 +52,11 @@ def check_sampling(sampling: Sampling) -> None:
 
 
 def check_server(
-    sampling: Sampling, rollout_rows: int, corrected: bool, rollout_weights: RolloutWeights = "stored"
+    sampling: Sampling,
+    rollout_rows: int,
+    corrected: bool,
+    rollout_weights: RolloutWeights = "stored",
+    reuse_rollouts: bool = False,
 ) -> None:
     """Refuse settings that a server cannot honour.
 
@@ -60,6 +65,7 @@ def check_server(
         rollout_rows: Number of rollouts that the policy decodes at once.
         corrected: True if the loss is corrected by the server's log-probs.
         rollout_weights: Weights that rollouts are sampled with in this process.
+        reuse_rollouts: True if completions of the epoch before are drafts.
 
     Raises:
         ValueError: Names the setting and the remedy.
@@ -73,6 +79,10 @@ def check_server(
         raise ValueError(
             f"model.init_args.rollout_weights: {rollout_weights}: rollouts are a server's, with its own weights; leave "
             "it out"
+        )
+    if reuse_rollouts:
+        raise ValueError(
+            "model.init_args.reuse_rollouts: true: rollouts are a server's, which takes no drafts; leave it out"
         )
     for name, neutral in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
         value = sampling.get(name, neutral)
@@ -93,6 +103,7 @@ class SamplingStage(AlignModule):
         rollout_weights: Weights that rollouts are sampled with.
         server: Servers that sample in place of this process; ``None`` for none.
         corrects_sampler: True if the loss needs the log-probs that a server drew tokens with.
+        reuse: Completions of the epoch before, as drafts; ``None`` for none.
     """
 
     sampling: Sampling
@@ -100,6 +111,7 @@ class SamplingStage(AlignModule):
     rollout_weights: RolloutWeights = "stored"
     server: ServerRollouts | None = None
     corrects_sampler: bool = False
+    reuse: RolloutReuse | None = None
 
     def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
@@ -124,16 +136,22 @@ class SamplingStage(AlignModule):
                 logprobs=self.corrects_sampler,
                 **self.sampling,
             )
+        prompts = self.encode(batch)
+        keys = self.reuse.keys(batch, prompts) if self.reuse else []
         with dense_weights(self.policy) if self.rollout_weights == "dense" else nullcontext():
-            return generate(
+            rollouts = generate(
                 self.policy,
-                self.encode(batch),
+                prompts,
                 num_generations=num_generations,
                 max_new_tokens=self.max_new_tokens,
-                seed=seed,
+                seed=self.reuse.seeds(keys) if self.reuse else seed,
                 rows=self.rollout_rows,
+                drafts=self.reuse.drafts(keys, num_generations) if self.reuse else None,
                 **self.sampling,
             )
+        if self.reuse:
+            self.reuse.store(keys, rollouts)
+        return rollouts
 
     def teardown(self, stage: str) -> None:
         """Take the adapter of this run from the server."""

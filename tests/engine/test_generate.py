@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.sampling import HOT, common, ids
 from helpers.tiny import CPU, stir
 from torch import Tensor
 
@@ -13,20 +14,6 @@ from semalign_pl.engine.generate import generate
 from semalign_pl.engine.sampler import inverse_cdf, make_sampler
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.settings import LoraSettings
-from semalign_pl.types import Rollouts
-
-HOT = {"max_new_tokens": 12, "temperature": 0.8, "top_p": 0.9, "seed": 7}
-
-
-def ids(rollouts: Rollouts) -> list[list[int]]:
-    pairs = zip(rollouts.completion_ids, rollouts.completion_mask, strict=True)
-    return [row[mask].tolist() for row, mask in pairs]
-
-
-def common(policy, prompts, count: int = 40) -> tuple[int, ...]:
-    """The tokens that this policy samples most, used as EOS so that completions end at many lengths."""
-    rollouts = generate(policy, prompts, num_generations=4, **{**HOT, "max_new_tokens": 20})
-    return tuple(rollouts.completion_ids.flatten().bincount().argsort(descending=True)[:count].tolist())
 
 
 def hf_generate(policy, prompt: list[int], eos: list[int]) -> list[int]:

@@ -216,3 +216,10 @@ class Quiz(Probe):
         rows = [("1", 1.0, "甲"), ("1", 0.0, "乙"), ("2", 1.0, None)]
         items = [Item(self.name, place, {self.name: [right]}, text) for place, right, text in rows]
         return Measurement({self.name: score_items(items, self.name, "mean", "quiz")}, items)
+
+
+class ForgetRollouts(Callback):
+    """Take the drafts of all rows from a run with ``reuse_rollouts``, before each step."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        pl_module.reuse = type(pl_module.reuse)(pl_module.seed)
