@@ -34,6 +34,7 @@ ABOUT = {
     "activations": "peak of one micro-batch, forward and backward",
     "head": "logits of one chunk of tokens",
     "encoder": "weights of the rewards' encoders and judges",
+    "replaced": "embedding and head before new tokens were added; the weights' file is mapped as a whole",
 }
 
 
