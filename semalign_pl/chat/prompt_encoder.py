@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from semalign_pl.chat.control_tokens import encode_texts
+from semalign_pl.chat.control_tokens import CUT, encode_texts
 from semalign_pl.chat.find_format import find_chat, text_start
 from semalign_pl.chat.format import Chat
 from semalign_pl.chat.turns import adapt, shorten, unrendered_roles
@@ -123,6 +123,17 @@ class PromptEncoder:
             encoded[place] = shortened or []
         return encoded, cut
 
+    def write_prompt(self, prompt: Prompt) -> str:
+        """Text of a prompt, up to the start of the assistant's answer, as ``encode_prompt`` encodes it.
+
+        Args:
+            prompt: User's message, or all turns of a conversation.
+
+        Raises:
+            CannotRender: If the chat template does not render one of the turns, or refuses its text.
+        """
+        return self.chat.text(self._arranger([prompt])(prompt)).replace(CUT, "")
+
     def _arranger(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], Prompt]:
         """Function that changes one of these prompts, also shortened, so that the template renders all of it.
 
@@ -211,17 +222,16 @@ class PromptEncoder:
         return f"{hashlib.sha256(content.encode()).hexdigest()[:24]}/{self.eos_ids[0]}"
 
 
-def message_frame(chat: Chat, head: Sequence[Turn] = ()) -> tuple[str, str] | None:
-    """Text of a prompt before and after its last message; ``None`` if it depends on the message.
+def message_frame(write: Callable[[str], str]) -> tuple[str, str] | None:
+    """Text of a prompt before and after the user's message; ``None`` if it depends on the message.
 
     For example, a template may trim the message.
 
     Args:
-        chat: Chat format of the base.
-        head: Turns before the user's message.
+        write: Function from a message to the text of its prompt.
     """
     try:
-        texts = [chat.text([*head, Turn("user", probe)]) for probe in _PROBES]
+        texts = [write(probe) for probe in _PROBES]
     except CannotRender:
         return None
     before, _, after = texts[0].partition(_PROBES[0])
@@ -239,7 +249,8 @@ def _encode_whole(chat: Chat, prompts: Sequence[Prompt]) -> list[list[int]]:
     """
     heads = [_head(prompt) for prompt in prompts]
     often = [head for head, count in Counter(heads).items() if head is not None and count > len(_PROBES)]
-    frames = {head: frame for head in often if (frame := message_frame(chat, head)) is not None}
+    found = {head: message_frame(lambda text, head=head: chat.text([*head, Turn("user", text)])) for head in often}
+    frames = {head: frame for head, frame in found.items() if frame is not None}
     texts = []
     for place, (prompt, head) in enumerate(zip(prompts, heads, strict=True)):
         if head in frames:
