@@ -205,5 +205,6 @@ def _table(settings: Settings, plan: Plan) -> Table:
         if size:
             table.add_row(name, f"{size / 2**20:,.0f}", ABOUT[name])
     table.add_section()
-    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", "most memory in use at once; CUDA's context is extra")
+    extra = "CUDA's context is" if settings.cuda else "libraries (0.8 GiB), and freed memory that C keeps, are"
+    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", f"most memory in use at once; {extra} extra")
     return table
