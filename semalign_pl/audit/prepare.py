@@ -60,7 +60,8 @@ def ready_rewards(recipe: ParsedRecipe, groups: Sequence[Group]) -> tuple[list[R
 def _connect_base(reward: FeatureMatchingReward, module: GRPOModule) -> str:
     """Load the frozen base on the CPU for a reward by its features, and return a note."""
     weights: Weights = "fp32" if module.weights == "fp32" else "bf16"  # nf4 needs a GPU
-    policy = load_policy(module.base, weights, None, None, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    policy = load_policy(module.base, weights, None, None, cpu, chat_template=module.chat_template)
 
     def encode(batch: list[Example]) -> list[list[int]]:
         return policy.encoder.encode_prompts([e.policy_prompt for e in batch], module.max_prompt_tokens)[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from semalign_pl.chat.bounded_template import TemplateLimitError
 from semalign_pl.chat.control_tokens import control_tokens, encode_texts, token_id
 from semalign_pl.chat.format import Chat
+from semalign_pl.chat.given_template import OPTION
 from semalign_pl.messages.error_text import single_line
 from semalign_pl.types import Turn
 
@@ -29,38 +30,42 @@ _TALKS: dict[str, tuple[Turn, ...]] = {
 _ANSWERS = ("x", "ཀ", "7", "(", " x", "X y")
 
 
-def find_chat(tokenizer: PreTrainedTokenizerBase) -> Chat:
+def find_chat(tokenizer: PreTrainedTokenizerBase, given: bool = False) -> Chat:
     """Find the format of a tokenizer's chat template.
 
     Args:
         tokenizer: Tokenizer of the base.
+        given: True if the template is the recipe's own, which must also have a generation prompt.
 
     Returns:
         Format of prompts and answers, with notes for the user.
 
     Raises:
-        ValueError: If the template does not render a user's message.
+        ValueError: If the template does not render a user's message, or a given one has no generation prompt.
     """
     if tokenizer.chat_template is None:
         found = Chat(tokenizer, start=text_start(tokenizer), control=control_tokens(tokenizer, ""))
         return _with_context(found, "\n")
-    name = tokenizer.name_or_path or "the tokenizer"
-    remedy = "; give a base whose template renders a user's message, or mend its chat_template.jinja"
+    where = f"model.init_args.base: the chat template of {tokenizer.name_or_path or 'the tokenizer'}"
+    remedy = f"; give a base whose template renders a user's message, mend its chat_template.jinja, or set {OPTION}"
+    if given:
+        where, remedy = f"{OPTION}: the template", "; mend it, so that it writes a user's message"
     try:
         template, notes = _without_clock(tokenizer.get_chat_template())
         found = Chat(tokenizer, template, notes=notes, control=control_tokens(tokenizer, ""))
         found = _with_typed_roles(found)
         prompt, bare = found.render(_TALKS["user"]), found.render(_TALKS["user"], generation=False)
     except Exception as error:
-        raise ValueError(
-            f"model.init_args.base: the chat template of {name} raises {single_line(error, 200)!r}{remedy}"
-        ) from error
+        raise ValueError(f"{where} raises {single_line(error, 200)!r}{remedy}") from error
     if not _renders(found, _TALKS["user"]):
-        raise ValueError(f"model.init_args.base: the chat template of {name} leaves the user's message out{remedy}")
+        raise ValueError(f"{where} leaves the user's message out{remedy}")
     talks = [(*_TALKS["assistant"], _USER), *_TALKS.values()]
     rendered = "".join(_render_or_none(found, turns) or "" for turns in talks)
-    found = replace(found, control=control_tokens(tokenizer, rendered))
-    return _check(_with_answer(found, prompt, bare))
+    found = _with_answer(replace(found, control=control_tokens(tokenizer, rendered)), prompt, bare)
+    if given and found.opening:
+        missing = f"{{% if add_generation_prompt %}}{{{{ {found.opening!r} }}}}{{% endif %}}"
+        raise ValueError(f"{where} has no generation prompt, after which an answer begins; end it in {missing}")
+    return _check(found)
 
 
 def _with_typed_roles(chat: Chat) -> Chat:

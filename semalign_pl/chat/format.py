@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from semalign_pl.chat.bounded_template import TemplateLimitError, render_chat
 from semalign_pl.chat.control_tokens import ControlTokens, encode_texts
+from semalign_pl.chat.given_template import OPTION
 from semalign_pl.chat.turns import format_plain, messages_of
 from semalign_pl.messages.error_text import single_line
 from semalign_pl.types import CannotRender, Prompt, Turn
@@ -89,17 +90,19 @@ class Chat:
         try:
             text = self.render(turns)
         except TemplateLimitError as error:  # not the row's fault, so the run ends
-            raise ValueError(f"model.init_args.base: the chat template is out of bounds: {error}") from error
+            raise ValueError(
+                f"model.init_args.base: the chat template is out of bounds: {error}; give another one as {OPTION}"
+            ) from error
         except Exception as error:  # a template may raise anything
             raise CannotRender(
                 f"the chat template of model.init_args.base refuses it ({single_line(error, 200)}); drop the row, or "
-                "use a base whose template renders it"
+                f"give a template that renders it as {OPTION}"
             ) from error
         squeezed = _squeeze(text)
         if any(_squeeze(turn.content) not in squeezed for turn in turns if turn.role == "user"):
             raise CannotRender(
-                "the chat template of model.init_args.base leaves the user's message out; drop the row, or use a base "
-                "whose template renders it"
+                "the chat template of model.init_args.base leaves the user's message out; drop the row, or give a "
+                f"template that renders it as {OPTION}"
             )
         return text + self.opening
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from semalign_pl.chat.control_tokens import encode_texts
+from semalign_pl.chat.control_tokens import CUT, encode_texts
 from semalign_pl.chat.find_format import find_chat, text_start
 from semalign_pl.chat.format import Chat
 from semalign_pl.chat.turns import adapt, shorten, unrendered_roles
-from semalign_pl.types import CannotRender, Prompt
+from semalign_pl.types import CannotRender, Prompt, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,7 +82,11 @@ class PromptEncoder:
             CannotRender: If the chat template does not render one of the turns, or refuses its text.
             ValueError: If not even an empty message fits.
         """
-        encode = self._renderer([prompt])
+        arrange = self._arranger([prompt])
+
+        def encode(one: Prompt) -> list[int]:
+            return self.chat.encode(arrange(one))
+
         ids = encode(prompt)
         if len(ids) <= max_tokens:
             return ids
@@ -108,26 +113,36 @@ class PromptEncoder:
             CannotRender: If the chat template does not render a turn, or refuses its text; has the prompt's index.
             ValueError: If not even an empty message fits.
         """
-        encode = self._renderer(prompts)
-        encoded = _encode_whole(self.chat, prompts, encode)
+        arrange = self._arranger(prompts)
+        encoded = _encode_whole(self.chat, [arrange(prompt) for prompt in prompts])
         cut = [len(ids) > max_tokens for ids in encoded]
         for place in (place for place, is_cut in enumerate(cut) if is_cut):
-            shortened = shorten(self.chat, prompts[place], encode, max_tokens)
+            shortened = shorten(self.chat, prompts[place], lambda one: self.chat.encode(arrange(one)), max_tokens)
             if not shortened and isinstance(prompts[place], str):
                 raise _too_small(max_tokens, "the chat template itself needs")
             encoded[place] = shortened or []
         return encoded, cut
 
-    def _renderer(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], list[int]]:
-        """Function that encodes one of these prompts, also shortened, after a check that all can be rendered.
+    def write_prompt(self, prompt: Prompt) -> str:
+        """Text of a prompt, up to the start of the assistant's answer, as ``encode_prompt`` encodes it.
+
+        Args:
+            prompt: User's message, or all turns of a conversation.
+
+        Raises:
+            CannotRender: If the chat template does not render one of the turns, or refuses its text.
+        """
+        return self.chat.text(self._arranger([prompt])(prompt)).replace(CUT, "")
+
+    def _arranger(self, prompts: Sequence[Prompt]) -> Callable[[Prompt], Prompt]:
+        """Function that changes one of these prompts, also shortened, so that the template renders all of it.
 
         Raises:
             CannotRender: If the chat template does not render a turn.
         """
-        encode = self.chat.encode
         talks = {place: prompt for place, prompt in enumerate(prompts) if not isinstance(prompt, str)}
         if not talks:
-            return encode
+            return lambda prompt: prompt
         faults = {} if self.chat.template is None else unrendered_roles(self.chat.render)
         for place, turns in talks.items():
             _at(place, lambda turns: adapt(turns, faults), turns)
@@ -137,7 +152,7 @@ class PromptEncoder:
                 "the chat template has no system turn (%s): system texts go before the first user message",
                 faults["system"],
             )
-        return lambda prompt: encode(adapt(prompt, faults))
+        return lambda prompt: adapt(prompt, faults)
 
     def encode_completion(self, completion: str) -> list[int]:
         """Token ids of a reference completion, as the chat template writes an answer, including its end token.
@@ -207,39 +222,52 @@ class PromptEncoder:
         return f"{hashlib.sha256(content.encode()).hexdigest()[:24]}/{self.eos_ids[0]}"
 
 
-def message_frame(chat: Chat) -> tuple[str, str] | None:
-    """Text that the template adds before and after a message; ``None`` if it depends on the message.
+def message_frame(write: Callable[[str], str]) -> tuple[str, str] | None:
+    """Text of a prompt before and after the user's message; ``None`` if it depends on the message.
 
     For example, a template may trim the message.
 
     Args:
-        chat: Chat format of the base.
+        write: Function from a message to the text of its prompt.
     """
     try:
-        before, _, after = chat.text(_PROBES[0]).partition(_PROBES[0])
-        same = all(chat.text(probe) == before + probe + after for probe in _PROBES)
+        texts = [write(probe) for probe in _PROBES]
     except CannotRender:
         return None
-    return (before, after) if same else None
+    before, _, after = texts[0].partition(_PROBES[0])
+    return (before, after) if texts == [before + probe + after for probe in _PROBES] else None
 
 
-def _encode_whole(chat: Chat, prompts: Sequence[Prompt], encode: Callable[[Prompt], list[int]]) -> list[list[int]]:
-    """Token ids of prompts of any length, with all user's messages in one call of the tokenizer.
+def _encode_whole(chat: Chat, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Token ids of prompts of any length, by one call of the tokenizer.
+
+    Rendering takes longer than encoding, so prompts that begin alike are rendered once: messages without a system text,
+    and those with the same one.
 
     Raises:
         CannotRender: If the template cannot render a prompt; has the prompt's index.
     """
-    messages = {place: prompt for place, prompt in enumerate(prompts) if isinstance(prompt, str)}
-    around = message_frame(chat) if messages else None
-    if around is None:
-        rendered = [_at(place, chat.text, message) for place, message in messages.items()]
-    else:
-        rendered = [around[0] + chat.control.guard(message) + around[1] for message in messages.values()]
-    encoded = iter(encode_texts(chat.tokenizer, rendered))
-    return [
-        [*chat.start, *next(encoded)] if place in messages else _at(place, encode, prompt)
-        for place, prompt in enumerate(prompts)
-    ]
+    heads = [_head(prompt) for prompt in prompts]
+    often = [head for head, count in Counter(heads).items() if head is not None and count > len(_PROBES)]
+    found = {head: message_frame(lambda text, head=head: chat.text([*head, Turn("user", text)])) for head in often}
+    frames = {head: frame for head, frame in found.items() if frame is not None}
+    texts = []
+    for place, (prompt, head) in enumerate(zip(prompts, heads, strict=True)):
+        if head in frames:
+            before, after = frames[head]
+            message = prompt if isinstance(prompt, str) else prompt[-1].content
+            texts.append(before + chat.control.guard(message) + after)
+        else:
+            texts.append(_at(place, chat.text, prompt))
+    return [[*chat.start, *ids] for ids in encode_texts(chat.tokenizer, texts)]
+
+
+def _head(prompt: Prompt) -> tuple[Turn, ...] | None:
+    """Turns before a single user's message: none, or a system turn; ``None`` for any other conversation."""
+    if isinstance(prompt, str):
+        return ()
+    roles = [turn.role for turn in prompt]
+    return tuple(prompt[:-1]) if roles in (["user"], ["system", "user"]) else None
 
 
 def _at(place: int, make: Callable[[Prompt], T], prompt: Prompt) -> T:

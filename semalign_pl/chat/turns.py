@@ -15,6 +15,7 @@ from jinja2.exceptions import TemplateError
 
 from semalign_pl.chat.bounded_template import Message
 from semalign_pl.chat.control_tokens import encode_texts
+from semalign_pl.chat.given_template import OPTION
 from semalign_pl.messages.error_text import single_line
 from semalign_pl.types import CannotRender, Prompt, Turn
 
@@ -99,7 +100,7 @@ def adapt(prompt: Prompt, faults: Mapping[str, str]) -> Prompt:
         if turn.role in faults and turn.role != "system":
             raise CannotRender(
                 f"turn {place} has the role {turn.role}, which the chat template of model.init_args.base does not "
-                f"render ({faults[turn.role]}); drop the row, or use a base whose template does"
+                f"render ({faults[turn.role]}); drop the row, or give a template that does as {OPTION}"
             )
     if prompt[0].role != "system" or "system" not in faults:
         return prompt

@@ -6,10 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from semalign_pl.data.raw_text import RawText
 from semalign_pl.data.reading.formats import Quoting
 from semalign_pl.data.tasks import Task
+
+if TYPE_CHECKING:
+    from semalign_pl.data.corpus import CorpusDataModule
 
 
 @dataclass(frozen=True)
@@ -156,3 +160,23 @@ def label_corpora(corpora: Sequence[Corpus], task: Task, split: str) -> list[Lab
 def _describe_task(task: Task) -> tuple[object, ...]:
     """Values by which two tasks differ: corpora with equal ones are one test set, with different ones several."""
     return type(task), task.languages, task.template, task.system
+
+
+def prompt_tasks(data: CorpusDataModule, replayed: bool = False) -> dict[str, tuple[Task, dict[str, str]]]:
+    """Task and columns of each corpus with prompts, by its name; the first is the one that a run is tested on.
+
+    Args:
+        data: Data module of the run.
+        replayed: True to include replayed corpora.
+
+    Returns:
+        Task, and name of the corpus' column for each field; empty if all corpora are raw text.
+    """
+    found: dict[str, tuple[Task, dict[str, str]]] = {}
+    for split in ("test", "validation", "train"):
+        labels = label_corpora(data.corpora[split], data.task, split)
+        for label, corpus in zip(labels, data.corpora[split], strict=True):
+            task = corpus.task or data.task
+            if not isinstance(task, RawText) and (replayed or not label.replay):
+                found.setdefault(label.corpus, (task, data.columns if corpus.columns is None else corpus.columns))
+    return found

@@ -1,4 +1,4 @@
-"""Attention of several completions over their shared prompt, without copies of the prompt's keys and values."""
+"""Attention of sequences over themselves, and of several completions over their shared prompt without copies of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,31 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def causal_attention(
+    query: Float[Tensor, "rows heads tokens dim"],
+    key: Float[Tensor, "rows kv_heads tokens dim"],
+    value: Float[Tensor, "rows kv_heads tokens dim"],
+    scale: float,
+    mask: Bool[Tensor, "tokens tokens"] | None,
+) -> Float[Tensor, "rows heads tokens dim"]:
+    """PyTorch's fused attention with a causal mask, or with a given one.
+
+    Args:
+        query: Queries.
+        key: Keys.
+        value: Values.
+        scale: Factor on the products of queries and keys.
+        mask: Mask that is true where a query attends to a key; ``None`` for a causal mask.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+    )
 
 
 def shared_prompt_attention(

@@ -13,7 +13,8 @@ from semalign_pl.engine.attention import shared_prompt_attention
 from semalign_pl.engine.fallback import unshared_hidden
 from semalign_pl.engine.head import vocabulary_chunks
 from semalign_pl.engine.model import CausalPolicy
-from semalign_pl.engine.packed_batch import PackedSequences, Padding, PromptCache, bias_of, decode
+from semalign_pl.engine.packed_batch import PackedSequences, decode
+from semalign_pl.engine.prompt_cache import Padding, PromptCache, bias_of
 from semalign_pl.engine.shared_prefixes import PromptGroup, group_by_prefix
 from semalign_pl.engine.text_states import group_texts
 

@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 from semalign_pl.engine.attention import shared_prompt_attention
 from semalign_pl.engine.drafts import DraftSampler, Places, count_accepted
 from semalign_pl.engine.model import CausalPolicy
-from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, bias_of, decode
+from semalign_pl.engine.packed_batch import PackedCompletions, PackedSequences, decode
+from semalign_pl.engine.prompt_cache import bias_of
 
 FIRST_ROOM_TOKENS = 32
 """Number of tokens per completion that a new cache has room for."""

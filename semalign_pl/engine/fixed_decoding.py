@@ -17,7 +17,8 @@ from torch import Tensor
 from semalign_pl.engine.attention import shared_prompt_attention
 from semalign_pl.engine.decoding import DecodeState
 from semalign_pl.engine.model import CausalPolicy
-from semalign_pl.engine.packed_batch import PromptCache, bias_of, decode
+from semalign_pl.engine.packed_batch import decode
+from semalign_pl.engine.prompt_cache import PromptCache, bias_of
 from semalign_pl.messages.error_text import first_line
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor
 from semalign_pl.engine.completion_states import CompletionStates
 from semalign_pl.engine.micro_batches import Completions, MicroBatch, micro_batches
 from semalign_pl.engine.model import CausalPolicy
-from semalign_pl.engine.packed_batch import Padding
+from semalign_pl.engine.prompt_cache import Padding
 from semalign_pl.engine.target_divergence import target_divergence
 
 

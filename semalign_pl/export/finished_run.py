@@ -9,6 +9,9 @@ import torch
 
 from semalign_pl.card.facts import PICTURE
 from semalign_pl.card.write import CARD, write_card
+from semalign_pl.cli.parsed_recipe import parse_recipe
+from semalign_pl.data import CorpusDataModule
+from semalign_pl.data.corpora import prompt_tasks
 from semalign_pl.export.gguf import find_converter, write_gguf
 from semalign_pl.export.hub import Upload
 from semalign_pl.export.ollama import make_modelfile
@@ -23,7 +26,7 @@ from semalign_pl.policy.causal_lm import explain_load_errors
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.merged import export_model
 from semalign_pl.policy.policy import Policy
-from semalign_pl.run.finished import RESULTS, FinishedRun
+from semalign_pl.run.finished import RECIPE, RESULTS, FinishedRun
 from semalign_pl.run.results import write_training
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -67,7 +70,7 @@ def export_run(
     if merge:
         wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
         policy = _load(run, wanted)
-        modelfile = make_modelfile(policy.encoder)
+        modelfile = "" if converter is None else make_modelfile(policy.encoder, _system_text(run))
         export_model(policy, folder, wanted)
     else:
         _copy_adapter(run.adapter, folder, base)
@@ -84,6 +87,13 @@ def export_run(
         print(visible(f"written: {file}"))
     if upload is not None:
         print(visible(f"uploaded: {upload.send(folders)}"))
+
+
+def _system_text(run: FinishedRun) -> str | None:
+    """System text of the prompts that a run is tested on; ``None`` if its task sets none."""
+    data = parse_recipe(["--config", str(run.path / RECIPE)], "predict").make_data()
+    tasks = prompt_tasks(data) if isinstance(data, CorpusDataModule) else {}
+    return next((task.system for task, _ in tasks.values()), None)
 
 
 def _load(run: FinishedRun, dtype: torch.dtype) -> Policy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from semalign_pl.chat.prompt_encoder import PromptEncoder, message_frame
+from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.types import Turn
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SYSTEM, _USER = "SEMALIGNSYSTEM", "SEMALIGNUSER"
 
 
-def make_modelfile(encoder: PromptEncoder) -> str:
+def make_modelfile(encoder: PromptEncoder, system: str | None = None) -> str:
     """Lines of a ``Modelfile`` after ``FROM``, so that Ollama writes a prompt as the training did.
 
     Ollama recognises only well-known chat templates of a GGUF file, so the template is written here, for a message with
@@ -22,28 +22,58 @@ def make_modelfile(encoder: PromptEncoder) -> str:
 
     Args:
         encoder: Tokenizer and chat template of the model.
+        system: System text of the run's prompts; ``None`` if the template writes its own, or none.
+
+    Raises:
+        ValueError: If a Modelfile cannot hold the system text.
     """
+    if '"""' in (system or ""):
+        raise ValueError(
+            'data.init_args.task.init_args.system: """ ends a text in a Modelfile; leave --gguf out, and give the '
+            "system text to the server"
+        )
     tokenizer = encoder.tokenizer
+    template, takes_system = _template(encoder, system)
+    lines = [f'TEMPLATE """{template}"""', *([f'SYSTEM """{system}"""'] if takes_system else [])]
     stops = [str(tokenizer.convert_ids_to_tokens(index)) for index in encoder.eos_ids]
-    lines = [f'TEMPLATE """{_template(encoder)}"""', "PARAMETER temperature 0"]
-    return "\n".join([*lines, *(f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops)]) + "\n"
+    stop = [f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops]
+    return "\n".join([*lines, "PARAMETER temperature 0", *stop]) + "\n"
 
 
-def _template(encoder: PromptEncoder) -> str:
-    """Template in Go's syntax; only the message if the chat template does not keep it as it is."""
-    frame = message_frame(encoder.chat)
+def _template(encoder: PromptEncoder, system: str | None) -> tuple[str, bool]:
+    """Template in Go's syntax, and true if it takes the system text of a ``SYSTEM`` line.
+
+    Else the system text is part of the template: one that is empty, which Ollama takes for none, and one that the chat
+    template writes into the message. The template is only the message if the chat template changes its words. Spaces
+    around a message, which some templates trim, are kept.
+    """
+
+    def split(turns: list[Turn]) -> tuple[str, str] | None:
+        before, found, after = encoder.write_prompt([*turns, Turn("user", _USER)]).partition(_USER)
+        return (before, after) if found else None
+
+    frame = split([])
     if frame is None:
-        return "{{ .Prompt }}"
-    bos = encoder.tokenizer.bos_token
-    before, after = frame[0].removeprefix(str(bos or "")), frame[1]  # llama.cpp adds BOS itself
-    system = _system_frame(encoder.chat, after)
-    if system is None:
-        return f"{before}{{{{ .Prompt }}}}{after}"
-    opening, middle = system[0].removeprefix(str(bos or "")), system[1]
+        return "{{ .Prompt }}", False
+    bos = str(encoder.tokenizer.bos_token or "")  # llama.cpp adds BOS itself
+    apart = _system_frame(encoder.chat, frame[1])
+    takes_system = bool(system) and apart is not None and not str(system).endswith('"')
+    if system is not None and not takes_system:
+        frame = split([Turn("system", system)]) or frame
+    before, after = frame[0].removeprefix(bos), frame[1]
+    if apart is None:
+        return f"{_escape(before)}{{{{ .Prompt }}}}{_escape(after)}", False
+    opening, middle = apart[0].removeprefix(bos), apart[1]
     return (
-        f"{{{{ if .System }}}}{opening}{{{{ .System }}}}{middle}{{{{ else }}}}{before}{{{{ end }}}}"
-        f"{{{{ .Prompt }}}}{after}"
+        f"{{{{ if .System }}}}{_escape(opening)}{{{{ .System }}}}{_escape(middle)}{{{{ else }}}}{_escape(before)}"
+        f"{{{{ end }}}}{{{{ .Prompt }}}}{_escape(after)}",
+        takes_system,
     )
+
+
+def _escape(text: str) -> str:
+    """Text that Go's template writes as it is."""
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def _system_frame(chat: Chat, after: str) -> tuple[str, str] | None:

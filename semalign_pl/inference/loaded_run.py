@@ -10,8 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.data.corpora import label_corpora
-from semalign_pl.data.raw_text import RawText
+from semalign_pl.data.corpora import prompt_tasks
 from semalign_pl.data.tasks import Task
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.model import Role
@@ -130,13 +129,7 @@ def _choose_task(data: CorpusDataModule, name: str | None) -> tuple[Task, dict[s
     Raises:
         ValueError: If there is no such corpus, or its task is raw text, which has no prompt.
     """
-    found: dict[str, tuple[Task, dict[str, str]]] = {}
-    for split in ("test", "validation", "train"):
-        labels = label_corpora(data.corpora[split], data.task, split)
-        for label, corpus in zip(labels, data.corpora[split], strict=True):
-            task = corpus.task or data.task
-            if not isinstance(task, RawText) and (name is not None or not label.replay):
-                found.setdefault(label.corpus, (task, data.columns if corpus.columns is None else corpus.columns))
+    found = prompt_tasks(data, replayed=name is not None)
     if name is None and found:
         return next(iter(found.values()))
     if name in found:

@@ -44,7 +44,7 @@ def connect_encoder(module: object, data: CorpusDataModule) -> PromptEncoder | N
     """
     if not isinstance(module, AlignModule):
         return None
-    encoder = load_prompt_encoder(module.base, module.adapter, module.vocabulary)
+    encoder = load_prompt_encoder(module.base, module.adapter, module.vocabulary, module.chat_template)
     module.connect(data, encoder)
     return encoder
 

@@ -81,7 +81,10 @@ def preparation(recipe: Recipe) -> list[dict[str, Any]]:
                 examples = data.load_examples(split)
             except ValueError as error:
                 return [*reports, {"part": split, "error": str(error)}]
-            base = load_prompt_encoder(recipe.base) if encoder is not None and encoder.new_tokens else None
+            base = None
+            if encoder is not None and encoder.new_tokens:
+                base = load_prompt_encoder(recipe.base)
+                base.tokenizer.chat_template = encoder.tokenizer.chat_template
             rows = iter(examples)
             for prepared, used in zip(data.prepared[split], examples.sizes, strict=True):
                 counts = {key: prepared.report[key] for key in ("source", "read", "kept", "dropped")}

@@ -41,20 +41,34 @@ def summarise(message: str, keys: Sequence[str] = (), args: Sequence[str] = ()) 
 # -- kinds of mistakes -------------------------------------------------------------------------------------------
 
 
-_SETTINGS = {"lora": "LoraSettings", "vocabulary": "VocabularySettings", "prepare": "Preparation"}
+_SETTINGS = {"lora": "LoraSettings", "vocabulary": "VocabularySettings", "prepare": "Preparation", "task": "Task"}
+"""Class of an entry by its key, for a report that does not say it."""
 
 
 def _unknown_option(match: re.Match[str], report: Report) -> str:
     name = match[1]
     path, around = report.path(lambda key, _: key == name, name)
     subtypes = re.findall(r"<class '([\w.]+)'>", report.message)
-    if around is None and (settings := [n for n in report.inner if n in _SETTINGS]):
-        around = next((s for s in subtypes if s.endswith(_SETTINGS[settings[-1]])), None)
+    if around is None and (settings := [n for n in [*report.inner, *path.split(".")[:-1]] if n in _SETTINGS]):
+        around = _SETTINGS[settings[-1]]
     if around is None and report.outer in ("model", "data"):
         around = subtypes[0] if subtypes else None
     keys = options(around)
     advice = f"it has {', '.join(keys)}" if keys else report.see
     return f"{path}: there is no such key; {suggest(name, keys, advice)}"
+
+
+def _unknown_corpus_key(match: re.Match[str], report: Report) -> str:
+    from semalign_pl.data.corpora import Corpus
+
+    name, keys = match[1], [*Corpus.__dataclass_fields__]
+    path, _ = report.path(lambda key, _: key == name, name)
+    return f"{path}: there is no such key; {suggest(name, keys, 'a corpus has ' + ', '.join(keys))}"
+
+
+def _no_class(match: re.Match[str], report: Report) -> str:
+    path, _ = report.path(lambda _, value: isinstance(value, dict) and [*value] == ["init_args"], "class_path")
+    return f"{path}: names no class; add class_path, the name of a {match[1]}"
 
 
 _NAMES_ELSEWHERE = {
@@ -223,5 +237,7 @@ _KINDS: tuple[tuple[str, Callable[[re.Match[str], Report], str]], ...] = (
     (r"Problem with given class_path '([^']+)':\s*([^\n]*)", _no_import),
     (r"Expected a dot import path string: ([^\n]*)", _unknown_class),
     (r"Type ([^\n]+?)\]? expects a function or a callable class: ([^\n]*) Got value: ([^\n]*)", _not_callable),
+    (r"Unexpected keys: \{'([^']+)'", _unknown_corpus_key),
+    (r"Not a valid subclass of (\w+)\. Got value: \{'init_args'", _no_class),
     (r"Subtypes: \[(.*)\]", _wrong_union),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib
 import inspect
 import re
@@ -102,13 +103,18 @@ def _plain(node: ast.expr) -> object:
     if isinstance(node, ast.Call):
         values = {k.arg: _plain(k.value) for k in node.keywords if k.arg}
         if getattr(node.func, "id", "") == "NestedArg":
-            return {"init_args": {values["key"]: values["val"]}}
+            return functools.reduce(lambda inner, key: {key: inner}, _keys_inside_out(values["key"]), values["val"])
         return values
     if isinstance(node, ast.Dict):
         return {_plain(k): _plain(v) for k, v in zip(node.keys, node.values, strict=True) if k}
     if isinstance(node, ast.List | ast.Tuple):
         return [_plain(item) for item in node.elts]
     return ast.literal_eval(node)
+
+
+def _keys_inside_out(flag: object) -> list[str]:
+    """Keys of a flag such as ``task.init_args.target``, from the innermost to ``init_args`` of the outer class."""
+    return [*reversed(str(flag).split(".")), "init_args"]
 
 
 # -- classes that a config may name ----------------------------------------------------------------------------

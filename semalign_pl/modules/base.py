@@ -15,6 +15,7 @@ from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.logprobs import LogprobScorer
 from semalign_pl.engine.micro_batches import micro_batches
+from semalign_pl.files.digest import digest
 from semalign_pl.finite import check_to_write
 from semalign_pl.modules.anchor import Anchor, AnchorSettings
 from semalign_pl.modules.loss_terms import LossTerm, StepLoss
@@ -47,6 +48,8 @@ class AlignModule(StageModule):
         lora: Settings of a new adapter; leave it out for the method's defaults, or for those of `adapter`.
         vocabulary: Settings to add frequent syllables of the language as tokens. Only for a new adapter, which is
             saved with them.
+        chat_template: Jinja file or text of a chat template, in place of the base's. Only for a new adapter, which is
+            saved with it.
         optimizer: Optimiser of the adapter weights (float32).
         lr_scheduler: Learning-rate schedule, stepped once per optimiser step. It gets the number of steps of the run if
             it has a parameter for it (total_steps, …).
@@ -75,6 +78,7 @@ class AlignModule(StageModule):
         scale_from: str = "base",
         lora: LoraSettings | None = None,
         vocabulary: VocabularySettings | None = None,
+        chat_template: str | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: ScheduleCallable = Cosine,
         max_grad_norm: float = 1.0,
@@ -94,7 +98,7 @@ class AlignModule(StageModule):
         self.base, self.adapter, self.lora = base, adapter, lora
         self.adapter_scale, self.scale_from = adapter_scale, scale_from
         self.weights: Weights = weights
-        self.vocabulary = vocabulary
+        self.vocabulary, self.chat_template = vocabulary, chat_template
         self.micro_batch_tokens, self.recompute = micro_batch_tokens, recompute
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self._anchor = None if anchor is None else Anchor(anchor, seed)
@@ -143,6 +147,7 @@ class AlignModule(StageModule):
                 self.vocabulary,
                 self.adapter_scale,
                 self.scale_from,
+                self.chat_template,
             )
         config = self.policy.model.config.get_text_config()
         anchor_tokens = 0 if self._anchor is None else self._anchor.settings.max_tokens
@@ -292,14 +297,18 @@ class AlignModule(StageModule):
         return _IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Record the stage, its reference, the tokens that were added to the vocabulary, and the anchor's text."""
+        """Record the stage, its reference, the vocabulary's new tokens, the chat template, and the anchor's text."""
         super().on_save_checkpoint(checkpoint)
-        tokens = added_tokens_digest(self.policy.encoder.tokenizer)
-        anchor = None if self._anchor is None else self._anchor.content
-        checkpoint["semalign"] |= {"reference": self._reference, "vocabulary": tokens, "anchor": anchor}
+        tokenizer = self.policy.encoder.tokenizer
+        checkpoint["semalign"] |= {
+            "reference": self._reference,
+            "vocabulary": added_tokens_digest(tokenizer),
+            "chat_template": digest(str(tokenizer.chat_template)),
+            "anchor": None if self._anchor is None else self._anchor.content,
+        }
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Refuse a checkpoint of another stage, or of a run with another starting adapter, anchor or other new tokens.
+        """Refuse a checkpoint of another stage, starting adapter, anchor or chat template, or of other new tokens.
 
         Raises:
             ValueError: Names the difference and the remedy.
@@ -321,6 +330,12 @@ class AlignModule(StageModule):
             raise ValueError(
                 "--ckpt_path: the run began with other new tokens than model.init_args.vocabulary gives now; give the "
                 "settings and the corpus that it began with"
+            )
+        template = digest(str(self.policy.encoder.tokenizer.chat_template))
+        if checkpoint["semalign"].get("chat_template", template) != template:
+            raise ValueError(
+                "--ckpt_path: the run began with another chat template than model.init_args.chat_template or base gives"
+                " now; give the template that it began with"
             )
 
     def export(self, root: Path) -> Path:

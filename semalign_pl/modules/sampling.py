@@ -11,6 +11,7 @@ from semalign_pl.modules.base import AlignModule
 from semalign_pl.modules.rollout_reuse import RolloutReuse
 from semalign_pl.policy.rollout_weights import RolloutWeights, dense_weights
 from semalign_pl.rollouts import ServerRollouts
+from semalign_pl.rollouts.completion_request import CompletionRequest
 from semalign_pl.types import Example, Rollouts
 
 ROLLOUT_ROWS = 128
@@ -126,16 +127,10 @@ class SamplingStage(AlignModule):
         """
         if self.server is not None:
             self.server.begin(Path(self.trainer.default_root_dir), self.global_rank)
-            return self.server.sample(
-                self.policy,
-                self.encode(batch),
-                num_generations=num_generations,
-                max_new_tokens=self.max_new_tokens,
-                seed=seed,
-                budget=self.micro_batch_tokens,
-                logprobs=self.corrects_sampler,
-                **self.sampling,
+            asked = CompletionRequest(
+                num_generations, self.max_new_tokens, self.policy.eos_ids, self.corrects_sampler, **self.sampling
             )
+            return self.server.sample(self.policy, self.encode(batch), asked, seed, self.micro_batch_tokens)
         prompts = self.encode(batch)
         keys = self.reuse.keys(batch, prompts) if self.reuse else []
         with dense_weights(self.policy) if self.rollout_weights == "dense" else nullcontext():

@@ -22,11 +22,11 @@ _KEPT = re.compile(
     r"seed_everything|model\.|data\.|trainer\.(max_steps|max_epochs|limit_train_batches|overfit_batches|callbacks)\b"
 )
 # Keys that do not change the training result, but only how it is computed or measured; and keys whose content is
-# compared elsewhere: corpora by the data module, adapter, start of its scale, new tokens and the anchor's text by their
-# fingerprints.
+# compared elsewhere: corpora by the data module; adapter, start of its scale, new tokens, chat template and the
+# anchor's text by their fingerprints.
 _FREE = re.compile(
-    r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|micro_batch|micro_batch_tokens|recompute"
-    r"|rollout_rows|rollout_weights|workers"
+    r"(model|data)\.init_args\.(seed|adapter|scale_from|vocabulary(?!\.lr\b)|chat_template|micro_batch|micro_batch_tokens"
+    r"|recompute|rollout_rows|rollout_weights|workers"
     r"|lora\.file|rollouts\.init_args\.(url|folder|key_variable|parallel|timeout|patience)"
     r"|validation|test|eval_batch_size|eval_limit)\b"
     r"|model\.init_args\.anchor\.file$|data\.init_args\.train$|data\.init_args\.train\b.*\.(path|name)$"

@@ -34,6 +34,7 @@ ABOUT = {
     "activations": "peak of one micro-batch, forward and backward",
     "head": "logits of one chunk of tokens",
     "encoder": "weights of the rewards' encoders and judges",
+    "replaced": "embedding and head before new tokens were added; the weights' file is mapped as a whole",
 }
 
 
@@ -204,5 +205,6 @@ def _table(settings: Settings, plan: Plan) -> Table:
         if size:
             table.add_row(name, f"{size / 2**20:,.0f}", ABOUT[name])
     table.add_section()
-    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", "most memory in use at once; CUDA's context is extra")
+    extra = "CUDA's context is" if settings.cuda else "libraries (0.8 GiB), and freed memory that C keeps, are"
+    table.add_row("peak", f"{plan.peak / 2**20:,.0f}", f"most memory in use at once; {extra} extra")
     return table

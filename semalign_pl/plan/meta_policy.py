@@ -137,6 +137,23 @@ def weight_bytes(lm: PreTrainedModel, weights: Weights) -> int:
     return round(total)
 
 
+def replaced_bytes(lm: PreTrainedModel, settings: Settings) -> int:
+    """Bytes of the embedding and head that others with new tokens replaced, and that stay in memory.
+
+    On a CPU, weights that keep the precision of their file are mapped from it, and the system counts the whole file for
+    as long as any of them is used.
+
+    Args:
+        lm: Causal LM on the meta device, with rows of the new tokens.
+        settings: Settings of the run.
+    """
+    saved = read_config("model.init_args.base", settings.base).dtype or torch.float32
+    if settings.cuda or not settings.new_tokens or settings.weights == "nf4" or saved != compute_dtype(settings):
+        return 0
+    matrices = {id(one): one for one in (rows_of(layer)[0].weight for layer in embedding_and_head(lm))}
+    return sum((len(one) - settings.new_tokens) * one[0].nbytes for one in matrices.values())
+
+
 @lru_cache
 def encoder_bytes(name: str, bytes_each: int) -> int:
     """Bytes of a reward's encoder.

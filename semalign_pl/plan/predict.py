@@ -17,6 +17,7 @@ from semalign_pl.plan.meta_policy import (
     is_adapter,
     judge_bytes,
     meta_policy,
+    replaced_bytes,
     weight_bytes,
 )
 from semalign_pl.plan.settings import Plan, Settings
@@ -68,6 +69,7 @@ def predict(settings: Settings) -> Plan:
         head=head,
         encoder=sum(encoder_bytes(name, size) for name, size in settings.encoders)
         + sum(judge_bytes(name, weights, settings.cuda) for name, weights in settings.judges),
+        replaced=replaced_bytes(lm, settings),
     )
 
 

@@ -81,6 +81,8 @@ class Plan:
         activations: Peak of one micro-batch's forward and backward, without head and gradients.
         head: Logits of one chunk.
         encoder: Encoders and judges used by rewards.
+        replaced: Embedding and head that others with new tokens replaced, on a CPU: the weights are mapped from a file,
+            which stays in memory as a whole.
     """
 
     weights: int
@@ -92,11 +94,12 @@ class Plan:
     activations: int
     head: int
     encoder: int
+    replaced: int = 0
 
     @property
     def resident(self) -> int:
         """Memory allocated throughout the run, in bytes."""
-        return self.weights + self.adapters + self.optimiser + self.encoder
+        return self.weights + self.adapters + self.optimiser + self.encoder + self.replaced
 
     @property
     def peak(self) -> int:

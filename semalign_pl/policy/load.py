@@ -46,6 +46,7 @@ def load_policy(
     vocabulary: VocabularySettings | None = None,
     adapter_scale: float = 1.0,
     scale_from: str = "base",
+    chat_template: str | None = None,
 ) -> Policy:
     """Load base, tokenizer and adapters.
 
@@ -64,13 +65,15 @@ def load_policy(
         adapter_scale: Scale of the update of ``adapter``, between 0 (``scale_from`` alone) and 1 (``adapter`` itself).
         scale_from: Start of the scale: ``base``; ``start``, the adapter that the training of ``adapter`` started from;
             or a PEFT folder.
+        chat_template: Jinja file or text of a chat template, as in ``load_prompt_encoder``.
 
     Returns:
         Policy with its adapter in train mode; adapter weights are float32.
 
     Raises:
-        ValueError: If base or adapter cannot be loaded or do not fit together; if ``lora`` or ``vocabulary`` contradict
-            ``adapter``; if the base gives NaN; or if its architecture cannot be run exactly.
+        ValueError: If base or adapter cannot be loaded or do not fit together; if ``lora``, ``vocabulary`` or
+            ``chat_template`` contradict ``adapter``; if the template cannot be used; if the base gives NaN; or if its
+            architecture cannot be run exactly.
     """
     check_folder("model.init_args.base", base)
     check_scale(adapter, adapter_scale, scale_from)
@@ -81,7 +84,7 @@ def load_policy(
         check_same_base(one, base)
     if saved is not None and lora is not None:
         check_ranks(saved, lora)
-    encoder = load_prompt_encoder(base, adapter, vocabulary)
+    encoder = load_prompt_encoder(base, adapter, vocabulary, chat_template)
     model = load_causal_lm("model.init_args.base", base, weights, device)
     rows = len(embedding_and_head(model)[0].get_parameter("weight"))
     check_rows(base, encoder.tokenizer, rows, encoder.new_tokens)

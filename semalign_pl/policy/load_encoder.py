@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from semalign_pl.chat.control_tokens import token_id
 from semalign_pl.chat.find_format import find_chat
+from semalign_pl.chat.given_template import OPTION, read_template
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.policy.adapter_folder import read_config
 from semalign_pl.policy.causal_lm import check_folder, explain_load_errors, load_tokenizer
 from semalign_pl.policy.settings import VocabularySettings
-from semalign_pl.policy.vocabulary import add_tokens, find_tokens, saved_tokens
+from semalign_pl.policy.vocabulary import add_tokens, find_tokens, saved_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +22,10 @@ _OPTION = "model.init_args.base"
 
 
 def load_prompt_encoder(
-    base: str, adapter: str | None = None, vocabulary: VocabularySettings | None = None
+    base: str,
+    adapter: str | None = None,
+    vocabulary: VocabularySettings | None = None,
+    chat_template: str | None = None,
 ) -> PromptEncoder:
     """Load the encoder that `load_policy` gives to a policy with the same arguments.
 
@@ -29,20 +33,36 @@ def load_prompt_encoder(
         base: Hub id or folder of a causal LM; its weights are not read.
         adapter: PEFT folder of a saved adapter, whose new tokens are added; ``None`` for a new adapter.
         vocabulary: Settings of tokens to add for a new adapter; a saved adapter has its own.
+        chat_template: Jinja file or text of a chat template, for a new adapter; a saved adapter has its own. ``None``
+            for the base's.
 
     Returns:
         Encoder whose first end token is the chat template's, or else the tokenizer's.
 
     Raises:
-        ValueError: If the tokenizer cannot be loaded, ``vocabulary`` contradicts ``adapter``, no token ends a
-            completion, or the chat template does not render a user's message.
+        ValueError: If the tokenizer cannot be loaded, ``vocabulary`` or ``chat_template`` contradicts ``adapter``, no
+            token ends a completion, or the chat template does not render a user's message.
     """
     check_folder(_OPTION, base)
     if adapter is not None:
         read_config(adapter)  # refuses a folder that is no adapter
     tokenizer = load_tokenizer(_OPTION, base)
+    if chat_template is not None:
+        tokenizer.chat_template = read_template(chat_template)
+    saved = None if adapter is None else saved_tokenizer(adapter)
+    if saved is not None and saved.chat_template != tokenizer.chat_template:
+        if chat_template is not None:
+            raise ValueError(
+                f"{OPTION}: {adapter} was trained with another chat template; leave chat_template out for the "
+                f"adapter's, or `adapter` to start afresh; if this is the adapter's, write it to "
+                f"{adapter}/chat_template.jinja"
+            )
+        if saved.chat_template:
+            log.info("%s: prompts have the chat template of this adapter, which is not that of %s", adapter, base)
+            tokenizer.chat_template = saved.chat_template
     if adapter is not None:
-        tokens = saved_tokens(adapter, tokenizer)
+        added = {} if saved is None else saved.added_tokens_decoder
+        tokens = [token for index, token in sorted(added.items()) if index >= len(tokenizer)]
         if vocabulary is not None and not tokens:
             raise ValueError(
                 f"model.init_args.vocabulary: {adapter} was trained without new tokens and cannot be given any; leave "
@@ -51,18 +71,23 @@ def load_prompt_encoder(
     else:
         tokens = [] if vocabulary is None else find_tokens(vocabulary, tokenizer)
     new_tokens = add_tokens(tokenizer, tokens)
-    return PromptEncoder(tokenizer, _find_eos_ids(base, tokenizer), new_tokens)
+    return PromptEncoder(tokenizer, _find_eos_ids(base, tokenizer, chat_template is not None), new_tokens)
 
 
-def _find_eos_ids(base: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def _find_eos_ids(base: str, tokenizer: PreTrainedTokenizerBase, given: bool) -> tuple[int, ...]:
     """Token ids that end a completion; the first, which is trained, is the chat template's or else the tokenizer's.
 
+    Args:
+        base: Hub id or folder of the base.
+        tokenizer: Tokenizer of the policy.
+        given: True if the chat template is the recipe's.
+
     Raises:
-        ValueError: If there is none, or the chat template does not render a user's message.
+        ValueError: If there is none, or the chat template cannot be used.
     """
     from lightning.pytorch.utilities import rank_zero_info
 
-    chat = find_chat(tokenizer)
+    chat = find_chat(tokenizer, given)
     stops = [*_token_ids(tokenizer.eos_token_id), *_configured_eos_ids(base)]
     own = [] if chat.end is None else [token_id(tokenizer, chat.end)]
     ids = tuple(dict.fromkeys(own + stops))

@@ -119,20 +119,26 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, forms: list[str]) -> dict[str, l
     return dict(zip(forms, encoded, strict=True))
 
 
-def saved_tokens(adapter: str, tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
-    """Tokens of an adapter folder's tokenizer that the base's tokenizer lacks.
+def saved_tokenizer(adapter: str) -> PreTrainedTokenizerBase | None:
+    """Tokenizer of an adapter folder; ``None`` if the folder has none.
 
     Args:
         adapter: PEFT folder.
-        tokenizer: Tokenizer of the base.
-
-    Returns:
-        ``AddedToken``, in the order of their ids; none if the folder has no tokenizer.
 
     Raises:
         ValueError: If the folder's tokenizer cannot be read.
     """
-    return [token for index, token in sorted(added_tokens(adapter).items()) if index >= len(tokenizer)]
+    from transformers import AutoTokenizer
+
+    if not (Path(adapter) / "tokenizer_config.json").is_file():
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare exceptions on damaged files
+        raise ValueError(
+            f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({first_line(error)}); it was not "
+            "written whole, so export or download the adapter again"
+        ) from error
 
 
 def added_tokens(adapter: str) -> dict[int, AddedToken]:
@@ -144,17 +150,8 @@ def added_tokens(adapter: str) -> dict[int, AddedToken]:
     Raises:
         ValueError: If the folder's tokenizer cannot be read.
     """
-    from transformers import AutoTokenizer
-
-    if not (Path(adapter) / "tokenizer_config.json").is_file():
-        return {}
-    try:
-        return AutoTokenizer.from_pretrained(adapter, trust_remote_code=False).added_tokens_decoder
-    except Exception as error:  # tokenizers raises bare exceptions on damaged files
-        raise ValueError(
-            f"model.init_args.adapter: the tokenizer in {adapter} cannot be read ({first_line(error)}); it was not "
-            "written whole, so export or download the adapter again"
-        ) from error
+    saved = saved_tokenizer(adapter)
+    return {} if saved is None else saved.added_tokens_decoder
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: list[AddedToken]) -> dict[int, list[int]]:

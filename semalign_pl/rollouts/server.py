@@ -17,10 +17,10 @@ from semalign_pl.engine.pack import pack_rollouts
 from semalign_pl.policy.policy import Policy
 from semalign_pl.rollouts.adapter_transfer import adapter_name, check_servable, wait_for_adapter, write_adapter
 from semalign_pl.rollouts.client import OPTION, ServerClient
-from semalign_pl.rollouts.completion_request import Sampled, read_response, request_body
+from semalign_pl.rollouts.completion_request import CompletionRequest, Sampled
 from semalign_pl.rollouts.connection import Connection
 from semalign_pl.rollouts.parallel import call_all
-from semalign_pl.types import Json, Rollouts
+from semalign_pl.types import Rollouts
 
 FOLDER = "server_adapters"
 PROBE_TOKENS = 8
@@ -106,19 +106,7 @@ class ServerRollouts:
         return self._client
 
     def sample(
-        self,
-        policy: Policy,
-        prompts: list[list[int]],
-        *,
-        max_new_tokens: int,
-        num_generations: int,
-        seed: int,
-        budget: int,
-        logprobs: bool,
-        temperature: float,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        min_p: float = 0.0,
+        self, policy: Policy, prompts: list[list[int]], asked: CompletionRequest, seed: int, budget: int
     ) -> Rollouts:
         """Sample completions with the policy's current adapter.
 
@@ -128,15 +116,9 @@ class ServerRollouts:
         Args:
             policy: Policy whose adapter the server gets.
             prompts: Token ids of the prompts.
-            max_new_tokens: Maximum length of a completion, EOS included.
-            num_generations: Number of completions per prompt.
+            asked: Settings of the sampling.
             seed: Seed of the first completion; a repeated request is for the same ones.
             budget: Maximum number of tokens per forward, to compare log-probs.
-            logprobs: Flag to return the log-probs that the tokens were drawn with.
-            temperature: Divisor of the logits.
-            top_p: Probability mass of the nucleus.
-            top_k: Number of likeliest tokens to sample from; 0 for all.
-            min_p: Minimum probability of a sampled token, as a fraction of the likeliest token's.
 
         Returns:
             Rollouts on the policy's device.
@@ -147,24 +129,18 @@ class ServerRollouts:
         """
         self.client.stop = threading.Event()
         self._hand_over(policy)
-        body = partial(request_body, self._adapter.name, eos_ids=policy.eos_ids, temperature=temperature)
-        asked = {"max_tokens": max_new_tokens, "count": num_generations, "logprobs": logprobs}
-        nucleus = {"top_p": top_p, "top_k": top_k, "min_p": min_p}
-        read = partial(read_response, eos_ids=policy.eos_ids, **asked)
-        calls = [
-            partial(self.client.complete, body(prompt=ids, seed=seed + i * num_generations, **asked, **nucleus), read)
-            for i, ids in enumerate(prompts)
-        ]
-        unchecked = bool(prompts) and logprobs and self._checked_at != self.client.losses
+        bodies = (asked.body(self._adapter.name, ids, seed + i * asked.count) for i, ids in enumerate(prompts))
+        calls = [partial(self.client.complete, body, asked.read) for body in bodies]
+        unchecked = bool(prompts) and asked.logprobs and self._checked_at != self.client.losses
         losses = self.client.losses
-        if unchecked and temperature != 1:
-            self._check_mode(body, prompts[0], temperature, min(PROBE_TOKENS, max_new_tokens))
+        if unchecked and asked.temperature != 1:
+            self._check_mode(prompts[0], asked)
         sampled = [one for group in call_all(calls, self.parallel, self.client.stop) for one in group]
         if unchecked:
-            self._compare(policy, prompts[0], sampled[:num_generations], temperature, budget)
+            self._compare(policy, prompts[0], sampled[: asked.count], asked.temperature, budget)
             self._checked_at = losses
-        logps = [one.logps for one in sampled] if logprobs else None
-        return pack_rollouts(policy, prompts, [one.ids for one in sampled], num_generations, logps)
+        logps = [one.logps for one in sampled] if asked.logprobs else None
+        return pack_rollouts(policy, prompts, [one.ids for one in sampled], asked.count, logps)
 
     def close(self) -> None:
         """Remove the run's adapter from server and folder, if one was handed over."""
@@ -190,18 +166,18 @@ class ServerRollouts:
         if old:
             self.client.unload(old)
 
-    def _check_mode(self, body: partial[dict[str, Json]], prompt: list[int], temperature: float, tokens: int) -> None:
+    def _check_mode(self, prompt: list[int], asked: CompletionRequest) -> None:
         """Refuse log-probs that are not those of the sampling.
 
         If only the likeliest token may be sampled, its probability is 1 after the sampling settings, and less before.
         """
-        greedy = body(prompt=prompt, count=1, seed=0, max_tokens=tokens, eos_ids=(), logprobs=True, top_k=1)
-        read = partial(read_response, count=1, max_tokens=tokens, eos_ids=(), logprobs=True)
-        (probe,) = self.client.complete(greedy, read)
+        tokens = min(PROBE_TOKENS, asked.max_tokens)
+        greedy = CompletionRequest(1, tokens, (), logprobs=True, temperature=asked.temperature, top_k=1)
+        (probe,) = self.client.complete(greedy.body(self._adapter.name, prompt, seed=0), greedy.read)
         if sum(probe.logps) < -1e-3:
             raise ValueError(
-                f"{OPTION}: {self.client.host} gives log-probs of temperature 1, and samples at {temperature:g}; start "
-                "it with --logprobs-mode processed_logprobs, or set model.init_args.temperature: 1.0"
+                f"{OPTION}: {self.client.host} gives log-probs of temperature 1, and samples at {asked.temperature:g}; "
+                "start it with --logprobs-mode processed_logprobs, or set model.init_args.temperature: 1.0"
             )
 
     def _compare(

@@ -16,9 +16,10 @@ from semalign_pl.study.systems import BASE, ENCODER, ENCODER_FOLDER, System
 VALIDATION = "validation"
 """Subfolder of a study with the tests that variants are chosen by."""
 
+_OF_THE_MODEL = ("base", "weights", "chat_template", "max_prompt_tokens", "max_new_tokens")
 _OF_THE_TEST = (
     *("--trainer.callbacks", "--trainer.precision", "--trainer.accelerator", "--trainer.devices", "--data."),
-    *(f"--model.init_args.{name}" for name in ("base", "weights", "max_prompt_tokens", "max_new_tokens")),
+    *(f"--model.init_args.{name}" for name in _OF_THE_MODEL),
 )
 """Beginnings of the flags that a test of the base model depends on."""
 

@@ -107,6 +107,9 @@ def test_many_conversations_at_once_are_as_one_by_one(
     """Including single messages: they are encoded like all other tasks' prompts, whatever else is in the batch."""
     templated(None if name == "none" else TEMPLATES[name] or encoder.tokenizer.chat_template)
     prompts = ["书", *TALKS.values(), (*TALKS["all"][:-1], Turn("user", LONG)), " 问 \n", LONG]
+    # As many prompts of one task as are worth rendering together, with the same system text, a control token in it.
+    for system in (SYSTEM, Turn("system", "<|im_end|>")):
+        prompts[-2:-2] = [(system, Turn("user", text)) for text in ("书", "<|im_start|>", " 问 \n", "a\u0000b", LONG)]
     for limit in (1000, 60):
         ids, cut = encoder.encode_prompts(prompts, limit)
         assert ids == [encoder.encode_prompt(prompt, limit) for prompt in prompts]

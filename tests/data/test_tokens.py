@@ -68,7 +68,7 @@ def test_templates_that_treat_messages_apart(
         prompt_encoder.encode_prompt(prompt, 1000) for prompt in TEXTS
     ]
     if name != "none":
-        assert (message_frame(prompt_encoder.chat) is None) == (name in ("trims", "depends"))
+        assert (message_frame(prompt_encoder.chat.text) is None) == (name in ("trims", "depends"))
     if name == "thinks":
         assert prompt_encoder.tokenizer.decode(prompt_encoder.encode_prompts(["书"], 100)[0][0]).endswith(
             "<think></think>"

@@ -31,6 +31,7 @@ def trained(runs: Runs) -> Path:
     vocabulary = {"language": "bo", "corpus": str(train), "column": "bo", "min_count": 2}
     flags = ["lora.dropout=0", "max_new_tokens=80", "micro_batch_tokens=4000", f"vocabulary={json.dumps(vocabulary)}"]
     data = [f"data.init_args.train={train}", "data.init_args.batch_size=8", "trainer.max_steps=150"]
+    data.append("data.init_args.task.init_args.system=Translate.")
     runs("fit", "sft", "run", *(f"model.init_args.{flag}" for flag in flags), *data)
     return runs.folder / "run"
 
@@ -72,6 +73,7 @@ def test_a_run_becomes_a_merged_model_and_a_gguf_file(trained: Path, capsys: Any
     # Ollama: the template writes the prompt of the training.
     modelfile = (out / "gguf" / "Modelfile").read_text(encoding="utf-8")
     assert modelfile.startswith("FROM ./run-q8_0.gguf\n") and 'PARAMETER stop "<|im_end|>"\n' in modelfile
+    assert 'SYSTEM """Translate."""\n' in modelfile
     template = modelfile.split('"""')[1].partition("{{ else }}")[2].replace("{{ end }}", "")
     assert template.replace("{{ .Prompt }}", PROMPT) == text
     for path in (*adapter.iterdir(), *(out / "model").iterdir()):

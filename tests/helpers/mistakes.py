@@ -295,6 +295,27 @@ MISTAKES = [
         "language: 'xx' is not known",
         "give one of bo, dz, zh",
     ),
+    Mistake(
+        f"{FIT} {DATA}.task.init_args.trget=bo",
+        "data.init_args.task.init_args.trget: there is no such key",
+        "did you mean target?",
+    ),
+    Mistake(
+        FIT
+        + f' {DATA}.train=[{{"path":"train.jsonl","task":{{"class_path":"Instruction","init_args":{{"sytem":""}}}}}}]',
+        "data.init_args.train[0].task.init_args.sytem: there is no such key",
+        "did you mean system?",
+    ),
+    Mistake(
+        FIT + f' {DATA}.train=[{{"path":"train.jsonl","task":{{"init_args":{{"system":""}}}}}}]',
+        "data.init_args.train[0].task: names no class",
+        "add class_path, the name of a Task",
+    ),
+    Mistake(
+        FIT + f' {DATA}.train=[{{"path":"train.jsonl","wieght":1}}]',
+        "data.init_args.train[0].wieght: there is no such key",
+        "did you mean weight?",
+    ),
     Mistake(f"{FIT} {DATA}.batch_size=-4", "data.init_args.batch_size is -4", "give 1 or more"),
     Mistake(f"{FIT} {DATA}.limit=-5", "data.init_args.limit is -5", "give 1 or more"),
     Mistake(

@@ -12,7 +12,7 @@ from semalign_pl.engine.micro_batches import Completions, micro_batches
 from semalign_pl.functional.losses import nll_sum
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.load import load_policy
-from semalign_pl.policy.settings import LoraSettings
+from semalign_pl.policy.settings import LoraSettings, VocabularySettings
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,10 @@ def mib(field: str) -> float:
 
 
 def step(settings: Settings, device: torch.device = CPU) -> None:
-    policy = load_policy(settings.base, settings.weights, settings.lora, None, device)
+    corpus = str(Path(settings.base, "corpus.jsonl"))
+    wanted = VocabularySettings("bo", corpus, "bo", settings.new_tokens, 1) if settings.new_tokens else None
+    policy = load_policy(settings.base, settings.weights, settings.lora, None, device, wanted)
+    assert len(policy.encoder.new_tokens) == settings.new_tokens
     policy.eos_ids = (-1,)
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=1e-6)
     groups = settings.rows // settings.num_generations

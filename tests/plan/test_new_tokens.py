@@ -25,6 +25,9 @@ def test_bytes_by_hand(base: str, with_reference: bool) -> None:
     plain, extended = predict(without), predict(replace(without, new_tokens=NEW))
     rows = NEW * HIDDEN * 4
     assert extended.weights - plain.weights == rows
+    assert (plain.replaced, extended.replaced) == (0, 400 * HIDDEN * 4)  # the old matrix, in the mapped file
+    for change in ({"cuda": True}, {"weights": "bf16"}):  # copied to the card, or to another precision
+        assert predict(replace(without, new_tokens=NEW, **change)).replaced == 0
     assert extended.adapters - plain.adapters == rows * (2 if with_reference else 1)
     assert extended.optimiser - plain.optimiser == 2 * rows and extended.gradients - plain.gradients == rows
     assert extended.head - plain.head == 3 * 4 * 120 * NEW

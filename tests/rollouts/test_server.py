@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,13 @@ from semalign_pl.judge.failures import TemporaryFailure
 from semalign_pl.modules import DistillModule, GRPOModule
 from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.rollouts.adapter_transfer import check_servable
-from semalign_pl.rollouts.completion_request import read_response
+from semalign_pl.rollouts.completion_request import CompletionRequest
+from semalign_pl.types import Rollouts
 
-SAMPLING = {"max_new_tokens": 5, "num_generations": 2, "seed": 1, "budget": 100, "logprobs": True, "temperature": 0.7}
+
+def sample(rollouts: ServerRollouts, policy: Any, prompts: list[list[int]], **changes: Any) -> Rollouts:
+    asked = CompletionRequest(2, 5, policy.eos_ids, logprobs=True, temperature=0.7)
+    return rollouts.sample(policy, prompts, replace(asked, **changes), seed=1, budget=100)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +60,8 @@ def client(url: str, root: Path, patience: float = 20) -> ServerRollouts:
 def test_log_probs_are_those_of_the_sampling(server, policy, prompts, tmp_path) -> None:
     """Ids and log-probs of each completion belong together, seeds are prompts' own, and equal requests agree."""
     rollouts = client(server.url, tmp_path)
-    first = rollouts.sample(policy, prompts[:2], **SAMPLING)
-    again = rollouts.sample(policy, prompts[:2], **SAMPLING)
+    first = sample(rollouts, policy, prompts[:2])
+    again = sample(rollouts, policy, prompts[:2])
     assert torch.equal(first.completion_ids, again.completion_ids)
     assert len({tuple(row) for row in first.completion_ids.tolist()}) == 4
     for i in range(4):
@@ -63,11 +69,10 @@ def test_log_probs_are_those_of_the_sampling(server, policy, prompts, tmp_path) 
         with torch.no_grad():
             logps = plain_logps(policy.model, prompts[i // 2], first.completion_ids[i, :length].tolist(), 0.7)
         torch.testing.assert_close(first.sampler_logps[i, :length], logps, rtol=0, atol=1e-4)
-    nothing = rollouts.sample(policy, [], **SAMPLING)
+    nothing = sample(rollouts, policy, [])
     assert nothing.sampler_logps is not None and nothing.sampler_logps.shape == (0, 0)
     # Without log-probs, as in distillation, none is asked for.
-    plain = {**SAMPLING, "logprobs": False, "top_p": 0.5}
-    assert rollouts.sample(policy, prompts[:1], **plain).sampler_logps is None
+    assert sample(rollouts, policy, prompts[:1], logprobs=False, top_p=0.5).sampler_logps is None
     assert server.log()[-1]["body"].keys() >= {"top_p", "min_p", "seed"} and "logprobs" not in server.log()[-1]["body"]
     rollouts.close()
     assert server.log()[-1]["path"] == "/v1/unload_lora_adapter" and not list(tmp_path.iterdir())
@@ -86,7 +91,7 @@ def test_a_server_of_something_else_is_refused(server, other, base, policy, prom
         server.base = served
         rollouts = client(restarted(server, **options), tmp_path, patience=2)
         with pytest.raises(ValueError, match=message):
-            rollouts.sample(policy, prompts[:2], **SAMPLING)
+            sample(rollouts, policy, prompts[:2])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def choice(ids: object, reason: str | None, logps: object = None, index: int = 0
 
 def test_responses_are_read_in_the_order_of_their_index() -> None:
     body = {"choices": [choice([7, 8, 9], "length", [-1, -2, -3], 1), choice([5, 2], "stop", [-0.5, 0], 0)]}
-    first, second = read_response(body, 2, 3, (2,), True)
+    first, second = CompletionRequest(2, 3, (2,), logprobs=True).read(body)
     assert (first.ids, first.logps, second.ids) == ([5, 2], [-0.5, 0.0], [7, 8, 9])
 
 
@@ -167,4 +172,4 @@ def test_responses_are_read_in_the_order_of_their_index() -> None:
 )
 def test_what_is_no_completion_is_refused(body, error, message) -> None:
     with pytest.raises(error, match=message):
-        read_response(body, 1, 3, (2,), True)
+        CompletionRequest(1, 3, (2,), logprobs=True).read(body)
