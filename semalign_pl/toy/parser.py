@@ -111,9 +111,15 @@ def _reading(
         return None
     used = {subject_words, *(phrase[-1] for phrase in (time, place) if phrase), *(obj[3:] if obj else ())} - {""}
     meaning = Meaning(
-        kind, name, verb, *(obj[:1] or ("",)), "", *(obj[1:2] or ("",)), *(place[:1] or ("",)), *(time[:1] or ("",)),
-        *(owner or ("",)),
-    )  # fmt: skip
+        kind,
+        name,
+        verb,
+        object=obj[0] if obj else "",
+        modifier=obj[1] if obj else "",
+        place=place[0] if place else "",
+        time=time[0] if time else "",
+        owner=owner[0] if owner else "",
+    )
     wording = "" if not used else used.pop() if len(used) == 1 else MIXED
     return Reading(meaning, Style("" if kind == "animal" else register, wording, order, shown, ending))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -59,11 +59,6 @@ STYLES = tuple(
     for number in range(2 ** len(CHOICES))
 )
 """All styles, ``PLAIN`` first."""
-
-
-def name(style: Style) -> str:
-    """Name of a style, as in ``plain-common-first-before_object-factual``."""
-    return "-".join(astuple(style))
 
 
 def draw(rng: random.Random, narrow: float = 0.0) -> Style:
