@@ -129,6 +129,9 @@ bench-operations: $(READY)  ## operations of a training step per layer against T
 bench-rollout: $(READY)  ## rollouts against generate and an earlier commit, and a token against sorting (half an hour)
 	$(BIN)/python benchmarks/rollout.py
 
+bench-reuse: $(READY) quickstart  ## rollouts with the completions of the epoch before as drafts (10 minutes)
+	$(BIN)/python benchmarks/reuse.py
+
 bench-methods: $(READY)  ## the cost of a step with a KL or an anchor over the step without it
 	$(BIN)/python benchmarks/methods.py
 
@@ -159,4 +162,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder real real-short bench-probes bench-sft bench-operations bench-rollout bench-methods bench-data bench-vocabulary bench-overhead bench-loaded bench-floor bench-frontier cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep study dial tax-budget bench-grpo bench-embedder real real-short bench-probes bench-sft bench-operations bench-rollout bench-reuse bench-methods bench-data bench-vocabulary bench-overhead bench-loaded bench-floor bench-frontier cards toy clean
