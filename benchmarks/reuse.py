@@ -38,7 +38,7 @@ def run(folder: Path, rate: float, options: argparse.Namespace, drafts: bool) ->
 
     kept = RolloutReuse.drafts
     if not drafts:
-        RolloutReuse.drafts = lambda self, keys, count: [[]] * (len(keys) * count)
+        RolloutReuse.drafts = lambda self, keys, num_generations: [[]] * (len(keys) * num_generations)
     steps = options.rows // 16
     flags: dict[str, Any] = {
         "trainer.default_root_dir": folder,
