@@ -156,6 +156,7 @@ class GRPOModule(PolicyUpdates):
         self.reference_nll_schedule: Schedule = reference_nll_schedule
         self.reference_token_weight: TokenWeight = reference_token_weight
         self.server, self.reuse_rollouts = rollouts, reuse_rollouts
+        self.reuse: RolloutReuse | None = None
         # The losses that use the ranking only take their completions as they are.
         self.corrects_sampler = loss_type not in ("best_of_group", "cpo")
         if rollouts is not None:
@@ -215,7 +216,7 @@ class GRPOModule(PolicyUpdates):
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
             # is no value model). The current weights sample, so the first update is on-policy.
             with timer.phase("rollout"):
-                rollouts = self.rollouts(batch, self.num_generations, seed)
+                rollouts = self.rollouts(batch, self.num_generations, seed, self.reuse)
             # 2. Reward: all rewards score all rollouts. NaN means "not scored": it is left out, never counted as 0,
             # because a missing score says nothing about the completion.
             with timer.phase("reward"):

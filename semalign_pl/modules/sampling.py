@@ -104,7 +104,6 @@ class SamplingStage(AlignModule):
         rollout_weights: Weights that rollouts are sampled with.
         server: Servers that sample in place of this process; ``None`` for none.
         corrects_sampler: True if the loss needs the log-probs that a server drew tokens with.
-        reuse: Completions of the epoch before, as drafts; ``None`` for none.
     """
 
     sampling: Sampling
@@ -112,15 +111,18 @@ class SamplingStage(AlignModule):
     rollout_weights: RolloutWeights = "stored"
     server: ServerRollouts | None = None
     corrects_sampler: bool = False
-    reuse: RolloutReuse | None = None
 
-    def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
+    def rollouts(
+        self, batch: list[Example], num_generations: int, seed: int, reuse: RolloutReuse | None = None
+    ) -> Rollouts:
         """Sample completions with the sampling settings of training.
 
         Args:
             batch: Examples to complete.
             num_generations: Number of completions per example.
             seed: Seed of the sampling; the global random state is not touched.
+            reuse: Completions of the epoch before, to be drafts, and to be replaced by these; with it, rows have seeds
+                of their own.
 
         Returns:
             Rollouts, those of one example adjacent.
@@ -132,20 +134,20 @@ class SamplingStage(AlignModule):
             )
             return self.server.sample(self.policy, self.encode(batch), asked, seed, self.micro_batch_tokens)
         prompts = self.encode(batch)
-        keys = self.reuse.keys(batch, prompts) if self.reuse else []
+        keys = reuse.keys(batch, prompts) if reuse else []
         with dense_weights(self.policy) if self.rollout_weights == "dense" else nullcontext():
             rollouts = generate(
                 self.policy,
                 prompts,
                 num_generations=num_generations,
                 max_new_tokens=self.max_new_tokens,
-                seed=self.reuse.seeds(keys) if self.reuse else seed,
+                seed=reuse.seeds(keys) if reuse else seed,
                 rows=self.rollout_rows,
-                drafts=self.reuse.drafts(keys, num_generations) if self.reuse else None,
+                drafts=reuse.drafts(keys, num_generations) if reuse else None,
                 **self.sampling,
             )
-        if self.reuse:
-            self.reuse.store(keys, rollouts)
+        if reuse:
+            reuse.store(keys, rollouts)
         return rollouts
 
     def teardown(self, stage: str) -> None:

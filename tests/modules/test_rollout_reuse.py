@@ -13,7 +13,8 @@ EPOCHS = ["data.init_args.limit=8", "trainer.max_steps=10", "model.init_args.reu
 
 
 def test_a_run_with_drafts_equals_one_without(runs: Runs) -> None:
-    runs("fit", "grpo", "drafts", *EPOCHS)
+    shown = ("trainer.enable_model_summary=true", "trainer.enable_progress_bar=true")  # samples a page before training
+    runs("fit", "grpo", "drafts", *EPOCHS, *shown)
     runs("fit", "grpo", "none", *EPOCHS, callbacks=[{"class_path": "helpers.run_callbacks.ForgetRollouts"}])
     assert_same(weights(runs.folder / "drafts"), weights(runs.folder / "none"))
     shares = {
