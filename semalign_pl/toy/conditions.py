@@ -14,7 +14,7 @@ from semalign_pl.toy.lexicon import subjects, words
 from semalign_pl.toy.speech import TIBETAN, Speech
 from semalign_pl.toy.style import draw, tibetan
 
-KINDS = ("another_sentence", "dropped_slot", "copied_source")
+KINDS: tuple[str, ...] = ("another_sentence", "dropped_slot", "copied_source")
 """Kinds of wrong references, equally probable."""
 DROPPABLE = ("time", "place", "modifier", "object")
 
@@ -62,7 +62,7 @@ SHIPPED = Conditions()
 """Conditions of the shipped world."""
 
 
-def styled(seed: int | str, narrow: float) -> Speech:
+def style_speech(seed: int | str, narrow: float) -> Speech:
     """Tibetan whose sentences have the narrow style, or any of all styles. Headlines are not styled.
 
     The style of a sentence depends on seed and meaning only.

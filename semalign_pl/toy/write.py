@@ -13,7 +13,7 @@ from pathlib import Path
 
 from semalign_pl.files.atomic import replace_folder
 from semalign_pl.toy import general, generator, grammar, reading
-from semalign_pl.toy.conditions import SHIPPED, Conditions, domain, styled, training_meanings, training_pairs
+from semalign_pl.toy.conditions import SHIPPED, Conditions, domain, style_speech, training_meanings, training_pairs
 from semalign_pl.toy.grammar import Meaning
 from semalign_pl.toy.speech import TIBETAN, Speech, speech
 from semalign_pl.toy.style import NAMED, PLAIN, tibetan, wordings
@@ -52,29 +52,29 @@ def _source_only(seed: int, size: int, taken: set[str], second: Speech) -> str:
 
 def _pairs(folder: Path, seed: int, second: Speech, conditions: Conditions) -> dict[str, object]:
     """Write pairs and source sentences. Return figures for ``world.json``."""
-    # Distinct in the plain style, so that worlds of all styles have the same sources.
-    said, trained = (
-        (second, second) if conditions.style is None else (styled(seed, 0.0), styled(seed, conditions.style))
-    )
+    spoken = trained = second
+    if conditions.style is not None:
+        spoken, trained = style_speech(seed, 0.0), style_speech(seed, conditions.style)
+    # Meanings are distinct in the plain style, so worlds of all styles have the same sources.
     meanings = {split: generator.meanings(seed, split, size, second) for split, size in PAIRS.items()}
     train = training_meanings(seed, conditions, second)
     rows, wrong = training_pairs(train, trained, seed, conditions.noise)
     _jsonl(folder / "pairs" / "train.jsonl", rows)
     for split, held in meanings.items():
-        pairs = [{"zh": grammar.chinese(meaning), second.code: said.sentence(meaning)} for meaning in held]
+        pairs = [{"zh": grammar.chinese(meaning), second.code: spoken.sentence(meaning)} for meaning in held]
         _jsonl(folder / "pairs" / f"{split}.jsonl", pairs)
     # Without the pairs of the shipped world, too, so that worlds of fewer pairs have the same source sentences.
     shipped = [] if conditions == SHIPPED else training_meanings(seed, SHIPPED, second)
     taken = {grammar.chinese(meaning) for held in (train, shipped, *meanings.values()) for meaning in held}
     (folder / "source_only.txt").write_text(_source_only(seed, conditions.source_only, taken, second), encoding="utf-8")
     if conditions.style is not None:
-        _wordings(folder, seed, meanings, said)
+        _wordings(folder, seed, meanings, spoken)
     inside = domain(seed, conditions.breadth)
     shares = {split: sum(map(inside, held)) / len(held) for split, held in meanings.items()}
     return {"wrong_references": wrong, "share_in_training_domain": shares}
 
 
-def _wordings(folder: Path, seed: int, meanings: Mapping[str, Sequence[Meaning]], said: Speech) -> None:
+def _wordings(folder: Path, seed: int, meanings: Mapping[str, Sequence[Meaning]], spoken: Speech) -> None:
     """Write other wordings of the dev and test references, and texts of one style each."""
     alternatives: list[dict[str, str]] = []
     for split, held in meanings.items():
@@ -82,9 +82,9 @@ def _wordings(folder: Path, seed: int, meanings: Mapping[str, Sequence[Meaning]]
         _jsonl(folder / "pairs" / f"{split}_references.jsonl", references)
         for meaning in held:
             texts = {tibetan(meaning, style): name for name, style in reversed(NAMED.items())}
-            texts.pop(said.sentence(meaning), None)
+            texts.pop(spoken.sentence(meaning), None)
             alternatives += [
-                {"split": split, "style": name, "zh": grammar.chinese(meaning), said.code: text}
+                {"split": split, "style": name, "zh": grammar.chinese(meaning), spoken.code: text}
                 for text, name in texts.items()
             ]
     _jsonl(folder / "pairs" / "alternatives.jsonl", alternatives)
@@ -114,7 +114,7 @@ def _fill(folder: Path, seed: int, second: Speech, conditions: Conditions, model
     for model in MODELS:
         shutil.copytree(models / model, folder / model)
     figures = _pairs(folder, seed, second, conditions)
-    spoken = second if conditions.style is None else styled(seed, 0.0)
+    spoken = second if conditions.style is None else style_speech(seed, 0.0)
     for split, size in HEADLINES.items():
         _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size, spoken))
     for split, (name, questions) in READING.items():

@@ -7,7 +7,7 @@ import pytest
 
 from semalign_pl.toy import grammar
 from semalign_pl.toy.__main__ import main
-from semalign_pl.toy.conditions import KINDS, Conditions, domain, styled, training_meanings, training_pairs
+from semalign_pl.toy.conditions import KINDS, Conditions, domain, style_speech, training_meanings, training_pairs
 from semalign_pl.toy.parser import parse, style_of
 from semalign_pl.toy.speech import TIBETAN
 from semalign_pl.toy.style import NAMED, PLAIN
@@ -16,7 +16,7 @@ MEANINGS = training_meanings(0, Conditions(pairs=600), TIBETAN)
 
 
 def references(size: int = 600, style: float = 0.0, noise: float = 0.0) -> list[str]:
-    return [row["bo"] for row in training_pairs(MEANINGS[:size], styled(0, style), 0, noise)[0]]
+    return [row["bo"] for row in training_pairs(MEANINGS[:size], style_speech(0, style), 0, noise)[0]]
 
 
 def test_corpora_are_nested() -> None:
@@ -41,7 +41,7 @@ def test_wrong_references_are_wrong_and_of_each_kind_alike() -> None:
     clean = references()
     wrong: set[int] = set()
     for noise in (0.1, 0.5, 1.0):
-        rows, counts = training_pairs(MEANINGS, styled(0, 0.0), 0, noise)
+        rows, counts = training_pairs(MEANINGS, style_speech(0, 0.0), 0, noise)
         own = {i for i, row in enumerate(rows) if row["bo"] != clean[i]}
         assert wrong <= own and sum(counts.values()) == len(own) and abs(len(own) / 600 - noise) < 0.05
         wrong = own
