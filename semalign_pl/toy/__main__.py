@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 
 from semalign_pl.messages.errors import one_line
@@ -24,6 +25,12 @@ def main(args: list[str] | None = None) -> int:
     write.add_argument("folder", type=Path)
     write.add_argument("--seed", type=int, default=0)
     write.add_argument("--language", default="bo", help="language besides Chinese: bo, th, or a .yaml file of your own")
+    write.add_argument("--models", type=Path, help="folder with base/ and encoder/ to copy; default: the shipped ones")
+    write.add_argument("--pairs", type=int, help="number of training pairs (5000)")
+    write.add_argument("--source-only", type=int, help="number of source sentences without a reference (2000)")
+    write.add_argument("--style", type=float, help="probability that a training reference has the one narrow style")
+    write.add_argument("--noise", type=float, help="probability that a training reference is wrong (0)")
+    write.add_argument("--breadth", type=float, help="share of the roles that training pairs are about (1)")
     judge = commands.add_parser("judge", help="serve a judge of Tibetan on this machine, until Ctrl-C")
     judge.add_argument("world", type=Path, help="folder that write wrote, with the encoder that the judge reads with")
     judge.add_argument("--port", type=int, default=8765)
@@ -44,9 +51,11 @@ def main(args: list[str] | None = None) -> int:
                 print(f"{url} answers {accuracy:.0%} of 300 new questions right", flush=True)
                 threading.Event().wait()
         elif command == "write":
+            from semalign_pl.toy.conditions import Conditions
             from semalign_pl.toy.write import write as write_world
 
-            write_world(**given)
+            chosen = {field.name: given.pop(field.name) for field in fields(Conditions) if field.name in given}
+            write_world(**given, conditions=Conditions(**chosen))
             print(visible(f"wrote {given['folder']}"))
         else:
             from semalign_pl.toy.build import build as build_weights

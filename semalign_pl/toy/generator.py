@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -16,6 +16,8 @@ from semalign_pl.toy.speech import TIBETAN, Speech
 SPLITS = {"train": range(8), "dev": range(8, 9), "test": range(9, 10)}
 CHINESE_FOLDS = (0, 2, 4, 6)
 TIBETAN_FOLDS = (1, 3, 5, 7)
+PATIENCE = 50_000
+"""Number of draws without a new meaning after which there are held to be no more."""
 
 
 def fold(meaning: Meaning) -> int:
@@ -79,20 +81,31 @@ def draw_day(rng: random.Random, folds: range | tuple[int, ...], length: int) ->
     return day
 
 
-def unique(rng: random.Random, folds: range | tuple[int, ...], speech: Speech = TIBETAN) -> Iterator[Meaning]:
-    """Yield meanings without end; no two have the same text in Chinese or in the second language.
+def unique(
+    rng: random.Random,
+    folds: range | tuple[int, ...],
+    speech: Speech = TIBETAN,
+    inside: Callable[[Meaning], bool] = lambda meaning: True,
+) -> Iterator[Meaning]:
+    """Yield meanings until there are no new ones; no two have the same text in Chinese or in the second language.
 
     Args:
         rng: Random numbers.
         folds: Folds of the meanings.
         speech: Second language.
+        inside: Function that returns false for meanings to leave out.
     """
     seen: set[str] = set()
-    while True:
+    tried = 0
+    while tried < PATIENCE:
         meaning = draw(rng, folds)
+        tried += 1
+        if not inside(meaning):
+            continue
         texts = {grammar.chinese(meaning), speech.sentence(meaning)}
         if not texts & seen:
             seen |= texts
+            tried = 0
             yield meaning
 
 
@@ -108,8 +121,20 @@ def pairs(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[di
     Returns:
         Rows with the fields ``zh`` and the second language's code.
     """
-    source = islice(unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split], speech), size)
-    return [{"zh": grammar.chinese(meaning), speech.code: speech.sentence(meaning)} for meaning in source]
+    found = meanings(seed, split, size, speech)
+    return [{"zh": grammar.chinese(meaning), speech.code: speech.sentence(meaning)} for meaning in found]
+
+
+def meanings(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[Meaning]:
+    """Meanings of parallel sentences.
+
+    Args:
+        seed: Seed of the meanings.
+        split: Split, a key of ``SPLITS``.
+        size: Number of meanings.
+        speech: Second language; no two meanings have the same text in it.
+    """
+    return list(islice(unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split], speech), size))
 
 
 def headlines(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:

@@ -59,6 +59,12 @@ STYLES = tuple(
     for number in range(2 ** len(CHOICES))
 )
 """All styles, ``PLAIN`` first."""
+NAMED = {
+    "plain": PLAIN,
+    **{values[1]: replace(PLAIN, **{field: values[1]}) for field, values in CHOICES.items()},
+    "opposite": STYLES[-1],
+}
+"""Styles by name: the plain one, those that differ from it in one field, and the one that differs in all."""
 
 
 def draw(rng: random.Random, narrow: float = 0.0) -> Style:
@@ -142,6 +148,18 @@ def tibetan(meaning: Meaning, style: Style = PLAIN) -> str:
     phrases = [*time, subject] if style.time == "first" else [subject, *time]
     phrases += [phrase for phrase in (inner if style.place == "before_object" else inner[::-1]) if phrase]
     return sandhi.shad(sandhi.TSHEG.join([*phrases, verb_form(meaning.verb, register, meaning.tense, style.ending)]))
+
+
+def wordings(meaning: Meaning) -> dict[str, Style]:
+    """All different Tibetan sentences of a meaning, each with its style, the plain one first.
+
+    Args:
+        meaning: Meaning of the sentences.
+    """
+    found: dict[str, Style] = {}
+    for style in STYLES:
+        found.setdefault(tibetan(meaning, style), style)
+    return found
 
 
 def _place(meaning: Meaning, style: Style) -> str:

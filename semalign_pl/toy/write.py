@@ -6,19 +6,24 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from semalign_pl.files.atomic import replace_folder
 from semalign_pl.toy import general, generator, grammar, reading
-from semalign_pl.toy.speech import Speech, speech
+from semalign_pl.toy.conditions import SHIPPED, Conditions, domain, style_speech, training_meanings, training_pairs
+from semalign_pl.toy.grammar import Meaning
+from semalign_pl.toy.speech import TIBETAN, Speech, speech
+from semalign_pl.toy.style import NAMED, PLAIN, tibetan, wordings
 
 WEIGHTS = Path(__file__).parent / "weights"
-PAIRS = {"train": 5000, "dev": 200, "test": 300}
+MODELS = ("base", "encoder")
+PAIRS = {"dev": 200, "test": 300}
 HEADLINES = {"train": 1000, "dev": 100, "test": 100}
 READING = {"test": ("reading_comprehension.json", 200), "dev": ("reading_comprehension_dev.json", 100)}
-SOURCE_ONLY = 2000
+STYLE_LINES = 200
 REPLAY, ANCHOR = 2000, 2000
 UNTOUCHED = {"test": ("", 100), "dev": ("_dev", 50)}
 CHINESE_DEV = 100
@@ -36,11 +41,59 @@ def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], sp
     return "".join(text + "\n" for text in found)
 
 
-def _source_only(seed: int, taken: set[str], second: Speech) -> str:
+def _source_only(seed: int, size: int, taken: set[str], second: Speech) -> str:
     """Chinese sentences like those of the training pairs, one per line, without those in ``taken``."""
     drawn = generator.unique(random.Random(f"source-only-{seed}"), generator.SPLITS["train"], second)
-    fresh = (text for text in map(grammar.chinese, drawn) if text not in taken)
-    return "".join(text + "\n" for text in islice(fresh, SOURCE_ONLY))
+    fresh = list(islice((text for text in map(grammar.chinese, drawn) if text not in taken), size))
+    if len(fresh) < size:
+        raise ValueError(f"--source-only {size}: there are only {len(fresh)} more sentences; give a smaller number")
+    return "".join(text + "\n" for text in fresh)
+
+
+def _pairs(folder: Path, seed: int, second: Speech, conditions: Conditions) -> dict[str, object]:
+    """Write pairs and source sentences. Return figures for ``world.json``."""
+    spoken = trained = second
+    if conditions.style is not None:
+        spoken, trained = style_speech(seed, 0.0), style_speech(seed, conditions.style)
+    # Meanings are distinct in the plain style, so worlds of all styles have the same sources.
+    meanings = {split: generator.meanings(seed, split, size, second) for split, size in PAIRS.items()}
+    train = training_meanings(seed, conditions, second)
+    rows, wrong = training_pairs(train, trained, seed, conditions.noise)
+    _jsonl(folder / "pairs" / "train.jsonl", rows)
+    for split, held in meanings.items():
+        pairs = [{"zh": grammar.chinese(meaning), second.code: spoken.sentence(meaning)} for meaning in held]
+        _jsonl(folder / "pairs" / f"{split}.jsonl", pairs)
+    # Without the pairs of the shipped world, too, so that worlds of fewer pairs have the same source sentences.
+    shipped = [] if conditions == SHIPPED else training_meanings(seed, SHIPPED, second)
+    taken = {grammar.chinese(meaning) for held in (train, shipped, *meanings.values()) for meaning in held}
+    (folder / "source_only.txt").write_text(_source_only(seed, conditions.source_only, taken, second), encoding="utf-8")
+    if conditions.style is not None:
+        _wordings(folder, seed, meanings, spoken)
+    inside = domain(seed, conditions.breadth)
+    shares = {split: sum(map(inside, held)) / len(held) for split, held in meanings.items()}
+    return {"wrong_references": wrong, "share_in_training_domain": shares}
+
+
+def _wordings(folder: Path, seed: int, meanings: Mapping[str, Sequence[Meaning]], spoken: Speech) -> None:
+    """Write other wordings of the dev and test references, and texts of one style each."""
+    alternatives: list[dict[str, str]] = []
+    for split, held in meanings.items():
+        references = [{"zh": grammar.chinese(meaning), "references": list(wordings(meaning))} for meaning in held]
+        _jsonl(folder / "pairs" / f"{split}_references.jsonl", references)
+        for meaning in held:
+            texts = {tibetan(meaning, style): name for name, style in reversed(NAMED.items())}
+            texts.pop(spoken.sentence(meaning), None)
+            alternatives += [
+                {"split": split, "style": name, "zh": grammar.chinese(meaning), spoken.code: text}
+                for text, name in texts.items()
+            ]
+    _jsonl(folder / "pairs" / "alternatives.jsonl", alternatives)
+    drawn = generator.unique(random.Random(f"styles-{seed}"), generator.SPLITS["test"])
+    shown = list(islice((meaning for meaning in drawn if PLAIN.shown_in(meaning) == PLAIN), STYLE_LINES))
+    (folder / "styles").mkdir()
+    for name, style in NAMED.items():
+        text = "".join(f"{tibetan(meaning, style)}\n" for meaning in shown)
+        (folder / "styles" / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
 def _general(folder: Path, seed: int) -> None:
@@ -56,42 +109,61 @@ def _general(folder: Path, seed: int) -> None:
             (folder / f"{name}{suffix}.json").write_text(squad, encoding="utf-8")
 
 
-def _fill(folder: Path, seed: int, second: Speech) -> None:
-    for model in ("base", "encoder"):
-        shutil.copytree(WEIGHTS / model, folder / model)
-    pairs = {split: generator.pairs(seed, split, size, second) for split, size in PAIRS.items()}
-    for split, rows in pairs.items():
-        _jsonl(folder / "pairs" / f"{split}.jsonl", rows)
-    source_only = _source_only(seed, {row["zh"] for rows in pairs.values() for row in rows}, second)
-    (folder / "source_only.txt").write_text(source_only, encoding="utf-8")
+def _fill(folder: Path, seed: int, second: Speech, conditions: Conditions, models: Path) -> dict[str, object]:
+    """Write all files but ``world.json``. Return figures for it."""
+    for model in MODELS:
+        shutil.copytree(models / model, folder / model)
+    figures = _pairs(folder, seed, second, conditions)
+    spoken = second if conditions.style is None else style_speech(seed, 0.0)
     for split, size in HEADLINES.items():
-        _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size, second))
+        _jsonl(folder / "headlines" / f"{split}.jsonl", generator.headlines(seed, split, size, spoken))
     for split, (name, questions) in READING.items():
         squad = reading.reading_comprehension(seed, generator.SPLITS[split], questions)
         (folder / name).write_text(json.dumps(squad, ensure_ascii=False, indent=1), encoding="utf-8")
     zh = _lines(seed, "chinese", generator.chinese_text, "test", 200)
-    other = _lines(seed, second.name, partial(generator.text, speech=second), "train", 1000)
+    other = _lines(seed, second.name, partial(generator.text, speech=spoken), "train", 1000)
     (folder / "chinese.txt").write_text(zh, encoding="utf-8")
     (folder / f"{second.name}.txt").write_text(other, encoding="utf-8")
     _general(folder / "general", seed)
+    return figures
 
 
-def write(folder: Path, seed: int = 0, language: str = "bo") -> None:
+def write(
+    folder: Path,
+    seed: int = 0,
+    language: str = "bo",
+    models: Path = WEIGHTS,
+    conditions: Conditions = SHIPPED,
+) -> None:
     """Write the toy world to a folder, atomically: completely or not at all.
+
+    A world of other conditions or models than the shipped one has them in ``world.json``. A world with a style has
+    several references per meaning in ``pairs/*_references.jsonl``, other wordings of the references in
+    ``pairs/alternatives.jsonl``, and texts of one style each in ``styles/``.
 
     Args:
         folder: Folder to create; it must not exist or must be empty.
         seed: Seed of the texts.
         language: Second language next to Chinese: a code such as bo or th, or the .yaml file of a language of your own.
             The models are the same for all languages; they know Chinese and Tibetan.
+        models: Folder with the models to copy, ``base`` and ``encoder``.
+        conditions: Conditions of the training pairs.
 
     Raises:
-        ValueError: If the folder is not empty, the language is incomplete, or the package has no weights.
+        ValueError: If the folder is not empty, the language is incomplete, has no styles or too few sentences, or there
+            are no models.
     """
     second = speech(language)
+    if conditions.style is not None and second is not TIBETAN:
+        raise ValueError(f"--style {conditions.style}: only bo has styles, not --language {language}; leave one out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; name a new folder for the toy world")
-    if not all((WEIGHTS / model / "model.safetensors").exists() for model in ("base", "encoder")):
-        raise ValueError(f"{WEIGHTS} holds no weights; run `python -m semalign_pl.toy build` first")
+    if not all((models / model / "model.safetensors").exists() for model in MODELS):
+        remedy = "run `python -m semalign_pl.toy build` first"
+        raise ValueError(f"{models} holds no weights of base and encoder; {remedy}")
     with replace_folder(folder) as made:
-        _fill(made, seed, second)
+        figures = _fill(made, seed, second, conditions, models)
+        if conditions != SHIPPED or models != WEIGHTS:
+            shipped = "shipped" if models == WEIGHTS else str(models)
+            world = {"seed": seed, "language": language, "models": shipped, **asdict(conditions), **figures}
+            (made / "world.json").write_text(json.dumps(world, indent=1) + "\n", encoding="utf-8")

@@ -108,6 +108,7 @@ def test_the_texts_that_published_figures_are_of(world):
     assert len(written) == 11
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in written)).hexdigest()
     assert digest.startswith("c0836372543ea1d6")
+    assert not (world / "world.json").exists()
 
 
 def test_a_world_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
