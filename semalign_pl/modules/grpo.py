@@ -80,8 +80,8 @@ class GRPOModule(PolicyUpdates):
             the same up to rounding. It takes the memory of dense weights, on a GPU as far as it has room.
         reuse_rollouts: Flag to take a row's completions of the epoch before as drafts (SPEC-RL, arXiv 2509.23232).
             Tokens that the present policy samples again are not decoded one by one. The samples of a row then have the
-            same random numbers in every epoch. It saves time from the second epoch on, most where the policy changes
-            little.
+            same random numbers in every epoch. On a CPU this has not saved time (docs/results.md); not measured on a
+            GPU, where a decoded token costs more than a forwarded one.
         rollouts: Servers that sample in place of this process (docs/scaling.md); null for none. They need top_p: 1.0,
             except for best_of_group and cpo.
         **kwargs: Arguments of AlignModule.
