@@ -87,7 +87,8 @@ def main() -> None:
         ["learning rate", "epoch", "share of reused tokens", "speed-up"],
         rows,
     )
-    harness.write("reuse", rates, [], {"reuse": ["python", "benchmarks/reuse.py"]}, rows=options.rows)
+    command = ["python", "benchmarks/reuse.py", "--rows", str(options.rows), "--epochs", str(options.epochs)]
+    harness.write("reuse", rates, [], {"reuse": command}, rows=options.rows, epochs=options.epochs)
 
 
 if __name__ == "__main__":
