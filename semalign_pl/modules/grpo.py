@@ -215,8 +215,8 @@ class GRPOModule(PolicyUpdates):
         with self.step_randomness() as seed:
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
             # is no value model). The current weights sample, so the first update is on-policy.
-            with timer.phase("rollout"):
-                rollouts = self.rollouts(batch, self.num_generations, seed, self.reuse)
+            with timer.phase("rollout"), self.drafts(self.reuse):
+                rollouts = self.rollouts(batch, self.num_generations, seed)
             # 2. Reward: all rewards score all rollouts. NaN means "not scored": it is left out, never counted as 0,
             # because a missing score says nothing about the completion.
             with timer.phase("reward"):

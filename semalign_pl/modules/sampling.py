@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypedDict
 
@@ -111,22 +112,35 @@ class SamplingStage(AlignModule):
     rollout_weights: RolloutWeights = "stored"
     server: ServerRollouts | None = None
     corrects_sampler: bool = False
+    _reuse: RolloutReuse | None = None
 
-    def rollouts(
-        self, batch: list[Example], num_generations: int, seed: int, reuse: RolloutReuse | None = None
-    ) -> Rollouts:
+    @contextmanager
+    def drafts(self, reuse: RolloutReuse | None) -> Iterator[None]:
+        """Within, ``rollouts`` has the completions of the epoch before as drafts, and replaces them by its own.
+
+        Rows then have seeds of their own, in place of the seed that ``rollouts`` is given.
+
+        Args:
+            reuse: Completions of the epoch before; ``None`` for no drafts.
+        """
+        self._reuse = reuse
+        try:
+            yield
+        finally:
+            self._reuse = None
+
+    def rollouts(self, batch: list[Example], num_generations: int, seed: int) -> Rollouts:
         """Sample completions with the sampling settings of training.
 
         Args:
             batch: Examples to complete.
             num_generations: Number of completions per example.
             seed: Seed of the sampling; the global random state is not touched.
-            reuse: Completions of the epoch before, to be drafts, and to be replaced by these; with it, rows have seeds
-                of their own.
 
         Returns:
             Rollouts, those of one example adjacent.
         """
+        reuse = self._reuse
         if self.server is not None:
             self.server.begin(Path(self.trainer.default_root_dir), self.global_rank)
             asked = CompletionRequest(
