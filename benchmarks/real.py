@@ -40,8 +40,8 @@ COST = {
 SHOWN = ("chrf", "semantic_similarity", "language_consistency", "nll_change_mean", "kl_mean", "arc_easy_accuracy",
          "piqa_accuracy", "copa_accuracy", "blimp_accuracy", "english_exact_match")  # fmt: skip
 
-PUBLISHED = {Path("configs/real"): "real", Path("configs/real/short"): "real_short"}
-"""Studies whose results and pages are part of the project; any other study's are written beside its runs."""
+PUBLISHED = Path("configs/real")
+"""Study whose results and page are part of the project; any other study's are written beside its runs."""
 
 
 def expected_seconds(command: str, settings: Mapping[str, Any], tested: int) -> float:
@@ -186,10 +186,10 @@ def main(args: Sequence[str] | None = None) -> None:
     study = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
     content = collect(options.out, study, options.seeds)
     content["command"] = f"python benchmarks/real.py --config {options.config} --seeds {options.seeds}"
-    name = PUBLISHED.get(options.config)
-    file = (options.out if name is None else harness.RESULTS) / f"{name or 'real'}.json"
+    published = options.config == PUBLISHED
+    file = (harness.RESULTS if published else options.out) / "real.json"
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_page(content, (options.out if name is None else Path("docs/results")) / f"{name or 'real'}.md")
+    write_page(content, (Path("docs/results") if published else options.out) / "real.md")
     print(f"written: {file}", file=sys.stderr)
 
 
