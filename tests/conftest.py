@@ -24,6 +24,7 @@ def pytest_collection_finish() -> None:
     """Exempt the modules, imported by now, from garbage collection, which would search them again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # of Python 3.11: 700, 10, 10; a parser of recipes alone makes many objects
 
 
 @pytest.fixture(autouse=True)

@@ -49,12 +49,21 @@ def callbacks(runs: Runs) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def trained(runs: Runs) -> Path:
+@pytest.fixture(scope="module")
+def kept(base: str, encoder: str, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of four steps, of which every second one is kept."""
+    runs = Runs(tmp_path_factory.mktemp("kept"), base, encoder, corpus)
     keep = {"class_path": "KeepSteps", "init_args": {"every_n_steps": 2}}
-    runs("fit", "sft", "run", "trainer.max_steps=4", callbacks=[keep])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["semalign"])
+        runs("fit", "sft", "run", "trainer.max_steps=4", callbacks=[keep])
     return runs.folder / "run"
+
+
+@pytest.fixture
+def trained(kept: Path, runs: Runs) -> Path:
+    """Copy of that folder, as the commands write to it."""
+    return Path(shutil.copytree(kept, runs.folder / "run"))
 
 
 def frontier(runs: Runs, run: Path, *flags: str, measured: list[dict[str, Any]] | None = None) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from helpers.run_callbacks import Strike
-from helpers.small_runs import _context, _free_port, torchrun_environment
+from helpers.small_runs import _free_port, forked, torchrun_environment
 from helpers.tiny import fit, trained
 from semalign_pl.callbacks import InterruptionCheckpoint
 from semalign_pl.engine.pack import pack_rollouts
@@ -99,11 +99,7 @@ def run(ranks: int, base: str, adapter: str, folder: Path) -> tuple[list[int], f
         Exit status of each, and the seconds from the first end to the last one.
     """
     port = _free_port()
-    started = [
-        _context().Process(target=work, args=(rank, ranks, port, base, adapter, str(folder))) for rank in range(ranks)
-    ]
-    for process in started:
-        process.start()
+    started = [forked(work, (rank, ranks, port, base, adapter, str(folder))) for rank in range(ranks)]
     started[-1].join(600)
     begun = time.monotonic()
     for process in started:

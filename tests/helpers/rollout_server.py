@@ -23,7 +23,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from helpers.small_runs import _context, _free_port
+from helpers.small_runs import _free_port, forked
 
 SERVERS: dict[str, RolloutServer] = {}
 """Servers by address, for callbacks of a run in this process."""
@@ -55,8 +55,7 @@ class RolloutServer:
     def start(self) -> None:
         """Start the process, and wait until it answers."""
         log = self.folder / f"server{self.port}.jsonl"
-        self.process = _context().Process(target=serve, args=(self.base, self.port, str(log), self.options))
-        self.process.start()
+        self.process = forked(serve, (self.base, self.port, str(log), self.options))
         for _ in range(1200):
             try:
                 urlopen(f"{self.url}/health", timeout=5).close()

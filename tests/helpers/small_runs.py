@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,7 @@ class Runs:
         started = []
         for rank, log in enumerate(logs):
             settings = torchrun_environment(rank, ranks, port) if ranks > 1 else {}
-            process = _context().Process(target=_run, args=(args, settings, log, torch.get_num_threads(), before or []))
-            process.start()
-            started.append(process)
+            started.append(forked(_run, (args, settings, log, torch.get_num_threads(), before or [])))
         for process in started:
             process.join(timeout_seconds)
             if process.is_alive():
@@ -142,9 +141,7 @@ class Runs:
             Process, a ``multiprocessing.Process``.
         """
         log = self.folder / "started.log"
-        process = _context().Process(target=_run, args=(args, {}, log, torch.get_num_threads(), []))
-        process.start()
-        return process
+        return forked(_run, (args, {}, log, torch.get_num_threads(), []))
 
     def environment(self) -> dict[str, str]:
         """Environment for a process of another kind: this one's, with as many threads, as bits depend on it."""
@@ -177,11 +174,17 @@ def torchrun_environment(rank: int, ranks: int, port: int) -> dict[str, str]:
     return {name: str(value) for name, value in {**torchrun, "GLOO_SOCKET_IFNAME": "lo"}.items()}
 
 
-def _context() -> Any:
-    """Server of processes that has done the slow imports and nothing else, from which new ones are forked."""
-    context = multiprocessing.get_context("forkserver")
+def forked(function: Callable[..., None], args: tuple[Any, ...]) -> Any:
+    """Start a function in a process forked from one that has done the slow imports and nothing else.
+
+    Returns:
+        Process, a ``multiprocessing.Process``.
+    """
+    context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "sacrebleu"])
-    return context
+    process = context.Process(target=function, args=args)
+    process.start()
+    return process
 
 
 def _free_port() -> int:

@@ -1,14 +1,13 @@
 """Memory predicted without weights, against the resident memory of a real run."""
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
+from multiprocessing import Pipe
 
 import pytest
 import torch
+from helpers.plan_measure import measure
+from helpers.small_runs import forked
 from helpers.tiny import CPU
 
 from semalign_pl.engine import sampler
@@ -152,13 +151,12 @@ def test_within_15_percent_of_measured_peak(settings, change: dict, base, reques
     given = {**change, "base": request.getfixturevalue(change.get("base", "wide"))}
     asked = replace(settings, **given)
     warm = replace(asked, base=base, prompt_tokens=8, completion_tokens=4, new_tokens=0)
-    arguments = [json.dumps(asdict(s)) for s in (warm, asked)]
-    command = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "plan_measure.py"), *arguments]
-    # Freed memory is returned at once; otherwise the C library's gaps would be measured too.
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert predict(asked).peak / MIB == pytest.approx(float(done.stdout), rel=0.15)
+    here, there = Pipe(duplex=False)
+    process = forked(measure, (warm, asked, there))
+    there.close()  # so that the end of the process ends the wait
+    measured = here.recv()
+    process.join()
+    assert predict(asked).peak / MIB == pytest.approx(measured, rel=0.15)
 
 
 def test_proposals_fit_and_are_the_largest(settings) -> None:
