@@ -129,8 +129,8 @@ def style_encoder(model: SentenceTransformer, seed: int, size: int = 200) -> dic
         size: Number of meanings.
 
     Returns:
-        Mean cosines of two texts: of the same meaning in the plain and another style, by style, and in two drawn styles;
-        of unrelated meanings, and of meanings with one or two wrong slots, in drawn styles.
+        Mean cosines of two texts: of the same meaning in the plain style and each other one, of the same meaning in two
+        drawn styles, and in drawn styles of meanings with one or two wrong slots and of unrelated meanings.
     """
     rng, held = random.Random(f"styles-{seed}"), _held_out(seed, size)
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 from helpers.small_runs import Runs
+from lightning.pytorch import LightningModule, Trainer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
@@ -75,5 +76,10 @@ def test_a_test_has_these_scores(runs: Runs) -> None:
     metrics = runs.results()["metrics"]
     assert metrics["meaning_accuracy"]["value"] == metrics["parsed"]["value"] == 0
     assert metrics["chrf_any_style"]["value"] >= 0 and "nrefs:var" in metrics["chrf_any_style"]["signature"]
+
+
+def test_without_evaluation_there_is_nothing_to_add_to() -> None:
+    scores = MeaningScores()
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[scores])
     with pytest.raises(ValueError, match="MeaningScores adds to the scores of Evaluation; add Evaluation, too"):
-        runs("test", "sft", "run", f"data.init_args.test={pairs}", callbacks=scores[:1])
+        scores.setup(trainer, LightningModule(), "test")
