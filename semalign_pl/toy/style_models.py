@@ -45,7 +45,7 @@ def add_tokens(model: Qwen3ForCausalLM, words: PreTrainedTokenizerFast) -> int:
         ValueError: If the model has too few unused rows.
     """
     shipped = AutoTokenizer.from_pretrained(WEIGHTS / "base", trust_remote_code=False)
-    rows = model.get_input_embeddings().weight
+    rows = cast(Tensor, model.get_input_embeddings().weight)
     if len(words) > len(rows):
         raise ValueError(f"styles.tsv: {len(words)} tokens are more than the model's {len(rows)}; take fewer syllables")
     for new in range(len(shipped), len(words)):

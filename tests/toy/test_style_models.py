@@ -1,9 +1,11 @@
 """Models for worlds with styles: their tokenizer, and training data without a translation pair."""
 
 import random
+from typing import cast
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from semalign_pl.toy import base, encoder, generator, prompt, style_models
@@ -49,16 +51,15 @@ def test_every_syllable_of_every_style_is_a_token(words) -> None:
     rng = random.Random(1)
     for _ in range(500):
         text = tibetan(generator.draw(rng, generator.SPLITS["test"]), draw(rng))
-        assert [words.decode([i]) for i in words(text).input_ids] == text.replace("་", "་\n").replace(
-            "།", "\n།"
-        ).split()
+        pieces = [words.decode([i]) for i in words(text).input_ids]
+        assert pieces == text.replace("་", "་\n").replace("།", "\n།").split()
 
 
 def test_the_shipped_base_takes_the_new_tokens(words) -> None:
     model = Qwen3ForCausalLM.from_pretrained(WEIGHTS / "base", dtype=torch.float32)
-    before = model.get_input_embeddings().weight.detach().clone()
+    after = cast(Tensor, model.get_input_embeddings().weight)
+    before = after.detach().clone()
     added = style_models.add_tokens(model, words)
-    after = model.get_input_embeddings().weight
     first = len(words) - added
     pieces = AutoTokenizer.from_pretrained(WEIGHTS / "base")(words.decode([first])).input_ids
     assert added == 25 and len(pieces) > 1 and torch.equal(after[:first], before[:first])
