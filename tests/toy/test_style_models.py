@@ -65,7 +65,7 @@ def test_the_shipped_base_takes_the_new_tokens(words) -> None:
     assert added == 25 and len(pieces) > 1 and torch.equal(after[:first], before[:first])
     assert torch.allclose(after[first], before[pieces].mean(0))
     speech = style_speech("base-0", 0.0)
-    losses = base.train(model, words, steps=1, device=CPU, seed=0, batch=2, follow=True, speech=speech)
+    losses = base.train(model, words, steps=2, device=CPU, seed=0, batch=2, follow=True, speech=speech)
     assert 0 < losses["train_text_nats"] < 8 and not torch.equal(after[:first], before[:first])
 
 
@@ -77,7 +77,7 @@ def test_the_encoder_never_sees_both_languages_beside_each_other(words) -> None:
         languages.add(chinese)
         for texts in batch:
             assert len(texts) == 7 and encoder.target(texts[0], texts[1]) == 1
-            for text in () if chinese else (*texts[:2], *texts[3:5]):
+            for text in () if chinese else texts[:2]:
                 reading = parse(text.text)
                 assert reading is not None and reading.meaning.key() == text.meaning.key()
     assert languages == {True, False}
