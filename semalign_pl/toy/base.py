@@ -71,7 +71,7 @@ def losses(model: Qwen3ForCausalLM, batch: tuple[Tensor, Tensor, Tensor]) -> tup
         batch: Token ids and masks of `collate`.
     """
     ids, answer, real = batch
-    with torch.autocast(ids.device.type, torch.bfloat16):
+    with optim.mixed_precision(ids.device):
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     nll = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view_as(answer)
     other = real & ~answer

@@ -136,7 +136,7 @@ def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]
     for start in range(0, len(texts), chunk):
         rows = [ids[i] for i in order[start : start + chunk]]
         batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(model.device)
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with optim.mixed_precision(model.device):
             states = model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1)
         found.append(F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1))
