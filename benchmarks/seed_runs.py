@@ -87,12 +87,12 @@ def measure_seeds(plan: Plan, seeds: Sequence[int]) -> dict[int, Seed]:
         if (machine := harness.machine()) not in content["machines"]:
             content["machines"].append(machine)
         if seed == 0 and "choice" not in content:
-            _measure(plan, content, steps_of_choice(plan), "validation", digests)
+            measure_steps(plan, content, steps_of_choice(plan), "validation", digests)
             content["choice"] = choose(plan, content["validation"])
             write_seed(plan.kept, content)
         if "choice" not in kept.get(0, {}):
             raise SeedError(f"{plan.kept}: seed 0 has not chosen the variants yet; run it first (--only-seeds 0)")
-        _measure(plan, content, steps_of_seed(plan, kept[0], seed), "runs", digests)
+        measure_steps(plan, content, steps_of_seed(plan, kept[0], seed), "runs", digests)
         content["complete"] = True
         write_seed(plan.kept, content)
     return {seed: content for seed, content in kept.items() if content.get("complete")}
@@ -171,8 +171,16 @@ def steps_of_seed(plan: Plan, first: Seed, seed: int) -> list[Step]:
     return [step for step in every if step.seed == seed or step.system == BASE]
 
 
-def _measure(plan: Plan, content: Seed, every: Sequence[Step], key: str, digests: Digests) -> None:
-    """Run steps, and keep the results of each test in the seed's file at once."""
+def measure_steps(plan: Plan, content: Seed, every: Sequence[Step], key: str, digests: Digests) -> None:
+    """Run steps, and keep the results of each test in the seed's file at once.
+
+    Args:
+        plan: Study.
+        content: Content of the seed's file.
+        every: Steps of the seed, in order.
+        key: ``validation`` for the data of the choice, or ``runs`` for the test set.
+        digests: Digests of files.
+    """
     kept, seconds = content[key], dict[str, list[float]]()
     # The base model's test is of this session: others are compared with its items.
     todo = pending(every, lambda step: step.system in kept and step.system != BASE)

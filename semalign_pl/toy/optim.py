@@ -74,7 +74,7 @@ def place(model: nn.Module, device: torch.device) -> None:
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 where the device multiplies in it; other processors emulate it, four times as slow as float32.
+    """Autocast to bfloat16 where the device multiplies in it; others emulate it, four times as slow as float32.
 
     Args:
         device: Device to train on.
