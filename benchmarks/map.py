@@ -1,13 +1,13 @@
 """When is semantic RL worth its cost? Train the same systems in worlds of other pairs and other styles.
 
 python benchmarks/map.py --dry-run                   # commands and expected core hours
-python benchmarks/map.py --seeds 3                   # all conditions; writes results/map.json, map.png, docs/results/map.md
+python benchmarks/map.py --seeds 3    # the grid; writes results/map.json and .png, docs/results/map.md
 python benchmarks/map.py --only pairs-300-style-1:0  # one condition and seed; without :0, all seeds
-python benchmarks/map.py --only pairs-1000-style-0-noise-0.2  # a condition that is run only when it is named
+python benchmarks/map.py --only pairs-1000-style-0-noise-0.2   # a condition that runs only when it is named
 python benchmarks/map.py --collect                   # only the table, from the files that are kept
 
-A cell is one condition and one seed. What it measured is kept in results/map/CONDITION/seed_N.json test by test, so that
-cells can be run in any order and on several machines, and an interrupted cell goes on. The world of a condition is the
+A cell is one condition and one seed. What it measured is kept in results/map/CONDITION/seed_N.json, test by test, so that cells
+can be run in any order and on several machines, and an interrupted cell goes on. The world of a condition is the
 same for all seeds: seed 0. The systems are those of configs/map; all train for a fixed number of steps.
 """
 

@@ -92,14 +92,14 @@ def differences(curves: Mapping[str, Curve], pairs: Sequence[tuple[str, str]], m
 def with_verdicts(rows: Sequence[Row]) -> list[Row]:
     """Rows with ``p_holm``, corrected over all of them, and ``better``: the better system, or ``None``."""
     corrected = iter(holm([row["p"] for row in rows if row["p"] is not None]))
-    judged = []
+    rated = []
     for row in rows:
         p_holm = None if row["p"] is None else next(corrected)
         better = None
         if p_holm is not None and p_holm <= LEVEL and row["value"]:
             better = row["b"] if (row["value"] > 0) == (row["matched"] == "cost") else row["a"]
-        judged.append({**row, "p_holm": p_holm, "better": better})
-    return judged
+        rated.append({**row, "p_holm": p_holm, "better": better})
+    return rated
 
 
 def collect(cells: Cells, study: Study, draws: int = 1000) -> dict[str, Any]:
@@ -176,10 +176,10 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         f"<!-- written by `python benchmarks/map.py --collect` from {len(content['conditions'])} conditions -->",
         summary(content, ["semantic_grpo", "grpo_anchor", "source_only", "best_of_group"]),
         "",
-        "Differences are the second system minus the first, with 95 % intervals over seeds and test items: of the loss of",
-        "CMRC F1 at equal meaning accuracy (below 0, the second loses less), and of meaning accuracy at equal loss (above",
-        "0, the second translates better). The last column names the system that is better in both or in one, after",
-        "Holm's correction over the whole map.",
+        "Differences are the second system minus the first, with 95 % intervals over seeds and test items: of the loss",
+        "of CMRC F1 at equal meaning accuracy (below 0, the second loses less), and of meaning accuracy at equal loss",
+        "(above 0, the second translates better). The last column names the system that is better in both or in one,",
+        "after Holm's correction over the whole map.",
         "",
         "| condition | seeds | first | second | CMRC F1 lost, equal quality | meaning accuracy, equal loss | better |",
         "|---|---|---|---|---|---|---|",
