@@ -118,7 +118,7 @@ def prepare(name: str, options: argparse.Namespace) -> Path:
 
 def measure_cell(cell: Cell, options: argparse.Namespace, dry: bool) -> None:
     """Run the steps of a cell that are not kept, or print their commands."""
-    from map_table import SHOWN
+    from map_table import SHOWN, STYLES
     from seed_file import digest_of, read_seeds, write_seed
     from seed_runs import Plan, measure_steps
 
@@ -144,7 +144,7 @@ def measure_cell(cell: Cell, options: argparse.Namespace, dry: bool) -> None:
     if dry:
         print("\n".join(f"semalign {shlex.join(step.args)}" for step in every))
         return
-    plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN)
+    plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN, optional=STYLES)
     digests = Digests(folder / "digests.json")
     expected = digest_of(study, configs, digests)
     facts = {"seed": seed, "digest": expected, "version": __version__, "machines": [], "validation": {}, "runs": {}}

@@ -19,10 +19,18 @@ from semalign_pl.functional.frontier import Curve, mean_difference
 from semalign_pl.functional.significance import holm
 from semalign_pl.study.systems import BASE, Study, read_study
 
-STYLES = ("style_honorific", "style_synonym", "style_after_subject", "style_after_object", "style_witnessed")
+STYLES = (
+    "style_variation",
+    "style_honorific",
+    "style_synonym",
+    "style_after_subject",
+    "style_after_object",
+    "style_witnessed",
+)
+"""Metrics that only a translation has which the parser reads."""
 SHOWN = (
-    *("meaning_accuracy", "parsed", "style_variation", "chrf", "chrf_any_style", "bleu4_any_style"),
-    *("cmrc_f1", "nll_change_mean", "kl_mean", "styles_nll_change_mean", "styles_kl_mean", *STYLES),
+    *("meaning_accuracy", "parsed", "chrf", "chrf_any_style", "bleu4_any_style"),
+    *("cmrc_f1", "nll_change_mean", "kl_mean", "styles_nll_change_mean", "styles_kl_mean"),
 )
 BUDGET = ("updates", "examples", "sampled_tokens", "seconds")
 LEVEL = 0.05
@@ -136,7 +144,11 @@ def collect(cells: Cells, study: Study, draws: int = 1000) -> dict[str, Any]:
 def _describe(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean over seeds of the values of each point and of the budget."""
     points = {
-        point: {metric: mean([run["points"][point][metric] for run in runs]) for metric in SHOWN}
+        point: {
+            metric: mean([run["points"][point][metric] for run in runs])
+            for metric in (*SHOWN, *STYLES)
+            if all(metric in run["points"][point] for run in runs)
+        }
         for point in runs[0]["points"]
     }
     return {"points": points, "budget": {key: mean([run["budget"][key] for run in runs]) for key in BUDGET}}
@@ -181,7 +193,7 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         "(above 0, the second translates better). The last column names the system that is better in both or in one,",
         "after Holm's correction over the whole map.",
         "",
-        "| condition | seeds | first | second | CMRC F1 lost, equal quality | meaning accuracy, equal loss | better |",
+        "| condition | seeds | first | second | CMRC F1 lost, equal quality | meaning accuracy in %, equal loss | better |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [row for row in content["differences"] if row["metric"] == "cmrc_f1"]
@@ -190,15 +202,15 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         seeds = len(content["conditions"][cost["condition"]]["seeds"])
         named = titles[better.pop()] if len(better) == 1 else ("they disagree" if better else "–")
         cells = [cost["condition"], str(seeds), titles[cost["a"]], titles[cost["b"]], _interval(cost)]
-        lines.append("| " + " | ".join([*cells, _interval(quality), named]) + " |")
+        lines.append("| " + " | ".join([*cells, _interval(quality, 100), named]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _interval(row: Row) -> str:
+def _interval(row: Row, factor: float = 1.0) -> str:
     if row["value"] is None:
         return "no common range"
-    low, high = row["ci"]
-    return f"{row['value']:+.1f} ({low:+.1f} to {high:+.1f})"
+    value, low, high = (factor * number for number in (row["value"], *row["ci"]))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def chart(content: Mapping[str, Any], study: Study, path: Path) -> None:

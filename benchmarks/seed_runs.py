@@ -11,7 +11,7 @@ from typing import Any
 import harness
 import numpy as np
 from seed_file import Seed, SeedError, digest_of, pack_points, read_seeds, write_seed
-from study_points import budget, loss, points, value
+from study_points import budget, has_value, loss, points, value
 
 from semalign_pl import __version__
 from semalign_pl.frontier.choice import best_variants, volumes_of, worst_points
@@ -42,6 +42,7 @@ class Plan:
         kept: Folder for the files of the seeds.
         shown: Metrics whose values are kept, besides those of the frontier.
         extra: Function that names one more variant to test; ``None`` for no more.
+        optional: Metrics whose values are kept where there are any: shares of styles need a sentence that shows them.
     """
 
     study: Study
@@ -50,6 +51,7 @@ class Plan:
     kept: Path
     shown: Sequence[str]
     extra: Extra | None = None
+    optional: Sequence[str] = ()
 
     @property
     def compared(self) -> list[str]:
@@ -208,7 +210,10 @@ def results_of(plan: Plan, content: Seed, step: Step, key: str) -> dict[str, Any
         Values of each point, the path through them, rewards and budget; on the test set the item statistics, too.
     """
     metrics = list(dict.fromkeys((*plan.compared, *plan.shown)))
-    values = {name: {m: value(folder, m) for m in metrics} for name, folder in points(step.folder).items()}
+    folders = points(step.folder)
+    values = {name: {m: value(folder, m) for m in metrics} for name, folder in folders.items()}
+    for name, folder in folders.items():
+        values[name] |= {m: value(folder, m) for m in plan.optional if has_value(folder, m)}
     on_test_set = key != "validation"
     if step.system == BASE and not on_test_set:
         return {"points": values}
