@@ -169,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", default=[], metavar="CONDITION[:SEED]", help="cells to run")
     made.add_argument("--dry-run", action="store_true", help="print commands and expected core hours")
     made.add_argument("--collect", action="store_true", help="run nothing; make the table of the kept cells")
-    made.add_argument("--models", type=Path, default=Path("runs/map/models"), help="of `toy build --styles`")
+    made.add_argument("--models", type=Path, default=Path("benchmarks/map_models"), help="of `toy build --styles`")
     made.add_argument("--config", type=Path, default=Path("configs/map"))
     made.add_argument("--out", type=Path, default=Path("runs/map"))
     return made

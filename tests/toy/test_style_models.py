@@ -1,6 +1,8 @@
 """Models for worlds with styles: their tokenizer, and training data without a translation pair."""
 
+import json
 import random
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -16,6 +18,7 @@ from semalign_pl.toy.style import draw, tibetan
 from semalign_pl.toy.write import WEIGHTS
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,13 @@ def test_the_encoder_never_sees_both_languages_beside_each_other(words) -> None:
 def test_the_shipped_weights_are_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--styles"]) == 2
     assert "--styles: these models are no substitute for the shipped ones; add --out FOLDER" in capsys.readouterr().err
+
+
+def test_the_models_of_the_map_know_all_styles() -> None:
+    record = json.loads((ROOT / "benchmarks" / "map_models" / "BUILD.json").read_text())
+    base, encoder = record["base"], record["encoder"]
+    assert base["exact_match"] >= 0.93
+    assert max(base["nll_nats"].values()) - min(base["nll_nats"].values()) <= 0.2
+    # Same meaning in two drawn styles, against the same text; the opposite of the plain style is the farthest.
+    assert encoder["mean_cos_drawn_styles"] >= 0.98 and min(encoder["mean_cos_by_style"].values()) >= 0.96
+    assert max(encoder["mean_cos_by_wrong_slots"].values()) <= 0.85 and encoder["mean_cos_unrelated"] <= 0.1
