@@ -193,7 +193,7 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         "(above 0, the second translates better). The last column names the system that is better in both or in one,",
         "after Holm's correction over the whole map.",
         "",
-        "| condition | seeds | first | second | CMRC F1 lost, equal quality | meaning accuracy (%), equal loss | better |",
+        "| condition | seeds | first | second | CMRC F1 lost, equal quality | meaning (%), equal loss | better |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [row for row in content["differences"] if row["metric"] == "cmrc_f1"]
