@@ -50,7 +50,9 @@ def digest_of(study: Study, configs: Path, digests: Digests) -> str:
         SeedError: If a file that another command makes is not there.
     """
     overlay = study.frontier.choose_on if study.frontier else None
-    recipes = sorted({one.config for one in study.systems} | ({overlay} if overlay else set()))
+    others = {overlay} if overlay else set()
+    others |= {study.encoder.config} if study.encoder else set()
+    recipes = sorted({one.config for one in study.systems} | others)
     contents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (configs / "study.yaml", *recipes)]
     named = {
         value

@@ -35,8 +35,8 @@ def compare_seeds(study: Study, seeds: Mapping[int, Seed], draws: int = 1000) ->
     assert settings is not None
     variants = {key: chosen.get(key, key) for key in group(study.systems)}
     starts = {one.name: one.start for one in study.systems}
-    (base,) = _points(seeds[0], BASE)
-    measured = {name: _system(seeds, name) for name in variants.values()}
+    (base,) = measured_points(seeds[0], BASE)
+    measured = {name: measured_system(seeds, name) for name in variants.values()}
     own = {name: run.get("rewards", []) for name, run in seeds[0]["runs"].items()}
     frontier = compare(
         base,
@@ -50,7 +50,16 @@ def compare_seeds(study: Study, seeds: Mapping[int, Seed], draws: int = 1000) ->
     return dict(with_sentences(results)["frontier"]), parse(results)
 
 
-def _system(seeds: Mapping[int, Seed], name: str) -> MeasuredSystem:
+def measured_system(seeds: Mapping[int, Seed], name: str) -> MeasuredSystem:
+    """Points of one system, of all seeds.
+
+    Args:
+        seeds: Content of the files by seed.
+        name: Name of the system or variant.
+
+    Raises:
+        SeedError: If the seeds were not tested alike.
+    """
     paths = {tuple(content["runs"][name]["path"]) for content in seeds.values()}
     if len(paths) > 1:
         raise SeedError(f"{name}: seeds were tested at other points: {' and '.join(map(', '.join, sorted(paths)))}")
@@ -60,10 +69,16 @@ def _system(seeds: Mapping[int, Seed], name: str) -> MeasuredSystem:
 
 def _in_order(content: Seed, name: str, path: tuple[str, ...]) -> tuple[Any, ...]:
     """Points of a run along its path; that of the base is the seed's own test of it."""
-    own = iter(_points(content, name))
-    (base,) = _points(content, BASE)
+    own = iter(measured_points(content, name))
+    (base,) = measured_points(content, BASE)
     return tuple(base if point == BASE else next(own) for point in path)
 
 
-def _points(content: Seed, name: str) -> list[Any]:
+def measured_points(content: Seed, name: str) -> list[Any]:
+    """Points of one run of one seed, but for the base model's.
+
+    Args:
+        content: Content of the seed's file.
+        name: Name of the system or variant.
+    """
     return unpack_points(content["runs"][name]["items"], content["ids"], f"seed {content['seed']}, {name}")

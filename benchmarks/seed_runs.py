@@ -11,7 +11,7 @@ from typing import Any
 import harness
 import numpy as np
 from seed_file import Seed, SeedError, digest_of, pack_points, read_seeds, write_seed
-from study_points import budget, loss, points, value
+from study_points import budget, has_value, loss, points, value
 
 from semalign_pl import __version__
 from semalign_pl.frontier.choice import best_variants, volumes_of, worst_points
@@ -42,6 +42,7 @@ class Plan:
         kept: Folder for the files of the seeds.
         shown: Metrics whose values are kept, besides those of the frontier.
         extra: Function that names one more variant to test; ``None`` for no more.
+        optional: Metrics whose values are kept where there are any: shares of styles need a sentence that shows them.
     """
 
     study: Study
@@ -50,6 +51,7 @@ class Plan:
     kept: Path
     shown: Sequence[str]
     extra: Extra | None = None
+    optional: Sequence[str] = ()
 
     @property
     def compared(self) -> list[str]:
@@ -87,12 +89,12 @@ def measure_seeds(plan: Plan, seeds: Sequence[int]) -> dict[int, Seed]:
         if (machine := harness.machine()) not in content["machines"]:
             content["machines"].append(machine)
         if seed == 0 and "choice" not in content:
-            _measure(plan, content, steps_of_choice(plan), "validation", digests)
+            measure_steps(plan, content, steps_of_choice(plan), "validation", digests)
             content["choice"] = choose(plan, content["validation"])
             write_seed(plan.kept, content)
         if "choice" not in kept.get(0, {}):
             raise SeedError(f"{plan.kept}: seed 0 has not chosen the variants yet; run it first (--only-seeds 0)")
-        _measure(plan, content, steps_of_seed(plan, kept[0], seed), "runs", digests)
+        measure_steps(plan, content, steps_of_seed(plan, kept[0], seed), "runs", digests)
         content["complete"] = True
         write_seed(plan.kept, content)
     return {seed: content for seed, content in kept.items() if content.get("complete")}
@@ -171,8 +173,16 @@ def steps_of_seed(plan: Plan, first: Seed, seed: int) -> list[Step]:
     return [step for step in every if step.seed == seed or step.system == BASE]
 
 
-def _measure(plan: Plan, content: Seed, every: Sequence[Step], key: str, digests: Digests) -> None:
-    """Run steps, and keep the results of each test in the seed's file at once."""
+def measure_steps(plan: Plan, content: Seed, every: Sequence[Step], key: str, digests: Digests) -> None:
+    """Run steps, and keep the results of each test in the seed's file at once.
+
+    Args:
+        plan: Study.
+        content: Content of the seed's file.
+        every: Steps of the seed, in order.
+        key: ``validation`` for the data of the choice, or ``runs`` for the test set.
+        digests: Digests of files.
+    """
     kept, seconds = content[key], dict[str, list[float]]()
     # The base model's test is of this session: others are compared with its items.
     todo = pending(every, lambda step: step.system in kept and step.system != BASE)
@@ -200,7 +210,10 @@ def results_of(plan: Plan, content: Seed, step: Step, key: str) -> dict[str, Any
         Values of each point, the path through them, rewards and budget; on the test set the item statistics, too.
     """
     metrics = list(dict.fromkeys((*plan.compared, *plan.shown)))
-    values = {name: {m: value(folder, m) for m in metrics} for name, folder in points(step.folder).items()}
+    folders = points(step.folder)
+    values = {name: {m: value(folder, m) for m in metrics} for name, folder in folders.items()}
+    for name, folder in folders.items():
+        values[name] |= {m: value(folder, m) for m in plan.optional if has_value(folder, m)}
     on_test_set = key != "validation"
     if step.system == BASE and not on_test_set:
         return {"points": values}

@@ -13,7 +13,16 @@ import yaml
 
 def value(folder: Path, metric: str) -> float:
     """Value of a metric in the ``results.json`` of a folder."""
-    return float(json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"][metric]["value"])
+    return float(_metrics(folder)[metric]["value"])
+
+
+def has_value(folder: Path, metric: str) -> bool:
+    """True if the ``results.json`` of a folder has a metric."""
+    return metric in _metrics(folder)
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
 
 
 def points(run: Path) -> dict[str, Path]:

@@ -36,6 +36,7 @@ def main(args: list[str] | None = None) -> int:
     judge.add_argument("--port", type=int, default=8765)
     build = commands.add_parser("build", help="train the weights that the package ships")
     build.add_argument("--out", type=Path)
+    build.add_argument("--styles", action="store_true", help="models for worlds with styles; needs --out")
     build.add_argument("--models", nargs="+", choices=["encoder", "base"], default=["encoder", "base"])
     for name in ("base-steps", "encoder-steps", "base-batch", "encoder-batch", "seed", "threads"):
         build.add_argument(f"--{name}", type=int)

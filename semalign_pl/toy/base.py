@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 
 from semalign_pl.toy import mixture, optim
 from semalign_pl.toy.mixture import Sequence
+from semalign_pl.toy.speech import TIBETAN, Speech
 from semalign_pl.toy.tokenizer import END, PAD, token_id
 
 
@@ -70,7 +71,7 @@ def losses(model: Qwen3ForCausalLM, batch: tuple[Tensor, Tensor, Tensor]) -> tup
         batch: Token ids and masks of `collate`.
     """
     ids, answer, real = batch
-    with torch.autocast(ids.device.type, torch.bfloat16):
+    with optim.mixed_precision(ids.device):
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     nll = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view_as(answer)
     other = real & ~answer
@@ -97,6 +98,7 @@ def train(
     batch: int,
     lr: float = 3e-3,
     follow: bool = False,
+    speech: Speech = TIBETAN,
 ) -> dict[str, float]:
     """Train the base model, in one of two phases.
 
@@ -114,6 +116,7 @@ def train(
         batch: Number of passages per step; the first phase adds half as many texts, the second phase as many.
         lr: Peak learning rate.
         follow: True for the second phase.
+        speech: Tibetan, in the plain style or in any.
 
     Returns:
         Last running means of the losses on answers and on texts, in nats per token.
@@ -128,7 +131,7 @@ def train(
         share = done / steps
         turns = [mixture.reading_turns(rng, sentences_at(rng, 1.0 if follow else share)) for _ in range(batch)]
         asked = collate([mixture.encode(tokenizer, t) for t in turns], pad, device)
-        texts = collate([mixture.encode(tokenizer, other(rng)) for _ in range(texts_per_step)], pad, device)
+        texts = collate([mixture.encode(tokenizer, other(rng, speech)) for _ in range(texts_per_step)], pad, device)
         on_answer, on_context = losses(model, asked)
         torch.add(on_answer, on_context, alpha=0.2).backward()
         on_chat, on_text = losses(model, texts)

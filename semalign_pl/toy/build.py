@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from semalign_pl.files.atomic import replace_folder, write_text
-from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, tokenizer
+from semalign_pl.toy import base, encoder, evaluate, generator, optim, reading, style_models, tokenizer
+from semalign_pl.toy.conditions import style_speech
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -48,6 +49,33 @@ def build_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.de
     return figures | evaluate.base(
         _load(out, device).eval(), AutoTokenizer.from_pretrained(out, trust_remote_code=False), squad, seed
     )
+
+
+def build_style_base(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, object]:
+    """Continue the training of the shipped base model on Tibetan of all styles, save it, and evaluate the saved model.
+
+    Args:
+        out: Folder of the model, replaced.
+        steps: Number of training steps, of the second phase's kind.
+        batch: Number of passages per step.
+        seed: Seed of the data.
+        device: Device to train on.
+
+    Returns:
+        Figures for ``BUILD.json``.
+    """
+    began = time.monotonic()
+    words, model = style_models.style_tokenizer(seed), _load(WEIGHTS / "base", device)
+    figures: dict[str, object] = {"new_tokens": style_models.add_tokens(model, words), "steps": steps, "batch": batch}
+    speech = style_speech(f"base-{seed}", 0.0)
+    figures |= base.train(
+        model, words, steps=steps, device=device, seed=seed, batch=batch, lr=1e-3, follow=True, speech=speech
+    )
+    _save(model, words, out)
+    figures["train_seconds"] = round(time.monotonic() - began)
+    squad = reading.reading_comprehension(seed, generator.SPLITS["dev"], 400)
+    trained = _load(out, device).eval()
+    return figures | evaluate.base(trained, words, squad, seed) | {"nll_nats": evaluate.style_nll(trained, words, seed)}
 
 
 def _save(model: PreTrainedModel, words: PreTrainedTokenizerFast, out: Path) -> None:
@@ -86,12 +114,48 @@ def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch
     return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device), trust_remote_code=False), seed)
 
 
+def build_style_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, object]:
+    """Train an encoder that is blind to style, on each language apart, save it, and evaluate the saved encoder.
+
+    It has random weights at the start, because the shipped encoder has learned from Chinese beside Tibetan.
+
+    Args:
+        out: Folder of the encoder, replaced.
+        steps: Number of training steps.
+        batch: Number of groups of texts per step.
+        seed: Seed of weights and data.
+        device: Device to train on.
+
+    Returns:
+        Figures for ``BUILD.json``.
+    """
+    began = time.monotonic()
+    words = style_models.style_tokenizer(seed)
+    model = encoder.new_model(words, seed)
+    figures: dict[str, object] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
+    figures |= encoder.train(
+        model,
+        words,
+        steps=steps,
+        device=device,
+        seed=seed,
+        batch=batch,
+        draw=style_models.groups,
+        objective=style_models.loss,
+    )
+    figures["train_seconds"] = round(time.monotonic() - began)
+    encoder.save(model, words, out)
+    trained = SentenceTransformer(str(out), device=str(device), trust_remote_code=False)
+    return figures | evaluate.style_encoder(trained, seed)
+
+
 def build(
     out: Path = WEIGHTS,
     *,
     models: tuple[str, ...] = ("encoder", "base"),
-    base_steps: int = 3500,
-    encoder_steps: int = 450,
+    styles: bool = False,
+    base_steps: int = 0,
+    encoder_steps: int = 0,
     base_batch: int = 12,
     encoder_batch: int = 32,
     seed: int = 0,
@@ -102,8 +166,10 @@ def build(
     Args:
         out: Folder of the models.
         models: Names of the models to train, ``encoder`` and ``base``.
-        base_steps: Number of training steps of the base model's first phase.
-        encoder_steps: Number of training steps of the encoder.
+        styles: True for models of worlds with styles; ``out`` must be another folder then.
+        base_steps: Number of training steps of the base model's first phase; 0 for 3,500. With styles, number of steps
+            that continue the shipped model's training; 0 for 1,000.
+        encoder_steps: Number of training steps of the encoder; 0 for 450, with styles for 700.
         base_batch: Number of passages per step of the base model.
         encoder_batch: Number of groups of texts per step of the encoder.
         seed: Seed of weights and data.
@@ -111,13 +177,25 @@ def build(
 
     Returns:
         Content of ``BUILD.json``.
+
+    Raises:
+        ValueError: If models of worlds with styles would replace the shipped ones.
     """
+    if styles and out.resolve() == WEIGHTS.resolve():
+        raise ValueError("--styles: these models are no substitute for the shipped ones; add --out FOLDER")
     if threads:
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     record = out / "BUILD.json"
     figures: dict[str, object] = {}
-    makers = {"base": (build_base, base_steps, base_batch), "encoder": (build_encoder, encoder_steps, encoder_batch)}
+    if styles:
+        base_maker, encoder_maker, default = build_style_base, build_style_encoder, (1000, 700)
+    else:
+        base_maker, encoder_maker, default = build_base, build_encoder, (3500, 450)
+    makers = {
+        "base": (base_maker, base_steps or default[0], base_batch),
+        "encoder": (encoder_maker, encoder_steps or default[1], encoder_batch),
+    }
     for model in models:
         maker, steps, batch = makers[model]
         made = maker(out / model, steps=steps, batch=batch, seed=seed, device=device)

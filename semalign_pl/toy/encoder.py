@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +70,30 @@ def group(rng: random.Random) -> list[Text]:
     texts += [Text(grammar.tibetan(m), m) for m in (similar, far)]
     if rng.random() < 0.3:
         texts[2] = Text(grammar.tibetan_headline(meaning), grammar.headline_meaning(meaning))
-    return texts + [Text(*_spoil(rng, bo, zh, meaning)) for _ in range(2)]
+    return texts + [spoil(rng, bo, zh, meaning) for _ in range(2)]
 
 
-def _spoil(rng: random.Random, bo: str, zh: str, meaning: Meaning) -> tuple[str, Meaning, float]:
+def groups(rng: random.Random, batch: int) -> list[list[Text]]:
+    """Draw the groups of a batch.
+
+    Args:
+        rng: Random numbers.
+        batch: Number of groups.
+    """
+    return [group(rng) for _ in range(batch)]
+
+
+def spoil(rng: random.Random, bo: str, zh: str, meaning: Meaning) -> Text:
+    """Corrupt a Tibetan sentence in a random way.
+
+    Args:
+        rng: Random numbers.
+        bo: Tibetan sentence.
+        zh: Same sentence in Chinese.
+        meaning: Meaning of both.
+    """
     text, quality = corrupt(rng, rng.choice(list(CORRUPTIONS)), bo, zh)
-    return text, meaning, quality
+    return Text(text, meaning, quality)
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> BertModel:
@@ -117,11 +136,29 @@ def embed(model: BertModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]
     for start in range(0, len(texts), chunk):
         rows = [ids[i] for i in order[start : start + chunk]]
         batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(model.device)
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with optim.mixed_precision(model.device):
             states = model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1)
         found.append(F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1))
     return torch.cat(found)[torch.tensor(order).argsort().to(model.device)]
+
+
+def squared_errors(vectors: Tensor, groups: list[list[Text]]) -> tuple[Tensor, Tensor]:
+    """Squared errors of the cosines against `target`, and mask of those within a group.
+
+    Args:
+        vectors: Embeddings of all texts, group after group, ``(texts, dimensions)``.
+        groups: Groups of texts, all of the same size.
+
+    Returns:
+        Errors of the first text of each group against all texts, ``(groups, texts)`` float32, and the mask, bool.
+    """
+    width = len(groups[0])
+    cosine = vectors[::width] @ vectors.T
+    flat = [text for texts in groups for text in texts]
+    wanted = torch.tensor([[target(texts[0], other) for other in flat] for texts in groups], device=vectors.device)
+    own = torch.block_diag(*[torch.ones(1, width)] * len(groups)).bool().to(vectors.device)
+    return (cosine - wanted) ** 2, own
 
 
 def loss(vectors: Tensor, groups: list[list[Text]]) -> tuple[Tensor, Tensor]:
@@ -135,11 +172,7 @@ def loss(vectors: Tensor, groups: list[list[Text]]) -> tuple[Tensor, Tensor]:
         Mean squared error of the cosines against `target`, and InfoNCE in nats.
     """
     width = len(groups[0])
-    cosine = vectors[::width] @ vectors.T
-    flat = [text for texts in groups for text in texts]
-    wanted = torch.tensor([[target(texts[0], other) for other in flat] for texts in groups], device=vectors.device)
-    own = torch.block_diag(*[torch.ones(1, width)] * len(groups)).bool().to(vectors.device)
-    error = (cosine - wanted) ** 2
+    error, own = squared_errors(vectors, groups)
     graded = error[own].mean() + error[~own].mean() + error[:, 1::width].mean()
     matched = torch.arange(len(groups), device=vectors.device)
     across = vectors[1::width] @ vectors.T / 0.05
@@ -162,6 +195,8 @@ def train(
     seed: int,
     batch: int,
     lr: float = 2e-3,
+    draw: Callable[[random.Random, int], list[list[Text]]] = groups,
+    objective: Callable[[Tensor, list[list[Text]]], tuple[Tensor, Tensor]] = loss,
 ) -> dict[str, float]:
     """Train the encoder.
 
@@ -173,6 +208,8 @@ def train(
         seed: Seed of the training data.
         batch: Number of groups of texts per step.
         lr: Peak learning rate.
+        draw: Function that draws the groups of a batch.
+        objective: Function that returns both losses of a batch.
 
     Returns:
         Last running means of both losses.
@@ -183,9 +220,9 @@ def train(
     shown = {"graded": 0.0, "contrast_nats": 0.0}
     bar = tqdm(range(steps), desc="encoder", mininterval=5)
     for done in bar:
-        groups = [group(rng) for _ in range(batch)]
-        vectors = embed(model, inner, [text.text for texts in groups for text in texts])
-        graded, contrast = loss(vectors, groups)
+        drawn = draw(rng, batch)
+        vectors = embed(model, inner, [text.text for texts in drawn for text in texts])
+        graded, contrast = objective(vectors, drawn)
         (10 * graded + 0.2 * contrast).backward()
         optim.step(model, opts, lr * optim.scale(done / steps))
         mixed = min(0.95, done / (done + 1))

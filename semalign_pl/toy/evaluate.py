@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from semalign_pl.toy import generator, grammar, prompt
 from semalign_pl.toy.corruption import CORRUPTIONS, corrupt
+from semalign_pl.toy.grammar import Meaning
+from semalign_pl.toy.style import NAMED, PLAIN, draw, tibetan
 
 
 def questions(squad: dict[str, Any]) -> list[tuple[str, str]]:
@@ -102,6 +105,55 @@ def base(
         **reading(model, tokenizer, squad),
         "nll_zh_nats": nll(model, tokenizer, zh),
         "nll_bo_nats": nll(model, tokenizer, bo),
+    }
+
+
+def _held_out(seed: int, size: int) -> list[Meaning]:
+    """Meanings of the dev fold whose sentences show every field of a style."""
+    drawn = generator.unique(random.Random(f"style-evaluation-{seed}"), generator.SPLITS["dev"])
+    return list(islice((meaning for meaning in drawn if PLAIN.shown_in(meaning) == PLAIN), size))
+
+
+def style_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> dict[str, float]:
+    """Mean NLL of the same 100 meanings in each named style, in nats per token."""
+    held = _held_out(seed, 100)
+    return {name: nll(model, tokenizer, [tibetan(meaning, style) for meaning in held]) for name, style in NAMED.items()}
+
+
+def style_encoder(model: SentenceTransformer, seed: int, size: int = 200) -> dict[str, object]:
+    """Evaluate an encoder on Tibetan of all styles.
+
+    Args:
+        model: Encoder.
+        seed: Seed of the texts.
+        size: Number of meanings.
+
+    Returns:
+        Mean cosines of two texts: of the same meaning in the plain style and each other one, of the same meaning in two
+        drawn styles, and in drawn styles of meanings with one or two wrong slots and of unrelated meanings.
+    """
+    rng, held = random.Random(f"styles-{seed}"), _held_out(seed, size)
+
+    def write(meaning: Meaning) -> str:
+        return tibetan(meaning, draw(rng))
+
+    similar = [generator.neighbour(rng, meaning) for meaning in held]
+    far = [generator.neighbour(rng, meaning) for meaning in similar]
+    by_style = {
+        name: _mean_cos(model, [(tibetan(meaning), tibetan(meaning, style)) for meaning in held])
+        for name, style in NAMED.items()
+    }
+    wrong: dict[int, list[tuple[str, str]]] = {}
+    for meaning, other in zip([*held, *held], [*similar, *far], strict=True):
+        shared, filled = grammar.shared_slots(meaning, other)
+        wrong.setdefault(filled - shared, []).append((write(meaning), write(other)))
+    return {
+        "mean_cos_by_style": by_style,
+        "mean_cos_drawn_styles": _mean_cos(model, [(write(meaning), write(meaning)) for meaning in held]),
+        "mean_cos_by_wrong_slots": {k: _mean_cos(model, pairs) for k, pairs in sorted(wrong.items()) if 0 < k < 3},
+        "mean_cos_unrelated": _mean_cos(
+            model, [(write(m), write(o)) for m, o in zip(held[:-1], held[1:], strict=True)]
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerFast
 
 from semalign_pl.toy import generator, grammar, prompt, reading
+from semalign_pl.toy.speech import TIBETAN, Speech
 from semalign_pl.toy.tokenizer import END, PAD, START, token_id
 
 QUESTIONS = 6
@@ -41,26 +42,35 @@ def reading_turns(rng: random.Random, sentences: int) -> list[tuple[str, str]]:
     return list(zip(asked, (answer for _, answer in item.questions), strict=True))
 
 
-def plain(rng: random.Random) -> str | list[tuple[str, str]]:
-    """Draw a text in one language, or a chat turn with a Tibetan text as the answer."""
+def plain(rng: random.Random, speech: Speech = TIBETAN) -> str | list[tuple[str, str]]:
+    """Draw a text in one language, or a chat turn with a Tibetan text as the answer.
+
+    Args:
+        rng: Random numbers.
+        speech: Tibetan, in the plain style or in any.
+    """
     kind = rng.random()
     if kind < 0.3:
         return generator.chinese_text(rng, generator.CHINESE_FOLDS)
     if kind < 0.75:
-        return generator.tibetan_text(rng, generator.TIBETAN_FOLDS)
-    return [(prompt.WRITE_TIBETAN, generator.tibetan_text(rng, generator.TIBETAN_FOLDS))]
+        return generator.text(rng, generator.TIBETAN_FOLDS, speech)
+    return [(prompt.WRITE_TIBETAN, generator.text(rng, generator.TIBETAN_FOLDS, speech))]
 
 
-def make_instruction(rng: random.Random) -> str | list[tuple[str, str]]:
+def make_instruction(rng: random.Random, speech: Speech = TIBETAN) -> str | list[tuple[str, str]]:
     """Draw an instruction to write or copy a text, or with probability 0.5 an item of ``plain``.
 
     Most instructions name the language of the answer. None asks for a translation: a text to copy is in the language of
     the answer.
+
+    Args:
+        rng: Random numbers.
+        speech: Tibetan, in the plain style or in any.
     """
     if rng.random() < 0.5:
-        return plain(rng)
+        return plain(rng, speech)
     chinese = grammar.chinese(generator.draw(rng, generator.CHINESE_FOLDS))
-    tibetan = grammar.tibetan(generator.draw(rng, generator.TIBETAN_FOLDS))
+    tibetan = speech.sentence(generator.draw(rng, generator.TIBETAN_FOLDS))
     turns = [
         (prompt.WRITE_CHINESE, chinese),
         (prompt.WRITE_TIBETAN, tibetan),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
+from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -58,8 +61,32 @@ def train(seed: int = 0, size: int = 3000) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     bpe.train_from_iterator(_texts(seed), trainer)
+    return _for_base(bpe)
+
+
+def add_syllables(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Create a tokenizer with a token for each Tibetan syllable of texts; other text keeps its tokens.
+
+    The syllables are entries of the vocabulary without merges (``ignore_merges``). As added tokens, they would also
+    match in the middle of longer syllables.
+
+    Args:
+        tokenizer: Tokenizer to extend; it is not changed.
+        texts: Tibetan texts.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary, byte_level = state["model"]["vocab"], pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    state["model"]["ignore_merges"] = True
+    for text in texts:
+        for syllable in re.findall("[\u0f40-\u0fbc]+\u0f0b?", text):
+            ((piece, _),) = byte_level.pre_tokenize_str(syllable)
+            vocabulary.setdefault(piece, len(vocabulary))
+    return _for_base(Tokenizer.from_str(json.dumps(state)))
+
+
+def _for_base(inner: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=inner,
         eos_token=END,
         pad_token=PAD,
         padding_side="left",

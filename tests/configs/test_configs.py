@@ -172,7 +172,7 @@ def read(folder: str) -> Study:
     return read_study(ROOT / folder)
 
 
-@pytest.mark.parametrize("folder", ["ablation", "frontier", "keep", "ladder", "quickstart", "sg_srl"])
+@pytest.mark.parametrize("folder", ["ablation", "frontier", "keep", "ladder", "map", "quickstart", "sg_srl"])
 def test_studies_list_systems_that_are_there(folder):
     assert len(read(folder).systems) >= 3
 

@@ -1,0 +1,201 @@
+"""When is semantic RL worth its cost? Train the same systems in worlds of other pairs and other styles.
+
+python benchmarks/map.py --dry-run                   # commands and expected core hours
+python benchmarks/map.py --seeds 3    # the grid; writes results/map.json and .png, docs/results/map.md
+python benchmarks/map.py --only pairs-300-style-1:0  # one condition and seed; without :0, all seeds
+python benchmarks/map.py --only pairs-1000-style-0-noise-0.2   # a condition that runs only when it is named
+python benchmarks/map.py --collect                   # only the table, from the files that are kept
+
+A cell is one condition and one seed. What it measured is kept in results/map/CONDITION/seed_N.json, test by test, so
+that cells can be run in any order and on several machines, and an interrupted cell goes on. The world of a condition is
+the same for all seeds: seed 0. The systems are those of configs/map; all train for a fixed number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+
+SECONDS = 1500.0
+"""Expected CPU seconds of a cell, until one is kept."""
+CORE = {
+    f"pairs-{pairs}-style-{style:g}": {"pairs": str(pairs), "style": f"{style:g}"}
+    for pairs in (300, 1000, 10_000)
+    for style in (0.0, 0.5, 1.0)
+}
+"""Options of ``toy write`` by condition."""
+EXTRA = {
+    "pairs-1000-style-0-noise-0.2": {**CORE["pairs-1000-style-0"], "noise": "0.2"},
+    "pairs-1000-style-0-breadth-0.5": {**CORE["pairs-1000-style-0"], "breadth": "0.5"},
+}
+"""Conditions that are run only when they are named."""
+CONDITIONS = CORE | EXTRA
+Cell = tuple[str, int]
+"""Condition and seed."""
+
+
+def cells_of(only: list[str], seeds: int) -> list[Cell]:
+    """Cells to run, in order.
+
+    Args:
+        only: Conditions, each with a seed after a colon or without; empty for the whole grid.
+        seeds: Number of seeds where none is named.
+
+    Raises:
+        ValueError: If a condition or a seed does not exist; names it and the remedy.
+    """
+    found: dict[Cell, None] = {}
+    for text in only or CORE:
+        name, colon, seed = text.partition(":")
+        if name not in CONDITIONS:
+            raise ValueError(f"--only {text}: there is no condition {name}; give one of {', '.join(CONDITIONS)}")
+        if colon and not seed.isdecimal():
+            raise ValueError(f"--only {text}: {seed!r} is no seed; give a number such as {name}:0")
+        found |= dict.fromkeys((name, number) for number in ([int(seed)] if colon else range(seeds)))
+    return list(found)
+
+
+def world_command(name: str, folder: Path, models: Path) -> list[str]:
+    """Arguments of ``python -m semalign_pl.toy`` that write the world of a condition.
+
+    Args:
+        name: Condition.
+        folder: Folder of the world.
+        models: Folder of the models that know all styles.
+    """
+    options = [word for key, value in CONDITIONS[name].items() for word in (f"--{key}", value)]
+    return ["write", str(folder), *options, "--source-only", "10000", "--models", str(models)]
+
+
+def copy_configs(configs: Path, folder: Path) -> Path:
+    """Copy the recipes with the paths of a condition.
+
+    Args:
+        configs: Folder of the recipes, whose paths begin with ``runs/map/``.
+        folder: Folder of the condition.
+
+    Returns:
+        Folder of the copies.
+    """
+    made = folder / "configs"
+    made.mkdir(parents=True, exist_ok=True)
+    for path in sorted(configs.glob("*.yaml")):
+        text = path.read_text(encoding="utf-8").replace("runs/map/", f"{folder.as_posix()}/")
+        (made / path.name).write_text(text, encoding="utf-8")
+    return made
+
+
+def expected_hours(cells: list[Cell], kept: Mapping[Cell, float]) -> float:
+    """Expected hours of the cells that are not kept, by the mean seconds of those that are.
+
+    Args:
+        cells: Cells to run.
+        kept: Seconds of each kept cell.
+    """
+    each = sum(kept.values()) / len(kept) if kept else SECONDS
+    return each * len([cell for cell in cells if cell not in kept]) / 3600
+
+
+def prepare(name: str, options: argparse.Namespace) -> Path:
+    """Write world and recipes of a condition, if they are not there. Return its folder."""
+    from semalign_pl.toy.__main__ import main as toy
+
+    folder: Path = options.out / name
+    if not (folder / "world" / "world.json").is_file():
+        shutil.rmtree(folder / "world", ignore_errors=True)
+        if status := toy(world_command(name, folder / "world", options.models)):
+            sys.exit(status)
+    copy_configs(options.config, folder)
+    return folder
+
+
+def measure_cell(cell: Cell, options: argparse.Namespace, dry: bool) -> None:
+    """Run the steps of a cell that are not kept, or print their commands."""
+    from map_table import SHOWN, STYLES
+    from seed_file import digest_of, read_seeds, write_seed
+    from seed_runs import Plan, measure_steps
+
+    from semalign_pl import __version__
+    from semalign_pl.run.digests import Digests
+    from semalign_pl.study.protocol import steps
+    from semalign_pl.study.run_step import run_step
+    from semalign_pl.study.systems import BASE, ENCODER, read_study
+
+    name, seed = cell
+    if dry:
+        folder = options.out / name
+        print(shlex.join(["python", "-m", "semalign_pl.toy", *world_command(name, folder / "world", options.models)]))
+    else:
+        folder = prepare(name, options)
+    configs = copy_configs(options.config, folder)
+    study = read_study(configs)
+    every = [
+        step
+        for step in steps(study.systems, folder, seed + 1, study.frontier, study.encoder)
+        if step.seed == seed or step.system in (BASE, ENCODER)
+    ]
+    if dry:
+        print("\n".join(f"semalign {shlex.join(step.args)}" for step in every))
+        return
+    plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN, optional=STYLES)
+    digests = Digests(folder / "digests.json")
+    expected = digest_of(study, configs, digests)
+    facts = {"seed": seed, "digest": expected, "version": __version__, "machines": [], "validation": {}, "runs": {}}
+    content = read_seeds(plan.kept, expected).get(seed, {"condition": CONDITIONS[name], **facts})
+    if content.get("complete"):
+        print(f"{name}, seed {seed}: kept in {plan.kept}", flush=True)
+        return
+    if (machine := harness.machine()) not in content["machines"]:
+        content["machines"].append(machine)
+    for step in every:
+        if step.system == ENCODER:
+            content["encoder_seconds"] = run_step(step, digests).seconds
+    measure_steps(plan, content, [step for step in every if step.system != ENCODER], "runs", digests)
+    content["complete"] = True
+    write_seed(plan.kept, content)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Parser of the command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    made.add_argument("--only", nargs="+", default=[], metavar="CONDITION[:SEED]", help="cells to run")
+    made.add_argument("--dry-run", action="store_true", help="print commands and expected core hours")
+    made.add_argument("--collect", action="store_true", help="run nothing; make the table of the kept cells")
+    made.add_argument("--models", type=Path, default=Path("benchmarks/map_models"), help="of `toy build --styles`")
+    made.add_argument("--config", type=Path, default=Path("configs/map"))
+    made.add_argument("--out", type=Path, default=Path("runs/map"))
+    return made
+
+
+def main() -> None:
+    """Run the cells that are not kept yet, and make the table of all kept ones."""
+    options = parser().parse_args()
+    from map_table import read_cells, seconds_of, write_results
+
+    cells = cells_of(options.only, options.seeds)
+    if not options.collect:
+        for cell in cells:
+            measure_cell(cell, options, options.dry_run)
+    kept = read_cells(harness.RESULTS / "map")
+    if options.dry_run:
+        seconds = {(name, seed): seconds_of(one) for name, of in kept.items() for seed, one in of.items()}
+        print(f"# {len(cells)} cells, about {expected_hours(cells, seconds):.1f} core hours for those not kept")
+        return
+    write_results(kept, options.config)
+
+
+if __name__ == "__main__":
+    from seed_file import SeedError
+
+    try:
+        main()
+    except (SeedError, ValueError) as error:
+        sys.exit(str(error))

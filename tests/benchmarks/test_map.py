@@ -1,0 +1,150 @@
+"""benchmarks/map.py: cells and their commands, and its table for curves with known differences."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from map import CORE, cells_of, copy_configs, expected_hours, world_command
+from map_table import SHOWN, chart, collect, differences, markdown, read_cells, seconds_of, summary, with_verdicts
+from seed_file import SeedError, pack_points, write_seed
+
+from semalign_pl.frontier.measured_point import MeasuredMetric, MeasuredPoint
+from semalign_pl.functional.frontier import Curve
+from semalign_pl.study.frontier_settings import FrontierSettings
+from semalign_pl.study.systems import Study, System
+
+METRICS = ("meaning_accuracy", "cmrc_f1", "nll_change_mean", "styles_nll_change_mean")
+IDS = [f"row:{number}" for number in range(100)]
+
+
+NAMES = ("sft", "keep_sft", "semantic_grpo", "grpo_anchor", "source_only", "best_of_group")
+
+
+@pytest.fixture
+def study() -> Study:
+    pairs = [(first, second) for first in NAMES[:2] for second in NAMES[2:5]]
+    frontier = FrontierSettings("meaning_accuracy", METRICS[1:], (0.6,), "base", tuple(pairs), ())
+    return Study([System(name, Path(), "base", name.replace("_", " ")) for name in NAMES], frontier)
+
+
+def curve(quality: list[float], cost: list[float]) -> Curve:
+    """Curve of two equal seeds, under two equal resamples."""
+    return Curve(np.broadcast_to(quality, (3, 2, len(quality))), np.broadcast_to(cost, (3, 2, len(cost))))
+
+
+def test_differences_at_matched_quality_and_matched_cost() -> None:
+    curves = {"sft": curve([80, 20], [6, 0]), "grpo": curve([80, 20], [3, 0]), "far": curve([95, 90], [9, 8])}
+    rows = differences(curves, [("sft", "grpo"), ("grpo", "sft"), ("sft", "far")], "cmrc_f1")
+    assert [row["matched"] for row in rows] == ["quality", "cost"] * 3
+    # At quality q the costs are (q - 20) / 10 and (q - 20) / 20; at cost c the qualities are 20 + 10 c and 20 + 20 c.
+    assert [row["value"] for row in rows] == [pytest.approx(v) for v in (-1.5, 15, 1.5, -15)] + [None, None]
+    assert rows[1]["ci"] == pytest.approx([15, 15])
+    assert [row["better"] for row in with_verdicts(rows)] == ["grpo"] * 4 + [None] * 2
+
+
+def test_a_difference_within_its_interval_has_no_winner() -> None:
+    row = {"a": "sft", "b": "grpo", "metric": "cmrc_f1", "matched": "quality", "value": -1.5, "ci": [-3.2, 0.2]}
+    rows = with_verdicts([{**row, "p": 0.03}, {**row, "p": 0.04}, {**row, "p": 0.001}])
+    assert [row["p_holm"] for row in rows] == pytest.approx([0.06, 0.06, 0.003])
+    assert [row["better"] for row in rows] == [None, None, "grpo"]
+
+
+def point(accuracy: int, f1: int, nll: float) -> MeasuredPoint:
+    """Point with 100 items; accuracy and F1 are the number of items that are right."""
+    right = {name: np.arange(100) < count for name, count in (("meaning_accuracy", accuracy), ("cmrc_f1", f1))}
+    drift = {name: np.full(100, nll) for name in METRICS[2:]}
+    values = {"meaning_accuracy": right["meaning_accuracy"] * 1.0, "cmrc_f1": right["cmrc_f1"] * 100.0, **drift}
+    return MeasuredPoint(
+        "planted",
+        {
+            name: MeasuredMetric(
+                name, tuple(IDS), one[:, None], "mean", name, (None,) * 100
+            )
+            for name, one in values.items()
+        },
+    )  # fmt: skip
+
+
+def cell(seed: int, grpo_f1: int) -> dict[str, Any]:
+    """Cell in which all systems are SFT, but for GRPO, which loses less reading comprehension."""
+    base = point(0, 90, 0.0)
+    runs = {"base": {"points": {"end": dict.fromkeys(SHOWN, 0.0) | {"cmrc_f1": 90.0}}, "seconds": 1.0}}
+    runs["base"]["items"] = pack_points([base], METRICS, base)
+    for name in NAMES:
+        f1 = grpo_f1 if name == "semantic_grpo" else 30
+        runs[name] = {
+            "path": ["end", "scale-0.6", "base"],
+            "points": {"end": dict.fromkeys(SHOWN, 1.0), "scale-0.6": dict.fromkeys(SHOWN, 0.5)},
+            "items": pack_points([point(80, f1, 0.3), point(40, (90 + f1) // 2, 0.15)], METRICS, base),
+            "budget": {"updates": 100, "examples": 1600, "sampled_tokens": 0, "seconds": 60.0},
+            "seconds": 20.0,
+        }
+    ids = dict.fromkeys(METRICS, IDS)
+    condition = CORE["pairs-300-style-1"]
+    return {"seed": seed, "digest": "d", "condition": condition, "runs": runs, "ids": ids, "complete": True}
+
+
+def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
+    for seed in (0, 1, 2):
+        write_seed(tmp_path / "kept" / "pairs-300-style-1", cell(seed, 70))
+    unfinished = {key: value for key, value in cell(0, 70).items() if key != "complete"}
+    write_seed(tmp_path / "kept" / "pairs-1000-style-1", unfinished)
+    cells = read_cells(tmp_path / "kept")
+    assert {name: list(seeds) for name, seeds in cells.items()} == {"pairs-300-style-1": [0, 1, 2]}
+    assert seconds_of(cells["pairs-300-style-1"][0]) == 1 + 6 * 80
+    content = collect(cells, study, draws=200)
+    rows = {(row["a"], row["b"], row["metric"], row["matched"]): row for row in content["differences"]}
+    # At meaning accuracy q, SFT has lost 60 q / 80 and GRPO 20 q / 80: on average over 0 to 80, 20 more. The range ends
+    # a little below 80, at the accuracy that 97.5 % of the resamples of the items reach.
+    assert rows["sft", "semantic_grpo", "cmrc_f1", "quality"]["value"] == pytest.approx(-20, abs=2)
+    assert rows["sft", "semantic_grpo", "cmrc_f1", "quality"]["better"] == "semantic_grpo"
+    assert rows["sft", "source_only", "cmrc_f1", "quality"]["value"] == 0
+    assert rows["sft", "semantic_grpo", "cmrc_f1", "cost"]["value"] > 0.1
+    assert "RL costs less at equal quality in 1 of 1 conditions: pairs-300-style-1." in markdown(content, study)
+    lines = [line for line in markdown(content, study).splitlines() if line.startswith("| pairs-300-style-1 | 3 |")]
+    assert len(lines) == 6 and lines[0].endswith("| semantic grpo |") and lines[2].endswith("| – |")
+    none = copy.deepcopy(content)
+    for row in none["differences"]:
+        row["better"] = None
+    assert re.match(r"No condition .* in 1\. Half of the intervals of CMRC F1 are narrower than ±\d", summary(none, []))
+    chart(content, study, tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_seeds_of_other_recipes_make_no_table(tmp_path: Path) -> None:
+    write_seed(tmp_path / "pairs-300-style-1", cell(0, 70))
+    write_seed(tmp_path / "pairs-300-style-1", {**cell(1, 70), "digest": "e"})
+    with pytest.raises(SeedError, match="pairs-300-style-1: seeds have the digests d, e; measure them alike"):
+        read_cells(tmp_path)
+
+
+def test_cells_and_their_commands() -> None:
+    assert len(CORE) == 9 and len(cells_of([], 3)) == 27
+    assert cells_of(["pairs-300-style-1:2", "pairs-1000-style-0-noise-0.2"], 2) == [
+        ("pairs-300-style-1", 2),
+        ("pairs-1000-style-0-noise-0.2", 0),
+        ("pairs-1000-style-0-noise-0.2", 1),
+    ]
+    with pytest.raises(ValueError, match="--only pairs-7:0: there is no condition pairs-7; give one of pairs-300-styl"):
+        cells_of(["pairs-7:0"], 1)
+    with pytest.raises(ValueError, match="--only pairs-300-style-1:x: 'x' is no seed"):
+        cells_of(["pairs-300-style-1:x"], 1)
+    written = world_command("pairs-1000-style-0-noise-0.2", Path("w"), Path("m"))
+    assert " ".join(written) == ("write w --pairs 1000 --style 0 --noise 0.2 --source-only 10000 --models m")
+    assert expected_hours(cells_of([], 2), {("pairs-300-style-1", 0): 3600.0}) == 17
+
+
+def test_recipes_get_the_paths_of_the_condition(tmp_path: Path) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "sft.yaml").write_text("default_root_dir: runs/map/sft\ntrain: runs/map/world/pairs/train.jsonl\n")
+    made = copy_configs(recipes, tmp_path / "pairs-300-style-1")
+    folder = (tmp_path / "pairs-300-style-1").as_posix()
+    assert (
+        made / "sft.yaml"
+    ).read_text() == f"default_root_dir: {folder}/sft\ntrain: {folder}/world/pairs/train.jsonl\n"
