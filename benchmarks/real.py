@@ -28,7 +28,7 @@ from real_page import write_page
 from study_points import mean_of, points
 
 COST = {
-    "pair": 0.8,
+    "pair": 0.35,
     "anchor text": 0.35,
     "rollout": 0.72,
     "MultipleChoiceProbe": 0.28,
