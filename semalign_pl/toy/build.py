@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import sentence_transformers
 import torch
@@ -104,14 +106,7 @@ def build_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch
     Returns:
         Figures for ``BUILD.json``.
     """
-    began = time.monotonic()
-    words = tokenizer.train(seed)
-    model = encoder.new_model(words, seed)
-    figures: dict[str, object] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
-    figures |= encoder.train(model, words, steps=steps, device=device, seed=seed, batch=batch)
-    figures["train_seconds"] = round(time.monotonic() - began)
-    encoder.save(model, words, out)
-    return figures | evaluate.encoder(SentenceTransformer(str(out), device=str(device), trust_remote_code=False), seed)
+    return _train_encoder(out, tokenizer.train(seed), evaluate.encoder, steps, batch, seed, device)
 
 
 def build_style_encoder(out: Path, *, steps: int, batch: int, seed: int, device: torch.device) -> dict[str, object]:
@@ -129,24 +124,28 @@ def build_style_encoder(out: Path, *, steps: int, batch: int, seed: int, device:
     Returns:
         Figures for ``BUILD.json``.
     """
+    words, kinds = style_models.style_tokenizer(seed), {"draw": style_models.groups, "objective": style_models.loss}
+    return _train_encoder(out, words, evaluate.style_encoder, steps, batch, seed, device, **kinds)
+
+
+def _train_encoder(
+    out: Path,
+    words: PreTrainedTokenizerFast,
+    measure: Callable[[SentenceTransformer, int], dict[str, object]],
+    steps: int,
+    batch: int,
+    seed: int,
+    device: torch.device,
+    **kinds: Any,
+) -> dict[str, object]:
+    """Train an encoder on groups of texts, by default those of translations, save it, and measure the saved one."""
     began = time.monotonic()
-    words = style_models.style_tokenizer(seed)
     model = encoder.new_model(words, seed)
     figures: dict[str, object] = {"parameters": model.num_parameters(), "steps": steps, "batch": batch}
-    figures |= encoder.train(
-        model,
-        words,
-        steps=steps,
-        device=device,
-        seed=seed,
-        batch=batch,
-        draw=style_models.groups,
-        objective=style_models.loss,
-    )
+    figures |= encoder.train(model, words, steps=steps, device=device, seed=seed, batch=batch, **kinds)
     figures["train_seconds"] = round(time.monotonic() - began)
     encoder.save(model, words, out)
-    trained = SentenceTransformer(str(out), device=str(device), trust_remote_code=False)
-    return figures | evaluate.style_encoder(trained, seed)
+    return figures | measure(SentenceTransformer(str(out), device=str(device), trust_remote_code=False), seed)
 
 
 def build(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Muon(torch.optim.Optimizer):
     """``torch.optim.Muon`` with Nesterov momentum and ``match_rms_adamw``, in float32.
 
-    PyTorch's orthogonalises in bfloat16, which takes 15 times as long on CPUs without such instructions.
+    PyTorch's orthogonalises in bfloat16, which takes many times as long on CPUs without such instructions.
 
     Args:
         params: Matrices to train.
@@ -74,7 +74,7 @@ def place(model: nn.Module, device: torch.device) -> None:
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 where the device multiplies in it; others emulate it, four times as slow as float32.
+    """Autocast to bfloat16 where the device multiplies in it; other CPUs emulate it, which is slower than float32.
 
     Args:
         device: Device to train on.
