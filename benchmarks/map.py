@@ -17,11 +17,17 @@ import argparse
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
+
+if TYPE_CHECKING:
+    from semalign_pl.study.protocol import Step
+    from semalign_pl.study.systems import Study
 
 SECONDS = 1500.0
 """Expected CPU seconds of a cell, until one is kept."""
@@ -74,22 +80,18 @@ def world_command(name: str, folder: Path, models: Path) -> list[str]:
     return ["write", str(folder), *options, "--source-only", "10000", "--models", str(models)]
 
 
-def copy_configs(configs: Path, folder: Path) -> Path:
+def copy_configs(configs: Path, folder: Path, made: Path) -> None:
     """Copy the recipes with the paths of a condition.
 
     Args:
         configs: Folder of the recipes, whose paths begin with ``runs/map/``.
         folder: Folder of the condition.
-
-    Returns:
-        Folder of the copies.
+        made: Folder of the copies.
     """
-    made = folder / "configs"
     made.mkdir(parents=True, exist_ok=True)
     for path in sorted(configs.glob("*.yaml")):
         text = path.read_text(encoding="utf-8").replace("runs/map/", f"{folder.as_posix()}/")
         (made / path.name).write_text(text, encoding="utf-8")
-    return made
 
 
 def expected_hours(cells: list[Cell], kept: Mapping[Cell, float]) -> float:
@@ -103,47 +105,58 @@ def expected_hours(cells: list[Cell], kept: Mapping[Cell, float]) -> float:
     return each * len([cell for cell in cells if cell not in kept]) / 3600
 
 
-def prepare(name: str, options: argparse.Namespace) -> Path:
-    """Write world and recipes of a condition, if they are not there. Return its folder."""
-    from semalign_pl.toy.__main__ import main as toy
+def steps_of(cell: Cell, study: Study, folder: Path) -> list[Step]:
+    """Steps of a cell, the encoder's first.
 
+    Args:
+        cell: Condition and seed.
+        study: Study in the copied recipes.
+        folder: Folder of the condition.
+    """
+    from semalign_pl.study.protocol import steps
+    from semalign_pl.study.systems import BASE, ENCODER
+
+    every = steps(study.systems, folder, cell[1] + 1, study.frontier, study.encoder)
+    return [step for step in every if step.seed == cell[1] or step.system in (BASE, ENCODER)]
+
+
+def print_cell(cell: Cell, options: argparse.Namespace) -> None:
+    """Print the commands of a cell; nothing is written where it would run."""
+    from semalign_pl.study.systems import read_study
+
+    folder: Path = options.out / cell[0]
+    world = world_command(cell[0], folder / "world", options.models)
+    print(shlex.join(["python", "-m", "semalign_pl.toy", *world]))
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary)
+        copy_configs(options.config, folder, made)
+        for step in steps_of(cell, read_study(made), folder):
+            print(f"semalign {shlex.join(step.args)}".replace(temporary, (folder / "configs").as_posix()))
+
+
+def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
+    """Run the steps of a cell that are not kept, and keep the results of each test at once."""
+    from map_table import SHOWN, STYLES
+    from seed_file import digest_of, read_seeds, write_seed
+    from seed_runs import Plan, measure_steps
+    from sentence_transformers import SentenceTransformer
+
+    from semalign_pl import __version__
+    from semalign_pl.run.digests import Digests
+    from semalign_pl.study.run_step import run_step
+    from semalign_pl.study.systems import read_study
+    from semalign_pl.toy.__main__ import main as toy
+    from semalign_pl.toy.evaluate import style_encoder
+
+    name, seed = cell
     folder: Path = options.out / name
     if not (folder / "world" / "world.json").is_file():
         shutil.rmtree(folder / "world", ignore_errors=True)
         if status := toy(world_command(name, folder / "world", options.models)):
             sys.exit(status)
-    copy_configs(options.config, folder)
-    return folder
-
-
-def measure_cell(cell: Cell, options: argparse.Namespace, dry: bool) -> None:
-    """Run the steps of a cell that are not kept, or print their commands."""
-    from map_table import SHOWN, STYLES
-    from seed_file import digest_of, read_seeds, write_seed
-    from seed_runs import Plan, measure_steps
-
-    from semalign_pl import __version__
-    from semalign_pl.run.digests import Digests
-    from semalign_pl.study.protocol import steps
-    from semalign_pl.study.run_step import run_step
-    from semalign_pl.study.systems import BASE, ENCODER, read_study
-
-    name, seed = cell
-    if dry:
-        folder = options.out / name
-        print(shlex.join(["python", "-m", "semalign_pl.toy", *world_command(name, folder / "world", options.models)]))
-    else:
-        folder = prepare(name, options)
-    configs = copy_configs(options.config, folder)
+    configs = folder / "configs"
+    copy_configs(options.config, folder, configs)
     study = read_study(configs)
-    every = [
-        step
-        for step in steps(study.systems, folder, seed + 1, study.frontier, study.encoder)
-        if step.seed == seed or step.system in (BASE, ENCODER)
-    ]
-    if dry:
-        print("\n".join(f"semalign {shlex.join(step.args)}" for step in every))
-        return
     plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN, optional=STYLES)
     digests = Digests(folder / "digests.json")
     expected = digest_of(study, configs, digests)
@@ -154,10 +167,11 @@ def measure_cell(cell: Cell, options: argparse.Namespace, dry: bool) -> None:
         return
     if (machine := harness.machine()) not in content["machines"]:
         content["machines"].append(machine)
-    for step in every:
-        if step.system == ENCODER:
-            content["encoder_seconds"] = run_step(step, digests).seconds
-    measure_steps(plan, content, [step for step in every if step.system != ENCODER], "runs", digests)
+    encoder, *others = steps_of(cell, study, folder)
+    seconds = run_step(encoder, digests).seconds
+    trained = SentenceTransformer(str(encoder.folder / "encoder"), device="cpu")
+    content["encoder"] = {"seconds": seconds, **style_encoder(trained, 0)}
+    measure_steps(plan, content, others, "runs", digests)
     content["complete"] = True
     write_seed(plan.kept, content)
 
@@ -183,7 +197,7 @@ def main() -> None:
     cells = cells_of(options.only, options.seeds)
     if not options.collect:
         for cell in cells:
-            measure_cell(cell, options, options.dry_run)
+            (print_cell if options.dry_run else measure_cell)(cell, options)
     kept = read_cells(harness.RESULTS / "map")
     if options.dry_run:
         seconds = {(name, seed): seconds_of(one) for name, of in kept.items() for seed, one in of.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map import CORE, cells_of, copy_configs, expected_hours, world_command
+from map import CORE, cells_of, copy_configs, expected_hours, parser, print_cell, world_command
 from map_table import SHOWN, chart, collect, differences, markdown, read_cells, seconds_of, summary, with_verdicts
 from seed_file import SeedError, pack_points, write_seed
 
@@ -140,11 +140,26 @@ def test_cells_and_their_commands() -> None:
 
 
 def test_recipes_get_the_paths_of_the_condition(tmp_path: Path) -> None:
-    recipes = tmp_path / "recipes"
+    recipes, made = tmp_path / "recipes", tmp_path / "made"
     recipes.mkdir()
     (recipes / "sft.yaml").write_text("default_root_dir: runs/map/sft\ntrain: runs/map/world/pairs/train.jsonl\n")
-    made = copy_configs(recipes, tmp_path / "pairs-300-style-1")
-    folder = (tmp_path / "pairs-300-style-1").as_posix()
+    copy_configs(recipes, Path("runs/map/pairs-300-style-1"), made)
+    folder = "runs/map/pairs-300-style-1"
     assert (
         made / "sft.yaml"
     ).read_text() == f"default_root_dir: {folder}/sft\ntrain: {folder}/world/pairs/train.jsonl\n"
+
+
+def test_dry_run_prints_all_commands_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_cell(("pairs-300-style-1", 1), parser().parse_args(["--out", str(tmp_path / "map")]))
+    printed = capsys.readouterr().out.splitlines()
+    folder = f"{tmp_path.as_posix()}/map/pairs-300-style-1"
+    assert printed[0].startswith(f"python -m semalign_pl.toy write {folder}/world --pairs 300 --style 1")
+    encoder = f"--config {folder}/configs/encoder.yaml --seed_everything 0 --trainer.default_root_dir {folder}/encoder"
+    assert printed[1] == f"semalign fit {encoder}"
+    trained = [line for line in printed if line.startswith("semalign fit")]
+    assert len(trained) == 1 + 9 and all("--seed_everything 1 " in line for line in trained[1:])
+    # Only the system with the style-blind encoder has a reward that knows more than the pairs.
+    rewarded = [line for line in trained if f'"encoder": "{folder}/encoder/encoder"' in line]
+    assert len(rewarded) == 5 and not any("style_blind" in line for line in rewarded)
+    assert not (tmp_path / "map").exists()
