@@ -192,7 +192,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the cells that are not kept yet, and make the table of all kept ones."""
     options = parser().parse_args()
-    from map_table import read_cells, seconds_of, write_results
+    from map_page import write_results
+    from map_table import read_cells, seconds_of
 
     cells = cells_of(options.only, options.seeds)
     if not options.collect:

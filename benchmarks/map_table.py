@@ -1,4 +1,4 @@
-"""Table and picture of the map, from the files of its cells alone; see map.py."""
+"""Results of the map, from the files of its cells alone; see map.py."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import harness
-from frontier_report import mean, write
+from frontier_report import mean
 from seed_file import Seed, SeedError
 from seed_frontier import measured_points, measured_system
 
-from semalign_pl.files.atomic import write_text
 from semalign_pl.frontier.choice import curves_of
 from semalign_pl.frontier.resampled import Resampled
 from semalign_pl.functional.frontier import Curve, mean_difference
 from semalign_pl.functional.significance import holm
-from semalign_pl.study.systems import BASE, Study, read_study
+from semalign_pl.study.systems import BASE, Study
 
 STYLES = (
     "style_variation",
@@ -34,7 +32,6 @@ SHOWN = (
 )
 BUDGET = ("updates", "examples", "sampled_tokens", "seconds")
 LEVEL = 0.05
-PAGE = Path("docs/results/map.md")
 Row = dict[str, Any]
 Cells = Mapping[str, Mapping[int, Seed]]
 """Content of the files by condition and seed."""
@@ -134,6 +131,7 @@ def collect(cells: Cells, study: Study, draws: int = 1000) -> dict[str, Any]:
         conditions[condition] = {
             "seeds": list(seeds),
             "options": contents[0]["condition"],
+            "encoder": contents[0].get("encoder"),
             "base": contents[0]["runs"][BASE]["points"]["end"],
             "systems": {name: _describe([one["runs"][name] for one in contents]) for name in systems},
             "seconds": [seconds_of(one) for one in contents],
@@ -152,108 +150,3 @@ def _describe(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for point in runs[0]["points"]
     }
     return {"points": points, "budget": {key: mean([run["budget"][key] for run in runs]) for key in BUDGET}}
-
-
-def summary(content: Mapping[str, Any], rl: Sequence[str]) -> str:
-    """Sentence that says where RL wins at matched quality, or that no such condition was found, with the power.
-
-    Args:
-        content: Result of `collect`.
-        rl: Systems with GRPO's rollouts.
-    """
-    rows = [row for row in content["differences"] if row["matched"] == "quality" and row["value"] is not None]
-    wins = sorted({row["condition"] for row in rows if row["better"] in rl and row["a"] not in rl})
-    if wins:
-        return f"RL costs less at equal quality in {len(wins)} of {len(content['conditions'])} conditions: " + (
-            f"{', '.join(wins)}."
-        )
-    if not rows:
-        return "No two systems reach a common quality in any measured condition."
-    halves = sorted((row["ci"][1] - row["ci"][0]) / 2 for row in rows if row["metric"] == "cmrc_f1")
-    power = f" Half of the intervals of CMRC F1 are narrower than ±{halves[len(halves) // 2]:.1f}." if halves else ""
-    return f"No condition was found where RL costs less at equal quality, in {len(content['conditions'])}.{power}"
-
-
-def markdown(content: Mapping[str, Any], study: Study) -> str:
-    """Page of the results: summary and decision table, one row per condition and pair.
-
-    Args:
-        content: Result of `collect`.
-        study: Study, for the titles of systems.
-    """
-    titles = {one.key: one.label or one.key for one in study.systems}
-    lines = [
-        "# When is semantic RL worth its cost?",
-        "",
-        f"<!-- written by `python benchmarks/map.py --collect` from {len(content['conditions'])} conditions -->",
-        summary(content, ["semantic_grpo", "grpo_anchor", "source_only", "best_of_group"]),
-        "",
-        "Differences are the second system minus the first, with 95 % intervals over seeds and test items: of the loss",
-        "of CMRC F1 at equal meaning accuracy (below 0, the second loses less), and of meaning accuracy at equal loss",
-        "(above 0, the second translates better). The last column names the system that is better in both or in one,",
-        "after Holm's correction over the whole map.",
-        "",
-        "| condition | seeds | first | second | CMRC F1 lost, equal quality | meaning (%), equal loss | better |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = [row for row in content["differences"] if row["metric"] == "cmrc_f1"]
-    for cost, quality in zip(rows[::2], rows[1::2], strict=True):
-        better = {row["better"] for row in (cost, quality)} - {None}
-        seeds = len(content["conditions"][cost["condition"]]["seeds"])
-        named = titles[better.pop()] if len(better) == 1 else ("they disagree" if better else "–")
-        cells = [cost["condition"], str(seeds), titles[cost["a"]], titles[cost["b"]], _interval(cost)]
-        lines.append("| " + " | ".join([*cells, _interval(quality, 100), named]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _interval(row: Row, factor: float = 1.0) -> str:
-    if row["value"] is None:
-        return "no common range"
-    value, low, high = (factor * number for number in (row["value"], *row["ci"]))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def chart(content: Mapping[str, Any], study: Study, path: Path) -> None:
-    """One page of small multiples: meaning accuracy against CMRC F1 lost, a panel per condition, a line per system."""
-    from semalign_pl.report.figure import COLOURS, clean, new_figure, to_png
-
-    titles = {one.key: one.label or one.key for one in study.systems}
-    columns = min(3, len(content["conditions"]))
-    rows = -(-len(content["conditions"]) // columns)
-    figure = new_figure(3.2 * columns + 1.8, 2.6 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, (name, condition) in zip(panels, content["conditions"].items(), strict=False):
-        clean(axes)
-        axes.set_title(name, fontsize=8)
-        for number, (system, one) in enumerate(condition["systems"].items()):
-            points = [*one["points"].values(), condition["base"]]
-            lost = [condition["base"]["cmrc_f1"] - point["cmrc_f1"] for point in points]
-            axes.plot(
-                [point["meaning_accuracy"] for point in points], lost, marker="o", markersize=3,
-                color=COLOURS[number % len(COLOURS)], label=titles[system],
-            )  # fmt: skip
-    figure.supxlabel("meaning accuracy", fontsize=8)
-    figure.supylabel("CMRC F1 lost", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside right center")
-    path.write_bytes(to_png(figure))
-
-
-def write_results(cells: Cells, configs: Path) -> None:
-    """Write results/map.json, the picture and the page of the docs.
-
-    Args:
-        cells: Content of the files by condition and seed.
-        configs: Folder of the recipes.
-
-    Raises:
-        SeedError: If no cell was measured to the end.
-    """
-    if not cells:
-        raise SeedError(f"{harness.RESULTS / 'map'}: no cell is measured to the end; run one, such as --only NAME:0")
-    study = read_study(configs)
-    content = collect(cells, study)
-    chart(content, study, harness.RESULTS / "map.png")
-    PAGE.parent.mkdir(exist_ok=True)
-    write_text(PAGE, markdown(content, study))
-    print(markdown(content, study))
-    write("map", {**content, "command": "python benchmarks/map.py --seeds 3"})

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from map import CORE, cells_of, copy_configs, expected_hours, parser, print_cell, world_command
-from map_table import SHOWN, chart, collect, differences, markdown, read_cells, seconds_of, summary, with_verdicts
+from map_page import chart, markdown, summary, trends
+from map_table import SHOWN, collect, differences, read_cells, seconds_of, with_verdicts
 from seed_file import SeedError, pack_points, write_seed
 
 from semalign_pl.frontier.measured_point import MeasuredMetric, MeasuredPoint
@@ -86,7 +87,9 @@ def cell(seed: int, grpo_f1: int) -> dict[str, Any]:
         }
     ids = dict.fromkeys(METRICS, IDS)
     condition = CORE["pairs-300-style-1"]
-    return {"seed": seed, "digest": "d", "condition": condition, "runs": runs, "ids": ids, "complete": True}
+    known = {"mean_cos_drawn_styles": 0.91, "mean_cos_by_wrong_slots": {"1": 0.8, "2": 0.6}, "mean_cos_unrelated": 0.1}
+    facts = {"seed": seed, "digest": "d", "condition": condition, "encoder": known, "complete": True}
+    return {**facts, "runs": runs, "ids": ids}
 
 
 def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
@@ -106,14 +109,31 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     assert rows["sft", "source_only", "cmrc_f1", "quality"]["value"] == 0
     assert rows["sft", "semantic_grpo", "cmrc_f1", "cost"]["value"] > 0.1
     assert "RL costs less at equal quality in 1 of 1 conditions: pairs-300-style-1." in markdown(content, study)
-    lines = [line for line in markdown(content, study).splitlines() if line.startswith("| pairs-300-style-1 | 3 |")]
-    assert len(lines) == 6 and lines[0].endswith("| semantic grpo |") and lines[2].endswith("| – |")
+    lines = [line for line in markdown(content, study).splitlines() if line.startswith("| pairs-300-style-1 |")]
+    decided = [line for line in lines if line.startswith("| pairs-300-style-1 | 3 |")]
+    assert len(decided) == 6 and decided[0].endswith("| semantic grpo |") and decided[2].endswith("| – |")
+    assert lines[6] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
+    assert lines[7] == "| pairs-300-style-1 | base | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
+    assert len(lines) == 6 + 1 + 1 + len({name for pair in study.frontier.compare for name in pair})
     none = copy.deepcopy(content)
     for row in none["differences"]:
         row["better"] = None
     assert re.match(r"No condition .* in 1\. Half of the intervals of CMRC F1 are narrower than ±\d", summary(none, []))
     chart(content, study, tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_change_from_wide_to_narrow_references_has_an_interval(study: Study) -> None:
+    row = {"a": "sft", "b": "semantic_grpo", "metric": "cmrc_f1", "matched": "quality", "better": None}
+    wide = {**row, "condition": "pairs-300-style-0", "value": -2.0, "ci": [-5.0, 1.0]}
+    narrow = {**row, "condition": "pairs-300-style-1", "value": -12.0, "ci": [-16.0, -8.0]}
+    conditions = dict.fromkeys(["pairs-300-style-0", "pairs-300-style-1"], {"seeds": [0], "encoder": None})
+    content = {"conditions": conditions, "differences": [wide, narrow]}
+    # Halves of the intervals are 3 and 4, and independent: 5.
+    change = "loss of cmrc_f1 at equal quality, semantic_grpo minus sft, from style 0 to style 1"
+    assert list(trends(content)) == [f"- pairs-300: {change}: -10.000 ± 5.000, beyond its interval."]
+    narrow["value"] = -4.0
+    assert next(iter(trends(content))).endswith("-2.000 ± 5.000, not distinguishable from none.")
 
 
 def test_seeds_of_other_recipes_make_no_table(tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""Page and picture of the map, written from its results: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import harness
+from frontier_report import write
+from map_table import Cells, Row, collect
+from real_page import table
+from seed_file import SeedError
+
+from semalign_pl.files.atomic import write_text
+from semalign_pl.study.systems import Study, read_study
+
+PAGE = Path("docs/results/map.md")
+RL = ("semantic_grpo", "grpo_anchor", "style_blind_grpo", "source_only", "source_only_pairs", "best_of_group")
+"""Systems with GRPO's rollouts."""
+MECHANISM = {
+    "meaning_accuracy": ("meaning", 100, 1),
+    "cmrc_f1": ("CMRC F1", 1, 1),
+    "nll_change_mean": ("NLL, Chinese", 1, 3),
+    "styles_nll_change_mean": ("NLL, other wordings", 1, 3),
+    "styles_kl_mean": ("KL, other wordings", 1, 3),
+    "style_variation": ("style distance", 1, 2),
+}
+"""Title, factor and digits of the columns of the second table."""
+NARROWER = ("sft", "semantic_grpo")
+"""Pair whose difference is followed from wide to narrow references."""
+
+
+def summary(content: Mapping[str, Any], rl: Sequence[str]) -> str:
+    """Sentence that says where RL wins at matched quality, or that no such condition was found, with the power.
+
+    Args:
+        content: Result of `collect`.
+        rl: Systems with GRPO's rollouts.
+    """
+    rows = [row for row in content["differences"] if row["matched"] == "quality" and row["value"] is not None]
+    wins = sorted({row["condition"] for row in rows if row["better"] in rl and row["a"] not in rl})
+    if wins:
+        return f"RL costs less at equal quality in {len(wins)} of {len(content['conditions'])} conditions: " + (
+            f"{', '.join(wins)}."
+        )
+    if not rows:
+        return "No two systems reach a common quality in any measured condition."
+    halves = sorted((row["ci"][1] - row["ci"][0]) / 2 for row in rows if row["metric"] == "cmrc_f1")
+    power = f" Half of the intervals of CMRC F1 are narrower than ±{halves[len(halves) // 2]:.1f}." if halves else ""
+    return f"No condition was found where RL costs less at equal quality, in {len(content['conditions'])}.{power}"
+
+
+def markdown(content: Mapping[str, Any], study: Study) -> str:
+    """Page of the results: summary, decision table, encoders, losses by system, and what narrower references change.
+
+    Args:
+        content: Result of `collect`.
+        study: Study, for the titles of systems.
+    """
+    titles = {one.key: one.label or one.key for one in study.systems}
+    decisions = table(
+        ["condition", "seeds", "first", "second", "CMRC F1 lost, equal quality", "meaning (%), equal loss", "better"],
+        list(_decisions(content, titles)),
+    )
+    sections = [
+        "# When is semantic RL worth its cost?",
+        f"<!-- written by `python benchmarks/map.py --collect` from {len(content['conditions'])} conditions -->\n"
+        f"{summary(content, RL)}",
+        "Differences are the second system minus the first, with 95 % intervals over seeds and test items: of the loss "
+        "of\nCMRC F1 at equal meaning accuracy (below 0, the second loses less), and of meaning accuracy at equal loss "
+        "(above 0,\nthe second translates better). The last column names the system that is better in both or in one, "
+        "after Holm's\ncorrection over the whole map.",
+        decisions,
+        "## What the rewards' encoders know",
+        "Mean cosines of Tibetan texts: one meaning in two styles, one wrong slot, unrelated meanings. An encoder that "
+        "is blind\nto style has the first near 1, and a useful one has the second well below it.",
+        table(["condition", "two styles", "one wrong slot", "unrelated"], list(_encoders(content))),
+        "## What each system loses, at its end",
+        "Mean over seeds. Other wordings are correct translations in the style that differs most from the narrow one. "
+        "Style\ndistance is the total variation distance of the outputs' styles from the base's, which are even.",
+        table(["condition", "system", *(title for title, _, _ in MECHANISM.values())], list(_ends(content, titles))),
+        "## Do narrower references make RL worth more?",
+        "\n".join(trends(content)) or "Not measured: it needs one number of pairs with styles 0 and 1.",
+    ]
+    return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
+
+
+def _decisions(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
+    rows = [row for row in content["differences"] if row["metric"] == "cmrc_f1"]
+    for cost, quality in zip(rows[::2], rows[1::2], strict=True):
+        better = {row["better"] for row in (cost, quality)} - {None}
+        named = titles[better.pop()] if len(better) == 1 else ("they disagree" if better else "–")
+        seeds = str(len(content["conditions"][cost["condition"]]["seeds"]))
+        pair = [titles[cost["a"]], titles[cost["b"]]]
+        yield [cost["condition"], seeds, *pair, _interval(cost), _interval(quality, 100), named]
+
+
+def _encoders(content: Mapping[str, Any]) -> Iterator[list[str]]:
+    found = {name: one["encoder"] for name, one in content["conditions"].items()}
+    for name, one in found.items():
+        wrong = {int(slots): value for slots, value in one["mean_cos_by_wrong_slots"].items()}
+        yield [name, *(f"{value:.3f}" for value in (one["mean_cos_drawn_styles"], wrong[1], one["mean_cos_unrelated"]))]
+
+
+def _ends(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
+    for name, condition in content["conditions"].items():
+        ends = {"base": condition["base"]} | {key: one["points"]["end"] for key, one in condition["systems"].items()}
+        for system, end in ends.items():
+            columns = [(end.get(metric), factor, digits) for metric, (_, factor, digits) in MECHANISM.items()]
+            cells = ["–" if value is None else f"{factor * value:.{digits}f}" for value, factor, digits in columns]
+            yield [name, titles.get(system, system), *cells]
+
+
+def trends(content: Mapping[str, Any]) -> Iterator[str]:
+    """Change of the difference of `NARROWER` from references in all styles to references in one, by number of pairs.
+
+    The two conditions have no data in common but the test items, so their intervals are added as independent ones.
+    """
+    found = {
+        (row["condition"], row["metric"]): row
+        for row in content["differences"]
+        if (row["a"], row["b"]) == NARROWER and row["matched"] == "quality" and row["value"] is not None
+    }
+    for wide in [name for name in content["conditions"] if name.endswith("-style-0")]:
+        narrow = wide.removesuffix("0") + "1"
+        for metric in dict.fromkeys(metric for _, metric in found):
+            if (wide, metric) in found and (narrow, metric) in found:
+                one, other = found[wide, metric], found[narrow, metric]
+                change = other["value"] - one["value"]
+                half = sum(((row["ci"][1] - row["ci"][0]) / 2) ** 2 for row in (one, other)) ** 0.5
+                verdict = "not distinguishable from none" if abs(change) <= half else "beyond its interval"
+                yield (
+                    f"- {wide.removesuffix('-style-0')}: loss of {metric} at equal quality, {NARROWER[1]} minus "
+                    f"{NARROWER[0]}, from style 0 to style 1: {change:+.3f} ± {half:.3f}, {verdict}."
+                )
+
+
+def _interval(row: Row, factor: float = 1.0) -> str:
+    if row["value"] is None:
+        return "no common range"
+    value, low, high = (factor * number for number in (row["value"], *row["ci"]))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def chart(content: Mapping[str, Any], study: Study, path: Path) -> None:
+    """One page of small multiples: meaning accuracy against CMRC F1 lost, a panel per condition, a line per system."""
+    from semalign_pl.report.figure import COLOURS, clean, new_figure, to_png
+
+    titles = {one.key: one.label or one.key for one in study.systems}
+    columns = min(3, len(content["conditions"]))
+    rows = -(-len(content["conditions"]) // columns)
+    figure = new_figure(3.2 * columns + 1.8, 2.6 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axes, (name, condition) in zip(panels, content["conditions"].items(), strict=False):
+        clean(axes)
+        axes.set_title(name, fontsize=8)
+        for number, (system, one) in enumerate(condition["systems"].items()):
+            points = [*one["points"].values(), condition["base"]]
+            lost = [condition["base"]["cmrc_f1"] - point["cmrc_f1"] for point in points]
+            axes.plot(
+                [point["meaning_accuracy"] for point in points], lost, marker="o", markersize=3,
+                color=COLOURS[number % len(COLOURS)], label=titles[system],
+            )  # fmt: skip
+    figure.supxlabel("meaning accuracy", fontsize=8)
+    figure.supylabel("CMRC F1 lost", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside right center")
+    path.write_bytes(to_png(figure))
+
+
+def write_results(cells: Cells, configs: Path) -> None:
+    """Write results/map.json, the picture and the page of the docs.
+
+    Args:
+        cells: Content of the files by condition and seed.
+        configs: Folder of the recipes.
+
+    Raises:
+        SeedError: If no cell was measured to the end.
+    """
+    if not cells:
+        raise SeedError(f"{harness.RESULTS / 'map'}: no cell is measured to the end; run one, such as --only NAME:0")
+    study = read_study(configs)
+    content = collect(cells, study)
+    chart(content, study, harness.RESULTS / "map.png")
+    PAGE.parent.mkdir(exist_ok=True)
+    write_text(PAGE, markdown(content, study))
+    print(markdown(content, study))
+    write("map", {**content, "command": "python benchmarks/map.py --seeds 3"})
