@@ -88,10 +88,11 @@ def copy_configs(configs: Path, folder: Path, made: Path) -> None:
         folder: Folder of the condition.
         made: Folder of the copies.
     """
-    made.mkdir(parents=True, exist_ok=True)
-    for path in sorted(configs.glob("*.yaml")):
+    for path in sorted(configs.rglob("*.yaml")):
+        copy = made / path.relative_to(configs)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text(encoding="utf-8").replace("runs/map/", f"{folder.as_posix()}/")
-        (made / path.name).write_text(text, encoding="utf-8")
+        copy.write_text(text, encoding="utf-8")
 
 
 def expected_hours(cells: list[Cell], kept: Mapping[Cell, float]) -> float:
@@ -134,6 +135,19 @@ def print_cell(cell: Cell, options: argparse.Namespace) -> None:
             print(f"semalign {shlex.join(step.args)}".replace(temporary, (folder / "configs").as_posix()))
 
 
+def prepare(name: str, options: argparse.Namespace) -> tuple[Path, Path]:
+    """Write world and recipes of a condition. Return the condition's folder and that of the recipes."""
+    from semalign_pl.toy.__main__ import main as toy
+
+    folder: Path = options.out / name
+    if not (folder / "world" / "world.json").is_file():
+        shutil.rmtree(folder / "world", ignore_errors=True)
+        if status := toy(world_command(name, folder / "world", options.models)):
+            sys.exit(status)
+    copy_configs(options.config, folder, folder / "configs")
+    return folder, folder / "configs"
+
+
 def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
     """Run the steps of a cell that are not kept, and keep the results of each test at once."""
     from map_table import SHOWN, STYLES
@@ -145,17 +159,10 @@ def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
     from semalign_pl.run.digests import Digests
     from semalign_pl.study.run_step import run_step
     from semalign_pl.study.systems import read_study
-    from semalign_pl.toy.__main__ import main as toy
     from semalign_pl.toy.evaluate import style_encoder
 
     name, seed = cell
-    folder: Path = options.out / name
-    if not (folder / "world" / "world.json").is_file():
-        shutil.rmtree(folder / "world", ignore_errors=True)
-        if status := toy(world_command(name, folder / "world", options.models)):
-            sys.exit(status)
-    configs = folder / "configs"
-    copy_configs(options.config, folder, configs)
+    folder, configs = prepare(name, options)
     study = read_study(configs)
     plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN, optional=STYLES)
     digests = Digests(folder / "digests.json")

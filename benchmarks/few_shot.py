@@ -1,0 +1,76 @@
+"""Does a translator learn to write headlines from fewer examples? configs/map/few_shot in conditions of the map.
+
+python benchmarks/few_shot.py --seeds 3   # writes results/few_shot.json; finished steps are not redone
+
+Each condition is a study of its own, in the folder of the map's cells, whose translators it uses if they are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+from frontier_report import write
+from map import CONDITIONS, prepare
+
+DEFAULT = ("pairs-1000-style-0", "pairs-1000-style-0.5", "pairs-1000-style-1")
+SHOWN = ("rouge_l", "semantic_similarity", "chrf", "cmrc_f1", "nll_change_mean")
+FEW = re.compile(r"few_(\d+)_from_(\w+)")
+"""Name of a few-shot system: number of headlines, and what it starts from."""
+
+
+def rows_of(systems: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per few-shot system.
+
+    Args:
+        systems: Entry ``systems`` of a study's results.
+
+    Returns:
+        Rows with ``headlines``, ``start`` and, by metric, value, interval and value per seed.
+    """
+    rows = []
+    for name, system in systems.items():
+        if found := FEW.fullmatch(name):
+            rows.append({"headlines": int(found[1]), "start": found[2], **{m: system["metrics"][m] for m in SHOWN}})
+    return rows
+
+
+def show(condition: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table of a condition."""
+    table = [
+        [f"{row['headlines']:,}", row["start"], *(f"{row[metric]['value']:.3f}" for metric in SHOWN)] for row in rows
+    ]
+    harness.table(f"headlines after translation, {condition}", ["headlines", "start", *SHOWN], table)
+
+
+def main() -> None:
+    """Run the steps of each condition that are not done yet, print the tables and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument("--conditions", nargs="+", default=DEFAULT, choices=[*CONDITIONS], metavar="CONDITION")
+    parser.add_argument("--models", type=Path, default=Path("benchmarks/map_models"), help="of `toy build --styles`")
+    parser.add_argument("--config", type=Path, default=Path("configs/map"))
+    parser.add_argument("--out", type=Path, default=Path("runs/map"))
+    options = parser.parse_args()
+    from semalign_pl.study.command import run_study
+
+    content: dict[str, Any] = {}
+    for condition in options.conditions:
+        folder, configs = prepare(condition, options)
+        run_study(configs / "few_shot", folder, options.seeds)
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        content[condition] = rows_of(results["systems"])
+        show(condition, content[condition])
+    command = f"python benchmarks/few_shot.py --seeds {options.seeds}"
+    write("few_shot", {"conditions": content, "seeds": options.seeds, "command": command})
+
+
+if __name__ == "__main__":
+    main()
