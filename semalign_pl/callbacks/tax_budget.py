@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
+from semalign_pl.functional.cost import allows_all, less_is_better, names_direction
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
 from semalign_pl.probes.base import Probe
 from semalign_pl.protocols import AnchoredModule, KLModule
@@ -77,6 +78,12 @@ class TaxBudget(Callback):
                 f"TaxBudget.budget: {f'{zero}: 0 can be kept by no training' if budget else 'is empty'}; give the "
                 "change allowed, e.g. {cmrc_f1: -1.0, nll_change_mean: 0.1}"
             )
+        for name, allowed in budget.items():
+            if names_direction(name) and less_is_better(name) != (allowed > 0):
+                kind = "less is better of it" if less_is_better(name) else "it is an ability"
+                raise ValueError(
+                    f"TaxBudget.budget: {name}: {allowed:g} limits no loss, because {kind}; write {-allowed:g}"
+                )
         if not 0 < target <= 1:
             raise ValueError(f"TaxBudget.target: {target} is no share of the budget; give a number in (0, 1], e.g. 0.7")
         if rate <= 0:
@@ -100,8 +107,8 @@ class TaxBudget(Callback):
         """Measure the start of the stage, unless the run is resumed, and set the module's beta.
 
         Raises:
-            ValueError: If there is no KL weight to steer, its bounds are invalid, or no probe measures a score of the
-                budget.
+            ValueError: If there is no KL weight to steer, its bounds are invalid, no probe measures a score of the
+                budget, or a budget allows the loss of a whole ability.
         """
         if self.beta is None:
             self._begin(trainer, pl_module)
@@ -142,6 +149,12 @@ class TaxBudget(Callback):
                 "it under trainer.callbacks, with every_n_steps"
             )
         self.start = self._select_budget(trainer, scores)
+        for name, value in self.start.items():
+            if allows_all(name, abs(self.budget[name]), value):
+                raise ValueError(
+                    f"TaxBudget.budget: {name}: {self.budget[name]:g} allows to lose all of the {value:g} at the "
+                    "start; give less, or a probe that the model passes"
+                )
         self.now = dict(self.start)
         self._note(trainer.global_step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from semalign_pl.frontier.losses import Loss, PointResult, check_metrics, losses
 from semalign_pl.frontier.measure import measure_point
 from semalign_pl.frontier.points import POINTS, Point, scale_point
 from semalign_pl.frontier.tester import PointTester
+from semalign_pl.functional.cost import allows_all
 from semalign_pl.functional.dial import Trial, choose, next_scale
 from semalign_pl.policy.adapter_start import check_target
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.lock import hold
+
+log = logging.getLogger(__name__)
 
 MAX_TESTS = 6
 """Most scales that are tested, besides the lower end of the search and the base."""
@@ -105,6 +109,11 @@ class _Search:
         self.base = self._test(Point("base", ()))
         check_metrics(self.base, [*goal.budget], "--lose")
         check_metrics(self.base, [goal.quality], "--quality")
+        for name, most in goal.budget.items():
+            if allows_all(name, most, value := self.base.metrics[name]["value"]):
+                log.warning(
+                    "--lose %s=%g limits nothing: the base has %.3g, all of which may be lost", name, most, value
+                )
         self.settings = [self._setting(0.0, self.base)] if goal.scale_from == "base" else []
         if not self.settings:
             self.test(0.0)

@@ -56,3 +56,17 @@ def loss_of(metric: str, value: Number, reference: Number) -> Number:
     (2.0, 0.25)
     """
     return value - reference if less_is_better(metric) else reference - value
+
+
+def allows_all(metric: str, most: float, reference: float) -> bool:
+    """Return true if a budget allows the loss of all that a model has of an ability, so that it limits nothing.
+
+    Args:
+        metric: Name of the metric; only a name that says that it is an ability has an end, at 0.
+        most: Most that may be lost, above 0.
+        reference: Value of the model that the loss is against.
+
+    >>> allows_all("cmrc_f1", 60.0, 55.0), allows_all("cmrc_f1", 10.0, 55.0), allows_all("speed", 60.0, -5.0)
+    (True, False, False)
+    """
+    return names_direction(metric) and not less_is_better(metric) and most >= reference

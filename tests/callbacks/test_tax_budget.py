@@ -15,13 +15,16 @@ from semalign_pl.functional.multiplier import next_multiplier
 def budgeted(runs):
     """Write a recipe of GRPO with a budget, whose probe measures at every step."""
 
-    def args(name: str, *flags: str, steps: int = 6, every: int | None = 1, model=None, **options) -> list[str]:
+    def args(
+        name: str, *flags: str, steps: int = 6, every: int | None = 1, model=None, probes=(), **options
+    ) -> list[str]:
         drift = {
             "class_path": "DriftProbe",
             "init_args": {"file": str(runs.corpus / "text.txt"), "every_n_steps": every},
         }
         options = {"budget": {"kl_mean": 0.002}, **options}
-        callbacks = [{"class_path": "TaxBudget", "init_args": options}, drift] if options["budget"] else [drift]
+        callbacks = [{"class_path": "TaxBudget", "init_args": options}] if options["budget"] else []
+        callbacks += [drift, *probes]
         recipe = runs.recipe("grpo", [*callbacks, runs.checkpoints(name, 2)])
         recipe["model"]["init_args"] |= model or {}
         root = f"--trainer.default_root_dir={runs.folder / name}"
@@ -114,6 +117,8 @@ def test_one_step_of_the_multiplier_however_many_probes() -> None:
         ({"model": {"beta": 0.0}}, "model.init_args.beta 0 <= beta_max 10 does not hold above 0"),
         ({"beta_min": 0.5}, "beta_min 0.5 <= model.init_args.beta 0.04"),
         ({"budget": {"kl_mean": 0.0}}, "TaxBudget.budget: kl_mean: 0 can be kept by no training"),
+        ({"budget": {"cmrc_f1": 1.0}}, "cmrc_f1: 1 limits no loss, because it is an ability; write -1"),
+        ({"budget": {"kl_mean": -0.1}}, "kl_mean: -0.1 limits no loss, because less is better of it; write 0.1"),
         ({"target": 1.5}, "TaxBudget.target: 1.5 is no share"),
         ({"rate": 0.0}, "TaxBudget.rate: 0.0 would not lead"),
     ],
@@ -121,6 +126,13 @@ def test_one_step_of_the_multiplier_however_many_probes() -> None:
 def test_mistakes_are_one_line(budgeted, capsys, options, message) -> None:
     assert run(budgeted("run", **options)) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_budget_of_a_whole_ability_is_refused(budgeted, runs, capsys) -> None:
+    file = str(runs.corpus / "reading.json")
+    reading = {"class_path": "ReadingComprehensionProbe", "init_args": {"file": file, "every_n_steps": 1}}
+    assert run(budgeted("run", probes=[reading], budget={"cmrc_f1": -5.0})) == 2  # the tiny model answers nothing
+    assert "cmrc_f1: -5 allows to lose all of the 0 at the start; give less" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_budget_is_refused() -> None:

@@ -46,7 +46,7 @@ def logits(base: str, adapter: Path | None, scale: float = 1.0) -> torch.Tensor:
 
 
 def test_the_largest_scale_within_the_budget(
-    runs: Runs, recipe: Path, sft_adapter: str, capsys: pytest.CaptureFixture[str]
+    runs: Runs, recipe: Path, sft_adapter: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The adapter has no training.json, as one that another trainer wrote."""
     out = runs.folder / "out"
@@ -62,6 +62,7 @@ def test_the_largest_scale_within_the_budget(
     budget = end["value"] / 5
     capsys.readouterr()
     assert main([*probe, "--lose", f"kl_mean={budget},cmrc_f1=50"]) == 0
+    assert "--lose cmrc_f1=50 limits nothing: the base has 0, all of which may be lost" in caplog.text
     printed = " ".join(capsys.readouterr().out.split())
     found = read(out)
     by_scale = {one["scale"]: one for one in found["scales"]}
