@@ -140,8 +140,7 @@ class Runs:
         Returns:
             Process, a ``multiprocessing.Process``.
         """
-        log = self.folder / "started.log"
-        return forked(_run, (args, {}, log, torch.get_num_threads(), []))
+        return start(args, self.folder / "started.log")
 
     def environment(self) -> dict[str, str]:
         """Environment for a process of another kind: this one's, with as many threads, as bits depend on it."""
@@ -187,13 +186,38 @@ def forked(function: Callable[..., None], args: tuple[Any, ...]) -> Any:
     return process
 
 
+def start(args: list[str], log: Path, working_folder: Path | None = None, script: str = "semalign") -> Any:
+    """Start a command as the console script does, in a forked process, without waiting for it.
+
+    Args:
+        args: Command line.
+        log: File for stdout and stderr.
+        working_folder: Working folder of the process; ``None`` for this one's.
+        script: Path of the console script, from which Lightning starts further processes.
+
+    Returns:
+        Process, a ``multiprocessing.Process``.
+    """
+    return forked(_run, (args, {}, log, torch.get_num_threads(), [], working_folder, script))
+
+
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
-def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, before: list[list[str]]) -> None:
+def _run(
+    args: list[str],
+    settings: dict[str, str],
+    log: Path,
+    threads: int,
+    before: list[list[str]],
+    working_folder: Path | None = None,
+    script: str = "semalign",
+) -> None:
+    os.setsid()  # a process group of its own, as of a command in a terminal
+    os.chdir(working_folder or Path.cwd())
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -211,7 +235,7 @@ def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, bef
         except SystemExit as stopped:
             status = stopped.code
         print(f"status {status}", flush=True)
-    sys.argv = ["semalign", *args]
+    sys.argv = [script, *args]
     sys.exit(main())
 
 
