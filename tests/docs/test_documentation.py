@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_runs import forked
+from helpers.small_runs import finish, forked
 
 import semalign_pl
 from semalign_pl.__main__ import COMMANDS
-from semalign_pl.toy.write import write
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*.md")])
@@ -95,15 +94,15 @@ def run_script(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_python_example_trains(tmp_path) -> None:
+def test_the_readmes_python_example_trains(tmp_path, miniature) -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Python")[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     assert len(code.strip().splitlines()) <= 10
-    write(tmp_path / "runs" / "quickstart" / "world")
+    (tmp_path / "runs" / "quickstart").mkdir(parents=True)
+    (tmp_path / "runs" / "quickstart" / "world").symlink_to(miniature)
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
-    process = forked(run_script, (tmp_path,))
-    process.join(300)
-    assert process.exitcode == 0, (tmp_path / "log").read_text(encoding="utf-8")[-2000:]
+    status = finish(forked(run_script, (tmp_path,)), 300)
+    assert status == 0, (tmp_path / "log").read_text(encoding="utf-8")[-2000:]
     assert (tmp_path / "runs" / "python" / "adapter" / "adapter_model.safetensors").is_file()
 
 

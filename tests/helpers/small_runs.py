@@ -127,12 +127,8 @@ class Runs:
         for rank, log in enumerate(logs):
             settings = torchrun_environment(rank, ranks, port) if ranks > 1 else {}
             started.append(forked(_run, (args, settings, log, torch.get_num_threads(), before or [])))
-        for process in started:
-            process.join(timeout_seconds)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        return [(p.exitcode or 0, log.read_text(encoding="utf-8")) for p, log in zip(started, logs, strict=True)]
+        statuses = [finish(process, timeout_seconds) for process in started]
+        return [(status, log.read_text(encoding="utf-8")) for status, log in zip(statuses, logs, strict=True)]
 
     def start(self, args: list[str]) -> Any:
         """Start a run in a separate process, without waiting for it.
@@ -201,6 +197,20 @@ def start(args: list[str], log: Path, working_folder: Path | None = None, script
     return forked(_run, (args, {}, log, torch.get_num_threads(), [], working_folder, script))
 
 
+def finish(process: Any, timeout_seconds: float) -> int:
+    """Wait for a process, and kill it after the given time.
+
+    Returns:
+        Exit status, or minus the number of the signal that killed it.
+    """
+    try:
+        process.join(timeout_seconds)
+    finally:  # Ctrl-C, too, which reaches only the process group of the terminal
+        process.kill()
+        process.join()
+    return process.exitcode
+
+
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -217,7 +227,8 @@ def _run(
     script: str = "semalign",
 ) -> None:
     os.setsid()  # a process group of its own, as of a command in a terminal
-    os.chdir(working_folder or Path.cwd())
+    if working_folder is not None:
+        os.chdir(working_folder)
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)

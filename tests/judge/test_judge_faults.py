@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.judge_command import KEY, fair, figures, judge
 from helpers.judge_server import cut_off, hang, send, send_blanks, serving
-from helpers.small_runs import start
+from helpers.small_runs import finish, start
 
 from semalign_pl.__main__ import main
 
@@ -138,9 +138,8 @@ def test_a_stopped_command_goes_on(number: int, files: tuple[str, str, str], tmp
             assert time.monotonic() < deadline and process.is_alive()
             time.sleep(0.02)
         os.kill(process.pid, number)
-        process.join(30)
+        assert finish(process, 30) == (-9 if number == signal.SIGKILL else 130)
         error = log.read_text(encoding="utf-8")
-        assert process.exitcode == (-9 if number == signal.SIGKILL else 130)
         assert "Traceback" not in error
         if number == signal.SIGINT:
             assert "the same command goes on from there" in error and "stopped by Ctrl-C" in error

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import Runs, assert_same, start, weights
+from helpers.small_runs import Runs, assert_same, finish, start, weights
 
 SIGNALS = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"]
 STRUCK = [("SIGTERM", 0), ("SIGTERM", 1), ("SIGHUP", 1), ("SIGUSR1", 0), ("SIGINT", 1)]
@@ -136,10 +136,10 @@ def test_processes_that_the_cli_started_end_together(runs: Runs, rank: int, hook
     args = runs.args("fit", "sft", "two", *FEW, *TWO, callbacks=[strike("SIGTERM", hook, rank, step)])
     log, tests = runs.folder / "log", Path(__file__).parents[1]  # folder of the recipe's own callback
     process = start(args, log, tests, script=str(Path(sys.executable).with_name("semalign")))
-    process.join(240)
+    code = finish(process, 240)
     out = log.read_text(encoding="utf-8")
     saved = runs.folder / "two" / "checkpoints" / "interrupted.ckpt"
     assert saved.exists() == (step > 0), out
-    assert process.exitcode == status("SIGTERM") and "Traceback" not in out, out
+    assert code == status("SIGTERM") and "Traceback" not in out, out
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
