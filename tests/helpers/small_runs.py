@@ -176,7 +176,7 @@ def forked(function: Callable[..., None], args: tuple[Any, ...]) -> Any:
         Process, a ``multiprocessing.Process``.
     """
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "sacrebleu"])
+    context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "helpers.warm"])
     process = context.Process(target=function, args=args)
     process.start()
     return process
