@@ -134,6 +134,16 @@ def corpus(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory) -> Path:
+    """Folder of the miniature world, as ``python -m semalign_pl.toy write`` writes it; copy it to change it."""
+    from semalign_pl.toy.write import write
+
+    folder = tmp_path_factory.mktemp("miniature") / "world"
+    write(folder)
+    return folder
+
+
 @pytest.fixture
 def runs(tmp_path, base, encoder, corpus, monkeypatch):
     """Runner of small command-line runs in a folder of this test."""

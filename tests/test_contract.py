@@ -29,6 +29,7 @@ CONTRACT: dict[str, str | None] = {
     "torch.empty(0)._is_view": None,
     "jsonargparse.get_loader": "mode",
     "jsonargparse.set_loader": "mode, loader_fn, exceptions",
+    "lightning.pytorch.cli.LightningArgumentParser._parse_common": "self, cfg, env, defaults",
     "lightning.pytorch.cli.LightningCLI._add_instantiators": "self",
     "lightning.pytorch.cli.LightningCLI._parse_ckpt_path": "self",
     "lightning.pytorch.cli.LightningCLI._prepare_subcommand_kwargs": "self, subcommand",

@@ -10,6 +10,7 @@ import base64
 import io
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 
 
@@ -70,7 +71,7 @@ def embed_fonts(text: str) -> EmbeddedFonts:
     unembedded: set[str] = set()
     folder = files("semalign_pl.report") / "fonts"
     for font in SHIPPED:
-        used = {*re.findall(font.pattern, text)}
+        used = frozenset(re.findall(font.pattern, text))
         if not used:
             continue
         content, covered = _cut((folder / font.file).read_bytes(), used)
@@ -85,14 +86,16 @@ def embed_fonts(text: str) -> EmbeddedFonts:
     return EmbeddedFonts("".join(styles), licences, "".join(sorted(unembedded)))
 
 
-def _cut(font: bytes, used: set[str]) -> tuple[bytes, set[str]]:
+@lru_cache(maxsize=4)  # it takes a second, and a page is often written again with the same characters
+def _cut(font: bytes, used: frozenset[str]) -> tuple[bytes, frozenset[str]]:
     """Font file with only the glyphs for some characters and their combinations, and those of them that it has."""
     from fontTools.subset import Options, Subsetter
     from fontTools.ttLib import TTFont
 
     options = Options(layout_features=["*"], hinting=False, notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
     with TTFont(io.BytesIO(font)) as opened:
-        covered = {character for character in used if ord(character) in (opened.getBestCmap() or {})}
+        known = opened.getBestCmap() or {}
+        covered = frozenset(character for character in used if ord(character) in known)
         subsetter = Subsetter(options)
         subsetter.populate(unicodes=[ord(character) for character in covered])
         subsetter.subset(opened)

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from semalign_pl.files.documents import read_yaml
 from semalign_pl.messages.terminal import visible
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.named_files import OUTPUT_KEYS, find_files, flatten, holds_results
-from semalign_pl.run.results import PACKAGES
+from semalign_pl.run.results import versions
 
 Grounds = dict[str, str]
 """Dependencies: digest or value by name, such as ``file data/train.jsonl`` or ``setting trainer.max_steps``."""
@@ -50,7 +49,7 @@ def collect(command: str, settings: Settings, folder: Path, adapter: Path | None
     Raises:
         ValueError: If a file cannot be read.
     """
-    grounds = {f"version {name}": version(name) for name in PACKAGES}
+    grounds = {f"version {name}": version for name, version in versions().items()}
     for key, value in flatten(_relevant(settings, command)):
         if key.split(".")[-1] in OUTPUT_KEYS or key == "model.init_args.adapter":
             continue

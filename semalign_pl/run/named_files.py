@@ -12,6 +12,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir", "cache")
@@ -145,7 +146,13 @@ def _imports(file: Path, package: str) -> Iterator[str]:
 
 
 def _is_installed(file: Path) -> bool:
+    return not _installed_folders().isdisjoint(file.resolve().parents)
+
+
+@cache
+def _installed_folders() -> frozenset[Path]:
+    """Folders of the standard library, of installed packages and of this one."""
     standard = sysconfig.get_paths()
     paths = [standard[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += [*site.getsitepackages(), str(Path(__file__).parents[1])]
-    return any(Path(path).resolve() in file.resolve().parents for path in paths)
+    return frozenset(Path(path).resolve() for path in paths)

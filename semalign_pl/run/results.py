@@ -6,15 +6,23 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.types import Histogram, Json, MetricResult
 
-PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
+_PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
+
+
+@cache  # reading the packages' metadata takes as long as a short step
+def versions() -> Mapping[str, str]:
+    """Versions of the packages on which a result depends, by name."""
+    return MappingProxyType({name: version(name) for name in _PACKAGES})
 
 
 def write_results(
@@ -97,5 +105,5 @@ def _time_and_versions() -> dict[str, object]:
     """Time at which a file is written, and versions of the packages."""
     return {
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions()},
     }

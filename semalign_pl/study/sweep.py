@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -72,9 +73,18 @@ def read_variants(over: object, config: Path, where: str, flags: tuple[str, ...]
         ValueError: If a setting or a value is not one that the recipe can have; names the key and the remedy.
     """
     variants = expand(over, list_keys(config, flags, where), where)
+    if _all_numbers(over):  # refused one by one, even if a later one wins: all are checked in the time of one
+        with suppress(ValueError):
+            list_keys(config, (*flags, *(word for variant in variants for word in variant.flags)), where)
+            return variants
     for variant in variants:
         list_keys(config, (*flags, *variant.flags), f"{where}: {variant.suffix}")  # refuses a value of a wrong type
     return variants
+
+
+def _all_numbers(over: object) -> bool:
+    values = itertools.chain.from_iterable(over.values()) if isinstance(over, Mapping) else ()
+    return all(isinstance(value, int | float) for value in values)
 
 
 def expand(over: object, keys: Sequence[str], where: str) -> list[Variant]:

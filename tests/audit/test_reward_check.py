@@ -10,17 +10,17 @@ import pytest
 from semalign_pl.__main__ import main
 from semalign_pl.audit.dev_pairs import read_dev_pairs
 from semalign_pl.data import CorpusDataModule
-from semalign_pl.toy.write import write
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DEV = ["--data.init_args.validation", "runs/quickstart/world/pairs/dev.jsonl"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, miniature: Path) -> Path:
     """Working folder with the quickstart's world."""
     folder = tmp_path_factory.mktemp("audit")
-    write(folder / "runs/quickstart/world")
+    (folder / "runs/quickstart").mkdir(parents=True)
+    (folder / "runs/quickstart/world").symlink_to(miniature)
     return folder
 
 

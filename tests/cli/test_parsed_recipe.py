@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 
+from semalign_pl.cli import Parser
 from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.data import CorpusDataModule
 
@@ -38,3 +39,18 @@ def test_the_recipe_that_a_run_saved_is_read(tmp_path) -> None:
 def test_a_wrong_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="seed_everything: true is no seed"):
         parse_recipe(["--config", RECIPE, "--seed_everything", "true"])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--config", "configs/quickstart/semantic_grpo.yaml", "--trainer.callbacks+=LengthReward"],
+        ["--config", RECIPE, "--model.init_args.optimizer=torch.optim.SGD", "--model.init_args.lr_scheduler=Constant"],
+        ["--config", "configs/quickstart/semantic_grpo.yaml", "--config", "configs/methods/ebft.yaml"],
+    ],
+    ids=["appended", "other classes", "overlay"],
+)
+def test_defaults_that_are_filled_in_once_are_those_of_a_second_time(flags, monkeypatch) -> None:
+    once = parse_recipe(flags).config
+    monkeypatch.delattr(Parser, "_parse_common")
+    assert once == parse_recipe(flags).config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from helpers.malformed_files import CASES, FAULT, Case, write
 
 from semalign_pl.data.cleaning.prepare import CorpusRequest
 from semalign_pl.inspection.inspect import inspect
-from semalign_pl.toy.write import write as write_world
 
 READABLE = [case for case in CASES if case.bad != FAULT]
 
@@ -32,8 +32,8 @@ def test_the_command_counts_what_preparation_does_on_every_hostile_file(
         compare_drops(result["files"][0], file.corpus.request, tmp_path / "cache")
 
 
-def test_the_command_counts_what_preparation_does_in_the_miniature_world(tmp_path: Path) -> None:
-    write_world(tmp_path / "world")
+def test_the_command_counts_what_preparation_does_in_the_miniature_world(tmp_path: Path, miniature: Path) -> None:
+    shutil.copytree(miniature, tmp_path / "world")
     files = [str(path) for path in sorted((tmp_path / "world").rglob("*.jsonl"))]
     assert len(files) >= 3
     for file in files:

@@ -1,5 +1,6 @@
 """All kinds of adapters that PEFT loads as LoRA, as PEFT itself writes them, and the random models they belong to."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,12 @@ def logits(model: Any) -> Tensor:
     model.eval()
     with torch.no_grad():
         return model(input_ids=IDS, use_cache=False).logits.float()
+
+
+@cache
+def bare_logits(base: str) -> Tensor:
+    """Logits of the base model alone."""
+    return logits(AutoModelForCausalLM.from_pretrained(base))
 
 
 def pefts(base: str, folder: Path | str, **options: Any) -> Any:

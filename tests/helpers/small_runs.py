@@ -127,12 +127,8 @@ class Runs:
         for rank, log in enumerate(logs):
             settings = torchrun_environment(rank, ranks, port) if ranks > 1 else {}
             started.append(forked(_run, (args, settings, log, torch.get_num_threads(), before or [])))
-        for process in started:
-            process.join(timeout_seconds)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        return [(p.exitcode or 0, log.read_text(encoding="utf-8")) for p, log in zip(started, logs, strict=True)]
+        statuses = [finish(process, timeout_seconds) for process in started]
+        return [(status, log.read_text(encoding="utf-8")) for status, log in zip(statuses, logs, strict=True)]
 
     def start(self, args: list[str]) -> Any:
         """Start a run in a separate process, without waiting for it.
@@ -140,8 +136,7 @@ class Runs:
         Returns:
             Process, a ``multiprocessing.Process``.
         """
-        log = self.folder / "started.log"
-        return forked(_run, (args, {}, log, torch.get_num_threads(), []))
+        return start(args, self.folder / "started.log")
 
     def environment(self) -> dict[str, str]:
         """Environment for a process of another kind: this one's, with as many threads, as bits depend on it."""
@@ -181,10 +176,39 @@ def forked(function: Callable[..., None], args: tuple[Any, ...]) -> Any:
         Process, a ``multiprocessing.Process``.
     """
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "sacrebleu"])
+    context.set_forkserver_preload(["semalign_pl.cli", "peft", "transformers", "sentence_transformers", "helpers.warm"])
     process = context.Process(target=function, args=args)
     process.start()
     return process
+
+
+def start(args: list[str], log: Path, working_folder: Path | None = None, script: str = "semalign") -> Any:
+    """Start a command as the console script does, in a forked process, without waiting for it.
+
+    Args:
+        args: Command line.
+        log: File for stdout and stderr.
+        working_folder: Working folder of the process; ``None`` for this one's.
+        script: Path of the console script, from which Lightning starts further processes.
+
+    Returns:
+        Process, a ``multiprocessing.Process``.
+    """
+    return forked(_run, (args, {}, log, torch.get_num_threads(), [], working_folder, script))
+
+
+def finish(process: Any, timeout_seconds: float) -> int:
+    """Wait for a process, and kill it after the given time.
+
+    Returns:
+        Exit status, or minus the number of the signal that killed it.
+    """
+    try:
+        process.join(timeout_seconds)
+    finally:  # Ctrl-C, too, which reaches only the process group of the terminal
+        process.kill()
+        process.join()
+    return process.exitcode
 
 
 def _free_port() -> int:
@@ -193,7 +217,18 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, before: list[list[str]]) -> None:
+def _run(
+    args: list[str],
+    settings: dict[str, str],
+    log: Path,
+    threads: int,
+    before: list[list[str]],
+    working_folder: Path | None = None,
+    script: str = "semalign",
+) -> None:
+    os.setsid()  # a process group of its own, as of a command in a terminal
+    if working_folder is not None:
+        os.chdir(working_folder)
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -211,7 +246,7 @@ def _run(args: list[str], settings: dict[str, str], log: Path, threads: int, bef
         except SystemExit as stopped:
             status = stopped.code
         print(f"status {status}", flush=True)
-    sys.argv = ["semalign", *args]
+    sys.argv = [script, *args]
     sys.exit(main())
 
 

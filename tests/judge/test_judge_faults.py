@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.judge_command import KEY, fair, figures, judge
 from helpers.judge_server import cut_off, hang, send, send_blanks, serving
+from helpers.small_runs import finish, start
 
 from semalign_pl.__main__ import main
 
@@ -131,16 +130,16 @@ def test_requests_are_limited(files: tuple[str, str, str]) -> None:
 def test_a_stopped_command_goes_on(number: int, files: tuple[str, str, str], tmp_path: Path) -> None:
     a, b, out = files
     with serving(fair, delay=0.1) as server:
-        command = [sys.executable, "-m", "semalign_pl", "judge", a, b, "--judge", f"m@{server.url}", "--out", out]
-        process = subprocess.Popen([*command, "--parallel", "1"], stderr=subprocess.PIPE, text=True, env=os.environ)
+        log = tmp_path / "log"
+        process = start(["judge", a, b, "--judge", f"m@{server.url}", "--out", out, "--parallel", "1"], log)
         answers = Path(out, "answers.jsonl")
         deadline = time.monotonic() + 60
         while not (answers.exists() and answers.read_text(encoding="utf-8").count("\n") >= 3):
-            assert time.monotonic() < deadline and process.poll() is None
+            assert time.monotonic() < deadline and process.is_alive()
             time.sleep(0.02)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=30)
-        assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+        os.kill(process.pid, number)
+        assert finish(process, 30) == (-9 if number == signal.SIGKILL else 130)
+        error = log.read_text(encoding="utf-8")
         assert "Traceback" not in error
         if number == signal.SIGINT:
             assert "the same command goes on from there" in error and "stopped by Ctrl-C" in error

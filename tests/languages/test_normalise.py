@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from functools import cache
 from itertools import islice, permutations, product
 
 import pytest
@@ -14,6 +15,8 @@ from semalign_pl.languages.read import language_codes
 
 ODD = "\u00a0\u3000\t\n\r\x0b\x85\u2028\x00\x1c\u00ad\ufeff\u200b\u200c\u200d\u200e\u061c\u202f\u2060\u180e\u0301a1é。"
 
+EVERYTHING = "".join(chr(i) for i in range(0x20, 0x30000) if not 0xD800 <= i < 0xE000)
+
 
 def _named(code: str) -> list[str]:
     """Characters that the language's rules name."""
@@ -21,12 +24,12 @@ def _named(code: str) -> list[str]:
     return sorted({chr(int(digits, 16)) for digits in regex.findall(r"u([0-9A-F]{4})", rules)})
 
 
+@cache
 def _texts(code: str) -> st.SearchStrategy[str]:
     """Texts of characters that the language's rules name, its script, white space, invisible and other characters."""
     language = get_language(code)
     scripts = "".join(rf"\p{{Script={script}}}" for script in language.scripts)
-    everything = "".join(chr(i) for i in range(0x20, 0x30000) if not 0xD800 <= i < 0xE000)
-    own = regex.findall(rf"[{scripts}]", everything, flags=regex.V1)
+    own = regex.findall(rf"[{scripts}]", EVERYTHING, flags=regex.V1)
     named = _named(code) or own
     any_other = st.characters(exclude_categories=["Cs"])
     one = st.one_of(*map(st.sampled_from, (named, named, named[:1] + own, ODD)), any_other)

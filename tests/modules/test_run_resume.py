@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,25 @@ def state(path: Path) -> dict[str, Any]:
     return {key: saved[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "CorpusDataModule")}
 
 
+@pytest.fixture(scope="module")
+def straight(base: str, encoder: str, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Folder of the uninterrupted run of a stage with options, with its checkpoints; trained when first asked for."""
+
+    @cache
+    def train(stage: str, *options: str) -> Path:
+        runs = Runs(tmp_path_factory.mktemp("straight"), base, encoder, corpus)
+        runs("fit", stage, "run", *flags(stage, *options), callbacks=[runs.checkpoints("run", HALF)])
+        return runs.folder / "run"
+
+    return train
+
+
 @pytest.mark.parametrize("options", [[], ["trainer.max_epochs=3"]], ids=["steps", "epochs"])
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_killed_and_resumed_equals_straight(runs: Runs, stage: str, options: list[str]) -> None:
-    runs("fit", stage, "straight", *flags(stage, *options), callbacks=[runs.checkpoints("straight", HALF)])
+def test_killed_and_resumed_equals_straight(
+    runs: Runs, straight: Callable[..., Path], stage: str, options: list[str]
+) -> None:
+    whole = straight(stage, *options)
 
     killed = [runs.checkpoints("resumed", HALF), strike(7, "SIGKILL")]
     [(code, log)] = runs.processes(runs.args("fit", stage, "resumed", *flags(stage, *options), callbacks=killed))
@@ -44,17 +61,16 @@ def test_killed_and_resumed_equals_straight(runs: Runs, stage: str, options: lis
     assert not (runs.folder / "resumed" / "adapter").exists()
 
     half = runs.folder / "resumed" / f"step={HALF}.ckpt"
-    assert_same(state(half), state(runs.folder / "straight" / f"step={HALF}.ckpt"))
+    assert_same(state(half), state(whole / f"step={HALF}.ckpt"))
     going_on = flags(stage, *options, f"ckpt_path={half}")
     runs("fit", stage, "resumed", *going_on, callbacks=[runs.checkpoints("resumed", HALF)])
-    assert_same(weights(runs.folder / "resumed"), weights(runs.folder / "straight"))
+    assert_same(weights(runs.folder / "resumed"), weights(whole))
     last = f"step={STEPS}.ckpt"
-    assert_same(state(runs.folder / "resumed" / last), state(runs.folder / "straight" / last))
+    assert_same(state(runs.folder / "resumed" / last), state(whole / last))
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_interrupted_and_resumed_equals_straight(runs: Runs, stage: str) -> None:
-    runs("fit", stage, "straight", *flags(stage))
+def test_interrupted_and_resumed_equals_straight(runs: Runs, straight: Callable[..., Path], stage: str) -> None:
     for hook in HOOKS:
         interrupted = runs.args("fit", stage, hook, *flags(stage), callbacks=[strike(6, "SIGINT", hook)])
         [(code, log)] = runs.processes(interrupted)
@@ -62,7 +78,7 @@ def test_interrupted_and_resumed_equals_straight(runs: Runs, stage: str) -> None
         saved = runs.folder / hook / "checkpoints" / "interrupted.ckpt"
         assert f"interrupted at step 6; go on with --ckpt_path {saved}" in log
         runs("fit", stage, hook, *flags(stage, f"ckpt_path={saved}"))
-        assert_same(weights(runs.folder / hook), weights(runs.folder / "straight"), hook)
+        assert_same(weights(runs.folder / hook), weights(straight(stage)), hook)
 
 
 def test_several_updates_a_batch(runs: Runs) -> None:

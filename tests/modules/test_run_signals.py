@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import Runs, assert_same, weights
+from helpers.small_runs import Runs, assert_same, finish, start, weights
 
 SIGNALS = ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"]
 STRUCK = [("SIGTERM", 0), ("SIGTERM", 1), ("SIGHUP", 1), ("SIGUSR1", 0), ("SIGINT", 1)]
@@ -135,13 +134,12 @@ def test_a_second_signal_stops_within_the_step(runs: Runs) -> None:
 def test_processes_that_the_cli_started_end_together(runs: Runs, rank: int, hook: str, step: int) -> None:
     """While one process loads and the other waits, and during training; no process is left over."""
     args = runs.args("fit", "sft", "two", *FEW, *TWO, callbacks=[strike("SIGTERM", hook, rank, step)])
-    command = [sys.executable, "-m", "semalign_pl", *args]
-    kept: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
-    tests = Path(__file__).parents[1]  # folder of the recipe's own callback
-    with subprocess.Popen(command, env=runs.environment(), cwd=tests, **kept) as process:
-        out = process.communicate(timeout=240)[0].decode()
+    log, tests = runs.folder / "log", Path(__file__).parents[1]  # folder of the recipe's own callback
+    process = start(args, log, tests, script=str(Path(sys.executable).with_name("semalign")))
+    code = finish(process, 240)
+    out = log.read_text(encoding="utf-8")
     saved = runs.folder / "two" / "checkpoints" / "interrupted.ckpt"
     assert saved.exists() == (step > 0), out
-    assert process.returncode == status("SIGTERM") and "Traceback" not in out, out
+    assert code == status("SIGTERM") and "Traceback" not in out, out
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.adapter_kinds import IDS, KINDS, QV, VOCABULARY_LAYERS, logits, make, pefts, roles
+from helpers.adapter_kinds import IDS, KINDS, QV, VOCABULARY_LAYERS, bare_logits, logits, make, pefts, roles
 from helpers.logprob_oracle import BUDGETS, ROWS, oracle, score
 from helpers.tiny import CPU, gradient, relative
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -52,7 +52,7 @@ def step(policy: Policy) -> None:
 def test_as_peft_reads_it(kind: str, bases, tmp_path, table) -> None:
     base = bases[KINDS[kind][0]]
     adapter = make(base, tmp_path, kind)
-    saved, bare = logits(pefts(base, adapter)), logits(AutoModelForCausalLM.from_pretrained(base))
+    saved, bare = logits(pefts(base, adapter)), bare_logits(base)
     assert relative(saved, bare) > 0.1
 
     policy = load_policy(base, "fp32", None, adapter, CPU)

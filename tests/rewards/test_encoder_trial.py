@@ -19,7 +19,6 @@ from semalign_pl.encoder.sentence_encoder import SentenceEncoder
 from semalign_pl.functional.proportion import wilson_interval
 from semalign_pl.rewards import CrossEncoderReward, SemanticReward
 from semalign_pl.rewards.encoder_trial import MIN_PAIRS, EncoderTrial, draw_sample, try_encoder
-from semalign_pl.toy.write import write
 from semalign_pl.types import Example
 
 SYLLABLES = sorted(
@@ -58,13 +57,11 @@ def english_encoder(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> tuple[str, list[Example]]:
+def world(miniature: Path) -> tuple[str, list[Example]]:
     """Encoder of the miniature world, which was trained on the pair, and pairs of that world."""
-    folder = tmp_path_factory.mktemp("world")
-    write(folder)
-    lines = (folder / "pairs" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    lines = (miniature / "pairs" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:300]
     rows = [json.loads(line) for line in lines]
-    return str(folder / "encoder"), [Example(r["zh"], r["zh"], r["bo"], {"zh": r["zh"]}, r["zh"]) for r in rows]
+    return str(miniature / "encoder"), [Example(r["zh"], r["zh"], r["bo"], {"zh": r["zh"]}, r["zh"]) for r in rows]
 
 
 class Corpus(Batches):

@@ -1,6 +1,7 @@
 """The world in another language: its sentences, written by hand, and the files of its folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from semalign_pl.toy.__main__ import main
 from semalign_pl.toy.grammar import Meaning
 from semalign_pl.toy.lexicon import words
 from semalign_pl.toy.speech import CATEGORIES, TIBETAN, speech
-from semalign_pl.toy.write import write
 
 SENTENCES = [
     (Meaning("name", "扎西", "读", "书", "text", "两", "图书馆", "昨天"), "เมื่อวาน ตาชีอ่านหนังสือสองเล่มในห้องสมุดแล้ว"),
@@ -40,9 +40,9 @@ def test_every_counted_noun_has_a_classifier() -> None:
             assert before == bare.removesuffix("แล้ว") and after.removesuffix("แล้ว"), noun.zh
 
 
-def test_a_folder_in_thai_is_like_the_tibetan(tmp_path: Path) -> None:
+def test_a_folder_in_thai_is_like_the_tibetan(tmp_path: Path, miniature: Path) -> None:
     assert main(["write", str(tmp_path / "th"), "--language", "th"]) == 0
-    write(tmp_path / "bo")
+    shutil.copytree(miniature, tmp_path / "bo")
     here, there = (
         {str(path.relative_to(tmp_path / code)) for path in (tmp_path / code).rglob("*")} for code in ("th", "bo")
     )

@@ -9,14 +9,11 @@ import pytest
 
 from semalign_pl.toy import generator, lexicon
 from semalign_pl.toy.__main__ import main
-from semalign_pl.toy.write import write
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("toy") / "world"
-    write(folder)
-    return folder
+@pytest.fixture
+def world(miniature: Path) -> Path:
+    return miniature
 
 
 def lines(path: Path) -> list[str]:
