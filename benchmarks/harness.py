@@ -211,4 +211,4 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         shown.add_column(column, justify="right" if i else "left")
     for row in rows:
         shown.add_row(*row)
-    Console().print(shown)
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)  # in a log, no column is cut
