@@ -79,6 +79,9 @@ keep: runs/quickstart/world/general/anchor.jsonl  ## replay and anchor in every 
 map: $(READY)  ## when is semantic RL worth its cost: methods by pairs and style of the references (SEEDS=3; --dry-run says the hours)
 	$(BIN)/python benchmarks/map.py --seeds $(SEEDS)
 
+few-shot: $(READY)  ## headlines from few examples after translation, in three conditions of the map (SEEDS=3)
+	$(BIN)/python benchmarks/few_shot.py --seeds $(SEEDS)
+
 # Those of the tree are the ones to use: cells that were measured with other models make no table together.
 map-models: $(READY)  ## train the models of the map anew, in runs/map_models (about 25 minutes on one core)
 	$(BIN)/python -m semalign_pl.toy build --styles --out runs/map_models --base-batch 8
@@ -169,4 +172,4 @@ toy: $(READY)  ## train the miniature world's weights anew (about 50 minutes on 
 clean:  ## remove the virtual environment, all runs and the cache of embeddings
 	rm -rf $(VENV) runs .semalign_cache
 
-.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep map map-models study dial tax-budget bench-grpo bench-embedder real real-short bench-probes bench-sft bench-operations bench-rollout bench-reuse bench-methods bench-data bench-vocabulary bench-overhead bench-loaded bench-floor bench-frontier cards toy clean
+.PHONY: help setup quickstart test wheel docs lint ablation frontier ladder keep map map-models few-shot study dial tax-budget bench-grpo bench-embedder real real-short bench-probes bench-sft bench-operations bench-rollout bench-reuse bench-methods bench-data bench-vocabulary bench-overhead bench-loaded bench-floor bench-frontier cards toy clean

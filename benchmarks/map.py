@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from semalign_pl.study.protocol import Step
     from semalign_pl.study.systems import Study
 
-SECONDS = 1500.0
-"""Expected CPU seconds of a cell, until one is kept."""
+SECONDS = 2400.0
+"""Guess of the seconds of a cell on one core, until one is kept: six times 120 to 330 for GRPO, and the rest."""
 CORE = {
     f"pairs-{pairs}-style-{style:g}": {"pairs": str(pairs), "style": f"{style:g}"}
     for pairs in (300, 1000, 10_000)

@@ -16,8 +16,8 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.study.systems import Study, read_study
 
 PAGE = Path("docs/results/map.md")
-RL = ("semantic_grpo", "grpo_anchor", "style_blind_grpo", "source_only", "source_only_pairs", "best_of_group")
-"""Systems with GRPO's rollouts."""
+RL = ("semantic_grpo", "grpo_anchor", "source_only", "source_only_pairs", "best_of_group")
+"""Systems with GRPO's rollouts whose rewards know the pairs and no more; style_blind_grpo's knows the language."""
 MECHANISM = {
     "meaning_accuracy": ("meaning", 100, 1),
     "cmrc_f1": ("CMRC F1", 1, 1),
@@ -26,7 +26,7 @@ MECHANISM = {
     "styles_kl_mean": ("KL, other wordings", 1, 3),
     "style_variation": ("style distance", 1, 2),
 }
-"""Title, factor and digits of the columns of the second table."""
+"""Title, factor and digits of the columns of the table of losses."""
 NARROWER = ("sft", "semantic_grpo")
 """Pair whose difference is followed from wide to narrow references."""
 
@@ -40,15 +40,14 @@ def summary(content: Mapping[str, Any], rl: Sequence[str]) -> str:
     """
     rows = [row for row in content["differences"] if row["matched"] == "quality" and row["value"] is not None]
     wins = sorted({row["condition"] for row in rows if row["better"] in rl and row["a"] not in rl})
+    rl_wins = "RL whose reward knows the pairs alone costs less at equal quality"
     if wins:
-        return f"RL costs less at equal quality in {len(wins)} of {len(content['conditions'])} conditions: " + (
-            f"{', '.join(wins)}."
-        )
+        return f"{rl_wins} in {len(wins)} of {len(content['conditions'])} conditions: {', '.join(wins)}."
     if not rows:
         return "No two systems reach a common quality in any measured condition."
     halves = sorted((row["ci"][1] - row["ci"][0]) / 2 for row in rows if row["metric"] == "cmrc_f1")
     power = f" Half of the intervals of CMRC F1 are narrower than ±{halves[len(halves) // 2]:.1f}." if halves else ""
-    return f"No condition was found where RL costs less at equal quality, in {len(content['conditions'])}.{power}"
+    return f"No condition was found where {rl_wins}, in {len(content['conditions'])}.{power}"
 
 
 def markdown(content: Mapping[str, Any], study: Study) -> str:

@@ -80,7 +80,7 @@ class TaxBudget(Callback):
             )
         for name, allowed in budget.items():
             if names_direction(name) and less_is_better(name) != (allowed > 0):
-                kind = "less is better of it" if less_is_better(name) else "it is an ability"
+                kind = "less of it is better" if less_is_better(name) else "it is an ability"
                 raise ValueError(
                     f"TaxBudget.budget: {name}: {allowed:g} limits no loss, because {kind}; write {-allowed:g}"
                 )

@@ -108,7 +108,10 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     assert rows["sft", "semantic_grpo", "cmrc_f1", "quality"]["better"] == "semantic_grpo"
     assert rows["sft", "source_only", "cmrc_f1", "quality"]["value"] == 0
     assert rows["sft", "semantic_grpo", "cmrc_f1", "cost"]["value"] > 0.1
-    assert "RL costs less at equal quality in 1 of 1 conditions: pairs-300-style-1." in markdown(content, study)
+    assert (
+        "RL whose reward knows the pairs alone costs less at equal quality in 1 of 1 conditions: pairs-300-style-1."
+        in markdown(content, study)
+    )
     lines = [line for line in markdown(content, study).splitlines() if line.startswith("| pairs-300-style-1 |")]
     decided = [line for line in lines if line.startswith("| pairs-300-style-1 | 3 |")]
     assert len(decided) == 6 and decided[0].endswith("| semantic grpo |") and decided[2].endswith("| – |")

@@ -118,7 +118,7 @@ def test_one_step_of_the_multiplier_however_many_probes() -> None:
         ({"beta_min": 0.5}, "beta_min 0.5 <= model.init_args.beta 0.04"),
         ({"budget": {"kl_mean": 0.0}}, "TaxBudget.budget: kl_mean: 0 can be kept by no training"),
         ({"budget": {"cmrc_f1": 1.0}}, "cmrc_f1: 1 limits no loss, because it is an ability; write -1"),
-        ({"budget": {"kl_mean": -0.1}}, "kl_mean: -0.1 limits no loss, because less is better of it; write 0.1"),
+        ({"budget": {"kl_mean": -0.1}}, "kl_mean: -0.1 limits no loss, because less of it is better; write 0.1"),
         ({"target": 1.5}, "TaxBudget.target: 1.5 is no share"),
         ({"rate": 0.0}, "TaxBudget.rate: 0.0 would not lead"),
     ],

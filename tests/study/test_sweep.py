@@ -226,9 +226,8 @@ def test_each_recipe_is_parsed_once_per_settings(tmp_path: Path, monkeypatch: py
         "c: {from: base, config: a.yaml, over: {beta: [0.1]}}\n"
     )
     assert len(read_study(tmp_path).systems) == 4
-    assert (
-        len(parsed) == len(set(parsed)) == 4
-    )  # the recipe, with `set`, with `set` and both betas, with one beta alone
+    # The recipe, with `set`, with `set` and both betas, with one beta alone.
+    assert len(parsed) == len(set(parsed)) == 4
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("num_generations", "num_generation"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"a\.set: .*num_generation"):
         read_study(tmp_path)
