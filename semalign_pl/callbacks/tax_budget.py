@@ -151,10 +151,9 @@ class TaxBudget(Callback):
         self.start = self._select_budget(trainer, scores)
         for name, value in self.start.items():
             if allows_all(name, abs(self.budget[name]), value):
-                raise ValueError(
-                    f"TaxBudget.budget: {name}: {self.budget[name]:g} allows to lose all of the {value:g} at the "
-                    "start; give less, or a probe that the model passes"
-                )
+                lost = f"allows to lose all of the {value:g} at the start; give less"
+                nothing = "limits nothing, because the model is at 0 at the start; give a score that it can lose"
+                raise ValueError(f"TaxBudget.budget: {name}: {self.budget[name]:g} {lost if value else nothing}")
         self.now = dict(self.start)
         self._note(trainer.global_step)
 

@@ -132,7 +132,7 @@ def test_a_budget_of_a_whole_ability_is_refused(budgeted, runs, capsys) -> None:
     file = str(runs.corpus / "reading.json")
     reading = {"class_path": "ReadingComprehensionProbe", "init_args": {"file": file, "every_n_steps": 1}}
     assert run(budgeted("run", probes=[reading], budget={"cmrc_f1": -5.0})) == 2  # the tiny model answers nothing
-    assert "cmrc_f1: -5 allows to lose all of the 0 at the start; give less" in capsys.readouterr().err
+    assert "cmrc_f1: -5 limits nothing, because the model is at 0 at the start" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_budget_is_refused() -> None:

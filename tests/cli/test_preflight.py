@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 PROBE = {"class_path": "ReadingComprehensionProbe"}
+BUDGET = {"class_path": "TaxBudget", "init_args": {"budget": {"nll_change_mean": 1.0}}}
+"""Budget of the only score that an untrained model can lose."""
+
+
+def drift(corpus: Path) -> dict[str, Any]:
+    """Callback that measures the score of the budget in training."""
+    return {"class_path": "DriftProbe", "init_args": {"file": str(corpus / "text.txt"), "every_n_steps": 1}}
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
@@ -81,7 +89,7 @@ def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) ->
     from semalign_pl.cli.monitors import check_monitors
 
     probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
-    grpo = [{"class_path": "RewardWatch"}, {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}}}]
+    grpo = [{"class_path": "RewardWatch"}, drift(runs.corpus), BUDGET]
     validated = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "trainer.val_check_interval=1"]
     callbacks = [EVALUATION, probe, *(grpo if stage == "grpo" else [])]
     cli = runs("fit", stage, "run", *validated, "trainer.max_steps=2", callbacks=callbacks)
@@ -124,12 +132,14 @@ def test_every_value_of_an_anchor_and_of_replay_may_be_monitored(runs: Runs, sta
     from semalign_pl.cli.monitors import check_monitors
 
     probe = {**PROBE, "init_args": {"file": str(runs.corpus / "reading.json"), "every_n_steps": 1}}
-    budget = {"class_path": "TaxBudget", "init_args": {"budget": {"cmrc_f1": -1.0}, "steers": "anchor"}}
+    budget = {**BUDGET, "init_args": {**BUDGET["init_args"], "steers": "anchor"}}
     train = [str(runs.corpus / "train.jsonl"), {"path": str(runs.corpus / "dev.jsonl"), "replay": True}]
-    flags = [f"model.init_args.anchor={json.dumps({'file': str(runs.corpus / 'text.txt'), 'rows_per_step': 2})}"]
+    general = runs.folder / "general.txt"  # the probe refuses text that is trained on
+    general.write_text("今天天气很好。\n我们去山上看雪。\n", encoding="utf-8")
+    flags = [f"model.init_args.anchor={json.dumps({'file': str(general), 'rows_per_step': 2})}"]
     flags += [f"data.init_args.train={json.dumps(train)}", "model.init_args.beta=0.1", "trainer.max_steps=1"]
     flags += ["model.init_args.max_new_tokens=40"]  # the references are replayed
-    cli = runs("fit", stage, "run", *flags, callbacks=[EVALUATION, probe, budget])
+    cli = runs("fit", stage, "run", *flags, callbacks=[EVALUATION, probe, drift(runs.corpus), budget])
     logged = {name for name in cli.trainer.callback_metrics if name.startswith("train/")}
     assert {"train/anchor_kl", "train/anchor_tokens", "train/anchor_weight"} < logged
     for name in (*logged, *(["train/replay_nll"] if stage == "grpo" else ["train/kl_to_reference"])):
