@@ -77,7 +77,7 @@ def world_command(name: str, folder: Path, models: Path) -> list[str]:
         models: Folder of the models that know all styles.
     """
     options = [word for key, value in CONDITIONS[name].items() for word in (f"--{key}", value)]
-    return ["write", str(folder), *options, "--source-only", "10000", "--models", str(models)]
+    return ["write", str(folder), *options, "--source-only", "10000", "--target-only", "3000", "--models", str(models)]
 
 
 def copy_configs(configs: Path, folder: Path, made: Path) -> None:
@@ -107,7 +107,7 @@ def expected_hours(cells: list[Cell], kept: Mapping[Cell, float]) -> float:
 
 
 def steps_of(cell: Cell, study: Study, folder: Path) -> list[Step]:
-    """Steps of a cell, the encoder's first.
+    """Steps of a cell, those that all systems share first.
 
     Args:
         cell: Condition and seed.
@@ -115,10 +115,10 @@ def steps_of(cell: Cell, study: Study, folder: Path) -> list[Step]:
         folder: Folder of the condition.
     """
     from semalign_pl.study.protocol import steps
-    from semalign_pl.study.systems import BASE, ENCODER
+    from semalign_pl.study.systems import BASE, SHARED
 
-    every = steps(study.systems, folder, cell[1] + 1, study.frontier, study.encoder)
-    return [step for step in every if step.seed == cell[1] or step.system in (BASE, ENCODER)]
+    every = steps(study, folder, cell[1] + 1)
+    return [step for step in every if step.seed == cell[1] or step.system in (BASE, *SHARED)]
 
 
 def print_cell(cell: Cell, options: argparse.Namespace) -> None:
@@ -158,7 +158,7 @@ def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
     from semalign_pl import __version__
     from semalign_pl.run.digests import Digests
     from semalign_pl.study.run_step import run_step
-    from semalign_pl.study.systems import read_study
+    from semalign_pl.study.systems import ENCODER, SHARED, read_study
     from semalign_pl.toy.evaluate import style_encoder
 
     name, seed = cell
@@ -174,11 +174,11 @@ def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
         return
     if (machine := harness.machine()) not in content["machines"]:
         content["machines"].append(machine)
-    encoder, *others = steps_of(cell, study, folder)
-    seconds = run_step(encoder, digests).seconds
-    trained = SentenceTransformer(str(encoder.folder / "encoder"), device="cpu")
-    content["encoder"] = {"seconds": seconds, **style_encoder(trained, 0)}
-    measure_steps(plan, content, others, "runs", digests)
+    every = steps_of(cell, study, folder)
+    content["shared_seconds"] = {step.name: run_step(step, digests).seconds for step in every if step.system in SHARED}
+    trained = SentenceTransformer(str(folder / ENCODER / "encoder"), device="cpu")
+    content["encoder"] = style_encoder(trained, 0)
+    measure_steps(plan, content, [step for step in every if step.system not in SHARED], "runs", digests)
     content["complete"] = True
     write_seed(plan.kept, content)
 

@@ -132,6 +132,7 @@ def collect(cells: Cells, study: Study, draws: int = 1000) -> dict[str, Any]:
             "seeds": list(seeds),
             "options": contents[0]["condition"],
             "encoder": contents[0].get("encoder"),
+            "shared_seconds": contents[0].get("shared_seconds", {}),
             "base": contents[0]["runs"][BASE]["points"]["end"],
             "systems": {name: _describe([one["runs"][name] for one in contents]) for name in systems},
             "seconds": [seconds_of(one) for one in contents],

@@ -86,7 +86,7 @@ def print_plan(configs: Path, out: Path, seeds: int) -> None:
 
     study, rows, total = read_study(configs), [], 0.0
     read = functools.cache(lambda args: parse_recipe(args).settings.as_dict())  # of a system's training and its tests
-    for step in steps(study.systems, out, seeds, study.frontier):
+    for step in steps(study, out, seeds):
         settings = read(step.recipe_args)
         tested = 1 + len(step.scales)
         seconds = expected_seconds(step.command, settings, tested)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +159,7 @@ def choose(plan: Plan, validation: Mapping[str, Any]) -> dict[str, Any]:
 
 def steps_of_choice(plan: Plan) -> list[Step]:
     """Trainings and tests of all variants by seed 0, on the data of the choice."""
-    assert plan.study.frontier is not None
-    return list(choosing_steps(plan.study.systems, plan.out, 1, plan.study.frontier, plan.study.encoder))
+    return list(choosing_steps(plan.study, plan.out, 1))
 
 
 def steps_of_seed(plan: Plan, first: Seed, seed: int) -> list[Step]:
@@ -169,7 +168,7 @@ def steps_of_seed(plan: Plan, first: Seed, seed: int) -> list[Step]:
     extra = {plan.extra(first)} if plan.extra else set()
     names = {one.name for one in systems} | extra
     systems = [one for one in plan.study.systems if one.name in names]
-    every = steps(systems, plan.out, seed + 1, plan.study.frontier, plan.study.encoder)
+    every = steps(replace(plan.study, systems=systems), plan.out, seed + 1)
     return [step for step in every if step.seed == seed or step.system == BASE]
 
 

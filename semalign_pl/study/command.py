@@ -89,7 +89,7 @@ def print_commands(configs: Path, out: Path, seeds: int) -> None:
     for step in choosing:
         print(visible(f"semalign {shlex.join(step.args)}"))
     swept = {one.name: one.sweep for one in study.systems if one.sweep} if choosing else {}
-    for step in steps(study.systems, out, seeds, study.frontier, study.encoder, study.judge):
+    for step in steps(study, out, seeds):
         if step not in choosing:
             unsure = f"# if {step.system} is chosen: " if step.system in swept else ""
             print(visible(f"{unsure}semalign {shlex.join(step.args)}"))
@@ -113,24 +113,23 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
     from semalign_pl.report.verdict import with_sentences
 
     seconds: dict[str, list[float]] = {}
-    systems, chosen, choice = study.systems, dict[str, str](), None
+    chosen, choice = dict[str, str](), None
     done = _choosing_steps(study, out, seeds)
     if done:
         assert study.frontier is not None
-        first = {key: variants[0].name for key, variants in group(systems).items()}
-        expected = steps(keep_chosen(systems, first), out, seeds, study.frontier, study.encoder, study.judge)
+        first = {key: variants[0].name for key, variants in group(study.systems).items()}
+        expected = steps(replace(study, systems=keep_chosen(study.systems, first)), out, seeds)
         later = [step for step in expected if step not in done]
         _run_plan(done, study, configs, out, jobs, seconds, later=later)
         choice = choose(study, out, min(seeds, study.frontier.choose_seeds or seeds))
         chosen = choice["chosen"]
-        systems = keep_chosen(systems, chosen)
         print(visible(f"chosen on {study.frontier.choose_on}: {', '.join(chosen.values())}"), flush=True)
-    plan = list(steps(systems, out, seeds, study.frontier, study.encoder, study.judge))
+        study = replace(study, systems=keep_chosen(study.systems, chosen))
+    plan = list(steps(study, out, seeds))
     fresh = [step for step in plan if step not in done]
     results = _run_plan(fresh, study, configs, out, jobs, seconds, earlier=len(done))
-    study = replace(study, systems=systems)
     frontier, best = ({}, {}) if study.frontier is None else compare(study, out, results, chosen)
-    joined = join(systems, results, best)
+    joined = join(study.systems, results, best)
     judge = [] if study.judge is None else read_judge_results(study.judge.pairs, out, seeds)
     add_wins(joined, judge)
     content = {
@@ -172,7 +171,7 @@ def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:
     if study.frontier is None or study.frontier.choose_on is None:
         return []
     first = min(seeds, study.frontier.choose_seeds or seeds)
-    return list(choosing_steps(study.systems, out, first, study.frontier, study.encoder))
+    return list(choosing_steps(study, out, first))
 
 
 def _peak_memory_mib(who: int) -> float:

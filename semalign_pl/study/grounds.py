@@ -12,6 +12,7 @@ from semalign_pl.judge.spec import LOCAL
 from semalign_pl.run import grounds
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.named_files import find_files
+from semalign_pl.run.results import versions
 from semalign_pl.study.protocol import Step
 
 
@@ -27,6 +28,19 @@ def collect(step: Step, settings: grounds.Settings, digests: Digests) -> grounds
         ValueError: If a file cannot be read.
     """
     return grounds.collect(step.command, settings, step.folder, step.adapter, digests)
+
+
+def collect_translation(step: Step, digests: Digests) -> grounds.Grounds:
+    """Return the current dependencies of translations: the texts, the adapter, and the recipe of its training.
+
+    Args:
+        step: Command ``translate``, whose adapter exists already.
+        digests: Digests of files.
+    """
+    files = [*find_files(step.texts), *find_files(str(step.folder / "fit.yaml"))]
+    found = {f"version {name}": version for name, version in versions().items()}
+    found |= {"setting texts": step.texts} | {f"file {file}": digests.of(file) for file in files}
+    return found | grounds.adapter_grounds(step.adapter, digests)
 
 
 def collect_judge(step: Step, digests: Digests) -> grounds.Grounds:

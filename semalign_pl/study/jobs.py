@@ -19,7 +19,7 @@ from semalign_pl.messages.terminal import visible
 from semalign_pl.run.signals import ASKING, GRACE_SECONDS, Stopped, StopRequest, install
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.run_step import Outcome
-from semalign_pl.study.systems import BASE, ENCODER
+from semalign_pl.study.systems import BASE, SHARED
 from semalign_pl.study.worker import StepTask
 
 POLL_SECONDS = 0.2
@@ -47,7 +47,8 @@ class _Job:
 def needs(plan: Sequence[Step], base_first: bool) -> list[set[int]]:
     """Places of the steps that each step needs.
 
-    These are the trainings of the encoder and of the adapter that it starts from or tests; to judge, both tests.
+    These are the trainings of the encoder and of the adapter that it starts from or tests, and the back-translation;
+    to judge, both tests.
 
     Args:
         plan: Steps in order.
@@ -55,11 +56,11 @@ def needs(plan: Sequence[Step], base_first: bool) -> list[set[int]]:
     """
     trained = {step.folder / "adapter": place for place, step in enumerate(plan) if step.command == "fit"}
     tested = {step.folder: place for place, step in enumerate(plan) if step.command in ("test", "frontier")}
-    first = {place for place, step in enumerate(plan) if step.system == ENCODER or (base_first and step.system == BASE)}
+    first = {place for place, step in enumerate(plan) if step.system in SHARED or (base_first and step.system == BASE)}
     return [
         ({trained[step.adapter]} if step.adapter in trained else set())
         | {tested[folder] for folder in step.answers if folder in tested}
-        | {other for other in first - {place} if plan[place].system != ENCODER}
+        | {other for other in first - {place} if plan[place].system not in SHARED}
         for place, step in enumerate(plan)
     ]
 

@@ -27,7 +27,7 @@ def check_judge(study: Study, where: str) -> None:
     from semalign_pl.messages.mistakes import summarise
     from semalign_pl.policy.causal_lm import check_folder
 
-    step = next(one for one in steps(study.systems, Path(), 1, judge=study.judge) if one.command == "judge")
+    step = next(one for one in steps(study, Path(), 1) if one.command == "judge")
     try:
         flags = check_flags(make_parser().parse_args([*step.args[1:]]))
         for name, spec in flags.judges.items():

@@ -9,9 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semalign_pl.run.finished import OWN_RANKS, STARTS, WHOLE
-from semalign_pl.study.frontier_settings import FrontierSettings
+from semalign_pl.study.back_translation import ANSWERS, PAIRS
 from semalign_pl.study.judge_settings import JudgePair, JudgeSettings
-from semalign_pl.study.systems import BASE, ENCODER, ENCODER_FOLDER, System
+from semalign_pl.study.systems import (
+    BACK_TRANSLATION,
+    BASE,
+    ENCODER,
+    PLACEHOLDERS,
+    SHARED,
+    BackTranslation,
+    Study,
+    System,
+)
 
 VALIDATION = "validation"
 """Subfolder of a study with the tests that variants are chosen by."""
@@ -29,8 +38,9 @@ class Step:
     """One ``semalign`` command of a study.
 
     Attributes:
-        command: ``fit``, ``test``, ``judge``, or ``frontier``, which tests several points of a system.
-        system: Name of the system or variant to train or test; ``encoder``; of two judged systems ``A-vs-B``.
+        command: ``fit``, ``test``, ``translate``, ``judge``, or ``frontier``, which tests several points of a system.
+        system: Name of the system or variant to train or test; ``encoder`` or ``back_translation``; of two judged
+            systems ``A-vs-B``.
         seed: Seed of the run.
         config: Recipe of the system.
         folder: Folder to write to.
@@ -40,6 +50,7 @@ class Step:
         scale_from: Adapter at scale 0: ``base`` or ``start``.
         overlay: Config laid over the recipe, for the choice among variants; ``None`` for the recipe alone.
         answers: Folders of the tests of two systems, for ``judge``.
+        texts: Corpus to translate, for ``translate``.
     """
 
     command: str
@@ -53,6 +64,7 @@ class Step:
     scale_from: str = BASE
     overlay: Path | None = None
     answers: tuple[Path, ...] = ()
+    texts: str = ""
 
     @property
     def name(self) -> str:
@@ -68,6 +80,8 @@ class Step:
         if self.command == "judge":
             files = [str(folder / "predictions.jsonl") for folder in self.answers]
             return ("judge", *files, *self.flags, "--out", str(self.folder))
+        if self.command == "translate":
+            return (self.command, str(self.folder), "--file", self.texts, "--out", str(self.folder / ANSWERS))
         if self.system == ENCODER:
             return (self.command, *self.recipe_args, "--trainer.default_root_dir", str(self.folder))
         if self.command != "frontier":
@@ -87,66 +101,58 @@ class Step:
         return ("--config", str(self.config), *laid_over, "--seed_everything", str(self.seed), *self.flags)
 
 
-def choosing_steps(
-    systems: Sequence[System], out: Path, seeds: int, frontier: FrontierSettings, encoder: System | None = None
-) -> Iterator[Step]:
+def choosing_steps(study: Study, out: Path, seeds: int) -> Iterator[Step]:
     """Yield the commands that the choice among variants needs, in order: all trainings, and points on other data.
 
     With ``scale_from: start``, a variant's curve leads to the system that it starts from, which is then tested too.
 
     Args:
-        systems: Systems of the study, each after the one that it starts from.
+        study: Study with a frontier.
         out: Folder of the study; tests write to ``validation/seed-N/SYSTEM`` in it.
         seeds: Number of seeds of the choice.
-        frontier: Points to test of each variant, and the config laid over the recipes.
-        encoder: Encoder that the study trains; ``None`` if it trains none.
     """
-    swept = [one for one in systems if one.sweep]
+    frontier = study.frontier
+    assert frontier is not None, "read_study refuses a sweep without one"
+    swept = [one for one in study.systems if one.sweep]
     tested = {BASE, *(one.name for one in swept)}
     if frontier.scale_from != BASE:
         tested |= {one.start for one in swept}
-    for step in steps(systems, out, seeds, frontier, encoder):
-        if step.command == "fit":
+    for step in steps(replace(study, judge=None), out, seeds):
+        if step.command == "fit" or step.system in SHARED:
             yield step
         elif step.system in tested:
             folder = out / VALIDATION / step.folder.relative_to(out)
             yield replace(step, folder=folder, overlay=frontier.choose_on)
 
 
-def steps(
-    systems: Sequence[System],
-    out: Path,
-    seeds: int,
-    frontier: FrontierSettings | None = None,
-    encoder: System | None = None,
-    judge: JudgeSettings | None = None,
-) -> Iterator[Step]:
+def steps(study: Study, out: Path, seeds: int) -> Iterator[Step]:
     """Yield all commands of a study, in order.
 
     The encoder is trained once, because it also measures: scores of seeds with different encoders have no mean. The
+    translator of back-translation is trained once too, because it belongs to the data, which seeds have in common. The
     base model is tested once, because it does not depend on the seed; base, data and callbacks are the first system's.
     Each system is trained from the base model or from another system's adapter, and then tested with its own adapter,
     or at all points of its frontier. A scale in the recipe is that of the adapter that its training starts from, so a
     test does not scale the trained one.
 
     Args:
-        systems: Systems of the study, each after the one that it starts from.
+        study: Study.
         out: Folder of the study; each run writes to ``seed-N/SYSTEM`` in it.
         seeds: Number of seeds; they are 0, 1, ….
-        frontier: Points to test of each system; ``None`` to test the finished adapters only.
-        encoder: Encoder that the study trains; ``None`` if it trains none.
-        judge: Pairs of systems to judge after their tests; ``None`` to judge none.
     """
-    if encoder is not None:
-        yield Step("fit", ENCODER, 0, encoder.config, out / ENCODER, None, encoder.flags)
+    systems, frontier, judge = study.systems, study.frontier, study.judge
+    if study.encoder is not None:
+        yield _shared_step(study.encoder, out)
+    if study.back_translation is not None:
+        yield from _translate(study.back_translation, out)
     for seed in range(seeds):
         root = out / f"seed-{seed}"
         if seed == 0:
-            first, flags = systems[0].config, _name_encoder(flags_of_the_test(systems[0].flags), out)
+            first, flags = systems[0].config, _fill_in(flags_of_the_test(systems[0].flags), out)
             yield Step("test", BASE, seed, first, root / BASE, None, (*flags, *_undo_start(first)))
         for system in systems:
             start = None if system.start == BASE else root / system.start / "adapter"
-            folder, own = root / system.name, _name_encoder(system.flags, out)
+            folder, own = root / system.name, _fill_in(system.flags, out)
             run = (system.name, seed, system.config, folder)
             yield Step("fit", *run, start, own)
             if frontier is None:
@@ -159,6 +165,17 @@ def steps(
             yield from (_judge_step(pair, judge, seed, root) for pair in judge.pairs)
 
 
+def _shared_step(system: System, out: Path) -> Step:
+    return Step("fit", system.name, 0, system.config, out / system.name, None, system.flags)
+
+
+def _translate(given: BackTranslation, out: Path) -> Iterator[Step]:
+    trained = _shared_step(given.translator, out)
+    yield trained
+    adapter = trained.folder / "adapter"
+    yield Step("translate", trained.system, 0, trained.config, trained.folder, adapter, texts=given.texts)
+
+
 def _judge_step(pair: JudgePair, judge: JudgeSettings, seed: int, root: Path) -> Step:
     flags = [word for name in judge.judges for word in ("--judge", name)] + ["--rubric", pair.rubric]
     flags += ["--language", judge.language] if judge.language else []
@@ -166,10 +183,13 @@ def _judge_step(pair: JudgePair, judge: JudgeSettings, seed: int, root: Path) ->
     return Step("judge", pair.name, seed, Path(), folder, None, (*flags, *judge.set), answers=answers)
 
 
-def _name_encoder(flags: Sequence[str], out: Path) -> tuple[str, ...]:
-    """Flags with the path of the study's encoder in the place of its placeholder."""
-    path = json.dumps(str(out / ENCODER / "encoder"), ensure_ascii=False)[1:-1]  # it is part of a JSON text
-    return tuple(flag.replace(ENCODER_FOLDER, path) for flag in flags)
+def _fill_in(flags: Sequence[str], out: Path) -> tuple[str, ...]:
+    """Flags with the paths of what the study makes before its systems in the place of their placeholders."""
+    made = {ENCODER: out / ENCODER / "encoder", BACK_TRANSLATION: out / BACK_TRANSLATION / PAIRS}
+    for key, placeholder in PLACEHOLDERS.items():
+        path = json.dumps(str(made[key]), ensure_ascii=False)[1:-1]  # it is part of a JSON text
+        flags = [flag.replace(placeholder, path) for flag in flags]
+    return tuple(flags)
 
 
 def flags_of_the_test(flags: Sequence[str]) -> tuple[str, ...]:

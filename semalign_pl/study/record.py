@@ -10,12 +10,15 @@ from semalign_pl.run.grounds import Grounds, adapter_grounds
 from semalign_pl.run.kept_steps import STEPS
 from semalign_pl.run.named_files import find_files
 from semalign_pl.run.record import Done
+from semalign_pl.study.back_translation import ANSWERS, PAIRS
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.systems import ENCODER
 
+_OUTPUTS = ("results.json", "predictions.jsonl", "items.jsonl", "judgements.jsonl", ANSWERS, PAIRS)
+
 
 def record_file(step: Step) -> Path:
-    """Path of a step's record: ``fit.done.json`` or ``test.done.json`` in its folder."""
+    """Path of a step's record: ``COMMAND.done.json`` in its folder."""
     return step.folder / f"{step.command}.done.json"
 
 
@@ -48,7 +51,7 @@ def write(step: Step, grounds: Grounds, seconds: float, digests: Digests) -> Don
 
 
 def output_digests(step: Step, digests: Digests) -> Grounds:
-    """Return the digests of a step's outputs, by name: adapters or encoder, or what a test or a judge wrote."""
+    """Return the digests of a step's outputs, by name: adapters or encoder, or what another command wrote."""
     if step.system == ENCODER:
         return {
             f"encoder {name[8:]}": digest for name, digest in adapter_grounds(step.folder / ENCODER, digests).items()
@@ -57,7 +60,7 @@ def output_digests(step: Step, digests: Digests) -> Grounds:
         kept = find_files(str(step.folder / STEPS))
         steps = {f"adapter {file.relative_to(step.folder)}": digests.of(file) for file in kept}
         return adapter_grounds(step.folder / "adapter", digests) | steps
-    files = [step.folder / name for name in ("results.json", "predictions.jsonl", "items.jsonl", "judgements.jsonl")]
+    files = [step.folder / name for name in _OUTPUTS]
     return {f"file {file.name}": digests.of(file) for file in files if file.is_file()}
 
 

@@ -44,6 +44,8 @@ def run_step(step: Step, digests: Digests) -> Outcome:
         return Outcome(seconds, points)
     if step.command == "judge":
         return _judge(step, digests)
+    if step.command == "translate":
+        return _translate(step, digests)
     from semalign_pl.cli import main
     from semalign_pl.study.grounds import collect, parse
 
@@ -78,6 +80,22 @@ def _judge(step: Step, digests: Digests) -> Outcome:
     return Outcome(seconds)
 
 
+def _translate(step: Step, digests: Digests) -> Outcome:
+    """Translate the texts, unless it was done before. An interrupted step goes on by itself."""
+    from semalign_pl.study.back_translation import back_translate
+    from semalign_pl.study.grounds import collect_translation
+
+    grounds = collect_translation(step, digests)
+    if (outcome := _reuse(step, grounds, digests)) is not None:
+        return outcome
+    started = time.monotonic()
+    back_translate(step.folder, step.texts)
+    gc.collect()
+    seconds = time.monotonic() - started
+    write(step, grounds, seconds, digests)
+    return Outcome(seconds)
+
+
 def _reuse(step: Step, grounds: Grounds, digests: Digests) -> Outcome | None:
     """Outcome of an earlier run of the same step; otherwise its record is removed, and ``None`` is returned."""
     record = record_file(step)
@@ -96,6 +114,6 @@ def _reuse(step: Step, grounds: Grounds, digests: Digests) -> Outcome | None:
 
 
 def _read(step: Step, seconds: float) -> Outcome:
-    if step.command in ("fit", "judge"):
+    if step.command in ("fit", "judge", "translate"):
         return Outcome(seconds)
     return Outcome(seconds, {END: read_json(step.folder / "results.json", "delete its folder to test again")})

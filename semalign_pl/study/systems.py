@@ -15,10 +15,13 @@ BASE = "base"
 PAPER = {"cold_start": {"from": BASE}, "strong_sft": {"from": "cold_start"}, "semantic_grpo": {"from": "cold_start"}}
 KEYS = ("from", "config", "label", "set", "over")
 FRONTIER, ENCODER, JUDGE, PUBLISHED = "frontier", "encoder", "judge", "published"
-NO_SYSTEMS = (FRONTIER, ENCODER, JUDGE, PUBLISHED)
+BACK_TRANSLATION = "back_translation"
+NO_SYSTEMS = (FRONTIER, ENCODER, BACK_TRANSLATION, JUDGE, PUBLISHED)
 """Keys of ``study.yaml`` that are not systems."""
-ENCODER_FOLDER = "{encoder}"
-"""Placeholder in values of ``set`` and ``over``: folder of the encoder that the study trains."""
+SHARED = (ENCODER, BACK_TRANSLATION)
+"""Keys whose models are trained once, before all systems, and serve all seeds."""
+PLACEHOLDERS = {ENCODER: "{encoder}", BACK_TRANSLATION: "{back_translated}"}
+"""Placeholder in values of ``set`` and ``over`` by key: folder of the encoder; file of the translations."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ class System:
 
 
 @dataclass(frozen=True)
+class BackTranslation:
+    """Translator out of the language that a study teaches, and texts in this language (arXiv 1511.06709).
+
+    Attributes:
+        translator: Translator to train from the base model.
+        texts: Corpus of the texts to translate, as ``semalign translate --file`` reads it.
+    """
+
+    translator: System
+    texts: str
+
+
+@dataclass(frozen=True)
 class Study:
     """Content of a folder of configs.
 
@@ -55,6 +71,7 @@ class Study:
         systems: Trained systems in training order, with all variants of a swept system in its place.
         frontier: Points to test of each system; ``None`` to test the finished adapters only.
         encoder: Sentence encoder that is trained once, before all systems; ``None`` to train none.
+        back_translation: Translator that is trained and used once, before all systems; ``None`` for none.
         judge: Pairs of systems whose answers are judged; ``None`` to judge none.
         published: File with a paper's tables, to compare the results with; ``None`` to compare with none.
     """
@@ -62,6 +79,7 @@ class Study:
     systems: list[System]
     frontier: FrontierSettings | None = None
     encoder: System | None = None
+    back_translation: BackTranslation | None = None
     judge: JudgeSettings | None = None
     published: Path | None = None
 
@@ -88,9 +106,11 @@ def read_study(folder: Path) -> Study:
         long: {from: cold_start, config: sft.yaml, set: {trainer.max_epochs: 4}}
         bleu: {from: cold_start, label: BLEU + language, over: {optimizer.lr: [1e-4, 1e-3]}}
 
-    Three more keys are no systems. ``encoder: {config: …, set: …}`` trains a sentence encoder before all systems; in
-    values of ``set``, ``{encoder}`` is its folder. ``judge`` lists pairs of systems to judge (see `JudgeSettings`).
-    ``published`` names a file with a paper's tables, which the report shows beside the study's results.
+    Four more keys are no systems. ``encoder: {config: …, set: …}`` trains a sentence encoder before all systems; in
+    values of ``set``, ``{encoder}`` is its folder. ``back_translation: {config: …, texts: …, set: …}`` trains a
+    translator in the reverse direction, which translates the texts; ``{back_translated}`` is the file of the
+    pairs, with the fields of its task. ``judge`` lists pairs of systems to judge (see `JudgeSettings`). ``published``
+    names a file with a paper's tables, which the report shows beside the study's results.
 
     Without ``study.yaml``, the systems are the paper's (arXiv 2605.14366): a cold start, and strong SFT and semantic
     GRPO, both from the cold start.
@@ -125,23 +145,18 @@ def read_study(folder: Path) -> Study:
     systems = _systems(folder, listed, str(path))
     study = Study(systems)
     if ENCODER in content:
-        study = replace(study, encoder=_encoder(content[ENCODER], folder, f"{path}: {ENCODER}"))
+        study = replace(study, encoder=_read_shared(content[ENCODER], ENCODER, folder, f"{path}: {ENCODER}"))
+    if BACK_TRANSLATION in content:
+        study = replace(
+            study,
+            back_translation=_read_back_translation(content[BACK_TRANSLATION], folder, f"{path}: {BACK_TRANSLATION}"),
+        )
     if JUDGE in content:
         fixed = [one.name for one in systems if one.sweep is None]
         study = replace(study, judge=read_judge_settings(content[JUDGE], fixed, f"{path}: {JUDGE}", folder))
     if PUBLISHED in content:
         study = replace(study, published=_existing(content[PUBLISHED], folder, f"{path}: {PUBLISHED}"))
-    naming = [one.key for one in systems if any(ENCODER_FOLDER in flag for flag in one.flags)]
-    if naming and study.encoder is None:
-        raise ValueError(
-            f"{path}: {naming[0]}: names {ENCODER_FOLDER}, and the study trains none; add the key `{ENCODER}: "
-            "{config: encoder.yaml}`, or name a folder"
-        )
-    if study.encoder is not None and not naming:
-        raise ValueError(
-            f'{path}: {ENCODER}: no system uses it; write "{ENCODER_FOLDER}" for its folder in `set`, as the encoder '
-            "of Evaluation and SemanticReward, or leave it out"
-        )
+    _check_placeholders(study, str(path))
     if FRONTIER not in content:
         return study
     keys = {one.name: one.key for one in systems}
@@ -155,16 +170,45 @@ def read_study(folder: Path) -> Study:
     return replace(study, frontier=frontier)
 
 
-def _encoder(entry: object, folder: Path, where: str) -> System:
-    """Encoder that the study trains."""
+def _read_shared(entry: object, name: str, folder: Path, where: str) -> System:
+    """Model that the study trains once, before all systems."""
     if not isinstance(entry, Mapping) or "config" not in entry or not {"config", "set"} >= set(entry):
-        raise ValueError(f"{where}: {entry!r} has other keys than config and set; write `encoder: {{config: a.yaml}}`")
+        raise ValueError(f"{where}: {entry!r} has other keys than config and set; write `{name}: {{config: a.yaml}}`")
     config, flags = _existing(entry["config"], folder, f"{where}.config"), ()
     if "set" in entry:
         from semalign_pl.study.sweep import read_settings
 
         flags = read_settings(entry["set"], config, f"{where}.set")
-    return System(ENCODER, config, BASE, flags=flags)
+    return System(name, config, BASE, flags=flags)
+
+
+def _read_back_translation(entry: object, folder: Path, where: str) -> BackTranslation:
+    texts = entry.get("texts") if isinstance(entry, Mapping) else None
+    if not isinstance(entry, Mapping) or not isinstance(texts, str) or not texts:
+        raise ValueError(
+            f"{where}: {entry!r} names no texts to translate; write `{BACK_TRANSLATION}: {{config: reverse.yaml, "
+            "texts: texts.txt}`"
+        )
+    rest = {key: value for key, value in entry.items() if key != "texts"}
+    return BackTranslation(_read_shared(rest, BACK_TRANSLATION, folder, where), texts)
+
+
+def _check_placeholders(study: Study, where: str) -> None:
+    """Refuse a placeholder of what the study does not make, and what it would make for no system."""
+    texts = "{config: reverse.yaml, texts: texts.txt}"
+    for key, made, entry, use in (
+        (ENCODER, study.encoder, "{config: encoder.yaml}", "folder in `set`, as the encoder of Evaluation"),
+        (BACK_TRANSLATION, study.back_translation, texts, "pairs in `set`, as a corpus of data.init_args.train"),
+    ):
+        placeholder = PLACEHOLDERS[key]
+        naming = [one.key for one in study.systems if any(placeholder in flag for flag in one.flags)]
+        if naming and made is None:
+            raise ValueError(
+                f"{where}: {naming[0]}: names {placeholder}, and the study trains none; add the key `{key}: {entry}`, "
+                "or name a path"
+            )
+        if made is not None and not naming:
+            raise ValueError(f'{where}: {key}: no system uses it; write "{placeholder}" for its {use}, or leave it out')
 
 
 def _existing(value: object, folder: Path, where: str) -> Path:

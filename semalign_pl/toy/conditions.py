@@ -29,15 +29,17 @@ class Conditions:
     Attributes:
         pairs: Number of training pairs.
         source_only: Number of source sentences without a reference.
+        target_only: Number of sentences in the second language without a source, in any style.
         style: Probability that a training reference has the one narrow style, that of ``grammar.tibetan``; all other
             Tibetan has any style. ``None`` for a world with this style only.
         noise: Probability that a training reference is wrong.
         breadth: Share of the roles (herder, teacher, …) that training pairs are about. Each role has its own subjects,
-            activities and places. Dev and test pairs and source sentences are about all roles.
+            activities and places. Dev and test pairs and sentences without a pair are about all roles.
     """
 
     pairs: int = 5000
     source_only: int = 2000
+    target_only: int = 0
     style: float | None = None
     noise: float = 0.0
     breadth: float = 1.0
@@ -48,9 +50,13 @@ class Conditions:
         Raises:
             ValueError: If a value is out of its range.
         """
-        if self.pairs < 1 or self.source_only < 0:
-            name, least = ("pairs", 1) if self.pairs < 1 else ("source-only", 0)
-            raise ValueError(f"--{name} {min(self.pairs, self.source_only)}: give {least} or more")
+        for name, size, least in (
+            ("pairs", self.pairs, 1),
+            ("source-only", self.source_only, 0),
+            ("target-only", self.target_only, 0),
+        ):
+            if size < least:
+                raise ValueError(f"--{name} {size}: give {least} or more")
         for name, share in (("style", self.style), ("noise", self.noise)):
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"--{name} {share}: give a probability from 0 to 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -34,6 +34,10 @@ def _jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
+def _write_lines(path: Path, texts: Iterable[str]) -> None:
+    path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+
+
 def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], split: str, size: int) -> str:
     rng, found = random.Random(f"{name}-{seed}"), dict[str, None]()
     while len(found) < size:
@@ -41,13 +45,14 @@ def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], sp
     return "".join(text + "\n" for text in found)
 
 
-def _source_only(seed: int, size: int, taken: set[str], second: Speech) -> str:
-    """Chinese sentences like those of the training pairs, one per line, without those in ``taken``."""
-    drawn = generator.unique(random.Random(f"source-only-{seed}"), generator.SPLITS["train"], second)
-    fresh = list(islice((text for text in map(grammar.chinese, drawn) if text not in taken), size))
+def _draw_unpaired(name: str, seed: int, size: int, taken: set[str], second: Speech) -> list[Meaning]:
+    """Meanings like those of the training pairs, without those whose Chinese is in ``taken``, to which it adds them."""
+    drawn = generator.unique(random.Random(f"{name}-{seed}"), generator.SPLITS["train"], second)
+    fresh = list(islice((meaning for meaning in drawn if grammar.chinese(meaning) not in taken), size))
     if len(fresh) < size:
-        raise ValueError(f"--source-only {size}: there are only {len(fresh)} more sentences; give a smaller number")
-    return "".join(text + "\n" for text in fresh)
+        raise ValueError(f"--{name} {size}: there are only {len(fresh)} more sentences; give a smaller number")
+    taken |= {grammar.chinese(meaning) for meaning in fresh}
+    return fresh
 
 
 def _pairs(folder: Path, seed: int, second: Speech, conditions: Conditions) -> dict[str, object]:
@@ -66,7 +71,11 @@ def _pairs(folder: Path, seed: int, second: Speech, conditions: Conditions) -> d
     # Without the pairs of the shipped world, too, so that worlds of fewer pairs have the same source sentences.
     shipped = [] if conditions == SHIPPED else training_meanings(seed, SHIPPED, second)
     taken = {grammar.chinese(meaning) for held in (train, shipped, *meanings.values()) for meaning in held}
-    (folder / "source_only.txt").write_text(_source_only(seed, conditions.source_only, taken, second), encoding="utf-8")
+    sources = _draw_unpaired("source-only", seed, conditions.source_only, taken, second)
+    _write_lines(folder / "source_only.txt", map(grammar.chinese, sources))
+    if conditions.target_only:
+        targets = _draw_unpaired("target-only", seed, conditions.target_only, taken, second)
+        _write_lines(folder / "target_only.txt", map(spoken.sentence, targets))
     if conditions.style is not None:
         _wordings(folder, seed, meanings, spoken)
     inside = domain(seed, conditions.breadth)
@@ -92,8 +101,7 @@ def _wordings(folder: Path, seed: int, meanings: Mapping[str, Sequence[Meaning]]
     shown = list(islice((meaning for meaning in drawn if PLAIN.shown_in(meaning) == PLAIN), STYLE_LINES))
     (folder / "styles").mkdir()
     for name, style in NAMED.items():
-        text = "".join(f"{tibetan(meaning, style)}\n" for meaning in shown)
-        (folder / "styles" / f"{name}.txt").write_text(text, encoding="utf-8")
+        _write_lines(folder / "styles" / f"{name}.txt", (tibetan(meaning, style) for meaning in shown))
 
 
 def _general(folder: Path, seed: int) -> None:
@@ -101,8 +109,7 @@ def _general(folder: Path, seed: int) -> None:
     _jsonl(folder / "replay.jsonl", general.replay(seed, "train", REPLAY))
     _jsonl(folder / "anchor.jsonl", general.anchor(seed, "train", ANCHOR))
     for name, split, size in (("anchor.txt", "train", ANCHOR), ("chinese_dev.txt", "dev", CHINESE_DEV)):
-        texts = general.chinese(seed, split, size)
-        (folder / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+        _write_lines(folder / name, general.chinese(seed, split, size))
     for name, make in (("time_questions", general.time_questions), ("copying", general.copying)):
         for split, (suffix, size) in UNTOUCHED.items():
             squad = json.dumps(make(seed, split, size), ensure_ascii=False, indent=1)

@@ -158,7 +158,9 @@ def test_cells_and_their_commands() -> None:
     with pytest.raises(ValueError, match="--only pairs-300-style-1:x: 'x' is no seed"):
         cells_of(["pairs-300-style-1:x"], 1)
     written = world_command("pairs-1000-style-0-noise-0.2", Path("w"), Path("m"))
-    assert " ".join(written) == ("write w --pairs 1000 --style 0 --noise 0.2 --source-only 10000 --models m")
+    assert " ".join(written) == (
+        "write w --pairs 1000 --style 0 --noise 0.2 --source-only 10000 --target-only 3000 --models m"
+    )
     assert expected_hours(cells_of([], 2), {("pairs-300-style-1", 0): 3600.0}) == 17
 
 
@@ -181,7 +183,9 @@ def test_dry_run_prints_all_commands_and_writes_nothing(tmp_path: Path, capsys: 
     encoder = f"--config {folder}/configs/encoder.yaml --seed_everything 0 --trainer.default_root_dir {folder}/encoder"
     assert printed[1] == f"semalign fit {encoder}"
     trained = [line for line in printed if line.startswith("semalign fit")]
-    assert len(trained) == 1 + 9 and all("--seed_everything 1 " in line for line in trained[1:])
+    assert len(trained) == 2 + 10 and all("--seed_everything 1 " in line for line in trained[2:])
+    translated = f"{folder}/back_translation --file {folder}/world/target_only.txt"
+    assert printed[3].startswith(f"semalign translate {translated}")
     # Only the system with the style-blind encoder has a reward that knows more than the pairs.
     rewarded = [line for line in trained if f'"encoder": "{folder}/encoder/encoder"' in line]
     assert len(rewarded) == 5 and not any("style_blind" in line for line in rewarded)

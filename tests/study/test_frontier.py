@@ -15,7 +15,7 @@ from semalign_pl.__main__ import main
 from semalign_pl.study.frontier import check_metrics, measure_points
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.protocol import steps
-from semalign_pl.study.systems import System
+from semalign_pl.study.systems import Study, System
 
 SCALES = ["scale-0.5", "scale-0.25"]
 VARIANTS = {f"sft.lr-{value}": ("--model.init_args.optimizer.init_args.lr", value) for value in ("0.01", "0.001")}
@@ -118,7 +118,7 @@ def test_a_whole_study_with_frontiers(study: dict[str, Path], runs: Runs, capsys
     (study["run"] / "cold" / "results.json").unlink()
     systems = [System("cold", study["configs"] / "cold.yaml", "base")]
     systems += [System(name, study["configs"] / "sft.yaml", "cold", flags=flags) for name, flags in VARIANTS.items()]
-    plan = {step.name: step for step in steps(systems, study["out"], 1, FrontierSettings(scales=(0.5,)))}
+    plan = {step.name: step for step in steps(Study(systems, FrontierSettings(scales=(0.5,))), study["out"], 1)}
     points, _ = measure_points(plan[f"frontier {killed.name}"])
     assert list(points) == ["step-0", "step-1", "end", SCALES[0]]
     assert right == metrics_of(killed / "points" / SCALES[0]) == points[SCALES[0]]["metrics"]

@@ -46,7 +46,7 @@ def args(configs: Path, out: Path, *flags: str) -> list[str]:
 
 def fits(configs: Path, out: Path) -> list[Step]:
     """Trainings of a study that start from the base."""
-    return [step for step in steps(read_study(configs).systems, out, 1) if step.command == "fit" and not step.adapter]
+    return [step for step in steps(read_study(configs), out, 1) if step.command == "fit" and not step.adapter]
 
 
 def run_all(plan: list[Step], out: Path) -> list[int]:
@@ -56,7 +56,7 @@ def run_all(plan: list[Step], out: Path) -> list[int]:
 
 
 def test_a_step_needs_the_training_of_its_adapter(runs: Runs) -> None:
-    plan = list(steps(read_study(write_study(runs)).systems, runs.folder / "out", 1))
+    plan = list(steps(read_study(write_study(runs)), runs.folder / "out", 1))
     assert [step.name for step in plan] == [
         *("test base", "fit one", "test one", "fit two", "test two", "fit three", "test three")
     ]
@@ -65,7 +65,7 @@ def test_a_step_needs_the_training_of_its_adapter(runs: Runs) -> None:
 
 
 def test_a_task_survives_the_pipe(runs: Runs) -> None:
-    for step in steps(read_study(write_study(runs)).systems, runs.folder / "ou t\udcff", 1):
+    for step in steps(read_study(write_study(runs)), runs.folder / "ou t\udcff", 1):
         task = StepTask(step, Path("digests.json"), Path("0.json"))
         assert StepTask.from_line(task.to_line()) == task
 

@@ -11,7 +11,7 @@ from semalign_pl.study.command import run_study
 from semalign_pl.study.grounds import parse
 from semalign_pl.study.joined import join
 from semalign_pl.study.protocol import steps
-from semalign_pl.study.systems import PAPER, System, read_study
+from semalign_pl.study.systems import PAPER, Study, System, read_study
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def configs(base, encoder, corpus, tmp_path):
 
 
 def test_steps_are_the_papers_protocol(configs, tmp_path):
-    plan = list(steps(read_study(configs).systems, tmp_path / "out", 2))
+    plan = list(steps(read_study(configs), tmp_path / "out", 2))
     assert [step.name for step in plan if step.seed == 0] == [
         "test base",
         "fit cold_start",
@@ -82,7 +82,7 @@ def test_a_scale_of_a_recipe_is_that_of_the_start_and_not_of_what_is_tested(conf
         System("swept", configs / "semantic_grpo.yaml", "strong_sft", flags=swept),
         System("cold_start", configs / "cold_start.yaml", "base"),
     ]
-    plan = {step.name: step.args for step in steps(systems, tmp_path / "out", 1)}
+    plan = {step.name: step.args for step in steps(Study(systems), tmp_path / "out", 1)}
     scales = {name: parse(args)["model"]["init_args"] for name, args in plan.items()}
     assert {name: (given["adapter_scale"], given["scale_from"]) for name, given in scales.items()} == {
         "test base": (1.0, "base"),
@@ -100,7 +100,7 @@ def test_an_adapter_of_corda_is_tested_without_its_start(configs, tmp_path):
     """The settings of a new CorDA adapter contradict the saved one, which is plain LoRA of twice the rank."""
     given = ("--model.init_args.lora.variant", "corda", "--model.init_args.lora.file", "general.txt")
     systems = [System("cold_start", configs / "cold_start.yaml", "base", flags=given)]
-    plan = {step.name: step.args for step in steps(systems, tmp_path / "out", 1)}
+    plan = {step.name: step.args for step in steps(Study(systems), tmp_path / "out", 1)}
     lora = {name: parse(args)["model"]["init_args"]["lora"] for name, args in plan.items()}
     assert lora["fit cold_start"]["variant"] == "corda" and lora["test cold_start"] is None
     assert lora["test base"]["variant"] == "lora", "the settings of the recipe, in which nothing is to be undone"

@@ -13,7 +13,7 @@ from semalign_pl.study.frontier import check_other_data, keep_chosen
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.protocol import choosing_steps, steps
 from semalign_pl.study.sweep import expand, list_keys, read_variants
-from semalign_pl.study.systems import System, group, read_study
+from semalign_pl.study.systems import Study, System, group, read_study
 
 RECIPE = Path(__file__).parents[2] / "configs" / "quickstart" / "semantic_grpo.yaml"
 LR = "--model.init_args.optimizer.init_args.lr"
@@ -101,7 +101,7 @@ def test_a_system_starts_from_a_variant_by_its_name(folder: Path) -> None:
         "b": ["b"],
     }
     assert study.frontier is not None and study.frontier.compare == (("a", "b"),)
-    plan = list(steps(study.systems, folder / "out", 1, study.frontier))
+    plan = list(steps(study, folder / "out", 1))
     assert [step.name for step in plan] == [
         "test base",
         *("fit a.beta-0.1", "frontier a.beta-0.1", "fit a.beta-0.2", "frontier a.beta-0.2"),
@@ -148,7 +148,7 @@ def test_a_choice_on_other_data_needs_every_training_and_points_of_variants(tmp_
     variants = [System(f"a.lr-{rate}", RECIPE, "cold", sweep="a", flags=(LR, rate)) for rate in ("1", "2")]
     systems = [System("cold", RECIPE, "base"), *variants, System("end", RECIPE, "a.lr-2")]
     settings = FrontierSettings(scales=(0.5,), choose_on=tmp_path / "validation.yaml")
-    plan = list(choosing_steps(systems, tmp_path, 1, settings))
+    plan = list(choosing_steps(Study(systems, settings), tmp_path, 1))
     assert [step.name for step in plan] == [
         "test base on validation",
         "fit cold",
@@ -162,7 +162,9 @@ def test_a_choice_on_other_data_needs_every_training_and_points_of_variants(tmp_
     )
     # The curves of the variants end in the system that they start from, if it is scale 0.
     from_start = replace(settings, scale_from="start")
-    tested = [step.name for step in choosing_steps(systems, tmp_path, 1, from_start) if step.command == "frontier"]
+    tested = [
+        step.name for step in choosing_steps(Study(systems, from_start), tmp_path, 1) if step.command == "frontier"
+    ]
     assert tested == [f"frontier {name} on validation" for name in ("cold", "a.lr-1", "a.lr-2")]
     # A variant that another system starts from is trained even if it was not chosen.
     assert [one.name for one in keep_chosen(systems, {"a": "a.lr-1"})] == ["cold", "a.lr-1", "a.lr-2", "end"]
@@ -205,7 +207,7 @@ def test_the_base_model_is_tested_with_what_the_first_system_changes_for_a_test(
     given = ("--model.init_args.base", "other", "--model.init_args.max_new_tokens", "9", "--data.init_args.test", "x")
     system = System("a", RECIPE, "base", flags=(LR, "1", *given, "--trainer.max_epochs", "2"))
     recipe = ("--config", str(RECIPE), "--seed_everything", "0")
-    assert next(steps([system], tmp_path, 1)).args[: 5 + len(given)] == ("test", *recipe, *given)
+    assert next(steps(Study([system]), tmp_path, 1)).args[: 5 + len(given)] == ("test", *recipe, *given)
 
 
 def test_each_recipe_is_parsed_once_per_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

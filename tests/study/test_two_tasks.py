@@ -66,8 +66,7 @@ def configs(runs: Runs) -> Path:
 
 
 def plan(configs: Path, out: Path, seeds: int = 1) -> list[Step]:
-    study = read_study(configs)
-    return list(steps(study.systems, out, seeds, study.frontier, study.encoder, study.judge))
+    return list(steps(read_study(configs), out, seeds))
 
 
 def test_the_encoder_is_trained_once_and_named_by_every_test(configs: Path, tmp_path: Path) -> None:

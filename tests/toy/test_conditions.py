@@ -52,7 +52,7 @@ def test_wrong_references_are_wrong_and_of_each_kind_alike() -> None:
 
 
 def test_a_styled_world(tmp_path: Path) -> None:
-    options = "--pairs 50 --source-only 300 --style 1 --noise 0.2 --breadth 0.5"
+    options = "--pairs 50 --source-only 300 --target-only 200 --style 1 --noise 0.2 --breadth 0.5"
     assert main(["write", str(tmp_path / "world"), *options.split()]) == 0
 
     def rows(name: str) -> list[dict]:
@@ -67,8 +67,14 @@ def test_a_styled_world(tmp_path: Path) -> None:
     assert all(style is None or set(vars(style).values()) <= {"", *vars(PLAIN).values()} for style in read)
 
     sources = set((tmp_path / "world/source_only.txt").read_text(encoding="utf-8").splitlines())
-    assert len(sources) == 300
+    targets = (tmp_path / "world/target_only.txt").read_text(encoding="utf-8").splitlines()
+    spoken = [reading for text in targets if (reading := parse(text))]
+    meant = {grammar.chinese(reading.meaning) for reading in spoken}
+    assert len(sources) == 300 and len(spoken) == len(meant) == 200
+    assert not meant & sources and not meant & {row["zh"] for row in train}
+    assert len({reading.style for reading in spoken}) > 10, "references are narrow, and these sentences are not"
     for split, size in (("dev", 200), ("test", 300)):
+        assert not meant & {row["zh"] for row in rows(f"pairs/{split}.jsonl")}
         held, several = rows(f"pairs/{split}.jsonl"), rows(f"pairs/{split}_references.jsonl")
         assert len(held) == size and not sources & {row["zh"] for row in held}
         for pair, both in zip(held, several, strict=True):
@@ -90,6 +96,7 @@ def test_a_styled_world(tmp_path: Path) -> None:
     [
         ("--pairs 0", "--pairs 0: give 1 or more"),
         ("--source-only -1", "--source-only -1: give 0 or more"),
+        ("--target-only -1", "--target-only -1: give 0 or more"),
         ("--style 1.5", "--style 1.5: give a probability from 0 to 1"),
         ("--noise nan", "--noise nan: give a probability from 0 to 1"),
         ("--breadth 0", "--breadth 0.0: give a share above 0, up to 1"),
