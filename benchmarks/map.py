@@ -150,7 +150,7 @@ def prepare(name: str, options: argparse.Namespace) -> tuple[Path, Path]:
 
 def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
     """Run the steps of a cell that are not kept, and keep the results of each test at once."""
-    from map_table import SHOWN, STYLES
+    from map_table import MEANING, SHOWN, STYLES
     from seed_file import digest_of, read_seeds, write_seed
     from seed_runs import Plan, measure_steps
     from sentence_transformers import SentenceTransformer
@@ -164,7 +164,7 @@ def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
     name, seed = cell
     folder, configs = prepare(name, options)
     study = read_study(configs)
-    plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN, optional=STYLES)
+    plan = Plan(study, configs, folder, harness.RESULTS / "map" / name, SHOWN, optional=STYLES, items=(MEANING,))
     digests = Digests(folder / "digests.json")
     expected = digest_of(study, configs, digests)
     facts = {"seed": seed, "digest": expected, "version": __version__, "machines": [], "validation": {}, "runs": {}}

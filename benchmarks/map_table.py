@@ -26,8 +26,10 @@ STYLES = (
     "style_witnessed",
 )
 """Metrics that only a translation has which the parser reads."""
+MEANING = "meaning_accuracy"
+"""Metric that is compared at equal loss. Losses are compared at equal quality of the study, which is finer."""
 SHOWN = (
-    *("meaning_accuracy", "parsed", "chrf", "chrf_any_style", "bleu4_any_style"),
+    *(MEANING, "parsed", "chrf", "chrf_any_style", "bleu4_any_style"),
     *("cmrc_f1", "nll_change_mean", "kl_mean", "styles_nll_change_mean", "styles_kl_mean"),
 )
 BUDGET = ("updates", "examples", "sampled_tokens", "seconds")
@@ -68,22 +70,25 @@ def swap(curve: Curve) -> Curve:
     return Curve(-curve.cost, -curve.quality)
 
 
-def differences(curves: Mapping[str, Curve], pairs: Sequence[tuple[str, str]], metric: str) -> list[Row]:
+def differences(
+    curves: Mapping[str, Curve], meaning: Mapping[str, Curve], pairs: Sequence[tuple[str, str]], metric: str
+) -> list[Row]:
     """Differences of pairs of systems, the second minus the first, averaged over what both reach.
 
     Args:
         curves: Quality and one cost, by system.
+        meaning: Accuracy of meaning and the same cost, by system.
         pairs: Pairs of systems.
         metric: Name of the cost.
 
     Returns:
-        Two rows per pair: ``matched: quality`` has the difference of the cost, ``matched: cost`` that of quality.
+        Two rows per pair: ``matched: quality`` has the difference of the cost, ``matched: cost`` that of meaning.
         ``value`` is ``None`` if the pair has no common range.
     """
     rows: list[Row] = []
     for a, b in pairs:
         for matched in ("quality", "cost"):
-            one, other = (curves[name] if matched == "quality" else swap(curves[name]) for name in (b, a))
+            one, other = (curves[name] if matched == "quality" else swap(meaning[name]) for name in (b, a))
             found = mean_difference(one, other)
             row: Row = {"a": a, "b": b, "metric": metric, "matched": matched, "value": None, "ci": None, "p": None}
             if found is not None:
@@ -124,10 +129,13 @@ def collect(cells: Cells, study: Study, draws: int = 1000) -> dict[str, Any]:
         contents = list(seeds.values())
         (base,) = measured_points(contents[0], BASE)
         measured = {name: measured_system(seeds, name) for name in systems}
-        curves = curves_of(Resampled(base, draws), measured, frontier.quality, frontier.costs)
+        resampled = Resampled(base, draws)
+        of_quality, of_meaning = (
+            curves_of(resampled, measured, quality, frontier.costs) for quality in (frontier.quality, MEANING)
+        )
         for metric in frontier.costs:
-            of_metric = {name: curves[name][metric] for name in systems}
-            rows += [{"condition": condition, **row} for row in differences(of_metric, frontier.compare, metric)]
+            curves, meaning = ({name: of[name][metric] for name in systems} for of in (of_quality, of_meaning))
+            rows += [{"condition": condition, **row} for row in differences(curves, meaning, frontier.compare, metric)]
         conditions[condition] = {
             "seeds": list(seeds),
             "options": contents[0]["condition"],

@@ -43,6 +43,7 @@ class Plan:
         shown: Metrics whose values are kept, besides those of the frontier.
         extra: Function that names one more variant to test; ``None`` for no more.
         optional: Metrics whose values are kept where there are any: shares of styles need a sentence that shows them.
+        items: Metrics whose item statistics are kept, besides those of the frontier.
     """
 
     study: Study
@@ -52,12 +53,13 @@ class Plan:
     shown: Sequence[str]
     extra: Extra | None = None
     optional: Sequence[str] = ()
+    items: Sequence[str] = ()
 
     @property
     def compared(self) -> list[str]:
-        """Quality and costs of the frontier, whose item statistics are kept."""
+        """Metrics whose item statistics are kept."""
         assert self.study.frontier is not None and self.study.frontier.quality is not None
-        return [self.study.frontier.quality, *self.study.frontier.costs]
+        return [self.study.frontier.quality, *self.study.frontier.costs, *self.items]
 
 
 def measure_seeds(plan: Plan, seeds: Sequence[int]) -> dict[int, Seed]:

@@ -19,7 +19,7 @@ from semalign_pl.functional.frontier import Curve
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.systems import Study, System
 
-METRICS = ("meaning_accuracy", "cmrc_f1", "nll_change_mean", "styles_nll_change_mean")
+METRICS = ("chrf_any_style", "meaning_accuracy", "cmrc_f1", "nll_change_mean", "styles_nll_change_mean")
 IDS = [f"row:{number}" for number in range(100)]
 
 
@@ -29,7 +29,7 @@ NAMES = ("sft", "keep_sft", "semantic_grpo", "grpo_anchor", "source_only", "best
 @pytest.fixture
 def study() -> Study:
     pairs = [(first, second) for first in NAMES[:2] for second in NAMES[2:5]]
-    frontier = FrontierSettings("meaning_accuracy", METRICS[1:], (0.6,), "base", tuple(pairs), ())
+    frontier = FrontierSettings(METRICS[0], METRICS[2:], (0.6,), "base", tuple(pairs), ())
     return Study([System(name, Path(), "base", name.replace("_", " ")) for name in NAMES], frontier)
 
 
@@ -40,11 +40,12 @@ def curve(quality: list[float], cost: list[float]) -> Curve:
 
 def test_differences_at_matched_quality_and_matched_cost() -> None:
     curves = {"sft": curve([80, 20], [6, 0]), "grpo": curve([80, 20], [3, 0]), "far": curve([95, 90], [9, 8])}
-    rows = differences(curves, [("sft", "grpo"), ("grpo", "sft"), ("sft", "far")], "cmrc_f1")
+    meaning = {name: Curve(10 * one.quality, one.cost) for name, one in curves.items()}
+    rows = differences(curves, meaning, [("sft", "grpo"), ("grpo", "sft"), ("sft", "far")], "cmrc_f1")
     assert [row["matched"] for row in rows] == ["quality", "cost"] * 3
-    # At quality q the costs are (q - 20) / 10 and (q - 20) / 20; at cost c the qualities are 20 + 10 c and 20 + 20 c.
-    assert [row["value"] for row in rows] == [pytest.approx(v) for v in (-1.5, 15, 1.5, -15)] + [None, None]
-    assert rows[1]["ci"] == pytest.approx([15, 15])
+    # At quality q the costs are (q - 20) / 10 and (q - 20) / 20; at cost c the meanings 200 + 100 c and 200 + 200 c.
+    assert [row["value"] for row in rows] == [pytest.approx(v) for v in (-1.5, 150, 1.5, -150)] + [None, None]
+    assert rows[1]["ci"] == pytest.approx([150, 150])
     assert [row["better"] for row in with_verdicts(rows)] == ["grpo"] * 4 + [None] * 2
 
 
@@ -57,9 +58,9 @@ def test_a_difference_within_its_interval_has_no_winner() -> None:
 
 def point(accuracy: int, f1: int, nll: float) -> MeasuredPoint:
     """Point with 100 items; accuracy and F1 are the number of items that are right."""
-    right = {name: np.arange(100) < count for name, count in (("meaning_accuracy", accuracy), ("cmrc_f1", f1))}
-    drift = {name: np.full(100, nll) for name in METRICS[2:]}
-    values = {"meaning_accuracy": right["meaning_accuracy"] * 1.0, "cmrc_f1": right["cmrc_f1"] * 100.0, **drift}
+    right, answered = (np.arange(100) < count for count in (accuracy, f1))
+    drift = {name: np.full(100, nll) for name in METRICS[3:]}
+    values = {"chrf_any_style": right * 100.0, "meaning_accuracy": right * 1.0, "cmrc_f1": answered * 100.0, **drift}
     return MeasuredPoint(
         "planted",
         {
@@ -102,8 +103,8 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     assert seconds_of(cells["pairs-300-style-1"][0]) == 1 + 6 * 80
     content = collect(cells, study, draws=200)
     rows = {(row["a"], row["b"], row["metric"], row["matched"]): row for row in content["differences"]}
-    # At meaning accuracy q, SFT has lost 60 q / 80 and GRPO 20 q / 80: on average over 0 to 80, 20 more. The range ends
-    # a little below 80, at the accuracy that 97.5 % of the resamples of the items reach.
+    # At chrF q, SFT has lost 60 q / 80 and GRPO 20 q / 80: on average over 0 to 80, 20 more. The range ends
+    # a little below 80, at the chrF that 97.5 % of the resamples of the items reach.
     assert rows["sft", "semantic_grpo", "cmrc_f1", "quality"]["value"] == pytest.approx(-20, abs=2)
     assert rows["sft", "semantic_grpo", "cmrc_f1", "quality"]["better"] == "semantic_grpo"
     assert rows["sft", "source_only", "cmrc_f1", "quality"]["value"] == 0
@@ -116,12 +117,12 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     decided = [line for line in lines if line.startswith("| pairs-300-style-1 | 3 |")]
     assert len(decided) == 6 and decided[0].endswith("| semantic grpo |") and decided[2].endswith("| – |")
     assert lines[6] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
-    assert lines[7] == "| pairs-300-style-1 | base | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
+    assert lines[7] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
     assert len(lines) == 6 + 1 + 1 + len({name for pair in study.frontier.compare for name in pair})
     none = copy.deepcopy(content)
     for row in none["differences"]:
         row["better"] = None
-    assert re.match(r"No condition .* in 1\. Half of the intervals of CMRC F1 are narrower than ±\d", summary(none, []))
+    assert re.match(r"No condition .* in 1\. Half of the intervals of CMRC F1 are narrower than ±", summary(none, []))
     chart(content, study, tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
 
