@@ -28,11 +28,9 @@ def write_sheet(path: Path, pairs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_from_excel_to_a_translator(tmp_path, monkeypatch, capsys):
-    from semalign_pl.toy.write import write
-
+def test_from_excel_to_a_translator(tmp_path, miniature, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write(Path("world"))
+    Path("world").symlink_to(miniature)
     write_sheet(Path("my.xlsx"), Path("world/pairs/train.jsonl"))
     capsys.readouterr()
     assert main(["init", "my.xlsx", "--base", "world/base", "--encoder", "world/base"]) == 0

@@ -15,15 +15,14 @@ CORPORA = {"sib200": "sib200_flores_bo_zh", "cmrc2018": "cmrc2018", "mitra": "mi
 
 
 @pytest.mark.slow
-def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, tmp_path, monkeypatch):
-    from semalign_pl.toy.write import write
-
+def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, miniature, tmp_path, monkeypatch):
     work = tmp_path / "main"
     (work / "data").mkdir(parents=True)
     for name, corpus in CORPORA.items():
         (work / "data" / name).symlink_to(shared / corpus)
     (work / "configs").symlink_to(ROOT / "configs")
-    write(work / "runs" / "quickstart" / "world")
+    (work / "runs" / "quickstart").mkdir(parents=True)
+    (work / "runs" / "quickstart" / "world").symlink_to(miniature)
     monkeypatch.chdir(work)
 
     quick = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]

@@ -138,13 +138,13 @@ def test_blimp_takes_the_first_pairs_of_each_paradigm(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_real_recipe_runs_on_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_real_recipe_runs_on_the_sample(tmp_path: Path, miniature: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from semalign_pl.__main__ import main
-    from semalign_pl.toy.write import write
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    write(Path("runs/quickstart/world"))
+    Path("runs/quickstart").mkdir(parents=True)
+    Path("runs/quickstart/world").symlink_to(miniature)
     assert main(["data", "sample"]) == 0
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     flags = [

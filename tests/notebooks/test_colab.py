@@ -11,7 +11,6 @@ from helpers.short_world import shorten_in
 from nbclient import NotebookClient
 
 from semalign_pl.__main__ import COMMANDS
-from semalign_pl.toy.write import write
 
 ROOT = Path(__file__).parents[2]
 NOT_HERE = {"colab": "installs the package", "long": "tested by its own command"}
@@ -48,15 +47,14 @@ def test_the_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not {"init", "translate"} <= set(COMMANDS), reason="needs semalign init and translate")
-def test_the_way_to_a_real_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_way_to_a_real_model(tmp_path: Path, miniature: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the miniature base and encoder in place of those of the hub, and one step per stage."""
-    write(tmp_path / "world")
     shown = run(
         "colab_real_model",
         tmp_path,
         monkeypatch,
-        BASE=str(tmp_path / "world" / "base"),
-        ENCODER=str(tmp_path / "world" / "encoder"),
+        BASE=str(miniature / "base"),
+        ENCODER=str(miniature / "encoder"),
         FLAGS="--trainer.max_steps 1 --trainer.accelerator cpu",
     )
     assert (tmp_path / "my/runs/grpo/adapter").is_dir() and shown
