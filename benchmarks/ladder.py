@@ -50,7 +50,7 @@ def main() -> None:
     from seed_frontier import compare_seeds
     from seed_runs import Plan, measure_seeds
 
-    from semalign_pl.study.systems import read_study
+    from semalign_pl.study.study_file import read_study
 
     study = read_study(options.config)
     plan = Plan(study, options.config, options.out, harness.RESULTS / "ladder", SHOWN)

@@ -123,7 +123,7 @@ def steps_of(cell: Cell, study: Study, folder: Path) -> list[Step]:
 
 def print_cell(cell: Cell, options: argparse.Namespace) -> None:
     """Print the commands of a cell; nothing is written where it would run."""
-    from semalign_pl.study.systems import read_study
+    from semalign_pl.study.study_file import read_study
 
     folder: Path = options.out / cell[0]
     world = world_command(cell[0], folder / "world", options.models)
@@ -158,7 +158,8 @@ def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
     from semalign_pl import __version__
     from semalign_pl.run.digests import Digests
     from semalign_pl.study.run_step import run_step
-    from semalign_pl.study.systems import ENCODER, SHARED, read_study
+    from semalign_pl.study.study_file import read_study
+    from semalign_pl.study.systems import ENCODER, SHARED
     from semalign_pl.toy.evaluate import style_encoder
 
     name, seed = cell

@@ -13,7 +13,8 @@ from real_page import table
 from seed_file import SeedError
 
 from semalign_pl.files.atomic import write_text
-from semalign_pl.study.systems import Study, read_study
+from semalign_pl.study.study_file import read_study
+from semalign_pl.study.systems import Study
 
 PAGE = Path("docs/results/map.md")
 RL = ("semantic_grpo", "grpo_anchor", "source_only", "source_only_pairs", "best_of_group")

@@ -82,7 +82,7 @@ def print_plan(configs: Path, out: Path, seeds: int) -> None:
     """Print the commands of the study with their expected minutes of one core."""
     from semalign_pl.cli.parsed_recipe import parse_recipe
     from semalign_pl.study.protocol import steps
-    from semalign_pl.study.systems import read_study
+    from semalign_pl.study.study_file import read_study
 
     study, rows, total = read_study(configs), [], 0.0
     read = functools.cache(lambda args: parse_recipe(args).settings.as_dict())  # of a system's training and its tests

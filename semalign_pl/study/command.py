@@ -26,7 +26,8 @@ from semalign_pl.study.judge_check import check_judge
 from semalign_pl.study.judge_results import add_wins, read_judge_results
 from semalign_pl.study.progress import time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
-from semalign_pl.study.systems import BASE, Study, group, read_study
+from semalign_pl.study.study_file import read_study
+from semalign_pl.study.systems import BASE, Study, group
 
 
 def run(args: Sequence[str]) -> int:

@@ -15,7 +15,8 @@ from semalign_pl.messages.errors import UsageError
 from semalign_pl.modules import StageModule
 from semalign_pl.probes.reading_comprehension import default_prompt
 from semalign_pl.report.paper_tables import read_published
-from semalign_pl.study.systems import Study, group, read_study
+from semalign_pl.study.study_file import read_study
+from semalign_pl.study.systems import Study, group
 
 STUDIES = ("quickstart", "paper")
 LR = "--model.init_args.optimizer.init_args.lr"

@@ -20,7 +20,7 @@ from semalign_pl.policy.adapter_folder import read_config
 from semalign_pl.probes.reading_comprehension import read_questions
 from semalign_pl.report.results import load_results
 from semalign_pl.run.results import read_training
-from semalign_pl.study.systems import read_study
+from semalign_pl.study.study_file import read_study
 from semalign_pl.toy.speech import speech
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

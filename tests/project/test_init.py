@@ -17,7 +17,7 @@ from semalign_pl.plan.recipe import settings_of
 from semalign_pl.project.general import ANCHORED, General, read_general
 from semalign_pl.project.settings import SAMPLING
 from semalign_pl.project.write import RECIPES, render, scalar
-from semalign_pl.study.systems import read_study
+from semalign_pl.study.study_file import read_study
 
 STAGES = [name for name in RECIPES if name != "study.yaml"]
 

@@ -15,7 +15,7 @@ from semalign_pl.__main__ import main
 from semalign_pl.study.back_translation import usable_pairs
 from semalign_pl.study.jobs import needs
 from semalign_pl.study.protocol import choosing_steps, steps
-from semalign_pl.study.systems import read_study
+from semalign_pl.study.study_file import read_study
 
 CORPUS = {"path": "{back_translated}", "name": "translated"}
 

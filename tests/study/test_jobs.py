@@ -21,7 +21,7 @@ from semalign_pl.run.signals import Stopped
 from semalign_pl.study.jobs import needs, run_side_by_side
 from semalign_pl.study.protocol import Step, steps
 from semalign_pl.study.run_step import run_step
-from semalign_pl.study.systems import read_study
+from semalign_pl.study.study_file import read_study
 from semalign_pl.study.worker import StepTask
 
 

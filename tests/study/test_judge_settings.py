@@ -13,7 +13,7 @@ from semalign_pl.run.digests import Digests
 from semalign_pl.study.grounds import collect_judge
 from semalign_pl.study.judge_check import check_judge
 from semalign_pl.study.protocol import Step
-from semalign_pl.study.systems import read_study
+from semalign_pl.study.study_file import read_study
 
 SERVER = "m@http://localhost:1/v1"
 

@@ -11,7 +11,8 @@ from semalign_pl.study.command import run_study
 from semalign_pl.study.grounds import parse
 from semalign_pl.study.joined import join
 from semalign_pl.study.protocol import steps
-from semalign_pl.study.systems import PAPER, Study, System, read_study
+from semalign_pl.study.study_file import PAPER, read_study
+from semalign_pl.study.systems import Study, System
 
 
 @pytest.fixture

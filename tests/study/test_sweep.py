@@ -12,8 +12,9 @@ from semalign_pl.study import sweep
 from semalign_pl.study.frontier import check_other_data, keep_chosen
 from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.protocol import choosing_steps, steps
+from semalign_pl.study.study_file import read_study
 from semalign_pl.study.sweep import expand, list_keys, read_variants
-from semalign_pl.study.systems import Study, System, group, read_study
+from semalign_pl.study.systems import Study, System, group
 
 RECIPE = Path(__file__).parents[2] / "configs" / "quickstart" / "semantic_grpo.yaml"
 LR = "--model.init_args.optimizer.init_args.lr"

@@ -4,7 +4,8 @@ import pytest
 
 from semalign_pl.__main__ import main
 from semalign_pl.study.frontier_settings import FrontierSettings
-from semalign_pl.study.systems import System, read_study
+from semalign_pl.study.study_file import read_study
+from semalign_pl.study.systems import System
 
 FRONTIERS = {
     "true": "frontier: True is no mapping; write `frontier: {quality: chrf",

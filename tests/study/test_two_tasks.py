@@ -20,7 +20,7 @@ from semalign_pl.report.results import parse
 from semalign_pl.report.task_table import by_task
 from semalign_pl.study.jobs import needs
 from semalign_pl.study.protocol import Step, steps
-from semalign_pl.study.systems import read_study
+from semalign_pl.study.study_file import read_study
 
 KILLS = 5
 
