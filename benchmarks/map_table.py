@@ -13,7 +13,7 @@ from seed_frontier import measured_points, measured_system
 
 from semalign_pl.frontier.choice import curves_of
 from semalign_pl.frontier.resampled import Resampled
-from semalign_pl.functional.frontier import Curve, mean_difference
+from semalign_pl.functional.frontier import Curve, difference_at, reliable_range
 from semalign_pl.functional.significance import holm
 from semalign_pl.study.systems import BASE, Study
 
@@ -73,7 +73,7 @@ def swap(curve: Curve) -> Curve:
 def differences(
     curves: Mapping[str, Curve], meaning: Mapping[str, Curve], pairs: Sequence[tuple[str, str]], metric: str
 ) -> list[Row]:
-    """Differences of pairs of systems, the second minus the first, averaged over what both reach.
+    """Differences of pairs of systems, the second minus the first, at the most that both reach.
 
     Args:
         curves: Quality and one cost, by system.
@@ -82,19 +82,21 @@ def differences(
         metric: Name of the cost.
 
     Returns:
-        Two rows per pair: ``matched: quality`` has the difference of the cost, ``matched: cost`` that of meaning.
+        Two rows per pair: ``matched: quality`` has the difference of the cost at the largest quality that both reach,
+        ``matched: cost`` that of meaning at the largest cost that both reach, ``at`` being this quality or cost.
         ``value`` is ``None`` if the pair has no common range.
     """
     rows: list[Row] = []
     for a, b in pairs:
         for matched in ("quality", "cost"):
             one, other = (curves[name] if matched == "quality" else swap(meaning[name]) for name in (b, a))
-            found = mean_difference(one, other)
             row: Row = {"a": a, "b": b, "metric": metric, "matched": matched, "value": None, "ci": None, "p": None}
-            if found is not None:
+            shared = reliable_range(one, other)
+            sign, at = (1, 1) if matched == "quality" else (-1, 0)
+            if shared is not None and (found := difference_at(one, other, shared[at])) is not None:
                 low, high = found.ci
-                sign = 1 if matched == "quality" else -1
                 row |= {"value": sign * found.value, "ci": sorted((sign * low, sign * high)), "p": found.p}
+                row["at"] = sign * shared[at]
             rows.append(row)
     return rows
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from semalign_pl.frontier.measured_study import curve_order, read_study
 from semalign_pl.frontier.resampled import Resampled
 from semalign_pl.frontier.seen import seen_by
 from semalign_pl.frontier.verdicts import readable_quality
+from semalign_pl.toy.generator import SPLITS, unique
+from semalign_pl.toy.meaning_scores import AnyStyleChrF
+from semalign_pl.toy.style import wordings
 
 SFT = {"end": Planted(64, 56, 0.4), "scale-0.5": Planted(48, 76, 0.1)}
 GRPO = {"end": Planted(64, 72, 0.2), "scale-0.5": Planted(32, 88, 0.1)}
@@ -316,6 +320,21 @@ def test_other_references_under_the_same_ids_are_other_items(formula: str, texts
     )
     with pytest.raises(ValueError, match="chrf was measured against other references of the same ids; test both on"):
         resampled.align(point(1), "chrf")
+
+
+def test_of_several_references_the_nearest_one_may_differ() -> None:
+    """A real metric with several references: each prediction is scored against another one of the same list."""
+    meaning = next(unique(random.Random(0), SPLITS["test"]))
+    texts = list(wordings(meaning))
+    points = []
+    for prediction in (texts[0], texts[-1]):
+        metric = AnyStyleChrF("bo")
+        rows = metric.rows([prediction, prediction], [texts[0], texts[0]]).numpy()
+        measured = MeasuredMetric("test", ("t:1", "t:2"), rows, "chrf", metric.signature)
+        points.append(MeasuredPoint("run", {"chrf_any_style": measured}))
+    base, tested = points
+    assert not np.array_equal(*(point.metrics["chrf_any_style"].statistics for point in points))
+    assert Resampled(base, draws=10).align(tested, "chrf_any_style").shape == (2, rows.shape[1])
 
 
 def test_items_in_another_order_are_the_same_items(folder: Path) -> None:
