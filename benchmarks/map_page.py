@@ -70,9 +70,9 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         f"{summary(content, RL)}",
         "Differences are the second system minus the first, with 95 % intervals over seeds and test items: of the loss "
         "of\nCMRC F1 at the largest chrF that both reach (below 0, the second loses less), and of meaning accuracy at "
-        "the largest\nloss of CMRC F1 that both reach (above 0, the second translates better). chrF has all wordings of "
-        "a meaning as\nreferences, and accuracy is by the world's parser, so neither favours a style. The last column "
-        "names the system that is\nbetter in both or in one, after Holm's correction over the whole map.",
+        "the largest\nloss of CMRC F1 that both reach (above 0, the second translates better). chrF has all wordings "
+        "of a meaning as\nreferences, and accuracy is by the world's parser, so neither favours a style. The last "
+        "column names the system that is\nbetter in both or in one, after Holm's correction over the whole map.",
         decisions,
         "## What the rewards' encoders know",
         "Mean cosines of Tibetan texts: one meaning in two styles, one wrong slot, unrelated meanings. An encoder that "
