@@ -11,6 +11,7 @@ from frontier_report import write
 from map_table import MEANING, Cells, Row, collect
 from real_page import table
 from seed_file import SeedError
+from study_points import loss
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.study.study_file import read_study
@@ -19,6 +20,8 @@ from semalign_pl.study.systems import Study
 PAGE = Path("docs/results/map.md")
 RL = ("semantic_grpo", "grpo_anchor", "source_only", "source_only_pairs", "best_of_group")
 """Systems with GRPO's rollouts whose rewards know the pairs and no more; style_blind_grpo's knows the language."""
+INFORMED = ("style_blind_grpo",)
+"""Systems whose reward knows more than the pairs."""
 MECHANISM = {
     MEANING: ("meaning", 100, 1),
     "chrf_any_style": ("chrF", 1, 1),
@@ -29,6 +32,8 @@ MECHANISM = {
     "style_variation": ("style distance", 1, 2),
 }
 """Title, factor and digits of the columns of the table of losses."""
+LIMITS = (("cmrc_f1", 2.0), ("cmrc_f1", 20.0), ("styles_nll_change_mean", 0.5), ("cmrc_f1", 100.0))
+"""Losses that a user may accept, by metric: the columns of the table of choices."""
 NARROWER = ("sft", "semantic_grpo")
 """Pair whose difference is followed from wide to narrow references."""
 
@@ -74,6 +79,16 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         "of a meaning as\nreferences, and accuracy is by the world's parser, so neither favours a style. The last "
         "column names the system that is\nbetter in both or in one, after Holm's correction over the whole map.",
         decisions,
+        "## What to use",
+        "The system and scale with the highest meaning accuracy (then chrF) among those that lose no more than this, "
+        "by means\nover seeds. Systems whose reward knows more than the pairs are left out.",
+        table(
+            [
+                "condition",
+                *("any loss" if most >= 100 else f"{MECHANISM[name][0]} by {most:g}" for name, most in LIMITS),
+            ],
+            list(_choices(content, titles)),
+        ),
         "## What the rewards' encoders know",
         "Mean cosines of Tibetan texts: one meaning in two styles, one wrong slot, unrelated meanings. An encoder that "
         "is blind\nto style has the first near 1, and a useful one has the second well below it.",
@@ -96,6 +111,27 @@ def _decisions(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterato
         seeds = str(len(content["conditions"][cost["condition"]]["seeds"]))
         pair = [titles[cost["a"]], titles[cost["b"]]]
         yield [cost["condition"], seeds, *pair, _interval(cost), _interval(quality, 100), named]
+
+
+def _choices(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
+    for name, condition in content["conditions"].items():
+        points = {
+            (system, at): point
+            for system, one in condition["systems"].items()
+            if system not in INFORMED
+            for at, point in one["points"].items()
+        }
+        cells = []
+        for metric, most in LIMITS:
+            within = {key: one for key, one in points.items() if loss(condition["base"], one, metric) <= most}
+            best = max(within, key=lambda key: (within[key][MEANING], within[key]["chrf_any_style"]), default=None)
+            if best is None:
+                cells.append("none")
+                continue
+            scale = "" if best[1] == "end" else f", {best[1].replace('-', ' ')}"
+            meaning, chrf = within[best][MEANING], within[best]["chrf_any_style"]
+            cells.append(f"{titles[best[0]]}{scale}: {100 * meaning:.1f} %, chrF {chrf:.1f}")
+        yield [name, *cells]
 
 
 def _encoders(content: Mapping[str, Any]) -> Iterator[list[str]]:

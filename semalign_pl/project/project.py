@@ -17,6 +17,7 @@ from semalign_pl.languages import get_language
 from semalign_pl.messages.memory_amount import gib
 from semalign_pl.plan.meta_policy import read_config
 from semalign_pl.policy.load_encoder import load_prompt_encoder
+from semalign_pl.project.advice import advise
 from semalign_pl.project.general import General, own_text, read_general
 from semalign_pl.project.lengths import fit_replay, measure_lengths
 from semalign_pl.project.pairs import find_columns, read_pairs
@@ -170,6 +171,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         "test_rows": len(split.test),
         "dropped_rows": counts.total(),
         "steps": (steps := list_steps(settings.folder)),
+        "advice": (advice := advise(len(split.train), general.kind)),
     }
     write_project(
         settings.folder,
@@ -183,6 +185,7 @@ def build(settings: InitSettings) -> Iterator[str]:
     yield f"{settings.folder}: recipes and data, explained in {settings.folder}/README.md. Next:"
     yield from (f"  {command}  # {what}" for what, command in steps)
     quoted = shlex.quote(str(settings.folder))
+    yield f"advice: {advice}"
     yield f"then semalign translate {quoted}/runs/grpo --file texts.txt --out translations.jsonl"
     if general.kind == "own":
         yield (

@@ -117,9 +117,12 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     lines = [line for line in markdown(content, study).splitlines() if line.startswith("| pairs-300-style-1 |")]
     decided = [line for line in lines if line.startswith("| pairs-300-style-1 | 3 |")]
     assert len(decided) == 6 and decided[0].endswith("| semantic grpo |") and decided[2].endswith("| – |")
-    assert lines[6] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
-    assert lines[7] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
-    assert len(lines) == 6 + 1 + 1 + len({name for pair in study.frontier.compare for name in pair})
+    # All planted values are 1 at the end and 0.5 at the scale, so the losses are 89 and 89.5 of CMRC F1, and 1 and 0.5.
+    choices = "none | none | sft, scale 0.6: 50.0 %, chrF 0.5 | sft: 100.0 %, chrF 1.0"
+    assert lines[6] == f"| pairs-300-style-1 | {choices} |"
+    assert lines[7] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
+    assert lines[8] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
+    assert len(lines) == 6 + 1 + 1 + 1 + len({name for pair in study.frontier.compare for name in pair})
     none = copy.deepcopy(content)
     for row in none["differences"]:
         row["better"] = None

@@ -80,6 +80,8 @@ def test_a_sheet_becomes_a_folder(init, sheet, work) -> None:
     commands = [line.split("  # ")[0].strip() for line in out.splitlines() if line.startswith("  semalign ")]
     assert [command.split()[1] for command in commands] == ["fit", "fit", "fit", "test"]
     assert all(command in (work / "my" / "README.md").read_text(encoding="utf-8") for command in commands)
+    assert "advice: train sft.yaml instead of step 3" in out
+    assert "Advice: train sft.yaml" in (work / "my" / "README.md").read_text(encoding="utf-8")
     assert "--general FILE" in out and "MISSING" in (work / "my" / "keep.yaml").read_text(encoding="utf-8")
 
 
@@ -279,7 +281,7 @@ def test_general_text_is_kept_apart(init, sheet, work, kind) -> None:
         general.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     status, out, err = init(sheet, "--general", str(general))
     assert status == 0, err
-    assert "no general text" not in out
+    assert "no general text" not in out and "advice: train keep.yaml instead of steps 2 and 3" in out
     folder = work / "my" / "general"
     anchor, probe = ((folder / name).read_text("utf-8").splitlines() for name in ("anchor.txt", "probe.txt"))
     assert len(probe) == 40 and sorted(anchor + probe) == sorted({f"第{i}段，说的是别的事情。" for i in range(200)})

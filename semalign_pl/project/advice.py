@@ -1,0 +1,33 @@
+"""Proposal of a recipe to train, by what was measured."""
+
+from __future__ import annotations
+
+from semalign_pl.project.general import Kind
+
+FEWEST, MOST = 300, 10_000
+"""Numbers of training pairs between which recipes were compared."""
+PAGE = "docs/results/map.md"
+"""Page of the measurements."""
+
+
+def advise(pairs: int, general: Kind) -> str:
+    """Clause that proposes one of a project's recipes, with the reason.
+
+    Args:
+        pairs: Number of training pairs.
+        general: Kind of general text; ``own`` if the user gave none.
+    """
+    if general == "own":
+        recipe = "sft.yaml instead of step 3"
+        reason = (
+            "at equal quality GRPO lost no less than SFT whose update is scaled down; with --general FILE, keep.yaml "
+            "loses less than both"
+        )
+    else:
+        recipe = "keep.yaml instead of steps 2 and 3"
+        reason = "SFT that is held by replay and an anchor lost less at equal quality than SFT and GRPO without them"
+    if general == "texts":
+        reason += "; with questions and their answers as --general it also keeps answering"
+    if not FEWEST <= pairs <= MOST:
+        reason += f"; this was measured with {FEWEST:,} to {MOST:,} pairs, and you have {pairs:,}"
+    return f"train {recipe}, then scale it with semalign dial: {reason} ({PAGE})"

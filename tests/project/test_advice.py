@@ -1,0 +1,41 @@
+"""The recipe that ``semalign init`` proposes, by the user's data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from semalign_pl.project.advice import FEWEST, MOST, PAGE, advise
+from semalign_pl.project.general import Kind
+
+
+@pytest.mark.parametrize(
+    ("general", "recipe", "reason"),
+    [
+        (
+            "instructions",
+            "keep.yaml instead of steps 2 and 3",
+            "held by replay and an anchor lost less at equal",
+        ),
+        ("texts", "keep.yaml instead of steps 2 and 3", "with questions and their answers as --general it also keeps"),
+        ("own", "sft.yaml instead of step 3", "GRPO lost no less than SFT whose update is scaled down; with --general"),
+    ],
+)
+def test_the_recipe_follows_the_general_text(general: Kind, recipe: str, reason: str) -> None:
+    line = advise(2000, general)
+    assert line.startswith(f"train {recipe}, then scale it with semalign dial: ")
+    assert reason in line and line.endswith(f"({PAGE})") and "was measured with" not in line
+
+
+@pytest.mark.parametrize("pairs", [FEWEST - 1, MOST + 1])
+def test_numbers_of_pairs_beyond_the_measured_ones_are_said(pairs: int) -> None:
+    assert f"measured with 300 to 10,000 pairs, and you have {pairs:,} (" in advise(pairs, "own")
+
+
+def test_the_measured_numbers_are_those_of_the_map() -> None:
+    text = (Path(__file__).parents[2] / "benchmarks" / "map.py").read_text(encoding="utf-8")
+    (sizes,) = re.findall(r"for pairs in \(([\d_, ]+)\)", text)
+    numbers = [int(size) for size in sizes.split(",")]
+    assert (min(numbers), max(numbers)) == (FEWEST, MOST)
