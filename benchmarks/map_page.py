@@ -8,7 +8,7 @@ from typing import Any
 
 import harness
 from frontier_report import write
-from map_table import MEANING, Cells, Row, collect
+from map_table import BUDGET, MEANING, Cells, Row, collect
 from real_page import table
 from seed_file import SeedError
 from study_points import loss
@@ -97,6 +97,10 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         "Mean over seeds. Other wordings are correct translations in the style that differs most from the narrow one. "
         "Style\ndistance is the total variation distance of the outputs' styles from the base's, which are even.",
         table(["condition", "system", *(title for title, _, _ in MECHANISM.values())], list(_ends(content, titles))),
+        "## What each system was trained on",
+        "Its own training, without that of the adapter it starts from, the encoder and the translator of "
+        "back-translation.",
+        table(["condition", "system", "updates", "rows", "sampled tokens"], list(_budgets(content, titles))),
         "## Do narrower references make RL worth more?",
         "\n".join(trends(content)) or "Not measured: it needs one number of pairs with styles 0 and 1.",
     ]
@@ -148,6 +152,12 @@ def _ends(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[lis
             columns = [(end.get(metric), factor, digits) for metric, (_, factor, digits) in MECHANISM.items()]
             cells = ["–" if value is None else f"{factor * value:.{digits}f}" for value, factor, digits in columns]
             yield [name, titles.get(system, system), *cells]
+
+
+def _budgets(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
+    for name, condition in content["conditions"].items():
+        for system, one in condition["systems"].items():
+            yield [name, titles[system], *(f"{one['budget'][key]:,.0f}" for key in BUDGET if key != "seconds")]
 
 
 def trends(content: Mapping[str, Any]) -> Iterator[str]:

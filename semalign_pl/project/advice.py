@@ -6,7 +6,7 @@ from semalign_pl.project.general import Kind
 
 FEWEST, MOST = 300, 5_000
 """Numbers of training pairs between which recipes were compared: 300 and 1,000 in the map, 5,000 in the ladder."""
-PAGE = "docs/results/map.md"
+PAGE = "docs/results.md"
 """Page of the measurements."""
 
 
@@ -30,4 +30,4 @@ def advise(pairs: int, general: Kind) -> str:
         reason += "; with questions and their answers as --general it also keeps answering"
     if not FEWEST <= pairs <= MOST:
         reason += f"; this was measured with {FEWEST:,} to {MOST:,} pairs, and you have {pairs:,}"
-    return f"train {recipe}, then scale it with semalign dial: {reason} ({PAGE})"
+    return f"train {recipe}, then scale it with semalign dial: {reason} (in the miniature world: {PAGE})"

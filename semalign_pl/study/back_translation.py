@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from semalign_pl.files.atomic import write_text
+from semalign_pl.languages import get_language
 from semalign_pl.messages.terminal import visible
 from semalign_pl.types import Json
 
@@ -14,6 +16,8 @@ PAIRS = "back_translated.jsonl"
 """File of the pairs in the folder of a study's translator."""
 ANSWERS = "translations.jsonl"
 """File of all translations, as ``semalign translate`` writes it."""
+SAMPLE = 200
+"""Number of texts whose language is checked."""
 
 
 def usable_pairs(answers: Sequence[Mapping[str, Json]], text: str, translation: str) -> list[dict[str, Json]]:
@@ -34,6 +38,27 @@ def usable_pairs(answers: Sequence[Mapping[str, Json]], text: str, translation: 
     ]
 
 
+def check_language(texts: Sequence[str], language: str | None, where: str) -> None:
+    """Refuse texts that are mostly not in the language that the translator reads, as when its task is not reversed.
+
+    Args:
+        texts: Some of the texts.
+        language: Code or .yaml file of the language; ``None`` if the task names none, which cannot be checked.
+        where: Setting and file to name in messages.
+
+    Raises:
+        ValueError: If most texts are not in the language.
+    """
+    if language is None:
+        return
+    known = get_language(language)
+    if 2 * sum(map(known.is_consistent, texts)) < len(texts):
+        raise ValueError(
+            f"{where}: most of the first {len(texts)} texts are not in {known.name}, which the translator reads; set "
+            "source and target of its task the other way round, or name other texts"
+        )
+
+
 def back_translate(folder: Path, texts: str) -> None:
     """Translate texts by a finished run, and write the pairs; an interrupted process goes on.
 
@@ -42,14 +67,20 @@ def back_translate(folder: Path, texts: str) -> None:
         texts: Corpus of the texts.
 
     Raises:
-        ValueError: If a text cannot be read, or no translation is usable.
+        ValueError: If a text cannot be read, the texts are in another language, or no translation is usable.
     """
+    from semalign_pl.inference.inputs import Inputs
     from semalign_pl.inference.loaded_run import RunRecipe
     from semalign_pl.inference.translate import translate
     from semalign_pl.run.finished import FinishedRun
 
     run, answers = FinishedRun.of(folder), folder / ANSWERS
-    text, translation = RunRecipe.of(run).task.fields
+    recipe = RunRecipe.of(run)
+    if len(recipe.task.fields) != 2:
+        raise ValueError(f"back_translation: the task of {folder} has no single source and reference; take Translation")
+    text, translation = recipe.task.fields
+    read = [example.source for example in islice(Inputs(recipe, {}).read(texts), SAMPLE)]
+    check_language(read, recipe.task.languages.get(text), f"back_translation.texts: {texts}")
     answers.unlink(missing_ok=True)  # of other texts, or of a process that was killed before it wrote the pairs
     translate(run, None, texts, answers)
     rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]

@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> int:
     write.add_argument("--models", type=Path, help="folder with base/ and encoder/ to copy; default: the shipped ones")
     write.add_argument("--pairs", type=int, help="number of training pairs (5000)")
     write.add_argument("--source-only", type=int, help="number of source sentences without a reference (2000)")
-    write.add_argument("--target-only", type=int, help="number of Tibetan sentences without a source (0)")
+    write.add_argument("--target-only", type=int, help="number of sentences in that language without a source (0)")
     write.add_argument("--style", type=float, help="probability that a training reference has the one narrow style")
     write.add_argument("--noise", type=float, help="probability that a training reference is wrong (0)")
     write.add_argument("--breadth", type=float, help="share of the roles that training pairs are about (1)")

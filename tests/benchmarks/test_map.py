@@ -122,7 +122,9 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     assert lines[6] == f"| pairs-300-style-1 | {choices} |"
     assert lines[7] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
     assert lines[8] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
-    assert len(lines) == 6 + 1 + 1 + 1 + len({name for pair in study.frontier.compare for name in pair})
+    systems = {name for pair in study.frontier.compare for name in pair}
+    assert len(lines) == 6 + 1 + 1 + 1 + 2 * len(systems)
+    assert lines[-1].startswith("| pairs-300-style-1 | ") and lines[-1].endswith(" | 100 | 1,600 | 0 |")
     none = copy.deepcopy(content)
     for row in none["differences"]:
         row["better"] = None

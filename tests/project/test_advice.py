@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_recipe_follows_the_general_text(general: Kind, recipe: str, reason: str) -> None:
     line = advise(2000, general)
     assert line.startswith(f"train {recipe}, then scale it with semalign dial: ")
-    assert reason in line and line.endswith(f"({PAGE})") and "was measured with" not in line
+    assert reason in line and line.endswith(f" (in the miniature world: {PAGE})") and "was measured with" not in line
 
 
 @pytest.mark.parametrize("pairs", [FEWEST - 1, MOST + 1])

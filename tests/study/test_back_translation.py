@@ -158,6 +158,18 @@ def test_texts_without_a_whole_translation_are_left_out(tmp_path: Path) -> None:
     assert usable_pairs(rows, "bo", "zh") == [{"zh": "一", "bo": "ཀ"}]
 
 
+def test_texts_in_the_other_language_are_refused(
+    configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A task that is not reversed would take the texts for the source, and train on nonsense."""
+    listed = yaml.safe_load((configs / "study.yaml").read_text(encoding="utf-8"))
+    del listed["back_translation"]["set"]
+    write(configs, listed)
+    assert main(["study", "--config", str(configs), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "most of the first 3 texts are not in Chinese" in error and "the other way round" in error
+
+
 def test_no_whole_translation_is_one_line(configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--config", str(configs), "--out", str(tmp_path / "out")]) == 2  # the tiny base writes blanks
     assert "back_translation: none of the 3 translations in" in capsys.readouterr().err.strip().splitlines()[-1]
