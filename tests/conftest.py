@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -135,13 +136,19 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def miniature(tmp_path_factory) -> Path:
-    """Folder of the miniature world, as ``python -m semalign_pl.toy write`` writes it; copy it to change it."""
+def miniature(tmp_path_factory) -> Iterator[Path]:
+    """Folder of the miniature world, as ``python -m semalign_pl.toy write`` writes it.
+
+    Copy it for commands that read a corpus of it: they keep the prepared rows beside the corpus.
+    """
     from semalign_pl.toy.write import write
 
     folder = tmp_path_factory.mktemp("miniature") / "world"
     write(folder)
-    return folder
+    written = set(folder.rglob("*"))
+    yield folder
+    added = set(folder.rglob("*")) ^ written
+    assert not added, f"a test changed the shared world: {sorted(added)}; let it copy the folder"
 
 
 @pytest.fixture

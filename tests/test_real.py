@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_real_pairs_sft_grpo_test_and_source_only_grpo(shared, miniature, tmp_pa
         (work / "data" / name).symlink_to(shared / corpus)
     (work / "configs").symlink_to(ROOT / "configs")
     (work / "runs" / "quickstart").mkdir(parents=True)
-    (work / "runs" / "quickstart" / "world").symlink_to(miniature)
+    shutil.copytree(miniature, work / "runs" / "quickstart" / "world")
     monkeypatch.chdir(work)
 
     quick = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]

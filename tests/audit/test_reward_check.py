@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def folder(tmp_path_factory, miniature: Path) -> Path:
     """Working folder with the quickstart's world."""
     folder = tmp_path_factory.mktemp("audit")
     (folder / "runs/quickstart").mkdir(parents=True)
-    (folder / "runs/quickstart/world").symlink_to(miniature)
+    shutil.copytree(miniature, folder / "runs/quickstart/world")
     return folder
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_the_readmes_python_example_trains(tmp_path, miniature) -> None:
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     assert len(code.strip().splitlines()) <= 10
     (tmp_path / "runs" / "quickstart").mkdir(parents=True)
-    (tmp_path / "runs" / "quickstart" / "world").symlink_to(miniature)
+    shutil.copytree(miniature, tmp_path / "runs" / "quickstart" / "world")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
     status = finish(forked(run_script, (tmp_path,)), 300)
     assert status == 0, (tmp_path / "log").read_text(encoding="utf-8")[-2000:]
