@@ -39,7 +39,8 @@ class SeedError(ValueError):
 def digest_of(study: Study, configs: Path, digests: Digests) -> str:
     """Digest of everything that a study's numbers depend on: its recipes, the files that they name, and the version.
 
-    A study sets the adapters that its systems start from, so those that recipes name do not count.
+    A study sets the adapters that its systems start from, so those that recipes name do not count; nor do the pairs
+    that are compared, which is done with the numbers.
 
     Args:
         study: Study to measure.
@@ -54,6 +55,7 @@ def digest_of(study: Study, configs: Path, digests: Digests) -> str:
     others |= {study.encoder.config} if study.encoder else set()
     recipes = sorted({one.config for one in study.systems} | others)
     contents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (configs / "study.yaml", *recipes)]
+    (contents[0].get("frontier") or {}).pop("compare", None)
     named = {
         value
         for key, value in flatten(contents)

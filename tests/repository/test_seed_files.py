@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from frontier_report import seed_list
 from helpers.frontier_study import Planted, write_frontiers, write_json
 from keep import opponent_of
@@ -107,6 +108,17 @@ def test_other_recipes_are_refused_with_both_digests(plan: Plan) -> None:
     after = digest_of(plan.study, plan.configs, digests)
     with pytest.raises(ValueError, match=f"seed_0.json: was measured with digest {before} .* now {after}"):
         read_seeds(plan.kept, after)
+
+
+def test_what_is_compared_is_not_in_the_digest(plan: Plan) -> None:
+    file = plan.configs / "study.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    digests = []
+    for changed in ({}, {"compare": [["grpo", "sft"]]}, {"scales": [0.5]}):
+        frontier = {**content.get("frontier", {}), **changed}
+        file.write_text(yaml.safe_dump({**content, "frontier": frontier}), encoding="utf-8")
+        digests.append(digest_of(plan.study, plan.configs, Digests(plan.out / "digests.json")))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_data_that_recipes_name_are_in_the_digest(plan: Plan, tmp_path: Path) -> None:
