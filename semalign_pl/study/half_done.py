@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
@@ -12,7 +15,7 @@ from semalign_pl.run.lock import hold
 from semalign_pl.run.rotation import free_folder
 
 NOTE = "fit.started.json"
-"""File in a training's folder with the dependencies with which the training started."""
+"""File in a training's folder: dependencies with which it started, its last start, and its seconds before that."""
 
 
 def distrust(folder: Path) -> None:
@@ -46,19 +49,44 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
         return []
     note = folder / NOTE
     if folder.exists():
-        if note.is_file() and _read(note) == grounds:
+        content = _read(note) if note.is_file() else {}
+        if content.get("grounds") == grounds:
+            _write(note, grounds, earlier_seconds(folder) + _kept_seconds(folder, content.get("began")))
             return ["--resume"]
         earlier = free_folder(folder)
         with hold(folder, "fit"):  # fails if a training is running in the folder
             folder.rename(earlier)
         print(f"  {folder} holds an earlier run; it was moved to {earlier}", flush=True)
     folder.mkdir(parents=True)
-    write_text(note, json.dumps({"grounds": dict(grounds)}, ensure_ascii=False, indent=1))
+    _write(note, grounds, 0.0)
     return []
 
 
-def _read(note: Path) -> object:
+def earlier_seconds(folder: Path) -> float:
+    """Seconds of a training before its last start, up to the checkpoints at which it was resumed.
+
+    Args:
+        folder: Folder of the step.
+    """
+    seconds = _read(folder / NOTE).get("earlier", 0.0)
+    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
+
+
+def _kept_seconds(folder: Path, began: object) -> float:
+    """Seconds from a start, as ``time.time`` gave it, to the newest checkpoint: the work that a resumed run keeps."""
+    written = [file.stat().st_mtime for file in (folder / "checkpoints").glob("*.ckpt")]
+    return max(0.0, max(written) - began) if written and isinstance(began, int | float) else 0.0
+
+
+def _write(note: Path, grounds: Mapping[str, str], earlier: float) -> None:
+    content = {"grounds": dict(grounds), "earlier": earlier, "began": time.time()}
+    write_text(note, json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def _read(note: Path) -> dict[str, Any]:
+    """Content of the note; empty if it is damaged, so that its folder cannot be trusted, or is not there."""
     try:
-        return read_json(note, "")["grounds"]
-    except (ValueError, TypeError, KeyError):  # damaged, so the folder cannot be trusted
-        return None
+        content = read_json(note, "")
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

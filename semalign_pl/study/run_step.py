@@ -10,7 +10,7 @@ from semalign_pl.files.documents import read_json
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.grounds import Grounds, complete
 from semalign_pl.study.frontier import measure_points
-from semalign_pl.study.half_done import distrust, enter
+from semalign_pl.study.half_done import distrust, earlier_seconds, enter
 from semalign_pl.study.joined import END, Points
 from semalign_pl.study.protocol import Step
 from semalign_pl.study.record import is_old, record_file, reuse, write
@@ -21,7 +21,7 @@ class Outcome:
     """Result of a step.
 
     Attributes:
-        seconds: Duration in seconds; of the earlier run if its results are reused.
+        seconds: Duration in seconds, over all starts of a training; of the earlier run if its results are reused.
         points: Results by point of a test or frontier; ``None`` for a training.
     """
 
@@ -58,6 +58,8 @@ def run_step(step: Step, digests: Digests) -> Outcome:
     main([*step.args, *flags])
     gc.collect()
     seconds = time.monotonic() - started
+    if step.command == "fit":
+        seconds += earlier_seconds(step.folder)
     write(step, complete(grounds, collect(step, settings, digests)), seconds, digests)
     return _read(step, seconds)
 

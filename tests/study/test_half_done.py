@@ -15,6 +15,7 @@ from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.__main__ import main
 from semalign_pl.run.lock import hold
+from semalign_pl.study.half_done import earlier_seconds
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ def study(half_done: HalfDone, request: pytest.FixtureRequest, monkeypatch: pyte
 @pytest.mark.parametrize("study", ["finished"], indirect=True)
 def test_a_half_done_training_goes_on(study: HalfDone) -> None:
     assert f"--resume: going on from {study.folder / 'checkpoints' / 'last.ckpt'} at step 2" in study.answer
+    folder = study.states / "killed" / "seed-0" / "cold"
+    saved = max(file.stat().st_mtime for file in (folder / "checkpoints").iterdir())
+    spent = saved - json.loads((folder / "fit.started.json").read_text(encoding="utf-8"))["began"]
+    seconds = json.loads((study.folder / "fit.done.json").read_text(encoding="utf-8"))["seconds"]
+    assert seconds > spent == pytest.approx(earlier_seconds(study.folder)) and spent > 0.1
     assert main(study.args("straight")) == 0
     assert_same(weights(study.folder), weights(study.runs.folder / "straight" / "seed-0" / "cold"))
 
