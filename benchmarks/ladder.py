@@ -1,6 +1,6 @@
 """Compare methods against forgetting at equal quality, from one start, each at the best of three learning rates.
 
-python benchmarks/ladder.py --seeds 5   # writes results/ladder.json and .png
+python benchmarks/ladder.py --seeds 5   # writes results/ladder.json and docs/results/ladder.png
 python benchmarks/ladder.py --only-seeds 2,3   # on another machine: only these; seed 0 has to be kept already
 
 Seed 0 trains each system at three learning rates and chooses on rows and questions that no test has; further seeds
@@ -57,7 +57,7 @@ def main() -> None:
     seeds = measure_seeds(plan, options.run)
     frontier, parsed = compare_seeds(study, seeds)
     titles = {name: parsed.title_of(name) for name in frontier["curves"]}
-    chart(frontier, titles, harness.RESULTS / "ladder.png")
+    chart(frontier, titles, Path("docs/results/ladder.png"))
     systems: dict[str, Any] = {}
     for name, curve in frontier["curves"].items():
         runs = [content["runs"][curve["variant"]] for content in seeds.values()]

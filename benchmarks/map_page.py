@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from frontier_report import write
-from map_table import BUDGET, MEANING, Cells, Row, collect
+from frontier_report import mean, write
+from map_chart import chart
+from map_table import BUDGET, MEANING, Cells, Row, collect, place_of
 from real_page import table
 from seed_file import SeedError
 from study_points import loss
@@ -18,6 +19,7 @@ from semalign_pl.study.study_file import read_study
 from semalign_pl.study.systems import Study
 
 PAGE = Path("docs/results/map.md")
+PICTURE = PAGE.with_suffix(".png")
 RL = ("semantic_grpo", "grpo_anchor", "source_only", "source_only_pairs", "best_of_group")
 """Systems with GRPO's rollouts whose rewards know the pairs and no more; style_blind_grpo's knows the language."""
 INFORMED = ("style_blind_grpo",)
@@ -65,20 +67,12 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         study: Study, for the titles of systems.
     """
     titles = {one.key: one.label or one.key for one in study.systems}
-    decisions = table(
-        ["condition", "seeds", "first", "second", "CMRC F1 lost, equal quality", "meaning (%), equal loss", "better"],
-        list(_decisions(content, titles)),
-    )
     sections = [
         "# When is semantic RL worth its cost?",
         f"<!-- written by `python benchmarks/map.py --collect` from {len(content['conditions'])} conditions -->\n"
         f"{summary(content, RL)}",
-        "Differences are the second system minus the first, with 95 % intervals over seeds and test items: of the loss "
-        "of\nCMRC F1 at the largest chrF that both reach (below 0, the second loses less), and of meaning accuracy at "
-        "the largest\nloss of CMRC F1 that both reach (above 0, the second translates better). chrF has all wordings "
-        "of a meaning as\nreferences, and accuracy is by the world's parser, so neither favours a style. The last "
-        "column names the system that is\nbetter in both or in one, after Holm's correction over the whole map.",
-        decisions,
+        _seeds(content),
+        f"![quality against CMRC F1 lost, a panel per condition]({PICTURE.name})",
         "## What to use",
         "The system and scale with the highest meaning accuracy (then chrF) among those that lose no more than this, "
         "by means\nover seeds. Systems whose reward knows more than the pairs are left out.",
@@ -89,6 +83,13 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
             ],
             list(_choices(content, titles)),
         ),
+        "## Two systems at a time",
+        "Differences with 95 % intervals over seeds and test items: of the loss of CMRC F1 at the largest chrF that "
+        "both reach\n(points; below 0, the first loses less), and of meaning accuracy at the largest loss of CMRC F1 "
+        "that both reach (points;\nabove 0, the first translates better). chrF has all wordings of a meaning as "
+        "references, and accuracy is by the world's\nparser, so neither favours a style. Bold: beyond chance after "
+        "Holm's correction over the whole map.",
+        *_comparisons(content, titles),
         "## What the rewards' encoders know",
         "Mean cosines of Tibetan texts: one meaning in two styles, one wrong slot, unrelated meanings. An encoder that "
         "is blind\nto style has the first near 1, and a useful one has the second well below it.",
@@ -98,23 +99,43 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
         "Style\ndistance is the total variation distance of the outputs' styles from the base's, which are even.",
         table(["condition", "system", *(title for title, _, _ in MECHANISM.values())], list(_ends(content, titles))),
         "## What each system was trained on",
-        "Its own training, without that of the adapter it starts from, the encoder and the translator of "
-        "back-translation.",
-        table(["condition", "system", "updates", "rows", "sampled tokens"], list(_budgets(content, titles))),
+        "Mean over conditions, of its own training, without that of the adapter it starts from, the encoder and the "
+        "translator of\nback-translation.",
+        table(["system", "updates", "rows", "sampled tokens"], list(_budgets(content, titles))),
         "## Do narrower references make RL worth more?",
         "\n".join(trends(content)) or "Not measured: it needs one number of pairs with styles 0 and 1.",
     ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
 
-def _decisions(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
+def _seeds(content: Mapping[str, Any]) -> str:
+    """Sentence about the conditions and their seeds."""
+    seeds = [len(one["seeds"]) for one in content["conditions"].values()]
+    many = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    return (
+        f"{len(seeds)} conditions of the miniature world, with {many} seed{'s' * (max(seeds) > 1)} each. Style is the "
+        "probability that a training reference\nhas the one narrow style; test references have all styles."
+    )
+
+
+def _comparisons(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
+    """Heading and table of each pair of systems: rows by corpus, a column per style of its references."""
     rows = [row for row in content["differences"] if row["metric"] == "cmrc_f1"]
-    for cost, quality in zip(rows[::2], rows[1::2], strict=True):
-        better = {row["better"] for row in (cost, quality)} - {None}
-        named = titles[better.pop()] if len(better) == 1 else ("they disagree" if better else "–")
-        seeds = str(len(content["conditions"][cost["condition"]]["seeds"]))
-        pair = [titles[cost["a"]], titles[cost["b"]]]
-        yield [cost["condition"], seeds, *pair, _interval(cost), _interval(quality, 100), named]
+    places = {name: place_of(one["options"]) for name, one in content["conditions"].items()}
+    styles = sorted({style for _, style in places.values()})
+    for a, b in dict.fromkeys((row["a"], row["b"]) for row in rows):
+        cells = {
+            (*places[row["condition"]], row["matched"]): _difference(row)
+            for row in rows
+            if (row["a"], row["b"]) == (a, b)
+        }
+        lines = [
+            [corpus, measure, *(cells.get((corpus, style, matched), "not measured") for style in styles)]
+            for corpus in dict.fromkeys(corpus for corpus, _ in places.values())
+            for matched, measure in (("quality", "F1 lost, equal chrF"), ("cost", "meaning, equal loss"))
+        ]
+        yield f"### {titles[b]} against {titles[a]}"
+        yield table(["training pairs", "difference", *(f"style {style:g}" for style in styles)], lines)
 
 
 def _choices(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
@@ -155,9 +176,10 @@ def _ends(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[lis
 
 
 def _budgets(content: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[list[str]]:
-    for name, condition in content["conditions"].items():
-        for system, one in condition["systems"].items():
-            yield [name, titles[system], *(f"{one['budget'][key]:,.0f}" for key in BUDGET if key != "seconds")]
+    conditions = [one["systems"] for one in content["conditions"].values()]
+    for system in conditions[0]:
+        means = [mean([one[system]["budget"][key] for one in conditions]) for key in BUDGET if key != "seconds"]
+        yield [titles[system], *(f"{value:,.0f}" for value in means)]
 
 
 def trends(content: Mapping[str, Any]) -> Iterator[str]:
@@ -184,36 +206,14 @@ def trends(content: Mapping[str, Any]) -> Iterator[str]:
                 )
 
 
-def _interval(row: Row, factor: float = 1.0) -> str:
+def _difference(row: Row) -> str:
+    """Cell of a difference; of meaning in points."""
     if row["value"] is None:
         return "no common range"
+    factor = 100.0 if row["matched"] == "cost" else 1.0
     value, low, high = (factor * number for number in (row["value"], *row["ci"]))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def chart(content: Mapping[str, Any], study: Study, path: Path) -> None:
-    """One page of small multiples: quality against CMRC F1 lost, a panel per condition, a line per system."""
-    from semalign_pl.report.figure import COLOURS, clean, new_figure, to_png
-
-    titles = {one.key: one.label or one.key for one in study.systems}
-    columns = min(3, len(content["conditions"]))
-    rows = -(-len(content["conditions"]) // columns)
-    figure = new_figure(3.2 * columns + 1.8, 2.6 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, (name, condition) in zip(panels, content["conditions"].items(), strict=False):
-        clean(axes)
-        axes.set_title(name, fontsize=8)
-        for number, (system, one) in enumerate(condition["systems"].items()):
-            points = [*one["points"].values(), condition["base"]]
-            lost = [condition["base"]["cmrc_f1"] - point["cmrc_f1"] for point in points]
-            axes.plot(
-                [point["chrf_any_style"] for point in points], lost, marker="o", markersize=3,
-                color=COLOURS[number % len(COLOURS)], label=titles[system],
-            )  # fmt: skip
-    figure.supxlabel("chrF against all wordings", fontsize=8)
-    figure.supylabel("CMRC F1 lost", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside right center")
-    path.write_bytes(to_png(figure))
+    cell = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"**{cell}**" if row["better"] else cell
 
 
 def write_results(cells: Cells, configs: Path) -> None:
@@ -230,8 +230,8 @@ def write_results(cells: Cells, configs: Path) -> None:
         raise SeedError(f"{harness.RESULTS / 'map'}: no cell is measured to the end; run one, such as --only NAME:0")
     study = read_study(configs)
     content = collect(cells, study)
-    chart(content, study, harness.RESULTS / "map.png")
     PAGE.parent.mkdir(exist_ok=True)
+    chart(content, study, PICTURE)
     write_text(PAGE, markdown(content, study))
     print(markdown(content, study))
     write("map", {**content, "command": "python benchmarks/map.py --seeds 3"})

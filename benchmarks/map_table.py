@@ -56,7 +56,23 @@ def read_cells(folder: Path) -> dict[str, dict[int, Seed]]:
     for name, seeds in cells.items():
         if len(digests := {one["digest"] for one in seeds.values()}) > 1:
             raise SeedError(f"{folder / name}: seeds have the digests {', '.join(sorted(digests))}; measure them alike")
-    return {name: dict(sorted(seeds.items())) for name, seeds in cells.items()}
+    first = {name: next(iter(seeds.values())) for name, seeds in cells.items()}
+    names = sorted(cells, key=lambda name: (len(first[name]["condition"]), _order(first[name]["condition"])))
+    return {name: dict(sorted(cells[name].items())) for name in names}
+
+
+def _order(options: Mapping[str, str]) -> tuple[float, ...]:
+    return tuple(map(float, options.values()))
+
+
+def place_of(options: Mapping[str, str]) -> tuple[str, float]:
+    """Name of a condition's corpus, and the style of its references.
+
+    >>> place_of({"pairs": "1000", "style": "0.5", "noise": "0.2"})
+    ('1,000, noise 0.2', 0.5)
+    """
+    others = [f", {key} {value}" for key, value in options.items() if key not in ("pairs", "style")]
+    return f"{int(options['pairs']):,}{''.join(others)}", float(options["style"])
 
 
 def seconds_of(content: Seed) -> float:

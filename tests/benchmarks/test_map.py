@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from map import CORE, cells_of, copy_configs, expected_hours, parser, print_cell, world_command
-from map_page import chart, markdown, summary, trends
+from map_chart import chart
+from map_page import markdown, summary, trends
 from map_table import SHOWN, collect, differences, read_cells, seconds_of, with_verdicts
 from seed_file import SeedError, pack_points, write_seed
 
@@ -114,17 +115,21 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
         "RL whose reward knows the pairs alone costs less at equal quality in 1 of 1 conditions: pairs-300-style-1."
         in markdown(content, study)
     )
-    lines = [line for line in markdown(content, study).splitlines() if line.startswith("| pairs-300-style-1 |")]
-    decided = [line for line in lines if line.startswith("| pairs-300-style-1 | 3 |")]
-    assert len(decided) == 6 and decided[0].endswith("| semantic grpo |") and decided[2].endswith("| – |")
+    page = markdown(content, study)
+    compared = page.split("### semantic grpo against sft\n\n")[1].splitlines()
+    assert compared[0] == "| training pairs | difference | style 1 |"
+    assert re.fullmatch(r"\| 300 \| F1 lost, equal chrF \| \*\*-3\d\.\d \(-\d+\.\d to -\d+\.\d\)\*\* \|", compared[2])
+    assert re.fullmatch(r"\| 300 \| meaning, equal loss \| \*\*\+\d+\.\d \(\+.* to \+.*\)\*\* \|", compared[3])
+    same = page.split("### source only against sft\n\n")[1].splitlines()
+    assert same[2] == "| 300 | F1 lost, equal chrF | +0.0 (+0.0 to +0.0) |"
+    lines = [line for line in page.splitlines() if line.startswith("| pairs-300-style-1 |")]
     # All planted values are 1 at the end and 0.5 at the scale, so the losses are 89 and 89.5 of CMRC F1, and 1 and 0.5.
     choices = "none | none | sft, scale 0.6: 50.0 %, chrF 0.5 | sft: 100.0 %, chrF 1.0"
-    assert lines[6] == f"| pairs-300-style-1 | {choices} |"
-    assert lines[7] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
-    assert lines[8] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
-    systems = {name for pair in study.frontier.compare for name in pair}
-    assert len(lines) == 6 + 1 + 1 + 1 + 2 * len(systems)
-    assert lines[-1].startswith("| pairs-300-style-1 | ") and lines[-1].endswith(" | 100 | 1,600 | 0 |")
+    assert lines[0] == f"| pairs-300-style-1 | {choices} |"
+    assert lines[1] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
+    assert lines[2] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
+    assert len(lines) == 3 + len({name for pair in study.frontier.compare for name in pair})
+    assert "| source only | 100 | 1,600 | 0 |" in page and "with 3 seeds each" in page
     none = copy.deepcopy(content)
     for row in none["differences"]:
         row["better"] = None

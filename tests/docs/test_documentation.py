@@ -16,7 +16,8 @@ import semalign_pl
 from semalign_pl.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*.md")])
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("configs/*.md")])
 
 
 def anchors(page: Path) -> set[str]:
@@ -33,6 +34,8 @@ def test_links_lead_to_files_and_headings_that_exist(page) -> None:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{page.name}: {link}"
+        inside = DOCS not in page.parents or DOCS in target.parents
+        assert inside, f"{page.name}: {link}: the site is made of docs alone; name the file without a link to it"
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
 
