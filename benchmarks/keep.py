@@ -1,6 +1,6 @@
 """Can the language be learned at a few percent of SFT's price? Replay and anchor in every stage, and what earns it.
 
-python benchmarks/keep.py --seeds 5   # writes results/keep.json
+python benchmarks/keep.py --seeds 5   # writes results/keep.json and docs/results/keep.png
 python benchmarks/keep.py --only-seeds 2,3   # on another machine: only these; seed 0 has to be kept already
 
 What a seed measured is kept in results/keep/seed_N.json, as in ladder.py. The opponent is the best SFT without replay
@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
-from frontier_report import mean, parse_seeds, parser_of, print_seconds, write
+from frontier_report import chart, mean, parse_seeds, parser_of, print_seconds, write
 from study_points import loss
 
 QUALITY = ("chrf", "semantic_similarity")
@@ -89,7 +89,9 @@ def main() -> None:
     study = read_study(options.config)
     plan = Plan(study, options.config, options.out, harness.RESULTS / "keep", SHOWN, opponent_of)
     seeds = measure_seeds(plan, options.run)
-    frontier, _ = compare_seeds(study, seeds)
+    frontier, parsed = compare_seeds(study, seeds)
+    titles = {name: parsed.title_of(name) for name in frontier["curves"]}
+    chart(frontier, titles, Path("docs/results/keep.png"))
     first = seeds[0]
     opponent = opponent_of(first)
     chosen, best_system = choose(first, opponent)

@@ -40,23 +40,34 @@ NARROWER = ("sft", "semantic_grpo")
 """Pair whose difference is followed from wide to narrow references."""
 
 
-def summary(content: Mapping[str, Any], rl: Sequence[str]) -> str:
-    """Sentence that says where RL wins at matched quality, or that no such condition was found, with the power.
+def summary(content: Mapping[str, Any], rl: Sequence[str], titles: Mapping[str, str]) -> str:
+    """How often RL costs less or more than SFT at matched quality, and where it costs less; without such, the power.
 
     Args:
         content: Result of `collect`.
         rl: Systems with GRPO's rollouts.
+        titles: Titles of systems.
     """
     rows = [row for row in content["differences"] if row["matched"] == "quality" and row["value"] is not None]
-    wins = sorted({row["condition"] for row in rows if row["better"] in rl and row["a"] not in rl})
-    rl_wins = "RL whose reward knows the pairs alone costs less at equal quality"
-    if wins:
-        return f"{rl_wins} in {len(wins)} of {len(content['conditions'])} conditions: {', '.join(wins)}."
+    rows = [row for row in rows if row["b"] in rl and row["a"] not in rl]
     if not rows:
-        return "No two systems reach a common quality in any measured condition."
+        return "No RL and SFT reach a common quality in any measured condition."
+    won, lost = ([row for row in rows if row["better"] == row[side]] for side in "ba")
+    costs = len({row["metric"] for row in rows})
+    found = (
+        f"RL whose reward knows the pairs alone is compared with SFT at equal chrF {len(rows):,} times, in {costs} costs: it "
+        f"loses less in {len(won)}, more in {len(lost)}, and {len(rows) - len(won) - len(lost)} are not distinguishable."
+    )
+    wins = [
+        f"- {row['condition']}: {titles[row['b']]} against {titles[row['a']]}, {MECHANISM[row['metric']][0]} "
+        f"{row['value']:+.2f} ({row['ci'][0]:+.2f} to {row['ci'][1]:+.2f}) at chrF {row['at']:.1f}"
+        for row in won
+    ]
+    if wins:
+        return "\n".join([f"{found} Less:\n", *wins])
     halves = sorted((row["ci"][1] - row["ci"][0]) / 2 for row in rows if row["metric"] == "cmrc_f1")
     power = f" Half of the intervals of CMRC F1 are narrower than ±{halves[len(halves) // 2]:.1f}." if halves else ""
-    return f"No condition was found where {rl_wins}, in {len(content['conditions'])}.{power}"
+    return f"No condition was found where RL costs less.\n{found}{power}"
 
 
 def markdown(content: Mapping[str, Any], study: Study) -> str:
@@ -70,7 +81,7 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
     sections = [
         "# When is semantic RL worth its cost?",
         f"<!-- written by `python benchmarks/map.py --collect` from {len(content['conditions'])} conditions -->\n"
-        f"{summary(content, RL)}",
+        f"{summary(content, RL, titles)}",
         _seeds(content),
         f"![quality against CMRC F1 lost, a panel per condition]({PICTURE.name})",
         "## What to use",
