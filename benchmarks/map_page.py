@@ -55,8 +55,9 @@ def summary(content: Mapping[str, Any], rl: Sequence[str], titles: Mapping[str, 
     won, lost = ([row for row in rows if row["better"] == row[side]] for side in "ba")
     costs = len({row["metric"] for row in rows})
     found = (
-        f"RL whose reward knows the pairs alone is compared with SFT at equal chrF {len(rows):,} times, in {costs} costs: it "
-        f"loses less in {len(won)}, more in {len(lost)}, and {len(rows) - len(won) - len(lost)} are not distinguishable."
+        f"RL whose reward knows the pairs alone is compared with SFT at equal chrF {len(rows):,} times, in {costs} "
+        f"costs: it loses less in {len(won)}, more in {len(lost)}, and {len(rows) - len(won) - len(lost)} are not "
+        "distinguishable."
     )
     wins = [
         f"- {row['condition']}: {titles[row['b']]} against {titles[row['a']]}, {MECHANISM[row['metric']][0]} "
