@@ -37,7 +37,7 @@ quickstart: runs/quickstart/world  ## base, cold start, strong SFT, semantic GRP
 # Two processes of one thread each: two of two would stall each other at OpenMP's barriers. Files with slow tests are
 # first (tests/conftest.py); xdist's own order has files of few tests last, which are the longest ones.
 test: $(READY)  ## run the tests, on two cores
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 60
 
 # Outside the checkout, as a user installs it: the wheel in an environment of its own, which trains two steps.
 CLEAN := $(CURDIR)/runs/wheel
