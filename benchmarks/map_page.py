@@ -41,7 +41,7 @@ NARROWER = ("sft", "semantic_grpo")
 
 
 def summary(content: Mapping[str, Any], rl: Sequence[str], titles: Mapping[str, str]) -> str:
-    """How often RL costs less or more than SFT at matched quality, and where it costs less; without such, the power.
+    """Count where RL costs less and more than SFT at matched quality; list the first, or without any state the power.
 
     Args:
         content: Result of `collect`.
