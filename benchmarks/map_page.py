@@ -55,8 +55,8 @@ def summary(content: Mapping[str, Any], rl: Sequence[str], titles: Mapping[str, 
     won, lost = ([row for row in rows if row["better"] == row[side]] for side in "ba")
     costs = len({row["metric"] for row in rows})
     found = (
-        f"RL whose reward knows the pairs alone is compared with SFT at equal chrF {len(rows):,} times, in {costs} "
-        f"costs: it loses less in {len(won)}, more in {len(lost)}, and {len(rows) - len(won) - len(lost)} are not "
+        f"RL whose reward knows the pairs alone is compared with plain or kept SFT at equal chrF {len(rows):,} times, "
+        f"in {costs} costs: it loses less in {len(won)}, more in {len(lost)}, and {len(rows) - len(won) - len(lost)} are not "
         "distinguishable."
     )
     wins = [

@@ -51,7 +51,8 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     if folder.exists():
         content = _read(note) if note.is_file() else {}
         if content.get("grounds") == grounds:
-            _write(note, grounds, earlier_seconds(folder) + _kept_seconds(folder, content.get("began")))
+            with hold(folder, "fit"):  # a training that is running needs its own start
+                _write(note, grounds, earlier_seconds(folder) + _kept_seconds(folder, content.get("began")))
             return ["--resume"]
         earlier = free_folder(folder)
         with hold(folder, "fit"):  # fails if a training is running in the folder

@@ -98,6 +98,14 @@ def test_a_half_done_training_goes_on(study: HalfDone) -> None:
 
 
 @pytest.mark.parametrize("study", ["killed"], indirect=True)
+def test_a_running_training_keeps_its_start(study: HalfDone) -> None:
+    before = (study.folder / "fit.started.json").read_bytes()
+    with hold(study.folder, "fit"):
+        assert main(study.args()) == 2
+    assert (study.folder / "fit.started.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("study", ["killed"], indirect=True)
 def test_a_changed_training_begins_anew_beside_the_old(study: HalfDone, capfd: pytest.CaptureFixture[str]) -> None:
     """First half done, then finished: the earlier folder is kept complete, and a message says so."""
     folder = study.folder
