@@ -56,8 +56,8 @@ def summary(content: Mapping[str, Any], rl: Sequence[str], titles: Mapping[str, 
     costs = len({row["metric"] for row in rows})
     found = (
         f"RL whose reward knows the pairs alone is compared with plain or kept SFT at equal chrF {len(rows):,} times, "
-        f"in {costs} costs: it loses less in {len(won)}, more in {len(lost)}, and {len(rows) - len(won) - len(lost)} are not "
-        "distinguishable."
+        f"in {costs} costs: it loses less in {len(won)}, more in {len(lost)}, and "
+        f"{len(rows) - len(won) - len(lost)} are not distinguishable."
     )
     wins = [
         f"- {row['condition']}: {titles[row['b']]} against {titles[row['a']]}, {MECHANISM[row['metric']][0]} "
