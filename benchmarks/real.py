@@ -166,6 +166,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/real"))
     parser.add_argument("--out", type=Path, default=Path("runs/real/study"))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="steps that run side by side, on one GPU if there is one")
     parser.add_argument(
         "--encoder", type=Path, default=Path("configs/real/encoder.yaml"), help="recipe of the encoders"
     )
@@ -181,11 +182,12 @@ def main(args: Sequence[str] | None = None) -> None:
     from semalign_pl.report.command import show
     from semalign_pl.study.command import run_study
 
-    run_study(options.config, options.out, options.seeds)
+    run_study(options.config, options.out, options.seeds, options.jobs)
     show(options.out)
     study = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
     content = collect(options.out, study, options.seeds)
-    content["command"] = f"python benchmarks/real.py --config {options.config} --seeds {options.seeds}"
+    jobs = f" --jobs {options.jobs}" if options.jobs > 1 else ""
+    content["command"] = f"python benchmarks/real.py --config {options.config} --seeds {options.seeds}{jobs}"
     published = options.config == PUBLISHED
     file = (harness.RESULTS if published else options.out) / "real.json"
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
