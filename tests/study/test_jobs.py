@@ -90,10 +90,9 @@ def test_a_signal_ends_all_steps_and_what_they_saved_goes_on(runs: Runs, monkeyp
     plan, woken = fits(configs, out), list[int]()
 
     def interrupt() -> None:
-        while not (runs.folder / "struck").exists():
+        while not woken:
             time.sleep(0.1)
-        time.sleep(0.5)
-        woken.extend(one.pid for one in psutil.Process().children() if one.status() == psutil.STATUS_STOPPED)
+            woken.extend(one.pid for one in psutil.Process().children() if one.status() == psutil.STATUS_STOPPED)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
         os.kill(woken[0], signal.SIGCONT)
