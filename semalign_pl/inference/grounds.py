@@ -6,13 +6,14 @@ import hashlib
 from pathlib import Path
 
 from semalign_pl.inference.inputs import Inputs
+from semalign_pl.inference.loaded_run import RunRecipe
 from semalign_pl.types import Json
 
 _NOT_READ = ("README.md", "training.json", "quality_against_tax.png")
 """Files of an adapter's folder that change no answer; an export writes the card again."""
 
 
-def examine(inputs: Inputs, file: str) -> tuple[int, dict[str, Json]]:
+def examine(inputs: Inputs[RunRecipe], file: str) -> tuple[int, dict[str, Json]]:
     """Read a whole file before any weights are loaded, so that a bad last row is known at once.
 
     Args:

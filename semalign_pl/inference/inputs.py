@@ -7,28 +7,30 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from semalign_pl.data.cleaning.preparation import Cleaner
 from semalign_pl.data.conversation import PROMPT
 from semalign_pl.data.reading.formats import BadRow
 from semalign_pl.data.reading.sources import stream
 from semalign_pl.data.tasks import Task
-from semalign_pl.inference.loaded_run import RunRecipe
+from semalign_pl.inference.loaded_run import RecipeTask
 from semalign_pl.types import Example
 
 STDIN = "-"
+Recipe = TypeVar("Recipe", bound=RecipeTask)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Generic[Recipe]):
     """Converter of texts and of rows of a corpus to prompts, as in a test of the run.
 
     Attributes:
-        recipe: Recipe of the run.
+        recipe: Data module and task of the recipe.
         columns: Name of the corpus' column for each field; the recipe's for the fields that it leaves out.
     """
 
-    recipe: RunRecipe
+    recipe: Recipe
     columns: Mapping[str, str] | None = None
 
     def example(self, text: str, id: str) -> Example:

@@ -35,22 +35,43 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class RunRecipe:
-    """Module, data module and task of a finished run, without weights.
+class RecipeTask:
+    """Data module of a recipe, and the task that makes prompts of the user's texts.
+
+    Attributes:
+        data: Data module of the recipe.
+        task: Task of a corpus with prompts.
+        columns: Name of the corpus' column for each field of the task, as far as the recipe names them.
+    """
+
+    data: CorpusDataModule
+    task: Task
+    columns: dict[str, str]
+
+    @classmethod
+    def of_data(cls, data: CorpusDataModule) -> RecipeTask:
+        """Take the task of the first corpus that a run is tested on.
+
+        Args:
+            data: Data module of the recipe.
+
+        Raises:
+            ValueError: If the recipe has no corpus with prompts.
+        """
+        return cls(data, *_choose_task(data, None))
+
+
+@dataclass(frozen=True)
+class RunRecipe(RecipeTask):
+    """Recipe of a finished run, without weights.
 
     Attributes:
         run: Folder of the run.
         module: Module of the recipe, whose settings hold for generation too.
-        data: Data module of the recipe.
-        task: Task that makes prompts of the user's texts.
-        columns: Name of the corpus' column for each field of the task, as far as the recipe names them.
     """
 
     run: FinishedRun
     module: AlignModule
-    data: CorpusDataModule
-    task: Task
-    columns: dict[str, str]
 
     @classmethod
     def of(cls, run: FinishedRun, corpus: str | None = None) -> RunRecipe:
@@ -73,7 +94,7 @@ class RunRecipe:
         if not isinstance(module, AlignModule) or not isinstance(data, CorpusDataModule):
             kinds = f"{type(module).__name__} and {type(data).__name__}"
             raise ValueError(f"{run.path}/{RECIPE}: {kinds} cannot be used here; use semalign predict")
-        return cls(run, module, data, *_choose_task(data, corpus))
+        return cls(data, *_choose_task(data, corpus), run, module)
 
     def load(self, adapter: str | None = None) -> LoadedRun:
         """Load base and adapter.

@@ -17,7 +17,7 @@ from semalign_pl.run.finished import FinishedRun
 
 if TYPE_CHECKING:
     from semalign_pl.inference.inputs import Inputs
-    from semalign_pl.inference.loaded_run import Answer, LoadedRun
+    from semalign_pl.inference.loaded_run import Answer, LoadedRun, RunRecipe
     from semalign_pl.types import Example, Json
 
 
@@ -114,7 +114,7 @@ def _parse_columns(given: str | None) -> dict[str, str]:
     return {field.strip(): column.strip() for field, _, column in pairs}
 
 
-def _print_answers(inputs: Inputs, file: str) -> None:
+def _print_answers(inputs: Inputs[RunRecipe], file: str) -> None:
     """Print an answer per line; a blank line of a text file gives a blank line, so that lines belong together."""
     from semalign_pl.inference.inputs import is_lines
     from semalign_pl.messages.progress import Progress
@@ -133,7 +133,7 @@ def _print_answers(inputs: Inputs, file: str) -> None:
     _report(loaded, cut_off)
 
 
-def _write_answers(inputs: Inputs, file: str, out: Path) -> None:
+def _write_answers(inputs: Inputs[RunRecipe], file: str, out: Path) -> None:
     """Write answers as JSON lines, and go on with those of a killed process."""
     from semalign_pl.inference.grounds import examine
     from semalign_pl.inference.resumable import ResumableLines

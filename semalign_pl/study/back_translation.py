@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.languages import get_language
 from semalign_pl.messages.terminal import visible
 from semalign_pl.types import Json
+
+if TYPE_CHECKING:
+    from semalign_pl.data import CorpusDataModule
 
 PAIRS = "back_translated.jsonl"
 """File of the pairs in the folder of a study's translator."""
@@ -36,6 +40,27 @@ def usable_pairs(answers: Sequence[Mapping[str, Json]], text: str, translation: 
         for row in answers
         if row["finished"] and str(row["prediction"]).strip()
     ]
+
+
+def check_texts(data: CorpusDataModule, texts: str) -> None:
+    """Refuse texts that a translator could not use, before it is trained.
+
+    Args:
+        data: Data module of the translator's recipe.
+        texts: Corpus of the texts.
+
+    Raises:
+        ValueError: If the task has no single source and reference, a text cannot be read, or the texts are in another
+            language.
+    """
+    from semalign_pl.inference.inputs import Inputs
+    from semalign_pl.inference.loaded_run import RecipeTask
+
+    recipe = RecipeTask.of_data(data)
+    if len(recipe.task.fields) != 2:
+        raise ValueError("back_translation: the task has no single source and reference; take Translation")
+    read = [example.source for example in islice(Inputs(recipe, {}).read(texts), SAMPLE)]
+    check_language(read, recipe.task.languages.get(recipe.task.fields[0]), f"back_translation.texts: {texts}")
 
 
 def check_language(texts: Sequence[str], language: str | None, where: str) -> None:
@@ -67,20 +92,15 @@ def back_translate(folder: Path, texts: str) -> None:
         texts: Corpus of the texts.
 
     Raises:
-        ValueError: If a text cannot be read, the texts are in another language, or no translation is usable.
+        ValueError: If a text cannot be read, or no translation is usable.
     """
-    from semalign_pl.inference.inputs import Inputs
     from semalign_pl.inference.loaded_run import RunRecipe
     from semalign_pl.inference.translate import translate
     from semalign_pl.run.finished import FinishedRun
 
     run, answers = FinishedRun.of(folder), folder / ANSWERS
     recipe = RunRecipe.of(run)
-    if len(recipe.task.fields) != 2:
-        raise ValueError(f"back_translation: the task of {folder} has no single source and reference; take Translation")
     text, translation = recipe.task.fields
-    read = [example.source for example in islice(Inputs(recipe, {}).read(texts), SAMPLE)]
-    check_language(read, recipe.task.languages.get(text), f"back_translation.texts: {texts}")
     answers.unlink(missing_ok=True)  # of other texts, or of a process that was killed before it wrote the pairs
     translate(run, None, texts, answers)
     rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]

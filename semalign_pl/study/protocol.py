@@ -50,7 +50,7 @@ class Step:
         scale_from: Adapter at scale 0: ``base`` or ``start``.
         overlay: Config laid over the recipe, for the choice among variants; ``None`` for the recipe alone.
         answers: Folders of the tests of two systems, for ``judge``.
-        texts: Corpus to translate, for ``translate``.
+        texts: Corpus to translate, for ``translate`` and the training of its translator.
     """
 
     command: str
@@ -170,7 +170,7 @@ def _shared_step(system: System, out: Path) -> Step:
 
 
 def _translate(given: BackTranslation, out: Path) -> Iterator[Step]:
-    trained = _shared_step(given.translator, out)
+    trained = replace(_shared_step(given.translator, out), texts=given.texts)
     yield trained
     adapter = trained.folder / "adapter"
     yield Step("translate", trained.system, 0, trained.config, trained.folder, adapter, texts=given.texts)

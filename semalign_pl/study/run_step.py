@@ -47,8 +47,12 @@ def run_step(step: Step, digests: Digests) -> Outcome:
     if step.command == "translate":
         return _translate(step, digests)
     from semalign_pl.cli import main
+    from semalign_pl.cli.parsed_recipe import parse_recipe
+    from semalign_pl.study.back_translation import check_texts
     from semalign_pl.study.grounds import collect, parse
 
+    if step.command == "fit" and step.texts:
+        check_texts(parse_recipe(step.args[1:], "fit").make_data(), step.texts)
     settings = parse(step.args)
     grounds = collect(step, settings, digests)
     if (outcome := _reuse(step, grounds, digests)) is not None:

@@ -168,6 +168,7 @@ def test_texts_in_the_other_language_are_refused(
     assert main(["study", "--config", str(configs), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "most of the first 3 texts are not in Chinese" in error and "the other way round" in error
+    assert not (tmp_path / "out" / "back_translation" / "adapter").exists()  # it is refused before it is trained
 
 
 def test_no_whole_translation_is_one_line(configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
