@@ -65,7 +65,7 @@ def digest_of(study: Study, configs: Path, digests: Digests) -> str:
     for value in sorted(named):
         found = {str(file): digests.of(file) for file in find_files(value)}
         if not found and value.startswith("runs/"):
-            raise SeedError(f"{value}: no such file or folder; the study's target in the Makefile makes it")
+            raise SeedError(f"{value}: no such file or folder; the study's target in `make help` makes it")
         files |= found
     return digest(__version__, contents, files, digits=16)
 
