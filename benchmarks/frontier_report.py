@@ -26,8 +26,17 @@ def parser_of(doc: str | None, name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def chart(frontier: Mapping[str, Any], titles: Mapping[str, str], path: Path) -> None:
-    """Quality against each cost: all variants of each system, the best one with its points."""
+def chart(
+    frontier: Mapping[str, Any], titles: Mapping[str, str], path: Path, costs: Mapping[str, str] | None = None
+) -> None:
+    """Draw quality against each cost: all variants of each system, the best one with its points.
+
+    Args:
+        frontier: Entry ``frontier`` of a study's results.
+        titles: Title by system; those without one are not drawn.
+        path: File to write.
+        costs: Name of an axis by cost; by default, that of the metric.
+    """
     from semalign_pl.report.figure import COLOURS, clean, new_figure, to_png
     from semalign_pl.report.results import column_of
 
@@ -35,14 +44,15 @@ def chart(frontier: Mapping[str, Any], titles: Mapping[str, str], path: Path) ->
     panels = figure.subplots(1, len(frontier["costs"]), squeeze=False)[0]
     for axes, metric in zip(panels, frontier["costs"], strict=True):
         clean(axes)
-        for number, (system, curve) in enumerate(frontier["curves"].items()):
+        drawn = {system: curve for system, curve in frontier["curves"].items() if system in titles}
+        for number, (system, curve) in enumerate(drawn.items()):
             # A second round of the colours has dashes, and a third dots: no system is left out.
             colour, line = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
             for variant in frontier["sweeps"].get(system, {}).values():
                 axes.plot(*_means(variant, metric), line, color=colour, linewidth=0.7, alpha=0.5)
             axes.plot(*_means(curve, metric), line, color=colour, marker="o", markersize=3, label=titles[system])
         axes.set_xlabel(column_of(frontier["quality"]).title, fontsize=8)
-        axes.set_ylabel(f"cost: {column_of(metric).title}", fontsize=8)
+        axes.set_ylabel((costs or {}).get(metric, f"cost: {column_of(metric).title}"), fontsize=8)
     named = panels[0].get_legend_handles_labels()
     figure.legend(*named, fontsize=7, frameon=False, loc="outside right center")
     path.write_bytes(to_png(figure))
