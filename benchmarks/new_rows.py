@@ -6,6 +6,8 @@ The starts are the mean of a token's pieces, that mean with noise of the embeddi
 source tokens that a new token translates (vocabulary.initialization: aligned). For each seed, all starts are trained on
 the same pairs in the same order. The cost before any training is measured too: the NLL that the untrained new rows add
 to text in the source language, because a softmax over more tokens gives the old ones less.
+
+results/new_rows.json is written after each training, and the same command goes on where an earlier one was stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import random
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 STARTS = ("pieces", "noise", "aligned")
 _BUDGET = 4096
+Run = dict[str, object]
+"""Figures of one start and seed."""
 
 
 def load(options: argparse.Namespace, start: str) -> Policy:
@@ -111,7 +116,7 @@ def cosine(policy: Policy) -> float:
     return float(((unit.sum(0) ** 2).sum() - len(unit)) / (len(unit) * (len(unit) - 1)))
 
 
-def measure(options: argparse.Namespace, seed: int, start: str) -> dict[str, object]:
+def measure(options: argparse.Namespace, seed: int, start: str) -> Run:
     """Figures of one start and seed, before and after training."""
     import torch
 
@@ -129,6 +134,20 @@ def measure(options: argparse.Namespace, seed: int, start: str) -> dict[str, obj
     return {"start": start, "seed": seed, **before, **after}
 
 
+def kept_runs(file: Path, settings: Mapping[str, object]) -> list[Run]:
+    """Figures that an earlier process measured with the same settings, number of seeds aside.
+
+    Args:
+        file: File of the results.
+        settings: Settings of this process.
+    """
+    if not file.is_file():
+        return []
+    content = json.loads(file.read_text(encoding="utf-8"))
+    equal = {**content["settings"], "seeds": settings["seeds"]} == settings
+    return content["runs"] if equal else []
+
+
 def main() -> None:
     """Measure all starts with all seeds, print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,23 +160,24 @@ def main() -> None:
     options = parser.parse_args()
     harness.existing(options.corpus)
     harness.existing(options.held)
-    runs = [measure(options, seed, start) for seed in range(options.seeds) for start in STARTS]
+    runs = kept_runs(harness.RESULTS / "new_rows.json", vars(options))
+    done = {(run["seed"], run["start"]) for run in runs}
+    todo = [(seed, start) for seed in range(options.seeds) for start in STARTS if (seed, start) not in done]
+    for number, (seed, start) in enumerate(todo, 1):
+        print(f"[{number}/{len(todo)}] seed {seed}, {start}", file=sys.stderr, flush=True)
+        runs.append(measure(options, seed, start))
+        last = {one: mean(runs, one, "nll") for one in STARTS if any(run["start"] == one for run in runs)}
+        harness.write(
+            "new_rows", {**last}, [*runs], {"new_rows": " ".join(["python", *sys.argv])}, settings=vars(options)
+        )
     names = ("nll_start", "cosine_start", "leak", "nll", "cosine")
-    table = [
-        [
-            start,
-            *(
-                f"{statistics.fmean(float(str(run[name])) for run in runs if run['start'] == start):.3f}"
-                for name in names
-            ),
-        ]
-        for start in STARTS
-    ]
+    table = [[start, *(f"{mean(runs, start, name):.3f}" for name in names)] for start in STARTS]
     harness.table(f"{options.steps} steps of {options.batch} pairs, {options.seeds} seeds", ["start", *names], table)
-    last = {
-        start: statistics.fmean(float(str(run["nll"])) for run in runs if run["start"] == start) for start in STARTS
-    }
-    harness.write("new_rows", {**last}, [*runs], {"new_rows": " ".join(["python", *sys.argv])}, settings=vars(options))
+
+
+def mean(runs: Sequence[Run], start: str, name: str) -> float:
+    """Mean of a figure over the seeds."""
+    return statistics.fmean(float(str(run[name])) for run in runs if run["start"] == start)
 
 
 if __name__ == "__main__":
