@@ -33,7 +33,7 @@ DRAWN = {
     "keep_sft": "SFT + replay + anchor",
     "without_replay": "SFT + anchor",
     "without_anchor": "SFT + replay",
-    "keep_grpo": "a third of it, then GRPO + anchor",
+    "keep_grpo": "the same, shorter, then GRPO",
 }
 """Systems in the picture; the others' curves are beside those of keep_sft and keep_grpo."""
 AXES = {
