@@ -18,7 +18,7 @@ else
 INSTALL_TORCH := pip install --quiet
 endif
 
-# uv takes half a minute where pip takes two; pip knows a mirror that only its own settings name.
+# uv is faster than pip, which knows a mirror that only its own settings name.
 DEV := --constraint constraints.txt --editable ".[dev]"
 
 $(READY): pyproject.toml constraints.txt

@@ -35,7 +35,7 @@ DRAWN = {
     "without_anchor": "SFT + replay",
     "keep_grpo": "the same, shorter, then GRPO",
 }
-"""Systems in the picture; the others' curves are beside those of keep_sft and keep_grpo."""
+"""Systems in the picture. Left out are the cold start, and those with nearly the curve of keep_sft or keep_grpo."""
 AXES = {
     "cmrc_f1": "CMRC F1 lost: questions as replayed",
     "nll_change_mean": "NLL change on general text",
@@ -155,7 +155,7 @@ def main() -> None:
         "curves": {name: {"quality": c["quality"], "costs": c["costs"]} for name, c in frontier["curves"].items()},
         "choice": first["choice"],
         "budgets": budgets,
-        "command": "python benchmarks/keep.py --seeds 5",
+        "command": f"python benchmarks/keep.py --only-seeds {','.join(map(str, seeds))}",
     }
     write("keep", content)
 

@@ -13,6 +13,7 @@ results/new_rows.json is written after each training, and the same command goes 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import statistics
@@ -135,17 +136,19 @@ def measure(options: argparse.Namespace, seed: int, start: str) -> Run:
 
 
 def kept_runs(file: Path, settings: Mapping[str, object]) -> list[Run]:
-    """Figures that an earlier process measured with the same settings, number of seeds aside.
+    """Figures that an earlier process measured with the same settings and files, number of seeds aside.
 
     Args:
         file: File of the results.
-        settings: Settings of this process.
+        settings: Settings of this process, with the digests of its files.
     """
     if not file.is_file():
         return []
     content = json.loads(file.read_text(encoding="utf-8"))
-    equal = {**content["settings"], "seeds": settings["seeds"]} == settings
-    return content["runs"] if equal else []
+    if {**content["settings"], "seeds": settings["seeds"]} == settings:
+        return content["runs"]
+    print(f"{file} is of other settings or files, and is written anew", file=sys.stderr)
+    return []
 
 
 def main() -> None:
@@ -158,18 +161,17 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--rows-lr", type=float, default=None)
     options = parser.parse_args()
-    harness.existing(options.corpus)
-    harness.existing(options.held)
-    runs = kept_runs(harness.RESULTS / "new_rows.json", vars(options))
+    files = {name: harness.existing(name) for name in (options.corpus, options.held)}
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files.items()}
+    settings = {**vars(options), "files": digests}
+    runs = kept_runs(harness.RESULTS / "new_rows.json", settings)
     done = {(run["seed"], run["start"]) for run in runs}
     todo = [(seed, start) for seed in range(options.seeds) for start in STARTS if (seed, start) not in done]
     for number, (seed, start) in enumerate(todo, 1):
         print(f"[{number}/{len(todo)}] seed {seed}, {start}", file=sys.stderr, flush=True)
         runs.append(measure(options, seed, start))
         last = {one: mean(runs, one, "nll") for one in STARTS if any(run["start"] == one for run in runs)}
-        harness.write(
-            "new_rows", {**last}, [*runs], {"new_rows": " ".join(["python", *sys.argv])}, settings=vars(options)
-        )
+        harness.write("new_rows", {**last}, [*runs], {"new_rows": " ".join(["python", *sys.argv])}, settings=settings)
     names = ("nll_start", "cosine_start", "leak", "nll", "cosine")
     table = [[start, *(f"{mean(runs, start, name):.3f}" for name in names)] for start in STARTS]
     harness.table(f"{options.steps} steps of {options.batch} pairs, {options.seeds} seeds", ["start", *names], table)

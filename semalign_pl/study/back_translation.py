@@ -14,7 +14,7 @@ from semalign_pl.messages.terminal import visible
 from semalign_pl.types import Json
 
 if TYPE_CHECKING:
-    from semalign_pl.data import CorpusDataModule
+    from lightning.pytorch import LightningDataModule
 
 PAIRS = "back_translated.jsonl"
 """File of the pairs in the folder of a study's translator."""
@@ -42,7 +42,7 @@ def usable_pairs(answers: Sequence[Mapping[str, Json]], text: str, translation: 
     ]
 
 
-def check_texts(data: CorpusDataModule, texts: str) -> None:
+def check_texts(data: LightningDataModule, texts: str) -> None:
     """Refuse texts that a translator could not use, before it is trained.
 
     Args:
@@ -50,12 +50,15 @@ def check_texts(data: CorpusDataModule, texts: str) -> None:
         texts: Corpus of the texts.
 
     Raises:
-        ValueError: If the task has no single source and reference, a text cannot be read, or the texts are in another
-            language.
+        ValueError: If the recipe has no corpora, its task has no single source and reference, a text cannot be read, or
+            the texts are in another language.
     """
+    from semalign_pl.data import CorpusDataModule
     from semalign_pl.inference.inputs import Inputs
     from semalign_pl.inference.loaded_run import RecipeTask
 
+    if not isinstance(data, CorpusDataModule):
+        raise ValueError(f"back_translation: {type(data).__name__} has no task to translate by; take CorpusDataModule")
     recipe = RecipeTask.of_data(data)
     if len(recipe.task.fields) != 2:
         raise ValueError("back_translation: the task has no single source and reference; take Translation")

@@ -33,5 +33,6 @@ def test_a_stopped_comparison_goes_on(
     assert capsys.readouterr().err.count("] seed ") == 3
 
     monkeypatch.setattr(sys, "argv", [*command, "--seeds", "1", "--lr", "0.01"])
-    new_rows.main()  # other settings, so nothing of the file is kept
+    new_rows.main()
+    assert "other settings or files" in capsys.readouterr().err
     assert len(json.loads(file.read_text(encoding="utf-8"))["runs"]) == 3
