@@ -8,6 +8,10 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 GPT2_SPLIT = ("default", "gpt-2", "smollm")
 """Values of ``tokenizer.ggml.pre`` that transformers splits rightly: it reads every GGUF as GPT-2's pre-tokenizer."""
@@ -47,6 +51,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
             "tokenizer.json in the new folder by the file from the model's own page",
             stacklevel=2,
         )
+    use_byte_decoder(tokenizer)
     # The loaded config still says that the weights are quantised, and saving would refuse or repeat it.
     settings = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
     plain = AutoModelForCausalLM.from_config(
@@ -57,6 +62,22 @@ def convert_gguf(file: Path, folder: Path) -> None:
     with _silence():
         plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def use_byte_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give GPT-2's decoder to a tokenizer with GPT-2's pre-tokenizer; others stay as they are.
+
+    transformers 5.17 gives it one that joins all tokens first, so that a token that is added later leaves all byte
+    tokens of a text undecoded.
+
+    Args:
+        tokenizer: Tokenizer from a GGUF file; changed in place.
+    """
+    from tokenizers import decoders, pre_tokenizers
+
+    backend = tokenizer.backend_tokenizer
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        backend.decoder = decoders.ByteLevel()
 
 
 def _read_split(file: Path) -> str:

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase
         decoding.
 
     Raises:
-        ValueError: If the corpus cannot be read.
+        ValueError: If the corpus cannot be read, or the tokenizer's decoder cannot mix new tokens with its own.
     """
     from lightning.pytorch.utilities import rank_zero_info
     from transformers import AddedToken
@@ -73,11 +74,38 @@ def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase
     if not kept:
         log.warning("%s: every unit of %s is one token already; none is added", settings.corpus, language.name)
     kept = kept[: settings.tokens]
+    check_decoding(tokenizer, kept, (row["text"] for row in islice(rows.values(), 200)))
     covered = sum(counts[token.content] for token in kept) / max(1, counts.total())
     rank_zero_info(
         "%s: %d new tokens cover %.1f %% of its units of %s", settings.corpus, len(kept), 100 * covered, language.name
     )
     return kept
+
+
+def check_decoding(tokenizer: PreTrainedTokenizerBase, tokens: list[AddedToken], texts: Iterable[str]) -> None:
+    """Check that texts come back from a tokenizer with new tokens as they do without them.
+
+    A decoder that joins all tokens before it turns their characters into bytes leaves every byte token beside a new
+    token as it is: ``à½¦`` for ས. transformers 5.17 reads such a tokenizer out of a GGUF file.
+
+    Args:
+        tokenizer: Tokenizer of the base.
+        tokens: New tokens.
+        texts: Texts to encode and decode.
+
+    Raises:
+        ValueError: If a text comes back otherwise; with both readings.
+    """
+    extended = copy.deepcopy(tokenizer)
+    extended.add_tokens(tokens)
+    for text in texts:
+        before, after = (one.decode(one.encode(text, add_special_tokens=False)) for one in (tokenizer, extended))
+        if after != before:
+            raise ValueError(
+                f"model.init_args.vocabulary: with new tokens, the tokenizer of the base reads {before!r} back as "
+                f"{after!r}: its decoder cannot mix them with its own tokens; take a base with another tokenizer.json "
+                "(one from a GGUF file: convert it anew), or leave vocabulary out"
+            )
 
 
 def count_units(texts: Iterable[str], language: Language) -> tuple[Counter[str], bool]:

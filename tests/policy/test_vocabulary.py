@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -11,9 +12,11 @@ import torch
 from helpers.logprob_oracle import BUDGETS, score
 from helpers.small_runs import Runs, assert_same, weights
 from helpers.tiny import CPU, relative, stir
+from tokenizers import decoders
 from torch import Tensor
 
 from semalign_pl.engine.micro_batches import Completions
+from semalign_pl.example_data.gguf_model import use_byte_decoder
 from semalign_pl.languages import get_language
 from semalign_pl.policy.adapter import export_adapter
 from semalign_pl.policy.load import load_policy
@@ -227,6 +230,20 @@ def test_the_base_is_the_base(start: str, settings: VocabularySettings) -> None:
         torch.testing.assert_close(logits[:, : own.shape[1]], own, atol=1e-5, rtol=0)
     logps = logits[len(prompt) - 1 : -1].log_softmax(-1)[range(len(answer)), answer]
     torch.testing.assert_close(found, logps, atol=1e-5, rtol=0)
+
+
+def test_a_decoder_that_joins_tokens_before_bytes_is_refused(settings: VocabularySettings, tokenizer) -> None:
+    """That of a GGUF file in transformers 5.17: with one added token, all byte tokens stayed as they are."""
+    mixing = copy.deepcopy(tokenizer)
+    joined = [decoders.ByteFallback(), decoders.Fuse(), decoders.Replace("▁", " "), decoders.ByteLevel()]
+    mixing.backend_tokenizer.decoder = decoders.Sequence(joined)
+    assert mixing.decode(mixing.encode(TEXTS[0])) == tokenizer.decode(tokenizer.encode(TEXTS[0]))
+    with pytest.raises(ValueError, match=r"model.init_args.vocabulary: .* reads 'ལྷ.*' back as '.*à½.*'"):
+        find_tokens(settings, mixing)
+    use_byte_decoder(mixing)  # as in a conversion
+    assert [one.content for one in find_tokens(settings, mixing)] == [
+        one.content for one in find_tokens(settings, tokenizer)
+    ]
 
 
 @pytest.mark.parametrize(
