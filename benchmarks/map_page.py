@@ -121,12 +121,14 @@ def markdown(content: Mapping[str, Any], study: Study) -> str:
 
 
 def _seeds(content: Mapping[str, Any]) -> str:
-    """Sentence about the conditions and their seeds."""
+    """Sentences about the conditions, their seeds and the machines."""
     seeds = [len(one["seeds"]) for one in content["conditions"].values()]
+    machines = sorted({name for one in content["conditions"].values() for name in one["machines"]})
     many = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
     return (
         f"{len(seeds)} conditions of the miniature world, with {many} seed{'s' * (max(seeds) > 1)} each. Style is the "
-        "probability that a training reference\nhas the one narrow style; test references have all styles."
+        "probability that a training reference\nhas the one narrow style; test references have all styles. "
+        f"Measured on {', '.join(machines)}."
     )
 
 

@@ -156,6 +156,7 @@ def collect(cells: Cells, study: Study, draws: int = 1000) -> dict[str, Any]:
             rows += [{"condition": condition, **row} for row in differences(curves, meaning, frontier.compare, metric)]
         conditions[condition] = {
             "seeds": list(seeds),
+            "machines": sorted({one["gpu"] or one["processor"] for content in contents for one in content["machines"]}),
             "options": contents[0]["condition"],
             "encoder": contents[0].get("encoder"),
             "shared_seconds": contents[0].get("shared_seconds", {}),

@@ -92,7 +92,8 @@ def cell(seed: int, grpo_f1: int) -> dict[str, Any]:
     condition = CORE["pairs-300-style-1"]
     known = {"mean_cos_drawn_styles": 0.91, "mean_cos_by_wrong_slots": {"1": 0.8, "2": 0.6}, "mean_cos_unrelated": 0.1}
     facts = {"seed": seed, "digest": "d", "condition": condition, "encoder": known, "complete": True}
-    return {**facts, "runs": runs, "ids": ids}
+    machines = [{"processor": "a CPU", "gpu": None}, {"processor": "a CPU", "gpu": "a GPU"}]
+    return {**facts, "machines": machines, "runs": runs, "ids": ids}
 
 
 def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
@@ -127,7 +128,11 @@ def test_cells_make_table_and_picture(tmp_path: Path, study: Study) -> None:
     assert lines[1] == "| pairs-300-style-1 | 0.910 | 0.800 | 0.100 |"
     assert lines[2] == "| pairs-300-style-1 | base | 0.0 | 0.0 | 90.0 | 0.000 | 0.000 | 0.000 | – |"
     assert len(lines) == 3 + len({name for pair in study.frontier.compare for name in pair})
-    assert "| source only | 100 | 1,600 | 0 |" in page and "with 3 seeds each" in page
+    assert (
+        "| source only | 100 | 1,600 | 0 |" in page
+        and "with 3 seeds each" in page
+        and "Measured on a CPU, a GPU." in page
+    )
     none = copy.deepcopy(content)
     for row in none["differences"]:
         row["better"] = None
