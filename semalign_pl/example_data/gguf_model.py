@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from tokenizers import Tokenizer
 
 GPT2_SPLIT = ("default", "gpt-2", "smollm")
 """Values of ``tokenizer.ggml.pre`` that transformers splits rightly: it reads every GGUF as GPT-2's pre-tokenizer."""
@@ -51,7 +51,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
             "tokenizer.json in the new folder by the file from the model's own page",
             stacklevel=2,
         )
-    use_byte_decoder(tokenizer)
+    use_byte_decoder(tokenizer.backend_tokenizer)
     # The loaded config still says that the weights are quantised, and saving would refuse or repeat it.
     settings = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
     plain = AutoModelForCausalLM.from_config(
@@ -64,7 +64,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def use_byte_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
+def use_byte_decoder(tokenizer: Tokenizer) -> None:
     """Give GPT-2's decoder to a tokenizer with GPT-2's pre-tokenizer; others stay as they are.
 
     transformers 5.17 gives it one that joins all tokens first, so that a token that is added later leaves all byte
@@ -75,9 +75,8 @@ def use_byte_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
     """
     from tokenizers import decoders, pre_tokenizers
 
-    backend = tokenizer.backend_tokenizer
-    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
-        backend.decoder = decoders.ByteLevel()
+    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+        tokenizer.decoder = decoders.ByteLevel()
 
 
 def _read_split(file: Path) -> str:

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,16 +95,18 @@ def check_decoding(tokenizer: PreTrainedTokenizerBase, tokens: list[AddedToken],
         texts: Texts to encode and decode.
 
     Raises:
-        ValueError: If a text comes back otherwise; with both readings.
+        ValueError: If a text comes back otherwise; shows both readings from where they differ.
     """
     extended = copy.deepcopy(tokenizer)
     extended.add_tokens(tokens)
     for text in texts:
-        before, after = (one.decode(one.encode(text, add_special_tokens=False)) for one in (tokenizer, extended))
+        before, after = (str(one.decode(one.encode(text, add_special_tokens=False))) for one in (tokenizer, extended))
         if after != before:
+            start = len(commonprefix([before, after]))
+            shown, wrong = before[start : start + 40], after[start : start + 40]
             raise ValueError(
-                f"model.init_args.vocabulary: with new tokens, the tokenizer of the base reads {before!r} back as "
-                f"{after!r}: its decoder cannot mix them with its own tokens; take a base with another tokenizer.json "
+                f"model.init_args.vocabulary: with new tokens, the tokenizer of the base reads {shown!r} back as "
+                f"{wrong!r}: its decoder cannot mix them with its own tokens; take a base with another tokenizer.json "
                 "(one from a GGUF file: convert it anew), or leave vocabulary out"
             )
 
