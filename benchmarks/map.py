@@ -7,8 +7,9 @@ python benchmarks/map.py --only pairs-1000-style-0-noise-0.2   # a condition tha
 python benchmarks/map.py --collect                   # only the table, from the files that are kept
 
 A cell is one condition and one seed. What it measured is kept in results/map/CONDITION/seed_N.json, test by test, so
-that cells can be run in any order and on several machines, and an interrupted cell goes on. The world of a condition is
-the same for all seeds: seed 0. The systems are those of configs/map; all train for a fixed number of steps.
+that cells can be run in any order and on several machines, and an interrupted cell goes on. On another machine it first
+trains encoder and cold start anew, which are not equal to the last digit. The world of a condition is the same for all
+seeds: seed 0. The systems are those of configs/map; all train for a fixed number of steps.
 """
 
 from __future__ import annotations

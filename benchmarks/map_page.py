@@ -129,6 +129,7 @@ def _seeds(content: Mapping[str, Any]) -> str:
         f"{len(seeds)} conditions of the miniature world, with {many} seed{'s' * (max(seeds) > 1)} each. Style is the "
         "probability that a training reference\nhas the one narrow style; test references have all styles. "
         f"Measured on {', '.join(machines)}."
+        f"{' Where there is one seed, intervals are over test items alone.' * (min(seeds) == 1)}"
     )
 
 
