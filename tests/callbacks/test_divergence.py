@@ -71,26 +71,25 @@ def grpo(runs: Runs, name: str, function: str, *flags: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("decay", "said"),
-    [
-        (0.0, "step 7: the gradient norm was exactly 0 in the last 5 steps"),
-        (0.01, "step 5: the loss is 13.31, the mean of 5 steps, and was 10.02 in the first one"),
-    ],
-)
-def test_a_diverging_run_is_warned_about_once(
-    runs: Runs, caplog: pytest.LogCaptureFixture, decay: float, said: str
-) -> None:
-    """An adapter trained at lr 100 saturates at the loss of a uniform policy, ln(1728) = 7.45."""
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_a_diverging_run_is_warned_about_once(runs: Runs, caplog: pytest.LogCaptureFixture, decay: float) -> None:
+    """At lr 100 the policy becomes uniform, with a loss of ln(1728) = 7.45 and no gradient.
+
+    Weight decay keeps it from that, and what its losses are then depends on how a machine rounds; the message must give
+    the numbers that the run wrote.
+    """
     base = Path(semalign_pl.toy.__file__).parent / "weights" / "base"
     rates = [f"{LR}=100", f"model.init_args.optimizer.init_args.weight_decay={decay}", f"model.init_args.base={base}"]
     runs("fit", "sft", "run", *rates, "trainer.max_steps=10")
     rows = runs.metrics()
     losses, norms = ([float(row[f"train/{name}"]) for row in rows] for name in ("loss", "grad_norm"))
     if decay:
-        assert sum(losses[:5]) / 5 == pytest.approx(13.31, abs=0.01) and losses[0] == pytest.approx(10.02, abs=0.01)
+        mean = sum(losses[:5]) / 5
+        assert losses[0] == pytest.approx(10.02, abs=0.01) and 13 < mean < 13.6
+        said = f"step 5: the loss is {mean:.2f}, the mean of 5 steps, and was 10.02 in the first one"
     else:
         assert norms[2:] == [0.0] * 8 and losses[2:] == pytest.approx([math.log(1728)] * 8, abs=1e-3)
+        said = "step 7: the gradient norm was exactly 0 in the last 5 steps"
     (message,) = warned(caplog)
     assert message.startswith(said) and "lower" in message
 
