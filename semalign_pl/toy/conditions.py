@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from semalign_pl.toy import generator, grammar
 from semalign_pl.toy.grammar import Meaning
@@ -109,7 +108,7 @@ def training_meanings(seed: int, conditions: Conditions, speech: Speech) -> list
     """
     inside = domain(seed, conditions.breadth)
     rng = random.Random(f"pairs-train-{seed}")
-    found = list(islice(generator.unique(rng, generator.SPLITS["train"], speech, inside), conditions.pairs))
+    found = generator.first(generator.unique(rng, generator.SPLITS["train"], speech, inside), conditions.pairs)
     if len(found) < conditions.pairs:
         raise ValueError(
             f"--pairs {conditions.pairs}: with --breadth {conditions.breadth} and this seed there are only "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
+from semalign_pl.messages.progress import Progress
 from semalign_pl.toy import grammar
 from semalign_pl.toy.grammar import Meaning
 from semalign_pl.toy.lexicon import activities, modifiers, object_verbs, objects, subjects, words
@@ -109,6 +110,21 @@ def unique(
             yield meaning
 
 
+def first(drawn: Iterable[Meaning], size: int) -> list[Meaning]:
+    """The first meanings, with progress on stderr.
+
+    Args:
+        drawn: Meanings.
+        size: How many to take; fewer are returned if there are no more.
+    """
+    found = []
+    with Progress(size, unit="sentences") as progress:
+        for meaning in islice(drawn, size):
+            found.append(meaning)
+            progress.add(1)
+    return found
+
+
 def pairs(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:
     """Parallel sentences.
 
@@ -134,7 +150,7 @@ def meanings(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list
         size: Number of meanings.
         speech: Second language; no two meanings have the same text in it.
     """
-    return list(islice(unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split], speech), size))
+    return first(unique(random.Random(f"pairs-{split}-{seed}"), SPLITS[split], speech), size)
 
 
 def headlines(seed: int, split: str, size: int, speech: Speech = TIBETAN) -> list[dict[str, str]]:

@@ -48,7 +48,7 @@ def _lines(seed: int, name: str, make: Callable[[random.Random, range], str], sp
 def _draw_unpaired(name: str, seed: int, size: int, taken: set[str], second: Speech) -> list[Meaning]:
     """Meanings like those of the training pairs, without those whose Chinese is in ``taken``, to which it adds them."""
     drawn = generator.unique(random.Random(f"{name}-{seed}"), generator.SPLITS["train"], second)
-    fresh = list(islice((meaning for meaning in drawn if grammar.chinese(meaning) not in taken), size))
+    fresh = generator.first((meaning for meaning in drawn if grammar.chinese(meaning) not in taken), size)
     if len(fresh) < size:
         raise ValueError(f"--{name} {size}: there are only {len(fresh)} more sentences; give a smaller number")
     taken |= {grammar.chinese(meaning) for meaning in fresh}
