@@ -2,49 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
+from semalign_pl.finite import Diverged
 from semalign_pl.protocols import has_rollouts
 
 
 class RewardSignal(Callback):
-    """End a run whose first completions earn too little of a reward.
+    """End a run whose first batches earn too little of a reward.
 
     GRPO learns from differences within a group. If the start is too weak for a reward, almost all completions earn
     nothing, and the other rewards alone decide what is learnt: the script without the meaning, for instance. The
-    completions of the first batch are counted, those without a score left out.
+    completions of the first batches together are counted, those without a score left out, because one batch has few
+    prompts.
 
     Args:
         reward: Name of the reward, as in ``train/reward/NAME``.
         min_mean: Minimum mean of the reward.
         max_zeros: Maximum share of completions that earn 0 or less.
+        batches: Number of batches per process; a run with fewer optimiser steps has as many counted as it has steps.
     """
 
-    def __init__(self, reward: str = "semantic", min_mean: float = 0.2, max_zeros: float = 0.2) -> None:
+    def __init__(
+        self, reward: str = "semantic", min_mean: float = 0.2, max_zeros: float = 0.2, batches: int = 8
+    ) -> None:
         super().__init__()
+        if batches < 1:
+            raise ValueError(f"RewardSignal.batches: {batches} is not a positive number")
         if not 0 <= max_zeros <= 1:
             raise ValueError(f"RewardSignal.max_zeros: {max_zeros} is not a share; give a number from 0 to 1")
-        self.reward, self.min_mean, self.max_zeros = reward, min_mean, max_zeros
+        self.reward, self.min_mean, self.max_zeros, self.batches = reward, min_mean, max_zeros, batches
         self._checked = False
+        self._rewards: list[Tensor] = []
 
-    def state_dict(self) -> dict[str, bool]:
-        """State: whether the start was checked; a run that resumes has left it."""
-        return {"checked": self._checked}
+    def state_dict(self) -> dict[str, Any]:
+        """State: whether the start was checked, and the rewards of the batches before that."""
+        return {"checked": self._checked, "rewards": self._rewards}
 
-    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state."""
         self._checked = state_dict["checked"]
+        self._rewards = state_dict.get("rewards", [])  # earlier checkpoints have none
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
-        """Check the first batch with completions.
+        """Count a batch with completions, and check the first ones once they are complete.
 
         Raises:
-            ValueError: If the run has no such reward, or its completions earn too little of it.
+            ValueError: If the run has no such reward.
+            Diverged: If its completions earn too little of it; the run then leaves no adapter.
         """
         if self._checked or not has_rollouts(outputs):
             return
@@ -53,13 +66,17 @@ class RewardSignal(Callback):
             raise ValueError(
                 f"RewardSignal.reward: the run has no reward {self.reward!r}; name one of {', '.join(rewards)}"
             )
-        fault = weak_signal(rewards[self.reward], self.min_mean, self.max_zeros)
+        self._rewards.append(rewards[self.reward].detach().cpu())
+        if len(self._rewards) < min(self.batches, trainer.estimated_stepping_batches):
+            return
+        fault = weak_signal(torch.cat(self._rewards), self.min_mean, self.max_zeros)
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
-            raise ValueError(
+            raise Diverged(
                 f"RewardSignal: {self.reward} is too weak to learn from: {fault or 'on another process'}; train the "
                 "cold start on more rows or for longer, or give RewardSignal other limits"
             )
         self._checked = True
+        self._rewards = []
 
 
 def weak_signal(rewards: Tensor, min_mean: float, max_zeros: float) -> str | None:
