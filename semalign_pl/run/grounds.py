@@ -133,7 +133,7 @@ def _read_by_fit(callbacks: Sequence[Settings]) -> list[Settings]:
     """Callbacks without the probes that only measure in a test."""
     from semalign_pl.callbacks import FrontierScore
 
-    if any(issubclass(_class_of(one), FrontierScore) for one in callbacks):
+    if any(issubclass(class_of(one), FrontierScore) for one in callbacks):
         return [*callbacks]
     return [one for one in callbacks if not _measures_only_in_a_test(one)]
 
@@ -142,10 +142,11 @@ def _measures_only_in_a_test(callback: Settings) -> bool:
     from semalign_pl.probes.base import Probe
 
     given = callback.get("init_args", {})
-    return issubclass(_class_of(callback), Probe) and "every_n_steps" in given and given["every_n_steps"] is None
+    return issubclass(class_of(callback), Probe) and "every_n_steps" in given and given["every_n_steps"] is None
 
 
-def _class_of(callback: Settings) -> type:
+def class_of(callback: Settings) -> type:
+    """Class of a callback, by its ``class_path``."""
     module, _, name = callback["class_path"].rpartition(".")
     return getattr(import_module(module), name)
 
