@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +17,6 @@ from embedder import make_start
 
 GENERAL = Path("runs/real/general")
 """Folder of the general text, which the recipes in configs/real name."""
-WORDS = ("is", "was", "are", "were", "of", "in", "to", "and", "that", "it", "for", "with", "by", "from", "on", "as")
-"""Words of which an English answer has at least one, as a whole word."""
 SECOND: dict[str, Any] = {"vocabulary": 6_000, "dimensions": 256, "seed": 1}
 """Settings of the second encoder that differ from the first's."""
 
@@ -27,7 +26,7 @@ def write_general(folder: Path = GENERAL) -> None:
 
     ``replay.jsonl`` has OpenBookQA's questions with their right answers. ``anchor.jsonl`` has the same as
     conversations, and SIB-200's English sentences. ``paragraphs.txt`` has XQuAD's paragraphs, one per line, and
-    ``questions.jsonl`` its questions with `WORDS`. So no probe has text of replay or anchor.
+    ``questions.jsonl`` its questions with the letters of English. So no probe has text of replay or anchor.
 
     Args:
         folder: Folder to write to.
@@ -46,7 +45,11 @@ def write_general(folder: Path = GENERAL) -> None:
     articles = json.loads(harness.existing("data/xquad/xquad_en.json").read_text(encoding="utf-8"))["data"]
     paragraphs = [one for article in articles for one in article["paragraphs"]]
     texts = [" ".join(one["context"].split()) for one in paragraphs]
-    questions = [{"question": qa["question"].strip(), "words": WORDS} for one in paragraphs for qa in one["qas"]]
+    questions = [
+        {"question": qa["question"].strip(), "letters": [*string.ascii_letters]}
+        for one in paragraphs
+        for qa in one["qas"]
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "paragraphs.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     for name, rows in (("replay", answered), ("anchor", sentences + talks), ("questions", questions)):
