@@ -14,8 +14,8 @@ from semalign_pl.project.settings import Machine
 
 BATCH, PROMPTS = 16, 8
 """Rows per step of SFT, and prompts per step of GRPO."""
-GENERAL = 0.3
-"""Share of general rows among those that keep.yaml trains on."""
+GENERAL = 0.2
+"""Share of general rows among those that keep.yaml trains on: that of configs/keep, as the anchor's weight is."""
 
 
 def describe_columns(file: str, columns: Columns) -> Iterator[str]:

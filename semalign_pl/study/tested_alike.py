@@ -53,9 +53,9 @@ def _settings_of_the_test(config: Path, flags: tuple[str, ...]) -> dict[str, obj
     """Settings by name of what a test measures, on which rows."""
     settings = parse(("test", "--config", str(config), *flags))
     named: dict[str, object] = {}
-    for part, keys in _KEYS.items():
-        given = settings[part]["init_args"]
-        named |= {f"{part}.init_args.{key}": _plain(given[key]) for key in keys if key in given}
+    for section, keys in _KEYS.items():
+        given = settings[section]["init_args"]
+        named |= {f"{section}.init_args.{key}": _plain(given[key]) for key in keys if key in given}
     probes = [_probe(callback) for callback in settings["trainer"].get("callbacks") or []]
     several = Counter(owner for owner, _ in probes)
     for owner, given in probes:

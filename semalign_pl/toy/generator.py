@@ -115,7 +115,7 @@ def first(drawn: Iterable[Meaning], size: int) -> list[Meaning]:
 
     Args:
         drawn: Meanings.
-        size: How many to take; fewer are returned if there are no more.
+        size: Number to take; fewer are returned if there are no more.
     """
     found = []
     with Progress(size, unit="sentences") as progress:

@@ -229,7 +229,7 @@ def test_long_general_rows_widen_the_limits_or_are_left_out(init, sheet, work) -
     settings, pairs = data.settings, yaml.safe_load((work / "my" / "sft.yaml").read_text(encoding="utf-8"))
     keep, sft = settings.model.init_args, pairs["model"]["init_args"]
     assert keep.max_prompt_tokens > sft["max_prompt_tokens"] and keep.max_new_tokens >= sft["max_new_tokens"]
-    # An epoch of 41 pairs and 30 % general rows has 59 rows, however many general rows there are.
+    # An epoch of 41 pairs and 20 % general rows has 52 rows, however many general rows there are.
     assert settings.trainer.limit_train_batches == 4 and train.batch_size == 16
 
 
