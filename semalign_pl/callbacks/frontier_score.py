@@ -114,20 +114,27 @@ class FrontierScore(Callback):
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, object]:
-        """Values that gains and losses are relative to."""
-        return {"start": self.start, "quality": self.quality, "first_quality": self.first_quality}
+        """Values that gains and losses are relative to, and the prices."""
+        start = {"start": self.start, "quality": self.quality, "first_quality": self.first_quality}
+        return {**start, "prices": dict(self.prices)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state.
 
         Raises:
-            ValueError: If the checkpoint's run scored other metrics.
+            ValueError: If the checkpoint's run scored other metrics, or at other prices.
         """
         before, now = {state_dict["quality"], *state_dict["start"]}, {self.quality, *self.prices}
         if before != now:
             raise ValueError(
                 f"FrontierScore: the checkpoint's run scored {', '.join(sorted(before))}, not "
                 f"{', '.join(sorted(now))}; name the same metrics, or start a new run from its adapter folder"
+            )
+        prices = state_dict.get("prices", self.prices)  # earlier checkpoints have none
+        if prices != self.prices:
+            raise ValueError(
+                f"FrontierScore.prices: the checkpoint's run had {prices}, not {dict(self.prices)}, and its scores "
+                "choose the best checkpoint, too; give the same prices, or start a new run from its adapter folder"
             )
         self.start, self.first_quality = dict(state_dict["start"]), state_dict["first_quality"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from semalign_pl.finite import Diverged
+from semalign_pl.modules.stage import StageModule
 from semalign_pl.protocols import has_rollouts
 
 
@@ -26,7 +28,7 @@ class RewardSignal(Callback):
         reward: Name of the reward, as in ``train/reward/NAME``.
         min_mean: Minimum mean of the reward.
         max_zeros: Maximum share of completions that earn 0 or less.
-        batches: Number of batches per process; a run with fewer optimiser steps has as many counted as it has steps.
+        batches: Number of batches per process; a shorter run has all of its batches counted.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class RewardSignal(Callback):
                 f"RewardSignal.reward: the run has no reward {self.reward!r}; name one of {', '.join(rewards)}"
             )
         self._rewards.append(rewards[self.reward].detach().cpu())
-        if len(self._rewards) < min(self.batches, trainer.estimated_stepping_batches):
+        updates = pl_module.updates_per_batch() if isinstance(pl_module, StageModule) else 1
+        if len(self._rewards) < min(self.batches, math.ceil(trainer.estimated_stepping_batches / updates)):
             return
         fault = weak_signal(torch.cat(self._rewards), self.min_mean, self.max_zeros)
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):

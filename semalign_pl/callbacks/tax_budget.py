@@ -94,6 +94,7 @@ class TaxBudget(Callback):
         self.now: dict[str, float] = {}
         self.beta: float | None = None
         self.history: list[Measurement] = []
+        self._measured_at: dict[str, int] = {}
         self._before = (0.0, 0.0)  # beta and used share at the measured step before the last one
 
     @property
@@ -168,6 +169,7 @@ class TaxBudget(Callback):
         else:
             self._before = (self.beta, max(self.used.values()))
         self.now |= fresh
+        self._measured_at |= dict.fromkeys(fresh, trainer.global_step)
         used = max(self.used.values())
         bounds = {"low": self.beta_min, "high": self.beta_max}
         beta, before = self._before
@@ -183,8 +185,10 @@ class TaxBudget(Callback):
         pl_module.log_dict(values, batch_size=1, sync_dist=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the last step if it is not measured yet; write and print the result, kept or not."""
-        if self.history[-1]["step"] != trainer.global_step:
+        """Measure the last step unless every score of the budget was; write and print the result, kept or not."""
+        if any(self._measured_at.get(name) != trainer.global_step for name in self.budget):
+            if self.history[-1]["step"] == trainer.global_step:
+                self.history.pop()
             for probe in _probes(trainer):
                 self.now |= self._select_budget(trainer, probe.run(pl_module).scores)
             self._note(trainer.global_step)

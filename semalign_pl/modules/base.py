@@ -251,6 +251,23 @@ class AlignModule(StageModule):
             for e in batch
         ]
 
+    @staticmethod
+    def check_references(batch: list[Example]) -> None:
+        """Refuse to train on rows without a reference: their tokens would teach to end at once.
+
+        Args:
+            batch: Examples whose references are trained on.
+
+        Raises:
+            ValueError: If an example has no reference and is no raw text; names the example.
+        """
+        for example in batch:
+            if not (example.reference.strip() or example.is_raw_text):
+                raise ValueError(
+                    f"{example.id}: there is no reference to train on; give references (source_only: false in the "
+                    "task), or leave this corpus out"
+                )
+
     def _complete(self, batch: list[Example]) -> PredictionOutputs:
         batch = [example for example in batch if not example.is_raw_text]
         if not batch:

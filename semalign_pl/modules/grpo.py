@@ -162,6 +162,7 @@ class GRPOModule(PolicyUpdates):
         if rollouts is not None:
             check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights, reuse_rollouts)
             self.max_importance_ratio = rollouts.max_importance_ratio
+        self._references_seen = 0
 
     def on_fit_start(self) -> None:
         """Refuse a run whose rewards cannot be used together, or drafts for an architecture that cannot use them.
@@ -177,6 +178,19 @@ class GRPOModule(PolicyUpdates):
         self._no_signal_warnings = NoSignalWarnings(self.rewards)
         if self.reference_nll_schedule == "linear":
             self.run_steps = self._total_steps()
+
+    def on_train_epoch_end(self) -> None:
+        """Stop a run whose loss has references in its settings and none in its data.
+
+        Raises:
+            ValueError: If no row so far had a reference that is short enough.
+        """
+        if self.reference_nll_weight > 0 and not self.sum_over_ranks(self._references_seen):
+            raise ValueError(
+                "model.init_args.reference_nll_weight: no row has a reference of at most "
+                f"model.init_args.max_new_tokens: {self.max_new_tokens} tokens, so the loss had none; give references "
+                "(source_only: false in the task), or the weight 0"
+            )
 
     @property
     def rewards(self) -> list[Reward]:
@@ -211,6 +225,7 @@ class GRPOModule(PolicyUpdates):
         # sampled nor scored, and have SFT's loss alone.
         replayed = [example for example in batch if example.replay]
         batch = [example for example in batch if not example.replay]
+        self.check_references(replayed)
         # All randomness of the step is a function of seed, step and rank, so that a resumed run samples the same.
         with self.step_randomness() as seed:
             # 1. Rollout: a group of completions per prompt, because the mean reward of the group is the baseline (there
@@ -308,15 +323,20 @@ class GRPOModule(PolicyUpdates):
         return group_advantages(rewards, self.num_generations, self.scale_rewards, std)
 
     def _references(self, batch: list[Example]) -> list[list[int]]:
-        """Token ids of the references, if the loss has them; too long ones are empty: a cut one would never stop."""
+        """Token ids of the references, if the loss has them; a row without one, and too long ones, are empty."""
         if self.loss_type != "cpo" and self.reference_nll_weight <= 0:
             return []
-        return self._short_references(batch)
+        references = self._short_references(batch)
+        self._references_seen += sum(map(bool, references))
+        return references
 
     def _short_references(self, batch: list[Example]) -> list[list[int]]:
-        """Token ids of the references; too long ones are empty."""
-        encoded = self.encode_references(batch)
-        return [ids if len(ids) <= self.max_new_tokens else [] for ids in encoded]
+        """Token ids of the references; those of blank and of too long ones are empty: a cut one would never stop."""
+        encoded = zip(batch, self.encode_references(batch), strict=True)
+        return [
+            ids if len(ids) <= self.max_new_tokens and (e.reference.strip() or e.is_raw_text) else []
+            for e, ids in encoded
+        ]
 
     def _sum_tensor(self, values: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()

@@ -88,7 +88,11 @@ class SFTModule(AlignModule):
 
         Returns:
             For the callbacks: the examples.
+
+        Raises:
+            ValueError: If an example has no reference.
         """
+        self.check_references(batch)
         timer = StepTimer(self.device)
         fitting = self._fitting(batch)
         references = self._references(fitting)

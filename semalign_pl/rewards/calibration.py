@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,13 +61,15 @@ def calibrate(
         wanted: Quantile and number of samples.
         trainer: Trainer whose data module has the training examples.
         module: Module that samples the completions.
-        cosines: Function from examples, and one completion of each, to cosines ``(completions,)`` float32.
+        cosines: Function from examples, and one completion of each, to cosines ``(completions,)`` float32; NaN for an
+            example without a text to compare with, which does not count.
 
     Returns:
         Threshold tau in [-1, 1), the same on every rank.
 
     Raises:
-        ValueError: If there are no training examples, or the quantile of the similarities is 1.
+        ValueError: If there are no training examples, none has a text to compare with, or the quantile of the
+            similarities is 1.
     """
     from rich.progress import track
 
@@ -75,7 +78,12 @@ def calibrate(
     for start in track(range(0, len(drawn), CHUNK), description="calibrating tau", transient=True):
         batch = drawn[start : start + CHUNK]
         similarities.append(cosines(batch, module.rollouts(batch, num_generations=1, seed=start).texts).cpu())
-    tau = float(torch.cat(similarities).double().quantile(wanted.quantile))
+    tau = float(torch.cat(similarities).double().nanquantile(wanted.quantile))
+    if math.isnan(tau):
+        raise ValueError(
+            f"tau: none of the {len(drawn)} training examples that were drawn has a text to compare with; give more "
+            "samples, or a number"
+        )
     if tau > 1 - 1e-4:
         raise ValueError(
             f"tau.quantile: {wanted.quantile:g} of the starting policy's completions are as good as the reference, so "

@@ -175,7 +175,7 @@ class SemanticReward(Reward):
     # -- scores ------------------------------------------------------------------------------------------------
 
     def score(self, *, completions: list[str], references: list[str], **columns: list[str]) -> Tensor:
-        """Rescaled cosines, ``(completions,)`` float32 in [0, 1]; empty text scores 0.
+        """Rescaled cosines, ``(completions,)`` float32 in [0, 1]; empty text scores 0, and a row without an anchor NaN.
 
         Raises:
             ValueError: If tau is not calibrated yet, or the corpus has no column with an anchor's name.
@@ -194,7 +194,7 @@ class SemanticReward(Reward):
         cache.
 
         Returns:
-            ``(completions,)`` float32 in [-1, 1].
+            ``(completions,)`` float32 in [-1, 1]; NaN where an anchor is blank.
         """
         anchors = self._anchors([e.reference for e in examples], columns_of(examples))
         return self._cosines(completions, anchors, cached=False)
@@ -232,4 +232,6 @@ class SemanticReward(Reward):
             corpus(texts) if corpus and all(text in corpus for text in texts) else encode(texts) for texts in anchors
         ]
         shares = torch.tensor(list(self.anchors.values()), device=vectors.device)
-        return (shares / shares.sum()) @ (vectors * torch.stack(embedded)).sum(-1).clamp(-1.0, 1.0)
+        cosines = (shares / shares.sum()) @ (vectors * torch.stack(embedded)).sum(-1).clamp(-1.0, 1.0)
+        blank = [not all(text.strip() for text in row) for row in zip(*anchors, strict=True)]
+        return cosines.masked_fill(torch.tensor(blank, device=cosines.device), float("nan"))

@@ -123,6 +123,14 @@ def test_a_checkpoint_of_other_prices_is_refused() -> None:
         score.load_state_dict({"start": {"cmrc_f1": 1.0}, "quality": "chrf", "first_quality": 1.0})
 
 
+def test_a_checkpoint_of_the_same_scores_at_other_prices_is_refused() -> None:
+    """Its scores, among which the best checkpoint is chosen, are at the prices of then."""
+    cheap, dear = FrontierScore({"kl_mean": 1.0}), FrontierScore({"kl_mean": 2.0})
+    cheap.start, cheap.first_quality = {"kl_mean": 0.0}, 12.5
+    with pytest.raises(ValueError, match=r"FrontierScore\.prices: the checkpoint's run had \{'kl_mean': 1\.0\}, not"):
+        dear.load_state_dict(cheap.state_dict())
+
+
 def test_state_is_plain(tmp_path: Path) -> None:
     score = FrontierScore({"kl_mean": 1.0})
     score.start, score.first_quality = {"kl_mean": 0.0}, 12.5

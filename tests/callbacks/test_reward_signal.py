@@ -49,6 +49,12 @@ def test_too_little_of_a_reward_ends_the_run(runs: Runs, batches: int, steps: in
     assert not (runs.folder / "run" / "adapter").exists()
 
 
+def test_several_steps_per_batch(runs: Runs) -> None:
+    flags = ["trainer.max_steps=4", "model.init_args.num_iterations=2"]
+    with pytest.raises(ValueError, match=r"over 8 completions is 0\.25 .*, and 50 % are zero"):
+        runs("fit", "grpo", "run", *flags, callbacks=signal(batches=8))
+
+
 def test_a_resumed_run_counts_the_batches_before(runs: Runs) -> None:
     """The batch of zeros is one of those before the checkpoint."""
     callbacks = [*signal(batches=5, max_zeros=0.1), runs.checkpoints("run/all", 1)]

@@ -148,3 +148,18 @@ def test_state_is_plain(tmp_path) -> None:
     budget._note(0)
     torch.save(budget.state_dict(), tmp_path / "state.pt")
     assert torch.load(tmp_path / "state.pt", weights_only=True) == budget.state_dict()
+
+
+def test_no_score_of_the_budget_is_an_old_one_at_the_end(budgeted, runs) -> None:
+    """One probe measures at the last step, so that an entry for it is there before the other's score is."""
+    other = {
+        "class_path": "ForwardKLProbe",
+        "init_args": {"file": str(runs.corpus / "text.txt"), "limit": 4, "max_new_tokens": 4, "every_n_steps": 2},
+    }
+    both = {"kl_mean": 1.0, "forward_kl": 1.0}
+    for name, every in (("often", 1), ("seldom", 3)):
+        main(budgeted(name, steps=4, every=every, probes=[other], budget=both, beta_max=0.04))
+    often, seldom = (record(runs, name)["history"] for name in ("often", "seldom"))
+    assert [entry["step"] for entry in seldom] == [0, 2, 3, 4]
+    assert seldom[-1]["values"] == pytest.approx(often[-1]["values"], rel=1e-4)
+    assert often[-1]["values"]["kl_mean"] != pytest.approx(often[-2]["values"]["kl_mean"], rel=1e-3)

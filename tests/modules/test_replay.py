@@ -101,6 +101,21 @@ def test_a_batch_of_replayed_rows_alone(grpo: Any, base: str, sft_adapter: str, 
     assert module.trainer.callback_metrics["train/reward"].isnan()
 
 
+def test_a_row_without_a_reference_is_not_trained_on(grpo: Any, base: str, sft_adapter: str) -> None:
+    """Its only token would be the end of the turn."""
+    blank = Example("s:1", "学生吃饭。", " ", {"zh": "学生吃饭。"})
+    with pytest.raises(ValueError, match=r"s:1: there is no reference to train on; .*source_only: false"):
+        fit(SFT(base, **settings(sft_adapter)), [[*PAIRS, blank]])
+    with pytest.raises(ValueError, match="s:1: there is no reference to train on"):
+        grpo([*PAIRS, replace(blank, replay=True)])
+    # With the reference's NLL, it is left out; a run without any reference would not do what its settings say.
+    both, alone = grpo([*PAIRS, blank], reference_nll_weight=1.0), grpo(PAIRS, reference_nll_weight=1.0)
+    logged = [float(module.trainer.callback_metrics["train/reference_nll"]) for module in (both, alone)]
+    assert logged[0] == pytest.approx(logged[1], rel=1e-4)
+    with pytest.raises(ValueError, match="reference_nll_weight: no row has a reference of at most .* 30 tokens"):
+        grpo([blank], reference_nll_weight=1.0)
+
+
 def test_a_weight_of_zero_is_refused(base: str) -> None:
     with pytest.raises(ValueError, match="replay_nll_weight: 0.0 would leave replayed rows without a loss"):
         GRPOModule(base, replay_nll_weight=0.0)

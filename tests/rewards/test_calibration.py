@@ -108,3 +108,20 @@ def test_source_only_corpus_needs_another_anchor(runs, capsys) -> None:
     recipe["trainer"]["callbacks"][0]["init_args"]["anchor"] = "zh"
     runs.write(recipe)
     assert run(args) == 0
+
+
+def test_rows_without_an_anchor_do_not_count(calibrated, runs, monkeypatch) -> None:
+    """A mix of pairs and source sentences: the similarity to nothing is no similarity of 0."""
+    taus = {}
+    for name in ("pairs", "mix"):
+        recipe = runs.recipe("grpo")
+        semantic = recipe["trainer"]["callbacks"][0]["init_args"]
+        semantic |= {"tau": {"quantile": 0.0, "samples": 64}, "cache": None}
+        data = recipe["data"]["init_args"]
+        if name == "mix":
+            task = {"class_path": "Translation", "init_args": {"source_only": True}}
+            data["train"] = [data["train"], {"path": data["train"], "task": task, "name": "sources"}]
+        root = f"--trainer.default_root_dir={runs.folder / name}"
+        cli = main(["fit", "--config", str(runs.write(recipe, name)), root, "--trainer.max_steps=1"])
+        taus[name] = reward_of(cli).tau
+    assert min(taus.values()) > 0.05, "a similarity of 0 would be the minimum"

@@ -46,7 +46,14 @@ def test_order_is_kept_whatever_the_lengths(encoder) -> None:
 
 def test_empty_text_is_zero(encoder) -> None:
     assert SemanticReward(encoder)(EXAMPLES, ["", " \n", COMPLETIONS[2], ""]).tolist()[:2] == [0.0, 0.0]
-    assert SemanticReward(encoder)([Example("0", "?", "")], ["རི"]).tolist() == [0.0]
+
+
+def test_a_row_without_an_anchor_is_not_scored(encoder) -> None:
+    rows = [Example("0", "?", "", {"zh": "山"}), Example("1", "?", " ", {"zh": "山"}), EXAMPLES[2]]
+    texts = ["རི", "", COMPLETIONS[2]]
+    assert SemanticReward(encoder)(rows, texts).isnan().tolist() == [True, True, False]
+    assert not SemanticReward(encoder, anchor="zh")(rows[:1], texts[:1]).isnan().any()
+    assert SemanticReward(encoder, anchor={"reference": 1, "zh": 1})(rows[:1], texts[:1]).isnan().all()
 
 
 def test_empty_text_is_zero_under_a_negative_threshold_too(encoder) -> None:
