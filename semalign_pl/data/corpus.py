@@ -100,10 +100,10 @@ class CorpusDataModule(LightningDataModule):
             batch_size: Number of training prompts per batch and process.
             eval_batch_size: Number of validation or test prompts per batch and process.
             limit: Maximum number of training rows, drawn by seed. A larger limit includes the rows of a smaller one.
-            eval_limit: Maximum number of rows for validation and for test, drawn by seed.
+            eval_limit: Maximum number of rows for validation and for test, the same ones whatever the seed.
             skip: Number of training rows to leave out. Leave out the first rows of the order that limit draws from:
                 skip 5000 trains on exactly the rows that limit 5000 does not use, with the same train and seed.
-            seed: Seed of the order of rows. Draws the rows of limit, eval_limit and skip, and shuffles each epoch.
+            seed: Seed of the order of training rows. Draws the rows of limit and skip, and shuffles each epoch.
 
         Raises:
             ValueError: If a number is out of range, or the weights of the training corpora are wrong.
@@ -234,8 +234,9 @@ class CorpusDataModule(LightningDataModule):
         )
 
     def _use(self, split: str, prepared: Sequence[Prepared], packed: bool = False) -> None:
-        """Choose the split's rows by seed, among all prepared rows; too long rows are removed after the choice.
+        """Choose the split's rows among all prepared rows; too long rows are removed after the choice.
 
+        Training rows are drawn by the run's seed, those of an evaluation by a fixed one.
         All documents of raw text are used until they are ``packed``: only then their rows can be counted.
         """
         corpora = [(p.table, c.task or self.task) for p, c in zip(prepared, self.corpora[split], strict=True)]
@@ -246,7 +247,8 @@ class CorpusDataModule(LightningDataModule):
         if skip >= rows:
             paths = ", ".join(corpus.path for corpus in self.corpora[split])
             raise ValueError(f"data.init_args.skip is {skip}, but {paths} has {rows} rows; nothing would be left")
-        self.examples[split] = Examples(corpora, choose_rows(prepared, self.seed, skip, limit), self.labels[split])
+        seed = self.seed if split == "train" else 0  # runs of several seeds are tested on the same rows
+        self.examples[split] = Examples(corpora, choose_rows(prepared, seed, skip, limit), self.labels[split])
         self.prepared[split] = list(prepared)
 
     def load_examples(self, split: str) -> Examples:

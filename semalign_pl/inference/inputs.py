@@ -7,11 +7,13 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from semalign_pl.data.cleaning.preparation import Cleaner
 from semalign_pl.data.conversation import PROMPT
 from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.formats.record import stem_suffix
 from semalign_pl.data.reading.sources import stream
 from semalign_pl.data.tasks import Task
 from semalign_pl.inference.loaded_run import RecipeTask
@@ -117,12 +119,12 @@ class Inputs(Generic[Recipe]):
 
 
 def is_lines(source: str) -> bool:
-    """Return true if a source has one text per line: stdin, or a single .txt file.
+    """Return true if a source has one text per line: stdin, or a single .txt file, compressed or not.
 
     Args:
         source: Corpus, or ``-`` for stdin.
     """
-    return source == STDIN or (source.endswith(".txt") and not {*source} & {*"{*?"})
+    return source == STDIN or (stem_suffix(Path(source)) == ".txt" and not {*source} & {*"{*?"})
 
 
 def _read_stdin() -> Iterator[tuple[str, str]]:

@@ -44,11 +44,15 @@ def load_shipped(code: str) -> Language:
     return _language({"code": code, **_entries()[code]}, code)
 
 
+_JOINERS = r"\u200C\u200D"
+
+
 def read_language(path: Path) -> Language:
     """Read a user's own language.
 
     Needed are ``code``, ``name``, ``scripts`` and ``unit``, or ``code`` and ``like``, which names a shipped language
-    whose values hold for every key that is not given; ``languages.yaml`` explains the keys::
+    whose values hold for every key that is not given; ``languages.yaml`` explains the keys. Without ``like``, the
+    normal form keeps the joiners U+200C and U+200D, which many scripts need, unless ``keeps`` says otherwise::
 
         code: ja
         name: Japanese
@@ -68,7 +72,7 @@ def read_language(path: Path) -> Language:
         raise ValueError(
             f"{path}: code: {entry['code']!r} is a shipped language's; choose another, as signatures of scores name it"
         )
-    return _language(entry, str(path))
+    return _language(entry if "like" in entry else {"keeps": _JOINERS, **entry}, str(path))
 
 
 @cache

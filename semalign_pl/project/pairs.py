@@ -130,7 +130,7 @@ def _tokens_per_row(
     records: Sequence[Mapping[str, object]], columns: Mapping[str, str], code: str, tokens: TokenCounter
 ) -> float:
     """Mean tokens of a column, over rows in which all columns have text."""
-    whole = [r for r in records if all(isinstance(r.get(name), str) for name in columns.values())][:COMPARED]
+    whole = [r for r in records if all(str(r.get(name) or "").strip() for name in columns.values())][:COMPARED]
     texts = [str(record[columns[code]]) for record in whole]
     return sum(map(len, tokens.encode(texts))) / max(1, len(texts))
 

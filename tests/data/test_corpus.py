@@ -98,6 +98,20 @@ def test_limit_and_skip(corpus: Path) -> None:
     data.setup("validate")
     data.setup("test")
     assert list(data.examples["validation"]) == list(data.examples["test"]) and len(data.examples["test"]) == 5
+    other = CorpusDataModule(test=train, eval_limit=5, seed=7)
+    other.setup("test")
+    assert list(other.examples["test"]) == list(data.examples["test"]), "seeds are compared on the same rows"
+
+
+def test_a_field_with_the_name_of_a_rows_id_is_refused(tmp_path: Path) -> None:
+    """The code of Indonesian: its references would be taken for ids, and the model would learn to answer nothing."""
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"en": "good morning friend", "id": "selamat pagi teman"}\n', encoding="utf-8")
+    language = tmp_path / "id.yaml"
+    language.write_text("{code: id, name: Indonesian, scripts: [Latin], unit: word}", encoding="utf-8")
+    data = CorpusDataModule(str(file), task=Translation("en", str(language)))
+    with pytest.raises(ValueError, match=r"train\.jsonl: a field cannot be called id, .* another code, such as ind"):
+        data.setup("fit")
 
 
 def test_randomness_outside_is_untouched(corpus: Path) -> None:

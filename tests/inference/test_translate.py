@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import multiprocessing
@@ -65,6 +66,14 @@ def test_text_and_stdin_go_to_stdout_line_by_line(run, capsys, monkeypatch) -> N
     give_stdin(monkeypatch, "老师在学校看书。\n\n\n学生在家里吃饭。\n")
     assert main(["translate", str(run), "--file", "-"]) == 0
     assert capsys.readouterr().out.splitlines() == [one, "", "", other], "lines belong together"
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.TXT", "in.txt.gz"])
+def test_lines_of_a_text_file_belong_together(run, tmp_path, capsys, name: str) -> None:
+    text, file = "老师在学校看书。\n\n\n学生在家里吃饭。\n".encode(), tmp_path / name
+    file.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    assert main(["translate", str(run), "--file", str(file)]) == 0
+    assert [bool(line) for line in capsys.readouterr().out.splitlines()] == [True, False, False, True]
 
 
 def translate_in_batches_of_one(run: Path, file: Path, out: Path) -> None:

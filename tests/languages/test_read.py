@@ -51,6 +51,16 @@ def test_like(tmp_path) -> None:
         assert language.segment("བོད་ཡིག ཡོད") == ["བོད", "་", "ཡིག", "ཡོད"]
 
 
+def test_joiners_are_kept_unless_the_file_says_otherwise(tmp_path) -> None:
+    """Persian and Sinhala need them, and a file of one's own names no invisible characters unless told to."""
+    persian = "code: fa\nname: Persian\nscripts: [Arabic]\nunit: word"
+    text = "می\u200cخواهم"
+    assert get_language(_write(tmp_path, persian)).normalise(f"{text}\u200b") == text
+    (tmp_path / "none").mkdir()
+    none = get_language(_write(tmp_path / "none", f"{persian}\nkeeps: ''"))
+    assert none.normalise(text) == text.replace("\u200c", "")
+
+
 def test_every_key(tmp_path) -> None:
     path = _write(
         tmp_path,

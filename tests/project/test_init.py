@@ -182,6 +182,17 @@ def test_a_short_first_pair_may_be_a_header(init, work) -> None:
     assert sum(rows[2:]) == sum(rows[:2]) + 1
 
 
+def test_cells_without_a_translation_do_not_count_for_the_direction(init, work) -> None:
+    """A sheet that is half translated: nothing is no short text."""
+    whole = [[pair["zh"], pair["bo"]] for pair in PAIRS]
+    said = []
+    for name, rows in (("whole", whole), ("half", whole + [[f"{zh}{i}", ""] for i in range(1) for zh, _ in whole])):
+        status, out, err = init(write_sheet(work / f"{name}.xlsx", [["zh", "bo"], *rows]), "--out", name)
+        assert status == 0, err
+        said.append(next(line for line in out.splitlines() if line.startswith("direction:")))
+    assert said[0] == said[1]
+
+
 def test_flags_can_be_pasted_into_a_shell(init, work) -> None:
     file = write_sheet(work / "p.xlsx", [["Chinese text", "Tibetan (U)"], *([p["zh"], p["bo"]] for p in PAIRS)])
     status, out, err = init(file)

@@ -108,8 +108,14 @@ def prepare(
             on it.
 
     Raises:
-        ValueError: If the corpus cannot be read, a row is bad and ``bad_rows`` is ``error``, or no row is left.
+        ValueError: If the corpus cannot be read, a field has the name ``id``, a row is bad and ``bad_rows`` is
+            ``error``, or no row is left.
     """
+    if "id" in request.columns:
+        raise ValueError(
+            f"{request.source}: a field cannot be called id, which is the name of a row's own; rename the column or "
+            "placeholder, or give the language another code, such as ind in a .yaml file of your own"
+        )
     settings = request.prepare if request.filters else None
     against = settings.against if settings else []
     held_out = evaluation if settings and settings.decontaminate else ()

@@ -14,6 +14,7 @@ from semalign_pl.data.reading.formats.record import (
     bad_row,
     error_line,
     escape,
+    quote,
     wanted_columns,
 )
 
@@ -64,6 +65,8 @@ def parquet(path: Path, columns: set[str], counter: LineCounter) -> Iterator[Ite
         with ParquetFile(path, pre_buffer=False) as file:
             counter.lines = file.metadata.num_rows
             names = file.schema_arrow.names
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise ValueError(f"it has the column {quote(twice[0])} twice")
             _check_chunks(path, file.metadata)
             for batch in _bound_batches(path, file.iter_batches(BATCH, columns=wanted_columns(names, columns))):
                 for row in _decode_rows(batch):
