@@ -22,6 +22,7 @@ from map import CONDITIONS, prepare
 
 DEFAULT = ("pairs-1000-style-0", "pairs-1000-style-0.5", "pairs-1000-style-1")
 SHOWN = ("rouge_l", "semantic_similarity", "chrf", "cmrc_f1", "nll_change_mean")
+STARTS = ("base", "cold_start", "sft", "grpo")
 FEW = re.compile(r"few_(\d+)_from_(\w+)")
 """Name of a few-shot system: number of headlines, and what it starts from."""
 
@@ -39,7 +40,7 @@ def rows_of(systems: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, system in systems.items():
         if found := FEW.fullmatch(name):
             rows.append({"headlines": int(found[1]), "start": found[2], **{m: system["metrics"][m] for m in SHOWN}})
-    return rows
+    return sorted(rows, key=lambda row: (row["headlines"], STARTS.index(row["start"])))
 
 
 def show(condition: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ Shares are on the test set.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,8 +47,11 @@ Point = Mapping[str, float]
 
 
 def tax_shares(base: Point, tested: Point, opponent: Point, metrics: Sequence[str]) -> dict[str, float]:
-    """Share of the opponent's losses that a point has, by metric."""
-    return {metric: loss(base, tested, metric) / loss(base, opponent, metric) for metric in metrics}
+    """Share of the opponent's losses that a point has, by metric; infinite for a loss where the opponent has none."""
+    pairs = {metric: (loss(base, tested, metric), loss(base, opponent, metric)) for metric in metrics}
+    return {
+        metric: own / other if other > 0 else math.inf if own > 0 else 0.0 for metric, (own, other) in pairs.items()
+    }
 
 
 def opponent_of(first: Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ def digest_of(study: Study, configs: Path, digests: Digests) -> str:
     overlay = study.frontier.choose_on if study.frontier else None
     others = {overlay} if overlay else set()
     others |= {study.encoder.config} if study.encoder else set()
+    others |= {study.back_translation.translator.config} if study.back_translation else set()
     recipes = sorted({one.config for one in study.systems} | others)
     contents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (configs / "study.yaml", *recipes)]
     (contents[0].get("frontier") or {}).pop("compare", None)

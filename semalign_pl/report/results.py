@@ -96,10 +96,12 @@ COLUMNS = {column.name: column for column in (*QUALITY, *COST, *OTHER)}
 
 
 def column_of(name: str) -> Column:
-    """Presentation of a metric; an unknown metric has its key as title.
+    """Presentation of a metric; an unknown metric has its key as title, and its direction by `less_is_better`.
 
     >>> column_of("news_chrf").heading, column_of("time_f1").heading
     ('chrF (news) ↑', 'time f1 ↑')
+    >>> column_of("asr_wer").higher_is_better
+    False
     """
     if name in COLUMNS:
         return COLUMNS[name]
@@ -107,7 +109,9 @@ def column_of(name: str) -> Column:
         if name.endswith(f"_{known}"):
             of = visible(name.removesuffix(f"_{known}"))
             return replace(column, name=name, title=f"{column.title} ({of})", short="")
-    return Column(name, visible(name.replace("_", " ")))
+    from semalign_pl.functional.cost import less_is_better
+
+    return Column(name, visible(name.replace("_", " ")), higher_is_better=not less_is_better(name))
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,6 @@ NO_TEXT: list[tuple[Any, str]] = [
     ("=A1&B1", "not text but =A1&B1 (Formula)"),
     ("#N/A", "not text but #N/A (ErrorValue)"),
     ("", "empty ('')"),
-    ("\u200b", "empty ("),  # a zero-width space
-    ("\u200f ", "empty ("),  # a direction mark
     (None, "empty ('')"),
 ]
 

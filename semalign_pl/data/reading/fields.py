@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-import regex
-
 from semalign_pl.data.reading.formats import MAX_TEXT, escape, quote, top_column
 
-_UNSEEN = regex.compile(r"[\s\p{DI}]*")
-"""Text that nobody can see: white space, and invisible characters such as zero-width spaces and direction marks."""
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -104,7 +100,7 @@ def text_of(record: Mapping[str, object], column: str, field: str) -> str:
 
 def is_blank(value: object) -> bool:
     """Return true if a value is null, blank text, or an empty list or object."""
-    return value is None or (bool(_UNSEEN.fullmatch(value)) if isinstance(value, str) else value in ([], {}))
+    return value is None or (not value.strip() if isinstance(value, str) else value in ([], {}))
 
 
 def texts_in(value: object) -> Iterator[str]:
@@ -141,8 +137,8 @@ def nested_place(record: Mapping[str, object], name: str) -> str | None:
 def fault_of(value: object) -> str | None:
     """Fault of a field's value and its remedy, for a message, or None if the value is valid.
 
-    Valid text has 1 to `MAX_TEXT` characters, of which one can be seen, and contains neither half a surrogate pair nor
-    control characters other than tab, line feed and carriage return.
+    Valid text has 1 to `MAX_TEXT` characters, is not blank, and contains neither half a surrogate pair nor control
+    characters other than tab, line feed and carriage return.
     """
     if not isinstance(value, str):
         return f"not text but {quote(value)} ({type(value).__name__}); write it as text"
@@ -150,7 +146,7 @@ def fault_of(value: object) -> str | None:
         return (
             f"of {len(value):,} characters, {quote(value)} …, more than {MAX_TEXT:,}: a line break got lost; split it"
         )
-    if not value or _UNSEEN.fullmatch(value):
+    if not value or value.isspace():
         return f"empty ({quote(value)}); fill it in"
     if match := _CONTROL.search(value):
         context = quote(value[max(0, match.start() - 20) :])
