@@ -162,7 +162,7 @@ class GRPOModule(PolicyUpdates):
         if rollouts is not None:
             check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights, reuse_rollouts)
             self.max_importance_ratio = rollouts.max_importance_ratio
-        self._references_seen = 0
+        self._has_reference: set[bool] = set()
 
     def on_fit_start(self) -> None:
         """Refuse a run whose rewards cannot be used together, or drafts for an architecture that cannot use them.
@@ -183,12 +183,12 @@ class GRPOModule(PolicyUpdates):
         """Stop a run whose loss has references in its settings and none in its data.
 
         Raises:
-            ValueError: If no row so far had a reference that is short enough.
+            ValueError: If no row so far had a reference.
         """
-        if self.reference_nll_weight > 0 and not self.sum_over_ranks(self._references_seen):
+        with_one, without = (self.sum_over_ranks(kind in self._has_reference) for kind in (True, False))
+        if self.reference_nll_weight > 0 and without and not with_one:
             raise ValueError(
-                "model.init_args.reference_nll_weight: no row has a reference of at most "
-                f"model.init_args.max_new_tokens: {self.max_new_tokens} tokens, so the loss had none; give references "
+                "model.init_args.reference_nll_weight: no row has a reference, so the loss had none; give references "
                 "(source_only: false in the task), or the weight 0"
             )
 
@@ -326,9 +326,8 @@ class GRPOModule(PolicyUpdates):
         """Token ids of the references, if the loss has them; a row without one, and too long ones, are empty."""
         if self.loss_type != "cpo" and self.reference_nll_weight <= 0:
             return []
-        references = self._short_references(batch)
-        self._references_seen += sum(map(bool, references))
-        return references
+        self._has_reference |= {bool(example.reference.strip()) for example in batch}
+        return self._short_references(batch)
 
     def _short_references(self, batch: list[Example]) -> list[list[int]]:
         """Token ids of the references; those of blank and of too long ones are empty: a cut one would never stop."""

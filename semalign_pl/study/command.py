@@ -28,7 +28,6 @@ from semalign_pl.study.progress import time_left
 from semalign_pl.study.protocol import Step, choosing_steps, steps
 from semalign_pl.study.study_file import read_study
 from semalign_pl.study.systems import BASE, Study, group
-from semalign_pl.study.tested_alike import check_tested_alike
 
 
 def run(args: Sequence[str]) -> int:
@@ -166,6 +165,8 @@ def _read(configs: Path, seeds: int, jobs: int) -> Study:
     if study.frontier is not None and study.frontier.choose_on is not None:
         check_other_data(study.systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
     if study.frontier is not None:
+        from semalign_pl.study.tested_alike import check_tested_alike
+
         check_tested_alike(study, f"{configs / 'study.yaml'}: frontier.compare")
     return study
 

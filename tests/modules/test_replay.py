@@ -112,7 +112,7 @@ def test_a_row_without_a_reference_is_not_trained_on(grpo: Any, base: str, sft_a
     both, alone = grpo([*PAIRS, blank], reference_nll_weight=1.0), grpo(PAIRS, reference_nll_weight=1.0)
     logged = [float(module.trainer.callback_metrics["train/reference_nll"]) for module in (both, alone)]
     assert logged[0] == pytest.approx(logged[1], rel=1e-4)
-    with pytest.raises(ValueError, match="reference_nll_weight: no row has a reference of at most .* 30 tokens"):
+    with pytest.raises(ValueError, match="reference_nll_weight: no row has a reference, so the loss had none"):
         grpo([blank], reference_nll_weight=1.0)
 
 
