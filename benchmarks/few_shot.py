@@ -23,6 +23,7 @@ from map import CONDITIONS, prepare
 DEFAULT = ("pairs-1000-style-0", "pairs-1000-style-0.5", "pairs-1000-style-1")
 SHOWN = ("rouge_l", "semantic_similarity", "chrf", "cmrc_f1", "nll_change_mean")
 STARTS = ("base", "cold_start", "sft", "grpo")
+"""What few-shot systems start from, in the order of the table."""
 FEW = re.compile(r"few_(\d+)_from_(\w+)")
 """Name of a few-shot system: number of headlines, and what it starts from."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -70,7 +69,7 @@ class RewardSignal(Callback):
             )
         self._rewards.append(rewards[self.reward].detach().cpu())
         updates = pl_module.updates_per_batch() if isinstance(pl_module, StageModule) else 1
-        if len(self._rewards) < min(self.batches, math.ceil(trainer.estimated_stepping_batches / updates)):
+        if len(self._rewards) < min(self.batches, trainer.estimated_stepping_batches / updates):
             return
         fault = weak_signal(torch.cat(self._rewards), self.min_mean, self.max_zeros)
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):

@@ -45,6 +45,7 @@ def load_shipped(code: str) -> Language:
 
 
 _JOINERS = r"\u200C\u200D"
+"""Invisible characters that a language of the user's own keeps if its file has no ``keeps``: members of a set."""
 
 
 def read_language(path: Path) -> Language:

@@ -162,7 +162,7 @@ class GRPOModule(PolicyUpdates):
         if rollouts is not None:
             check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights, reuse_rollouts)
             self.max_importance_ratio = rollouts.max_importance_ratio
-        self._has_reference: set[bool] = set()
+        self._has_reference = {True}  # stays so if a run resumes within an epoch, whose earlier rows it does not know
 
     def on_fit_start(self) -> None:
         """Refuse a run whose rewards cannot be used together, or drafts for an architecture that cannot use them.
@@ -179,14 +179,20 @@ class GRPOModule(PolicyUpdates):
         if self.reference_nll_schedule == "linear":
             self.run_steps = self._total_steps()
 
+    def on_train_epoch_start(self) -> None:
+        """Forget which kinds of rows, with and without a reference, the epoch before had."""
+        self._has_reference = set[bool]()
+
     def on_train_epoch_end(self) -> None:
         """Stop a run whose loss has references in its settings and none in its data.
 
         Raises:
-            ValueError: If no row so far had a reference.
+            ValueError: If no row of the epoch had a reference.
         """
+        if self.reference_nll_weight <= 0:
+            return
         with_one, without = (self.sum_over_ranks(kind in self._has_reference) for kind in (True, False))
-        if self.reference_nll_weight > 0 and without and not with_one:
+        if without and not with_one:
             raise ValueError(
                 "model.init_args.reference_nll_weight: no row has a reference, so the loss had none; give references "
                 "(source_only: false in the task), or the weight 0"
