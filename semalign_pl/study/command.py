@@ -83,7 +83,7 @@ def print_commands(configs: Path, out: Path, seeds: int) -> None:
         seeds: Number of seeds.
 
     Raises:
-        ValueError: As `run_study`, for what can be seen before a step is run; judges need no key.
+        ValueError: As `run_study`, for what can be seen without torch before a step is run; judges need no key.
     """
     study = _read(configs, seeds, 1)
     choosing = _choosing_steps(study, out, seeds)
@@ -107,12 +107,15 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
 
     Raises:
         ValueError: If a config is missing, ``study.yaml`` is malformed or names a metric that is not measured,
-            ``seeds`` or ``jobs`` is not positive, or a step fails.
+            ``seeds`` or ``jobs`` is not positive, compared systems would be tested differently, or a step fails.
     """
     study = _read(configs, seeds, jobs)
     check_judge(study, f"{configs / 'study.yaml'}: judge")
     from semalign_pl.report.verdict import with_sentences
+    from semalign_pl.study.tested_alike import check_tested_alike
 
+    if study.frontier is not None:
+        check_tested_alike(study, f"{configs / 'study.yaml'}: frontier.compare")
     seconds: dict[str, list[float]] = {}
     chosen, choice = dict[str, str](), None
     done = _choosing_steps(study, out, seeds)
@@ -164,10 +167,6 @@ def _read(configs: Path, seeds: int, jobs: int) -> Study:
         read_published(study.published)  # refuses a malformed file before anything is trained
     if study.frontier is not None and study.frontier.choose_on is not None:
         check_other_data(study.systems, study.frontier.choose_on, f"{configs / 'study.yaml'}: frontier.choose_on")
-    if study.frontier is not None:
-        from semalign_pl.study.tested_alike import check_tested_alike
-
-        check_tested_alike(study, f"{configs / 'study.yaml'}: frontier.compare")
     return study
 
 
