@@ -59,9 +59,10 @@ class SentenceEncoder:
         self.truncated = 0
         self.half = half
         self._model = _load(self.name, device or "cpu").requires_grad_(False).eval()
-        if half:
-            self._model.to(torch.bfloat16)
         self._weights_digest: str | None = None
+        if half:
+            self._weights_digest = self.digest  # of the weights before they are rounded, as in other processes
+            self._model.to(torch.bfloat16)
 
     @property
     def dimensions(self) -> int:
@@ -81,6 +82,17 @@ class SentenceEncoder:
         return sum(weight.numel() for weight in self._model.parameters())
 
     @property
+    def digest(self) -> str:
+        """First 8 hexadecimal digits of the SHA-256 of the weights as loaded, the same in every dtype of this run."""
+        if self._weights_digest is None:
+            digest = hashlib.sha256()
+            for name, weight in self._model.state_dict().items():
+                digest.update(name.encode())
+                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            self._weights_digest = digest.hexdigest()[:8]
+        return self._weights_digest
+
+    @property
     def signature(self) -> str:
         """Every option that changes an embedding, as ``key:value`` joined by ``|``.
 
@@ -90,7 +102,7 @@ class SentenceEncoder:
         pooling = [getattr(module, "pooling_mode", None) for module in self._model]
         modes = "+".join(str(mode) for mode in pooling if mode is not None) or "none"
         return (
-            f"encoder:{Path(self.name).name}@{self._digest()}|pooling:{modes}|dimensions:{self.dimensions}"
+            f"encoder:{Path(self.name).name}@{self.digest}|pooling:{modes}|dimensions:{self.dimensions}"
             f"|max_tokens:{self._model.max_seq_length}{'|dtype:bfloat16' if self.half else ''}"
             f"|sentence-transformers:{version('sentence-transformers')}"
         )
@@ -180,15 +192,6 @@ class SentenceEncoder:
             return set()
         token_ids = self._model.tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
         return {text for text, ids in zip(texts, token_ids, strict=True) if len(ids) > limit}
-
-    def _digest(self) -> str:
-        if self._weights_digest is None:
-            digest = hashlib.sha256()
-            for name, weight in self._model.state_dict().items():
-                digest.update(name.encode())
-                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-            self._weights_digest = digest.hexdigest()[:8]
-        return self._weights_digest
 
 
 def _load(name: str, device: str | torch.device) -> SentenceTransformer:

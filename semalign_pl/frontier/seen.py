@@ -13,7 +13,8 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
 
     An overlap reward has the metric's name. The language reward scores language consistency. A semantic reward scores
     semantic similarity if both use the same encoder, and a judge's reward its wins if the same judge counted them.
-    Encoders and judges are compared by the last part of their path or hub id.
+    Encoders are compared by the digest of their weights if both signatures have one; otherwise, like judges, by the last
+    part of their path or hub id.
 
     Args:
         metric: Name of the metric, such as ``chrf``, or ``news_chrf`` if its signature names the task ``news``.
@@ -75,10 +76,15 @@ def rewards_of(
 def _scores_by(reward: Mapping[str, str], metric: str, options: Mapping[str, str]) -> bool:
     name = reward.get("reward", "")
     if metric == "semantic_similarity" and "encoder" in reward:
-        return "encoder" not in options or _model(options["encoder"]) == _model(reward["encoder"])
+        return "encoder" not in options or _same_encoder(options["encoder"], reward["encoder"])
     if metric == "judge_win" and name == "judge":
         return _model(reward.get("judge", "")) in map(_model, options.get("judges", "").split(","))
     return name == metric or (name == "language" and metric == "language_consistency")
+
+
+def _same_encoder(one: str, other: str) -> bool:
+    digests = [digest for _, at, digest in (one.rpartition("@"), other.rpartition("@")) if at]
+    return digests[0] == digests[1] if len(digests) == 2 else _model(one) == _model(other)
 
 
 def _options(signature: str) -> dict[str, str]:

@@ -72,12 +72,13 @@ class SemanticReward(Reward):
 
     @property
     def signature(self) -> str:
-        """Every option that changes the score."""
+        """Every option that changes the score; a loaded encoder with the digest of its weights."""
         mix = "+".join(name if share == 1 else f"{share:g}*{name}" for name, share in self.anchors.items())
         tau = "uncalibrated" if self.tau is None else f"{self.tau:g}"
         if self.calibration is not None:
             tau += f"(quantile {self.calibration.quantile:g} of {self.calibration.samples})"
-        return f"{super().signature}|encoder:{self.encoder_name}|tau:{tau}|anchor:{mix}"
+        encoder = self.encoder_name if self.encoder is None else f"{self.encoder_name}@{self.encoder.digest}"
+        return f"{super().signature}|encoder:{encoder}|tau:{tau}|anchor:{mix}"
 
     # -- a run -------------------------------------------------------------------------------------------------
 

@@ -189,6 +189,8 @@ SIMILARITY = "similarity:cosine|encoder:e5@cb3793dc|pooling:mean"
         ("chrf", "nrefs:1", "reward:bleu4|weight:1|nrefs:1", False),
         ("semantic_similarity", SIMILARITY, "reward:semantic|weight:1.5|encoder:models/e5|tau:0|anchor:zh", True),
         ("semantic_similarity", SIMILARITY, "reward:semantic|weight:1.5|encoder:models/labse|tau:0", False),
+        ("semantic_similarity", SIMILARITY, "reward:semantic|encoder:reward/e5@0123abcd|tau:0", False),
+        ("semantic_similarity", SIMILARITY, "reward:semantic|encoder:reward/copy@cb3793dc|tau:0", True),
         ("language_consistency", "consistency", "reward:language|gate|language:bo|rule:2", True),
         ("chrf", "nrefs:1", "reward:semantic|weight:1.5|encoder:models/e5|tau:0", False),
         ("judge_win", "judges:gpt,m@host", "reward:judge|weight:1|judge:m@http://host/v1|rubric:headline", True),

@@ -128,3 +128,9 @@ def test_not_a_sentence_transformer(encoder_folder: pathlib.Path, tmp_path: path
         SentenceEncoder(bare)
     with pytest.raises(ValueError, match=r"missing' is not .* neither a folder nor found on the hub"):
         SentenceEncoder(tmp_path / "missing")
+
+
+def test_one_digest_in_every_dtype(encoder: SentenceEncoder, encoder_folder: pathlib.Path) -> None:
+    half = SentenceEncoder(encoder_folder, half=True)
+    assert half.digest == encoder.digest and len(half.digest) == 8
+    assert f"@{encoder.digest}|" in half.signature and "|dtype:bfloat16" in half.signature

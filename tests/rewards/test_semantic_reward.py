@@ -6,6 +6,8 @@ from helpers.tiny import fit
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from semalign_pl.encoder.sentence_encoder import SentenceEncoder
+from semalign_pl.metrics import SemanticSimilarity
 from semalign_pl.modules import SFTModule
 from semalign_pl.rewards import SemanticReward
 from semalign_pl.types import Example
@@ -105,7 +107,12 @@ def test_loaded_for_training_only(encoder) -> None:
 
 def test_signature_names_every_option(encoder) -> None:
     expected = f"reward:semantic|weight:1.5|encoder:{encoder}|tau:0.25|anchor:reference"
-    assert SemanticReward(encoder, tau=0.25).signature == expected
+    reward = SemanticReward(encoder, tau=0.25)
+    assert reward.signature == expected
+    reward.encoder = SentenceEncoder(encoder)
+    named = reward.signature.split("encoder:")[1].split("|")[0]
+    assert named == f"{encoder}@{reward.encoder.digest}"
+    assert SemanticSimilarity(reward.encoder).signature.split("encoder:")[1].split("|")[0].endswith(f"@{named[-8:]}")
     assert SemanticReward(encoder, weight=3.0).weight == 3.0
 
 
