@@ -13,8 +13,8 @@ def seen_by(metric: str, signature: str, rewards: Sequence[str]) -> list[str]:
 
     An overlap reward has the metric's name. The language reward scores language consistency. A semantic reward scores
     semantic similarity if both use the same encoder, and a judge's reward its wins if the same judge counted them.
-    Encoders are compared by the digest of their weights if both signatures have one; otherwise, like judges, by the last
-    part of their path or hub id.
+    Encoders are compared by the digest of their weights if both signatures have one; otherwise, like judges, by the
+    last name of their path or hub id.
 
     Args:
         metric: Name of the metric, such as ``chrf``, or ``news_chrf`` if its signature names the task ``news``.
