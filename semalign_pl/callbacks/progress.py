@@ -18,11 +18,15 @@ from semalign_pl.messages.console import Console, Text
 from semalign_pl.messages.page import format_seconds
 from semalign_pl.messages.terminal import visible
 from semalign_pl.modules.stage import StageModule
+from semalign_pl.probes.base import Probe
+from semalign_pl.run.trainer import callbacks_of
 
 LINES = 20
 """Number of plain lines per run, spread evenly over its steps, besides that of the first step."""
 QUIET_SECONDS = 600.0
 """Seconds after which a plain line is printed at the next step, due or not."""
+QUIET_BATCHES_SECONDS = 30.0
+"""Seconds after which a test, validation or prediction prints a plain line at its next batch."""
 REFRESH_SECONDS = 0.1
 """Minimum number of seconds between two changes of the line on a terminal."""
 _VALUES = ("train/reward", "train/kl", "train/loss", "train/kl_to_reference", "train/kl_to_base", "val/loss")
@@ -35,7 +39,8 @@ class Progress(ProgressBar):
 
     On a terminal this is one line, such as ``step 8/150  12 min left  reward 1.23  kl 0.012  semantic 0.61``,
     which changes in place and is cut at the terminal's width. Elsewhere it is printed for the first step and then about
-    20 times per run, and in long runs at least every 10 minutes. The time left includes validations so far.
+    20 times per run, and in long runs at least every 10 minutes; a test prints its batch every 30 seconds. The time left
+    includes validations so far.
 
     ``trainer.enable_progress_bar: false`` turns it off, and a progress bar in ``trainer.callbacks`` replaces it.
     """
@@ -116,7 +121,10 @@ class Progress(ProgressBar):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show that the test has begun; probes measure before its first batch."""
         self._begin(trainer)
-        self._show("test  probes measure", now=True)
+        if self._live is not None:
+            self._show("test  probes measure", now=True)
+        elif self._enabled and any(isinstance(callback, Probe) for callback in callbacks_of(trainer)):
+            print("test  probes measure", flush=True)
 
     def on_test_batch_end(
         self,
@@ -170,7 +178,11 @@ class Progress(ProgressBar):
     def _count(self, name: str, batch_idx: int, batches: list[int | float] | list[int], loader: int) -> None:
         total = batches[loader] if loader < len(batches) else math.inf
         text = f"{name} {batch_idx + 1}" + (f"/{total}" if math.isfinite(total) else "")
-        self._show(f"{self._line}  {text}" if self._line else text)
+        if self._live is not None:
+            self._show(f"{self._line}  {text}" if self._line else text)
+        elif self._enabled and not self._line and time.monotonic() - self._shown > QUIET_BATCHES_SECONDS:
+            self._shown = time.monotonic()
+            print(text, flush=True)
 
     def _end(self, trainer: Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING:

@@ -123,6 +123,20 @@ def test_the_screen_of_sft_on_a_terminal(
     assert "language_consistency" in tested and "DataLoader" not in tested
 
 
+@pytest.mark.parametrize("probes", [0, 1])
+def test_a_test_in_a_file_says_what_it_does(
+    probes: int, runs: Runs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("semalign_pl.callbacks.progress.QUIET_BATCHES_SECONDS", 0.0)
+    drift = {"class_path": "DriftProbe", "init_args": {"file": str(runs.corpus / "text.txt"), "limit": 2}}
+    flags = ("data.init_args.batch_size=4", "data.init_args.eval_limit=8", "trainer.enable_progress_bar=true")
+    runs("test", "sft", "run", *flags, callbacks=[EVALUATION, *[drift] * probes])
+    shown = [line for line in capfd.readouterr().out.splitlines() if re.match(r"test  |test \d+/\d+$", line)]
+    batches = int(shown[-1].split("/")[1])
+    assert batches > 1
+    assert shown == ["test  probes measure"] * probes + [f"test {n}/{batches}" for n in range(1, batches + 1)]
+
+
 def test_the_summary_of_raw_text_proposes_no_conversation(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     raw = f"data.init_args.train={{path: {runs.corpus / 'text.txt'}, task: {{class_path: RawText}}}}"
     given = [raw, "data.init_args.test=null", "trainer.enable_model_summary=true"]
