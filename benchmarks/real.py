@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 from real_inputs import train_encoders, write_general
-from real_page import write_page
+from real_page import QUALITY, write_page
 from study_points import mean_of, points
 
 COST = {
@@ -107,6 +107,7 @@ def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         "quality": frontier["quality"],
         "costs": frontier["costs"],
         "seen_by_rewards": frontier["seen_by_rewards"],
+        "optimised": _optimised(runs, frontier["seen_by_rewards"]),
         "metrics": {name: _metrics(folder) for name, folder in tested.items()},
         "points": {name: {at: _metrics(folder) for at, folder in points(run).items()} for name, run in runs.items()},
         "rewards": {name: rewards for name, run in runs.items() if (rewards := _rewards(run / "metrics.csv"))},
@@ -125,6 +126,19 @@ def _metrics(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: {key: found[name][key] for key in ("value", "ci")} for name in SHOWN if name in found}
 
 
+def _optimised(runs: Mapping[str, Path], rewards: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Systems by metric of quality that one of their rewards scored."""
+    from semalign_pl.frontier.seen import seen_by
+
+    found: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        measured = json.loads((run / "results.json").read_text(encoding="utf-8"))["metrics"]
+        for metric in QUALITY:
+            if metric in measured and seen_by(metric, measured[metric]["signature"], rewards[name]):
+                found.setdefault(metric, []).append(name)
+    return found
+
+
 def _rewards(file: Path) -> dict[str, float]:
     """Mean of each reward over the steps of a training; empty for SFT."""
     columns = file.open(encoding="utf-8").readline().strip().split(",")
@@ -133,26 +147,31 @@ def _rewards(file: Path) -> dict[str, float]:
 
 def _failures(file: Path) -> dict[str, float]:
     """Shares of a test's outputs that fail in ways that a mean hides."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = _read_lines(file)
     counts = Counter(row["prediction"].strip() for row in rows)
     return {
         "empty": counts[""] / len(rows),
         "same output as for another prompt": sum(count for text, count in counts.items() if text and count > 1)
         / len(rows),
         "chrF below 10": sum(row["scores"]["chrf"] < 10 for row in rows) / len(rows),
-        "copy of the source": sum(
+        "part of the prompt": sum(
             row["prediction"].strip() in row["prompt"] for row in rows if row["prediction"].strip()
         )
         / len(rows),
     }
 
 
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    """Objects of a JSONL file; ``splitlines`` would also split at U+2028 in a text."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+
+
 def _samples(runs: Mapping[str, Path], count: int = 20) -> list[dict[str, str]]:
     """Sources and references of rows spread over the test set, with each system's output."""
     rows: dict[str, list[dict[str, str]]] = {}
     for name, run in runs.items():
-        lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-        rows[name] = [json.loads(line) for line in lines[:: max(1, len(lines) // count)]][:count]
+        lines = _read_lines(run / "predictions.jsonl")
+        rows[name] = lines[:: max(1, len(lines) // count)][:count]
     first: Sequence[dict[str, str]] = next(iter(rows.values()))
     return [
         {"prompt": one["prompt"], "reference": one["reference"]} | {name: rows[name][n]["prediction"] for name in rows}
@@ -186,8 +205,9 @@ def main(args: Sequence[str] | None = None) -> None:
     show(options.out)
     study = json.loads((options.out / "results.json").read_text(encoding="utf-8"))
     content = collect(options.out, study, options.seeds)
-    jobs = f" --jobs {options.jobs}" if options.jobs > 1 else ""
-    content["command"] = f"python benchmarks/real.py --config {options.config} --seeds {options.seeds}{jobs}"
+    given = {name: getattr(options, name) for name in ("config", "out", "seeds", "jobs", "encoder")}
+    changed = [f" --{name} {value}" for name, value in given.items() if value != parser.get_default(name)]
+    content["command"] = f"python benchmarks/real.py{''.join(changed)}"
     published = options.config == PUBLISHED
     file = (harness.RESULTS if published else options.out) / "real.json"
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -37,15 +37,20 @@ def number(entry: Mapping[str, Any] | None) -> str:
 
 
 def shares(content: Mapping[str, Any], system: str, opponent: str) -> list[list[str]]:
-    """Share of an opponent's quality and losses that a system has, by metric."""
+    """Quality and losses of a system and its opponent, by metric, and the share of the opponent's that the system has.
+
+    A loss has a share only if the opponent's value is beyond the base's 95 % interval, and the system loses, too.
+    """
     metrics = content["metrics"]
     base, one, other = (metrics[name] for name in ("base", system, opponent))
     quality = content["quality"]
-    rows = [[quality, f"{one[quality]['value'] / other[quality]['value']:.0%}"]]
+    has, had = one[quality]["value"], other[quality]["value"]
+    rows = [[quality, f"{has:.1f}", f"{had:.1f}", f"{has / had:.0%}" if had > 0 else "–"]]
     for metric in content["costs"]:
-        lost = {name: _loss(each[metric]["value"], base, metric) for name, each in ((system, one), (opponent, other))}
-        share = f"{lost[system] / lost[opponent]:.0%}" if lost[opponent] > 0 else "the opponent loses nothing"
-        rows.append([f"loss: {metric}", share])
+        has, had = (_loss(each[metric]["value"], base, metric) for each in (one, other))
+        noise = max((abs(bound - base[metric]["value"]) for bound in base[metric]["ci"] or ()), default=0.0)
+        share = f"{has / had:.0%}" if had > noise and has >= 0 else "–"
+        rows.append([f"loss: {metric}", *(f"{each:.{3 if abs(each) < 1 else 1}f}" for each in (has, had)), share])
     return rows
 
 
@@ -101,15 +106,23 @@ def page(content: Mapping[str, Any]) -> str:
         "show how much another training run would differ.\n",
         "## What was learnt\n",
         table(["system", *quality], [[n, *(number(content["metrics"][n].get(m)) for m in quality)] for n in systems]),
-        "The encoder of `semantic_similarity` was trained on the same pairs, and no reward used it.\n",
+        _rewarded(content, quality),
         "## What it cost in English\n",
         table(["system", *general], [[n, *(number(e.get(m)) for m in general)] for n, e in content["metrics"].items()]),
+        "The base has the new tokens with their first rows, which alone change its NLL by its own value.\n"
+        if content["metrics"]["base"].get("nll_change_mean", {}).get("value")
+        else "",
         "## At equal quality\n",
-        "".join(f"- {verdict['sentence']}\n" for verdict in content["verdicts"] if "sentence" in verdict),
+        "".join(f"- {each}\n" for each in dict.fromkeys(v["sentence"] for v in content["verdicts"] if "sentence" in v)),
     ]
     if {"strong_sft", "keep_sft"} <= {*systems}:
         rows = shares(content, "keep_sft", "strong_sft")
-        sections += ["## SFT + replay + anchor, as shares of strong SFT\n", table(["of", "share"], rows)]
+        sections += [
+            "## SFT + replay + anchor beside strong SFT\n",
+            "Finished adapters, of unequal quality. A loss is the base's value less the system's. No share is given "
+            "where strong SFT's loss is within the base's interval.\n",
+            table(["metric", "keep_sft", "strong_sft", "share"], rows),
+        ]
     if content["rewards"]:
         kinds = list(dict.fromkeys(kind for each in content["rewards"].values() for kind in each))
         rows = [[n, *(f"{each.get(k, float('nan')):.2f}" for k in kinds)] for n, each in content["rewards"].items()]
@@ -136,6 +149,14 @@ def page(content: Mapping[str, Any]) -> str:
         lines = [f"- {key}: {' '.join(text.split()) or '(empty)'}" for key, text in sample.items()]
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
+
+
+def _rewarded(content: Mapping[str, Any], quality: Sequence[str]) -> str:
+    """Sentences on which metrics of quality a reward optimised."""
+    seen = {metric: content["optimised"].get(metric) for metric in quality}
+    lines = [f"`{metric}` was a reward of {' and '.join(by)}." for metric, by in seen.items() if by]
+    free = [f"`{metric}`" for metric, by in seen.items() if not by]
+    return " ".join([*lines, f"No reward scored by {', '.join(free)}." if free else ""]).strip() + "\n"
 
 
 def write_page(content: Mapping[str, Any], file: Path) -> None:

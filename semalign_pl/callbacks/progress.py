@@ -39,8 +39,8 @@ class Progress(ProgressBar):
 
     On a terminal this is one line, such as ``step 8/150  12 min left  reward 1.23  kl 0.012  semantic 0.61``,
     which changes in place and is cut at the terminal's width. Elsewhere it is printed for the first step and then about
-    20 times per run, and in long runs at least every 10 minutes; a test prints its batch every 30 seconds. The time left
-    includes validations so far.
+    20 times per run, and in long runs at least every 10 minutes; a test prints its batch every 30 seconds. The time
+    left includes validations so far.
 
     ``trainer.enable_progress_bar: false`` turns it off, and a progress bar in ``trainer.callbacks`` replaces it.
     """

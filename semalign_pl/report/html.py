@@ -80,6 +80,7 @@ def write_report(folder: Path) -> Path:
         measured=measured,
         quality=column_of(measured.quality),
         frontier=charts_by_task(measured, parsed, members),
+        several_seeds=len(parsed.seeds or []) != 1,
         areas=list_areas(results, parsed, measured.costs),
         cost_titles=[cost_title(column_of(cost)) for cost in measured.costs],
         tested=list_tested(folder, results, parsed, tasks),

@@ -11,6 +11,7 @@ from semalign_pl.files.atomic import replace_file
 from .curves import reward_curves
 from .figure import INK, QUIET, clean, new_figure, place_labels, say, to_png
 from .results import BASE, QUALITY, Column, Metric, Results, column_of, parse
+from .table import cost_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,9 +41,10 @@ def quality_against_tax(
 ) -> Path:
     """Draw quality against the alignment tax and against CMRC F1, 1200 pixels wide.
 
-    If the quality is language consistency, a dashed line shows the references' own value. A panel whose metric was not
-    measured says so. If ``quality`` was not measured, the first quality metric that was is drawn instead. NLL change
-    and KL of the base model are zero by definition and need not be in the results.
+    If the study's frontier has other costs than CMRC F1, the second panel has the first of them. If the quality is
+    language consistency, a dashed line shows the references' own value. A panel whose metric was not measured says so.
+    If ``quality`` was not measured, the first quality metric that was is drawn instead. NLL change and KL of the base
+    model are zero by definition and need not be in the results.
 
     Args:
         results: Dictionary of ``results.json``.
@@ -61,7 +63,9 @@ def quality_against_tax(
         quality = next((column.name for column in QUALITY if parsed.values_of(column.name)), quality)
     figure = new_figure(8.0, 4.2)
     panels = figure.subplots(1, 2)
-    columns = column_of(tax), column_of("cmrc_f1")
+    costs, comprehension = cost_columns(results), column_of("cmrc_f1")
+    others = (column for column in costs if column.name != tax and parsed.values_of(column.name))
+    columns = column_of(tax), comprehension if comprehension in costs else next(others, comprehension)
     points = [_draw(axes, parsed, column_of(quality), x) for axes, x in zip(panels, columns, strict=True)]
     figure.supxlabel(_footnote(parsed), fontsize=7.5, color=QUIET)
     figure.draw_without_rendering()

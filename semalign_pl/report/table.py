@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .results import COST, QUALITY, Column, Metric, Results, parse
+from .json_values import get_object
+from .results import COST, QUALITY, Column, Metric, Results, column_of, parse
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,8 +54,9 @@ class Grid:
 def grid(results: Mapping[str, object]) -> Grid:
     """Content of the comparison table.
 
-    Quality columns that no system has are left out (a headline task has no BLEU). Cost columns always stay, to show
-    that a loss was not measured. The last row is the references' own language consistency, if it was measured.
+    Quality columns that no system has are left out (a headline task has no BLEU). Cost columns, see `cost_columns`,
+    always stay, to show that a loss was not measured. The last row is the references' own language consistency, if it
+    was measured.
 
     Args:
         results: Dictionary of ``results.json``.
@@ -64,18 +66,32 @@ def grid(results: Mapping[str, object]) -> Grid:
     """
     parsed = parse(results)
     quality = [column for column in QUALITY if parsed.values_of(column.name)]
-    best = {column.name: _best(parsed, column) for column in quality}
+    best, cost = {column.name: _best(parsed, column) for column in quality}, cost_columns(results)
     rows = [
         (
             parsed.title_of(system),
             [_cell(metrics.get(c.name), c, system in parsed.trained, best[c.name]) for c in quality],
-            [_cell(metrics.get(c.name), c) for c in COST],
+            [_cell(metrics.get(c.name), c) for c in cost],
         )
         for system, metrics in parsed.systems.items()
     ]
     if parsed.references and any(column.name == CONSISTENCY for column in quality):
-        rows.append((REFERENCES, [_ceiling(parsed, column) for column in quality], [Cell() for _ in COST]))
-    return Grid(quality, list(COST), rows, _note(rows))
+        rows.append((REFERENCES, [_ceiling(parsed, column) for column in quality], [Cell() for _ in cost]))
+    return Grid(quality, cost, rows, _note(rows))
+
+
+def cost_columns(results: Mapping[str, object]) -> list[Column]:
+    """Columns of general ability: `COST`, or those of the study's frontier if it has costs that are not among them.
+
+    Args:
+        results: Dictionary of ``results.json``.
+
+    >>> [column.title for column in cost_columns({"frontier": {"costs": ["nll_change_mean", "piqa_accuracy"]}})]
+    ['NLL change', 'piqa accuracy']
+    """
+    costs, known = get_object(results, "frontier").get("costs"), {column.name for column in COST}
+    names = [str(name) for name in costs] if isinstance(costs, list) else []
+    return [column_of(name) for name in names] if {*names} - known else list(COST)
 
 
 def comparison(results: Mapping[str, object]) -> Table:

@@ -82,7 +82,7 @@ def _with_frontier(parsed: Results, frontier: object, choice: object) -> list[st
     entries = _entries(frontier)
     sentences = [_sentence(parsed, quality, entry) for entry in entries]
     sentences += _selection(parsed, frontier, choice)
-    seeds = {entry["seeds"] for entry in entries if entry["difference"] is not None}
+    seeds = {entry["seeds"] for entry in entries}
     if 1 in seeds:
         sentences.append("With one seed, noise between trainings is not in these intervals.")
     if 2 in seeds:

@@ -12,6 +12,7 @@ from semalign_pl.report import quality_against_tax, reward_curves
 from semalign_pl.report.curves import curve, running_mean
 from semalign_pl.report.picture import arrows, style_of
 from semalign_pl.report.results import parse
+from semalign_pl.report.table import grid
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -117,3 +118,13 @@ def test_a_line_shows_the_references_own_consistency(results, tmp_path):
     for body in results["systems"].values():
         body["metrics"]["language_consistency_references"] = {"value": 0.5, "ci": None, "signature": ""}
     assert dark_in_longest_row() > without + 150, "a dashed line goes across the panel"
+
+
+def test_costs_of_the_study_s_own(results, tmp_path):
+    costs = {"frontier": {"costs": ["nll_change_mean", "piqa_accuracy"]}}
+    for number, body in enumerate(results["systems"].values()):
+        del body["metrics"]["cmrc_f1"]
+        body["metrics"]["piqa_accuracy"] = {"value": 60.0 + number, "ci": None}
+    _, right = halves(pixels(quality_against_tax(results | costs, tmp_path / "picture.png").read_bytes()))
+    assert has_colour(right, "#0072B2")
+    assert [column.name for column in grid(results | costs).cost] == costs["frontier"]["costs"]
