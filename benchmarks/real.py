@@ -107,7 +107,7 @@ def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         "quality": frontier["quality"],
         "costs": frontier["costs"],
         "seen_by_rewards": frontier["seen_by_rewards"],
-        "optimised": _optimised(runs, frontier["seen_by_rewards"]),
+        "optimised": _find_optimised(runs, frontier["seen_by_rewards"]),
         "metrics": {name: _metrics(folder) for name, folder in tested.items()},
         "points": {name: {at: _metrics(folder) for at, folder in points(run).items()} for name, run in runs.items()},
         "rewards": {name: rewards for name, run in runs.items() if (rewards := _rewards(run / "metrics.csv"))},
@@ -126,7 +126,7 @@ def _metrics(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: {key: found[name][key] for key in ("value", "ci")} for name in SHOWN if name in found}
 
 
-def _optimised(runs: Mapping[str, Path], rewards: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _find_optimised(runs: Mapping[str, Path], rewards: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Systems by metric of quality that one of their rewards scored."""
     from semalign_pl.frontier.seen import seen_by
 

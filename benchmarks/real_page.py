@@ -106,7 +106,7 @@ def page(content: Mapping[str, Any]) -> str:
         "show how much another training run would differ.\n",
         "## What was learnt\n",
         table(["system", *quality], [[n, *(number(content["metrics"][n].get(m)) for m in quality)] for n in systems]),
-        _rewarded(content, quality),
+        _describe_rewards(content, quality),
         "## What it cost in English\n",
         table(["system", *general], [[n, *(number(e.get(m)) for m in general)] for n, e in content["metrics"].items()]),
         "The base has the new tokens with their first rows, which alone change its NLL by its own value.\n"
@@ -151,7 +151,7 @@ def page(content: Mapping[str, Any]) -> str:
     return "\n".join(sections)
 
 
-def _rewarded(content: Mapping[str, Any], quality: Sequence[str]) -> str:
+def _describe_rewards(content: Mapping[str, Any], quality: Sequence[str]) -> str:
     """Sentences on which metrics of quality a reward optimised."""
     seen = {metric: content["optimised"].get(metric) for metric in quality}
     lines = [f"`{metric}` was a reward of {' and '.join(by)}." for metric, by in seen.items() if by]

@@ -108,6 +108,8 @@ def _of_module(module: LightningModule, data: LightningDataModule | None) -> Ite
     elif isinstance(module, GRPOModule):
         yield from _train("reward", "reward_std", "completion_tokens", "ended_by_eos", "groups_without_signal")
         yield from _train("distinct_completions", "loss", "grad_norm", "loss/*", *_of_update(module, data))
+        if module.loss_type == "cpo" or module.reference_nll_weight > 0 or _replays(data):
+            yield from _train("references_too_long")
         reference = ["reference"] if module.beta > 0 else []
         yield from _train(*_times("rollout", "reward", *reference, "update"))
     elif isinstance(module, DistillModule):

@@ -25,7 +25,7 @@ from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
 from semalign_pl.policy.adapter_start import check_scale
-from semalign_pl.policy.base_checks import check_rope_length
+from semalign_pl.policy.base_checks import check_length
 from semalign_pl.policy.load import Weights, load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings, VocabularySettings
@@ -151,7 +151,8 @@ class AlignModule(StageModule):
             )
         config = self.policy.model.config.get_text_config()
         anchor_tokens = 0 if self._anchor is None else self._anchor.settings.max_tokens
-        check_rope_length(self.base, config, self.max_prompt_tokens + self.max_new_tokens, anchor_tokens)
+        tokens = self.max_prompt_tokens + self.max_new_tokens
+        check_length(self.base, self.policy.model, config, tokens, anchor_tokens)
         self._reference = fingerprint(adapter_state(self.policy, "reference")) if self.adapter else "base"
 
     def connect(self, data: object, encoder: PromptEncoder) -> None:

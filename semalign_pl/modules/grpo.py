@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,8 @@ from semalign_pl.rewards.run_rewards import NoSignalWarnings, check_rewards, sco
 from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.run.trainer import callbacks_of
 from semalign_pl.types import Example, Rollouts, StepOutputs
+
+log = logging.getLogger(__name__)
 
 
 class GRPOModule(PolicyUpdates):
@@ -162,6 +165,7 @@ class GRPOModule(PolicyUpdates):
         if rollouts is not None:
             check_server(self.sampling, rollout_rows, self.corrects_sampler, rollout_weights, reuse_rollouts)
             self.max_importance_ratio = rollouts.max_importance_ratio
+        self._warned_of_length = False
         self._has_reference = {True}  # stays so if a run resumes within an epoch, whose earlier rows it does not know
 
     def on_fit_start(self) -> None:
@@ -250,13 +254,17 @@ class GRPOModule(PolicyUpdates):
             by_group = append_to_groups(rewards_per_func, self.num_generations, reference_rewards)
             compared_rewards = self._compared_rewards(by_group, seed)
             # 4. Reference and 5. update: see PolicyUpdates.
-            more_terms = self._replay_terms(replayed, self._short_references(replayed))
+            replayed_ids = self._short_references(replayed)
+            more_terms = self._replay_terms(replayed, replayed_ids)
             metrics = self._update_policy(rollouts, compared_rewards, references, timer, more_terms)
             timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         shares = signal_shares(rewards_per_func, self.num_generations)
         self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
         by_name = self._by_name(rewards_per_func)
         metrics = {**rollout_metrics(rollouts, rewards, by_name, self._by_name(shares)), **metrics, **timer.metrics()}
+        if references or replayed_ids:
+            trained = [*(batch if references else ()), *replayed]
+            metrics["references_too_long"] = self._count_too_long(trained, [*references, *replayed_ids])
         if self.reuse:
             metrics["reused_tokens"] = rollouts.reused_tokens / max(1, int(rollouts.completion_mask.sum()))
         self.log_train(metrics, max(1, len(rewards)))
@@ -342,6 +350,19 @@ class GRPOModule(PolicyUpdates):
             ids if len(ids) <= self.max_new_tokens and (e.reference.strip() or e.is_raw_text) else []
             for e, ids in encoded
         ]
+
+    def _count_too_long(self, examples: Sequence[Example], token_ids: Sequence[list[int]]) -> float:
+        """Number of rows whose reference is too long for the loss; the first ones of a run are warned about."""
+        written = [bool(example.reference.strip()) for example in examples]
+        count = sum(has_one and not ids for has_one, ids in zip(written, token_ids, strict=True))
+        if count and not self._warned_of_length:
+            self._warned_of_length = True
+            log.warning(
+                "model.init_args.max_new_tokens: %d of %d references in this batch have more than %d tokens, and are "
+                "left out of the loss, as a cut one would never stop; train/references_too_long counts them",
+                count, sum(written), self.max_new_tokens,
+            )  # fmt: skip
+        return float(count)
 
     def _sum_tensor(self, values: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()

@@ -101,6 +101,8 @@ def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[s
         for key in sorted(saved.keys() & now.keys())
         if saved[key] != now[key]
     ]
+    for one, other, words in ((saved, now, "was null and is given"), (now, saved, "was given and is null")):
+        changed += [(key, f"{key} {words}") for key in sorted(_find_opened(one, other))]
     # If a class differs, its arguments are not listed: they belong to different classes.
     classes = [key.rsplit(".", 1)[0] for key, _ in changed if key.endswith(("class_path", ".class"))]
     refused = [
@@ -114,6 +116,12 @@ def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[s
             f"set {'it' if len(refused) == 1 else 'them'} back, or begin a new run in another folder. {resume_hint}"
         )
     return [words for key, words in changed if key in LENGTH]
+
+
+def _find_opened(one: Settings, other: Settings) -> set[str]:
+    """Keys that are null in one, and whose keys below are in the other."""
+    below = {key[:end] for key in other for end, letter in enumerate(key) if letter == "."}
+    return {key for key, value in one.items() if value is None and key not in other and key in below}
 
 
 def _training_callbacks(entries: object) -> dict[str, object]:

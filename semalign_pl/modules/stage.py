@@ -67,6 +67,11 @@ class StageModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not max_grad_norm > 0:
+            raise ValueError(
+                f"model.init_args.max_grad_norm: {max_grad_norm:g}: a clipped gradient would be 0, or point "
+                "uphill; give a number above 0, e.g. 1.0, or .inf to clip none"
+            )
         self.automatic_optimization = False
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.max_grad_norm = max_grad_norm

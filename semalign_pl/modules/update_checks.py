@@ -39,6 +39,8 @@ def check_update(
         raise ValueError(f"{where}epsilon_high: cispo needs the largest weight of a token; use e.g. 5.0")
     if loss_type == "cispo" and epsilon != 0.2:
         raise ValueError(f"{where}epsilon: {epsilon:g}: cispo has no smallest weight of a token; leave it out")
+    if num_iterations < 1:
+        raise ValueError(f"{where}num_iterations: {num_iterations}: nothing would be trained; give 1 or more")
     ranked = loss_type in ("best_of_group", "cpo")
     for name, changed, lacking in (
         ("importance_sampling_level", level != "token", "importance ratio"),

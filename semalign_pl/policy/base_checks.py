@@ -7,11 +7,15 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+
+LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings")
+"""Names of tables of learned positions in transformers: GPT-2's, OPT's, BERT's."""
 
 
 def refuse_adapter(option: str, base: str, is_adapter: bool) -> None:
@@ -89,15 +93,16 @@ def check_rows(base: str, tokenizer: PreTrainedTokenizerBase, rows: int, new_tok
             )
 
 
-def check_rope_length(base: str, config: PreTrainedConfig, tokens: int, anchor_tokens: int = 0) -> None:
-    """Refuse sequences so long that the rotary positions of a whole batch depend on its longest row.
+def check_length(base: str, model: nn.Module, config: PreTrainedConfig, tokens: int, anchor_tokens: int = 0) -> None:
+    """Refuse sequences that are too long for the positions of a base.
 
-    ``longrope`` and ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers,
-    ``modeling_rope_utils``). Beyond their original length, the log-probs of a row would depend on the other rows of the
-    batch.
+    A table of learned positions, as GPT-2's and OPT's, ends: a longer row ends in an IndexError. ``longrope`` and
+    ``dynamic`` choose their frequencies by the longest row of a forward pass (transformers, ``modeling_rope_utils``):
+    beyond their original length, the log-probs of a row would depend on the other rows of the batch.
 
     Args:
         base: Hub id or folder of the base, for the message.
+        model: Model of the base.
         config: Text config of the base.
         tokens: Maximum number of tokens of prompt and completion together.
         anchor_tokens: Maximum number of tokens per text of the anchor; 0 without one.
@@ -105,17 +110,22 @@ def check_rope_length(base: str, config: PreTrainedConfig, tokens: int, anchor_t
     Raises:
         ValueError: If one of them exceeds that length; names the keys and the length.
     """
+    limits = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in LEARNED_POSITIONS:
+            rows = module.num_embeddings - int(getattr(module, "offset", 0))
+            limits.append((rows, f"{base} has no position for a later token"))
     parameters = getattr(config, "rope_parameters", None) or {}
     for rope in [parameters] if "rope_type" in parameters else parameters.values():  # one, or one per layer type
         kind = rope.get("rope_type") if isinstance(rope, dict) else None
         if kind in ("longrope", "dynamic"):
             limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
-            for longest, setting, remedy in (
-                (tokens, f"max_prompt_tokens and max_new_tokens are {tokens:,} together", f"them to {limit:,} in all"),
-                (anchor_tokens, f"anchor.max_tokens is {anchor_tokens:,}", f"it to {limit:,}"),
-            ):
-                if longest > limit:
-                    raise ValueError(
-                        f"model.init_args: {setting}, and beyond {limit:,} tokens {base} (rope_type {kind}) changes "
-                        f"the positions of all rows with the longest one of a batch; lower {remedy}"
-                    )
+            changes = f"{base} (rope_type {kind}) changes the positions of all rows with the longest one of a batch"
+            limits.append((limit, changes))
+    for limit, what in limits:
+        for longest, setting, remedy in (
+            (tokens, f"max_prompt_tokens and max_new_tokens are {tokens:,} together", f"them to {limit:,} in all"),
+            (anchor_tokens, f"anchor.max_tokens is {anchor_tokens:,}", f"it to {limit:,}"),
+        ):
+            if longest > limit:
+                raise ValueError(f"model.init_args: {setting}, and beyond {limit:,} tokens {what}; lower {remedy}")

@@ -216,6 +216,7 @@ def test_the_adapters_own_dropout_acts_in_sft(name: str, made) -> None:
             lora=LoraSettings(4, 8, dropout),
             lr_scheduler=Constant,
             max_grad_norm=1e9,
+            max_prompt_tokens=256,
         )
         fit(module, [examples])
         dropouts = {path for path in module.modes if ".lora_dropout" in path}

@@ -277,5 +277,10 @@ def test_refusals(module) -> None:
         module(temperature=0.0)
     with pytest.raises(ValueError, match=r"^model\.init_args\.num_generations: a group of 1 has no signal"):
         module(num_generations=1)
+    with pytest.raises(ValueError, match=r"^model\.init_args\.num_iterations: 0: nothing would be trained"):
+        module(num_iterations=0)
+    for norm in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=rf"^model\.init_args\.max_grad_norm: {norm:g}: .* or \.inf to clip none"):
+            module(max_grad_norm=norm)
     with pytest.raises(ValueError, match=r"^model\.init_args\.micro_batch_tokens: 0 "):
         module(micro_batch_tokens=0)

@@ -55,7 +55,7 @@ def settings(adapter: str) -> dict[str, Any]:
 @pytest.fixture
 def grpo(base: str, sft_adapter: str) -> Any:
     def run(batch: list[Example], callbacks: Any = (), **options: Any) -> GRPO:
-        module = GRPO(base, **settings(sft_adapter), num_generations=4, temperature=1.0, **options)
+        module = GRPO(base, **{**settings(sft_adapter), "num_generations": 4, "temperature": 1.0, **options})
         module.reward = Length()
         fit(module, [batch], [module.reward, *callbacks])
         return module
@@ -114,6 +114,17 @@ def test_a_row_without_a_reference_is_not_trained_on(grpo: Any, base: str, sft_a
     assert logged[0] == pytest.approx(logged[1], rel=1e-4)
     with pytest.raises(ValueError, match="reference_nll_weight: no row has a reference, so the loss had none"):
         grpo([blank], reference_nll_weight=1.0)
+
+
+def test_references_that_are_too_long_are_counted(grpo: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """They are left out, as a cut one would never stop; rows without a reference are not counted."""
+    blank = Example("s:1", "学生吃饭。", " ", {"zh": "学生吃饭。"})
+    module = grpo([*PAIRS, blank, *REPLAY], reference_nll_weight=1.0, max_new_tokens=4)
+    lengths = [len(ids) for ids in module.encode_references([*PAIRS, *REPLAY])]
+    long = sum(length > 4 for length in lengths)
+    assert long and module.trainer.callback_metrics["train/references_too_long"] == long
+    assert f"{long} of {len(lengths)} references in this batch have more than 4 tokens" in caplog.text
+    assert "train/references_too_long" not in grpo([*PAIRS]).trainer.callback_metrics
 
 
 def test_a_weight_of_zero_is_refused(base: str) -> None:

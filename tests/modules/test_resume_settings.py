@@ -42,6 +42,7 @@ def begun(base: str, encoder: str, corpus, tmp_path_factory) -> Runs:
         ("sft", "model.init_args.lr_scheduler=Constant", "lr_scheduler.class_path was semalign_pl"),
         ("sft", "model.init_args.max_grad_norm=2", "model.init_args.max_grad_norm was 1.0 and is 2.0"),
         ("sft", "model.init_args.lora.dropout=0.1", "model.init_args.lora.dropout was 0.2 and is 0.1"),
+        ("sft", "model.init_args.lora=null", "model.init_args.lora was given and is null"),
         ("sft", "seed_everything=4", "seed_everything was 3 and is 4"),
         ("sft", "data.init_args.batch_size=4", "data.init_args.batch_size was 6 and is 4"),
         ("sft", "data.init_args.limit=30", "data.init_args.limit was null and is 30"),

@@ -137,6 +137,18 @@ def test_rows_whose_positions_depend_on_other_rows_are_refused(tmp_path, tokeniz
         fit(short, [BATCH[:2]])
 
 
+@pytest.mark.parametrize("name", ["GPT-2", "OPT"])
+def test_rows_longer_than_a_table_of_positions_are_refused(tmp_path, tokenizer, name: str) -> None:
+    make(FAMILIES[name], tmp_path, tokenizer)
+    for tokens in (512, 513):
+        module = SFTModule(str(tmp_path), weights="fp32", max_prompt_tokens=tokens - 100, max_new_tokens=100)
+        if tokens == 512:
+            assert fit(module, [BATCH[:2]]).global_step == 1
+            continue
+        with pytest.raises(ValueError, match="are 513 together, and beyond 512 tokens .*no position.*them to 512"):
+            fit(module, [BATCH[:2]])
+
+
 def test_texts_of_an_anchor_as_long_are_refused_too(tmp_path, tokenizer) -> None:
     make(FAMILIES["Phi-4-mini"], tmp_path, tokenizer)
     (tmp_path / "general.txt").write_text("老师看书。\n", encoding="utf-8")
