@@ -6,6 +6,7 @@ import json
 import string
 import sys
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ SECOND: dict[str, Any] = {"vocabulary": 6_000, "dimensions": 256, "seed": 1}
 
 
 def write_general(folder: Path = GENERAL) -> None:
-    """Write the general English text of replay, anchor and probes, unless it is there.
+    """Write the general English text of replay, anchor and probes; files that have it already are not touched.
 
     ``replay.jsonl`` has OpenBookQA's questions with their right answers. ``anchor.jsonl`` has the same as
     conversations, and SIB-200's English sentences. ``paragraphs.txt`` has XQuAD's paragraphs, one per line, and
@@ -31,8 +32,6 @@ def write_general(folder: Path = GENERAL) -> None:
     Args:
         folder: Folder to write to.
     """
-    if (folder / "questions.jsonl").is_file():
-        return
     answered = [
         {"question": row["query"], "answer": row["choices"][row["gold"]]}
         for row in _rows(harness.existing("data/choices/openbook_qa.jsonl"))
@@ -51,10 +50,12 @@ def write_general(folder: Path = GENERAL) -> None:
         for qa in one["qas"]
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "paragraphs.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    contents = {"paragraphs.txt": "".join(f"{text}\n" for text in texts)}
     for name, rows in (("replay", answered), ("anchor", sentences + talks), ("questions", questions)):
-        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(content, encoding="utf-8")
+        contents[f"{name}.jsonl"] = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    for name, content in contents.items():
+        if not (file := folder / name).is_file() or file.read_text(encoding="utf-8") != content:
+            file.write_text(content, encoding="utf-8")
 
 
 def train_encoders(recipe: Path) -> None:
@@ -62,11 +63,18 @@ def train_encoders(recipe: Path) -> None:
 
     Args:
         recipe: Recipe of the reward's encoder. The second one is written to the folder ``second`` beside it.
+
+    Raises:
+        SystemExit: If an encoder that is there was trained on other pairs or by another recipe.
     """
     settings: dict[str, Any] = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     first, base = Path(settings["trainer"]["default_root_dir"]), Path(settings["model"]["init_args"]["base"])
     for out, start, own in ((first, base, {}), (first.with_name("second"), base.with_name("second"), SECOND)):
+        pairs, record = harness.existing(settings["data"]["init_args"]["train"]), out / "trained_on.json"
+        made_of = {"pairs": sha256(pairs.read_bytes()).hexdigest(), "recipe": json.loads(json.dumps(settings | own))}
         if (out / "encoder").is_dir():
+            if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != made_of:
+                sys.exit(f"{out}: its encoder is of other pairs or another recipe; delete the folder, and start again")
             continue
         make_start(start, _texts(settings["data"]["init_args"]), **own)
         flags = {
@@ -76,6 +84,7 @@ def train_encoders(recipe: Path) -> None:
         }
         semalign("fit", recipe, flags)
         semalign("test", recipe, flags | {"--model.init_args.base": str(out / "encoder")})
+        record.write_text(json.dumps(made_of, indent=1), encoding="utf-8")
 
 
 def semalign(command: str, recipe: Path, flags: Mapping[str, str]) -> None:

@@ -90,6 +90,15 @@ def test_another_pair_and_another_base_by_yaml_alone(
     assert [one["question"] for one in questions] == ["Which 0?", "Which 1?", "Which 2?"]
     assert Path("runs/real/general/paragraphs.txt").read_text().splitlines()[0] == "Text 0 is here."
 
+    recipe = yaml.safe_load((mine / "encoder.yaml").read_text(encoding="utf-8"))
+    pairs = Path(recipe["data"]["init_args"]["train"])
+    other = mine / "other.jsonl"
+    other.write_text(pairs.read_text(encoding="utf-8") + json.dumps({"zh": "山", "bo": "རི"}) + "\n", encoding="utf-8")
+    recipe["data"]["init_args"]["train"] = str(other)
+    (mine / "encoder.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"runs/mine/reward: its encoder is of other pairs or another recipe; delete"):
+        real.main(args)
+
 
 def test_a_start_that_earns_too_little_is_not_trained(runs: Runs) -> None:
     signal = {"class_path": "RewardSignal", "init_args": {"reward": "language", "min_mean": 0.9}}
