@@ -14,7 +14,7 @@ from semalign_pl.messages.terminal import visible
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.policy.adapter import portable_base
 from semalign_pl.policy.adapter_folder import read_adapter_folder
-from semalign_pl.policy.adapter_start import blend_facts, check_target, read_terms, start_facts
+from semalign_pl.policy.adapter_start import blend_facts, check_no_result, check_target, read_terms, start_facts
 from semalign_pl.policy.merged import export_model
 from semalign_pl.protocols import ExportableModule, ScaledModule
 from semalign_pl.run.results import write_training
@@ -77,8 +77,10 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None, who
         ValueError: If the checkpoint does not belong to the recipe.
     """
     cli = make_cli(CheckpointCLI, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
-    module = cli.model
-    folder = _write(module, checkpoint.with_suffix("") if out is None else out, whole)
+    module, out = cli.model, checkpoint.with_suffix("") if out is None else out
+    for name in ("model",) if whole else ("adapter", "encoder"):
+        check_no_result(out / name)
+    folder = _write(module, out, whole)
     facts: dict[str, Json] = {"stage": module.stage, "steps": cli.checkpoint["global_step"], "seed": module.seed}
     if isinstance(module, ScaledModule):
         facts |= start_facts(module.adapter, module.adapter_scale, module.scale_from, folder)

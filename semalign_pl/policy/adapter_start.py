@@ -120,11 +120,28 @@ def check_target(folder: Path, adapters: Iterable[str]) -> None:
         adapters: PEFT folders of the blend's terms.
 
     Raises:
-        ValueError: If the folder is one of them.
+        ValueError: If the folder is one of them, or the result of another run.
     """
     if folder.resolve() in [Path(path).resolve() for path in adapters]:
         raise ValueError(
             f"--out: {folder} is an adapter that is scaled, and the result would replace it; give another folder"
+        )
+    check_no_result(folder)
+
+
+def check_no_result(folder: Path) -> None:
+    """Refuse to replace the result of a run's own training.
+
+    Args:
+        folder: Folder that an export is to be written to.
+
+    Raises:
+        ValueError: If it is in the folder of a run.
+    """
+    if folder.exists() and (folder.parent / "fit.yaml").is_file():
+        raise ValueError(
+            f"--out: {folder} is the result of the run in {folder.parent}, and the export would replace it; give "
+            "another folder"
         )
 
 

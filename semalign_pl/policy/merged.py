@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+LEAST_KEPT = 0.5
+"""Smallest share of an adapter's update that a merged model must hold in the precision of its weights."""
+
+
 def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write base and trained adapter as one model, with the tokenizer, its chat template and the stop tokens.
 
     Each layer is merged in float32 and rounded once, with no more memory than one layer of it.
 
     ``AutoModelForCausalLM.from_pretrained(folder)`` loads it without PEFT, and ``model.init_args.base`` names it for
-    another run, whose base it then is. The folder is loaded again, and its logits compared with the policy's.
+    another run, whose base it then is. Its default decoding is greedy, as in a test. The folder is loaded again, and
+    its logits compared with the policy's.
 
     Args:
         policy: Policy to write. Its adapter is merged in place, so that it must not be used any more.
@@ -31,10 +36,10 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
         dtype: Precision of the written weights; ``None`` for that of the base.
 
     Raises:
-        ValueError: If the base is quantised, or PEFT cannot merge this adapter exactly.
+        ValueError: If the base is quantised, PEFT cannot merge this adapter exactly, or ``dtype`` is too coarse for it.
         WriteError: If the folder cannot be written; the old one is unchanged.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     lm = policy.causal_lm
     dtype = dtype or lm.dtype
@@ -45,11 +50,21 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
         )
     with policy.inference():
         expected = _probe_logits(lm)
-    _merge_layers(policy, dtype)
+    if (kept := _merge_layers(policy, dtype)) < LEAST_KEPT:
+        raise ValueError(
+            f"the merged model: its weights in {str(dtype).removeprefix('torch.')} would hold {kept:.0%} of the "
+            "adapter's update, most of which is smaller than their precision; nothing is written; give --dtype fp32, "
+            "or use base and adapter side by side"
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All adapters are already merged")
         merged = policy.model.merge_and_unload(adapter_names=["default"])
-    merged.generation_config.eos_token_id = list(policy.encoder.eos_ids)  # servers stop where this package does
+    # Servers stop where this package does, and decode without the base's sampling and penalties.
+    own = merged.generation_config
+    ends = list(policy.encoder.eos_ids)
+    merged.generation_config = GenerationConfig(
+        eos_token_id=ends, pad_token_id=own.pad_token_id, bos_token_id=own.bos_token_id
+    )
     with replace_folder(folder) as made:
         merged.to(dtype=dtype).save_pretrained(str(made))
         policy.encoder.tokenizer.save_pretrained(str(made))
@@ -65,16 +80,29 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
             )
 
 
-def _merge_layers(policy: Policy, dtype: torch.dtype) -> None:
-    """Merge the trained adapter into the weights of each layer: in float32, then rounded once to ``dtype``."""
+def _merge_layers(policy: Policy, dtype: torch.dtype) -> float:
+    """Merge the trained adapter into the weights of each layer: in float32, then rounded once to ``dtype``.
+
+    Returns:
+        Share of LoRA's updates that the rounded weights hold: the projection of their change on the update.
+    """
+    from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    held = size = 0.0
     for layer in policy.model.modules():
         if isinstance(layer, BaseTunerLayer):
             own = layer.get_base_layer()
             own.float()
+            weight = getattr(own, "weight", None) if isinstance(layer, LoraLayer) else None
+            before = weight.detach().clone() if isinstance(weight, Tensor) else None
             layer.merge(adapter_names=["default"])
+            if before is not None:
+                update = own.weight.detach() - before
+                held += float(((own.weight.detach().to(dtype).float() - before) * update).sum())
+                size += float(update.square().sum())
             own.to(dtype)
+    return held / size if size else 1.0
 
 
 def _probe_logits(lm: PreTrainedModel) -> Tensor:

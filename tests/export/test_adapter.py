@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from semalign_pl.__main__ import main
+from semalign_pl.policy.adapter_start import check_target
 
 
 @pytest.fixture
@@ -49,3 +50,17 @@ def test_the_runs_own_adapter_is_not_replaced(run: Path, capsys: pytest.CaptureF
     """Its training.json would get another time, and the scores of its test would count as those of other weights."""
     assert main(["export", str(run), "--out", str(run)]) == 2
     assert f"--out: {run}/adapter is the run's own adapter" in capsys.readouterr().err
+
+
+def test_the_result_of_another_run_is_not_replaced(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its recipe and its scores would be beside foreign weights."""
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    weights = (other / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert main(["export", str(run), "--out", str(other)]) == 2
+    assert f"--out: {other}/adapter is the result of the run in {other}, and the export" in capsys.readouterr().err
+    assert (other / "adapter" / "adapter_model.safetensors").read_bytes() == weights
+    with pytest.raises(ValueError, match="other/adapter is the result of the run"):  # as `dial` and scaled exports ask
+        check_target(other / "adapter", [str(run / "adapter")])

@@ -38,8 +38,16 @@ def trained(runs: Runs) -> Path:
 
 def test_a_run_becomes_a_merged_model_and_a_gguf_file(trained: Path, capsys: Any) -> None:
     adapter, out = trained / "adapter", trained / "export"
+    (out / "gguf").mkdir(parents=True)
+    (out / "gguf" / "run-Q4_K_M.gguf").write_bytes(b"of llama-quantize")
     assert main(["export", str(trained), "--merge", "--dtype", "fp32", "--gguf", "q8_0"]) == 0
-    assert f"written: {out}/model" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"written: {out}/model" in shown
+    assert {file.name for file in (out / "gguf").iterdir()} == {"Modelfile", "run-Q4_K_M.gguf", "run-q8_0.gguf"}
+    words = [
+        token for token in AutoTokenizer.from_pretrained(adapter).added_tokens_decoder.values() if token.single_word
+    ]
+    assert (f"--gguf: {len(words)} new tokens, such as " in shown) == bool(words)
 
     # transformers: the merged model is base and adapter, as PEFT loads them by itself, new tokens included.
     peft_model = AutoPeftModelForCausalLM.from_pretrained(adapter)
