@@ -102,8 +102,7 @@ def _reply(loaded: LoadedRun, before: list[Turn], message: str, task: Inputs | N
     """
     from semalign_pl.types import Turn
 
-    module, encoder = loaded.recipe.module, loaded.policy.encoder
-    cut = encoder.truncated_prompts
+    module = loaded.recipe.module
     try:
         prompt = message if task is None else task.example(message, "").policy_prompt  # with its system text
         turns = [*before, *([Turn("user", prompt)] if isinstance(prompt, str) else prompt)]
@@ -112,7 +111,7 @@ def _reply(loaded: LoadedRun, before: list[Turn], message: str, task: Inputs | N
         print(visible(f"no answer: {error}"))
         return before
     print(visible(answer.text), flush=True)
-    if encoder.truncated_prompts > cut:
+    if answer.cut:
         limit = f"max_prompt_tokens {module.max_prompt_tokens}"
         print(f"({limit}: the oldest turns were left out, or the message was cut; /new begins afresh)", file=sys.stderr)
     if not answer.finished:

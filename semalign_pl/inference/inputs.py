@@ -12,7 +12,9 @@ from typing import Generic, TypeVar
 
 from semalign_pl.data.cleaning.preparation import Cleaner
 from semalign_pl.data.conversation import PROMPT
-from semalign_pl.data.reading.formats import BadRow
+from semalign_pl.data.reading.fields import Fault, fault_of
+from semalign_pl.data.reading.formats import BadRow, quote
+from semalign_pl.data.reading.formats.encodings import is_unicode_text
 from semalign_pl.data.reading.formats.record import stem_suffix
 from semalign_pl.data.reading.sources import stream
 from semalign_pl.data.tasks import Task
@@ -43,10 +45,9 @@ class Inputs(Generic[Recipe]):
             id: Id of the example.
 
         Raises:
-            ValueError: If the prompt of the task has several fields.
+            ValueError: If the prompt of the task has several fields, or the text is blank in normal form.
         """
-        field = self._field()
-        return self._example({field: text}, id)
+        return self._task.example(self._prepare({self._field(): text}), id)
 
     def read(self, source: str) -> Iterator[Example]:
         """Read texts, one per line of a .txt file or stdin, or the rows of any other corpus.
@@ -60,24 +61,52 @@ class Inputs(Generic[Recipe]):
         Raises:
             ValueError: If the corpus or one of its rows cannot be read; names line, field and remedy.
         """
-        if is_lines(source) and self.columns:
-            raise ValueError(f"--columns: {source} has one text per line, and no columns; leave the flag out")
-        if source == STDIN:
-            yield from (self.example(text, id) for id, text in _read_stdin())
-            return
         lines = is_lines(source)
-        columns = {self._field(): self._field()} if lines else self._columns()
-        optional, chat = ((), None) if lines else (self._task.optional, self._task.chat("train"))
-        rows = stream(source, columns, "test", optional=optional, chat=chat)
+        if lines and self.columns:
+            raise ValueError(
+                f"--columns: {source} has one text per line, and no columns; leave it out, or give a table as .tsv"
+            )
         try:
-            for id, row in rows:
-                if isinstance(row, BadRow):
-                    raise ValueError(row.message)
-                yield self._example(row, id)
+            yield from self._read_lines(source) if lines else self._read_table(source)
         except ValueError as error:
             # The remedy of a recipe is a key of its YAML; that of this command is a flag.
             flag = re.sub(r"data\.init_args\.columns: \{(\w+): ([^}]*)\}", r"--columns \1=\2", str(error))
             raise ValueError(flag) from error
+
+    def _read_lines(self, source: str) -> Iterator[Example]:
+        """Yield examples of the lines that are not blank, neither as they are nor in normal form."""
+        field, first, empty = self._field(), True, True
+        for id, row in _read_stdin(field) if source == STDIN else stream(source, {field: field}, "test"):
+            if isinstance(row, BadRow):
+                raise ValueError(row.message)
+            if first and "\t" in row[field]:
+                remedy = "give it as --file FILE.tsv" if source == STDIN else "rename its .txt to .tsv"
+                raise ValueError(
+                    f"{id}: a tab in the first text, {quote(row[field])}: this is a table, not one text per line; "
+                    f"{remedy}, or replace the tab by a space"
+                )
+            first = False
+            try:
+                row = self._prepare(row)
+            except Fault:
+                continue
+            empty = False
+            yield self._task.example(row, id)
+        if empty:
+            name = "stdin" if source == STDIN else source
+            raise ValueError(f"{name}: there is no text in it; give one text per line")
+
+    def _read_table(self, source: str) -> Iterator[Example]:
+        """Yield examples of the rows of a corpus with columns."""
+        task = self._task
+        for id, row in stream(source, self._columns(), "test", optional=task.optional, chat=task.chat("train")):
+            if isinstance(row, BadRow):
+                raise ValueError(row.message)
+            try:
+                row = self._prepare(row)
+            except Fault as fault:
+                raise ValueError(f"{id}: {fault}, or drop the row") from fault
+            yield task.example(row, id)
 
     @property
     def _task(self) -> Task:
@@ -110,35 +139,59 @@ class Inputs(Generic[Recipe]):
             )
         return fields[0]
 
-    def _example(self, row: Mapping[str, str], id: str) -> Example:
+    def _prepare(self, row: Mapping[str, str]) -> Mapping[str, str]:
+        """Row in the normal form of the recipe, as a test's rows are.
+
+        Raises:
+            Fault: If a field is blank in normal form, so that the model would invent its answer.
+        """
         task, prepare = self._task, self.recipe.data.prepare
-        if prepare is not None:  # as a test's rows are
-            languages = {field: code for field, code in task.languages.items() if field in row}
-            row = Cleaner.of(prepare, languages).normal(row)
-        return task.example(row, id)
+        if prepare is None:
+            return row
+        languages = {field: code for field, code in task.languages.items() if field in row}
+        normal = Cleaner.of(prepare, languages).normal(row)
+        for field in languages:
+            if field not in task.optional and not normal[field].strip():
+                raise Fault(f"{field} is blank in normal form: {quote(row[field])}; fill it in")
+        return normal
 
 
 def is_lines(source: str) -> bool:
     """Return true if a source has one text per line: stdin, or a single .txt file, compressed or not.
 
+    A .txt file that `stream` reads as a table, Excel's "Unicode Text", has columns.
+
     Args:
         source: Corpus, or ``-`` for stdin.
     """
-    return source == STDIN or (stem_suffix(Path(source)) == ".txt" and not {*source} & {*"{*?"})
+    if source == STDIN:
+        return True
+    path = Path(source)
+    is_text = stem_suffix(path) == ".txt" and not {*source} & {*"{*?"}
+    return is_text and not (path.is_file() and is_unicode_text(path))
 
 
-def _read_stdin() -> Iterator[tuple[str, str]]:
-    """Yield id and text of each line of stdin that is not blank.
+def _read_stdin(field: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield id and row of each line of stdin that is not blank.
+
+    Args:
+        field: Name of the field of a row.
 
     Raises:
-        ValueError: If stdin is not UTF-8, or has no text.
+        ValueError: If stdin is not UTF-8, or a line is one that a file may not have either.
     """
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"stdin: byte {error.start} is not UTF-8; give text in UTF-8") from error
-    if not text.strip():
-        raise ValueError("stdin: there is no text in it; give one text per line")
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"stdin:{number}", line.removesuffix("\r")
+        line = line.removesuffix("\r")
+        if not line.strip():
+            continue
+        if "\r" in line:
+            raise ValueError(
+                f"stdin:{number}: a CR inside the line: {quote(line)}; end lines in LF, e.g. tr '\\r' '\\n'"
+            )
+        if fault := fault_of(line):
+            raise ValueError(f"stdin:{number}: the text is {fault}")
+        yield f"stdin:{number}", {field: line}

@@ -28,10 +28,12 @@ class Answer:
     Attributes:
         text: Text of the completion, without special tokens.
         finished: True if it ended by itself; false if it was cut off at ``max_new_tokens``.
+        cut: True if the source was cut, since the prompt was longer than ``max_prompt_tokens``.
     """
 
     text: str
     finished: bool
+    cut: bool
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,16 @@ class LoadedRun:
             ValueError: If the chat template cannot render a prompt, or the template alone is longer than
                 ``max_prompt_tokens``.
         """
-        module = self.recipe.module
-        ids = [self.policy.encoder.encode_prompt(prompt, module.max_prompt_tokens) for prompt in prompts]
+        module, encoder = self.recipe.module, self.policy.encoder
+        ids: list[list[int]] = []
+        cut: list[bool] = []
+        for prompt in prompts:
+            before = encoder.truncated_prompts
+            ids.append(encoder.encode_prompt(prompt, module.max_prompt_tokens))
+            cut.append(encoder.truncated_prompts > before)
         with self.policy.acting_as(role):
             rollouts = generate(self.policy, ids, max_new_tokens=module.max_new_tokens)
-        return [Answer(*one) for one in zip(rollouts.texts, rollouts.finished.tolist(), strict=True)]
+        return [Answer(*one) for one in zip(rollouts.texts, rollouts.finished.tolist(), cut, strict=True)]
 
 
 def _choose_task(data: CorpusDataModule, name: str | None) -> tuple[Task, dict[str, str]]:

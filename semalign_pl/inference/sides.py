@@ -140,8 +140,7 @@ class Sides:
 
     def _make(self, name: str, text: str, scale: float | None) -> Side:
         roles: dict[str, Role] = {BASE: "base", START: "reference", ADAPTER: "policy"}
-        encoder, begun = self._loaded.policy.encoder, time.monotonic()
-        cut_before = encoder.truncated_prompts
+        begun = time.monotonic()
         (answer,) = self._loaded.answer([self._inputs.example(text, "page").policy_prompt], roles[name])
         seconds = time.monotonic() - begun
         language = self.language
@@ -149,7 +148,7 @@ class Sides:
             name=name,
             scale=scale,
             text=answer.text,
-            cut=encoder.truncated_prompts > cut_before,
+            cut=answer.cut,
             finished=answer.finished,
             in_language=None if language is None else language.is_consistent(answer.text),
             share=None if language is None else language.share(answer.text),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import sys
@@ -46,7 +47,7 @@ def run(args: Sequence[str]) -> int:
     given.add_argument(
         "--file", help="texts: .txt with one per line, .jsonl, .csv, .xlsx or any corpus that fit reads; - for stdin"
     )
-    parser.add_argument("--out", type=Path, help="JSON lines to write: id, source, prediction, finished")
+    parser.add_argument("--out", type=Path, help="JSON lines to write: id, source, prediction, finished, cut")
     parser.add_argument("--columns", help="columns of the file, if they differ from the recipe's: field=column,…")
     parser.add_argument(
         "--corpus", help="corpus of the recipe whose task is used, if it has several (default: the first of test)"
@@ -93,8 +94,9 @@ def translate(
         example = inputs.example(text, "text")
         loaded = recipe.load()
         (answer,) = loaded.answer([example.policy_prompt])
+        _set_stdout_to_utf8()
         print(visible(answer.text))
-        _report(loaded, 0 if answer.finished else 1)
+        _report(loaded, int(answer.cut), int(not answer.finished))
         return
     assert file is not None, "the parser requires one of the two"
     if out is None:
@@ -114,23 +116,32 @@ def _parse_columns(given: str | None) -> dict[str, str]:
     return {field.strip(): column.strip() for field, _, column in pairs}
 
 
+def _set_stdout_to_utf8() -> None:
+    """Set stdout to UTF-8, the encoding of stdin, unless it is a terminal, which has an encoding of its own."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", errors=sys.stdout.errors)
+
+
 def _print_answers(inputs: Inputs[RunRecipe], file: str) -> None:
     """Print an answer per line; a blank line of a text file gives a blank line, so that lines belong together."""
     from semalign_pl.inference.inputs import is_lines
     from semalign_pl.messages.progress import Progress
 
     examples = list(inputs.read(file))
-    loaded, cut_off, line = inputs.recipe.load(), 0, 0
+    lines, loaded = is_lines(file), inputs.recipe.load()
+    cut = cut_off = line = 0
+    _set_stdout_to_utf8()
     with Progress(len(examples)) as progress:
         for batch, answers in _answer(loaded, iter(examples)):
             for example, answer in zip(batch, answers, strict=True):
-                number = int(example.id.rpartition(":")[2]) if is_lines(file) else line + 1
+                number = int(example.id.rpartition(":")[2]) if lines else line + 1
                 print("\n" * (number - line - 1) + visible(answer.text.replace("\n", " ")))
                 line = number
             sys.stdout.flush()
+            cut += sum(answer.cut for answer in answers)
             cut_off += sum(not answer.finished for answer in answers)
             progress.add(len(batch))
-    _report(loaded, cut_off)
+    _report(loaded, cut, cut_off)
 
 
 def _write_answers(inputs: Inputs[RunRecipe], file: str, out: Path) -> None:
@@ -150,8 +161,12 @@ def _write_answers(inputs: Inputs[RunRecipe], file: str, out: Path) -> None:
                 progress.add(len(batch))
         lines.finish()
     print(visible(f"written: {out} ({rows} rows)"), file=sys.stderr)
+    cut = cut_off = 0
     with out.open(encoding="utf-8") as file_written:  # those of an earlier process count too
-        _report(loaded, sum(not json.loads(line)["finished"] for line in file_written))
+        for row in map(json.loads, file_written):
+            cut += row.get("cut", False)  # a row of an earlier version has no such key
+            cut_off += not row["finished"]
+    _report(loaded, cut, cut_off)
 
 
 def _answer(loaded: LoadedRun, examples: Iterator[Example]) -> Iterator[tuple[list[Example], list[Answer]]]:
@@ -161,12 +176,18 @@ def _answer(loaded: LoadedRun, examples: Iterator[Example]) -> Iterator[tuple[li
 
 
 def _row(example: Example, answer: Answer) -> dict[str, Json]:
-    return {"id": example.id, "source": example.source, "prediction": answer.text, "finished": answer.finished}
+    return {
+        "id": example.id,
+        "source": example.source,
+        "prediction": answer.text,
+        "finished": answer.finished,
+        "cut": answer.cut,
+    }
 
 
-def _report(loaded: LoadedRun, cut_off: int) -> None:
+def _report(loaded: LoadedRun, cut: int, cut_off: int) -> None:
     """Print how many texts and answers were cut, if any."""
-    module, cut = loaded.recipe.module, loaded.policy.encoder.truncated_prompts
+    module = loaded.recipe.module
     if cut:
         print(f"{cut} texts were longer than max_prompt_tokens {module.max_prompt_tokens}: cut", file=sys.stderr)
     if cut_off:

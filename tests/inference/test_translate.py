@@ -58,6 +58,40 @@ def test_texts_have_the_normal_form_of_the_recipe(run, tmp_path, capsys) -> None
     assert one == other
 
 
+def test_a_text_that_is_blank_in_normal_form_is_a_blank_line(run, tmp_path, capsys, monkeypatch) -> None:
+    text, file = "老师在学校看书。\n\u200b\n学生在家里吃饭。\n", tmp_path / "in.txt"
+    file.write_text(text, encoding="utf-8")
+    give_stdin(monkeypatch, text)
+    for source in (str(file), "-"):
+        assert main(["translate", str(run), "--file", source]) == 0
+        assert [bool(line) for line in capsys.readouterr().out.splitlines()] == [True, False, True]
+
+
+def test_unicode_text_of_excel_is_a_table(run, tmp_path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_bytes("chinese\tbo\r\n老师\tདགེ་རྒན།\r\n".encode("utf-16"))
+    inputs = Inputs(RunRecipe.of(FinishedRun.of(run)), {"zh": "chinese"})
+    assert [example.source for example in inputs.read(str(file))] == ["老师"]
+
+
+def test_answers_are_utf8_unless_they_go_to_a_terminal(run, tmp_path, capsys, monkeypatch) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("老师在学校看书。\n", encoding="utf-8")
+    for flags in (["--file", str(file)], ["--text", "老师在学校看书。"]):
+        assert main(["translate", str(run), *flags]) == 0
+        expected = capsys.readouterr().out
+        assert not expected.isascii(), "GBK has all of ASCII"
+        for is_terminal, encoding in ((False, "utf-8"), (True, "gbk")):
+            written = io.BytesIO()
+            stdout = io.TextIOWrapper(written, "gbk", "backslashreplace")
+            monkeypatch.setattr(stdout, "isatty", lambda is_terminal=is_terminal: is_terminal)
+            with monkeypatch.context() as context:
+                context.setattr(sys, "stdout", stdout)
+                assert main(["translate", str(run), *flags]) == 0
+            stdout.flush()
+            assert written.getvalue() == expected.encode(encoding, "backslashreplace")
+
+
 def test_text_and_stdin_go_to_stdout_line_by_line(run, capsys, monkeypatch) -> None:
     for text in ("老师在学校看书。", "学生在家里吃饭。"):
         assert main(["translate", str(run), "--text", text]) == 0
@@ -84,11 +118,15 @@ def translate_in_batches_of_one(run: Path, file: Path, out: Path) -> None:
 def test_a_killed_command_goes_on(own_run, tmp_path, capsys) -> None:
     recipe = yaml.safe_load((own_run / "fit.yaml").read_text())
     recipe["data"]["init_args"]["eval_batch_size"] = 1
-    recipe["model"]["init_args"]["max_new_tokens"] = 2
+    recipe["model"]["init_args"] |= {"max_new_tokens": 2, "max_prompt_tokens": 100}
     (own_run / "fit.yaml").write_text(yaml.safe_dump(recipe))
     file, whole, out = tmp_path / "in.jsonl", tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
-    file.write_text("".join(json.dumps({"zh": f"{n}{pair['zh']}"}) + "\n" for n in range(3) for pair in PAIRS))
+    texts = [pair["zh"] * times for times in (99, 1, 99) for pair in PAIRS]
+    file.write_text("".join(json.dumps({"zh": text}) + "\n" for text in texts))
     assert main(["translate", str(own_run), "--file", str(file), "--out", str(whole)]) == 0
+    assert [row["cut"] for row in read(whole)] == [long for long in (True, False, True) for _ in PAIRS]
+    cut = f"{2 * len(PAIRS)} texts were longer than max_prompt_tokens 100: cut"
+    assert cut in capsys.readouterr().err
     unfinished = tmp_path / "out.jsonl.unfinished"
     process = multiprocessing.get_context("fork").Process(
         target=translate_in_batches_of_one, args=(own_run, file, out), daemon=True
@@ -111,7 +149,43 @@ def test_a_killed_command_goes_on(own_run, tmp_path, capsys) -> None:
     assert f"going on after row {done} of {3 * len(PAIRS)}" in told
     cut_off = sum(not row["finished"] for row in read(whole))
     assert f"{cut_off} answers were cut off at max_new_tokens 2" in told, "those of the killed process count too"
+    assert cut in told
     assert out.read_bytes() == whole.read_bytes() and not unfinished.exists()
+
+
+def test_rows_of_a_version_without_cut_are_gone_on_with(own_run, tmp_path) -> None:
+    file, whole, out = tmp_path / "in.jsonl", tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    file.write_text('{"zh": "老师"}\n{"zh": "学生"}\n', encoding="utf-8")
+    assert main(["translate", str(own_run), "--file", str(file), "--out", str(whole)]) == 0
+    first, second = read(whole)
+    del first["cut"]
+    _, grounds = examine(Inputs(RunRecipe.of(FinishedRun.of(own_run))), str(file))
+    (tmp_path / "out.jsonl.unfinished").write_text(f"{json.dumps(grounds)}\n{json.dumps(first)}\n")
+    assert main(["translate", str(own_run), "--file", str(file), "--out", str(out)]) == 0
+    assert read(out) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("老师\r学生\r", r"stdin:1: a CR inside the line: '老师\\r学生'; end lines in LF"),
+        (
+            "老师\n学\0生\n",
+            r"stdin:2: the text is not plain text, the control character U\+0000 in '学\\x00生'; take it out",
+        ),
+        (
+            "\nzh\tbo\n老师\tདགེ་རྒན།\n",
+            r"stdin:2: a tab in the first text, 'zh\\tbo': this is a table.*give it as --file FILE.tsv",
+        ),
+        ("\u200b\n", "stdin: there is no text in it"),
+        ("\n", "stdin: there is no text in it"),
+    ],
+)
+def test_stdin_is_checked_as_a_file_is(run, text, message, capsys, monkeypatch) -> None:
+    give_stdin(monkeypatch, text)
+    assert main(["translate", str(run), "--file", "-"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and re.search(message, error), error
 
 
 @pytest.mark.parametrize(
@@ -132,6 +206,13 @@ def test_a_killed_command_goes_on(own_run, tmp_path, capsys) -> None:
         (["--file", "-", "--columns", "zh=chinese"], "--columns: - has one text per line"),
         (["--text", "a", "--columns", "zh=chinese"], "--columns: is for --file"),
         (["--file", "bad.jsonl", "--out", "o.jsonl"], "bad.jsonl.*2.*empty"),
+        (
+            ["--file", "blank.jsonl", "--out", "o.jsonl"],
+            r"blank.jsonl:2: zh is blank in normal form: '\\u200b'; fill it in",
+        ),
+        (["--file", "blank.txt"], "blank.txt: there is no text in it"),
+        (["--text", "\u200b"], r"zh is blank in normal form: '\\u200b'; fill it in"),
+        (["--file", "pairs.txt"], r"pairs.txt:2: a tab in the first text, 'zh\\tbo': .*; rename its .txt to .tsv"),
         (["--text", "a", "--corpus", "x"], "--corpus: 'x' is no corpus with prompts"),
     ],
 )
@@ -143,6 +224,9 @@ def test_mistakes_are_one_line_before_weights_are_loaded(
     Path("in.jsonl").write_text('{"zh": "老师"}\n', encoding="utf-8")
     Path("other.jsonl").write_text('{"chinese": "老师"}\n', encoding="utf-8")
     Path("bad.jsonl").write_text('{"zh": "老师"}\n{"zh": ""}\n', encoding="utf-8")
+    Path("blank.jsonl").write_text('{"zh": "老师"}\n{"zh": "\u200b"}\n', encoding="utf-8")
+    Path("blank.txt").write_text("\u200b\n", encoding="utf-8")
+    Path("pairs.txt").write_text("\nzh\tbo\n老师\tདགེ་རྒན།\n", encoding="utf-8")
     Path("there.jsonl").touch()
     assert main(["translate", str(own_run), *flags]) == 2
     error = capsys.readouterr().err
