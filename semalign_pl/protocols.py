@@ -211,7 +211,7 @@ class ProbeListener(Protocol):
     """Callback that acts on the measurements of probes during training, such as TaxBudget."""
 
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
-        """Act on a measurement.
+        """Act on a measurement, after a batch, or when training resumes if an interruption prevented it.
 
         Args:
             trainer: Trainer of the run.

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
+from semalign_pl.callbacks.progress import count_steps
 from semalign_pl.finite import Diverged
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.protocols import has_rollouts
@@ -69,7 +70,8 @@ class RewardSignal(Callback):
             )
         self._rewards.append(rewards[self.reward].detach().cpu())
         updates = pl_module.updates_per_batch() if isinstance(pl_module, StageModule) else 1
-        if len(self._rewards) < min(self.batches, trainer.estimated_stepping_batches / updates):
+        steps = count_steps(trainer, pl_module)
+        if len(self._rewards) < (self.batches if steps is None else min(self.batches, steps / updates)):
             return
         fault = weak_signal(torch.cat(self._rewards), self.min_mean, self.max_zeros)
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):

@@ -36,6 +36,8 @@ class SampleTable(Callback):
 
     def __init__(self, every_n_steps: int = 10, groups: int = 2) -> None:
         super().__init__()
+        if every_n_steps < 1:
+            raise ValueError(f"SampleTable.every_n_steps: {every_n_steps} is not a positive number of batches")
         self.every_n_steps, self.groups = every_n_steps, groups
 
     def on_train_batch_end(

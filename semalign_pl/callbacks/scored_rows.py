@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypedDict
 
@@ -87,16 +88,18 @@ def unscored_rows(examples: Sequence[Example], predictions: Sequence[str]) -> li
 
 
 def gather(rows: list[ScoredRow], trainer: Trainer) -> list[ScoredRow]:
-    """Rows of all ranks in file order, with unique ids.
+    """Rows of all ranks, with unique ids.
+
+    They are taken from the ranks in turn: this is the file order, unless rows that are not scored were left out.
 
     Args:
-        rows: Rows of this rank: rank r of n has rows r, r + n and so on.
+        rows: Rows of this rank. Rank r of n has rows r, r + n and so on, without those that are not scored.
         trainer: Trainer of the run.
     """
     if trainer.world_size > 1:
         shards: list[list[ScoredRow]] = [[] for _ in range(trainer.world_size)]
         torch.distributed.all_gather_object(shards, rows)
-        rows = [shard[i] for i in range(len(shards[0])) for shard in shards if i < len(shard)]
+        rows = [row for turn in zip_longest(*shards) for row in turn if row is not None]
     for row, name in zip(rows, unique_ids(row.line["id"] for row in rows), strict=True):
         row.line["id"] = name
     return rows

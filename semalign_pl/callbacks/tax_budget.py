@@ -44,9 +44,10 @@ class TaxBudget(Callback):
 
     The budget is a constraint on the probes' scores. A KL of the module enforces it: that of GRPO or SFT to its
     reference policy, or that of the anchor to the base. Its weight, called beta here, is the constraint's Lagrange
-    multiplier (dual ascent, functional/multiplier.py). After each measurement by a probe, beta is adjusted by the score
-    whose budget is used up most. Changes are relative to the start of the stage, which is measured first. If the run
-    still ends beyond its budget, the excess is reported.
+    multiplier (dual ascent, functional/multiplier.py). After each measurement by a probe, beta is adjusted by the
+    measured score whose budget is used up most. Probes may measure at different steps: a measurement adjusts beta once,
+    and beta does not fall while the latest score of another probe has used up more of its budget. Changes are relative
+    to the start of the stage, which is measured first. If the run still ends beyond its budget, the excess is reported.
 
     Needs probes with ``every_n_steps`` among the callbacks. Writes ``RUN/tax_budget.json``: each measurement with the
     used share and the resulting beta.
@@ -95,7 +96,7 @@ class TaxBudget(Callback):
         self.beta: float | None = None
         self.history: list[Measurement] = []
         self._measured_at: dict[str, int] = {}
-        self._before = (0.0, 0.0)  # beta and used share at the measured step before the last one
+        self._before: tuple[float, dict[str, float]] = (0.0, {})  # beta and used shares before the last measured step
 
     @property
     def used(self) -> dict[str, float]:
@@ -161,19 +162,23 @@ class TaxBudget(Callback):
     def on_probe_end(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
         """Adjust beta by a probe's measurement; once per step, however many probes measure at it."""
         fresh = self._select_budget(trainer, scores)
-        if not fresh:
+        if not fresh or self.beta is None:  # None: a probe on resume, in a run that had no budget; the start follows
             return
-        assert self.beta is not None and self.beta_min is not None, "probes measure in training after its start"
-        if self.history[-1]["step"] == trainer.global_step:
+        assert self.beta_min is not None, "set with beta"
+        if trainer.global_step in self._measured_at.values():  # by another probe: both make one step of beta
             self.history.pop()
         else:
-            self._before = (self.beta, max(self.used.values()))
+            self._before = (self.beta, self.used)
         self.now |= fresh
         self._measured_at |= dict.fromkeys(fresh, trainer.global_step)
-        used = max(self.used.values())
-        bounds = {"low": self.beta_min, "high": self.beta_max}
+        # Older scores of other probes adjusted beta when they were measured; they only keep it from falling.
+        names = [name for name, step in self._measured_at.items() if step == trainer.global_step]
         beta, before = self._before
-        self.beta = next_multiplier(beta, used, before, target=self.target, rate=self.rate, **bounds)
+        used, used_before = max(self.used[name] for name in names), max(before[name] for name in names)
+        bounds = {"low": self.beta_min, "high": self.beta_max}
+        self.beta = next_multiplier(beta, used, used_before, target=self.target, rate=self.rate, **bounds)
+        if max(self.used.values()) > used:
+            self.beta = max(self.beta, beta)
         self._set_beta(pl_module)
         self._note(trainer.global_step)
 
@@ -211,13 +216,15 @@ class TaxBudget(Callback):
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, object]:
-        """Values at the start of the stage and now, beta, its minimum, and the history."""
+        """Values at the start of the stage and now, beta, its minimum, the history, and the step of each score."""
         return {
             "start": self.start,
             "now": self.now,
             "beta": self.beta,
             "beta_min": self.beta_min,
             "history": self.history,
+            "measured_at": self._measured_at,
+            "before": self._before,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -234,6 +241,8 @@ class TaxBudget(Callback):
         self.start, self.now = dict(state_dict["start"]), dict(state_dict["now"])
         self.beta, self.beta_min = state_dict["beta"], state_dict["beta_min"]
         self.history = list(state_dict["history"])
+        self._measured_at = dict(state_dict.get("measured_at", {}))  # earlier checkpoints have neither
+        self._before = state_dict.get("before", (self.beta, self.used))
 
     def _select_budget(self, trainer: Trainer, scores: dict[str, MetricResult]) -> dict[str, float]:
         """Values of the scores that the budget names, from rank 0, so that beta is the same on all ranks."""

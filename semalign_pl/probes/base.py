@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -17,11 +18,12 @@ from semalign_pl.files.example_folders import remedy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.protocols import PolicyModule, ProbeListener, missing_members
 from semalign_pl.run.trainer import callbacks_of
-from semalign_pl.types import Measurement
+from semalign_pl.types import Measurement, MetricResult
 
 log = logging.getLogger(__name__)
 LARGEST_SHARE = 0.1
 """Share of a run's time in its probes above which a line says so."""
+_STATE = "semalign_probes"  # key of a checkpoint
 
 
 class Probe(Callback, ABC):
@@ -108,28 +110,54 @@ class Probe(Callback, ABC):
         self.seconds, self.began = 0.0, time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count steps from the one at which training starts or resumes."""
+        """Count steps from the one at which training starts or resumes; measure now if an interruption prevented it."""
+        if self._is_due(trainer):
+            # Without log_dict: values that this hook logs would replace newer ones at the end of the epoch.
+            self._report(trainer, pl_module, self.run(pl_module).scores)
         self._measured_at = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Measure after every N steps, and log under ``probe/``."""
-        step, every = trainer.global_step, self.every_n_steps
-        if every is not None and step // every > self._measured_at // every:
+        if self._is_due(trainer):
             scores = self.run(pl_module).scores
-            values = {f"probe/{name}": score.value for name, score in scores.items()}
-            # Passed to the loggers directly, because Lightning would repeat the last value in every later row of the
-            # epoch. Callbacks that monitor a value still find it.
-            pl_module.log_dict(values, logger=False, batch_size=1, sync_dist=True)
-            if (spent := time_in_probes(trainer)) is not None:
-                values["probe/time/share"] = spent.share
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
-            for callback in callbacks_of(trainer):
-                if isinstance(callback, ProbeListener):
-                    callback.on_probe_end(trainer, pl_module, scores)
-        self._measured_at = step
+            # For callbacks that monitor a value. The loggers get it from _report, because Lightning would repeat the
+            # last value in every later row of the epoch.
+            pl_module.log_dict(_name_values(scores), logger=False, batch_size=1, sync_dist=True)
+            self._report(trainer, pl_module, scores)
+        self._measured_at = trainer.global_step
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        every = self.every_n_steps
+        return every is not None and trainer.global_step // every > self._measured_at // every
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
+        """Pass the scores of a measurement during training to the loggers and to the other callbacks."""
+        values = _name_values(scores)
+        if (spent := time_in_probes(trainer)) is not None:
+            values["probe/time/share"] = spent.share
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+        for callback in callbacks_of(trainer):
+            if isinstance(callback, ProbeListener):
+                callback.on_probe_end(trainer, pl_module, scores)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the step up to which measurements are done.
+
+        It is not saved in ``state_dict``: Lightning would then refuse a second probe of the same class.
+        """
+        checkpoint.setdefault(_STATE, {})[self._name_in(trainer)] = self._measured_at
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore the step up to which measurements are done; an earlier checkpoint has none, so nothing is due."""
+        self._measured_at = checkpoint.get(_STATE, {}).get(self._name_in(trainer), checkpoint["global_step"])
+
+    def _name_in(self, trainer: Trainer) -> str:
+        """Name of this probe in a checkpoint: its class, and its place among the probes of that class."""
+        alike = [callback for callback in callbacks_of(trainer) if type(callback) is type(self)]
+        return f"{type(self).__qualname__}/{alike.index(self)}"
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn if the probes of a run took much of its time; only the first of them warns."""
@@ -174,6 +202,11 @@ def time_in_probes(trainer: Trainer) -> ProbeTime | None:
     probes = [callback for callback in callbacks_of(trainer) if isinstance(callback, Probe)]
     seconds = sum(probe.seconds for probe in probes)
     return ProbeTime(seconds, time.monotonic() - min(probe.began for probe in probes)) if seconds else None
+
+
+def _name_values(scores: dict[str, MetricResult]) -> dict[str, float]:
+    """Values of the scores by their names in the log."""
+    return {f"probe/{name}": score.value for name, score in scores.items()}
 
 
 def existing_file(option: str, path: str) -> Path:

@@ -55,6 +55,15 @@ def test_several_steps_per_batch(runs: Runs) -> None:
         runs("fit", "grpo", "run", *flags, callbacks=signal(batches=8))
 
 
+@pytest.mark.parametrize("limit", ["max_epochs=1", "max_steps=8"])
+def test_several_steps_per_batch_in_a_run_of_four_batches(runs: Runs, limit: str) -> None:
+    """The batch of zeros is one of four, however the run is limited."""
+    flags = [f"trainer.{limit}", "trainer.limit_train_batches=4", "model.init_args.num_iterations=2"]
+    flags += ["trainer.max_steps=-1"] if limit == "max_epochs=1" else []
+    runs("fit", "grpo", "run", *flags, callbacks=signal(batches=8))
+    assert (runs.folder / "run" / "adapter").is_dir()
+
+
 def test_a_resumed_run_counts_the_batches_before(runs: Runs) -> None:
     """The batch of zeros is one of those before the checkpoint."""
     callbacks = [*signal(batches=5, max_zeros=0.1), runs.checkpoints("run/all", 1)]

@@ -1,5 +1,6 @@
 """Budget for the loss of general ability: real probes of a tiny run steer the KL weight; resuming and refusals."""
 
+import copy
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from helpers.small_runs import assert_same, weights
 from semalign_pl.callbacks import TaxBudget
 from semalign_pl.cli import main, run
 from semalign_pl.functional.multiplier import next_multiplier
+from semalign_pl.types import MetricResult
 
 
 @pytest.fixture
@@ -87,8 +89,6 @@ def test_resumed_equals_uninterrupted(budgeted, runs) -> None:
 
 
 def test_one_step_of_the_multiplier_however_many_probes() -> None:
-    from semalign_pl.types import MetricResult
-
     class Stub:
         global_step, world_size, beta = 1, 1, 1.0
 
@@ -107,6 +107,68 @@ def test_one_step_of_the_multiplier_however_many_probes() -> None:
     expected = next_multiplier(1.0, 0.8, 0.0, target=0.7, rate=2.0, low=0.01, high=100.0)
     assert budget.beta == run.beta == pytest.approx(expected)
     assert [entry["step"] for entry in budget.history] == [0, 1]
+
+
+class Steered:
+    """Trainer and module of a budget that is measured by hand."""
+
+    global_step, world_size, beta = 0, 1, 0.04
+
+
+def at_start(run: Steered) -> TaxBudget:
+    """Budget of two scores, as at the start of a stage."""
+    budget = TaxBudget({"f1": -2.0, "nll": 0.1})
+    budget.start, budget.now = {"f1": 60.0, "nll": 0.0}, {"f1": 60.0, "nll": 0.0}
+    budget.beta = budget.beta_min = run.beta
+    budget._note(0)
+    return budget
+
+
+def measure(budget: TaxBudget, run: Steered, step: int, **scores: float) -> float:
+    """Report one score per probe at a step; return the resulting beta."""
+    run.global_step = step
+    for name, value in scores.items():
+        budget.on_probe_end(run, run, {name: MetricResult(value, None, "")})
+    return run.beta
+
+
+STEER = {"target": 0.7, "rate": 2.0, "low": 0.04, "high": 10.0}
+
+
+def test_a_score_moves_beta_once_however_often_another_probe_measures() -> None:
+    """F1 is 10 % beyond its budget once, at step 200, and within it at step 400; nll does not move."""
+    betas = {}
+    for every in (20, 200):
+        run = Steered()
+        budget = at_start(run)
+        betas[every] = {}
+        for step in range(20, 401, 20):
+            due = {"f1": 57.8 if step == 200 else 59.5} if step % 200 == 0 else {}
+            betas[every][step] = measure(budget, run, step, **({"nll": 0.0} if step % every == 0 else {}), **due)
+    assert betas[20] == betas[200]
+    assert betas[20][180] == 0.04 and betas[20][200] == betas[20][380] > 0.5 and betas[20][400] < betas[20][380]
+
+
+def test_a_fresh_score_is_compared_with_its_own_last_measurement() -> None:
+    run = Steered()
+    budget = at_start(run)
+    first = measure(budget, run, 2, f1=58.0)
+    assert first == next_multiplier(0.04, 1.0, 0.0, **STEER)
+    second = measure(budget, run, 3, nll=0.09)
+    assert second == pytest.approx(next_multiplier(first, 0.9, 0.0, **STEER))
+    assert measure(budget, run, 4, nll=0.01) == second  # F1 had used more
+    assert measure(budget, run, 6, f1=59.5) == pytest.approx(next_multiplier(second, 0.25, 1.0, **STEER))
+
+
+def test_a_resume_between_two_probes_of_a_step() -> None:
+    whole, part = Steered(), Steered()
+    budget = at_start(whole)
+    measure(budget, whole, 2, f1=58.5, nll=0.02)
+    measure(budget, whole, 4, f1=58.2)
+    resumed = TaxBudget(budget.budget)
+    resumed.load_state_dict(copy.deepcopy(budget.state_dict()))
+    assert measure(resumed, part, 4, nll=0.09) == measure(budget, whole, 4, nll=0.09)
+    assert resumed.history == budget.history and [entry["step"] for entry in resumed.history] == [0, 2, 4]
 
 
 @pytest.mark.parametrize(

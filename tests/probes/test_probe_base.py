@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import time
@@ -12,11 +13,15 @@ import pytest
 import torch
 from helpers.small_runs import Runs, assert_same, weights
 from helpers.tiny import CPU
+from lightning.pytorch import LightningModule, Trainer
 
+from semalign_pl.callbacks import InterruptionCheckpoint, TaxBudget
+from semalign_pl.modules.stage import StageModule
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.probes import Probe
+from semalign_pl.run.history import RunLogger
 from semalign_pl.types import Item, Measurement, MetricResult
 
 
@@ -96,6 +101,108 @@ def test_every_n_steps_and_the_test(runs: Runs) -> None:
     tested = runs("test", "sft", "run", callbacks=[*probes(runs, every_n_steps=None), written])
     scores = [c.measurement.scores for c in tested.trainer.callbacks if isinstance(c, Probe)]
     assert scores[0]["kl_mean"].value == 0 and "cmrc_avg" in scores[1]
+
+
+class Toy(StageModule):
+    """Module with one weight and a KL weight, for probes that need no policy."""
+
+    stage = "toy"
+
+    def __init__(self) -> None:
+        super().__init__(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+        self.layer = torch.nn.Linear(1, 1)
+        self.beta = 0.04
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
+        self.accumulate(self.layer(batch[0].float().view(-1, 1)).pow(2).mean())
+        self.update()
+        self.log_train({"beta_used": torch.tensor(self.beta)}, 1)
+
+
+class Fading(Probe):
+    """Score that falls with every step; ends the run when it measures at a given step."""
+
+    def __init__(self, name: str, every_n_steps: int, fails_at: int = -1) -> None:
+        super().__init__(every_n_steps)
+        self.name, self.fails_at = name, fails_at
+
+    def run(self, pl_module: LightningModule) -> Measurement:
+        if pl_module.global_step == self.fails_at:
+            raise RuntimeError("second Ctrl-C")
+        return Measurement({self.name: MetricResult(50.0 - pl_module.global_step, None, "")})
+
+    def measure(self, policy: Policy) -> Measurement:
+        raise NotImplementedError
+
+
+def fit_toy(folder: Path, checkpoint: Path | None = None, fails_at: int = -1) -> TaxBudget:
+    """Train eight steps with two probes of one class, of which the second may fail."""
+    torch.manual_seed(0)
+    budget = TaxBudget({"a_f1": -10.0, "b_f1": -8.0})
+    trainer = Trainer(
+        max_steps=8,
+        callbacks=[budget, Fading("a_f1", 2), Fading("b_f1", 4, fails_at), InterruptionCheckpoint()],
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=RunLogger(folder),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+    )
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.arange(8)), batch_size=1)
+    trainer.fit(Toy(), data, ckpt_path=checkpoint, weights_only=True)
+    return budget
+
+
+def values(folder: Path, prefix: str) -> list[tuple[str, str, str]]:
+    """Step, column and value of the logged values whose names begin with ``prefix``."""
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        (row["step"], name, row[name]) for row in rows for name in sorted(row) if name.startswith(prefix) and row[name]
+    ]
+
+
+def test_a_measurement_that_was_interrupted_is_made_on_resume(tmp_path: Path) -> None:
+    """Of two probes that are due at step 4, the first has measured; both are of one class."""
+    straight = fit_toy(tmp_path / "straight")
+    with pytest.raises(RuntimeError, match="second Ctrl-C"):
+        fit_toy(tmp_path / "part", fails_at=4)
+    checkpoint = tmp_path / "part" / "checkpoints" / "interrupted.ckpt"
+    resumed = fit_toy(tmp_path / "part", checkpoint)
+    assert [entry["step"] for entry in straight.history] == [0, 2, 4, 6, 8]
+    assert resumed.history == straight.history and len({entry["beta"] for entry in straight.history}) > 2
+    for prefix in ("probe/a_f1", "probe/b_f1"):
+        assert values(tmp_path / "part", prefix) == values(tmp_path / "straight", prefix)
+    lost = ("3", "train/beta_used")  # the interrupted step logged nothing
+    used = [row for row in values(tmp_path / "straight", "train/beta_used") if row[:2] != lost]
+    assert values(tmp_path / "part", "train/beta_used") == used
+
+
+def test_an_earlier_checkpoint_leaves_nothing_due(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="second Ctrl-C"):
+        fit_toy(tmp_path, fails_at=4)
+    checkpoint = tmp_path / "checkpoints" / "interrupted.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    assert content.pop("semalign_probes") == {"Fading/0": 4, "Fading/1": 3}
+    for key in ("measured_at", "before"):
+        del content["callbacks"]["TaxBudget"][key]
+    torch.save(content, checkpoint)
+    resumed = fit_toy(tmp_path, checkpoint)
+    assert [entry["step"] for entry in resumed.history] == [0, 2, 4, 6, 8]
+    assert [row[0] for row in values(tmp_path, "probe/b_f1")] == ["7"]
+
+
+def test_a_budget_that_is_new_on_resume_measures_its_start_first(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="second Ctrl-C"):
+        fit_toy(tmp_path, fails_at=4)
+    checkpoint = tmp_path / "checkpoints" / "interrupted.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    del content["callbacks"]["TaxBudget"]
+    torch.save(content, checkpoint)
+    resumed = fit_toy(tmp_path, checkpoint)
+    assert resumed.start == {"a_f1": 46.0, "b_f1": 46.0} and resumed.history[-1]["step"] == 8
 
 
 class Meddler(Probe):
