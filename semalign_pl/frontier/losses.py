@@ -17,6 +17,7 @@ from semalign_pl.frontier.measured_point import MeasuredMetric, read_point
 from semalign_pl.functional.bootstrap import resample_sums
 from semalign_pl.functional.cost import loss_of
 from semalign_pl.functional.formulas import value
+from semalign_pl.messages.terminal import visible
 
 DRAWS = 2000
 SEED = 12345
@@ -101,7 +102,7 @@ def losses(base: PointResult, point: PointResult, metrics: Sequence[str], confid
         confidence: One-sided confidence of the bound, e.g. 0.95.
 
     Raises:
-        ValueError: If the two were tested on different items, or an item has no finite statistics.
+        ValueError: If the two were tested on different items, an item has no finite statistics, or a resample no value.
     """
     pair = [read_point(tested.folder, metrics).metrics for tested in (point, base)]
     found = {}
@@ -114,10 +115,16 @@ def losses(base: PointResult, point: PointResult, metrics: Sequence[str], confid
             )
         formula, n = pair[1][name].formula, len(ids)
         measured, resampled = [], []
-        for metrics_of in pair:
+        for tested, metrics_of in zip((point, base), pair, strict=True):
             statistics = _sort_by_id(metrics_of[name])
             measured.append(float(value(formula, statistics.sum(0).numpy(), n)))
-            resampled.append(value(formula, resample_sums(statistics, DRAWS, SEED).numpy(), n))
+            values = value(formula, resample_sums(statistics, DRAWS, SEED).numpy(), n)
+            if missing := np.count_nonzero(~np.isfinite(values)):
+                raise ValueError(
+                    f"{tested.folder}: {visible(name)} has no value in {missing} of {len(values)} resamples of its {n} "
+                    "items; name another metric, or test on more items"
+                )
+            resampled.append(values)
         bound = np.quantile(loss_of(name, resampled[0], resampled[1]), confidence)
         found[name] = Loss(loss_of(name, measured[0], measured[1]), float(bound), n)
     return found

@@ -61,7 +61,8 @@ def make_parser() -> CommandParser:
     parser = CommandParser(
         prog="semalign judge",
         usage="semalign judge A.jsonl B.jsonl --judge MODEL@URL[,KEY_VARIABLE] [--judge local:FOLDER …] [options]\n"
-        "       semalign judge A.jsonl B.jsonl --humans [--rubric RUBRIC] [--seed N] [--merge ANSWERS.json …]",
+        "       semalign judge A.jsonl B.jsonl --humans [--rubric RUBRIC] [--seed N]\n"
+        "       semalign judge A.jsonl B.jsonl --humans --merge ANSWERS.json …",
         description="Compare two systems' answers to the same items: each judge sees both, in both orders. Prints the "
         "win rate of A, order bias, agreement and cost. Answers are kept as they are received: after Ctrl-C or a kill, "
         "the same command goes on from there.",

@@ -68,7 +68,14 @@ class LocalModel:
 
         check_folder(self._option, self.folder)
         root, digests = Path(self.folder), Digests(self._digests)
-        files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else []
+        if not root.is_dir():
+            from huggingface_hub import try_to_load_from_cache
+
+            self.prepare()  # takes the hub's newest files into the cache
+            config = try_to_load_from_cache(self.folder, "config.json")
+            assert isinstance(config, str)
+            root = Path(config).parent
+        files = sorted(file for file in root.rglob("*") if file.is_file())
         return digest({str(file.relative_to(root)): digests.of(file) for file in files}, digits=16)
 
     @cached_property

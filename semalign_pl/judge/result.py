@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from semalign_pl.functional.significance import mcnemar
 from semalign_pl.judge.flags import Price
 from semalign_pl.judge.records import Judgement
 from semalign_pl.judge.session import Verdicts
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 ALL = "all judges"
 FEWEST_ITEMS = 6
 """Fewest items to call a system preferred: five wins of five happen by chance in 1 of 16 cases (2 · 0.5⁵ > 0.05)."""
+LARGEST_P = 0.05
+"""Largest p-value of the sign test over items to call a system preferred."""
 
 
 def figures_of(
@@ -117,12 +120,19 @@ def sentences(figures: Mapping[str, Mapping[str, Json]], verdicts: Sequence[Verd
     judgements = {one.name: one.judgements for one in verdicts}
     for name, one in figures.items():
         rate = _mapping(one["win_rate"])
-        winner = "A" if _number(rate["low"]) > 0.5 else "B" if _number(rate["high"]) < 0.5 else None
+        items_a, items_b = (int(_number(one[key])) for key in ("items_a", "items_b"))
+        p = mcnemar(items_a, items_b)  # exact two-sided sign test over items, ties left out
+        # With few items the bootstrap interval alone is too narrow; with several judges, the two may contradict.
+        a_wins = _number(rate["low"]) > 0.5 and items_a > items_b and p <= LARGEST_P
+        b_wins = _number(rate["high"]) < 0.5 and items_b > items_a and p <= LARGEST_P
+        winner = "A" if a_wins else "B" if b_wins else None
         shown = format_estimate(rate, 100, " %")
         verdict = f"{winner} is preferred" if winner else "no difference is shown"
         if _number(one["items"]) < FEWEST_ITEMS:
             verdict = f"too few items to tell, at least {FEWEST_ITEMS} are needed"
-        lines.append(f"{name}: {verdict}: win rate of A {shown} over {_count(one['items'], 'item')}")
+        lines.append(
+            f"{name}: {verdict}: win rate of A {shown} over {_count(one['items'], 'item')}, sign test p = {p:.2g}"
+        )
         bias = _mapping(one["order_bias"])
         unbalanced = _in_one_order(judgements.get(name, []))
         if unbalanced:

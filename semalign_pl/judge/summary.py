@@ -45,6 +45,8 @@ class Summary:
         wins_a: Number of judgements that prefer A.
         wins_b: Number of judgements that prefer B.
         ties: Number of judgements that prefer neither.
+        items_a: Number of items of which A's share is above a half.
+        items_b: Number of items of which A's share is below a half.
         order_bias: Share of judgements that prefer the answer shown first, less the share that prefer the one shown
             second: 0 without a bias, 1 if the first always wins.
         order_agreement: Share of items, per judge, whose two orders have the same winner; ``None`` if no item was
@@ -62,6 +64,8 @@ class Summary:
     wins_a: int
     wins_b: int
     ties: int
+    items_a: int
+    items_b: int
     order_bias: Estimate
     order_agreement: float | None
     judge_agreement: Mapping[tuple[str, str], float]
@@ -104,6 +108,8 @@ def summarise(judgements: Sequence[Judgement], n_bootstrap: int = N_BOOTSTRAP, s
         wins_a=sum(one.winner == "a" for one in readable),
         wins_b=sum(one.winner == "b" for one in readable),
         ties=sum(one.winner == "tie" for one in readable),
+        items_a=int((statistics[:, 0] > 0.5).sum()),
+        items_b=int((statistics[:, 0] < 0.5).sum()),
         order_bias=_ratio(statistics[:, 2:], n_bootstrap, seed),
         order_agreement=_order_agreement(readable),
         judge_agreement=_judge_agreement(shares),

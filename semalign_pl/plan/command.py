@@ -72,7 +72,7 @@ def run(args: Sequence[str]) -> int:
                 "--config: missing; give a recipe, e.g. semalign plan --config configs/quickstart/cold_start.yaml"
             )
         refuse_mistakes("fit", recipe)
-        print_plan(settings_of(recipe), available, options.json, options.overlay)
+        print_plan(settings_of(recipe, for_gpu=available is not None), available, options.json, options.overlay)
     return status.code
 
 
@@ -98,6 +98,8 @@ def print_plan(
     console.print(_table(settings, plan))
     for sentence in settings.notes:
         console.print(f"note: {sentence}", soft_wrap=True)
+    if settings.validation_rows:
+        console.print(f"note: {describe_validation(settings)}", soft_wrap=True)
     written: dict[str, object] = {"settings": asdict(settings), "bytes": {**vars(plan), "peak": plan.peak}}
     if available is not None:
         proposed, fits = proposal(settings, available)
@@ -157,6 +159,22 @@ def bf16_costs(proposed: Settings, fits: Plan, available: int) -> str:
     told = [f"{name} has a peak of {gib(peak)}, which {'fits' if peak <= most else 'does not fit'}"
             for name, peak in peaks.items()]  # fmt: skip
     return f"NF4 is dequantised at every forward. With these options, {'; '.join(told)} (nf4: {gib(fits.peak)})."
+
+
+def describe_validation(settings: Settings) -> str:
+    """Sentence about the memory of a validation's completions, which no plan and no proposal counts.
+
+    Args:
+        settings: Settings with ``validation_rows`` above 0.
+    """
+    from semalign_pl.plan.predict import validation_peak
+
+    peak = validation_peak(settings)
+    predicted = "" if peak is None else f" (predicted peak {gib(peak)})"
+    return (
+        f"a validation completes {settings.validation_rows} prompts at once{predicted}, which is not counted; if that "
+        "does not fit, lower data.init_args.eval_batch_size"
+    )
 
 
 def available_bytes(memory: int, cuda: bool) -> int:

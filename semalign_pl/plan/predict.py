@@ -22,6 +22,10 @@ from semalign_pl.plan.meta_policy import (
 )
 from semalign_pl.plan.settings import Plan, Settings
 from semalign_pl.plan.simulate import simulate_rollout, simulate_update
+from semalign_pl.policy.policy import Policy
+
+GENERATED_ROWS = 128
+"""Most completions that ``generate`` decodes at once by default, as in a validation."""
 
 
 def predict(settings: Settings) -> Plan:
@@ -39,8 +43,7 @@ def predict(settings: Settings) -> Plan:
     policy = meta_policy(settings.of_policy)
     adapters = [p for name, p in policy.named_parameters() if is_adapter(name)]
     trained = sum(4 * p.numel() for p in adapters if p.requires_grad)
-    largest = max(p.numel() for p in policy.decoder.parameters()) if settings.weights == "nf4" else 0
-    dequantised = largest * compute_dtype(settings).itemsize
+    dequantised = _dequantised_bytes(policy, settings)
     lm = policy.causal_lm
     vocabulary = lm.config.get_text_config().vocab_size
     head = 3 * 4 * min(CHUNK_ELEMENTS, settings.micro_batch_tokens * vocabulary)
@@ -71,6 +74,33 @@ def predict(settings: Settings) -> Plan:
         + sum(judge_bytes(name, weights, settings.cuda) for name, weights in settings.judges),
         replaced=replaced_bytes(lm, settings),
     )
+
+
+def validation_peak(settings: Settings) -> int | None:
+    """Predict the peak memory of the greedy completions of a validation, which ``Plan.peak`` does not include.
+
+    Args:
+        settings: Settings of the run, with ``validation_rows`` above 0.
+
+    Returns:
+        Bytes, or ``None`` if the architecture cannot generate without its weights.
+    """
+    rows = min(settings.validation_rows, GENERATED_ROWS)
+    greedy = replace(
+        settings, stage="grpo", rows=rows, num_generations=1, rollout_rows=rows, sampling=(("temperature", 0.0),),
+        micro_batch_tokens=0, recompute=False, rollout_weights="stored",
+    )  # fmt: skip
+    try:
+        rollout, _ = simulate_rollout(greedy)
+    except RuntimeError:  # an operation that needs data, or that the meta device lacks
+        return None
+    return predict(settings).resident + rollout + _dequantised_bytes(meta_policy(settings.of_policy), settings)
+
+
+def _dequantised_bytes(policy: Policy, settings: Settings) -> int:
+    """Size of the largest NF4 weight when it is dequantised for a forward; 0 for other weights."""
+    largest = max(p.numel() for p in policy.decoder.parameters()) if settings.weights == "nf4" else 0
+    return largest * compute_dtype(settings).itemsize
 
 
 def largest_settings(settings: Settings, available: int) -> tuple[Settings, Plan] | None:

@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from semalign_pl.policy.causal_lm import Weights
 
 
-def settings_of(recipe: Sequence[str]) -> Settings:
+def settings_of(recipe: Sequence[str], for_gpu: bool = False) -> Settings:
     """Read the settings that determine memory from a recipe.
 
     Args:
         recipe: ``--config FILE`` and flags, as on the command line of ``fit``.
+        for_gpu: True to plan ``trainer.accelerator: auto`` for a GPU where there is none.
 
     Raises:
         ValueError: If the recipe trains no policy.
     """
-    from semalign_pl.cli.parsed_recipe import parse_recipe  # imports torch, which a help page does not need
+    import torch  # here, as a help page does not need it
+
+    from semalign_pl.cli.parsed_recipe import parse_recipe
     from semalign_pl.policy.causal_lm import is_missing
 
     config = parse_recipe(recipe).settings
@@ -40,7 +43,8 @@ def settings_of(recipe: Sequence[str]) -> Settings:
     stage: Literal["sft", "grpo"] = "grpo" if "num_generations" in model else "sft"
     generations = model.num_generations if stage == "grpo" else 1
     trainer = config.trainer
-    cuda = str(trainer.accelerator) in ("gpu", "cuda")
+    auto = str(trainer.accelerator) == "auto"
+    cuda = for_gpu or torch.cuda.is_available() if auto else str(trainer.accelerator) in ("gpu", "cuda")
     rewards = {
         c.class_path.rsplit(".", 1)[-1]: c.init_args for c in trainer.callbacks or [] if "Reward" in c.class_path
     }
@@ -51,13 +55,19 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         for name, _ in encoders
         if is_missing(name)
     ]
+    if auto:
+        planned, other = ("GPU", "cpu") if cuda else ("CPU", "gpu")
+        notes.append(
+            f"trainer.accelerator is auto, and this plan is for a {planned}; for the other, give "
+            f"--trainer.accelerator {other}"
+        )
     if model.adapter is not None and model.lora is None and not Path(model.adapter).is_dir():
         notes.append(f"there is no adapter {model.adapter} yet, so one of rank {LoraSettings().r} is counted")
     if model.get("rollouts") is not None:
         notes.append(
             "rollouts are a server's; `rollout` is what generation in this process would take, as in a validation"
         )
-    notes += [f"the forwards of {term} are not counted; leave room for them" for term in _find_uncounted(config.model)]
+    notes += [f"the forwards of {term} are not counted; leave room for them" for term in _find_uncounted(config)]
     names = ("temperature", "top_p", "top_k", "min_p")
     return Settings(
         base=model.base,
@@ -80,6 +90,7 @@ def settings_of(recipe: Sequence[str]) -> Settings:
         cuda=cuda,
         new_tokens=_new_tokens(model),
         notes=tuple(notes),
+        validation_rows=_validation_rows(config),
     )
 
 
@@ -92,15 +103,32 @@ def _local_judges(rewards: Mapping[str, Namespace]) -> Iterator[tuple[str, Weigh
             yield spec.model, reward.weights
 
 
-def _find_uncounted(module: Namespace) -> Iterator[str]:
-    """Terms of the loss that compare the policy with another distribution, whose memory the plan leaves out."""
-    model = module.init_args
+def _validation_rows(config: Namespace) -> int:
+    """Number of prompts that a validation of the fit completes at once; 0 if it completes none."""
+    data = config.data.init_args
+    given = data.get("validation") or []
+    corpora = given if isinstance(given, list) else [given]
+    tasks = [(None if isinstance(corpus, str) else corpus.get("task")) or data.task for corpus in corpora]
+    if config.trainer.limit_val_batches == 0 or all(task.class_path.endswith("RawText") for task in tasks):
+        return 0  # raw text is not completed
+    return min(data.eval_batch_size, data.eval_limit or data.eval_batch_size)
+
+
+def _find_uncounted(config: Namespace) -> Iterator[str]:
+    """Models and terms of the loss whose forwards the plan leaves out."""
+    module, model = config.model, config.model.init_args
     if model.get("anchor") is not None:
         yield "model.init_args.anchor"
     if module.class_path.endswith("SFTModule") and model.get("beta"):
         yield "model.init_args.beta"
     if module.class_path.endswith("DistillModule"):
         yield "the teacher"
+    for callback in config.trainer.callbacks or []:
+        name, options = callback.class_path.rsplit(".", 1)[-1], callback.get("init_args") or {}
+        if name == "Evaluation" and options.get("encoder") is not None and _validation_rows(config):
+            yield "Evaluation.encoder, and its weights,"
+        if name.endswith("Probe") and (every := options.get("every_n_steps")) is not None:
+            yield f"{name}, which measures every {every} steps,"
 
 
 def _read_saved_lora(model: Namespace) -> Mapping[str, Any] | None:

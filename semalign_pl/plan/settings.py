@@ -37,6 +37,7 @@ class Settings:
         new_tokens: Number of tokens added to the vocabulary, whose embeddings are trained.
         notes: One sentence for each part of the memory that is not counted, or is a guess.
         rollout_weights: Weights that rollouts are sampled with, ``stored`` or ``dense``.
+        validation_rows: Number of prompts that a validation completes at once; 0 without one.
     """
 
     base: str
@@ -59,6 +60,7 @@ class Settings:
     new_tokens: int = 0
     notes: tuple[str, ...] = ()
     rollout_weights: RolloutWeights = "stored"
+    validation_rows: int = 0
 
     @property
     def of_policy(self) -> Settings:

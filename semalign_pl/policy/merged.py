@@ -94,13 +94,13 @@ def _merge_layers(policy: Policy, dtype: torch.dtype) -> float:
         if isinstance(layer, BaseTunerLayer):
             own = layer.get_base_layer()
             own.float()
-            weight = getattr(own, "weight", None) if isinstance(layer, LoraLayer) else None
-            before = weight.detach().clone() if isinstance(weight, Tensor) else None
+            is_lora = isinstance(layer, LoraLayer) and isinstance(getattr(own, "weight", None), Tensor)
+            before = own.get_parameter("weight").detach().clone() if is_lora else None
             layer.merge(adapter_names=["default"])
             if before is not None:
-                update = own.weight.detach() - before
-                held += float(((own.weight.detach().to(dtype).float() - before) * update).sum())
-                size += float(update.square().sum())
+                after = own.get_parameter("weight").detach()
+                held += float(((after.to(dtype).float() - before) * (after - before)).sum())
+                size += float((after - before).square().sum())
             own.to(dtype)
     return held / size if size else 1.0
 

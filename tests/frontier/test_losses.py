@@ -113,3 +113,15 @@ def test_an_item_without_a_number_is_one_line(tmp_path: Path) -> None:
     (point.folder / "items.jsonl").write_text(rows.replace("[40]", "[null]"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"point/items.jsonl: items cmrc_f1 have no list of finite numbers.*cmrc_f1"):
         losses(base, PointResult(point.folder), ["cmrc_f1"], 0.95)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_resample_without_a_value_is_refused(tmp_path: Path, order: int) -> None:
+    """A ratio over items of which few count: a resample of the others alone is 0 / 0."""
+    counting = [[10, 10]] * 3 + [[0, 0]] * 47
+    base = write(tmp_path / "base", {"cmrc_f1": [[80]] * 50, "nll_change_mean": counting})
+    point = write(tmp_path / "point", {"cmrc_f1": [[80]] * 50, "nll_change_mean": [[0, b] for _, b in counting]})
+    names = ["cmrc_f1", "nll_change_mean"][::order]
+    message = r"point: nll_change_mean has no value in \d+ of 2000 resamples of its 50 items; name another metric, or"
+    with pytest.raises(ValueError, match=message):
+        losses(base, point, names, 0.95)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from helpers.judge_command import KEY, fair, figures, judge, write
 from helpers.judge_server import completion, send, serving, texts_of
 
 from semalign_pl.__main__ import main
-from semalign_pl.judge.records import read_judgements
+from semalign_pl.judge.records import Judgement, read_judgements
+from semalign_pl.judge.result import all_figures, sentences
+from semalign_pl.judge.session import Verdicts
 
 
 def test_a_planted_preference_is_found(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +60,38 @@ def test_few_items_show_no_preference(
     with serving(fair) as server:
         assert judge((str(a), str(b), str(tmp_path / "out")), server) == 0
     assert f"m: {verdict}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("items", [7, 9, 13, 15])
+def test_fair_judgements_seldom_name_a_winner(items: int) -> None:
+    """The exact chance over all 2 ** items outcomes of fair coins."""
+    chance = 0.0
+    for wins in range(items + 1):
+        judged = [
+            Judgement(str(item), "m", "translation", first, "a" if item < wins else "b")
+            for item in range(items)
+            for first in ("a", "b")
+        ]
+        verdict = Verdicts("m", judged, [], 0, 0, 0, 0, 0.0)
+        (line, *_) = sentences(all_figures([verdict], {}, {"m": ""}), [verdict])
+        chance += comb(items, wins) / 2**items * ("is preferred" in line)
+        if wins in (0, items):
+            assert f"{'AB'[wins == 0]} is preferred" in line
+    assert 0 < chance <= 0.05
+
+
+def test_a_win_rate_against_most_items_names_no_winner() -> None:
+    """Nine judges: of 30 items, A wins 10 by all votes, and loses 20 by four votes to five."""
+    judged = [
+        Judgement(str(item), f"m{judge}", "translation", "a", "a" if item < 10 or judge < 4 else "b")
+        for judge in range(9)
+        for item in range(30)
+    ]
+    verdict = Verdicts("m", judged, [], 0, 0, 0, 0, 0.0)
+    figures = all_figures([verdict], {}, {"m": ""})
+    assert figures["m"]["win_rate"]["low"] > 0.5 and (figures["m"]["items_a"], figures["m"]["items_b"]) == (10, 20)
+    (line, *_) = sentences(figures, [verdict])
+    assert line.startswith("m: no difference is shown: ") and line.endswith(" over 30 items, sign test p = 0.099")
 
 
 def test_a_server_without_numbers_of_tokens_has_no_known_cost(

@@ -77,6 +77,23 @@ def test_changed_weights_are_another_judge(base: str, tmp_path: Path) -> None:
     assert LocalModel(str(copied), tmp_path / "digests.json").identity != before
 
 
+def test_changed_weights_of_the_hub_are_another_judge(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--org--judge"
+    (cached / "refs").mkdir(parents=True)
+    identities = []
+    for commit, config in (("a" * 40, "{config}"), ("b" * 40, "{config}"), ("c" * 40, "{config} ")):
+        snapshot = cached / "snapshots" / commit
+        shutil.copytree(base, snapshot)
+        written = (snapshot / "config.json").read_text(encoding="utf-8")
+        (snapshot / "config.json").write_text(config.format(config=written), encoding="utf-8")
+        (cached / "refs" / "main").write_text(commit, encoding="utf-8")
+        identities.append(LocalModel("org/judge", tmp_path / "digests.json").identity)
+    assert identities[0] == identities[1] != identities[2]
+
+
 def test_the_command_with_a_local_judge(base: str, tmp_path: Path) -> None:
     for name in "ab":
         row = {"id": "1", "source": "s", "reference": "r", "prediction": name * 3}

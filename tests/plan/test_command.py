@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cards
@@ -13,7 +14,7 @@ from semalign_pl.__main__ import main
 from semalign_pl.messages.memory_amount import memory_bytes
 from semalign_pl.plan.command import MARGIN, OVERHEAD_BYTES, changes, proposal
 from semalign_pl.plan.meta_policy import encoder_bytes
-from semalign_pl.plan.predict import predict
+from semalign_pl.plan.predict import predict, validation_peak
 from semalign_pl.plan.recipe import settings_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -90,9 +91,64 @@ def test_what_earlier_stages_have_yet_to_write_is_named(recipe, tmp_path, monkey
 def test_terms_that_are_not_counted_are_named(recipe, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("general.txt").write_text("老师看书。\n", encoding="utf-8")
-    assert main(["plan", *recipe]) == 0 and "not counted" not in capsys.readouterr().out
-    assert main(["plan", *recipe, "--model.init_args.anchor", '{"file": "general.txt"}']) == 0
+    plain = [*recipe, "--data.init_args.validation", "null", "--trainer.callbacks", "null"]
+    assert main(["plan", *plain]) == 0 and "not counted" not in capsys.readouterr().out
+    assert main(["plan", *plain, "--model.init_args.anchor", '{"file": "general.txt"}']) == 0
     assert "note: the forwards of model.init_args.anchor are not counted" in capsys.readouterr().out
+
+
+def test_validation_and_probes_are_named(recipe, tmp_path, monkeypatch, capsys) -> None:
+    """A validation completes 64 prompts at once, more than the rollouts' 32, with a peak above the plan's."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *recipe]) == 0
+    shown = capsys.readouterr().out
+    for name in ("Evaluation.encoder", "ReadingComprehensionProbe", "DriftProbe, which measures every 200 steps,"):
+        assert f"note: the forwards of {name}" in shown
+    assert "note: a validation completes 64 prompts at once (predicted peak " in shown
+    settings = settings_of(recipe)
+    fewer = settings_of([*recipe, "--data.init_args.eval_batch_size", "8"])
+    assert (settings.validation_rows, fewer.validation_rows) == (64, 8)
+    limited = settings_of([*recipe, "--data.init_args.eval_limit", "5"])
+    assert limited.validation_rows == 5 and predict(limited) == predict(settings)
+    resident = predict(settings).resident
+    assert resident < validation_peak(limited) < validation_peak(fewer) < validation_peak(settings)
+    assert validation_peak(replace(settings, validation_rows=1000)) == validation_peak(
+        replace(settings, validation_rows=128)
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--data.init_args.validation", "null"],
+        ["--trainer.limit_val_batches", "0"],
+        ["--data.init_args.task", "RawText"],
+        ["--data.init_args.validation", '[{"path": "text.txt", "task": {"class_path": "RawText"}}]'],
+    ],
+)
+def test_a_fit_without_completions_in_validation(recipe, flags, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settings_of([*recipe, *flags])
+    assert settings.validation_rows == 0 and not any("Evaluation" in note for note in settings.notes)
+
+
+def test_accelerator_auto_is_planned_for_a_gpu_with_memory(recipe, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    auto = [*recipe, "--trainer.accelerator", "auto"]
+
+    def plan(*flags: str) -> tuple[bool, str]:
+        assert main(["plan", *flags, "--json", "plan.json"]) == 0
+        return json.loads(Path("plan.json").read_text())["settings"]["cuda"], capsys.readouterr().out
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    cuda, shown = plan(*auto, "--memory", "8GiB")
+    assert cuda and "note: trainer.accelerator is auto, and this plan is for a GPU" in shown
+    cuda, shown = plan(*auto)
+    assert not cuda and "is for a CPU; for the other, give --trainer.accelerator gpu" in shown
+    assert plan(*recipe, "--trainer.accelerator", "cpu", "--memory", "8GiB")[0] is False
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert plan(*auto)[0] and not plan(*recipe, "--trainer.accelerator", "cpu")[0]
+    assert "accelerator is auto" not in plan(*recipe)[1]
 
 
 def test_every_model_of_a_reward_is_counted(recipe, base, tmp_path, monkeypatch) -> None:

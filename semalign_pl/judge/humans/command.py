@@ -41,6 +41,8 @@ def run_humans(options: argparse.Namespace) -> None:
         raise ValueError(f"--out: {options.out} is a file; give a folder")
     pairs = read_pairs(options.a, options.b, options.source, options.text, options.reference)
     if options.merge:
+        of_page = "is for the page, and --merge reads what readers exported from it"
+        refuse_given(options, ("rubric", "language", "seed"), of_page)
         _report(options, merge(options.merge, pairs), pairs)
         return
     rubric = read_rubric("--rubric", options.rubric, options.language)
@@ -52,7 +54,9 @@ def run_humans(options: argparse.Namespace) -> None:
     page = write_page(pairs, options.out / PAGE, rubric_name(rubric), rubric.people, options.seed)
     count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
     print(visible(f"{page}: {count}. Give the file to the readers; it needs a browser and no network."))
-    print("Merge what they export with the same command and --merge answers-….json")
+    print(
+        "Merge what they export: the same command without --rubric, --language and --seed, and --merge answers-….json"
+    )
 
 
 def rubric_name(rubric: Rubric) -> str:

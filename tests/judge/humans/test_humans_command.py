@@ -73,6 +73,9 @@ def test_mistakes_are_one_line(
             ["--seed", str(2**53)],
             "--seed: 9007199254740992 is larger than a browser keeps; give at most 900719925474099",
         ),
+        (["--merge", str(file), "--rubric", "headline"], "--rubric: is for the page, and --merge reads what readers"),
+        (["--merge", str(file), "--language", "Tibetan"], "--language: is for the page, and --merge reads what"),
+        (["--merge", str(file), "--seed", "5"], "--seed: is for the page, and --merge reads what readers exported"),
         (["--rubric", str(own)], f"--rubric: {own}: people: missing; write what readers are to look for"),
         (["--out", str(own)], f"--out: {own} is a file; give a folder"),
     ):
