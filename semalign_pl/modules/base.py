@@ -21,6 +21,7 @@ from semalign_pl.modules.anchor import Anchor, AnchorSettings
 from semalign_pl.modules.loss_terms import LossTerm, StepLoss
 from semalign_pl.modules.parameter_groups import Groups, parameter_groups
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
+from semalign_pl.modules.settings import check_given
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
@@ -355,6 +356,9 @@ class AlignModule(StageModule):
                 "--ckpt_path: the run began with another chat template than model.init_args.chat_template or base gives"
                 " now; give the template that it began with"
             )
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            saved = checkpoint["semalign"].get("settings", {})
+            check_given(saved, self.settings, "model.init_args.lora", self.resume_hint)
 
     def export(self, root: Path) -> Path:
         """Write the adapter to ``root/adapter``, where the next stage or PEFT itself can load it.

@@ -101,8 +101,6 @@ def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[s
         for key in sorted(saved.keys() & now.keys())
         if saved[key] != now[key]
     ]
-    for one, other, words in ((saved, now, "was null and is given"), (now, saved, "was given and is null")):
-        changed += [(key, f"{key} {words}") for key in sorted(_find_opened(one, other))]
     # If a class differs, its arguments are not listed: they belong to different classes.
     classes = [key.rsplit(".", 1)[0] for key, _ in changed if key.endswith(("class_path", ".class"))]
     refused = [
@@ -118,10 +116,24 @@ def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[s
     return [words for key, words in changed if key in LENGTH]
 
 
-def _find_opened(one: Settings, other: Settings) -> set[str]:
-    """Keys that are null in one, and whose keys below are in the other."""
-    below = {key[:end] for key in other for end, letter in enumerate(key) if letter == "."}
-    return {key for key, value in one.items() if value is None and key not in other and key in below}
+def check_given(saved: Settings, now: Settings, key: str, resume_hint: str) -> None:
+    """Refuse a run that gives a block of settings which was null in the checkpoint, or the reverse.
+
+    Args:
+        saved: Settings of the checkpoint.
+        now: Settings of the run.
+        key: Key of the block.
+        resume_hint: Sentence that ends the message; see `compare_settings`.
+
+    Raises:
+        ValueError: If one of them alone gives it.
+    """
+    before, after = (any(name.startswith(f"{key}.") for name in settings) for settings in (saved, now))
+    if before != after and key in (saved if after else now):
+        words = "was null and is given" if after else "was given and is null"
+        raise ValueError(
+            f"--ckpt_path: {key} {words}; set it back, or begin a new run in another folder. {resume_hint}"
+        )
 
 
 def _training_callbacks(entries: object) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-LEAST_KEPT = 0.5
-"""Smallest share of an adapter's update that a merged model must hold in the precision of its weights."""
+log = logging.getLogger(__name__)
+LEAST_KEPT = 0.9
+"""Share of an adapter's update that the weights of a merged model hold; below it, a warning says so."""
 
 
 def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None) -> None:
@@ -36,7 +38,7 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
         dtype: Precision of the written weights; ``None`` for that of the base.
 
     Raises:
-        ValueError: If the base is quantised, PEFT cannot merge this adapter exactly, or ``dtype`` is too coarse for it.
+        ValueError: If the base is quantised, or PEFT cannot merge this adapter exactly.
         WriteError: If the folder cannot be written; the old one is unchanged.
     """
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -51,11 +53,11 @@ def export_model(policy: Policy, folder: Path, dtype: torch.dtype | None = None)
     with policy.inference():
         expected = _probe_logits(lm)
     if (kept := _merge_layers(policy, dtype)) < LEAST_KEPT:
-        raise ValueError(
-            f"the merged model: its weights in {str(dtype).removeprefix('torch.')} would hold {kept:.0%} of the "
-            "adapter's update, most of which is smaller than their precision; nothing is written; give --dtype fp32, "
-            "or use base and adapter side by side"
-        )
+        log.warning(
+            "the merged model: its weights in %s hold %.0f %% of the adapter's update, as the rest is smaller than "
+            "their precision; give --dtype fp32, or use base and adapter side by side",
+            str(dtype).removeprefix("torch."), 100 * kept,
+        )  # fmt: skip
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All adapters are already merged")
         merged = policy.model.merge_and_unload(adapter_names=["default"])

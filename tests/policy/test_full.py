@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -112,7 +113,9 @@ def test_new_tokens_are_rows_of_the_whole_embedding(base, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(1e-5, False), (0.03, True)])
-def test_an_update_smaller_than_the_precision_is_no_merged_model(size: float, is_kept: bool, bases, tmp_path) -> None:
+def test_an_update_that_the_precision_cannot_hold_is_told(
+    size: float, is_kept: bool, bases, tmp_path, caplog: pytest.LogCaptureFixture
+) -> None:
     base = AutoModelForCausalLM.from_pretrained(bases["untied"], dtype=torch.bfloat16)
     base.generation_config.update(do_sample=True, temperature=0.6, top_p=0.9, repetition_penalty=1.1)
     base.save_pretrained(tmp_path / "base")
@@ -121,12 +124,9 @@ def test_an_update_smaller_than_the_precision_is_no_merged_model(size: float, is
     for name, weight in policy.named_parameters():
         if weight.requires_grad:
             torch.nn.init.normal_(weight, std=0.1 if "lora_A" in name else size)
-    if not is_kept:
-        with pytest.raises(ValueError, match=r"in bfloat16 would hold \d+% of the adapter's update, .* --dtype fp32"):
-            export_model(policy, tmp_path / "model")
-        assert not (tmp_path / "model").exists()
-        return
     export_model(policy, tmp_path / "model")
+    told = re.search(r"in bfloat16 hold (\d+) % of the adapter's update, .* --dtype fp32", caplog.text)
+    assert (told is None) == is_kept and (told is None or int(told[1]) < 50)
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "model").generation_config
     assert not written.do_sample and written.repetition_penalty in (None, 1.0)
     assert written.eos_token_id == list(policy.encoder.eos_ids)
