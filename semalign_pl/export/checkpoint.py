@@ -78,7 +78,7 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None, who
     """
     cli = make_cli(CheckpointCLI, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
     module, out = cli.model, checkpoint.with_suffix("") if out is None else out
-    for name in ("model",) if whole else ("adapter", "encoder"):
+    for name in () if whole else ("adapter", "encoder"):
         check_no_result(out / name)
     folder = _write(module, out, whole)
     facts: dict[str, Json] = {"stage": module.stage, "steps": cli.checkpoint["global_step"], "seed": module.seed}

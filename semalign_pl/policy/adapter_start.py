@@ -136,9 +136,9 @@ def check_no_result(folder: Path) -> None:
         folder: Folder that an export is to be written to.
 
     Raises:
-        ValueError: If it is in the folder of a run.
+        ValueError: If it is the adapter or the encoder in the folder of a run; a merged model there is an export.
     """
-    if folder.exists() and (folder.parent / "fit.yaml").is_file():
+    if folder.name in ("adapter", "encoder") and folder.exists() and (folder.parent / "fit.yaml").is_file():
         raise ValueError(
             f"--out: {folder} is the result of the run in {folder.parent}, and the export would replace it; give "
             "another folder"

@@ -64,3 +64,5 @@ def test_the_result_of_another_run_is_not_replaced(
     assert (other / "adapter" / "adapter_model.safetensors").read_bytes() == weights
     with pytest.raises(ValueError, match="other/adapter is the result of the run"):  # as `dial` and scaled exports ask
         check_target(other / "adapter", [str(run / "adapter")])
+    (other / "model").mkdir()
+    check_target(other / "model", [str(run / "adapter")])  # an earlier export, and no result of the training
