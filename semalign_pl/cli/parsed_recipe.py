@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule
 
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
 from semalign_pl.data import CorpusDataModule
+from semalign_pl.files.atomic import write_text
 
 
 class ParsedRecipe(SemAlignCLI):
@@ -38,6 +40,16 @@ class ParsedRecipe(SemAlignCLI):
         trainer = self.settings.trainer
         named = [callback for callback in trainer.callbacks or [] if issubclass(_find_class(callback.class_path), kind)]
         return self._make("trainer", Namespace({**vars(trainer), "callbacks": named})).callbacks if named else []
+
+    def save(self, file: Path) -> None:
+        """Write the settings as a recipe for any command, defaults included.
+
+        Args:
+            file: YAML file to write; replaced if present.
+        """
+        recipe = Namespace({key: self.settings[key] for key in ("seed_everything", "trainer", "model", "data")})
+        text = self._parser(self.subcommand).dump(recipe, skip_unset=False, skip_validation=True)
+        write_text(file, text)
 
     def _make(self, key: str, given: Namespace | None = None) -> Any:
         parser = self._parser(self.subcommand)

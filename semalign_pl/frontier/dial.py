@@ -26,8 +26,8 @@ def _parser() -> CommandParser:
         "than you accept, by testing at most six scales, and write that adapter as a plain PEFT folder. Works on any "
         "LoRA adapter of the recipe's base, whoever trained it. Losses are against the base model, and count with "
         "their upper confidence bound. Any key of the recipe can be given as a flag.",
-        epilog="FOLDER gets the subfolder adapter, dial.json with all numbers, and points with the tests, which later "
-        "searches reuse.",
+        epilog="FOLDER gets the subfolder adapter, a fit.yaml by which translate, chat, demo and export take FOLDER as "
+        "a run, dial.json with all numbers, and points with the tests, which later searches reuse.",
         allow_abbrev=False,
     )
     parser.add_argument(

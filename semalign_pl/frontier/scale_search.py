@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.frontier.losses import Loss, PointResult, check_metrics, losses
@@ -17,6 +18,7 @@ from semalign_pl.functional.cost import allows_all
 from semalign_pl.functional.dial import Trial, choose, next_scale
 from semalign_pl.policy.adapter_start import check_target
 from semalign_pl.run.digests import Digests
+from semalign_pl.run.finished import ADAPTER, OWN_RANKS, RECIPE, WHOLE
 from semalign_pl.run.lock import hold
 
 log = logging.getLogger(__name__)
@@ -62,11 +64,13 @@ class Setting:
 def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[list[Setting], Setting | None]:
     """Test scales of an adapter, and write the chosen one to ``out/adapter``.
 
+    A recipe beside it names it, so that ``out`` can be translated with and exported as the folder of a run.
+
     Args:
         adapter: PEFT folder of the finished adapter.
         recipe: ``--config FILE`` and flags, as for ``semalign test``.
         goal: Budgets, confidence of the losses' bounds, and lower end of the scale.
-        out: Folder to write to: ``adapter``, ``dial.json``, and the tests in ``points``.
+        out: Folder to write to: ``adapter``, ``fit.yaml``, ``dial.json``, and the tests in ``points``.
 
     Returns:
         All tested scales, ascending, and the chosen one; ``None`` if nothing above scale 0 is within the budget. Then
@@ -75,7 +79,7 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
     Raises:
         ValueError: If a metric is not measured from items, or ``out/adapter`` is an adapter that is scaled.
     """
-    check_target(out / "adapter", [path for path, _ in scale_point(str(adapter), 0.5, goal.scale_from).terms])
+    check_target(out / ADAPTER, [path for path, _ in scale_point(str(adapter), 0.5, goal.scale_from).terms])
     with hold(out, "test", "--out"):
         search = _Search(adapter, recipe, goal, out)
         while len(search.settings) <= MAX_TESTS:
@@ -90,8 +94,15 @@ def dial(adapter: Path, recipe: Sequence[str], goal: Goal, out: Path) -> tuple[l
         facts = {"adapter": str(adapter), **asdict(goal), "chosen": chosen and chosen.scale}
         write_text(file, to_json({**facts, "scales": [asdict(s) for s in settings]}, file, indent=1))
         if chosen is not None:
-            search.tester.export(search.point(chosen.scale), out / "adapter")
+            search.tester.export(search.point(chosen.scale), out / ADAPTER)
+            _write_recipe(recipe, out)
     return settings, chosen
+
+
+def _write_recipe(recipe: Sequence[str], out: Path) -> None:
+    """Write the recipe that tests ``out/adapter``, and by which other commands read ``out`` as a run."""
+    given = (f"--trainer.default_root_dir={out}", f"--model.init_args.adapter={out / ADAPTER}", *WHOLE, *OWN_RANKS)
+    parse_recipe([*recipe, *given], "test").save(out / RECIPE)
 
 
 class _Search:

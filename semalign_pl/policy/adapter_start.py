@@ -136,9 +136,11 @@ def check_no_result(folder: Path) -> None:
         folder: Folder that an export is to be written to.
 
     Raises:
-        ValueError: If it is the adapter or the encoder in the folder of a run; a merged model there is an export.
+        ValueError: If it is the adapter or the encoder in the folder of a run; a merged model there is an export, and
+            a blend can be made again.
     """
-    if folder.name in ("adapter", "encoder") and folder.exists() and (folder.parent / "fit.yaml").is_file():
+    own = folder.name in ("adapter", "encoder") and folder.exists() and (folder.parent / "fit.yaml").is_file()
+    if own and "blend" not in (read_training(str(folder)) or {}):
         raise ValueError(
             f"--out: {folder} is the result of the run in {folder.parent}, and the export would replace it; give "
             "another folder"
@@ -172,6 +174,12 @@ def copy_facts(adapter: str, folder: Path) -> dict[str, Json]:
     scaled = facts.get("started_from_scale")
     if isinstance(scaled, dict) and (path := str(scaled.get("scale_from", "base"))) not in ("base", "start"):
         facts["started_from_scale"] = {**scaled, "scale_from": record_path(str(Path(adapter) / path), folder)}
+    if isinstance(terms := facts.get("blend"), list):
+        facts["blend"] = [
+            {**term, "adapter": record_path(str(Path(adapter) / str(term["adapter"])), folder)}
+            for term in terms
+            if isinstance(term, dict)
+        ]
     return facts
 
 

@@ -12,6 +12,7 @@ import torch
 from helpers.small_runs import Runs
 
 from semalign_pl.__main__ import main
+from semalign_pl.run.overview import find_runs
 
 QUIET = "--trainer.enable_progress_bar=false"
 
@@ -89,6 +90,27 @@ def test_the_largest_scale_within_the_budget(
         metrics = runs.results("test")["metrics"]
         assert by_scale[scale]["quality"] == pytest.approx(metrics["chrf"]["value"], abs=1e-6)
         assert by_scale[scale]["losses"]["kl_mean"]["value"] == pytest.approx(metrics["kl_mean"]["value"], abs=1e-5)
+
+
+def test_the_folder_is_used_as_a_runs(
+    runs: Runs, recipe: Path, sft_adapter: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its adapter is tested, translated with and merged; at the start, the update is smaller than the whole one."""
+    out = runs.folder / "sft" / "dial"
+    lose = ["--lose", "kl_mean=0.00001", "--confidence", "0.5"]
+    assert main(["dial", sft_adapter, "--config", str(recipe), "--out", str(out), QUIET, *lose]) == 0
+    assert 0 < read(out)["chosen"] < 1
+    assert main(["test", "--config", str(out / "fit.yaml"), QUIET]) == 0
+    assert [state.state for state in find_runs(runs.folder) if state.path == out] == ["tested"]
+    row = json.loads((out / "predictions.jsonl").read_text(encoding="utf-8").split("\n")[0])
+    source = json.loads((runs.corpus / "dev.jsonl").read_text(encoding="utf-8").split("\n")[0])["zh"]
+    capsys.readouterr()
+    assert main(["translate", str(out), "--text", source]) == 0
+    assert capsys.readouterr().out.split() == row["prediction"].split()
+    assert main(["export", str(out), "--merge"]) == 0
+    model = out / "export" / "model"
+    assert "| chrf | 0 |" in (model / "README.md").read_text(encoding="utf-8")
+    assert (logits(str(model), None) - logits(runs.base, out / "adapter")).abs().max() < 1e-4
 
 
 def test_from_another_adapter(runs: Runs, recipe: Path, sft_adapter: str, capsys: pytest.CaptureFixture[str]) -> None:
