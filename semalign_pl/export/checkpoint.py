@@ -10,6 +10,7 @@ import torch
 
 from semalign_pl.card.write import write_card
 from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
+from semalign_pl.export.finished_run import base_dtype
 from semalign_pl.messages.terminal import visible
 from semalign_pl.modules.base import AlignModule
 from semalign_pl.policy.adapter import portable_base
@@ -48,9 +49,18 @@ class CheckpointCLI(SemAlignCLI):
 
 
 class MergedCLI(CheckpointCLI):
-    """CLI that also loads an adapter that is not scaled, to merge it into its base."""
+    """CLI that also loads an adapter that is not scaled, to merge it into its base, which it does not quantise."""
 
     whole = True
+
+    def before_instantiate_classes(self) -> None:
+        """Load the weights of a base that is to be quantised as they are, on the CPU."""
+        super().before_instantiate_classes()
+        settings = self.config[str(self.subcommand)]
+        model = settings.model.init_args
+        if model.get("weights") == "nf4":
+            model.weights = "bf16" if base_dtype(model.base) == torch.bfloat16 else "fp32"
+            settings.trainer.accelerator = "cpu"
 
 
 def _names_adapter(module: object, scaled: bool) -> bool:
@@ -76,7 +86,8 @@ def export(recipe: Sequence[str], checkpoint: Path, out: Path | None = None, who
     Raises:
         ValueError: If the checkpoint does not belong to the recipe.
     """
-    cli = make_cli(CheckpointCLI, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
+    kind = MergedCLI if whole else CheckpointCLI
+    cli = make_cli(kind, ["fit", *recipe, f"--ckpt_path={checkpoint}", *_ALONE])
     module, out = cli.model, checkpoint.with_suffix("") if out is None else out
     for name in () if whole else ("adapter", "encoder"):
         check_no_result(out / name)

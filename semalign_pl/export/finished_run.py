@@ -72,7 +72,7 @@ def export_run(
     if merge:
         if dtype is None and _named_dtype(run.base) is None:
             print(visible(f"config.json of {run.base} names no dtype: written in bf16; --dtype sets another"))
-        wanted = DTYPES[dtype] if dtype else _base_dtype(run.base)
+        wanted = DTYPES[dtype] if dtype else base_dtype(run.base)
         policy = _load(run, wanted)
         modelfile = "" if converter is None else make_modelfile(policy.encoder, _system_text(run))
         whole_words = [] if converter is None else list_whole_words(policy.encoder.tokenizer)
@@ -113,11 +113,11 @@ def _system_text(run: FinishedRun) -> str | None:
 
 def _load(run: FinishedRun, dtype: torch.dtype) -> Policy:
     """Policy on the CPU, its base in a precision that holds every bit of the base and of the result."""
-    low = dtype == torch.bfloat16 and _base_dtype(run.base) == torch.bfloat16
+    low = dtype == torch.bfloat16 and base_dtype(run.base) == torch.bfloat16
     return load_policy(run.base, "bf16" if low else "fp32", None, str(run.adapter), torch.device("cpu"))
 
 
-def _base_dtype(base: str) -> torch.dtype:
+def base_dtype(base: str) -> torch.dtype:
     """Precision of a base's own weights, as its config says; bfloat16 if it says none that models are written in."""
     return _named_dtype(base) or torch.bfloat16
 

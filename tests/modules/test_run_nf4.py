@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.adapter_kinds import logits
 from helpers.small_runs import Runs
+from helpers.tiny import relative
+from peft import PeftModel
 from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from semalign_pl.__main__ import main
 
 LOADED_BY_PEFT = """
 import sys, torch
@@ -67,6 +73,27 @@ def test_a_checkpoint_holds_the_adapter_and_its_optimiser_alone(runs: Runs, stag
     assert _tensor_bytes(rest) < 10_000  # the loader's random state; the encoder's weights are 100 kB, the base's more
     # Lists, names and alignment have a fixed cost, which does not depend on the size of the weights.
     assert path.stat().st_size < _tensor_bytes(saved) + 600 * len(saved["state_dict"]) * 4 + 20_000
+
+
+def test_a_merged_model_has_the_base_that_is_not_quantised(runs: Runs) -> None:
+    """From an adapter at half its update, and from a checkpoint; the oracle is PEFT on the plain base."""
+    quantised = ["model.init_args.weights=nf4", "trainer.max_steps=2"]
+    runs("fit", "sft", "run", *quantised, callbacks=[runs.checkpoints("run", 2)])
+    adapter = runs.folder / "run" / "adapter"
+    scaled = [*quantised, "model.init_args.lora=null", f"model.init_args.adapter={adapter}"]
+    scaled += ["model.init_args.adapter_scale=0.5"]
+    assert main(runs.args("export", "sft", "half", *scaled, "--whole", f"--out={runs.folder / 'half'}")) == 0
+    checkpoint = f"ckpt_path={runs.folder / 'run' / 'step=2.ckpt'}"
+    assert (
+        main(runs.args("export", "sft", "all", *quantised, checkpoint, "--whole", f"--out={runs.folder / 'all'}")) == 0
+    )
+    for name, scale in (("half", 0.5), ("all", 1.0)):
+        peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(runs.base), str(adapter))
+        for key, weight in peft.named_parameters():
+            if "lora_B" in key:
+                weight.data *= scale
+        merged = AutoModelForCausalLM.from_pretrained(runs.folder / name / "model")
+        assert relative(logits(merged), logits(peft)) <= 1e-6
 
 
 def _tensor_bytes(value: object) -> int:
