@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semalign_pl.data.reading.licence import read_record
 from semalign_pl.files.documents import read_json, read_yaml
-from semalign_pl.functional.cost import loss_of
+from semalign_pl.functional.cost import loss_of, names_direction
 from semalign_pl.run.finished import RESULTS
 from semalign_pl.types import Json
 
@@ -29,8 +29,8 @@ _SETTINGS = (
     ("max_new_tokens",),
     ("weights",),
 )
-_GENERAL = ("cmrc_", "nll_change_", "kl_", "forward_kl")
-"""Beginnings of the names of scores of general ability, which the shipped probes measure."""
+_TASK = ("bleu4", "chrf", "rouge_l", "semantic_similarity", "language_consistency", "_references", "judge_win")
+"""Ends of the names of scores of the task itself, all that Evaluation has; others are of probes."""
 
 
 def read_optional(file: Path) -> dict[str, Json]:
@@ -157,7 +157,7 @@ def describe_scores(results: Mapping[str, Json], base: Mapping[str, Json]) -> li
         alike = dig(other, "signature") == dig(score, "signature")
         start = dig(other, "value") if alike else None
         lost: Json = None
-        if name.startswith(_GENERAL):
+        if names_direction(name) and not name.endswith(_TASK):
             against_base = name.startswith(("nll_change_", "kl_", "forward_kl"))
             reference = 0.0 if against_base else start
             lost = loss_of(name, float(value), float(reference)) if isinstance(reference, int | float) else None

@@ -32,9 +32,15 @@ def run(tmp_path: Path) -> Path:
         "chrf": score(41.25, (39.5, 43)),
         "cmrc_f1": score(80, (76, 84)),
         "cmrc_em": score(70, None, "another"),
+        "arc_easy_accuracy": score(35, None),
         "nll_change_mean": score(0.125, (0.1, 0.15)),
     }
-    before = {"chrf": score(2, None), "cmrc_f1": score(82.5, None), "cmrc_em": score(75, None)}
+    before = {
+        "chrf": score(2, None),
+        "cmrc_f1": score(82.5, None),
+        "cmrc_em": score(75, None),
+        "arc_easy_accuracy": score(48, None),
+    }
     corpus = {"source": "data/train.jsonl", "kept": 2900, "read": 3000}
     licensed = {**corpus, "licence": "https://example.org/by/4.0/"}
     training = {"stage": "grpo", "steps": 150, "seed": 0, "signatures": [SIGNATURE], "finished": "May"}
@@ -67,6 +73,7 @@ def test_the_card_says_what_the_folder_says(run: Path) -> None:
         "| chrf | 41.25 | 39.5 to 43 | 2 |",
         "| cmrc_em | 70 | – | – |",  # the base was measured in another way
         "| cmrc_f1 | 2.5 |",  # lost: 82.5 - 80
+        "| arc_easy_accuracy | 13 |",  # lost, too, whatever the name of the probe
         "| nll_change_mean | 0.125 |",
         "| train | data/train.jsonl | 2900 | 3000 | https://example.org/by/4.0/ (https://example.org/a) |",
         "| train | my\\|own.xlsx | 7 | 3000 | not given |",
