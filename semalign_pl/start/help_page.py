@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,6 +75,26 @@ def key_lines(
 def _short(value: object) -> str:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return textwrap.shorten(text, 60, placeholder=" …")
+
+
+def find_place(one: SourceClass) -> str:
+    """Find the key of a recipe under which the arguments of a class are given.
+
+    Args:
+        one: Class of this package.
+    """
+    package = one.module.split(".")[1]
+    if package in ("callbacks", "rewards", "probes"):
+        return "trainer.callbacks[N].init_args"
+    for key, owner in (*(("model", name) for name in MODULES), ("data", "CorpusDataModule")):
+        found = find_shipped(owner)
+        if owner == one.name or found is None:
+            return f"{key}.init_args"
+        for parameter in found.parameters:
+            if not {one.name, *one.bases}.isdisjoint(re.findall(r"\w+", parameter.kind)):
+                settings = one.name in (name for _, name in parameter.settings)
+                return f"{key}.init_args.{parameter.name}{'' if settings else '.init_args'}"
+    return "init_args"
 
 
 def class_page(one: SourceClass, key: str, recipe: Mapping[str, object] | None = None) -> str:

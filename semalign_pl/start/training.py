@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from semalign_pl.messages.errors import one_line
 from semalign_pl.start.arguments import flags, read_recipe
 from semalign_pl.start.check import refuse_mistakes
-from semalign_pl.start.help_page import class_page, command_page, recipe_page, trainer_page
+from semalign_pl.start.help_page import class_page, command_page, find_place, recipe_page, trainer_page
 from semalign_pl.start.keys import find_shipped
 from semalign_pl.start.threads import collecting_later
 
@@ -53,8 +53,7 @@ def help_page(command: str, args: Sequence[str]) -> str | None:
             return trainer_page()
         if name.startswith("--") and name.endswith(".help"):
             found = find_shipped(after if equals else value)
-            where = name[2:].removesuffix(".help")
-            return None if found is None else class_page(found, f"{where}.init_args")
+            return None if found is None else class_page(found, find_place(found))
     if not {"-h", "--help"} & set(args):
         return None
     recipe: dict[str, object] = {}

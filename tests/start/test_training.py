@@ -141,11 +141,24 @@ def test_the_page_of_a_recipe_has_its_values() -> None:
     assert "num_generations whole number (default: 8; recipe: " in page
 
 
-@pytest.mark.parametrize("name", ["GRPOModule", "LoraSettings", "SemanticReward", "semalign_pl.modules.sft.SFTModule"])
-def test_the_page_of_a_class(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "place"),
+    {
+        "GRPOModule": "model.init_args",
+        "semalign_pl.modules.sft.SFTModule": "model.init_args",
+        "LoraSettings": "model.init_args.lora",
+        "ServerRollouts": "model.init_args.rollouts.init_args",
+        "SemanticReward": "trainer.callbacks[N].init_args",
+        "KeepSteps": "trainer.callbacks[N].init_args",
+        "CorpusDataModule": "data.init_args",
+        "Translation": "data.init_args.task.init_args",
+        "Preparation": "data.init_args.prepare",
+    }.items(),
+)
+def test_the_page_of_a_class(name: str, place: str) -> None:
     for flags in (["--model.help", name], [f"--model.help={name}"]):
         page = help_page("fit", flags)
-        assert page is not None and page.startswith(f"{name.split('.')[-1]}: ")
+        assert page is not None and page.startswith(f"{name.split('.')[-1]}: ") and f"keys ({place}.KEY)" in page
     assert help_page("fit", ["--model.help", "torch.optim.AdamW"]) is None  # the parser imports it
 
 
