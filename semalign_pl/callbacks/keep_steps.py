@@ -17,8 +17,8 @@ class KeepSteps(Callback):
     """Keep the adapter after every N optimiser steps, as ``RUN/steps/step-000050`` and so on.
 
     Each folder is like ``RUN/adapter``: PEFT, another stage and ``semalign test`` load it. The adapter before the first
-    step is ``step-000000``. ``semalign frontier RUN/adapter`` tests all of them. The folders stay until a new training
-    in the run's folder renames ``steps`` to ``steps.0``.
+    step is ``step-000000``. ``semalign frontier RUN/adapter`` tests all of them. The folders stay until another
+    training begins in the run's folder: it moves the files of the earlier run, ``steps`` too, to ``RUN.earlier-1``.
 
     Args:
         every_n_steps: Number of optimiser steps between two folders.

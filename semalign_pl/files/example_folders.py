@@ -26,7 +26,8 @@ OWN_FILES = {
     "data/en_dz/train.jsonl": _OBJECTS,
     "data/en_dz/dev.jsonl": _OBJECTS,
     "data/zh.txt": "put Chinese text there, one text per line",
-    "models/cino-bo-zh": "train it on your pairs with configs/embedder.yaml, whose lines marked CINO name the settings",
+    "models/cino-bo-zh": "train it on your pairs with a copy of embedder.yaml (semalign recipes copy), whose lines marked CINO name the "
+    "settings; then copy runs/embedder/encoder there",
 }
 """Files that the recipes in ``configs/paper`` name and that nobody can ship, and what to do about each."""
 

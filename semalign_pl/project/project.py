@@ -186,7 +186,7 @@ def build(settings: InitSettings) -> Iterator[str]:
     yield from (f"  {command}  # {what}" for what, command in steps)
     quoted = shlex.quote(str(settings.folder))
     yield f"advice: {advice}"
-    yield f"then semalign translate {quoted}/runs/grpo --file texts.txt --out translations.jsonl"
+    yield f"then semalign translate {quoted}/runs/grpo --file texts.txt --out translations.jsonl, or …/runs/sft or keep"
     if general.kind == "own":
         yield (
             f"{settings.folder}/keep.yaml has no general text to replay: write another folder with --general FILE, "

@@ -29,7 +29,7 @@ ALIKE_COSINE = 0.8
 """Mean cosine of unrelated texts from which all texts look alike to the encoder. Measured: 0.84 and 0.92 for an English
 encoder on two Tibetan corpora that it cannot read; 0.03 for the miniature world's encoder. Contrastive encoders with a
 low temperature (E5) reach 0.7 to 0.8 on texts that they do read."""
-REMEDY = "train one on the pair (semalign fit --config configs/embedder.yaml) and give its folder"
+REMEDY = "train one on your pairs (embedder.yaml of semalign init, or of semalign recipes copy) and give its folder"
 
 Verdict = Literal["refuse", "warn", "trust"]
 

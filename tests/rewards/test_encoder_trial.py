@@ -104,7 +104,7 @@ def test_an_encoder_that_cannot_read_the_script_is_refused(english_encoder) -> N
     message = str(refused.value)
     assert message.startswith(f"SemanticReward.encoder: {english_encoder} cannot tell the texts of this corpus apart")
     assert "\n" not in message and "of 128 texts of column 'reference', 100% have tokens it does not know" in message
-    assert "semalign fit --config configs/embedder.yaml" in message and "chance 0.8%" in message
+    assert "train one on your pairs (embedder.yaml of semalign init" in message and "chance 0.8%" in message
     # The figures, computed with sentence-transformers and by hand.
     sample = draw_sample(train)
     vectors = SentenceTransformer(english_encoder, device="cpu").encode(
