@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,15 +53,41 @@ def show(condition: str, rows: Sequence[Mapping[str, Any]]) -> None:
     harness.table(f"headlines after translation, {condition}", ["headlines", "start", *SHOWN], table)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Parser of the command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    made.add_argument("--conditions", nargs="+", default=DEFAULT, choices=[*CONDITIONS], metavar="CONDITION")
+    made.add_argument("--models", type=Path, default=Path("benchmarks/map_models"), help="of `toy build --styles`")
+    made.add_argument("--config", type=Path, default=Path("configs/map"))
+    made.add_argument("--out", type=Path, default=Path("runs/map"))
+    return made
+
+
+def write_results(conditions: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Write results/few_shot.json; other conditions that it has by the same options are kept.
+
+    Args:
+        conditions: Rows by condition.
+        options: Options of the command line.
+    """
+    words = ["python", "benchmarks/few_shot.py", "--seeds", str(options.seeds)]
+    for name in ("models", "config", "out"):
+        if (value := getattr(options, name)) != parser().get_default(name):
+            words += [f"--{name}", str(value)]
+    command, path = shlex.join(words), harness.RESULTS / "few_shot.json"
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"command": ""}
+    if earlier["command"].partition(" --conditions ")[0] == command:
+        conditions = {**earlier["conditions"], **conditions}
+    content = {name: conditions[name] for name in CONDITIONS if name in conditions}
+    if {*content} != {*DEFAULT}:
+        command = f"{command} --conditions {' '.join(content)}"
+    write("few_shot", {"conditions": content, "seeds": options.seeds, "command": command})
+
+
 def main() -> None:
     """Run the steps of each condition that are not done yet, print the tables and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
-    parser.add_argument("--conditions", nargs="+", default=DEFAULT, choices=[*CONDITIONS], metavar="CONDITION")
-    parser.add_argument("--models", type=Path, default=Path("benchmarks/map_models"), help="of `toy build --styles`")
-    parser.add_argument("--config", type=Path, default=Path("configs/map"))
-    parser.add_argument("--out", type=Path, default=Path("runs/map"))
-    options = parser.parse_args()
+    options = parser().parse_args()
     from semalign_pl.study.command import run_study
 
     content: dict[str, Any] = {}
@@ -70,8 +97,7 @@ def main() -> None:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         content[condition] = rows_of(results["systems"])
         show(condition, content[condition])
-    command = f"python benchmarks/few_shot.py --seeds {options.seeds}"
-    write("few_shot", {"conditions": content, "seeds": options.seeds, "command": command})
+    write_results(content, options)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def main() -> None:
         "choice": seeds[0]["choice"],
         "seen_by_rewards": frontier["seen_by_rewards"],
         "seeds": list(seeds),
-        "command": "python benchmarks/ladder.py --seeds 5",
+        "command": f"python benchmarks/ladder.py --only-seeds {','.join(map(str, seeds))}",
     }
     write("ladder", content)
 

@@ -107,6 +107,21 @@ def expected_hours(cells: list[Cell], kept: Mapping[Cell, float]) -> float:
     return each * len([cell for cell in cells if cell not in kept]) / 3600
 
 
+def command_of(cells: list[Cell]) -> str:
+    """Command that measures cells.
+
+    Args:
+        cells: Cells of a table.
+    """
+    names = list(dict.fromkeys(name for name, _ in cells))
+    seeds = range(1 + max((seed for _, seed in cells), default=-1))
+    if {*cells} == {(name, seed) for name in names for seed in seeds}:
+        words = ["--seeds", str(len(seeds)), *([] if {*names} == {*CORE} else ["--only", *names])]
+    else:
+        words = ["--only", *(f"{name}:{seed}" for name, seed in cells)]
+    return shlex.join(["python", "benchmarks/map.py", *words])
+
+
 def steps_of(cell: Cell, study: Study, folder: Path) -> list[Step]:
     """Steps of a cell, those that all systems share first.
 
@@ -137,16 +152,38 @@ def print_cell(cell: Cell, options: argparse.Namespace) -> None:
 
 
 def prepare(name: str, options: argparse.Namespace) -> tuple[Path, Path]:
-    """Write world and recipes of a condition. Return the condition's folder and that of the recipes."""
+    """Write world and recipes of a condition. Return the condition's folder and that of the recipes.
+
+    Args:
+        name: Condition.
+        options: Options of the command line.
+
+    Raises:
+        SystemExit: If the world cannot be written, or a world that is there was written with other models.
+    """
     from semalign_pl.toy.__main__ import main as toy
 
     folder: Path = options.out / name
-    if not (folder / "world" / "world.json").is_file():
-        shutil.rmtree(folder / "world", ignore_errors=True)
-        if status := toy(world_command(name, folder / "world", options.models)):
+    world = folder / "world"
+    if not (world / "world.json").is_file():
+        shutil.rmtree(world, ignore_errors=True)
+        if status := toy(world_command(name, world, options.models)):
             sys.exit(status)
+    elif read_models(world) != read_models(options.models):
+        sys.exit(
+            f"{world}: its base and encoder are not those of --models {options.models}; give the models that it was "
+            "written with, or another --out"
+        )
     copy_configs(options.config, folder, folder / "configs")
     return folder, folder / "configs"
+
+
+def read_models(folder: Path) -> dict[Path, bytes]:
+    """Files of base and encoder in a folder of models, or in a world, which has copies of them."""
+    from semalign_pl.toy.write import MODELS
+
+    files = (file for model in MODELS for file in (folder / model).rglob("*") if file.is_file())
+    return {file.relative_to(folder): file.read_bytes() for file in files}
 
 
 def measure_cell(cell: Cell, options: argparse.Namespace) -> None:
@@ -213,7 +250,7 @@ def main() -> None:
         seconds = {(name, seed): seconds_of(one) for name, of in kept.items() for seed, one in of.items()}
         print(f"# {len(cells)} cells, about {expected_hours(cells, seconds):.1f} core hours for those not kept")
         return
-    write_results(kept, options.config)
+    write_results(kept, options.config, command_of([(name, seed) for name, of in kept.items() for seed in of]))
 
 
 if __name__ == "__main__":

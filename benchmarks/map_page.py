@@ -231,12 +231,13 @@ def _difference(row: Row) -> str:
     return f"**{cell}**" if row["better"] else cell
 
 
-def write_results(cells: Cells, configs: Path) -> None:
+def write_results(cells: Cells, configs: Path, command: str) -> None:
     """Write results/map.json, the picture and the page of the docs.
 
     Args:
         cells: Content of the files by condition and seed.
         configs: Folder of the recipes.
+        command: Command that measures the cells.
 
     Raises:
         SeedError: If no cell was measured to the end.
@@ -249,4 +250,4 @@ def write_results(cells: Cells, configs: Path) -> None:
     chart(content, study, PICTURE)
     write_text(PAGE, markdown(content, study))
     print(markdown(content, study))
-    write("map", {**content, "command": "python benchmarks/map.py --seeds 3"})
+    write("map", {**content, "command": command})

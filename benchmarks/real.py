@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import harness
 from real_inputs import train_encoders, write_general
 from real_page import QUALITY, write_page
-from study_points import mean_of, points
+from study_points import mean_of
 
 COST = {
     "pair": 0.35,
@@ -96,10 +96,9 @@ def print_plan(configs: Path, out: Path, seeds: int) -> None:
 
 
 def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
-    """Content of ``real.json``, from a study's results and its runs' files."""
-    frontier = study["frontier"]
+    """Content of ``real.json``: values over all seeds, and rewards, failures and samples of seed 0."""
+    frontier, systems = study["frontier"], study["systems"]
     runs = {name: out / "seed-0" / curve["variant"] for name, curve in frontier["curves"].items()}
-    tested = {"base": out / "seed-0" / "base", **runs}
     return {
         "verdicts": frontier["verdicts"],
         "systems": frontier["curves"],
@@ -108,8 +107,8 @@ def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         "costs": frontier["costs"],
         "seen_by_rewards": frontier["seen_by_rewards"],
         "optimised": _find_optimised(runs, frontier["seen_by_rewards"]),
-        "metrics": {name: _metrics(folder) for name, folder in tested.items()},
-        "points": {name: {at: _metrics(folder) for at, folder in points(run).items()} for name, run in runs.items()},
+        "metrics": {name: _metrics(systems[name]) for name in ("base", *runs)},
+        "points": {name: _points(systems[name]) for name in runs},
         "rewards": {name: rewards for name, run in runs.items() if (rewards := _rewards(run / "metrics.csv"))},
         "failures": {name: _failures(run / "predictions.jsonl") for name, run in runs.items()},
         "samples": _samples(runs),
@@ -120,10 +119,16 @@ def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: Path) -> dict[str, dict[str, Any]]:
-    """Value and 95 % interval over items of the shown metrics of one test."""
-    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
+def _metrics(tested: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Mean over seeds and 95 % interval over items of the shown metrics of a system, or of one of its points."""
+    found = tested["metrics"]
     return {name: {key: found[name][key] for key in ("value", "ci")} for name in SHOWN if name in found}
+
+
+def _points(system: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Shown metrics by point of a system, its end first."""
+    others = {point["name"]: _metrics(point) for point in system.get("points", [])}
+    return {"end": _metrics(system)} | dict(sorted(others.items()))
 
 
 def _find_optimised(runs: Mapping[str, Path], rewards: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

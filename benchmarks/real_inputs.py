@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import harness
 from embedder import make_start
 
+from semalign_pl.files.atomic import write_text
+
 GENERAL = Path("runs/real/general")
 """Folder of the general text, which the recipes in configs/real name."""
 SECOND: dict[str, Any] = {"vocabulary": 6_000, "dimensions": 256, "seed": 1}
@@ -59,39 +61,46 @@ def write_general(folder: Path = GENERAL) -> None:
 
 
 def train_encoders(recipe: Path) -> None:
-    """Write untrained encoders and train them, unless they are there: the reward's, and a second one that measures.
+    """Write untrained encoders, train and test them: the reward's, and a second one that measures.
+
+    Finished encoders are not trained again, and an interrupted training goes on.
 
     Args:
         recipe: Recipe of the reward's encoder. The second one is written to the folder ``second`` beside it.
 
     Raises:
-        SystemExit: If an encoder that is there was trained on other pairs or by another recipe.
+        SystemExit: If an encoder, or its unfinished training, is of other pairs or another recipe.
     """
     settings: dict[str, Any] = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     first, base = Path(settings["trainer"]["default_root_dir"]), Path(settings["model"]["init_args"]["base"])
     for out, start, own in ((first, base, {}), (first.with_name("second"), base.with_name("second"), SECOND)):
         pairs, record = harness.existing(settings["data"]["init_args"]["train"]), out / "trained_on.json"
         made_of = {"pairs": sha256(pairs.read_bytes()).hexdigest(), "recipe": json.loads(json.dumps(settings | own))}
-        if (out / "encoder").is_dir():
-            if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != made_of:
-                sys.exit(f"{out}: its encoder is of other pairs or another recipe; delete the folder, and start again")
-            continue
-        make_start(start, _texts(settings["data"]["init_args"]), **own)
+        encoder, begun = out / "encoder", any(out.rglob("*.ckpt"))
+        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != made_of:
+            sys.exit(f"{out}: its encoder is of other pairs or another recipe; delete the folder, and start again")
+        if not record.is_file() and (begun or encoder.is_dir()):
+            unchecked = f"no {record.name}, so its pairs and recipe are not checked"
+            print(f"{out}: {unchecked}; delete the folder to train it again")
         flags = {
             "--seed_everything": str(own.get("seed", 0)),
             "--model.init_args.base": str(start),
             "--trainer.default_root_dir": str(out),
         }
-        semalign("fit", recipe, flags)
-        semalign("test", recipe, flags | {"--model.init_args.base": str(out / "encoder")})
-        record.write_text(json.dumps(made_of, indent=1), encoding="utf-8")
+        if not encoder.is_dir():
+            if not begun:  # a training goes on from the tokens and vectors that it began with
+                make_start(start, _texts(settings["data"]["init_args"]), **own)
+                write_text(record, json.dumps(made_of, indent=1))  # before the training, which may be interrupted
+            semalign("fit", recipe, flags, *(["--resume"] if begun else []))
+        if not (out / "results.json").is_file():
+            semalign("test", recipe, flags | {"--model.init_args.base": str(encoder)})
 
 
-def semalign(command: str, recipe: Path, flags: Mapping[str, str]) -> None:
+def semalign(command: str, recipe: Path, flags: Mapping[str, str], *more: str) -> None:
     """Run a command of the package in this process; end this process if it fails."""
     from semalign_pl.__main__ import main
 
-    if status := main([command, "--config", str(recipe), *(word for flag in flags.items() for word in flag)]):
+    if status := main([command, "--config", str(recipe), *(word for flag in flags.items() for word in flag), *more]):
         sys.exit(status)
 
 

@@ -96,14 +96,15 @@ def page(content: Mapping[str, Any]) -> str:
         content: Content of ``real.json``.
     """
     systems = [name for name in content["metrics"] if name != "base"]
+    seeds = content["seeds"]
+    of_one = ", seed 0" if seeds > 1 else ""
     names = list(dict.fromkeys(metric for each in content["metrics"].values() for metric in each))
     quality = [metric for metric in QUALITY if metric in names]
     general = [metric for metric in names if metric not in quality]
     sections = [
         "# A real model learns a real language\n",
         f"Written by `python benchmarks/real_page.py` from the results of `{content['command']}`: one small model, "
-        f"{content['seeds']} seed(s), intervals over items only. One seed does not "
-        "show how much another training run would differ.\n",
+        f"{seeds} seed(s), {_describe_intervals(seeds)}\n",
         "## What was learnt\n",
         table(["system", *quality], [[n, *(number(content["metrics"][n].get(m)) for m in quality)] for n in systems]),
         _describe_rewards(content, quality),
@@ -126,7 +127,7 @@ def page(content: Mapping[str, Any]) -> str:
     if content["rewards"]:
         kinds = list(dict.fromkeys(kind for each in content["rewards"].values() for kind in each))
         rows = [[n, *(f"{each.get(k, float('nan')):.2f}" for k in kinds)] for n, each in content["rewards"].items()]
-        sections += ["## Rewards, mean over the training\n", table(["system", *kinds], rows)]
+        sections += [f"## Rewards, mean over the training{of_one}\n", table(["system", *kinds], rows)]
     shown = [content["quality"], *content["costs"]]
     rows = [
         [n, at, *(number(each.get(m)) for m in shown)]
@@ -137,18 +138,28 @@ def page(content: Mapping[str, Any]) -> str:
         "## The dial\n",
         "Points between the base and the finished adapter: its update times the scale. `end` is 1.\n",
         table(["system", "point", *shown], rows),
-        "## Where it fails\n",
+        f"## Where it fails{of_one}\n",
         "Shares of the outputs on the test set.\n",
     ]
     kinds = list(next(iter(content["failures"].values())))
     rows = [[n, *(f"{each[kind]:.0%}" for kind in kinds)] for n, each in content["failures"].items()]
     sections += [table(["system", *kinds], rows)]
     sections += ["## The miniature world against this one\n", compare_worlds(content)]
-    sections += ["## Samples\n", "Rows spread evenly over the test set, none chosen by hand.\n"]
+    sections += [f"## Samples{of_one}\n", "Rows spread evenly over the test set, none chosen by hand.\n"]
     for sample in content["samples"]:
         lines = [f"- {key}: {' '.join(text.split()) or '(empty)'}" for key, text in sample.items()]
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
+
+
+def _describe_intervals(seeds: int) -> str:
+    """End of the sentence on the number of seeds: the spread that the intervals include."""
+    if seeds == 1:
+        return "intervals over items only. One seed does not show how much another training run would differ."
+    return (
+        "values are means over them. Intervals of values are over items only, and those of differences at equal "
+        "quality are over seeds and items."
+    )
 
 
 def _describe_rewards(content: Mapping[str, Any], quality: Sequence[str]) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import harness
+import map as map_script
 import numpy as np
 import pytest
-from map import CORE, cells_of, copy_configs, expected_hours, parser, print_cell, world_command
+from map import CORE, cells_of, command_of, copy_configs, expected_hours, parser, prepare, print_cell, world_command
 from map_chart import chart
 from map_page import markdown, summary, trends
 from map_table import SHOWN, collect, differences, read_cells, seconds_of, with_verdicts
@@ -18,8 +23,10 @@ from seed_file import SeedError, pack_points, write_seed
 from semalign_pl.frontier.measured_point import MeasuredMetric, MeasuredPoint
 from semalign_pl.functional.frontier import Curve
 from semalign_pl.study.frontier_settings import FrontierSettings
+from semalign_pl.study.study_file import read_study
 from semalign_pl.study.systems import Study, System
 
+CONFIGS = Path(__file__).parents[2] / "configs" / "map"
 METRICS = ("chrf_any_style", "meaning_accuracy", "cmrc_f1", "nll_change_mean", "styles_nll_change_mean")
 IDS = [f"row:{number}" for number in range(100)]
 
@@ -40,7 +47,8 @@ def curve(quality: list[float], cost: list[float]) -> Curve:
 
 
 def test_differences_at_matched_quality_and_matched_cost() -> None:
-    curves = {"sft": curve([80, 20], [6, 0]), "grpo": curve([80, 20], [3, 0]), "far": curve([95, 90], [9, 8])}
+    sft, grpo = curve([80, 50, 20], [6, 3, 0]), curve([80, 50, 20], [3, 1.5, 0])  # straight, so a line is exact
+    curves = {"sft": sft, "grpo": grpo, "far": curve([95, 90], [9, 8])}
     meaning = {name: Curve(10 * one.quality, one.cost) for name, one in curves.items()}
     rows = differences(curves, meaning, [("sft", "grpo"), ("grpo", "sft"), ("sft", "far")], "cmrc_f1")
     assert [row["matched"] for row in rows] == ["quality", "cost"] * 3
@@ -74,12 +82,12 @@ def point(accuracy: int, f1: int, nll: float) -> MeasuredPoint:
     )  # fmt: skip
 
 
-def cell(seed: int, grpo_f1: int) -> dict[str, Any]:
+def cell(seed: int, grpo_f1: int, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
     """Cell in which all systems are SFT, but for GRPO, which loses less reading comprehension."""
     base = point(0, 90, 0.0)
     runs = {"base": {"points": {"end": dict.fromkeys(SHOWN, 0.0) | {"cmrc_f1": 90.0}}, "seconds": 1.0}}
     runs["base"]["items"] = pack_points([base], METRICS, base)
-    for name in NAMES:
+    for name in names:
         f1 = grpo_f1 if name == "semantic_grpo" else 30
         runs[name] = {
             "path": ["end", "scale-0.6", "base"],
@@ -203,3 +211,44 @@ def test_dry_run_prints_all_commands_and_writes_nothing(tmp_path: Path, capsys: 
     rewarded = [line for line in trained if f'"encoder": "{folder}/encoder/encoder"' in line]
     assert len(rewarded) == 5 and not any("style_blind" in line for line in rewarded)
     assert not (tmp_path / "map").exists()
+
+
+def test_a_world_of_other_models_is_refused(miniature: Path, tmp_path: Path) -> None:
+    name = "pairs-300-style-1"
+    for model in ("base", "encoder"):
+        shutil.copytree(miniature / model, tmp_path / "models" / model)
+    flags = ["--config", str(CONFIGS), "--out", str(tmp_path / "map"), "--models"]
+    options = parser().parse_args([*flags, str(tmp_path / "models")])
+    folder, configs = prepare(name, options)  # writes the world
+    world = folder / "world"
+    written = (world / "world.json").stat().st_mtime_ns
+    assert prepare(name, options) == (folder, configs)
+    (tmp_path / "models" / "encoder" / "config.json").write_text("{}")
+    with pytest.raises(SystemExit, match=rf"{world}: its base and encoder are not those of --models {tmp_path}/models"):
+        prepare(name, options)
+    with pytest.raises(SystemExit, match="--models missing; "):
+        prepare(name, parser().parse_args([*flags, "missing"]))
+    assert (world / "world.json").stat().st_mtime_ns == written
+
+
+def test_the_command_names_the_cells_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = read_study(CONFIGS)
+    assert study.frontier is not None
+    names = tuple(dict.fromkeys(name for pair in study.frontier.compare for name in pair))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    Path("docs").mkdir()
+    write_seed(tmp_path / "map" / "pairs-300-style-1", cell(1, 70, names))
+    monkeypatch.setattr(sys, "argv", ["map.py", "--collect", "--config", str(CONFIGS)])
+    map_script.main()
+    written = json.loads((tmp_path / "map.json").read_text(encoding="utf-8"))
+    assert written["command"] == "python benchmarks/map.py --only pairs-300-style-1:1"
+
+
+def test_a_whole_grid_has_a_short_command() -> None:
+    more = ["pairs-1000-style-0-noise-0.2"]
+    assert command_of(cells_of([], 2)) == "python benchmarks/map.py --seeds 2"
+    few = cells_of(["pairs-300-style-1", *more], 3)
+    assert command_of(few) == f"python benchmarks/map.py --seeds 3 --only pairs-300-style-1 {more[0]}"
+    uneven = [*cells_of(more, 1), ("pairs-300-style-1", 0), ("pairs-300-style-1", 1)]
+    assert command_of(uneven).endswith(f" --only {more[0]}:0 pairs-300-style-1:0 pairs-300-style-1:1")

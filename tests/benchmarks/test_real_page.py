@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from real import _failures
-from real_page import shares
+from real import _failures, collect
+from real_page import page, shares
+
+from semalign_pl.study.joined import Points, RunMetric, join
+from semalign_pl.study.systems import System
 
 BASE = {"chrf": (1.0, None), "nll_change_mean": (0.0, None), "piqa_accuracy": (60.0, (56.0, 64.0))}
 
@@ -36,3 +39,42 @@ def test_a_line_separator_in_an_output_ends_no_row(tmp_path: Path) -> None:
     file = tmp_path / "predictions.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     assert [*_failures(file).values()] == [0.25, 0.0, 1.0, 0.25]
+
+
+def write_run(folder: Path, chrf: float) -> Points:
+    """Write files of the test and the training of a run; return the results of its points."""
+    (folder / "points" / "scale-0.5").mkdir(parents=True)
+    points: dict[str, float] = {"end": chrf, "scale-0.5": chrf / 2}
+    metrics: dict[str, dict[str, RunMetric]] = {
+        name: {"chrf": {"value": value, "ci": [value - 1, value + 3], "signature": "chrF"}}
+        for name, value in points.items()
+    }
+    for name, where in (("end", folder), ("scale-0.5", folder / "points" / "scale-0.5")):
+        (where / "results.json").write_text(json.dumps({"metrics": metrics[name]}), encoding="utf-8")
+    row = {"prediction": f"b {chrf}", "reference": "b", "prompt": "a", "scores": {"chrf": chrf}}
+    (folder / "predictions.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (folder / "metrics.csv").write_text(f"step,train/reward/semantic\n0,{chrf}\n", encoding="utf-8")
+    return {name: {"metrics": metrics[name], "run": {}} for name in points}
+
+
+@pytest.mark.parametrize(("seeds", "chrf"), [(1, 40.0), (3, 44.0)])
+def test_values_are_means_over_the_seeds(tmp_path: Path, seeds: int, chrf: float) -> None:
+    results = {(n, "sft"): write_run(tmp_path / f"seed-{n}" / "sft", 40.0 + 4 * n) for n in range(seeds)}
+    results |= {(n, "base"): {"end": write_run(tmp_path / f"seed-{n}" / "base", 2.0)["end"]} for n in range(seeds)}
+    frontier = {"curves": {"sft": {"variant": "sft"}}, "verdicts": [], "hypervolumes": {}, "quality": "chrf"}
+    frontier |= {"costs": ["nll_change_mean"], "seen_by_rewards": {"sft": []}}
+    study = {"systems": join([System("sft", Path(), "base")], results, {}), "frontier": frontier}
+    content = collect(tmp_path, study | {"run": {"seconds": {}, "peak_memory_mib": 1.0}}, seeds)
+    assert content["metrics"] == {
+        "base": {"chrf": {"value": 2.0, "ci": [1.0, 5.0]}},
+        "sft": {"chrf": {"value": chrf, "ci": [chrf - 1, chrf + 3]}},
+    }
+    points = content["points"]["sft"]
+    assert [*points] == ["end", "scale-0.5"] and points["end"] == content["metrics"]["sft"]
+    assert points["scale-0.5"] == {"chrf": {"value": chrf / 2, "ci": [chrf / 2 - 1, chrf / 2 + 3]}}
+    text = page(content | {"command": "python benchmarks/real.py"})
+    assert f"| sft | {chrf:.1f} ({chrf - 1:.1f} to {chrf + 3:.1f}) |" in text
+    assert ("1 seed(s), intervals over items only. One seed does not" in text) == (seeds == 1)
+    assert ("3 seed(s), values are means over them. Intervals of values are over items only" in text) == (seeds == 3)
+    assert text.count("seed 0") == (0 if seeds == 1 else 3)  # rewards, failures and samples
+    assert "- sft: b 40.0" in text
