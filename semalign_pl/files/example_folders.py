@@ -26,8 +26,8 @@ OWN_FILES = {
     "data/en_dz/train.jsonl": _OBJECTS,
     "data/en_dz/dev.jsonl": _OBJECTS,
     "data/zh.txt": "put Chinese text there, one text per line",
-    "models/cino-bo-zh": "train it on your pairs with a copy of embedder.yaml (semalign recipes copy), whose lines marked CINO name the "
-    "settings; then copy runs/embedder/encoder there",
+    "models/cino-bo-zh": "train it on your pairs with a copy of embedder.yaml (semalign recipes copy), whose lines "
+    "marked CINO name the settings; then copy runs/embedder/encoder there",
 }
 """Files that the recipes in ``configs/paper`` name and that nobody can ship, and what to do about each."""
 

@@ -118,6 +118,7 @@ def show(
     rows: list[tuple[FinishedPoint, dict[str, float]]] = []
     for one in measure(adapter, recipe, out, scales, scale_from, steps):
         values = {name: entry["value"] for name, entry in one.results["metrics"].items() if name in COLUMNS}
+        values = {name: value for name, value in values.items() if value is not None}  # null: it is not finite
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         how = "reused, tested before" if one.reason is None else "tested"
         print(visible(f"{one.point.name}: {numbers} ({how} in {one.seconds:.1f} s)"), flush=True)

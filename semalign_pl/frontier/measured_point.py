@@ -55,7 +55,7 @@ def read_point(folder: Path, names: Collection[str] | None = None) -> MeasuredPo
 
     Args:
         folder: Folder with ``results.json`` and ``items.jsonl``.
-        names: Metrics to read; ``None`` for all that have items.
+        names: Metrics to read; ``None`` for all that have items and a value.
 
     Raises:
         ValueError: If a file is missing or malformed; names file, line and remedy.
@@ -66,7 +66,7 @@ def read_point(folder: Path, names: Collection[str] | None = None) -> MeasuredPo
         raise ValueError(f'{visible(folder)}/results.json: has no object "metrics"; {REMEDY}')
     wanted: dict[str, tuple[str, str, str]] = {}
     for name, entry in metrics.items():
-        if isinstance(entry, dict) and (names is None or name in names):
+        if isinstance(entry, dict) and (entry.get("value") is not None if names is None else name in names):
             items, formula, signature = (entry.get(key) for key in ("items", "formula", "signature"))
             if isinstance(items, str) and isinstance(formula, str) and isinstance(signature, str):
                 wanted[name] = items, formula, signature

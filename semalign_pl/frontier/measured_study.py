@@ -48,7 +48,7 @@ def read_study(
         systems: Names of the systems, which are the names of their folders.
         starts: System whose adapter the training started from, or ``base``, by system.
         scale_from: Adapter at scale 0: ``base``, ``start`` or a folder.
-        names: Metrics to read; ``None`` for all that have items.
+        names: Metrics to read; ``None`` for all that have items and a value.
         seeds: Seeds to read; ``None`` for all in the folder.
         trained: Folder of the study with the adapters, if these are tests on other data; ``None`` for ``folder``.
 

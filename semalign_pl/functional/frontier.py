@@ -59,8 +59,6 @@ class Curve:
             Line minus lower bound, and upper bound minus line, each ``(qualities,)``.
         """
         quality, cost = self.quality[0].mean(0), self.cost[0].mean(0)
-        if len(quality) < 3:
-            return np.zeros(len(qualities)), np.zeros(len(qualities))  # two points do not tell how a curve bends
         low, high = cost_bounds(quality, cost, qualities)
         line = costs_at(quality, cost, np.clip(qualities, quality.min(), quality.max()).tolist())
         return np.maximum(line - low, 0), np.maximum(high - line, 0)

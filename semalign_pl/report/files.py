@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from .curves import REWARD, SIDES
+from .measured_curves import END
 
 PredictionTable = dict[str, dict[str, object]]
 """Rows of a predictions file by id."""
@@ -31,6 +32,13 @@ def find(folder: Path, system: str, name: str, seeds: Collection[int] | None = N
     found = {root.name: path for root in roots if (path := root / system / name).is_file()}
     plain = folder / system / name
     return found or ({"": plain} if plain.is_file() else {})
+
+
+def find_point(
+    folder: Path, system: str, point: str, name: str, seeds: Collection[int] | None = None
+) -> dict[str, Path]:
+    """Paths of a point's files of one name, as `find` returns those of a system."""
+    return find(folder, system, name if point == END else f"points/{point}/{name}", seeds)
 
 
 def read_logs(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from semalign_pl.files.documents import read_json
 from semalign_pl.files.html_page import page_style, security_policy, write_html_page
 from semalign_pl.messages.terminal import visible
 
 from .chart import Chart
 from .drift_charts import drift_charts, read_histograms
-from .files import read_logs
+from .files import find_point, read_logs
 from .fonts import embed_fonts
 from .forward_kl import forward_kl_charts
 from .frontier_chart import charts_by_task
@@ -18,11 +20,11 @@ from .hypervolumes import list_areas
 from .json_values import get_object
 from .judge_sentences import judge_sentences
 from .ledger_tables import read_ledger
-from .measured_curves import cost_title, read_curves
+from .measured_curves import cost_title, points_of, read_curves
 from .paper_tables_text import render_tables
 from .picture import quality_against_tax
 from .recipes import Difference, differences, read_recipe, read_tasks
-from .results import BASE, Results, column_of, load_results, parse
+from .results import BASE, REMEDY, Results, column_of, load_results, parse, parse_metrics
 from .run_facts import list_facts, list_numbers
 from .samples import read_samples, to_script_json
 from .task_table import by_task, task_table, titles_of
@@ -48,18 +50,19 @@ def write_report(folder: Path) -> Path:
 
     Raises:
         ValueError: If ``results.json`` is missing, or it or another file is malformed; the message names the file and
-            the remedy.
+            the remedy. So is a test whose numbers are not those of the study's ``results.json``.
     """
     from markupsafe import Markup
 
     results = load_results(folder / "results.json")
     parsed = parse(results)
+    _check_tests(folder, results, parsed)
     tasks, measured = read_tasks(folder, parsed), read_curves(results, parsed)
     groups = by_task(results, parsed, tasks)
     for number, of_task in enumerate(groups.values(), start=1):
         quality_against_tax(of_task, folder / (PICTURE if number == 1 else PICTURE.replace(".", f"_{number}.")))
     members = zip(titles_of(groups), (parse(one).systems for one in groups.values()), strict=True)
-    samples, ledger = read_samples(folder, parsed, tasks), read_ledger(results, parsed)
+    samples, ledger = read_samples(folder, results, parsed, tasks), read_ledger(results, parsed)
     data = to_script_json(samples.data)
     recipes, name = _recipes(folder, parsed), visible(folder.resolve().name)
     fonts = embed_fonts(f"{data}{results}{recipes}{name}")
@@ -99,6 +102,27 @@ def write_report(folder: Path) -> Path:
         fonts=fonts,
     )
     return page
+
+
+def _check_tests(folder: Path, results: Mapping[str, object], parsed: Results) -> None:
+    """Refuse tests with other values than ``results.json`` has, as after an interrupted rerun of an edited study.
+
+    A metric that only one of the two has, such as a judge's wins, is not compared.
+    """
+    seeds = [f"seed-{seed}" for seed in parsed.seeds or ()] or [""]
+    for system in parsed.systems:
+        for point, metrics in points_of(results, system).items():
+            found = find_point(folder, parsed.folder_of(system), point, "results.json", parsed.seeds)
+            for seed, path in found.items():
+                tested = parse_metrics(get_object(read_json(path, f"{REMEDY}."), "metrics"), str(path))
+                for name in (name for name in metrics if name in tested):
+                    values = metrics[name].seeds or (metrics[name].value,)
+                    value, joined = tested[name].value, dict(zip(seeds, values, strict=False)).get(seed)
+                    if joined not in (None, value):
+                        raise ValueError(
+                            f"{visible(path)}: is of another test than {visible(folder / 'results.json')}: "
+                            f"{visible(name)} is {value} and not {joined}; run semalign study again"
+                        )
 
 
 def _text(name: str) -> str:

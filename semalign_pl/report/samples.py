@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from .chart import colour_of
-from .files import PredictionTable, evenly_spaced, find, read_predictions
-from .measured_curves import END
+from .files import PredictionTable, evenly_spaced, find_point, read_predictions
+from .measured_curves import END, points_of
 from .recipes import EvaluatedTask
 from .results import Results, column_of
 from .text_language import guess_language
@@ -66,28 +66,32 @@ class Samples:
     rows_tested: int
 
 
-def prediction_files(folder: Path, system: str, seeds: Collection[int] | None = None) -> dict[str, Path]:
+def prediction_files(
+    folder: Path, system: str, points: Iterable[str], seeds: Collection[int] | None = None
+) -> dict[str, Path]:
     """Predictions file of each point of a system, of the first seed that has the point; the end point comes first.
 
     Args:
         folder: Folder of the study.
         system: Name of the system.
+        points: Names of the points, as the folder may have others of an earlier frontier.
         seeds: Seeds of the study; ``None`` for all in the folder.
     """
-    found = find(folder, system, "predictions.jsonl", seeds)
-    files = dict(zip([END], found.values(), strict=False))
-    for root in dict.fromkeys(path.parent for path in found.values()):
-        for path in sorted(root.glob("points/*/predictions.jsonl"), key=lambda path: _natural(path.parent.name)):
-            files.setdefault(path.parent.name, path)
-    return files
+    found = {
+        point: find_point(folder, system, point, "predictions.jsonl", seeds) for point in dict.fromkeys((END, *points))
+    }
+    return {point: next(iter(paths.values())) for point, paths in found.items() if paths}
 
 
-def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, EvaluatedTask]) -> Samples:
+def read_samples(
+    folder: Path, results: Mapping[str, object], parsed: Results, tasks: Mapping[str, EvaluatedTask]
+) -> Samples:
     """Read the predictions of a study.
 
     Args:
         folder: Folder of the study.
-        parsed: Results of the study.
+        results: Dictionary of ``results.json``.
+        parsed: The same, parsed.
         tasks: Task of each system. Systems of one task and test set share their rows.
 
     Raises:
@@ -95,7 +99,7 @@ def read_samples(folder: Path, parsed: Results, tasks: Mapping[str, EvaluatedTas
     """
     tables: dict[str, dict[str, PredictionTable]] = {}
     for system in parsed.systems:
-        paths = prediction_files(folder, parsed.folder_of(system), parsed.seeds)
+        paths = prediction_files(folder, parsed.folder_of(system), points_of(results, system), parsed.seeds)
         read = {point: read_predictions(path) for point, path in paths.items()}
         if read:
             tables[system] = read
@@ -194,12 +198,3 @@ def _scores(row: Mapping[str, object]) -> dict[str, float]:
     scores = row.get("scores")
     numbers = scores.items() if isinstance(scores, Mapping) else ()
     return {str(k): float(v) for k, v in numbers if isinstance(v, int | float) and math.isfinite(v)}
-
-
-def _natural(name: str) -> tuple[str, float]:
-    """Sort key: names of one kind by their number."""
-    kind, _, number = name.rpartition("-")
-    try:
-        return kind, float(number)
-    except ValueError:
-        return name, 0.0

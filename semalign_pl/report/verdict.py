@@ -105,13 +105,13 @@ def _selection(parsed: Results, frontier: Mapping[str, object], choice: object) 
     curves, choices = frontier["curves"], []
     if not _is_object(curves):
         raise TypeError("curves is no object")
-    for system, variants in sweeps.items():
-        curve = curves[system]
+    for system in (system for system in sweeps if system in curves):  # one tested on other items has no curve
+        curve, variants = curves[system], sweeps[system]
         if not _is_object(curve) or not _is_object(variants):
             raise TypeError("a curve or a sweep is no object")
         choices.append(f"{parsed.title_of(system)} is {curve['variant']}, chosen of {len(variants)}")
     where = "other data than the test set" if chosen_before else "the test set"
-    return [f"{', '.join(choices)}: by hypervolume on {where}, for all systems alike."]
+    return [f"{', '.join(choices)}: by hypervolume on {where}, for all systems alike."] if choices else []
 
 
 def _entries(frontier: Mapping[str, object]) -> list[Mapping[str, object]]:

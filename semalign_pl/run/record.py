@@ -1,15 +1,16 @@
-"""Record of a finished command: its dependencies, its outputs and its duration."""
+"""Record of a finished command: its dependencies, its outputs, its duration and its peak memory."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.messages.terminal import visible
 from semalign_pl.run.grounds import Grounds, changes
+from semalign_pl.run.peak_memory import measure_peak
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Done:
         grounds: Dependencies of the command, by name.
         wrote: Digests of its outputs, by name: adapter, or results, predictions and items.
         seconds: Duration in seconds.
+        peak_memory_mib: Peak memory of its process in MiB, by default of this one until now.
     """
 
     grounds: Grounds
     wrote: Grounds
     seconds: float
+    peak_memory_mib: float = field(default_factory=measure_peak)
 
 
 def compare(file: Path, grounds: Grounds, outputs: Grounds) -> tuple[Done | None, str]:
@@ -68,6 +71,17 @@ def load(file: Path) -> object:
         return json.loads(file.read_bytes().decode("utf-8", "surrogateescape"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_peak(file: Path) -> float:
+    """Peak memory in a record, in MiB; 0 if it has none, as that of an earlier version.
+
+    Args:
+        file: Record.
+    """
+    content = load(file)
+    peak = content.get("peak_memory_mib") if isinstance(content, dict) else None
+    return float(peak) if isinstance(peak, int | float) else 0.0
 
 
 def _read(file: Path) -> Done | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shlex
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -20,6 +18,7 @@ from semalign_pl.messages.page import format_seconds
 from semalign_pl.messages.terminal import visible
 from semalign_pl.report.command import show
 from semalign_pl.report.paper_tables import read_published
+from semalign_pl.run.peak_memory import measure_peak
 from semalign_pl.study.frontier import check_metrics, check_other_data, choose, compare, keep_chosen
 from semalign_pl.study.joined import END, Points, join
 from semalign_pl.study.judge_check import check_judge
@@ -112,6 +111,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
     study = _read(configs, seeds, jobs)
     check_judge(study, f"{configs / 'study.yaml'}: judge")
     from semalign_pl.report.verdict import with_sentences
+    from semalign_pl.study.record import peak_memory_mib
     from semalign_pl.study.tested_alike import check_tested_alike
 
     if study.frontier is not None:
@@ -149,7 +149,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
             "commands": [f"semalign {shlex.join(step.args)}" for step in [*done, *fresh]],
             "seeds": list(range(seeds)),
             "seconds": seconds,
-            "peak_memory_mib": max(map(_peak_memory_mib, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))),
+            "peak_memory_mib": max(measure_peak(), *map(peak_memory_mib, [*done, *fresh])),
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
             "versions": results[0, BASE][END]["run"]["versions"],
         },
@@ -176,10 +176,6 @@ def _choosing_steps(study: Study, out: Path, seeds: int) -> list[Step]:
         return []
     first = min(seeds, study.frontier.choose_seeds or seeds)
     return list(choosing_steps(study, out, first))
-
-
-def _peak_memory_mib(who: int) -> float:
-    return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _run_plan(

@@ -90,7 +90,7 @@ def check_other_data(systems: Sequence[System], overlay: Path, where: str) -> No
         where: File and key to name in messages.
 
     Raises:
-        ValueError: If the test corpus, or the file of a probe, is the one of the recipe.
+        ValueError: If the test corpus, or the file or task of a probe, is the one of the recipe.
     """
     from semalign_pl.study.grounds import parse
 
@@ -103,19 +103,20 @@ def check_other_data(systems: Sequence[System], overlay: Path, where: str) -> No
             if (key, value) in of_test:
                 raise ValueError(
                     f"{where}: {overlay} has the same {key} as {config}, {visible(value)}; give other rows and other "
-                    "files of the probes, so that the test set chooses nothing"
+                    "files and tasks of the probes, so that the test set chooses nothing"
                 )
 
 
 def _test_data(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Test corpus and files of the probes, each with its key, without places in lists."""
+    """Test corpus, and files and harness tasks of the probes, each with its key, without places in lists."""
     from semalign_pl.run.named_files import flatten
 
     corpus = settings["data"]["init_args"].get("test")
     named = [("data.init_args.test", json.dumps(corpus, default=str, ensure_ascii=False))] if corpus else []
     callbacks = flatten(settings["trainer"].get("callbacks"))
-    files = [str(value) for key, value in callbacks if key.endswith(".init_args.file") and value is not None]
-    return [*named, *(("file of a probe", file) for file in files)]
+    ends = (".init_args.file", ".init_args.task")  # the task of a TranslationProbe is a mapping, so its key goes on
+    of_probes = [(key.rpartition(".")[2], value) for key, value in callbacks if key.endswith(ends)]
+    return [*named, *((f"{key} of a probe", str(value)) for key, value in of_probes if value is not None)]
 
 
 def choose(study: Study, out: Path, seeds: int) -> ChoiceEntry:
@@ -173,7 +174,8 @@ def compare(
 
     Returns:
         ``frontier`` entry of the study's ``results.json``, and the best variant by system. Unless it was chosen before,
-        the best variant is the one with the largest hypervolume of the first cost, for every system alike.
+        the best variant is the one with the largest hypervolume of the first cost, for every system alike. A system
+        without a curve has a single variant.
 
     Raises:
         ValueError: If systems were not tested alike; names the files.
@@ -197,4 +199,5 @@ def compare(
     )
     for key in (key for key in variants if key not in frontier["curves"]):
         print(visible(f"{key}: has no curve; it was tested on other items than the base, and no pair compares it"))
-    return frontier, {key: curve["variant"] for key, curve in frontier["curves"].items()}
+    first = {key: names[0] for key, names in variants.items()}
+    return frontier, first | {key: curve["variant"] for key, curve in frontier["curves"].items()}

@@ -33,7 +33,8 @@ class _Job:
         place: Place of the step in the plan.
         slot: Number of the job, 0 to ``jobs - 1``, which decides its GPU.
         process: Process of the step.
-        log: File with what the process prints.
+        log: File with what the process prints, after what earlier attempts printed.
+        start: Size of the log when the process starts, in bytes.
         outcome: File with the outcome, once the process has ended.
     """
 
@@ -41,6 +42,7 @@ class _Job:
     slot: int
     process: subprocess.Popen[bytes]
     log: Path
+    start: int
     outcome: Path
 
 
@@ -133,7 +135,10 @@ def _start(
 ) -> _Job:
     log = out / "logs" / f"seed-{step.seed}.{step.name.replace(' ', '.')}.log"
     outcome = outcomes / f"{place}.json"
-    with log.open("wb") as file:
+    with log.open("ab") as file:
+        file.write(visible(f"-- {time.strftime('%Y-%m-%d %H:%M:%S')} semalign {shlex.join(step.args)}\n").encode())
+        file.flush()
+        start = file.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "semalign_pl.study.worker"],
             stdin=subprocess.PIPE,
@@ -146,7 +151,7 @@ def _start(
     with contextlib.suppress(BrokenPipeError):  # the process has failed already, which its status says
         process.stdin.write(StepTask(step, digests, outcome).to_line())
         process.stdin.flush()  # it stays open: a process whose input closes knows that this one has died
-    return _Job(place, slot, process, log, outcome)
+    return _Job(place, slot, process, log, start, outcome)
 
 
 @contextlib.contextmanager
@@ -189,7 +194,8 @@ def _ending(running: list[_Job]) -> Iterator[None]:
 
 
 def _describe_failure(step: Step, job: _Job) -> str:
-    lines = [line for line in job.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    printed = job.log.read_bytes()[job.start :].decode("utf-8", "replace")
+    lines = [line for line in printed.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("semalign: error: ")] or lines[-1:] or ["it printed nothing"]
     reason = told[-1].removeprefix("semalign: error: ")
     return (

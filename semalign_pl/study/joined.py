@@ -70,10 +70,10 @@ def join(
 
     Returns:
         Dictionary per system, base first: ``label`` if it has one, ``from`` (``None`` for base), ``metrics`` of the
-        finished adapter and, if there are several, all ``points`` in the order of the curve. Each metric that all seeds
-        have is a dictionary of ``value`` (mean over seeds), ``ci`` (95 % interval over test rows: the mean of the
-        seeds' bounds), ``signature`` and ``seeds`` (value per seed). A swept system has the entries of all its
-        ``variants`` and the name of the ``chosen`` one, whose results are also its own.
+        finished adapter and, if there are several, all ``points`` in the order of the curve. Each metric that has a
+        value in all seeds is a dictionary of ``value`` (mean over seeds), ``ci`` (95 % interval over test rows: the
+        mean of the seeds' bounds), ``signature`` and ``seeds`` (value per seed). A swept system has the entries of all
+        its ``variants`` and the name of the ``chosen`` one, whose results are also its own.
     """
     keys = {system.name: system.key for system in systems}
     joined: dict[str, SystemEntry] = {BASE: {"from": None, **_join_seeds(BASE, results)}}
@@ -98,8 +98,8 @@ def _join_seeds(system: str, results: Mapping[tuple[int, str], Points]) -> Syste
 
 
 def _mean(runs: Sequence[RunResults]) -> dict[str, StudyMetric]:
-    """Each metric that all seeds have, averaged."""
-    metrics = [run["metrics"] for run in runs]
+    """Each metric that has a value in all seeds, averaged; one that is not finite is null in the file of its test."""
+    metrics = [{name: one for name, one in run["metrics"].items() if one["value"] is not None} for run in runs]
     return {
         name: mean_metric([run[name] for run in metrics]) for name in metrics[0] if all(name in run for run in metrics)
     }

@@ -1,4 +1,4 @@
-"""Record of a finished step: its dependencies, its outputs and its duration."""
+"""Record of a finished step: its dependencies, its outputs, its duration and its peak memory."""
 
 from __future__ import annotations
 
@@ -68,3 +68,17 @@ def is_old(step: Step) -> bool:
     """Return true if a step's record is from an earlier version, which did not record dependencies."""
     content = record.load(record_file(step))
     return isinstance(content, dict) and "fingerprint" in content
+
+
+def peak_memory_mib(step: Step) -> float:
+    """Peak memory of the processes that ran a step, in MiB; 0 if no record has it, as those of earlier versions.
+
+    Args:
+        step: Step that is finished; the points of a frontier have a record each.
+    """
+    if step.command != "frontier":
+        return record.read_peak(record_file(step))
+    from semalign_pl.frontier.measure import RECORD
+    from semalign_pl.frontier.points import POINTS
+
+    return max(map(record.read_peak, (step.folder / RECORD, *step.folder.glob(f"{POINTS}/*/{RECORD}"))))

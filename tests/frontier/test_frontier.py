@@ -13,13 +13,16 @@ import pytest
 import yaml
 from helpers.bases import another_base
 from helpers.command_errors import error_line
+from helpers.frontier_study import Planted, write_json, write_run
 from helpers.small_runs import Runs, weights
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from semalign_pl.__main__ import main
-from semalign_pl.frontier.measure import measure_point
+from semalign_pl.frontier.command import show
+from semalign_pl.frontier.measure import FinishedPoint, measure_point
+from semalign_pl.frontier.measured_point import read_point
 from semalign_pl.frontier.points import Point, scale_point
 from semalign_pl.frontier.tester import PointTester
 from semalign_pl.run.digests import Digests
@@ -121,6 +124,25 @@ def test_each_point_has_the_results_of_a_separate_test(runs: Runs, trained: Path
     for name in ("step-0", "scale-0"):  # both are the base
         drift = read(trained / "points" / name)["metrics"]
         assert drift["kl_mean"]["value"] == drift["nll_change_mean"]["value"] == 0
+
+
+def test_a_score_without_a_value_is_left_out(tmp_path: Path, monkeypatch, capsys) -> None:
+    """A score that is not finite is null in the files of a point, and so are the statistics of its items."""
+    write_run(tmp_path, Planted(60, 90, 0.2))
+    results = read(tmp_path)
+    results["metrics"]["cmrc_f1"]["value"] = None
+    write_json(tmp_path / "results.json", results)
+    lines = (tmp_path / "items.jsonl").read_text(encoding="utf-8").replace('"cmrc_f1": [100.0]', '"cmrc_f1": [null]')
+    (tmp_path / "items.jsonl").write_text(lines, encoding="utf-8")
+    assert [*read_point(tmp_path).metrics] == ["chrf", "cmrc_em", "nll_change_mean"]
+    with pytest.raises(ValueError, match="items cmrc have no list of finite numbers"):
+        read_point(tmp_path, ["cmrc_f1"])
+    monkeypatch.setattr(
+        "semalign_pl.frontier.measure.measure", lambda *_: [FinishedPoint(Point("end", ()), results, 1.0, None)]
+    )
+    show(tmp_path, [], tmp_path, [], "base", None)
+    shown = capsys.readouterr().out
+    assert "end: chrf 60, nll_change_mean 0.2 (reused" in shown and "cmrc_f1" not in shown
 
 
 def test_a_scale_of_the_recipe_is_not_applied_to_the_points(runs: Runs, trained: Path) -> None:

@@ -55,6 +55,11 @@ def test_one_curve_measured_at_other_points_is_not_told_apart() -> None:
     assert at_a_point is not None and at_a_point.value == at_a_point.ci[0] == at_a_point.ci[1] == 0
 
 
+def test_two_points_of_one_curve_are_not_told_apart_from_two_others() -> None:
+    at = difference_at(steep(53, 77), steep(60, 77), 65)
+    assert at is not None and at.value > 4 and at.ci[0] < 0 < at.p
+
+
 def test_a_band_is_wider_between_points() -> None:
     at_point, between = cost_band(steep(0, 20, 53, 77), [53.0, 70.0])
     assert at_point is not None and between is not None

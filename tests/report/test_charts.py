@@ -158,8 +158,16 @@ def test_seeds_of_an_earlier_larger_study_are_left_out(study: Path, results: dic
     (points / "scale-0.5").rename(points / "scale-0.9")
     assert read_histograms(root, parsed) == read_histograms(study, parsed)
     assert [*read_logs(root, "semantic_grpo", parsed.seeds)] == ["seed-0", "seed-1"]
-    assert read_samples(root, parsed, {}) == read_samples(study, parsed, {})
-    assert len(read_logs(root, "semantic_grpo")) == 3 and "scale-0.9" in prediction_files(root, "strong_sft")
+    assert read_samples(root, results, parsed, {}) == read_samples(study, results, parsed, {})
+    assert len(read_logs(root, "semantic_grpo")) == 3 and [*prediction_files(root, "strong_sft", ["scale-0.9"])]
+
+
+def test_points_of_an_earlier_frontier_are_left_out(study: Path, results: dict, tmp_path: Path) -> None:
+    root, parsed = tmp_path / "study", parse(results)
+    shutil.copytree(study, root)
+    for name in ("scale-0.25", "step-80"):
+        shutil.copytree(root / "seed-0/strong_sft/points/scale-0.5", root / "seed-0/strong_sft/points" / name)
+    assert read_samples(root, results, parsed, {}) == read_samples(study, results, parsed, {})
 
 
 def test_two_callbacks_of_one_class_are_told_apart() -> None:
@@ -226,13 +234,9 @@ def test_a_swept_system_is_read_from_its_best_variant(study: Path, results: dict
     (root / "seed-0").mkdir(parents=True)
     (root / "seed-0" / "strong_sft.lr-0.1").symlink_to(study / "seed-0" / "strong_sft")
     entry = {**results["systems"]["strong_sft"], "chosen": "strong_sft.lr-0.1"}
-    parsed = parse({"systems": {"strong_sft": entry}})
-    assert [*prediction_files(root, parsed.folder_of("strong_sft"))] == [
-        "end",
-        "scale-0.5",
-        "step-20",
-        "step-60",
-        "step-100",
-    ]
-    (group,) = read_samples(root, parsed, {}).data["groups"]
+    swept = {"systems": {"strong_sft": entry}}
+    parsed = parse(swept)
+    files = prediction_files(root, parsed.folder_of("strong_sft"), SYSTEMS["strong_sft"])
+    assert [*files] == ["end", "step-20", "step-60", "step-100", "scale-0.5"]
+    (group,) = read_samples(root, swept, parsed, {}).data["groups"]
     assert [one["name"] for one in group["systems"]] == ["strong_sft"]

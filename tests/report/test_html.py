@@ -8,6 +8,8 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from helpers.frontier_study import write_json
+from helpers.report_study import write_study
 
 from semalign_pl.report import samples, verdict, write_report
 from semalign_pl.report.files import evenly_spaced
@@ -202,6 +204,30 @@ def test_missing_results_and_a_broken_line_name_file_and_remedy(results, study, 
         log.write("0,61,,1e-")  # the process was killed while it wrote
     with pytest.raises(ValueError, match=r"metrics\.csv:122: is no log of numbers.*'1e-'.*Train this system again"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize("point", ["", "points/scale-0.5"])
+def test_a_test_of_an_interrupted_rerun_is_refused(tmp_path, point):
+    """Its histogram and samples would be shown beside the numbers of the test before it."""
+    folder = write_study(tmp_path, rows=3)
+    file = folder / "seed-1" / "strong_sft" / point / "results.json"
+    tested = json.loads(file.read_text(encoding="utf-8"))
+    value = tested["metrics"]["chrf"]["value"]
+    write_json(file, {**tested, "metrics": {**tested["metrics"], "chrf": {"value": None}, "new": {"value": 1.0}}})
+    joined = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    joined["systems"]["strong_sft"]["metrics"]["judge_win"] = {"value": 50.0, "ci": None, "seeds": [40.0, 60.0]}
+    write_json(folder / "results.json", joined)
+    assert write_report(folder).is_file(), "what one of the two has not cannot differ"
+    (folder / "report.html").unlink()
+    tested["metrics"]["chrf"]["value"] = value + 1e-9
+    write_json(file, tested)
+    with pytest.raises(ValueError) as error:
+        write_report(folder)
+    assert str(error.value) == (
+        f"{file}: is of another test than {folder / 'results.json'}: chrf is {value + 1e-9} and not {value}; run "
+        "semalign study again"
+    )
+    assert not (folder / "report.html").exists()
 
 
 def test_samples_are_evenly_spaced():

@@ -99,6 +99,16 @@ def test_limits_follow_the_verdicts_once(results) -> None:
     assert len(verdicts(with_entries(results, apart, {**apart, **NLL, **apart}))) == 1
 
 
+def test_a_swept_system_without_a_curve_is_left_out(results) -> None:
+    """No pair compares a system of another task, so it may have variants and no curve."""
+    swept = {"sweeps": {"strong_sft": {"lr-1": {}, "lr-2": {}}, "headline": {"headline.lr-1": {}}}}
+    curves = {"curves": {"strong_sft": {"variant": "lr-2"}}}
+    told = verdicts(with_entries(results, {}, **swept, **curves))
+    assert told[1:] == ["Strong SFT is lr-2, chosen of 2: by hypervolume on the test set, for all systems alike."]
+    alone = {**with_entries(results, {}, curves={}), "choice": {"sweeps": {"headline": {"headline.lr-1": {}}}}}
+    assert len(verdicts(alone)) == 1
+
+
 def test_labels_are_used(results) -> None:
     results["systems"]["strong_sft"]["label"] = "All pairs"
     assert "All pairs keeps 4.1" in verdict(with_entries(results, {}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -125,3 +127,16 @@ def test_a_step_that_fails_is_named_with_its_reason_and_its_log(runs: Runs) -> N
     with pytest.raises(ValueError, match="fit one of seed 0 failed with status 2: .*nowhere.jsonl") as failed:
         run_all(fits(configs, out)[:1], out)
     assert str(out / "logs" / "seed-0.fit.one.log") in str(failed.value)
+
+
+def test_a_rerun_keeps_the_log_and_quotes_its_own_attempt(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs, out = write_study(runs), runs.folder / "out"
+    log = out / "logs" / "seed-0.fit.one.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("epoch 1\nsemalign: error: of an earlier attempt\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(ValueError, match="fit one of seed 0 failed with status 1: it printed nothing"):
+        run_all(fits(configs, out)[:1], out)
+    first, second, attempt = log.read_text(encoding="utf-8").splitlines()
+    assert (first, second) == ("epoch 1", "semalign: error: of an earlier attempt")
+    assert re.fullmatch(r"-- [\d-]+ [\d:]+ semalign fit --config .*", attempt)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from helpers.frontier_study import Planted, write_frontiers
 
+from semalign_pl.study.frontier import compare
+from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.joined import RunResults, join
-from semalign_pl.study.systems import System
+from semalign_pl.study.systems import Study, System
 
 
 def results_of(**values: float) -> RunResults:
@@ -44,6 +48,15 @@ def test_a_point_that_a_seed_lacks_is_left_out() -> None:
     assert "points" not in join([System("a", Path("a.yaml"), "base")], results, {})["a"]
 
 
+def test_a_metric_without_a_value_in_a_seed_is_left_out() -> None:
+    """A score of a test that is not finite is null in its file; it would end a finished study."""
+    first, second = results_of(chrf=40.0, quiz=1.0), results_of(chrf=50.0, quiz=2.0)
+    first["metrics"]["quiz"]["value"] = None
+    results = {(0, "base"): curve(end=0.0), (0, "a"): {"end": first}, (1, "a"): {"end": second}}
+    metrics = join([System("a", Path("a.yaml"), "base")], results, {})["a"]["metrics"]
+    assert list(metrics) == ["chrf"] and metrics["chrf"]["seeds"] == [40.0, 50.0]
+
+
 @pytest.mark.parametrize("chosen", ["a.lr-1", "a.lr-2"])
 def test_a_swept_system_has_the_results_of_the_chosen_variant_and_reports_all(chosen: str) -> None:
     systems = [
@@ -62,3 +75,17 @@ def test_a_swept_system_has_the_results_of_the_chosen_variant_and_reports_all(ch
     assert [point["metrics"]["chrf"]["value"] for point in a["points"]] == [values[chosen], values[chosen] / 2]
     assert {name: one["metrics"]["chrf"]["value"] for name, one in a["variants"].items()} == values
     assert [len(one["points"]) for one in a["variants"].values()] == [2, 2]
+
+
+def test_a_swept_system_of_another_task_has_results_but_no_curve(tmp_path: Path) -> None:
+    """Its only variant was tested on other items than the base, and no pair compares it."""
+    points = {"end": Planted(60, 90, 0.2), "scale-0.5": Planted(30, 94, 0.1)}
+    write_frontiers(tmp_path, {"a": points, "b": points})
+    write_frontiers(tmp_path / "other", {"c.lr-1": points}, items=7)
+    shutil.move(tmp_path / "other" / "seed-0" / "c.lr-1", tmp_path / "seed-0")
+    systems = [System(name, Path("a.yaml"), "base") for name in "ab"]
+    systems.append(System("c.lr-1", Path("a.yaml"), "base", sweep="c"))
+    results = {(0, name): curve(end=50.0, scale_0=25.0) for name in ("base", "a", "b", "c.lr-1")}
+    frontier, best = compare(Study(systems, FrontierSettings(compare=(("a", "b"),))), tmp_path, results, {})
+    assert list(frontier["curves"]) == ["a", "b"]
+    assert join(systems, results, best)["c"]["chosen"] == "c.lr-1"

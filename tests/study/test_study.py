@@ -1,16 +1,22 @@
 """The protocol: the commands that it makes, the joining of results, and all of it on a tiny base."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.frontier_study import write_json
 
 from semalign_pl.__main__ import main
+from semalign_pl.run.digests import Digests
 from semalign_pl.study.command import run_study
+from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.grounds import parse
 from semalign_pl.study.joined import join
 from semalign_pl.study.protocol import steps
+from semalign_pl.study.record import peak_memory_mib, record_file, write
+from semalign_pl.study.run_step import Outcome
 from semalign_pl.study.study_file import PAPER, read_study
 from semalign_pl.study.systems import Study, System
 
@@ -140,6 +146,33 @@ def test_join_keeps_the_references_and_leaves_out_what_a_seed_has_not():
     joined = join([cold], results, {})
     assert joined["base"]["metrics"]["language_consistency_references"]["value"] == 0.58
     assert list(joined["cold_start"]["metrics"]) == ["language_consistency"]
+
+
+def test_the_peak_memory_is_that_of_all_steps_and_not_of_the_last_process(configs, tmp_path, monkeypatch):
+    """A rerun of a finished study only reads results; records of earlier versions have no peak."""
+    out, run = tmp_path / "out", {"metrics": {}, "run": {"versions": {}}}
+    study = read_study(configs)
+    plan = list(steps(study, out, 1))
+    for step, peak in zip(plan, ({}, {"peak_memory_mib": 1e6}, {"peak_memory_mib": 7.0}), strict=False):
+        step.folder.mkdir(parents=True, exist_ok=True)
+        write_json(record_file(step), {"grounds": {}, "wrote": {}, "seconds": 1.0, **peak})
+    monkeypatch.setattr(
+        "semalign_pl.study.run_step.run_step",
+        lambda step, _: Outcome(1.0, {"end": run} if step.command == "test" else None),
+    )
+    run_study(configs, out, 1)
+    assert json.loads((out / "results.json").read_text(encoding="utf-8"))["run"]["peak_memory_mib"] == 1e6
+    write(plan[3], {}, 1.0, Digests(out / "digests.json"))
+    assert 1 < peak_memory_mib(plan[3]) < 1e6 and peak_memory_mib(plan[0]) == 0
+    (frontier,) = [
+        step
+        for step in steps(replace(study, frontier=FrontierSettings()), out, 1)
+        if step.name == "frontier cold_start"
+    ]
+    for place, peak in (("", 5.0), ("points/scale-0.5", 9.0)):
+        (frontier.folder / place).mkdir(parents=True, exist_ok=True)
+        write_json(frontier.folder / place / "point.done.json", {"peak_memory_mib": peak})
+    assert peak_memory_mib(frontier) == 9.0
 
 
 @pytest.mark.slow

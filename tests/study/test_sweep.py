@@ -193,6 +193,26 @@ def test_a_choice_on_data_of_the_test_is_refused(tmp_path: Path) -> None:
         assert str(error.value).startswith(f"study.yaml: frontier.choose_on: {overlay} {said}")
 
 
+def test_a_choice_on_the_harness_task_of_the_test_is_refused(tmp_path: Path) -> None:
+    """An LMEvalProbe names its questions by a task; the task of a TranslationProbe says how rows are read."""
+    recipe, overlay = tmp_path / "a.yaml", tmp_path / "validation.yaml"
+    translation = "{class_path: TranslationProbe, init_args: {file: %s, task: {class_path: Translation}}}"
+    harness = "{class_path: LMEvalProbe, init_args: {task: %s}}"
+    probes = f"    - {harness % 'piqa'}\n    - {translation % 'a.jsonl'}\n"
+    text = RECIPE.read_text(encoding="utf-8").replace("    - class_path: SampleTable\n", probes)
+    recipe.write_text(text, encoding="utf-8")
+
+    def check(task: str) -> None:
+        callbacks = f"[{harness % task}, {translation % 'b.jsonl'}]"
+        settings = f"data: {{init_args: {{test: dev.jsonl}}}}\ntrainer: {{callbacks: {callbacks}}}\n"
+        overlay.write_text(settings, encoding="utf-8")
+        check_other_data([System("a.lr-1", recipe, "base", sweep="a", flags=(LR, "1"))], overlay, "choose_on")
+
+    check("arc_easy")
+    with pytest.raises(ValueError, match=f"has the same task of a probe as {recipe}, piqa; give other rows"):
+        check("piqa")
+
+
 @pytest.mark.parametrize("sweep", ["a", None])
 def test_a_system_that_undoes_the_config_of_the_choice_is_refused(tmp_path: Path, sweep: str | None) -> None:
     """Settings of a system are flags, which win over a config; the base model is tested with the first system's."""
