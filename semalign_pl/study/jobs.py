@@ -67,6 +67,16 @@ def needs(plan: Sequence[Step], base_first: bool) -> list[set[int]]:
     ]
 
 
+def choose_place(plan: Sequence[Step], ready: Sequence[int]) -> int:
+    """Choose the step to start next: the first training, as its tests and other trainings wait for it.
+
+    Args:
+        plan: Steps in order.
+        ready: Places of steps that wait for nothing, at least one, in order.
+    """
+    return min(ready, key=lambda place: plan[place].command != "fit")
+
+
 def run_side_by_side(
     plan: Sequence[Step], jobs: int, out: Path, digests: Path, base_first: bool, numbers: Sequence[str]
 ) -> Generator[tuple[int, Outcome], None, None]:
@@ -96,7 +106,8 @@ def run_side_by_side(
         while waiting or running:
             while len(running) < jobs and (ready := [place for place in waiting if needed[place] <= done]):
                 slot = min(set(range(jobs)) - {job.slot for job in running})
-                job = _start(plan[ready[0]], ready[0], slot, out, digests, outcomes, _environment(slot, gpus))
+                place = choose_place(plan, ready)
+                job = _start(plan[place], place, slot, out, digests, outcomes, _environment(slot, gpus))
                 waiting.remove(job.place)
                 running.append(job)
                 command = shlex.join(plan[job.place].args)

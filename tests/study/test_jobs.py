@@ -20,7 +20,7 @@ from helpers.small_runs import Runs, assert_same, weights
 from semalign_pl.__main__ import main
 from semalign_pl.run.digests import Digests
 from semalign_pl.run.signals import Stopped
-from semalign_pl.study.jobs import needs, run_side_by_side
+from semalign_pl.study.jobs import choose_place, needs, run_side_by_side
 from semalign_pl.study.protocol import Step, steps
 from semalign_pl.study.run_step import run_step
 from semalign_pl.study.study_file import read_study
@@ -64,6 +64,13 @@ def test_a_step_needs_the_training_of_its_adapter(runs: Runs) -> None:
     ]
     assert needs(plan, base_first=False) == [set(), set(), {1}, set(), {3}, {1}, {5}]
     assert needs(plan, base_first=True) == [set(), {0}, {0, 1}, {0}, {0, 3}, {0, 1}, {0, 5}]
+
+
+def test_trainings_start_before_tests(runs: Runs) -> None:
+    """The long chain of the last system does not begin when all others are done."""
+    plan = list(steps(read_study(write_study(runs)), runs.folder / "study", 1))
+    assert [step.command for step in plan[:4]] == ["test", "fit", "test", "fit"]
+    assert choose_place(plan, [0, 1, 3]) == 1 and choose_place(plan, [0, 2, 3]) == 3 and choose_place(plan, [0, 2]) == 0
 
 
 def test_a_task_survives_the_pipe(runs: Runs) -> None:
