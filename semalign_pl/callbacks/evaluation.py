@@ -15,7 +15,10 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from semalign_pl.callbacks.scored_rows import TEST_SET, TaskKey, gather, unscored_rows, write_predictions
 from semalign_pl.callbacks.task_scorer import TaskScorer
 from semalign_pl.callbacks.task_scores import ScoreNames, TaskSums
+from semalign_pl.data import CorpusDataModule
+from semalign_pl.data.corpora import unnamed_target
 from semalign_pl.languages import get_language
+from semalign_pl.languages.by_task import check_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
 from semalign_pl.probes.base import Probe
@@ -26,6 +29,8 @@ from semalign_pl.run.trainer import callbacks_of, data_module_of, may_write
 from semalign_pl.types import Example, Histogram, Json
 
 log = logging.getLogger(__name__)
+_SCORED = {"fit": "validation", "validate": "validation", "test": "test"}
+"""Split that each stage scores."""
 
 
 class Evaluation(Callback):
@@ -77,6 +82,16 @@ class Evaluation(Callback):
         self.scorer = TaskScorer(target, self.metrics)
         self._told = False
         self._started = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the language before anything is trained or generated.
+
+        Raises:
+            ValueError: If the only corpus has a task that answers in another script.
+        """
+        data = data_module_of(trainer)
+        if isinstance(data, CorpusDataModule) and stage in _SCORED:
+            check_language("Evaluation", self.language, unnamed_target(data, _SCORED[stage]))
 
     # -- validation --------------------------------------------------------------------------------------------
 

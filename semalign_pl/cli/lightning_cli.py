@@ -240,15 +240,15 @@ class SemAlignCLI(LightningCLI):
 
     def before_validate(self) -> None:
         """Refuse a command without output."""
-        check_output("validate", self.trainer, self.model)
+        check_output("validate", self.trainer, self.model, self.datamodule)
 
     def before_test(self) -> None:
         """Refuse a command without output."""
-        check_output("test", self.trainer, self.model)
+        check_output("test", self.trainer, self.model, self.datamodule)
 
     def before_predict(self) -> None:
         """Refuse a command without output."""
-        check_output("predict", self.trainer, self.model)
+        check_output("predict", self.trainer, self.model, self.datamodule)
 
     def before_fit(self) -> None:
         """Check the monitored metrics, give the module its settings for the checkpoints, and rotate an earlier run."""

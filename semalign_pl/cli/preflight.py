@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from semalign_pl.callbacks import Evaluation
+from semalign_pl.data import CorpusDataModule
+from semalign_pl.data.corpora import prompt_tasks
 from semalign_pl.modules.encoder import NO_TEXT, EncoderModule
 from semalign_pl.run.trainer import callbacks_of
 
@@ -39,7 +41,9 @@ def check_slurm_checkpoint(root: Path, checkpoint: str | None) -> None:
         )
 
 
-def check_output(command: str, trainer: Trainer, module: LightningModule) -> None:
+def check_output(
+    command: str, trainer: Trainer, module: LightningModule, data: LightningDataModule | None = None
+) -> None:
     """Refuse a ``validate``, ``test`` or ``predict`` without any output.
 
     A callback or module has output if it defines a hook for the end of a batch or of the whole command. Probes and
@@ -49,6 +53,7 @@ def check_output(command: str, trainer: Trainer, module: LightningModule) -> Non
         command: ``validate``, ``test`` or ``predict``.
         trainer: Trainer with the run's callbacks.
         module: Module of the run.
+        data: Data module of the run, whose task has the language to score by; ``None`` if it is not known.
 
     Raises:
         ValueError: If nothing is scored or written, or if ``predict`` is run with an encoder, which writes no text.
@@ -61,9 +66,11 @@ def check_output(command: str, trainer: Trainer, module: LightningModule) -> Non
         return
     if any(_package(module, hook) != "lightning" for hook in hooks) or _is_users(module, f"{stage}_step"):
         return
+    tasks = prompt_tasks(data).values() if isinstance(data, CorpusDataModule) else ()
+    language = next((task.target_language for task, _ in tasks), "") or "bo"
     raise ValueError(
         f"trainer.callbacks: {command} would leave nothing, since no callback scores or writes what the model says; "
-        f"add {{class_path: Evaluation, init_args: {{language: bo}}}}, which {_WRITES[command]}"
+        f"add {{class_path: Evaluation, init_args: {{language: {language}}}}}, which {_WRITES[command]}"
     )
 
 

@@ -162,6 +162,23 @@ def _describe_task(task: Task) -> tuple[object, ...]:
     return type(task), task.languages, task.template, task.system
 
 
+def unnamed_target(data: CorpusDataModule, split: str) -> str:
+    """Language of the completions of a split that is one corpus without a name, whose rows name no language.
+
+    Args:
+        data: Data module of the run.
+        split: Split: ``train``, ``validation`` or ``test``.
+
+    Returns:
+        Code or .yaml file; empty if the rows name their language, the task names none, or the corpus is raw text.
+    """
+    corpora = data.corpora[split]
+    if len(corpora) != 1 or corpora[0].name is not None:
+        return ""
+    task = corpora[0].task or data.task
+    return "" if isinstance(task, RawText) else task.target_language
+
+
 def prompt_tasks(data: CorpusDataModule, replayed: bool = False) -> dict[str, tuple[Task, dict[str, str]]]:
     """Task and columns of each corpus with prompts, by its name; the first is the one that a run is tested on.
 

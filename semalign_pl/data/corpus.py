@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from semalign_pl.data.cleaning.prepare import BadRows, CorpusRequest, prepare
 from semalign_pl.data.corpora import Corpora, Corpus, label_corpora, list_corpora, sampling_weights
 from semalign_pl.data.examples import Examples, choose_rows
 from semalign_pl.data.limits import KEYS, Limits, TooLong, check_dropped
-from semalign_pl.data.order import EvalOrder, TrainOrder, temperature_weights
+from semalign_pl.data.order import EvalOrder, TrainOrder, rows_per_corpus, temperature_weights
 from semalign_pl.data.position import State, TrainPosition
 from semalign_pl.data.raw_text import RawText
 from semalign_pl.data.storing.cache import Prepared
@@ -34,6 +35,8 @@ _SPLITS = {
     "predict": ("test",),
 }
 _HELD_OUT = ("validation", "test")
+MOST_REPEATED = 10
+"""Number of times per epoch above which a warning names a corpus whose few drawn rows are repeated."""
 # A lazy instance, so that a saved config spells out the default. Outside the command line it means Translation().
 _DEFAULT_TASK: Task = lazy_instance(Translation)
 # Warnings that a user cannot act on.
@@ -43,6 +46,7 @@ _NOT_YOURS = (
     "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
 )
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class CorpusDataModule(LightningDataModule):
@@ -92,8 +96,9 @@ class CorpusDataModule(LightningDataModule):
             bad_rows: Treatment of rows that cannot be read. error stops at the first; quarantine lists them with the
                 dropped rows.
             too_long: Treatment of training rows longer than the model's max_prompt_tokens or max_new_tokens. cut_prompt
-                cuts the user's message, and drops rows with too long references if references are trained on. drop
-                drops rows with either. error refuses both. A reference is never cut.
+                cuts the end of the user's message, and drops rows that ask there, after their longest field, and rows
+                with too long references if references are trained on. drop drops rows with either. error refuses both.
+                A reference is never cut.
             temperature: Temperature of a mix, which draws from corpora in proportion to size ** (1 / temperature). 1
                 keeps the sizes, 5 favours small corpora; by default the sizes, or the weights if given.
             workers: Number of processes that clean the corpus besides this one; worth it from some 100,000 rows.
@@ -307,6 +312,8 @@ class CorpusDataModule(LightningDataModule):
         sizes, weights = examples.sizes, self.weights
         if self.temperature is not None:
             weights = temperature_weights(sizes, self.temperature)
+        if weights is not None:
+            self._check_drawn(sizes, weights)
         order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, **self._process())
         if self.trainer:  # count the rows of an epoch as the trainer does
             batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
@@ -320,6 +327,23 @@ class CorpusDataModule(LightningDataModule):
             collate_fn=list,
             generator=torch.Generator(),
         )
+
+    def _check_drawn(self, sizes: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse a weight of a corpus without a drawn row, and warn of drawn rows that are repeated very often."""
+        wanted_rows, tables = rows_per_corpus(sizes, weights), [prepared.table for prepared in self.prepared["train"]]
+        for corpus, table, size, wanted in zip(self.corpora["train"], tables, sizes, wanted_rows, strict=True):
+            key = f"data.init_args.limit: {self.limit}" if self.limit else f"data.init_args.skip: {self.skip}"
+            if wanted and not size:
+                raise ValueError(
+                    f"{key} draws no row of {corpus.path}, which has a weight; raise limit or lower skip, or leave the "
+                    "corpus out"
+                )
+            elif self.limit and size < len(table) and wanted > MOST_REPEATED * size and not self._process()["rank"]:
+                log.warning(
+                    "%s draws %d of the %d rows of %s, and its weight repeats each %d times per epoch; raise limit, or "
+                    "give the corpus a smaller weight",
+                    key, size, len(table), corpus.path, wanted // size,
+                )  # fmt: skip
 
     def state_dict(self) -> State:
         """Position in the training rows, and the identity of those rows."""

@@ -100,7 +100,8 @@ def _tokenise(
             columns = zip(chunk, examples, prompts, answers, sources, shortened, strict=True)
             for row, example, prompt, answer, source, was_cut in columns:
                 packed = {"id": row["id"], "example": pack_example(example)}
-                verdict = _verdict(len(answer), len(source), was_cut, bool(prompt), limits, drop)
+                asks_last = was_cut and task.chat("train") is None and _asks_last(example, task.fields)
+                verdict = _verdict(len(answer), len(source), was_cut, bool(prompt), limits, drop, asks_last)
                 length = next(whole) if was_cut else len(prompt)
                 if verdict is None or verdict[0] in lengths:
                     lengths["prompt_too_long"][length] += 1
@@ -157,7 +158,16 @@ def _whole_lengths(encoder: PromptEncoder, examples: Sequence[Example]) -> list[
     return [len(ids) for ids in encoder.encode_prompts([e.policy_prompt for e in examples], sys.maxsize)[0]]
 
 
-def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits, drop: bool) -> tuple[str, str] | None:
+def _asks_last(example: Example, fields: Sequence[str]) -> bool:
+    """Return true if a prompt has words after its longest field, such as a question, which a cut would remove."""
+    texts = [example.columns.get(field, "") for field in fields]
+    longest = max((text for text in texts if text.strip() and text in example.prompt), key=len, default="")
+    return bool(longest) and any(map(str.isalnum, example.prompt.rpartition(longest)[2]))
+
+
+def _verdict(
+    answer: int, source: int, was_cut: bool, fits: bool, limits: Limits, drop: bool, asks_last: bool
+) -> tuple[str, str] | None:
     """Reason and measure for dropping or refusing a row; ``None`` if it is kept.
 
     Args:
@@ -167,6 +177,7 @@ def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits
         fits: True if the prompt fits, cut or not.
         limits: Limits on lengths.
         drop: True for training rows.
+        asks_last: True if a cut would remove what the prompt asks.
     """
     refuse = limits.too_long == "error"
     by_reference = limits.check_length("reference", answer - 1) if answer > 1 else None
@@ -175,8 +186,9 @@ def _verdict(answer: int, source: int, was_cut: bool, fits: bool, limits: Limits
     if was_cut and not fits:
         limit = f"model.init_args.max_prompt_tokens: {limits.prompt}"
         return "prompt_too_long", f"the chat template and the system turn alone have more tokens than {limit}"
-    if was_cut and (refuse or (drop and limits.too_long == "drop")):
-        return "prompt_too_long", f"the prompt has more than model.init_args.max_prompt_tokens: {limits.prompt} tokens"
+    if was_cut and (refuse or (drop and (asks_last or limits.too_long == "drop"))):
+        detail = f"the prompt has more than model.init_args.max_prompt_tokens: {limits.prompt} tokens"
+        return "prompt_too_long", detail + (", and asks after its longest field" if asks_last else "")
     if not drop:
         return None
     if answer > limits.completion and (limits.trains_references or limits.too_long != "cut_prompt"):

@@ -54,7 +54,7 @@ class CorpusEmbeddings:
         self._place: dict[str, int | None] = {**dict.fromkeys(distinct), **{t: i for i, t in enumerate(self._texts)}}
         self._size = SMALL_ENCODER_BLOCK if encoder.weights < SMALL_ENCODER else BLOCK
         self._encoder, self._folder, self._writable = encoder, folder, folder is not None
-        self._signature = encoder.signature if folder is not None else ""
+        self._key = encoder.cache_key if folder is not None else ""
         self._memory: dict[int, np.ndarray] = {}
         self._block_bytes = self._size * encoder.dimensions * 4
 
@@ -85,7 +85,7 @@ class CorpusEmbeddings:
         if self._writable and len(self._memory) * self._block_bytes > MEMORY_BYTES:
             self._memory.clear()
         texts = self._texts[at * self._size : (at + 1) * self._size]
-        path = None if self._folder is None else self._folder / f"{digest(self._signature, texts, digits=32)}.npy"
+        path = None if self._folder is None else self._folder / f"{digest(self._key, texts, digits=32)}.npy"
         vectors = None if path is None else _read(path, (len(texts), self._encoder.dimensions))
         if vectors is None:
             vectors = self._encoder.encode(texts).cpu().numpy()

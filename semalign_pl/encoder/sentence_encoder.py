@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from semalign_pl.files.digest import digest
 from semalign_pl.files.documents import read_json
 from semalign_pl.files.example_folders import remedy
 from semalign_pl.finite import check_finite
@@ -85,11 +87,11 @@ class SentenceEncoder:
     def digest(self) -> str:
         """First 8 hexadecimal digits of the SHA-256 of the weights as loaded, the same in every dtype of this run."""
         if self._weights_digest is None:
-            digest = hashlib.sha256()
+            whole = hashlib.sha256()
             for name, weight in self._model.state_dict().items():
-                digest.update(name.encode())
-                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-            self._weights_digest = digest.hexdigest()[:8]
+                whole.update(name.encode())
+                whole.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            self._weights_digest = whole.hexdigest()[:8]
         return self._weights_digest
 
     @property
@@ -106,6 +108,16 @@ class SentenceEncoder:
             f"|max_tokens:{self._model.max_seq_length}{'|dtype:bfloat16' if self.half else ''}"
             f"|sentence-transformers:{version('sentence-transformers')}"
         )
+
+    @property
+    def cache_key(self) -> str:
+        """Key of cached embeddings: the signature, and a digest of the tokenizer, the modules and the prompts."""
+        model = self._model
+        backend = getattr(model.tokenizer, "backend_tokenizer", None)
+        tokenizer = {"vocab": model.tokenizer.get_vocab()} if backend is None else json.loads(backend.to_str())
+        tokenizer |= {"truncation": None, "padding": None}  # those of the last call
+        modules = [repr(getattr(module, "get_config_dict", dict)()) for module in model]
+        return f"{self.signature}|{digest(tokenizer, modules, model.prompts, model.default_prompt_name)}"
 
     def to(self, device: str | torch.device) -> SentenceEncoder:
         """Move the weights to a device, and return the encoder itself.

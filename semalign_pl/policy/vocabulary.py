@@ -75,6 +75,14 @@ def find_tokens(settings: VocabularySettings, tokenizer: PreTrainedTokenizerBase
     if not kept:
         log.warning("%s: every unit of %s is one token already; none is added", settings.corpus, language.name)
     kept = kept[: settings.tokens]
+    if changed := sum(language.normalise(token.content) != token.content for token in kept):
+        log.warning(
+            "%s: %.1f %% of the new tokens are not in the normal form of %s, so training rows do not contain them if "
+            "data.init_args.prepare normalises; give vocabulary.corpus in normal form, or set prepare.normalise: false",
+            settings.corpus,
+            100 * changed / len(kept),
+            language.name,
+        )
     check_decoding(tokenizer, kept, (row["text"] for row in islice(rows.values(), 200)))
     covered = sum(counts[token.content] for token in kept) / max(1, counts.total())
     rank_zero_info(

@@ -11,10 +11,13 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from semalign_pl.data import CorpusDataModule
+from semalign_pl.data.corpora import unnamed_target
 from semalign_pl.languages import Language
-from semalign_pl.languages.by_task import TaskLanguages
+from semalign_pl.languages.by_task import TaskLanguages, check_language
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.calibration import training_examples
+from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example
 
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ class TaskLanguageReward(Reward):
 
 
 def tell_task_languages(name: str, languages: TaskLanguages, trainer: Trainer) -> None:
-    """Say in one line which training corpora are scored by another language than that of a setting.
+    """Say in one line which training corpora are scored by another language than that of a setting, and check it.
 
     Args:
         name: Name of the class with the setting ``language``.
@@ -91,8 +94,12 @@ def tell_task_languages(name: str, languages: TaskLanguages, trainer: Trainer) -
         trainer: Trainer of the run.
 
     Raises:
-        ValueError: If the language of a task has no rules; names the corpus.
+        ValueError: If the language of a task has no rules; names the corpus. If the only task answers in another script
+            than the setting's.
     """
+    data = data_module_of(trainer)
+    if isinstance(data, CorpusDataModule):
+        check_language(name, languages.default, unnamed_target(data, "train"))
     others = languages.others(draw_evenly(training_examples(trainer)))
     if others and trainer.is_global_zero:
         listed = ", ".join(f"{corpus} in {language.code}" for corpus, language in others.items())

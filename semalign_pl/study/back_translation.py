@@ -25,20 +25,20 @@ SAMPLE = 200
 
 
 def usable_pairs(answers: Sequence[Mapping[str, Json]], text: str, translation: str) -> list[dict[str, Json]]:
-    """Pairs of texts and translations that are neither blank nor cut off.
+    """Pairs of whole texts and their translations, without blank translations and those that were cut off.
 
     Args:
-        answers: Rows with ``source``, ``prediction`` and ``finished``.
+        answers: Rows with ``source``, ``prediction``, ``finished`` and ``cut``.
         text: Field of the translated text.
         translation: Field of its translation.
 
-    >>> usable_pairs([{"source": "a", "prediction": "b", "finished": True}], "bo", "zh")
+    >>> usable_pairs([{"source": "a", "prediction": "b", "finished": True, "cut": False}], "bo", "zh")
     [{'zh': 'b', 'bo': 'a'}]
     """
     return [
         {translation: row["prediction"], text: row["source"]}
         for row in answers
-        if row["finished"] and str(row["prediction"]).strip()
+        if row["finished"] and not row["cut"] and str(row["prediction"]).strip()
     ]
 
 
@@ -106,12 +106,15 @@ def back_translate(folder: Path, texts: str) -> None:
     text, translation = recipe.task.fields
     answers.unlink(missing_ok=True)  # of other texts, or of a process that was killed before it wrote the pairs
     translate(run, None, texts, answers)
-    rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    pairs = usable_pairs(rows, text, translation)
-    print(visible(f"  {len(pairs)} of {len(rows)} translations are whole; written: {folder / PAIRS}"), flush=True)
+    lines = answers.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 may be part of a text
+    rows = [json.loads(line) for line in lines if line]
+    pairs, cut = usable_pairs(rows, text, translation), sum(row["cut"] for row in rows)
+    whole = f"{len(pairs)} of {len(rows)} translations are whole" + (f" (cut texts: {cut})" if cut else "")
+    print(visible(f"  {whole}; written: {folder / PAIRS}"), flush=True)
     if not pairs:
         raise ValueError(
-            f"back_translation: none of the {len(rows)} translations in {answers} is whole: they are blank or were cut "
-            "off; train the translator for more steps, or raise its max_new_tokens"
+            f"back_translation: none of the {len(rows)} translations in {answers} is whole: they are blank, were cut "
+            "off, or are of cut texts; train the translator for more steps, or raise its max_new_tokens or "
+            "max_prompt_tokens"
         )
     write_text(folder / PAIRS, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))

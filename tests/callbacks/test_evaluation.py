@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +153,34 @@ def test_predict_writes_unscored_rows(runs: Runs) -> None:
     rows = runs.predictions()
     assert len(rows) == 8 and all(row["scores"] == {} for row in rows)
     assert not (runs.folder / "run" / "results.json").exists()
+
+
+def reversed_task(**test: str) -> list[str]:
+    """Flags for a test in the other direction."""
+    task = {"class_path": "Translation", "init_args": {"source": "bo", "target": "zh"}}
+    return [f"data.init_args.{key}={json.dumps(value)}" for key, value in {"task": task, **test}.items()]
+
+
+def test_a_language_in_another_script_than_the_only_task_is_refused(runs: Runs) -> None:
+    """A single corpus without a name is scored by Evaluation.language, and Chinese by Tibetan syllables has BLEU 0."""
+    dev = runs.corpus / "dev.jsonl"
+    with pytest.raises(ValueError, match=r"^Evaluation.language: bo, but the task answers in zh; set language: zh"):
+        runs("test", "sft", "run", *reversed_task(), callbacks=[{"class_path": "Evaluation"}])
+    validated = f"data.init_args.validation={dev}"
+    with pytest.raises(ValueError, match=r"^Evaluation.language: bo, but the task answers in zh"):
+        runs("fit", "sft", "run", *reversed_task(), validated, callbacks=[{"class_path": "Evaluation"}])
+    named = reversed_task(test={"path": str(dev), "name": "dev"})
+    runs("test", "sft", "named", *named, callbacks=[{"class_path": "Evaluation"}])
+    assert "lang:zh" in runs.results("named")["metrics"]["zh_chrf"]["signature"]
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-Hant", "own.yaml"])
+def test_another_language_of_the_same_script_may_score(runs: Runs, tmp_path: Path, language: str) -> None:
+    """Such as a .yaml file of one's own, with a model that identifies the language."""
+    if language == "own.yaml":
+        language = str(tmp_path / language)
+        own = "code: own\nname: Own\nnative: 我\nscripts: [Han]\nunit: character\npattern: \\S\n"
+        Path(language).write_text(own, encoding="utf-8")
+    measured = {"class_path": "Evaluation", "init_args": {"language": language}}
+    runs("test", "sft", "run", *reversed_task(), "model.init_args.max_new_tokens=4", callbacks=[measured])
+    assert "chrf" in runs.results()["metrics"]

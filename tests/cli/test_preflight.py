@@ -51,6 +51,13 @@ def test_nothing_would_be_left(runs: Runs, unloaded: list[str], command: str, st
     assert not unloaded and not (runs.folder / "run").exists()
 
 
+def test_the_hint_names_the_language_of_the_task(runs: Runs, unloaded: list[str]) -> None:
+    task = json.dumps({"class_path": "Translation", "init_args": {"source": "bo", "target": "zh"}})
+    with pytest.raises(ValueError, match=r"add .class_path: Evaluation, init_args: .language: zh.., which writes"):
+        runs("test", "sft", "run", f"data.init_args.task={task}", callbacks=[drift(runs.corpus)])
+    assert not unloaded
+
+
 @pytest.mark.parametrize("callback", ["Evaluation", "helpers.run_callbacks.Reader"])
 def test_something_would_be_left(runs: Runs, unloaded: list[str], callback: str) -> None:
     with pytest.raises(InterruptedError):

@@ -103,6 +103,35 @@ def test_limit_and_skip(corpus: Path) -> None:
     assert list(other.examples["test"]) == list(data.examples["test"]), "seeds are compared on the same rows"
 
 
+def weighted(corpus: Path, folder: Path, few: int, limit: int | None) -> CorpusDataModule:
+    """Mix of 40 rows and of a few others, with equal weights."""
+    path, lines = folder / "few.jsonl", (corpus / "train.jsonl").read_text(encoding="utf-8").split("\n")
+    path.write_text("\n".join(lines[:few]), encoding="utf-8")
+    data = CorpusDataModule([{"path": str(p), "weight": 1.0} for p in (corpus / "train.jsonl", path)], limit=limit)
+    data.setup("fit")
+    return data
+
+
+def test_a_weight_without_a_row_is_one_line(corpus: Path, tmp_path: Path) -> None:
+    data = weighted(corpus, tmp_path, 2, 5)
+    with pytest.raises(
+        ValueError, match=r"^data.init_args.limit: 5 draws no row of .*few.jsonl, which has a weight; .*$"
+    ):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize(("few", "limit", "told"), [(2, 35, True), (2, None, False), (20, 35, False)])
+def test_a_row_that_fills_an_epoch_is_told(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, few: int, limit: int | None, told: bool
+) -> None:
+    """Without a limit, the weight alone says how often a row is repeated."""
+    weighted(corpus, tmp_path, few, limit).train_dataloader()
+    wanted = (
+        f"data.init_args.limit: {limit} draws 1 of the {few} rows of {tmp_path / 'few.jsonl'}, and its weight repeats"
+    )
+    assert (wanted in caplog.text) == told and ("repeats" in caplog.text) == told
+
+
 def test_a_field_with_the_name_of_a_rows_id_is_refused(tmp_path: Path) -> None:
     """The code of Indonesian: its references would be taken for ids, and the model would learn to answer nothing."""
     file = tmp_path / "train.jsonl"

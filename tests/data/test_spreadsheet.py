@@ -166,6 +166,17 @@ def test_merged_cells(tmp_path: Path) -> None:
         assert told[2] == ("ག",) if optional else "c.xlsx:4: 'zh', the field zh, is empty" in told[2]
 
 
+def test_a_filter_on_a_merged_column_is_no_silent_choice(tmp_path: Path) -> None:
+    """Only the first row of each block has the value: the others would be left out without a word."""
+    rows = [("zh", "bo", "domain"), ("一", "ཀ", "news"), ("二", "ཁ", None), ("三", "ག", "law"), ("四", "ང", None)]
+    path = book(tmp_path / "c.xlsx", *rows, change=lambda made: made.active.merge_cells("C2:C3"))
+    told = [
+        row.message if isinstance(row, BadRow) else row for _, row in stream(path, COLUMNS, where={"domain": "news"})
+    ]
+    assert told[0] == {"zh": "一", "bo": "ཀ"} and len(told) == 2  # an empty cell is another value
+    assert "c.xlsx:3: 'domain' of where is part of a merged cell; unmerge the cells and fill them in" in told[1]
+
+
 HEADERS = [
     (("zh", "bo", "zh"), "c.xlsx:1: the header names 'zh' twice"),
     (("zh", None, "bo"), "c.xlsx:1: the header has no name for column 2"),

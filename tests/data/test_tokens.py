@@ -17,7 +17,7 @@ from semalign_pl.chat.prompt_encoder import PromptEncoder, message_frame
 from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.examples import UNUSED, Examples
 from semalign_pl.data.storing.cache import Prepared
-from semalign_pl.data.tasks import Translation
+from semalign_pl.data.tasks import Instruction, Translation
 from semalign_pl.data.tokens import Limits, tokenise
 from semalign_pl.policy.load_encoder import load_prompt_encoder
 from semalign_pl.types import Example
@@ -122,6 +122,22 @@ def test_too_long(
     listed = [json.loads(line) for line in (made.folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in listed] == [f"pairs.jsonl:{place + 1}" for place in gone]
     assert sum(made.report["dropped"].values()) == len(gone) == made.report["read"] - made.report["kept"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept"), [("{zh}\n{question}", False), ("{question}\n{zh}", True), ("{question}“{zh}”", True)]
+)
+def test_a_cut_leaves_the_question_in(prompt_encoder: PromptEncoder, tmp_path: Path, prompt: str, kept: bool) -> None:
+    """The end of a long prompt is cut: with the question after the passage, nothing would be asked."""
+    rows = [{"zh": text, "question": "谁看书？", "bo": "ཀ"} for text in ("老师看书。", "老师看书。" * 30)]
+    path, names = tmp_path / "questions.jsonl", ("zh", "question", "bo")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    request = CorpusRequest(str(path), {name: name for name in names}, fields=names)
+    prepared, task = prepare(request, cache=tmp_path / "c"), Instruction(prompt, "{bo}")
+    made = tokenise(prepared, task, prompt_encoder, Limits(100, 100), drop=True, cache=tmp_path / "c")
+    dropped = {} if kept else {"prompt_too_long": 1}
+    assert (made.report["kept"], made.report["prompts_cut"], made.report["dropped"]) == (1 + kept, int(kept), dropped)
+    assert kept or "and asks after its longest field" in (made.folder / "dropped.jsonl").read_text(encoding="utf-8")
 
 
 def test_too_long_is_refused(prompt_encoder: PromptEncoder, pairs: Prepared, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.pairs import PAIRS
+from tokenizers import normalizers
 
 from semalign_pl.encoder.corpus_embeddings import CorpusEmbeddings
 from semalign_pl.encoder.sentence_encoder import SentenceEncoder
@@ -47,6 +48,31 @@ def test_other_texts_or_weights_are_another_file(
     vectors = CorpusEmbeddings(changed, TEXTS, tmp_path)(TEXTS)
     assert len(list(tmp_path.iterdir())) == 3
     assert not torch.allclose(vectors, sentence_encoder.encode(TEXTS))
+
+
+def mend_tokenizer(encoder: SentenceEncoder) -> None:
+    encoder._model.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("བ", "པ")
+
+
+def set_prompt(encoder: SentenceEncoder) -> None:
+    encoder._model.prompts, encoder._model.default_prompt_name = {"query": "query: "}, "query"
+
+
+def change_pooling(encoder: SentenceEncoder) -> None:
+    encoder._model[1].include_prompt = False
+
+
+def test_other_settings_of_the_same_weights_are_another_file(encoder: str, tmp_path: Path) -> None:
+    """Such as a tokenizer.json that was mended in the same folder; an encoder that was used is no other."""
+    for change in (lambda encoder: encoder.encode(TEXTS), mend_tokenizer, set_prompt, change_pooling):
+        changed = SentenceEncoder(encoder)
+        signature = changed.signature
+        change(changed)
+        assert changed.signature == signature  # results of earlier versions are compared by it
+        found = CorpusEmbeddings(changed, TEXTS, tmp_path)(TEXTS)
+        torch.testing.assert_close(found, changed.encode(TEXTS), atol=1e-6, rtol=0)
+    CorpusEmbeddings(SentenceEncoder(encoder), TEXTS, tmp_path)(TEXTS)
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_no_texts(sentence_encoder: SentenceEncoder) -> None:

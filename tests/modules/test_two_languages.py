@@ -186,3 +186,17 @@ def test_grpo_trains_a_mix_and_says_which_language_is_for_which_rows(
         f"{name}.language: bo is for rows whose task names no language; scored by their task's are thai in th"
         for name in ("LanguageReward", "OverlapReward", "RewardWatch")
     ]
+
+
+@pytest.mark.parametrize("name", ["LanguageReward", "OverlapReward", "RepetitionReward", "RewardWatch"])
+def test_a_language_in_another_script_than_the_only_task_is_refused(world: Path, name: str) -> None:
+    """A single corpus without a name is scored by the setting, and Thai has no Tibetan syllables."""
+    from semalign_pl.cli import main
+
+    callbacks = [{"class_path": one} for one in (name, "LengthReward")]
+    file = recipe(world, "GRPOModule", ["thai"], callbacks, num_generations=2, max_new_tokens=4)
+    whole = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del whole["data"]["init_args"]["train"][0]["name"], whole["data"]["init_args"]["validation"]
+    file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^{name}.language: bo, but the task answers in th; set language: th"):
+        main(["fit", "--config", str(file), f"--trainer.default_root_dir={world / name}", "--trainer.max_steps=1"])

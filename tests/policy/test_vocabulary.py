@@ -106,6 +106,21 @@ def test_which_tokens_by_hand(settings: VocabularySettings, tokenizer) -> None:
     assert frequency == sorted(frequency, reverse=True)
 
 
+def test_tokens_that_normal_text_never_has_are_told(
+    settings: VocabularySettings, tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Preparation replaces the non-breaking tsheg of scanned books, and the new tokens would never be trained."""
+    find_tokens(settings, tokenizer)
+    assert "normal form" not in caplog.text
+    path = Path(settings.corpus)
+    path.write_text(path.read_text(encoding="utf-8").replace("་", "\u0f0c"), encoding="utf-8")
+    found = [token.content for token in find_tokens(settings, tokenizer)]
+    share = 100 * sum("\u0f0c" in form for form in found) / len(found)
+    assert (
+        share > 50 and f"{path}: {share:.1f} % of the new tokens are not in the normal form of Tibetan" in caplog.text
+    )
+
+
 def test_text_gets_shorter_and_comes_back(base: str, settings: VocabularySettings) -> None:
     plain = load_policy(base, "fp32", LORA, None, CPU)
     policy = load_policy(base, "fp32", LORA, None, CPU, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from helpers.pairs import PAIRS
 from helpers.small_runs import Runs
 
 from semalign_pl.__main__ import main
-from semalign_pl.study.back_translation import usable_pairs
+from semalign_pl.study.back_translation import back_translate, usable_pairs
 from semalign_pl.study.jobs import needs
 from semalign_pl.study.protocol import choosing_steps, steps
 from semalign_pl.study.study_file import read_study
@@ -153,9 +154,27 @@ def test_the_system_trains_on_what_was_translated(
 
 
 def test_texts_without_a_whole_translation_are_left_out(tmp_path: Path) -> None:
-    answers = [("一", True), ("", True), (" \n", True), ("二", False)]
-    rows = [{"source": "ཀ", "prediction": text, "finished": finished} for text, finished in answers]
+    answers = [("一", True, False), ("", True, False), (" \n", True, False), ("二", False, False), ("三", True, True)]
+    rows = [{"source": "ཀ", "prediction": text, "finished": done, "cut": cut} for text, done, cut in answers]
     assert usable_pairs(rows, "bo", "zh") == [{"zh": "一", "bo": "ཀ"}]
+
+
+def test_cut_texts_are_counted_and_line_separators_are_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"source": "ཀ", "prediction": "一\u2028二", "finished": True, "cut": cut} for cut in (False, True)]
+
+    def translate(run: object, text: None, file: str, out: Path) -> None:
+        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+    task = SimpleNamespace(task=SimpleNamespace(fields=("bo", "zh")))
+    monkeypatch.setattr("semalign_pl.inference.translate.translate", translate)
+    monkeypatch.setattr("semalign_pl.run.finished.FinishedRun.of", lambda folder: folder)
+    monkeypatch.setattr("semalign_pl.inference.loaded_run.RunRecipe.of", lambda run: task)
+    back_translate(tmp_path, "texts.txt")
+    assert "  1 of 2 translations are whole (cut texts: 1); written: " in capsys.readouterr().out
+    written = (tmp_path / "back_translated.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert [json.loads(line) for line in written] == [{"zh": "一\u2028二", "bo": "ཀ"}]
 
 
 def test_texts_in_the_other_language_are_refused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,16 +78,26 @@ class LeakIndex:
     Measured on 60,000 classical Chinese-Tibetan pairs and their 1,000 dev pairs: see ``tests/data/test_leakage.py``.
     """
 
-    def __init__(self, evaluation: Iterable[tuple[str, Texts]], background: Iterable[Texts] = ()) -> None:
+    def __init__(
+        self,
+        evaluation: Iterable[tuple[str, Texts]],
+        background: Iterable[Texts] = (),
+        forms: Callable[[Texts], Iterable[Texts]] = lambda texts: [texts],
+    ) -> None:
         """Build the index.
 
         Args:
             evaluation: Id and texts of each evaluation row; the index takes about 100 bytes per letter.
             background: Texts of other rows, such as some of the training corpus, to measure which phrases are common.
+            forms: Function from the texts of an evaluation row to all forms in which a row may repeat them.
         """
         # Letters alone are compared, because a copy of a corpus may have other spaces, punctuation and case.
-        named = [(id, tuple(map(letters, texts))) for id, texts in evaluation]
-        self.ids, self.rows = [id for id, _ in named], [texts for _, texts in named]
+        self.ids, self.rows, self._places = list[str](), list[Texts](), list[int]()
+        for place, (id, texts) in enumerate(evaluation):
+            for form in dict.fromkeys(tuple(map(letters, form)) for form in forms(texts)):
+                self.ids.append(id)
+                self.rows.append(form)
+                self._places.append(place)
         self._exact = ExactIndex.of_texts(self.rows)
         self._lengths = np.array([sum(map(len, texts)) for texts in self.rows], int)
         # Inverted index, so that a training row is compared only with the evaluation rows that share n-grams with it:
@@ -141,7 +151,7 @@ class LeakIndex:
         # 1. Exact leaks cost one binary search per text, and need no further comparison.
         repeated = self._exact.find(*(hashes or hash_texts(rows)))
         first = np.take_along_axis(repeated, (repeated >= 0).argmax(1)[:, None], 1)[:, 0].tolist() if len(rows) else []
-        leaks: list[Leak | None] = [Leak(row, self.ids[row], "exact", 1.0) if row >= 0 else None for row in first]
+        leaks: list[Leak | None] = [self._leak(row, "exact", 1.0) if row >= 0 else None for row in first]
         # 2. For the others, n-grams tell the few evaluation rows that are worth the cost of an edit distance.
         for row, other, shared in self._candidates(rows):
             best = leaks[row]
@@ -149,8 +159,11 @@ class LeakIndex:
                 # 3. Of several near rows the most similar one is reported, because it is the easiest to check by eye.
                 similarity = self._similarity(rows[row], self.rows[other], shared)
                 if similarity and (best is None or similarity > best.similarity):
-                    leaks[row] = Leak(other, self.ids[other], "near", similarity)
+                    leaks[row] = self._leak(other, "near", similarity)
         return leaks
+
+    def _leak(self, row: int, kind: Literal["exact", "near"], similarity: float) -> Leak:
+        return Leak(self._places[row], self.ids[row], kind, similarity)
 
     def _candidates(self, rows: Sequence[Texts]) -> list[tuple[int, int, int]]:
         """Candidate pairs: for each row, the few evaluation rows that share most distinctive n-grams with it.

@@ -147,6 +147,15 @@ class Cleaner:
             name: self.languages[name].normalise(text) if name in self.languages else text for name, text in row.items()
         }
 
+    def forms(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """Forms that a row of a corpus has if it repeats texts: as they are, and in each language's normal form.
+
+        Args:
+            texts: Texts in any form, such as those of a held-out file, whose languages are not known.
+        """
+        languages = {one.code: one for one in self.languages.values() if self.settings.normalise}
+        return [tuple(texts), *(tuple(map(one.normalise, texts)) for one in languages.values())]
+
     def drop_reason(self, row: Mapping[str, str]) -> Drop | None:
         """Apply the filters to a row.
 

@@ -33,7 +33,7 @@ from semalign_pl.data.storing.cache import (
 from semalign_pl.data.storing.table import Table, TableWriter
 from semalign_pl.files.digest import digest
 
-FORMAT = 2
+FORMAT = 3
 """Number of the format of prepared and tokenised corpora, part of the name of each cache entry.
 
 Raise it in a change after which the same corpus and settings give other rows, reasons or tokens. The languages' data

@@ -69,7 +69,7 @@ class RowFilter:
         """
         normal = [cleaner.normal(row) for _, row in head]
         background = (tuple(row.get(name, "") for name in fields) for row in normal)
-        leaks = None if evaluation is None else LeakIndex(evaluation, background)
+        leaks = None if evaluation is None else LeakIndex(evaluation, background, cleaner.forms)
         return cls(cleaner.measure_ratio(normal), fields, leaks)
 
     def __call__(self, rows: Rows) -> list[MarkedRow]:

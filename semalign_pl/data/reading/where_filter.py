@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from semalign_pl.data.reading.fields import Missing, value_of
+from semalign_pl.data.reading.fields import Fault, Missing, value_of
 from semalign_pl.data.reading.formats import escape, top_column
+from semalign_pl.data.reading.formats.spreadsheet import MergedCell
 
 
 class WhereFilter:
@@ -30,7 +31,11 @@ class WhereFilter:
         self.columns: list[str] = []
 
     def __call__(self, record: Mapping[str, object]) -> bool:
-        """Return true if the record has the wanted values."""
+        """Return true if the record has the wanted values.
+
+        Raises:
+            Fault: If a column is part of a merged cell, whose value only its first row has.
+        """
         if self.missing:
             self.columns = list(record)
             self.missing = {column: None for column in self.missing if top_column(record, column) is None}
@@ -41,9 +46,12 @@ class WhereFilter:
         if top_column(record, column) is None:
             return None
         try:
-            return _to_text(value_of(record, column))
+            value = value_of(record, column)
         except Missing:  # a row without this path does not have the value
             return None
+        if isinstance(value, MergedCell):
+            raise Fault(f"{column!r} of where is part of a merged cell; unmerge the cells and fill them in")
+        return _to_text(value)
 
     def __str__(self) -> str:
         return escape(
