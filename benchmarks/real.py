@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 from real_inputs import train_encoders, write_general
@@ -110,7 +112,7 @@ def collect(out: Path, study: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         "metrics": {name: _metrics(systems[name]) for name in ("base", *runs)},
         "points": {name: _points(systems[name]) for name in runs},
         "rewards": {name: rewards for name, run in runs.items() if (rewards := _rewards(run / "metrics.csv"))},
-        "failures": {name: _failures(run / "predictions.jsonl") for name, run in runs.items()},
+        "failures": {name: _failures(run) for name, run in runs.items()},
         "samples": _samples(runs),
         "seconds": study["run"]["seconds"],
         "peak_memory_mib": study["run"]["peak_memory_mib"],
@@ -150,11 +152,11 @@ def _rewards(file: Path) -> dict[str, float]:
     return {name.split("/")[-1]: mean_of(file, name) for name in columns if name.startswith("train/reward/")}
 
 
-def _failures(file: Path) -> dict[str, float]:
+def _failures(run: Path) -> dict[str, float]:
     """Shares of a test's outputs that fail in ways that a mean hides."""
-    rows = _read_lines(file)
+    rows = _read_lines(run / "predictions.jsonl")
     counts = Counter(row["prediction"].strip() for row in rows)
-    return {
+    found = {
         "empty": counts[""] / len(rows),
         "same output as for another prompt": sum(count for text, count in counts.items() if text and count > 1)
         / len(rows),
@@ -164,6 +166,29 @@ def _failures(file: Path) -> dict[str, float]:
         )
         / len(rows),
     }
+    if encoder := _find_encoder(run / "test.yaml"):
+        found["nearest to another reference"] = 1 - _share_nearest(rows, encoder)
+    return found
+
+
+def _find_encoder(test: Path) -> str | None:
+    """Encoder of a test's Evaluation, which is not the reward's."""
+    callbacks = yaml.safe_load(test.read_text(encoding="utf-8"))["trainer"]["callbacks"]
+    evaluation = next(one for one in callbacks if one["class_path"].split(".")[-1] == "Evaluation")
+    return evaluation["init_args"]["encoder"]
+
+
+def _share_nearest(rows: Sequence[Mapping[str, Any]], encoder: str) -> float:
+    """Share of outputs that an encoder finds nearer to their own reference than to all others of the test set."""
+    from semalign_pl.encoder.sentence_encoder import SentenceEncoder
+
+    references, model = [row["reference"] for row in rows], SentenceEncoder(encoder)
+    cosines = model.encode([row["prediction"] for row in rows]) @ model.encode(references).T
+    own = cosines.diagonal().tolist()
+    return sum(
+        all(value < own[n] for value, other in zip(of_row, references, strict=True) if other != references[n])
+        for n, of_row in enumerate(cosines.tolist())
+    ) / len(rows)
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:

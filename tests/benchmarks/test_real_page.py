@@ -34,11 +34,34 @@ def test_a_share_needs_two_losses(keep: tuple[float, ...], strong: tuple[float, 
     assert rows[2][1:3] == [f"{60 - keep[2]:.1f}" if keep[2] != 60 else "0.000", f"{60 - strong[2]:.1f}"]
 
 
+TEST = """
+trainer:
+  callbacks:
+    - {class_path: SemanticReward, init_args: {encoder: not used}}
+    - {class_path: semalign_pl.Evaluation, init_args: {encoder: null}}
+"""
+
+
 def test_a_line_separator_in_an_output_ends_no_row(tmp_path: Path) -> None:
     rows = [{"prediction": text, "prompt": "a", "scores": {"chrf": 5.0}} for text in ("b\u2028c", "", "a", "d")]
     file = tmp_path / "predictions.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    assert [*_failures(file).values()] == [0.25, 0.0, 1.0, 0.25]
+    (tmp_path / "test.yaml").write_text(TEST, encoding="utf-8")
+    assert [*_failures(tmp_path).values()] == [0.25, 0.0, 1.0, 0.25]
+
+
+def test_an_output_nearest_to_another_reference_is_a_failure(tmp_path: Path, encoder: str) -> None:
+    """Equal references are one; an output halfway is a failure, as blank text is."""
+    references = ["བོད་ཡིག", "ཤོག་བུ", "བོད་ཡིག", "ཁ་བྱང"]
+    outputs = ["བོད་ཡིག", "ཤོག་བུ", "ཤོག་བུ", ""]
+    rows = [
+        {"prediction": output, "reference": reference, "prompt": "a", "scores": {"chrf": 5.0}}
+        for output, reference in zip(outputs, references, strict=True)
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "predictions.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "test.yaml").write_text(TEST.replace("null", encoder), encoding="utf-8")
+    assert _failures(tmp_path)["nearest to another reference"] == 0.5
 
 
 def write_run(folder: Path, chrf: float) -> Points:
@@ -53,6 +76,7 @@ def write_run(folder: Path, chrf: float) -> Points:
         (where / "results.json").write_text(json.dumps({"metrics": metrics[name]}), encoding="utf-8")
     row = {"prediction": f"b {chrf}", "reference": "b", "prompt": "a", "scores": {"chrf": chrf}}
     (folder / "predictions.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (folder / "test.yaml").write_text(TEST, encoding="utf-8")
     (folder / "metrics.csv").write_text(f"step,train/reward/semantic\n0,{chrf}\n", encoding="utf-8")
     return {name: {"metrics": metrics[name], "run": {}} for name in points}
 
