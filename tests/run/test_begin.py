@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -323,7 +324,8 @@ def test_two_trainings_in_a_folder(runs: Runs, capfd: pytest.CaptureFixture[str]
     try:
         last = runs.folder / "run" / "checkpoints" / "last.ckpt"
         deadline = time.monotonic() + 120
-        while not last.exists() and first.is_alive() and time.monotonic() < deadline:
+        process = psutil.Process(first.pid)  # it writes until it is stopped
+        while process.status() != psutil.STATUS_STOPPED and first.is_alive() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert last.exists()
         before = content(runs.folder / "run")
