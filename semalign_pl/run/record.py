@@ -74,7 +74,7 @@ def load(file: Path) -> object:
 
 
 def read_peak(file: Path) -> float:
-    """Peak memory in a record, in MiB; 0 if it has none, as that of an earlier version.
+    """Read the peak memory of a command from its record, in MiB; 0 if the record is of a version without it.
 
     Args:
         file: Record.

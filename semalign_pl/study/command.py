@@ -111,7 +111,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
     study = _read(configs, seeds, jobs)
     check_judge(study, f"{configs / 'study.yaml'}: judge")
     from semalign_pl.report.verdict import with_sentences
-    from semalign_pl.study.record import peak_memory_mib
+    from semalign_pl.study.record import read_peak_memory
     from semalign_pl.study.tested_alike import check_tested_alike
 
     if study.frontier is not None:
@@ -149,7 +149,7 @@ def run_study(configs: Path, out: Path, seeds: int, jobs: int = 1) -> None:
             "commands": [f"semalign {shlex.join(step.args)}" for step in [*done, *fresh]],
             "seeds": list(range(seeds)),
             "seconds": seconds,
-            "peak_memory_mib": max(measure_peak(), *map(peak_memory_mib, [*done, *fresh])),
+            "peak_memory_mib": max(measure_peak(), *map(read_peak_memory, [*done, *fresh])),
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
             "versions": results[0, BASE][END]["run"]["versions"],
         },

@@ -70,8 +70,8 @@ def is_old(step: Step) -> bool:
     return isinstance(content, dict) and "fingerprint" in content
 
 
-def peak_memory_mib(step: Step) -> float:
-    """Peak memory of the processes that ran a step, in MiB; 0 if no record has it, as those of earlier versions.
+def read_peak_memory(step: Step) -> float:
+    """Read the peak memory of the processes that ran a step, in MiB; 0 if its records are of a version without it.
 
     Args:
         step: Step that is finished; the points of a frontier have a record each.

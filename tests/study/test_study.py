@@ -15,7 +15,7 @@ from semalign_pl.study.frontier_settings import FrontierSettings
 from semalign_pl.study.grounds import parse
 from semalign_pl.study.joined import join
 from semalign_pl.study.protocol import steps
-from semalign_pl.study.record import peak_memory_mib, record_file, write
+from semalign_pl.study.record import read_peak_memory, record_file, write
 from semalign_pl.study.run_step import Outcome
 from semalign_pl.study.study_file import PAPER, read_study
 from semalign_pl.study.systems import Study, System
@@ -163,7 +163,7 @@ def test_the_peak_memory_is_that_of_all_steps_and_not_of_the_last_process(config
     run_study(configs, out, 1)
     assert json.loads((out / "results.json").read_text(encoding="utf-8"))["run"]["peak_memory_mib"] == 1e6
     write(plan[3], {}, 1.0, Digests(out / "digests.json"))
-    assert 1 < peak_memory_mib(plan[3]) < 1e6 and peak_memory_mib(plan[0]) == 0
+    assert 1 < read_peak_memory(plan[3]) < 1e6 and read_peak_memory(plan[0]) == 0
     (frontier,) = [
         step
         for step in steps(replace(study, frontier=FrontierSettings()), out, 1)
@@ -172,7 +172,7 @@ def test_the_peak_memory_is_that_of_all_steps_and_not_of_the_last_process(config
     for place, peak in (("", 5.0), ("points/scale-0.5", 9.0)):
         (frontier.folder / place).mkdir(parents=True, exist_ok=True)
         write_json(frontier.folder / place / "point.done.json", {"peak_memory_mib": peak})
-    assert peak_memory_mib(frontier) == 9.0
+    assert read_peak_memory(frontier) == 9.0
 
 
 @pytest.mark.slow
