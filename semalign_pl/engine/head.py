@@ -96,7 +96,8 @@ class _LinearLogprobs(torch.autograd.Function):
             # 3. Log-prob of the chosen token, and entropy: a logit of -inf has probability 0, but 0 * -inf is NaN.
             normaliser[chunk] = (highest + total.log()).squeeze(1)
             logps[chunk] = (scaled.gather(1, chosen) - total.log()).squeeze(1)
-            mean = torch.bmm(probabilities.unsqueeze(1), scaled.nan_to_num_(neginf=0.0).unsqueeze(2)).flatten()
+            # Not by bmm, which autocast computes in bfloat16.
+            mean = scaled.nan_to_num_(neginf=0.0).mul_(probabilities).sum(-1)
             entropies[chunk] = total.log().squeeze(1) - mean
             # 4. The gradient with respect to hidden states, while the probabilities exist: backward then needs no
             # logits, neither kept nor computed again.

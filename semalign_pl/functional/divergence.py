@@ -81,7 +81,7 @@ def _reverse(
 ) -> tuple[Float[Tensor, " *dims"], Float[Tensor, "*dims vocabulary"]]:
     """Mean d of differences under the policy, and ``p (difference - d)``; a token without probability has none."""
     difference = difference.masked_fill(probabilities == 0, 0.0)
-    mean = torch.linalg.vecdot(probabilities, difference)
+    mean = (probabilities * difference).sum(-1)  # not vecdot, which autocast computes in bfloat16
     return mean, probabilities * (difference - mean.unsqueeze(-1))
 
 
@@ -94,5 +94,4 @@ def _expectation(
     probabilities: Float[Tensor, "*dims vocabulary"], values: Float[Tensor, "*dims vocabulary"]
 ) -> Float[Tensor, " *dims"]:
     """Mean of values; one without probability adds 0, also if it is infinite or NaN (-inf minus -inf)."""
-    values = values.masked_fill(probabilities == 0, 0.0)
-    return torch.linalg.vecdot(probabilities, values)
+    return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)

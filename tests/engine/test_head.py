@@ -68,6 +68,15 @@ def test_trained_rows_under_autocast() -> None:
     assert relative(torch.autograd.grad(logps, rows, above)[0], slope) < 1e-2
 
 
+def test_the_entropy_is_not_rounded_under_autocast() -> None:
+    hidden, weight, ids = draw(TOKENS, 64).bfloat16(), draw(VOCABULARY, 64).bfloat16() / 8, torch.arange(TOKENS)
+    plain = linear_logprobs(hidden, weight, None, ids, COOL)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = linear_logprobs(hidden, weight, None, ids, COOL)
+    for mine, expected in zip(mixed, plain, strict=True):
+        torch.testing.assert_close(mine, expected, atol=1e-6, rtol=1e-6)
+
+
 def test_any_head_also_a_trained_one() -> None:
     layer = torch.nn.Linear(HIDDEN, VOCABULARY)
     hidden, ids, above = draw(TOKENS, HIDDEN).requires_grad_(), torch.arange(TOKENS) * 3, draw(TOKENS)

@@ -70,3 +70,22 @@ def test_tokens_that_both_exclude_change_nothing(kind: FullDivergence) -> None:
     expected = torch.cat([divergence_and_gradient(kind, target, policy)[1], torch.zeros_like(padding)], -1)
     torch.testing.assert_close(gradient, expected)
     assert value.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_changes_nothing(kind: FullDivergence) -> None:
+    """Neither values nor gradients are rounded to bfloat16, also if the backward pass is within autocast."""
+    target = draw(0).float().log_softmax(-1)
+    logits = (draw(0) + 0.01 * draw(1)).float().requires_grad_()  # a divergence of some 1e-4 nats, as an anchor's
+
+    def compute() -> list[Tensor]:
+        value = divergence(kind, target, logits.log_softmax(-1))
+        (slope,) = torch.autograd.grad(value.sum(), logits)
+        return [value, slope, *divergence_and_gradient(kind, target, logits.detach().log_softmax(-1))]
+
+    plain = compute()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = compute()
+    assert 0 < plain[0].mean() < 1e-3
+    for mine, expected in zip(mixed, plain, strict=True):
+        assert mine.dtype == torch.float32 and torch.equal(mine, expected)
