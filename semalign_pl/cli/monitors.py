@@ -12,9 +12,10 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from semalign_pl.callbacks import CorpusReport, Evaluation, FrontierScore, RewardWatch, TaxBudget
-from semalign_pl.callbacks.frontier_score import LOGGED
+from semalign_pl.callbacks.frontier_score import LOGGED, SCORE
 from semalign_pl.callbacks.watch_metrics import METRICS
 from semalign_pl.data import CorpusDataModule
+from semalign_pl.functional.cost import less_is_better, names_direction
 from semalign_pl.modules import AlignModule, DistillModule, EmbedderModule, GRPOModule, SFTModule
 from semalign_pl.probes.base import Probe
 from semalign_pl.rewards import FunctionReward, SemanticReward
@@ -35,14 +36,20 @@ class _Monitoring(Protocol):
 
 
 @runtime_checkable
+class _Ranking(_Monitoring, Protocol):
+    mode: str
+
+
+@runtime_checkable
 class _Naming(Protocol):
     filename: str | None
 
 
 def check_monitors(trainer: Trainer, module: LightningModule, data: LightningDataModule | None) -> None:
-    """Refuse a callback that monitors a metric, or uses it in file names, if nothing will log the metric.
+    """Refuse a callback that monitors a metric in the wrong mode, or one that nothing will log, also in file names.
 
-    Nothing is refused if a callback or module of the user's own may log metrics: their names are known only in the run.
+    If a callback or module of the user's own may log metrics, only the mode is checked: their names are known only in
+    the run.
 
     Args:
         trainer: Trainer with the run's callbacks.
@@ -53,17 +60,19 @@ def check_monitors(trainer: Trainer, module: LightningModule, data: LightningDat
         ValueError: With a similar metric, or a list of the metrics.
     """
     callbacks = callbacks_of(trainer)
-    if type(module).__module__.split(".")[0] not in _PACKAGES or any(map(_may_log, callbacks)):
-        return
     metrics = sorted(
         {*_of_module(module, data), *(name for callback in callbacks for name in _of_callback(callback, module, data))}
     )
+    for callback in callbacks:
+        _check_mode(callback, metrics)
+    if type(module).__module__.split(".")[0] not in _PACKAGES or any(map(_may_log, callbacks)):
+        return
     validated = trainer.limit_val_batches != 0 and _has_validation(data)
     logged = [name for name in metrics if validated or not name.startswith(("val/", "frontier/"))]
     for key, name in (found for callback in callbacks for found in _monitors_of(callback)):
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in (*logged, "epoch", "step")):
+        if _is_among(name, (*logged, "epoch", "step")):
             continue
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in metrics):
+        if _is_among(name, metrics):
             raise ValueError(
                 f"trainer.callbacks: {key}: {name!r} is logged in validation, and there is none; set "
                 "data.init_args.validation, or monitor a metric of training such as train/loss"
@@ -82,6 +91,25 @@ def _monitors_of(callback: Callback) -> Iterator[tuple[str, str]]:
         # Lightning writes 0 into a file's name for a metric that was not logged.
         for metric in re.findall(r"\{([^}:]+)", callback.filename or ""):
             yield f"{name}.filename", metric
+
+
+def _check_mode(callback: Callback, metrics: Iterable[str]) -> None:
+    """Refuse the mode that takes the worst value of a metric for the best; Lightning's default is ``min``."""
+    if not isinstance(callback, _Ranking) or callback.monitor is None or not _is_among(callback.monitor, metrics):
+        return
+    name = callback.monitor.split("/")[1]
+    if callback.monitor != SCORE and not names_direction(name):
+        return
+    mode = "min" if less_is_better(name) else "max"
+    if callback.mode != mode:
+        raise ValueError(
+            f"trainer.callbacks: {type(callback).__name__}.mode: {callback.mode} takes the worst {callback.monitor} for "
+            f"the best; write mode: {mode}"
+        )
+
+
+def _is_among(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _may_log(callback: Callback) -> bool:

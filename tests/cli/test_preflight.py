@@ -90,6 +90,40 @@ def test_a_metric_that_nothing_logs(
     assert not unloaded and not (runs.folder / "run").exists()
 
 
+WATCHER = {"class_path": "helpers.run_callbacks.Watcher"}  # may log any metric
+SCORE = {"class_path": "FrontierScore", "init_args": {"prices": {"nll_change_mean": 1.0}}}
+
+
+@pytest.mark.parametrize(
+    ("callback", "mode"),
+    [
+        (monitors("ModelCheckpoint", "val/chrf"), "max"),
+        (monitors("ModelCheckpoint", "frontier/score", mode="min"), "max"),
+        (monitors("EarlyStopping", "probe/nll_change_mean", mode="max"), "min"),
+        (monitors("EarlyStopping", "val/loss", mode="max"), "min"),
+    ],
+    ids=lambda value: value["init_args"]["monitor"] if isinstance(value, dict) else value,
+)
+@pytest.mark.parametrize("others", [[], [WATCHER]], ids=["", "beside a callback of one's own"])
+def test_a_mode_that_takes_the_worst_for_the_best(
+    runs: Runs, unloaded: list[str], callback: dict[str, Any], mode: str, others: list[dict[str, Any]]
+) -> None:
+    flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}"]
+    callbacks = [callback, EVALUATION, drift(runs.corpus), SCORE, *others]
+    name = callback["init_args"]["monitor"]
+    with pytest.raises(ValueError, match=f"{callback['class_path']}.mode: .* the worst {name} for.*write mode: {mode}"):
+        runs("fit", "sft", "run", *flags, callbacks=callbacks)
+    assert not unloaded
+    with pytest.raises(InterruptedError):
+        runs("fit", "sft", "run", *flags, callbacks=[monitors(callback["class_path"], name, mode=mode), *callbacks[1:]])
+
+
+def test_a_metric_without_a_direction_has_any_mode(runs: Runs, unloaded: list[str]) -> None:
+    for mode in ("min", "max"):
+        with pytest.raises(InterruptedError):
+            runs("fit", "grpo", f"run_{mode}", callbacks=[monitors("ModelCheckpoint", "train/reward", mode=mode)])
+
+
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) -> None:
     """Metric names known before a run are exactly those that the run logs."""
@@ -124,13 +158,11 @@ def test_every_value_of_an_update_may_be_monitored(runs: Runs, options: list[str
     from semalign_pl.cli.monitors import check_monitors
 
     flags = [f"model.init_args.{option}" for option in options]
-    callback = monitors("EarlyStopping", "train/loss")
-    cli = runs("fit", "grpo", "run", *flags, "trainer.max_steps=1", callbacks=[EVALUATION, callback])
-    (stopping,) = [one for one in cli.trainer.callbacks if getattr(one, "monitor", None) == "train/loss"]
+    cli = runs("fit", "grpo", "run", *flags, "trainer.max_steps=1", callbacks=[EVALUATION])
     logged = [name for name in cli.trainer.callback_metrics if name.startswith("train/")]
     assert len(logged) > 10
     for name in logged:
-        stopping.monitor = name
+        cli.trainer.callbacks[0].monitor = name
         check_monitors(cli.trainer, cli.model, cli.datamodule)
 
 
