@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
@@ -221,6 +221,24 @@ class Measurement:
                     f"{name}: its value is computed from the items of {score.items!r}, so each of these (there are "
                     f"{len(of_set)}) needs statistics[{name!r}]"
                 )
+
+    def with_name(self, name: str | None) -> Measurement:
+        """Measurement of one set of items, with a name of its own, so that two probes of one class can be told apart.
+
+        Args:
+            name: Name of the set of items, and prefix of all other names; ``None`` to change nothing.
+        """
+        if name is None:
+            return self
+        scores = {
+            f"{name}_{key}": replace(score, items=None if score.items is None else name)
+            for key, score in self.scores.items()
+        }
+        items = [
+            replace(item, set=name, statistics={f"{name}_{key}": value for key, value in item.statistics.items()})
+            for item in self.items
+        ]
+        return Measurement(scores, items, {f"{name}_{key}": value for key, value in self.histograms.items()})
 
 
 class PredictionOutputs(TypedDict):

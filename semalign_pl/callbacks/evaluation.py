@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +21,7 @@ from semalign_pl.languages import get_language
 from semalign_pl.languages.by_task import check_language
 from semalign_pl.metrics import Bleu4, ChrF, LanguageConsistency, ReferenceConsistency, RougeL, SemanticSimilarity
 from semalign_pl.metrics.base import RowMetric
-from semalign_pl.probes.base import Probe
+from semalign_pl.probes.base import check_names, probes_of
 from semalign_pl.protocols import GeneratingModule, MixedData, ScaledModule, has_predictions, missing_members
 from semalign_pl.run.items import write_items
 from semalign_pl.run.results import read_training, write_results
@@ -143,10 +143,8 @@ class Evaluation(Callback):
         if batch_idx == 0:
             data = data_module_of(trainer)
             corpora = data.corpus_names.get("test", ()) if isinstance(data, MixedData) else ()
-            _check_names(
-                [f"{of}{name}" for of in ("", *(f"{one}_" for one in corpora)) for name in self.metrics],
-                _probes(trainer),
-            )
+            scores = [("score", f"{of}{name}") for of in ("", *(f"{one}_" for one in corpora)) for name in self.metrics]
+            check_names(probes_of(trainer), [*scores, ("set of items", TEST_SET)])
 
     def on_test_batch_end(
         self,
@@ -172,7 +170,7 @@ class Evaluation(Callback):
         self._tell_other_languages(trainer)
         scores, items = self.scorer.score_tasks(rows, names, own)
         histograms: dict[str, Histogram] = {}
-        for probe in _probes(trainer):
+        for probe in probes_of(trainer):
             scores |= probe.measurement.scores
             items += probe.measurement.items
             histograms |= probe.measurement.histograms
@@ -239,25 +237,6 @@ class Evaluation(Callback):
 
     def _add(self, outputs: STEP_OUTPUT) -> None:
         self.scorer.add(*_examples_and_predictions(outputs))
-
-
-def _probes(trainer: Trainer) -> list[Probe]:
-    return [callback for callback in callbacks_of(trainer) if isinstance(callback, Probe)]
-
-
-def _check_names(metrics: Iterable[str], probes: Sequence[Probe]) -> None:
-    """Refuse two scores, histograms or sets of items of one name: the results would keep one, or mix both."""
-    names = {*(("score", name) for name in metrics), ("set of items", TEST_SET)}
-    for probe in probes:
-        own = {("score", name) for name in probe.measurement.scores}
-        own |= {("histogram", name) for name in probe.measurement.histograms}
-        own |= {("set of items", item.set) for item in probe.measurement.items}
-        for kind, name in sorted(own & names):
-            raise ValueError(
-                f"trainer.callbacks: {type(probe).__name__} measures the {kind} {name!r}, and so does another callback "
-                "before it; give one of them another name, or leave it out"
-            )
-        names |= own
 
 
 def _check(module: LightningModule) -> GeneratingModule:

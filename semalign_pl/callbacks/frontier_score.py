@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from semalign_pl.callbacks.export import write_result
 from semalign_pl.functional.cost import loss_of
-from semalign_pl.probes.base import Probe
+from semalign_pl.probes.base import Probe, check_names, probes_of
 from semalign_pl.protocols import ExportableModule, missing_members
 from semalign_pl.run.trainer import callbacks_of, may_write
 from semalign_pl.types import MetricResult
@@ -144,7 +144,7 @@ class FrontierScore(Callback):
         """Values of the priced scores now; probes run only for those that this step has not measured yet."""
         step, values = self._latest
         values = dict(values) if step == trainer.global_step else {}
-        probes = self._probes or [c for c in callbacks_of(trainer) if isinstance(c, Probe)]
+        probes = self._probes or probes_of(trainer)
         there: list[str] = []
         for probe in probes if set(self.prices) - set(values) else []:
             scores = probe.run(module).scores
@@ -153,6 +153,7 @@ class FrontierScore(Callback):
             if selected and probe not in self._probes:
                 self._probes.append(probe)
             values |= selected
+        check_names(probes_of(trainer))
         missing = next((name for name in self.prices if name not in values), None)
         if missing is not None:
             raise ValueError(

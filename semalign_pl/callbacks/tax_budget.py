@@ -13,9 +13,9 @@ from semalign_pl.files.atomic import write_text
 from semalign_pl.files.json_text import to_json
 from semalign_pl.functional.cost import allows_all, less_is_better, names_direction
 from semalign_pl.functional.multiplier import budget_used, next_multiplier
-from semalign_pl.probes.base import Probe
+from semalign_pl.probes.base import Probe, check_names, probes_of
 from semalign_pl.protocols import AnchoredModule, KLModule
-from semalign_pl.run.trainer import callbacks_of, may_write
+from semalign_pl.run.trainer import may_write
 from semalign_pl.types import MetricResult
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ class TaxBudget(Callback):
         self.beta, self.beta_min = beta, low
         log.warning("TaxBudget: measuring what there is to lose")
         scores = {name: score for probe in _probes(trainer) for name, score in probe.run(module).scores.items()}
+        check_names(_probes(trainer))
         missing = next((name for name in self.budget if name not in scores), None)
         if missing is not None:
             there = ", ".join(scores) or "no probe with every_n_steps"
@@ -254,7 +255,7 @@ class TaxBudget(Callback):
 
 
 def _probes(trainer: Trainer) -> list[Probe]:
-    return [c for c in callbacks_of(trainer) if isinstance(c, Probe) and c.every_n_steps is not None]
+    return [probe for probe in probes_of(trainer) if probe.every_n_steps is not None]
 
 
 def _print(budget: TaxBudget, kept: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Probe(Callback, ABC):
 
     Attributes:
         measurement: Measurement of a test; without scores before it.
+        names: Kinds and names of what it measured last: scores, histograms and sets of items.
         seconds: Time that its measurements took since the start of the fit.
         began: Time at which the fit started, of ``time.monotonic``.
     """
@@ -50,6 +52,7 @@ class Probe(Callback, ABC):
             raise ValueError(f"{type(self).__name__}.every_n_steps: {every_n_steps} is not a positive number of steps")
         self.every_n_steps = every_n_steps
         self.measurement = Measurement({})
+        self.names: frozenset[tuple[str, str]] = frozenset()
         self._measured_at = 0
         self.seconds = 0.0
         self.began = time.monotonic()
@@ -103,6 +106,13 @@ class Probe(Callback, ABC):
                 f"trainer.callbacks: {type(self).__name__}.measure returned {type(measurement).__name__}; return "
                 "semalign_pl.types.Measurement(scores), scores by name"
             )
+        self.names = frozenset(
+            {
+                *(("score", name) for name in measurement.scores),
+                *(("histogram", name) for name in measurement.histograms),
+                *(("set of items", item.set) for item in measurement.items),
+            }
+        )
         return measurement
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -134,6 +144,7 @@ class Probe(Callback, ABC):
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, MetricResult]) -> None:
         """Pass the scores of a measurement during training to the loggers and to the other callbacks."""
+        check_names(probes_of(trainer))
         values = _name_values(scores)
         if (spent := time_in_probes(trainer)) is not None:
             values["probe/time/share"] = spent.share
@@ -162,8 +173,7 @@ class Probe(Callback, ABC):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn if the probes of a run took much of its time; only the first of them warns."""
         spent = time_in_probes(trainer)
-        first = next(callback for callback in callbacks_of(trainer) if isinstance(callback, Probe))
-        if spent is not None and first is self and trainer.is_global_zero and spent.share > LARGEST_SHARE:
+        if spent is not None and probes_of(trainer)[0] is self and trainer.is_global_zero and spent.share > LARGEST_SHARE:
             log.warning(
                 "probes took %.0f %% of the time of this run, more than %.0f %%: raise every_n_steps, or lower limit",
                 100 * spent.share,
@@ -173,6 +183,35 @@ class Probe(Callback, ABC):
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure for the results of the test."""
         self.measurement = self.run(pl_module)
+
+
+def probes_of(trainer: Trainer) -> list[Probe]:
+    """Probes of a run, in the order in which they measure.
+
+    Args:
+        trainer: Trainer of the run.
+    """
+    return [callback for callback in callbacks_of(trainer) if isinstance(callback, Probe)]
+
+
+def check_names(probes: Sequence[Probe], others: Iterable[tuple[str, str]] = ()) -> None:
+    """Refuse two scores, histograms or sets of items of one name: results and logs would keep one, or mix both.
+
+    Args:
+        probes: Probes; what they measured last counts.
+        others: Kinds and names that other callbacks measure.
+
+    Raises:
+        ValueError: If two callbacks measure something of the same kind and name; names one of them, and the name.
+    """
+    taken = {*others}
+    for probe in probes:
+        for kind, name in sorted(probe.names & taken):
+            raise ValueError(
+                f"trainer.callbacks: {type(probe).__name__} measures the {kind} {name!r}, and so does another callback "
+                "before it; give one of them another name, or leave it out"
+            )
+        taken |= probe.names
 
 
 @dataclass(frozen=True)
@@ -199,7 +238,7 @@ def time_in_probes(trainer: Trainer) -> ProbeTime | None:
     Args:
         trainer: Trainer of the run, in a fit.
     """
-    probes = [callback for callback in callbacks_of(trainer) if isinstance(callback, Probe)]
+    probes = probes_of(trainer)
     seconds = sum(probe.seconds for probe in probes)
     return ProbeTime(seconds, time.monotonic() - min(probe.began for probe in probes)) if seconds else None
 

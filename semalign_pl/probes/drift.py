@@ -46,13 +46,20 @@ class DriftProbe(Probe):
         limit: Maximum number of texts, the first ones of the file; null for all.
         max_tokens: Maximum number of tokens per text; longer texts are cut, and counted in the signature.
         every_n_steps: Number of optimiser steps between measurements during training; null to measure only in a test.
+        name: Prefix of the scores' names, and name of the set of items, for a second probe; null for no prefix.
     """
 
     def __init__(
-        self, file: str, limit: int | None = 200, max_tokens: int = 512, every_n_steps: int | None = None
+        self,
+        file: str,
+        limit: int | None = 200,
+        max_tokens: int = 512,
+        every_n_steps: int | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(every_n_steps)
-        self.file, self.limit, self.max_tokens = file, limit, max_tokens
+        self.check_positive(limit=limit, max_tokens=max_tokens)
+        self.file, self.limit, self.max_tokens, self.name = file, limit, max_tokens, name
         path = existing_file("DriftProbe.file", file)
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
@@ -86,7 +93,7 @@ class DriftProbe(Probe):
         }
         suffix = f"|texts:{len(kept)}|max_tokens:{self.max_tokens}|cut:{cut}|against:base"
         scores = {name: replace(score, signature=score.signature + suffix) for name, score in scores.items()}
-        return Measurement(scores, items, histograms)
+        return Measurement(scores, items, histograms).with_name(self.name)
 
     def _compare(self, policy: Policy, texts: Sequence[list[int]]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """NLL of base and policy, and KL(policy || base), each ``(tokens - 1,)`` float32 on the CPU per text."""

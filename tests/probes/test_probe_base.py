@@ -103,6 +103,50 @@ def test_every_n_steps_and_the_test(runs: Runs) -> None:
     assert scores[0]["kl_mean"].value == 0 and "cmrc_avg" in scores[1]
 
 
+def drift_probes(runs: Runs, names: list[str | None], every_n_steps: int | None = 1) -> list[dict[str, Any]]:
+    """A DriftProbe of the same text under each name."""
+    options = {"file": str(runs.corpus / "text.txt"), "every_n_steps": every_n_steps}
+    return [{"class_path": "DriftProbe", "init_args": {**options, "name": name}} for name in names]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [{"class_path": "TaxBudget", "init_args": {"budget": {"nll_change_mean": 1.0}}}],
+        [
+            {"class_path": "Evaluation"},
+            {"class_path": "FrontierScore", "init_args": {"prices": {"nll_change_mean": 1.0}}},
+        ],
+    ],
+    ids=["", "TaxBudget", "FrontierScore"],
+)
+def test_two_probes_that_measure_one_score_are_refused_in_training(runs: Runs, others: list[dict[str, Any]]) -> None:
+    flags = [f"data.init_args.validation={runs.corpus / 'dev.jsonl'}", "model.init_args.beta=0.1"]
+    with pytest.raises(ValueError, match="DriftProbe measures the .*, and so does another callback before it; give"):
+        runs("fit", "sft", "run", *flags, "trainer.max_steps=2", callbacks=[*drift_probes(runs, [None] * 2), *others])
+    measured = (runs.folder / "run" / "metrics.csv").is_file()
+    assert measured == (not others)  # the others measure before the first step
+
+
+def test_probes_with_names_of_their_own_are_told_apart(runs: Runs) -> None:
+    budget = {"class_path": "TaxBudget", "init_args": {"budget": {"english_nll_change_mean": 1.0}}}
+    callbacks = [*drift_probes(runs, [None, "english"]), budget]
+    runs("fit", "sft", "run", "model.init_args.beta=0.1", "trainer.max_steps=2", callbacks=callbacks)
+    (first, _), (second, _) = (
+        [(row[f"probe/{name}nll_change_mean"], row["step"]) for row in runs.metrics() if row[f"probe/{name}kl_p90"]]
+        for name in ("", "english_")
+    )
+    assert first == second != ""
+    runs("test", "sft", "run", callbacks=[*drift_probes(runs, [None, "english"], None), {"class_path": "Evaluation"}])
+    results = runs.results()
+    plain, named = (results["metrics"][f"{name}kl_mean"] for name in ("", "english_"))
+    assert named == {**plain, "items": "english"} and plain["items"] == "drift"
+    assert results["histograms"]["english_kl"] == results["histograms"]["kl"]
+    statistics = {item["set"]: item["statistics"] for item in runs.items()}
+    assert statistics["english"] == {f"english_{name}": value for name, value in statistics["drift"].items()}
+
+
 class Toy(StageModule):
     """Module with one weight and a KL weight, for probes that need no policy."""
 
