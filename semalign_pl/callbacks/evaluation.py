@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -25,7 +24,7 @@ from semalign_pl.probes.base import check_names, probes_of
 from semalign_pl.protocols import GeneratingModule, MixedData, ScaledModule, has_predictions, missing_members
 from semalign_pl.run.items import write_items
 from semalign_pl.run.results import read_training, write_results
-from semalign_pl.run.trainer import callbacks_of, data_module_of, may_write
+from semalign_pl.run.trainer import data_module_of, may_write
 from semalign_pl.types import Example, Histogram, Json
 
 log = logging.getLogger(__name__)

@@ -103,8 +103,8 @@ def _check_mode(callback: Callback, metrics: Iterable[str]) -> None:
     mode = "min" if less_is_better(name) else "max"
     if callback.mode != mode:
         raise ValueError(
-            f"trainer.callbacks: {type(callback).__name__}.mode: {callback.mode} takes the worst {callback.monitor} for "
-            f"the best; write mode: {mode}"
+            f"trainer.callbacks: {type(callback).__name__}.mode: {callback.mode} takes the worst {callback.monitor} "
+            f"for the best; write mode: {mode}"
         )
 
 

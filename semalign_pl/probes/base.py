@@ -172,8 +172,8 @@ class Probe(Callback, ABC):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn if the probes of a run took much of its time; only the first of them warns."""
-        spent = time_in_probes(trainer)
-        if spent is not None and probes_of(trainer)[0] is self and trainer.is_global_zero and spent.share > LARGEST_SHARE:
+        spent, first = time_in_probes(trainer), probes_of(trainer)[0]
+        if spent is not None and first is self and trainer.is_global_zero and spent.share > LARGEST_SHARE:
             log.warning(
                 "probes took %.0f %% of the time of this run, more than %.0f %%: raise every_n_steps, or lower limit",
                 100 * spent.share,
