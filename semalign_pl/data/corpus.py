@@ -312,13 +312,11 @@ class CorpusDataModule(LightningDataModule):
         sizes, weights = examples.sizes, self.weights
         if self.temperature is not None:
             weights = temperature_weights(sizes, self.temperature)
+        process = self._process()
+        limit = self._limit_rows(len(examples) // process["world_size"])
+        order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, limit=limit, **process)
         if weights is not None:
-            self._check_drawn(sizes, weights)
-        order = TrainOrder(examples, seed=self.seed, sizes=sizes, weights=weights, **self._process())
-        if self.trainer:  # count the rows of an epoch as the trainer does
-            batches, limit = -(-len(order) // self.batch_size), self.trainer.limit_train_batches
-            limit = limit if isinstance(limit, int) else int(batches * limit)
-            order.rows_per_epoch = min(len(order), self.batch_size * limit)
+            self._check_drawn(sizes, rows_per_corpus(order.rows_per_epoch * process["world_size"], weights))
         self._position.follow(order, self.batch_size)
         return StatefulDataLoader(
             cast(Dataset[Example], examples),
@@ -328,10 +326,15 @@ class CorpusDataModule(LightningDataModule):
             generator=torch.Generator(),
         )
 
-    def _check_drawn(self, sizes: Sequence[int], weights: Sequence[float]) -> None:
+    def _limit_rows(self, rows: int) -> int:
+        """Maximum number of a process' rows that an epoch has, as the trainer counts them."""
+        batches, limit = -(-rows // self.batch_size), self.trainer.limit_train_batches if self.trainer else 1.0
+        return self.batch_size * (limit if isinstance(limit, int) else int(batches * limit))
+
+    def _check_drawn(self, sizes: Sequence[int], shares: Sequence[int]) -> None:
         """Refuse a weight of a corpus without a drawn row, and warn of drawn rows that are repeated very often."""
-        wanted_rows, tables = rows_per_corpus(sizes, weights), [prepared.table for prepared in self.prepared["train"]]
-        for corpus, table, size, wanted in zip(self.corpora["train"], tables, sizes, wanted_rows, strict=True):
+        tables = [prepared.table for prepared in self.prepared["train"]]
+        for corpus, table, size, wanted in zip(self.corpora["train"], tables, sizes, shares, strict=True):
             key = f"data.init_args.limit: {self.limit}" if self.limit else f"data.init_args.skip: {self.skip}"
             if wanted and not size:
                 raise ValueError(

@@ -46,19 +46,17 @@ def subset(rows: int, seed: int, skip: int = 0, limit: int | None = None) -> Seq
     return array("q", sorted(shuffled_rows(rows, f"subset {seed}")[skip:][:limit]))
 
 
-def rows_per_corpus(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
-    """Number of an epoch's rows from each corpus; their sum is the number of rows of all corpora.
+def rows_per_corpus(rows: int, weights: Sequence[float]) -> list[int]:
+    """Number of an epoch's rows from each corpus of a mix; their sum is the number of rows of the epoch.
 
     Args:
-        sizes: Number of rows of each corpus.
-        weights: Sampling weight of each corpus; ``None`` to use each row once.
+        rows: Number of rows of the epoch.
+        weights: Sampling weight of each corpus.
     """
-    if weights is None:
-        return list(sizes)
-    exact = [sum(sizes) * weight / sum(weights) for weight in weights]
+    exact = [rows * weight / sum(weights) for weight in weights]
     whole = [int(share) for share in exact]
-    most = sorted(range(len(sizes)), key=lambda i: whole[i] - exact[i])  # largest remainders first
-    for i in most[: sum(sizes) - sum(whole)]:
+    most = sorted(range(len(weights)), key=lambda i: whole[i] - exact[i])  # largest remainders first
+    for i in most[: rows - sum(whole)]:
         whole[i] += 1
     return whole
 
@@ -73,57 +71,55 @@ def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]
     return [size ** (1 / temperature) for size in sizes]
 
 
-def mix_corpora(sizes: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> array[int]:
-    """Rows of one epoch of a mix, not yet shuffled across corpora.
+def mix_corpora(sizes: Sequence[int], weights: Sequence[float], rows: int, seed: int, epoch: int) -> array[int]:
+    """Rows of one epoch of a mix, in order.
 
-    Every row of a corpus is used once before one of them is used again, in a new order each time. An epoch continues
-    where the last one stopped.
+    At any place of a run, every row of a corpus was used once before one of them is used again, in a new order each
+    time. An epoch continues where the last one stopped.
 
     Args:
         sizes: Number of rows of each corpus.
         weights: Sampling weight of each corpus.
+        rows: Number of rows of an epoch.
         seed: Seed of the orders.
         epoch: Index of the epoch.
 
     Returns:
         Row indices, counted through all corpora.
     """
-    rows, offset = array("q"), 0
-    for corpus, (size, share) in enumerate(zip(sizes, rows_per_corpus(sizes, weights), strict=True)):
-        # Positions of this epoch in the endless sequence of the corpus' passes.
-        at, stop = epoch * share, (epoch + 1) * share
-        while at < stop:
-            again, start = divmod(at, size)
-            order = shuffled_rows(size, f"mix {seed} {corpus} {again}")[start : start + stop - at]
-            rows.extend(offset + row for row in order)
-            at += len(order)
-        offset += size
-    return rows
+    shares = rows_per_corpus(rows, weights)
+    corpora = array("q", (corpus for corpus, share in enumerate(shares) for _ in range(share)))
+    first = [sum(sizes[:corpus]) for corpus in range(len(sizes))]
+    passes = [
+        _repeat_rows(size, f"mix {seed} {corpus}", start=epoch * share)
+        for corpus, (size, share) in enumerate(zip(sizes, shares, strict=True))
+    ]
+    order = (corpora[place] for place in shuffled_rows(rows, f"epoch {seed} {epoch}"))
+    return array("q", (first[corpus] + next(passes[corpus]) for corpus in order))
 
 
-def epoch_order(
-    sizes: Sequence[int], seed: int, epoch: int, rank: int, world_size: int, weights: Sequence[float] | None = None
-) -> array[int]:
-    """Rows that one process trains on in one epoch, in order.
+def _repeat_rows(size: int, name: str, start: int) -> Iterator[int]:
+    """Rows of a corpus without end, pass after pass, from a place on."""
+    again, place = divmod(start, size)
+    while True:
+        yield from shuffled_rows(size, f"{name} {again}")[place:]
+        again, place = again + 1, 0
+
+
+def epoch_order(rows: int, seed: int, epoch: int, rank: int, world_size: int) -> array[int]:
+    """Rows that one process trains on in one epoch, in order; each row is used once.
 
     DDP needs the same number of rows in every process. So the last ``rows % world_size`` rows of the epoch's order are
     left out, different ones each epoch. Repeating rows instead would count a row twice in a step.
 
     Args:
-        sizes: Number of rows of each corpus.
+        rows: Number of rows of all corpora.
         seed: Seed of the order.
         epoch: Index of the epoch.
         rank: Rank of the process.
         world_size: Number of processes.
-        weights: Sampling weight of each corpus; ``None`` to use each row once.
     """
-    rows = sum(sizes)
-    order = shuffled_rows(rows, f"epoch {seed} {epoch}")
-    if weights is not None:
-        # ``mix_corpora`` returns as many rows as there are in all, so a shuffle of its positions mixes the corpora.
-        chosen = mix_corpora(sizes, weights, seed, epoch)
-        order = array("q", (chosen[place] for place in order))
-    return order[: rows - rows % world_size][rank::world_size]
+    return shuffled_rows(rows, f"epoch {seed} {epoch}")[: rows - rows % world_size][rank::world_size]
 
 
 class TrainOrder(DistributedSampler[int]):
@@ -135,8 +131,7 @@ class TrainOrder(DistributedSampler[int]):
 
     Attributes:
         identity: Numbers that a position depends on: rows, seed, processes, and a checksum of the mix.
-        rows_per_epoch: Number of rows per epoch and process; fewer than ``len(self)`` under
-            ``trainer.limit_train_batches``.
+        rows_per_epoch: Number of rows per epoch and process.
         position: Epoch, and number of its rows taken.
         resumed: True after a position was loaded, until the next pass starts.
         epochs_ahead: Number of epochs that the sampler is ahead of the trainer's count.
@@ -150,6 +145,7 @@ class TrainOrder(DistributedSampler[int]):
         seed: int,
         sizes: Sequence[int] | None = None,
         weights: Sequence[float] | None = None,
+        limit: int | None = None,
     ) -> None:
         """Order the rows of ``dataset`` for process ``rank`` of ``world_size``.
 
@@ -160,6 +156,7 @@ class TrainOrder(DistributedSampler[int]):
             seed: Seed of the order.
             sizes: Number of rows of each corpus, in the order of the dataset; by default it is one corpus.
             weights: Sampling weight of each corpus; by default each row is used once per epoch.
+            limit: Maximum number of rows per epoch and process, of ``trainer.limit_train_batches``.
 
         Raises:
             ValueError: If there are fewer rows than processes.
@@ -171,9 +168,10 @@ class TrainOrder(DistributedSampler[int]):
         super().__init__(cast(Dataset[object], dataset), num_replicas=world_size, rank=rank, seed=seed)
         self.sizes, self.weights = list(sizes or [len(dataset)]), weights
         self.identity = {"rows": len(dataset), "seed": seed, "processes": world_size}
+        self.rows_per_epoch = len(self) if limit is None else min(len(self), limit)
         if weights is not None:
-            self.identity["mix"] = int(digest(self.sizes, [round(w / sum(weights), 9) for w in weights], digits=8), 16)
-        self.rows_per_epoch = len(self)
+            shares = [round(weight / sum(weights), 9) for weight in weights]
+            self.identity["mix"] = int(digest(self.sizes, shares, self.rows_per_epoch, digits=8), 16)
         self.position = (0, 0)
         self.resumed = False
         self.epochs_ahead = 0
@@ -189,7 +187,7 @@ class TrainOrder(DistributedSampler[int]):
             yield row
 
     def __len__(self) -> int:
-        """Number of rows per epoch and process."""
+        """Number of rows per epoch and process without a limit, by which the trainer counts the batches."""
         return self.identity["rows"] // self.num_replicas
 
     def _begin(self) -> Sequence[int]:
@@ -202,7 +200,10 @@ class TrainOrder(DistributedSampler[int]):
         epoch, taken = self.position if self.resumed or broken_off else (self.epoch + self.epochs_ahead, 0)
         self.epochs_ahead, self.resumed, self.position = epoch - self.epoch, False, (epoch, taken)
         seed, processes = self.identity["seed"], self.identity["processes"]
-        return epoch_order(self.sizes, seed, epoch, self.rank, processes, self.weights)[taken:]
+        if self.weights is None:
+            return epoch_order(self.identity["rows"], seed, epoch, self.rank, processes)[taken:]
+        mix = mix_corpora(self.sizes, self.weights, self.rows_per_epoch * processes, seed, epoch)
+        return mix[self.rank :: processes][taken:]
 
     def state_dict(self) -> dict[str, int]:
         """Position, and the numbers it depends on (``identity``)."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import count, islice
 
 import pytest
 import torch
 
 from semalign_pl.data import EvalOrder, TrainOrder
-from semalign_pl.data.order import epoch_order, rows_per_corpus, shuffled_rows, subset, temperature_weights
+from semalign_pl.data.order import (
+    epoch_order,
+    mix_corpora,
+    rows_per_corpus,
+    shuffled_rows,
+    subset,
+    temperature_weights,
+)
 
 
 def train(rows: int = 20, rank: int = 0, world_size: int = 1, seed: int = 0, epoch: int = 0) -> list[int]:
@@ -30,7 +38,7 @@ def test_train_order_depends_on_seed_and_epoch_alone() -> None:
 
 def test_train_order_is_pinned() -> None:
     """With a changed order, cold start and GRPO would overlap across versions."""
-    assert epoch_order([10], seed=0, epoch=0, rank=0, world_size=1).tolist() == [0, 9, 4, 3, 6, 1, 7, 2, 5, 8]
+    assert epoch_order(10, seed=0, epoch=0, rank=0, world_size=1).tolist() == [0, 9, 4, 3, 6, 1, 7, 2, 5, 8]
     assert list(subset(10, seed=0, limit=4)) == [2, 3, 4, 7]
 
 
@@ -108,25 +116,50 @@ def test_shuffled_is_what_random_sample_gives() -> None:
 
 
 def test_a_mix_by_hand() -> None:
-    """Each epoch has the shares; all rows of a small corpus are drawn before one is repeated."""
+    """Each epoch has the shares; all rows of a corpus are drawn before one is repeated."""
     sizes, weights = [9, 3], [1.0, 1.0]
-    assert (
-        rows_per_corpus(sizes, weights) == [6, 6]
-        and rows_per_corpus(sizes, None) == sizes
-        and rows_per_corpus([3, 3, 4], [1, 1, 1]) == [4, 3, 3]
-    )
-    epochs = [epoch_order(sizes, 0, epoch, 0, 1, weights) for epoch in range(3)]
+    assert rows_per_corpus(12, weights) == [6, 6] and rows_per_corpus(10, [1, 1, 1]) == [4, 3, 3]
+    epochs = [mix_corpora(sizes, weights, 12, 0, epoch).tolist() for epoch in range(3)]
     assert all(sum(row < 9 for row in epoch) == 6 for epoch in epochs)
     for epoch in epochs:
-        assert sorted(row for row in epoch if row >= 9) == [9, 9, 10, 10, 11, 11]
-    large = [sorted(row for row in epoch if row < 9) for epoch in epochs]
-    assert sorted(sum(large, [])) == sorted([*range(9), *range(9)])  # 18 draws are two passes
-    assert [list(epoch_order(sizes, 0, e, 0, 1, weights)) for e in range(3)] == [list(epoch) for epoch in epochs]
-    ranks = [epoch_order(sizes, 0, 1, rank, 2, weights) for rank in range(2)]
-    assert sorted([*ranks[0], *ranks[1]]) == sorted(epochs[1])
+        small = [row for row in epoch if row >= 9]
+        assert sorted(small[:3]) == sorted(small[3:]) == [9, 10, 11]
+    large = [row for epoch in epochs for row in epoch if row < 9]
+    assert sorted(large[:9]) == sorted(large[9:]) == [*range(9)]  # 18 draws are two passes
+    assert [mix_corpora(sizes, weights, 12, 0, epoch).tolist() for epoch in range(3)] == epochs
+    ranks = [TrainOrder(range(12), rank, 2, 0, sizes, weights) for rank in range(2)]
+    for order in ranks:
+        order.set_epoch(1)
+    assert [row for pair in zip(*ranks, strict=True) for row in pair] == epochs[1]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_short_epoch_of_a_mix_has_each_row_of_its_small_corpus(world_size: int) -> None:
+    """As in keep.yaml of ``semalign init``: 1,000 pairs, and a fifth of the rows from much general text."""
+    orders = [
+        TrainOrder(range(101_000), rank, world_size, 0, [1000, 100_000], [0.8, 0.2], limit=1264 // world_size)
+        for rank in range(world_size)
+    ]
+    counts, first = Counter[int](), Counter[int]()
+    for epoch in range(2):
+        for order in orders:
+            order.set_epoch(epoch)
+            rows = list(islice(order, order.rows_per_epoch))  # the trainer's limit_train_batches
+            counts.update(row for row in rows if row < 1000)
+            first.update(row for row in rows[: 1100 // world_size] if row < 1000 and epoch == 0)
+    assert (len(counts), {*counts.values()}) == (1000, {2, 3})
+    assert {*first.values()} == {1}, "stopped by max_steps within the first pass"
+
+
+def test_a_mix_of_another_epoch_cannot_be_resumed() -> None:
+    state = TrainOrder(range(12), 0, 1, 0, [9, 3], [1, 1], limit=8).state_dict()
+    TrainOrder(range(12), 0, 1, 0, [9, 3], [2, 2], limit=8).load_state_dict(state)
+    for weights, limit in (([1, 2], 8), ([1, 1], 10)):
+        with pytest.raises(ValueError, match=r"trained with mix = .*restore the data settings"):
+            TrainOrder(range(12), 0, 1, 0, [9, 3], weights, limit=limit).load_state_dict(state)
 
 
 def test_temperature_by_hand() -> None:
     assert temperature_weights([100, 1], 1) == [100, 1]
     assert temperature_weights([100, 1], 2) == pytest.approx([10, 1])
-    assert rows_per_corpus([100, 1], temperature_weights([100, 1], 2)) == [92, 9]  # 101 * 10/11 = 91.8
+    assert rows_per_corpus(101, temperature_weights([100, 1], 2)) == [92, 9]  # 101 * 10/11 = 91.8
