@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from semalign_pl.callbacks.progress import count_steps
 from semalign_pl.callbacks.starting_samples import draw_samples
 from semalign_pl.data.limits import KEYS
 from semalign_pl.data.storing.cache import RowReport, summary
@@ -15,7 +14,7 @@ from semalign_pl.messages.page import lay_out
 from semalign_pl.messages.terminal import visible
 from semalign_pl.protocols import BatchedData, PreparedData
 from semalign_pl.rewards.base import Reward
-from semalign_pl.run.trainer import callbacks_of, data_module_of
+from semalign_pl.run.trainer import callbacks_of, count_steps, data_module_of
 
 
 class PreRunPage(Callback):

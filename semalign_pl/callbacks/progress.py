@@ -17,9 +17,8 @@ from torch import Tensor
 from semalign_pl.messages.console import Console, Text
 from semalign_pl.messages.page import format_seconds
 from semalign_pl.messages.terminal import visible
-from semalign_pl.modules.stage import StageModule
 from semalign_pl.probes.base import Probe
-from semalign_pl.run.trainer import callbacks_of
+from semalign_pl.run.trainer import callbacks_of, count_steps
 
 LINES = 20
 """Number of plain lines per run, spread evenly over its steps, besides that of the first step."""
@@ -214,20 +213,6 @@ class Progress(ProgressBar):
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-
-def count_steps(trainer: Trainer, module: LightningModule) -> int | None:
-    """Number of optimiser steps of a fit; ``None`` if it is not known, as for a loader without a length.
-
-    Args:
-        trainer: Trainer of the run, whose fit has begun.
-        module: Module under training.
-    """
-    per_batch = module.updates_per_batch() if isinstance(module, StageModule) else 1
-    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else math.inf
-    by_steps = trainer.max_steps if trainer.max_steps > 0 else math.inf
-    steps = min(by_steps, trainer.num_training_batches * epochs * per_batch)
-    return int(steps) if math.isfinite(steps) else None
 
 
 def choose_values(logged: Mapping[str, float | Tensor]) -> list[str]:

@@ -10,10 +10,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from semalign_pl.callbacks.progress import count_steps
 from semalign_pl.finite import Diverged
 from semalign_pl.modules.stage import StageModule
 from semalign_pl.protocols import has_rollouts
+from semalign_pl.run.trainer import count_steps
 
 
 class RewardSignal(Callback):

@@ -7,8 +7,10 @@ import functools
 import os
 import threading
 from collections.abc import Awaitable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+import torch
 
 T = TypeVar("T")
 
@@ -36,5 +38,8 @@ def _loop(process: int) -> asyncio.AbstractEventLoop:
     The process id is the cache key: a forked process inherits the cached loop, but not the thread that runs it.
     """
     loop = asyncio.new_event_loop()
+    # Rewards need no gradients, which each thread switches off for itself; in a new thread, autocast is off.
+    loop.call_soon(torch.set_grad_enabled, False)
+    loop.set_default_executor(ThreadPoolExecutor(initializer=torch.set_grad_enabled, initargs=(False,)))
     threading.Thread(target=loop.run_forever, name="semalign-rewards", daemon=True).start()
     return loop

@@ -7,7 +7,8 @@ import inspect
 import re
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ from torch import Tensor
 from semalign_pl.rewards.background import run_in_background
 from semalign_pl.rewards.return_value import read_return_value
 from semalign_pl.types import Example
+
+
+@contextmanager
+def disable_autocast_and_gradients() -> Iterator[None]:
+    """Compute in the precision of the weights and without gradients, in this thread only.
+
+    Completions are scored within the training step. Its autocast (``trainer.precision: bf16-mixed``) would round
+    scores to bfloat16, so that close scores of completions of one prompt would become equal.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for device in ("cpu", "cuda", "mps"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 class Reward(Callback, ABC):
@@ -61,6 +76,8 @@ class Reward(Callback, ABC):
         self, *, prompts: list[str], completions: list[str], references: list[str], **columns: list[str]
     ) -> Sequence[float | None] | Tensor:
         """Score completions; all arguments are passed by keyword, as in TRL.
+
+        It is called without gradients and without autocast, so that scores do not depend on ``trainer.precision``.
 
         Args:
             prompts: User's message of each completion.
@@ -109,12 +126,13 @@ class Reward(Callback, ABC):
             **self._extra_arguments(completion_ids),
         }
         try:
-            with torch.no_grad():
+            with disable_autocast_and_gradients():
                 scores = self.score(**given)
         except Exception as error:
             raise self._explain(error) from error
         pending = run_in_background(scores) if inspect.isawaitable(scores) else None
 
+        @disable_autocast_and_gradients()  # a generator computes its scores when they are read
         def finish() -> Tensor:
             try:
                 return self._read_scores(scores if pending is None else pending.result(), completions)

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from semalign_pl.functional.feature_matching import feature_matching_rewards
 from semalign_pl.policy.policy import Policy
 from semalign_pl.protocols import PolicyModule, missing_members
-from semalign_pl.rewards.base import Reward
+from semalign_pl.rewards.base import Reward, disable_autocast_and_gradients
 from semalign_pl.types import Example
 
 DEPTHS = (0.25, 0.5, 0.75)
@@ -85,10 +85,11 @@ class FeatureMatchingReward(Reward):
             raise missing_members("FeatureMatchingReward", pl_module, "a policy and a method encode")
         self.connect(pl_module.policy, pl_module.encode)
 
+    @disable_autocast_and_gradients()
     def start_scoring(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Callable[[], Tensor]:
-        """Score the completions of each prompt together; those of one prompt are adjacent."""
+        """Score the completions of each prompt together; those of one prompt are adjacent, with the same example."""
         rewards = self._rewards(examples, completions, completion_ids)
         return lambda: rewards
 
@@ -96,22 +97,23 @@ class FeatureMatchingReward(Reward):
         self, *, prompts: list[str], completions: list[str], references: list[str], **columns: list[str]
     ) -> Tensor:
         """Rewards of completions, ``(completions,)`` float32; NaN without a reference."""
-        rows = zip(prompts, references, strict=True)
-        return self._rewards([Example("", prompt, reference) for prompt, reference in rows], completions)
+        rows = list(zip(prompts, references, strict=True))
+        examples = {row: Example("", *row) for row in rows}
+        return self._rewards([examples[row] for row in rows], completions)
 
     def _rewards(
         self, examples: Sequence[Example], completions: Sequence[str], completion_ids: Sequence[list[int]] | None = None
     ) -> Float[Tensor, " completions"]:
         rewards = torch.full((len(completions),), float("nan"))
-        for _, group in groupby(range(len(examples)), key=lambda row: (examples[row].id, examples[row].prompt)):
+        # By identity: a row that is drawn twice in succession is two examples, with a group each.
+        for _, group in groupby(range(len(examples)), key=lambda row: id(examples[row])):
             rows = list(group)
             example = examples[rows[0]]
             if example.reference.strip():
                 texts = [completions[row] for row in rows]
                 ids = None if completion_ids is None else [list(completion_ids[row]) for row in rows]
                 features = self.features(example, texts, ids)
-                with torch.autocast(features.device.type, enabled=False):  # bfloat16 products would whiten noise
-                    scores = feature_matching_rewards(features[1:], features[0], self.diversity, self.whiten)
+                scores = feature_matching_rewards(features[1:], features[0], self.diversity, self.whiten)
                 rewards[rows] = scores.cpu()
         return rewards
 

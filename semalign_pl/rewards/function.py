@@ -19,6 +19,7 @@ from semalign_pl.data.examples import Examples
 from semalign_pl.rewards.base import Reward
 from semalign_pl.rewards.calibration import training_examples
 from semalign_pl.rewards.return_value import first_nan
+from semalign_pl.run.trainer import count_steps
 from semalign_pl.types import Example
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class FunctionReward(Reward):
 
     def _log_metric(self, name: str, value: SupportsFloat) -> None:
         try:
-            self._metrics.setdefault(name, []).append(float(value))
+            # A new dict: a rehearsal, which is a copy of this reward, must not change the values of this one.
+            self._metrics = {**self._metrics, name: [*self._metrics.get(name, []), float(value)]}
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(
                 f"{self._error_name} gave log_metric {value!r} ({type(value).__name__}) for {name!r}; give a number"
@@ -209,7 +211,7 @@ def _state(trainer: Trainer) -> TrainerState:
 
     epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else 0
     batches = trainer.num_training_batches
-    steps = trainer.max_steps if trainer.max_steps > 0 else int(batches * epochs) if batches != float("inf") else 0
+    steps = count_steps(trainer, trainer.lightning_module) or 0
     epoch = trainer.current_epoch + (trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches)
     return TrainerState(global_step=trainer.global_step, max_steps=steps, num_train_epochs=epochs, epoch=epoch)
 

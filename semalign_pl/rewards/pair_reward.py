@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -27,12 +27,7 @@ TRIAL_EXAMPLES = 32
 that of another."""
 
 
-class _OnDevice(Protocol):
-    @property
-    def device(self) -> torch.device: ...
-
-
-Model = TypeVar("Model", bound=_OnDevice)
+Model = TypeVar("Model")
 
 
 class PairReward(Reward, Generic[Model]):
@@ -166,9 +161,7 @@ class PairReward(Reward, Generic[Model]):
         asked = [pair for pair, (anchor, _) in read.items() if anchor.strip()]
         scores = {pair: 0.0 for pair in pairs if pair[0].strip() and not pair[1].strip()}
         if asked:
-            # Under the trainer's bf16-mixed, close scores of completions of one prompt would become equal.
-            with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
-                answers = self.probabilities([read[pair] for pair in asked])
+            answers = self.probabilities([read[pair] for pair in asked])
             scores |= zip(asked, answers.tolist(), strict=True)
         return [scores.get(pair, float("nan")) for pair in pairs]
 

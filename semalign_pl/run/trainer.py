@@ -1,10 +1,11 @@
-"""Attributes that Lightning's connectors set on a Trainer, and that its class does not declare."""
+"""Attributes that Lightning's connectors set on a Trainer and its class does not declare, and the steps of a run."""
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, runtime_checkable
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 
@@ -15,6 +16,15 @@ class _Connected(Protocol):
     callbacks: list[Callback]
     datamodule: LightningDataModule | None
     fast_dev_run: bool | int
+
+
+@runtime_checkable
+class _Updating(Protocol):
+    """Module that may make several optimiser steps per batch."""
+
+    def updates_per_batch(self) -> int:
+        """Number of optimiser steps per batch."""
+        ...
 
 
 def _check(trainer: Trainer) -> _Connected:
@@ -56,3 +66,18 @@ def may_write(trainer: Trainer) -> bool:
         trainer: Trainer of the run.
     """
     return trainer.is_global_zero and not is_trial(trainer)
+
+
+def count_steps(trainer: Trainer, module: LightningModule, batches: float | None = None) -> int | None:
+    """Number of optimiser steps of a fit; ``None`` if it is not known, as for a loader without a length.
+
+    Args:
+        trainer: Trainer of the run.
+        module: Module under training.
+        batches: Number of batches per epoch; by default the trainer's, which it knows once the fit has begun.
+    """
+    per_batch = module.updates_per_batch() if isinstance(module, _Updating) else 1
+    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else math.inf
+    by_steps = trainer.max_steps if trainer.max_steps > 0 else math.inf
+    steps = min(by_steps, (trainer.num_training_batches if batches is None else batches) * epochs * per_batch)
+    return int(steps) if math.isfinite(steps) else None

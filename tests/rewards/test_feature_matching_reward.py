@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,23 @@ def test_each_prompts_completions_are_one_group(policy, whiten) -> None:
         features = reward.features(example, TEXTS[3 * at : 3 * at + 3])
         expected = feature_matching_rewards(features[1:], features[0], 0.5, whiten)
         torch.testing.assert_close(scores[3 * at : 3 * at + 3], expected, atol=1e-4, rtol=0)
+
+
+def test_a_row_that_is_drawn_twice_is_two_groups(policy) -> None:
+    reward = connected(policy)
+    again = replace(EXAMPLES[0])  # each draw reads the row anew
+    scores = reward([EXAMPLES[0]] * 3 + [again] * 3, TEXTS)
+    expected = torch.cat([reward([EXAMPLES[0]] * 3, TEXTS[:3]), reward([EXAMPLES[0]] * 3, TEXTS[3:])])
+    assert torch.equal(scores, expected)
+    texts = {"prompts": [EXAMPLES[0].prompt] * 3, "references": [EXAMPLES[0].reference] * 3}
+    assert torch.equal(reward.score(**texts, completions=TEXTS[:3]), expected[:3])
+
+
+def test_scores_do_not_depend_on_the_trainers_precision(policy) -> None:
+    reward = connected(policy)
+    exact = reward(EXAMPLES[:1] * 6, TEXTS)
+    with torch.autocast("cpu", torch.bfloat16):  # as in a training step with bf16-mixed
+        assert torch.equal(reward(EXAMPLES[:1] * 6, TEXTS), exact)
 
 
 def test_the_reference_earns_most_of_its_group(policy) -> None:

@@ -1,7 +1,10 @@
 """Base of all rewards: arguments as in TRL, one float32 per completion as result."""
 
+import asyncio
+
 import pytest
 import torch
+from torch import Tensor
 
 from semalign_pl.rewards import Reward
 from semalign_pl.types import Example
@@ -34,6 +37,73 @@ def test_a_score_is_called_as_trl_calls_it() -> None:
     shown = {"prompts": ["p0", "p1"], "completions": ["c0", "c1"], "references": ["r0", "r1"], "zh": ["z0", "z1"]}
     assert reward.shown == shown  # a column that only some examples have is left out
     assert scores.dtype == torch.float32 and scores.tolist() == [0.0, 1.0] and not reward.gradients
+
+
+NUMBERS = torch.linspace(0.1, 1.0, 2 * 8).view(2, 8)
+
+
+def multiply() -> Tensor:
+    return NUMBERS @ NUMBERS[0]
+
+
+class Product(Reward):
+    """Reward that computes a product, which autocast rounds."""
+
+    def score(self, **_):
+        return multiply()
+
+
+class LazyProduct(Product):
+    def score(self, **_):
+        return (float(row @ NUMBERS[0]) for row in NUMBERS)
+
+
+class AsyncProduct(Reward):
+    async def score(self, **_):
+        return multiply()
+
+
+class ThreadProduct(Reward):
+    async def score(self, **_):
+        return await asyncio.to_thread(multiply)
+
+
+class FinishedAsyncProduct(Reward):
+    """Computes in this thread, and only waits in the background."""
+
+    def score(self, **_):
+        product = multiply()
+
+        async def wait() -> Tensor:
+            return product
+
+        return wait()
+
+
+KINDS = [Product, LazyProduct, AsyncProduct, ThreadProduct, FinishedAsyncProduct]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_do_not_depend_on_the_trainers_precision(kind: type[Reward]) -> None:
+    exact = multiply()
+    with torch.autocast("cpu", torch.bfloat16):  # as in a training step with bf16-mixed
+        scores = kind()(EXAMPLES, ["c0", "c1"])
+        assert not torch.equal(multiply().float(), exact)  # autocast is on again
+    torch.testing.assert_close(scores, exact, rtol=1e-6, atol=0)
+
+
+class AskedInBackground(Reward):
+    """Reward that records if gradients are on, in the event loop and in one of its threads."""
+
+    async def score(self, *, completions, **_):
+        self.gradients = (torch.is_grad_enabled(), await asyncio.to_thread(torch.is_grad_enabled))
+        return [0.0 for _ in completions]
+
+
+def test_no_gradient_in_the_background() -> None:
+    reward = AskedInBackground()
+    reward(EXAMPLES, ["c0", "c1"])
+    assert reward.gradients == (False, False) and torch.is_grad_enabled()
 
 
 def test_none_and_nan_are_not_scored() -> None:

@@ -1,5 +1,7 @@
 """Semantic reward on a real (random) encoder: a table by hand, order, empty texts, gradients, checkpoints."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.tiny import fit
@@ -86,6 +88,16 @@ def test_no_gradient_and_float32_on_the_cpu(encoder) -> None:
     assert not scores.requires_grad and scores.dtype == torch.float32 and scores.device.type == "cpu"
     model = reward.encoder._model
     assert not model.training and not any(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("anchor", ["reference", {"reference": 1, "zh": 3}])
+def test_scores_do_not_depend_on_the_trainers_precision(encoder, anchor) -> None:
+    examples = [replace(example, columns={"zh": "老师看书。"}) for example in EXAMPLES]
+    reward = SemanticReward(encoder, tau=-1.0, anchor=anchor)
+    exact = reward(examples, COMPLETIONS)
+    with torch.autocast("cpu", torch.bfloat16):  # as in a training step with bf16-mixed
+        assert torch.equal(reward(examples, COMPLETIONS), exact)
+    torch.testing.assert_close(2 * exact - 1, reward.cosines(examples, COMPLETIONS))  # what tau is calibrated on
 
 
 def test_the_encoder_is_no_part_of_the_module_or_the_callbacks_state(base, sft_adapter, encoder) -> None:

@@ -20,6 +20,7 @@ from semalign_pl.cli import run
 from semalign_pl.modules import GRPOModule
 from semalign_pl.rewards import FunctionReward, Reward
 from semalign_pl.rewards.run_rewards import score_completions
+from semalign_pl.run.trainer import count_steps
 from semalign_pl.types import Example
 
 SOURCE = """
@@ -400,6 +401,30 @@ def test_what_cannot_be_logged_is_refused_by_name(name: str, message: str) -> No
     logging.setup(Trainer(accelerator="cpu", max_steps=1, **quiet), None, "fit")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=rf"^FunctionReward.function: rewards_of_mine.{name} {message}$"):
         logging(EXAMPLES, COMPLETIONS)
+
+
+def test_what_is_logged_before_training_is_not_in_the_first_step() -> None:
+    counting = reward("curious")
+    counting._trainer = Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False)
+    counting.rehearse(EXAMPLES, ["a" * 80] * 2, [[1], [2]])
+    counting(EXAMPLES, COMPLETIONS, [[1], [2]])
+    counting(EXAMPLES, ["a" * 40] * 2, [[1], [2]])
+    logged = {}
+    module = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
+    counting.on_train_batch_end(counting._trainer, module, None, None, 0)  # pyright: ignore[reportArgumentType]
+    assert logged == {"train/curious/longest": (len(COMPLETIONS[0]) + 40) / 2}
+
+
+@pytest.mark.parametrize(("num_iterations", "max_steps", "steps"), [(2, -1, 6), (2, 100, 6), (1, 2, 2), (2, 3, 3)])
+def test_the_steps_of_a_run_are_counted_in_one_way(base, num_iterations: int, max_steps: int, steps: int) -> None:
+    """The trainer's state, the progress and the learning-rate schedule: three batches in one epoch."""
+    import rewards_of_mine
+
+    options = {"num_generations": 2, "max_new_tokens": 2, "weights": "fp32", "num_iterations": num_iterations}
+    module = GRPOModule(base, **options)
+    trainer = fit(module, [EXAMPLES[:1]] * 3, [reward("curious")], max_steps=max_steps)
+    counted = (rewards_of_mine.shown["of"], count_steps(trainer, module), module._total_steps())
+    assert counted == (steps, steps, steps) and trainer.global_step == steps
 
 
 class Constant(Reward):
