@@ -13,7 +13,7 @@ from semalign_pl.types import Example
 def check_language(name: str, language: Language, target: str) -> None:
     """Refuse a setting ``language`` by which answers in another script would be scored.
 
-    A language with the same scripts or units passes: it may have rules of its own, such as an identification.
+    A language with a script in common passes: it may have rules of its own, such as an identification.
 
     Args:
         name: Name of the class with the setting.
@@ -21,12 +21,12 @@ def check_language(name: str, language: Language, target: str) -> None:
         target: Language of the task, a code or a .yaml file; empty if it names none.
 
     Raises:
-        ValueError: If neither the scripts nor the units of the languages are the same.
+        ValueError: If the languages have no script in common.
     """
     wanted = language
     with contextlib.suppress(ValueError):  # a language without rules, which the setting must replace
         wanted = get_language(target) if target else language
-    if wanted.scripts != language.scripts and wanted.pattern != language.pattern:
+    if set(wanted.scripts).isdisjoint(language.scripts):
         raise ValueError(
             f"{name}.language: {language.code}, but the task answers in {target}; set language: {target}, or correct "
             "the task"

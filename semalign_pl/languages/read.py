@@ -25,7 +25,7 @@ KEYS = tuple(field.name for field in fields(Language))
 LEGACY = tuple(field.name for field in fields(Legacy))
 IDENTIFICATION = {kind: tuple(field.name for field in fields(kind)) for kind in (Identification, CorpusIdentification)}
 _PATTERNS = {
-    "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+)*|[^\s\p{DI}]",
+    "word": r"[\p{L}\p{M}\p{Nd}]+(?:['’][\p{L}\p{M}]+|[\u200C\u200D]+[\p{L}\p{M}\p{Nd}]+)*|[^\s\p{DI}]",
     "character": r"\p{Nd}+|(?!\s|\p{DI})\X",
 }
 _FORM = "a mapping such as `code: xx`, one key per line"

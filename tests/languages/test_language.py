@@ -90,6 +90,10 @@ def test_one_stray_character_is_enough(code: str, char: str, what: str) -> None:
         ("en", "café cafe\u0301", True),
         ("en", "hello 世界", False),
         ("en", "hеllo", False),  # the second letter is Cyrillic
+        ("mn", "Тушаал № 25", True),
+        ("kk", "№ 5 мектеп", True),
+        ("ug", "\u200fئۇيغۇرچە\u200f", True),
+        ("kk-Arab", "قازاق\u200f ٴتىلى", True),
     ],
 )
 def test_other_languages(code: str, text: str, consistent: bool) -> None:

@@ -38,6 +38,19 @@ def test_words_go_without_a_pattern(tmp_path) -> None:
     assert get_language(path).segment("Tiếng Việt, 2024.") == ["Tiếng", "Việt", ",", "2024", "."]
 
 
+@pytest.mark.parametrize(
+    ("script", "text", "words"),
+    [
+        ("Sinhala", "ශ්\u200dරී ලංකාව", ["ශ්\u200dරී", "ලංකාව"]),
+        ("Arabic", "می\u200cخواهم بروم", ["می\u200cخواهم", "بروم"]),
+        ("Arabic", "۱۰\u200cام خانه\u200c", ["۱۰\u200cام", "خانه"]),  # a joiner that joins nothing is no part of it
+    ],
+)
+def test_a_joiner_inside_a_word_is_part_of_it(tmp_path, script: str, text: str, words: list[str]) -> None:
+    language = get_language(_write(tmp_path, f"code: xx\nname: Own\nscripts: [{script}]\nunit: word"))
+    assert language.segment(text) == words
+
+
 def test_like(tmp_path) -> None:
     path = _write(tmp_path, "code: bo-amdo\nlike: bo\nname: Amdo Tibetan\nallowed: '\\p{Latin}'")
     amdo, tibetan = get_language(path), get_language("bo")
