@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-LOCAL = "local:"
+from semalign_pl.run.named_files import LOCAL
+
 OPENAI_HOST, OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """Names of variables, in capitals only: keys such as ``hf_aB3`` or ``gsk_aB3`` have the form of other names."""

@@ -12,7 +12,7 @@ from typing import Any
 from semalign_pl.files.documents import read_yaml
 from semalign_pl.messages.terminal import visible
 from semalign_pl.run.digests import Digests
-from semalign_pl.run.named_files import OUTPUT_KEYS, find_files, flatten, holds_results
+from semalign_pl.run.named_files import LOCAL, OUTPUT_KEYS, find_files, flatten, holds_results
 from semalign_pl.run.results import versions
 
 Grounds = dict[str, str]
@@ -96,9 +96,19 @@ def changes(then: Mapping[str, str], now: Grounds) -> str:
         Text such as ``data/train.jsonl changed, trainer.max_steps is 2 and was 1``; empty if nothing changed.
     """
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    changed = [_describe(name, then.get(name), now.get(name)) for name in names if name in now or "hub" != name[:3]]
+    changed = [_describe(name, then.get(name), now.get(name)) for name in names if _is_comparable(name, then, now)]
     more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
     return ", ".join(changed[:NAMED]) + more
+
+
+def _is_comparable(name: str, then: Mapping[str, str], now: Grounds) -> bool:
+    """Return false for a revision that is gone from the cache, and for a version that only one of the two names.
+
+    An earlier version of this package may not have recorded it, or the package, of an extra, was not needed.
+    """
+    if name.startswith("version "):
+        return name in then and name in now
+    return name in now or not name.startswith("hub ")
 
 
 def _describe(name: str, then: str | None, now: str | None) -> str:
@@ -155,7 +165,7 @@ def _hub_revisions(value: str) -> Grounds:
     """Commits of the hub model and dataset of this name in the local cache; empty if there are none."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    found = re.match(r"[\w.-]+(/[\w.-]+)?", value)
+    found = re.match(r"[\w.-]+(/[\w.-]+)?", value.removeprefix(LOCAL))
     name = found[0] if found else ""
     places = {kind: Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}/refs/main" for kind in _KINDS if name}
     return {f"hub {name} ({kind})": _read_commit(place) for kind, place in places.items() if place.is_file()}

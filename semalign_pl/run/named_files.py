@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+LOCAL = "local:"
+"""Beginning of the name of a judge that is a model on this machine; the rest is a folder or a hub model."""
 OUTPUT_KEYS = ("default_root_dir", "dirpath", "save_dir", "root_dir", "log_dir", "cache")
 """Last keys of settings that name an output folder. A cache holds only what would be computed again."""
 
@@ -37,12 +39,12 @@ def flatten(value: object, key: str = "") -> Iterator[tuple[str, object]]:
 
 
 def find_files(value: str) -> list[Path]:
-    """Return the files that a setting names, sorted.
+    """Return the files that a setting names, sorted, with the labels ``NAME-labels.lst`` beside each.
 
     Args:
         value: A file, a folder, a pattern such as ``dev/*.csv``, paired files ``train.{zh,bo}``, any of them followed
-            by ``#member`` or ``:config@split`` (see ``data.reading.sources.stream``), or a class or function of the
-            user, such as ``my_rewards.Brevity``.
+            by ``#member`` or ``:config@split`` (see ``data.reading.sources.stream``), a judge ``local:FOLDER``, or a
+            class or function of the user, such as ``my_rewards.Brevity``.
 
     Returns:
         Paths of the files; empty if the text names no file.
@@ -50,9 +52,10 @@ def find_files(value: str) -> list[Path]:
     if not value or len(value) > 4096 or "\0" in value or "\n" in value:
         return []
     # Try the whole text first, then its beginning: the name of a file may contain # or :.
-    for name in dict.fromkeys([value, value.split("#")[0], re.sub(r"[:@][^/]*$", "", value)]):
-        if found := sorted(itertools.chain.from_iterable(map(_existing, _expand(name)))):
-            return found
+    beginnings = (value.split("#")[0], re.sub(r"[:@][^/]*$", "", value))
+    for name in dict.fromkeys([value, value.removeprefix(LOCAL), *beginnings]):
+        if found := [*itertools.chain.from_iterable(map(_existing, _expand(name)))]:
+            return sorted({*found, *filter(Path.is_file, map(_labels_of, found))})
     return _source(value)
 
 
@@ -85,6 +88,11 @@ def _existing(name: str) -> list[Path]:
         return [file for match in glob.glob(name) for file in _inside(Path(match))] if glob.has_magic(name) else []
     except (OSError, ValueError, re.error):
         return []
+
+
+def _labels_of(path: Path) -> Path:
+    """File of labels that is read together with a file of questions, as PIQA's authors publish them."""
+    return path.with_name(f"{path.name.partition('.')[0]}-labels.lst")
 
 
 def _inside(path: Path) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,13 +17,20 @@ from semalign_pl.files.documents import read_json
 from semalign_pl.files.json_text import to_json
 from semalign_pl.types import Histogram, Json, MetricResult
 
-_PACKAGES = ("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers")
+_PACKAGES = (
+    *("semalign-pl", "torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers"),
+    *("sacrebleu", "rouge-score", "nltk", "regex", "lm-eval", "langdetect", "fasttext-predict"),
+)
 
 
 @cache  # reading the packages' metadata takes as long as a short step
 def versions() -> Mapping[str, str]:
-    """Versions of the packages on which a result depends, by name."""
-    return MappingProxyType({name: version(name) for name in _PACKAGES})
+    """Versions of the installed packages on which a result depends, by name."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # a package of an extra
+            found[name] = version(name)
+    return MappingProxyType(found)
 
 
 def write_results(

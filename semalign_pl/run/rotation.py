@@ -12,13 +12,15 @@ _FILES = (
     *("fit.yaml", "validate.yaml", "test.yaml", "predict.yaml", "metrics.csv", "completions.jsonl"),
     *("reward_watch.jsonl", "results.json", "items.jsonl", "predictions.jsonl", "fit.done.json", "test.done.json"),
     *("point.done.json", "points", "corpus", "adapter", "encoder", "best", "checkpoints", "export"),
-    *(COMPLETIONS, STEPS),
+    *("tax_budget.json", "judge_answers.jsonl*", "judge_digests.json", "reward_check", COMPLETIONS, STEPS),
 )
-"""What the commands of this package write to a run's folder, except locks and the note of a study."""
+"""What the commands of this package write to a run's folder, as patterns, except locks and the note of a study."""
 
 
 def rotate(folder: Path) -> Path | None:
     """Move the files of an earlier run to a folder beside it, ``RUN.earlier-1``; other files of the user stay.
+
+    An audit of the rewards alone is no earlier run: it precedes the first one.
 
     Args:
         folder: Folder of the run, which the caller holds.
@@ -26,8 +28,8 @@ def rotate(folder: Path) -> Path | None:
     Returns:
         Folder with the earlier run; ``None`` if there was none.
     """
-    found = [folder / name for name in _FILES if (folder / name).exists()]
-    if not found:
+    found = [path for name in _FILES for path in folder.glob(name)]
+    if {path.name for path in found} <= {"reward_check"}:
         return None
     earlier = free_folder(folder)
     earlier.mkdir()

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from semalign_pl.cli.parsed_recipe import parse_recipe
 from semalign_pl.judge.flags import make_parser
 from semalign_pl.judge.rubric import read_rubric
-from semalign_pl.judge.spec import LOCAL
 from semalign_pl.run import grounds
 from semalign_pl.run.digests import Digests
-from semalign_pl.run.named_files import find_files
+from semalign_pl.run.named_files import LOCAL, find_files
 from semalign_pl.run.results import versions
 from semalign_pl.study.protocol import Step
 
@@ -56,7 +55,7 @@ def collect_judge(step: Step, digests: Digests) -> grounds.Grounds:
         ValueError: If there is no such rubric, or its file is malformed.
     """
     options = make_parser().parse_args([*step.args[1:]])
-    models = [judge.removeprefix(LOCAL) for judge in options.judge if judge.startswith(LOCAL)]
+    models = [judge for judge in options.judge if judge.startswith(LOCAL)]
     files = [file for name in (*step.args[1:3], *models) for file in find_files(name)]
     rubric = read_rubric("--rubric", options.rubric, options.language)
     return {

@@ -11,6 +11,7 @@ from typing import Any
 
 from semalign_pl.files.atomic import write_text
 from semalign_pl.files.documents import read_json
+from semalign_pl.run.grounds import changes
 from semalign_pl.run.lock import hold
 from semalign_pl.run.rotation import free_folder
 
@@ -27,7 +28,7 @@ def distrust(folder: Path) -> None:
     (folder / NOTE).unlink(missing_ok=True)
 
 
-def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
+def enter(folder: Path, command: str, grounds: dict[str, str]) -> list[str]:
     """Prepare a training's folder, and record the dependencies with which the training starts.
 
     A training that was interrupted resumes from its newest checkpoint if its dependencies are the same. Otherwise the
@@ -50,7 +51,8 @@ def enter(folder: Path, command: str, grounds: Mapping[str, str]) -> list[str]:
     note = folder / NOTE
     if folder.exists():
         content = _read(note) if note.is_file() else {}
-        if content.get("grounds") == grounds:
+        started = content.get("grounds")
+        if isinstance(started, dict) and not changes(started, grounds):
             with hold(folder, "fit"):  # a training that is running needs its own start
                 _write(note, grounds, earlier_seconds(folder) + _kept_seconds(folder, content.get("began")))
             return ["--resume"]

@@ -43,6 +43,9 @@ FILES = {
     "saved/data.txt": "as save_to_disk writes",
     "book.zip": "PK",
     "test.jsonl": TEXT,
+    "valid.jsonl": TEXT,
+    "valid-labels.lst": "0\n",
+    "judge/model.safetensors": "weights",
     "against.json": "{}",
     "probe.txt": "text",
     "probe_in_training.txt": "text",
@@ -72,6 +75,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "callbacks": [
                 {"class_path": "my_own_rewards.Brief", "init_args": {"language": "language.yaml"}},
                 {"class_path": "SemanticReward", "init_args": {"encoder": "encoder"}},
+                {"class_path": "JudgeReward", "init_args": {"judge": "local:judge"}},
+                {"class_path": "MultipleChoiceProbe", "init_args": {"file": "valid.jsonl"}},
                 {"class_path": "DriftProbe", "init_args": {"file": "probe.txt"}},
                 {"class_path": "DriftProbe", "init_args": {"file": "probe_in_training.txt", "every_n_steps": 5}},
             ],
@@ -126,10 +131,11 @@ def flip_byte_and_restore_times(path: Path) -> None:
 ALL, FITS = ["test base", "fit cold", "test cold", "fit next"], ["fit cold", "fit next"]
 READERS = {
     **dict.fromkeys(("base/config.json", "base/chat_template.jinja", "encoder/deep/model.txt"), ALL),
+    "judge/model.safetensors": ALL,
     **dict.fromkeys(("train.jsonl", "mix/a.csv", "mix/b.csv", "pair.zh", "pair.bo", "saved/data.txt"), FITS),
     "book.zip": FITS,
     "test.jsonl": ["test base", "test cold"],
-    "probe.txt": ["test base", "test cold"],
+    **dict.fromkeys(("probe.txt", "valid.jsonl", "valid-labels.lst"), ["test base", "test cold"]),
     **dict.fromkeys(("against.json", "probe_in_training.txt", "language.yaml", "my_own_rewards.py"), ALL),
     **dict.fromkeys((f"mine/{name}.py" for name in ("__init__", "scale", "other", "deep/numbers", "third")), ALL),
     "out/seed-0/cold/adapter/adapter_model.safetensors": ["test cold", "fit next"],
@@ -234,6 +240,7 @@ def test_versions_and_revisions_of_the_hub(folder, monkeypatch) -> None:
 
     from semalign_pl.run import grounds as module
 
+    Path("recipe.yaml").write_text(Path("recipe.yaml").read_text().replace("local:judge", "local:me/judge"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
     Path("recipe.yaml").write_text(Path("recipe.yaml").read_text().replace("base: base", "base: Qwen/Qwen3-4B"))
     [none] = grounds(STEPS[:1])
@@ -245,6 +252,36 @@ def test_versions_and_revisions_of_the_hub(folder, monkeypatch) -> None:
     ref.write_text("def")
     assert changes(first, grounds(STEPS[:1])[0]) == "Qwen/Qwen3-4B (models) is def and was abc"
     assert first["version torch"] and first["version semalign-pl"]
+    ref.write_text("abc")
+    judge = folder / "hub/models--me--judge/refs/main"
+    judge.parent.mkdir(parents=True)
+    judge.write_text("012")
+    assert changes(first, grounds(STEPS[:1])[0]) == "me/judge (models) is 012 and was not set"
+
+
+def test_versions_of_packages_that_compute_scores(folder) -> None:
+    """A record without the version of a package, which an earlier version did not write, still counts."""
+    names = ("sacrebleu", "rouge-score", "nltk", "regex")
+    [now] = grounds(STEPS[:1])
+    assert all(now[f"version {name}"] for name in names)
+    former = {name: value for name, value in now.items() if name not in {f"version {one}" for one in names}}
+    assert changes(former, now) == "" and changes(now, former) == ""
+    assert changes({**now, "version sacrebleu": "1.0"}, now) == f"sacrebleu is {now['version sacrebleu']} and was 1.0"
+
+
+def test_a_package_of_an_extra_counts_if_it_is_installed(monkeypatch) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    from semalign_pl.run import results
+
+    def version(name: str) -> str:
+        if name == "lm-eval":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(results, "version", version)
+    found = results.versions.__wrapped__()
+    assert "lm-eval" not in found and {"langdetect", "fasttext-predict", "torch"} <= found.keys()
 
 
 def test_a_config_that_cannot_be_parsed_is_a_usage_error(folder) -> None:
