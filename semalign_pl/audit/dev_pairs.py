@@ -50,16 +50,34 @@ def read_dev_pairs(data: CorpusDataModule) -> DevPairs:
 
 
 def _with_references(data: CorpusDataModule, split: str, origin: str) -> DevPairs:
-    examples, corpora = data.examples[split], data.corpora[split]
-    languages = [
-        get_language((corpus.task or data.task).target_language)
-        for corpus, size in zip(corpora, examples.sizes, strict=True)
-        for _ in range(size)
-    ]
-    rows = [(e, language) for e, language in zip(examples, languages, strict=True) if e.reference.strip()]
+    examples = data.examples[split].rewarded
+    places = [place for place, size in enumerate(examples.sizes) for _ in range(size)]
+    found = [(e, place) for e, place in zip(examples, places, strict=True) if e.reference.strip() and not e.is_raw_text]
+    languages = {place: _find_language(data, split, place) for place in sorted({place for _, place in found})}
+    rows = [(example, languages[place]) for example, place in found]
     if not rows:
         raise ValueError(
             f"data.init_args.{split}: its rows have no references, which the audit spoils; name pairs with "
             "--data.init_args.validation FILE"
         )
     return DevPairs(rows, origin)
+
+
+def _find_language(data: CorpusDataModule, split: str, place: int) -> Language:
+    """Language of the references of a corpus, by whose words the audit spoils them.
+
+    Raises:
+        ValueError: If the corpus' task names no language, or one without rules; names the corpus.
+    """
+    corpus = data.corpora[split][place]
+    where = f"data.init_args.{split}: {corpus.name or corpus.path}"
+    code = (corpus.task or data.task).target_language
+    if not code:
+        raise ValueError(
+            f"{where}: its task names no language, by whose words the audit spoils references; set "
+            "task.init_args.language, or audit other rows with --data.init_args.validation FILE"
+        )
+    try:
+        return get_language(code)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -30,7 +30,7 @@ _SETTINGS = (
     ("weights",),
 )
 _TASK = ("bleu4", "chrf", "rouge_l", "semantic_similarity", "language_consistency", "_references", "judge_win")
-"""Ends of the names of scores of the task itself, all that Evaluation has; others are of probes."""
+"""Ends of the names of scores of the task itself that are no function of items; others are of probes."""
 
 
 def read_optional(file: Path) -> dict[str, Json]:
@@ -89,7 +89,7 @@ def find_languages(recipe: Json) -> list[str]:
         recipe = {**recipe, "data": {key: value for key, value in data.items() if key != "task"}}
     for key, value in _walk(recipe):
         if key in ("source", "target", "language", "prompt_language") and isinstance(value, str):
-            if re.fullmatch(r"[a-z]{2,3}", value):
+            if re.fullmatch(r"[a-z]{2,3}(-[A-Z][a-z]{3})?", value):
                 found.add(value)
     return sorted(found)
 
@@ -157,13 +157,18 @@ def describe_scores(results: Mapping[str, Json], base: Mapping[str, Json]) -> li
         alike = dig(other, "signature") == dig(score, "signature")
         start = dig(other, "value") if alike else None
         lost: Json = None
-        if names_direction(name) and not name.endswith(_TASK):
+        if names_direction(name) and not _is_of_the_task(name, dig(score, "items")):
             against_base = name.startswith(("nll_change_", "kl_", "forward_kl"))
             reference = 0.0 if against_base else start
             lost = loss_of(name, float(value), float(reference)) if isinstance(reference, int | float) else None
         row: dict[str, Json] = {"name": name, "value": value, "ci": dig(score, "ci"), "base": start, "lost": lost}
         rows.append({**row, "signature": without_paths(str(dig(score, "signature")))})
     return rows
+
+
+def _is_of_the_task(name: str, items: Json) -> bool:
+    """Return true for a score of the test corpus' rows, or of one of its corpora: the items ``test`` or ``test/…``."""
+    return items.partition("/")[0] == "test" if isinstance(items, str) else name.endswith(_TASK)
 
 
 def read_base(run: Path, recipe: Json, results: dict[str, Json]) -> dict[str, Json]:

@@ -135,7 +135,9 @@ def _front_matter(kind: Kind, base: str | None, languages: list[str], stage: str
     if base is not None:
         matter |= {"base_model": base, "base_model_relation": "adapter" if kind == "adapter" else "finetune"}
     if languages:
-        matter["language"] = languages
+        matter["language"] = sorted({code.partition("-")[0] for code in languages})  # ISO 639 alone
+    if scripted := [code for code in languages if "-" in code]:
+        matter["language_bcp47"] = scripted
     matter |= {"library_name": "peft" if kind == "adapter" else "transformers", "pipeline_tag": "text-generation"}
     matter["tags"] = ["semalign-pl", *(["lora"] if kind == "adapter" else []), *([stage] if stage else [])]
     return yaml.safe_dump(matter, allow_unicode=True, sort_keys=False).strip()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import accumulate
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from semalign_pl.data.examples import Examples
 from semalign_pl.engine.fallback import unshared_hidden
 from semalign_pl.engine.generate import generate
 from semalign_pl.files.text_lines import read_text_lines
@@ -19,11 +19,11 @@ from semalign_pl.functional.drift import OVER_TOKENS, kl_from_logits, token_sums
 from semalign_pl.functional.formulas import score_items
 from semalign_pl.policy.policy import Policy
 from semalign_pl.probes.base import Probe
+from semalign_pl.probes.generation_rows import draw
 from semalign_pl.protocols import ExampleData
 from semalign_pl.run.trainer import data_module_of
 from semalign_pl.types import Example, Item, Measurement, Prompt
 
-T = TypeVar("T")
 _ROWS = 16
 """Number of completions forwarded at once; bounds memory and changes nothing else."""
 
@@ -52,7 +52,7 @@ class ForwardKLProbe(Probe):
     process, so every measurement has the same completions.
 
     The prompts are those of the data module: of ``test`` in a test, and of ``validation`` during training, or of
-    ``train`` if there is no validation corpus.
+    ``train`` if there is no validation corpus. Replayed rows and raw text have no prompts of the task.
 
     Args:
         file: Text file in UTF-8 with one prompt per line, written like a user's message; null for the prompts of the
@@ -78,7 +78,7 @@ class ForwardKLProbe(Probe):
         self.check_positive(limit=limit, max_new_tokens=max_new_tokens)
         self.file, self.limit, self.seed = file, limit, seed
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
-        self._sources = [] if file is None else _draw(_read_prompts(file), limit, seed)
+        self._sources = [] if file is None else draw(_read_prompts(file), limit, seed)
         self._completions: dict[object, list[list[int]]] = {}
 
     def run(self, pl_module: LightningModule) -> Measurement:
@@ -88,10 +88,9 @@ class ForwardKLProbe(Probe):
             ValueError: If the module has no policy, or its data module has no prompts.
         """
         if self.file is None:
-            self._sources = [
-                _Source(example.id, example.policy_prompt, example.prompt_ids)
-                for example in _draw(_task_examples(pl_module), self.limit, self.seed)
-            ]
+            examples, rows = _task_rows(pl_module)
+            drawn = [examples[row] for row in draw(rows, self.limit, self.seed)]
+            self._sources = [_Source(example.id, example.policy_prompt, example.prompt_ids) for example in drawn]
         return super().run(pl_module)
 
     def measure(self, policy: Policy) -> Measurement:
@@ -111,11 +110,11 @@ class ForwardKLProbe(Probe):
 
     def _encode(self, policy: Policy) -> tuple[list[list[int]], int]:
         """Token ids of the prompts, and the number of prompts that were cut."""
-        encoder = policy.encoder
+        encoder, most = policy.encoder, self.max_prompt_tokens
         before = encoder.truncated_prompts  # counts the prompts of the evaluation, and must not count these
         try:
             ids = [
-                encoder.encode_prompt(source.prompt, self.max_prompt_tokens) if source.ids is None else list(source.ids)
+                list(own) if (own := source.ids) and len(own) <= most else encoder.encode_prompt(source.prompt, most)
                 for source in self._sources
             ]
             return ids, encoder.truncated_prompts - before
@@ -152,25 +151,27 @@ def _forward_kl(policy: Policy, prompts: list[list[int]], completions: list[list
     return list(torch.cat(kl).split([len(ids) for ids in completions]))
 
 
-def _task_examples(module: LightningModule) -> Sequence[Example]:
-    """Examples of the split that the run evaluates on."""
+def _task_rows(module: LightningModule) -> tuple[Sequence[Example], list[int]]:
+    """Examples of the split that the run evaluates on, and the indices of those with a prompt of the task."""
     data = data_module_of(module.trainer)
-    examples = data.examples if isinstance(data, ExampleData) else {}
+    given = data.examples if isinstance(data, ExampleData) else {}
     splits = ("test",) if module.trainer.state.fn == TrainerFn.TESTING else ("validation", "train")
-    found = next((examples[split] for split in splits if examples.get(split)), None)
-    if found is None:
-        raise ValueError(
-            f"ForwardKLProbe.file: null takes the prompts of the data module, and {type(data).__name__} has none "
-            f"(split {' or '.join(splits)}); give a text file with one prompt per line"
-        )
-    return found
+    for split in splits:
+        examples = given.get(split, ())
+        examples = examples.rewarded if isinstance(examples, Examples) else examples
+        if rows := _prompted_rows(examples):
+            return examples, rows
+    raise ValueError(
+        f"ForwardKLProbe.file: null takes the prompts of the data module, and {type(data).__name__} has none "
+        f"(split {' or '.join(splits)}); give a text file with one prompt per line"
+    )
 
 
-def _draw(sources: Sequence[T], limit: int | None, seed: int) -> list[T]:
-    """At most ``limit`` of the sources, drawn by seed, in their order."""
-    if limit is None or limit >= len(sources):
-        return list(sources)
-    return [sources[i] for i in sorted(random.Random(seed).sample(range(len(sources)), limit))]
+def _prompted_rows(examples: Sequence[Example]) -> list[int]:
+    """Indices of the examples that are no raw text; of a corpus, which is raw text or not, one row is read."""
+    sizes = examples.sizes if isinstance(examples, Examples) else [1] * len(examples)
+    corpora = [range(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+    return [row for rows in corpora if rows and not examples[rows[0]].is_raw_text for row in rows]
 
 
 def _read_prompts(file: str) -> list[_Source]:

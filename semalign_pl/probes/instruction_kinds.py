@@ -11,6 +11,7 @@ from semalign_pl.probes.instruction_language import TextRules, check_detectable
 
 _RELATIONS = ("less than", "at least")
 _CASE = frozenset(("change_case:capital_word_frequency",))
+_SENTENCES = frozenset(("length_constraints:number_sentences",))
 _ENGLISH = frozenset(
     ("change_case:english_capital", "change_case:english_lowercase", "detectable_format:constrained_response")
 )
@@ -122,6 +123,8 @@ def read_instruction(where: str, kind: object, given: Mapping[str, object], rule
         raise ValueError(f"{where}: {kind} is defined for English only, and language is {language.code}; drop the row")
     if kind in _CASE and not rules.has_case:
         raise ValueError(f"{where}: {kind}: {language.name} has no capital letters; drop the row")
+    if kind in _SENTENCES and not rules.ends_sentences:
+        raise ValueError(f"{where}: {kind}: {language.name} has no sign that ends a sentence; drop the row")
     arguments = {
         name: _argument(f"{where}: {kind}", name, given.get(name), type) for name, type in KINDS[kind][1].items()
     }

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory
 
 _CASED = frozenset(("Latin", "Cyrillic", "Greek", "Armenian"))
-_SENTENCE_END = re.compile(r"(?:[!?…。！？｡؟۔।॥།༎༏༐༑༔]|\.(?!\S))+")
+_UNSTOPPED = frozenset(("Thai", "Lao"))
+"""Scripts whose sentences end without a sign."""
+_FULL_STOP = ".．"
+"""Signs that also occur within a sentence, as in 3.5."""
+_COMMAS = ",，،\u104a\u1802\u1808"
+"""Commas of all languages, with those of Burmese, Mongolian and Manchu."""
+_SENTENCE_END = regex.compile(
+    rf"(?:[\p{{Sentence_Terminal}}…།༎༏༐༑༔--[{_FULL_STOP}{_COMMAS}]]|[{_FULL_STOP}](?!\S))+", regex.V1
+)
+"""Signs that end a sentence: Unicode's, of which the Burmese comma is one, and the Tibetan shads, which are none."""
 _WORD = regex.compile(r"\w+")  # as NLTK, with marks; `re` ends a word at each vowel of Indic scripts
 _WORD_END = re.compile(r"""[.,?!'"]""")
 
@@ -49,9 +58,14 @@ class TextRules:
         return not _CASED.isdisjoint(self.language.scripts)
 
     @property
+    def ends_sentences(self) -> bool:
+        """True if the language's script has signs that end a sentence."""
+        return _UNSTOPPED.isdisjoint(self.language.scripts)
+
+    @property
     def commas(self) -> str:
         """Signs that are commas."""
-        return "," if self.is_english else ",，،"
+        return "," if self.is_english else _COMMAS
 
     def count_words(self, text: str) -> int:
         """Number of words; of units with a letter, mark or digit in a language other than English."""

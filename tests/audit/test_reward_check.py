@@ -11,6 +11,8 @@ import pytest
 from semalign_pl.__main__ import main
 from semalign_pl.audit.dev_pairs import read_dev_pairs
 from semalign_pl.data import CorpusDataModule
+from semalign_pl.data.conversation import Conversation
+from semalign_pl.data.tasks import Instruction
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DEV = ["--data.init_args.validation", "runs/quickstart/world/pairs/dev.jsonl"]
@@ -99,3 +101,22 @@ def test_rows_that_are_trained_on_are_the_last_resort(settings, origin, rows, fo
         data = CorpusDataModule(train="pairs/train.jsonl", **settings)
         data.setup("fit")
         assert not {e.id for e, _ in found.rows} & {e.id for e in data.examples["train"]}
+
+
+def test_replayed_rows_are_not_audited(folder, monkeypatch) -> None:
+    """GRPO never rewards them, and their tasks need not name a language."""
+    monkeypatch.chdir(folder / "runs/quickstart/world")
+    replayed = {"path": "pairs/train.jsonl", "columns": {"prompt": "zh", "completion": "bo"}, "task": Conversation()}
+    for split in ("train", "validation"):
+        mix = [{**replayed, "replay": True}, {"path": "pairs/dev.jsonl"}]
+        found = read_dev_pairs(CorpusDataModule(**{"train": "pairs/dev.jsonl", split: mix}))
+        assert len(found.rows) == 200 and {e.id.split(":")[0] for e, _ in found.rows} == {"dev.jsonl"}
+
+
+def test_a_corpus_without_a_language_is_named(folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder / "runs/quickstart/world")
+    task = Instruction("{zh}", "{bo}", language=None)
+    data = CorpusDataModule(train=["pairs/dev.jsonl", {"path": "pairs/train.jsonl", "task": task, "name": "chat"}])
+    wanted = "^data.init_args.train: chat: its task names no language.*set task.init_args.language, or audit other rows"
+    with pytest.raises(ValueError, match=wanted):
+        read_dev_pairs(data)

@@ -14,8 +14,10 @@ from semalign_pl.card.write import render_card, write_card
 SIGNATURE = "reward:semantic|weight:1.5|encoder:/home/me/private/encoder|tau:0.4"
 
 
-def score(value: float, ci: tuple[float, float] | None, signature: str = "s") -> dict[str, object]:
-    return {"value": value, "ci": ci, "signature": signature}
+def score(
+    value: float, ci: tuple[float, float] | None, signature: str = "s", items: str | None = None
+) -> dict[str, object]:
+    return {"value": value, "ci": ci, "signature": signature, "items": items}
 
 
 @pytest.fixture
@@ -152,6 +154,31 @@ def test_vllm_is_named_only_for_adapters_that_it_serves(run: Path, config: dict,
     (run / "adapter" / "adapter_config.json").write_text(json.dumps(config))
     card = render_card(run / "adapter", "adapter", run, "Qwen/Qwen3-4B")
     assert (f"--max-lora-rank {rank} " in card) if rank else "vllm" not in card
+
+
+def test_scores_of_probes_are_general_ability_whatever_their_names(run: Path) -> None:
+    scores = {
+        "bo-zh_chrf": ("translation", 30.0),
+        "dev_accuracy": ("test/dev", 40.0),
+        "my_accuracy": ("test", 50.0),
+        "own_chrf": (None, 60.0),  # no function of items: the name decides
+    }
+    for file, lost in (("results.json", 7.25), ("../base/results.json", 0)):
+        content = json.loads((run / file).read_text(encoding="utf-8"))
+        content["metrics"] = {name: score(value - lost, None, "s", items) for name, (items, value) in scores.items()}
+        (run / file).write_text(json.dumps(content), encoding="utf-8")
+    card = render_card(run / "adapter", "adapter", run)
+    assert "| bo-zh_chrf | 7.25 |" in card
+    assert not any(f"| {name} | 7.25 |" in card for name in ("dev_accuracy", "my_accuracy", "own_chrf"))
+
+
+def test_a_language_with_a_script_is_in_the_card(run: Path) -> None:
+    text = (run / "fit.yaml").read_text(encoding="utf-8").replace('"bo"', '"mn-Mong"').replace('"zh"', '"zh-Hans"')
+    (run / "fit.yaml").write_text(text, encoding="utf-8")
+    matter = yaml.safe_load(render_card(run / "adapter", "adapter", run).split("---")[1])
+    assert matter["language"] == ["mn", "zh"], "ISO 639 alone, as the hub documents it"
+    assert matter["language_bcp47"] == ["mn-Mong", "zh-Hans"]
+    assert find_languages({"language": "kk-Arab", "prompt_language": "base", "source": "my.yaml"}) == ["kk-Arab"]
 
 
 def test_languages_are_those_that_the_recipe_names() -> None:

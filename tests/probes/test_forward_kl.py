@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.pairs import PAIRS
 from helpers.small_runs import Runs
 from helpers.tiny import CPU, stir
 
+from semalign_pl.data.tasks import Translation
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.policy.settings import LoraSettings
@@ -119,6 +122,30 @@ def test_cut_prompts_are_counted_apart(base: str, prompts: Path) -> None:
     score = measure(ForwardKLProbe(str(prompts), max_prompt_tokens=lengths[1] - 1, max_new_tokens=4), policy)
     assert "|prompts:3|cut:2|" in score.signature
     assert policy.encoder.truncated_prompts == 0
+
+
+def test_a_long_prompt_of_the_corpus_is_cut_and_counted(runs: Runs) -> None:
+    encode = load(runs.base).encoder.encode_prompt
+    lengths = [len(encode(Translation().example(pair, "").policy_prompt, 1000)) for pair in PAIRS[40:]]
+    init = {"max_new_tokens": 4, "max_prompt_tokens": min(lengths) - 1}
+    probe = {"class_path": "ForwardKLProbe", "init_args": init}
+    runs("test", "sft", "run", callbacks=[{"class_path": "Evaluation"}, probe])
+    assert "|prompts:8|cut:8|" in runs.results()["metrics"]["forward_kl"]["signature"]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_replayed_rows_and_raw_text_are_no_prompts_of_the_task(runs: Runs, split: str) -> None:
+    raw = {"path": str(runs.corpus / "text.txt"), "task": {"class_path": "RawText"}}
+    replayed = {"path": str(runs.corpus / "dev.jsonl"), "name": "general", "replay": True}
+    own = str(runs.corpus / "train.jsonl")
+    corpora = [raw, *([replayed] if split == "train" else []), own, raw]
+    probe = {"class_path": "ForwardKLProbe", "init_args": {"max_new_tokens": 2, "limit": None, "every_n_steps": 1}}
+    fitted = runs(
+        "fit", "sft", "run", f"data.init_args.{split}={json.dumps(corpora)}", "trainer.max_steps=1", callbacks=[probe]
+    )
+    (measured,) = (one for one in fitted.trainer.callbacks if isinstance(one, ForwardKLProbe))
+    assert {source.id.split(":")[0] for source in measured._sources} == {"train.jsonl"}
+    assert len(measured._sources) == 40
 
 
 def test_a_prompt_ends_at_the_end_of_its_line_only(base: str, prompts: Path) -> None:

@@ -183,6 +183,31 @@ def test_loose_drops_asterisks() -> None:
             "ང་འགྲོ། ཡིན།",
             "ང་འགྲོ།།",
         ),
+        *(
+            (
+                language,
+                "length_constraints:number_sentences",
+                {"num_sentences": 2, "relation": AT_LEAST},
+                f"{sentence}{sign} {sentence}{sign}",
+                f"{sentence} 3.5 {sentence}{sign}",
+            )
+            for language, sentence, sign in [
+                ("my", "မြန်မာ", "\u104b"),
+                ("km", "ខ្មែរ", "\u17d4"),
+                ("km", "ខ្មែរ", "\u17d5"),
+                ("mn-Mong", "ᠮᠣᠩᠭᠣᠯ", "\u1803"),
+                ("zh", "他在", "．"),
+            ]
+        ),
+        (
+            "my",
+            "length_constraints:number_sentences",
+            {"num_sentences": 2, "relation": LESS},
+            "မြန်မာ\u104a မြန်မာ\u104b",
+            "မြန်မာ\u104b မြန်မာ\u104b",
+        ),
+        ("my", "punctuation:no_comma", {}, "မြန်မာ\u104b", "မြန်မာ\u104a"),
+        ("mn-Mong", "punctuation:no_comma", {}, "ᠮᠣᠩᠭᠣᠯ\u1803", "ᠮᠣᠩᠭᠣᠯ\u1802"),
         ("zh", "keywords:forbidden_words", {"forbidden_words": ["北京"]}, "我在南京。", "我在北京。"),
         ("zh", "keywords:frequency", {"keyword": "北京", "frequency": 2, "relation": AT_LEAST}, "北京，北京。", "北京"),
         ("bo", "keywords:existence", {"keywords": ["བོད"]}, "ང་བོད་ལ་འགྲོ།", "བོདའི་ཆེད།"),
@@ -214,6 +239,12 @@ def test_other_languages_count_their_own_units(
             "change_case:capital_word_frequency",
             {"capital_frequency": 1, "capital_relation": LESS},
             "change_case:capital_word_frequency: Tibetan has no capital letters; drop the row",
+        ),
+        (
+            "th",
+            "length_constraints:number_sentences",
+            {"num_sentences": 2, "relation": LESS},
+            "length_constraints:number_sentences: Thai has no sign that ends a sentence; drop the row",
         ),
         (
             "en",
