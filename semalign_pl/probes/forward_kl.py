@@ -63,6 +63,7 @@ class ForwardKLProbe(Probe):
         max_new_tokens: Maximum number of tokens per completion of the base.
         seed: Seed of the draw of prompts and of the sampling.
         every_n_steps: Number of optimiser steps between measurements during training; null to measure only in a test.
+        name: Prefix of the score's name, and name of the set of items, for a second probe; null for no prefix.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class ForwardKLProbe(Probe):
         max_new_tokens: int = 64,
         seed: int = 0,
         every_n_steps: int | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(every_n_steps)
         self.check_positive(limit=limit, max_new_tokens=max_new_tokens)
-        self.file, self.limit, self.seed = file, limit, seed
+        self.file, self.limit, self.seed, self.name = file, limit, seed, name
         self.max_prompt_tokens, self.max_new_tokens = max_prompt_tokens, max_new_tokens
         self._sources = [] if file is None else draw(_read_prompts(file), limit, seed)
         self._completions: dict[object, list[list[int]]] = {}
@@ -106,7 +108,8 @@ class ForwardKLProbe(Probe):
             f"forward_kl:mean|{OVER_TOKENS}|of:KL(base to policy)|prompts:{len(prompts)}|cut:{cut}|completions:base"
             f"|temperature:1|max_new:{self.max_new_tokens}|max_prompt:{self.max_prompt_tokens}|sampling:{self.seed}"
         )
-        return Measurement({"forward_kl": score_items(items, "forward_kl", "ratio", signature)}, items)
+        score = score_items(items, "forward_kl", "ratio", signature)
+        return Measurement({"forward_kl": score}, items).with_name(self.name)
 
     def _encode(self, policy: Policy) -> tuple[list[list[int]], int]:
         """Token ids of the prompts, and the number of prompts that were cut."""

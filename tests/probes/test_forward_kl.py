@@ -107,11 +107,13 @@ def test_the_task_s_own_prompts_in_fit_and_test(runs: Runs) -> None:
     assert [source.id.split(":")[0] for source in own._sources] == ["dev.jsonl"] * 3
     adapter = f"model.init_args.adapter={runs.folder / 'run' / 'adapter'}"
     evaluation = {"class_path": "Evaluation"}
-    tested = runs("test", "sft", "test", adapter, "model.init_args.lora=null", callbacks=[evaluation, probe])
+    named = {**probe, "init_args": {**probe["init_args"], "name": "again"}}
+    tested = runs("test", "sft", "test", adapter, "model.init_args.lora=null", callbacks=[evaluation, probe, named])
     written = runs.results("test")
     assert (
         written["metrics"]["forward_kl"]["value"] > 0 and "prompts:3" in written["metrics"]["forward_kl"]["signature"]
     )
+    assert written["metrics"]["again_forward_kl"] == {**written["metrics"]["forward_kl"], "items": "again"}
     assert tested.model.policy.encoder.truncated_prompts == 0
 
 
