@@ -52,6 +52,15 @@ def test_one_line_with_a_remedy(
     check(mistake, error_line(capfd, command(mistake)))
 
 
+@pytest.mark.parametrize("command", ["corpus", "reward-check --data.init_args.validation=train.jsonl"])
+def test_a_class_that_refuses_a_setting_is_one_line(
+    command: str, desk: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk)
+    answer = error_line(capfd, [*command.split(), "--config", "grpo.yaml", "--model.init_args.max_grad_norm", "0"])
+    assert answer.startswith("model.init_args.max_grad_norm: 0: a clipped gradient would be 0, or point uphill; give")
+
+
 def command(mistake: Mistake) -> list[str]:
     """Command line of a mistake; a training gets a folder of its own, unless that is the mistake."""
     args = mistake.line.split()

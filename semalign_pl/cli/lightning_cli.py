@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,24 @@ from semalign_pl.run.folder import RunFolder
 from semalign_pl.run.loggers import close, log_recipe, with_run_logger
 from semalign_pl.run.rotation import rotate
 from semalign_pl.run.trainer import may_write
+
+
+@contextmanager
+def raise_class_error() -> Iterator[None]:
+    """Raise the error of a class alone, which jsonargparse wraps in the errors of its further attempts.
+
+    Raises:
+        ValueError: If a class refuses its arguments or needs a package that is not installed.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if missing := explain_missing(str(error)):
+            raise ValueError(missing) from error
+        reasons = re.findall(r"^ *- (?!Does not validate)(.*(?:\n {6}\w.*)?)", str(error), re.M)
+        if not str(error).lstrip().startswith("Does not validate") or not reasons:
+            raise
+        raise ValueError(reasons[0]) from error
 
 
 class SaveConfig(SaveConfigCallback):
@@ -115,22 +134,13 @@ class SemAlignCLI(LightningCLI):
             super()._add_instantiators()
 
     def instantiate_classes(self) -> None:
-        """Instantiate the classes, and raise the error of a class alone.
-
-        jsonargparse wraps it in the errors of its further attempts.
+        """Instantiate the classes.
 
         Raises:
             ValueError: If a class refuses its arguments or needs a package that is not installed.
         """
-        try:
+        with raise_class_error():
             super().instantiate_classes()
-        except ValueError as error:
-            if missing := explain_missing(str(error)):
-                raise ValueError(missing) from error
-            reasons = re.findall(r"^ *- (?!Does not validate)(.*(?:\n {6}\w.*)?)", str(error), re.M)
-            if not str(error).lstrip().startswith("Does not validate") or not reasons:
-                raise
-            raise ValueError(reasons[0]) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give module and data module the seed of ``seed_everything``."""

@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule
 
-from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli
+from semalign_pl.cli.lightning_cli import SemAlignCLI, make_cli, raise_class_error
 from semalign_pl.data import CorpusDataModule
 from semalign_pl.files.atomic import write_text
 
@@ -55,7 +55,8 @@ class ParsedRecipe(SemAlignCLI):
         parser = self._parser(self.subcommand)
         # jsonargparse 4.49 renamed the method, and warns if the old name is used.
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        return instantiate(Namespace({key: self.settings[key] if given is None else given}))[key]
+        with raise_class_error():
+            return instantiate(Namespace({key: self.settings[key] if given is None else given}))[key]
 
     def instantiate_classes(self) -> None:
         """Do nothing."""

@@ -36,6 +36,7 @@ def examine(inputs: Inputs[RunRecipe], file: str) -> tuple[int, dict[str, Json]]
         "adapter": _digest(Path(str(recipe.run.adapter))),
         "base": recipe.run.base,
         "weights": module.weights,
+        "precision": recipe.precision,
         "max_prompt_tokens": module.max_prompt_tokens,
         "max_new_tokens": module.max_new_tokens,
         "texts": prompts.hexdigest(),

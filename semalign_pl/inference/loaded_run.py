@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from transformers.utils.logging import disable_progress_bar
 
 from semalign_pl.cli.parsed_recipe import parse_recipe
@@ -15,6 +17,7 @@ from semalign_pl.data.tasks import Task
 from semalign_pl.engine.generate import generate
 from semalign_pl.engine.model import Role
 from semalign_pl.modules.base import AlignModule
+from semalign_pl.modules.supported import check_precision
 from semalign_pl.policy.load import load_policy
 from semalign_pl.policy.policy import Policy
 from semalign_pl.run.finished import RECIPE, FinishedRun
@@ -70,10 +73,12 @@ class RunRecipe(RecipeTask):
     Attributes:
         run: Folder of the run.
         module: Module of the recipe, whose settings hold for generation too.
+        precision: Value of ``trainer.precision``; ``None`` for Lightning's default.
     """
 
     run: FinishedRun
     module: AlignModule
+    precision: str | int | None
 
     @classmethod
     def of(cls, run: FinishedRun, corpus: str | None = None) -> RunRecipe:
@@ -84,19 +89,23 @@ class RunRecipe(RecipeTask):
             corpus: Name of the corpus of the recipe whose task is used; ``None`` for the task that it is tested on.
 
         Raises:
-            ValueError: If the run trained no policy, or its recipe has no corpus of this name or none with
-                prompts.
+            ValueError: If the run trained no policy, or its recipe has no corpus of this name, none with prompts, or
+                a precision that a test refuses.
         """
         if run.adapter is None:
             raise ValueError(
                 f"{run.path} trained an encoder, which writes no text; give the run of an SFT or GRPO stage"
             )
         parsed = parse_recipe(["--config", str(run.path / RECIPE)], "predict")
+        check_precision(parsed.settings.trainer.precision)
+        settings = parsed.settings.model.init_args
+        if "anchor" in settings:
+            settings.anchor = None  # only training needs its file, which may be missing here
         module, data = parsed.make_module(), parsed.make_data()
         if not isinstance(module, AlignModule) or not isinstance(data, CorpusDataModule):
             kinds = f"{type(module).__name__} and {type(data).__name__}"
             raise ValueError(f"{run.path}/{RECIPE}: {kinds} cannot be used here; use semalign predict")
-        return cls(data, *_choose_task(data, corpus), run, module)
+        return cls(data, *_choose_task(data, corpus), run, module, parsed.settings.trainer.precision)
 
     def load(self, adapter: str | None = None) -> LoadedRun:
         """Load base and adapter.
@@ -146,9 +155,17 @@ class LoadedRun:
             before = encoder.truncated_prompts
             ids.append(encoder.encode_prompt(prompt, module.max_prompt_tokens))
             cut.append(encoder.truncated_prompts > before)
-        with self.policy.acting_as(role):
+        with self._autocast(), self.policy.acting_as(role):
             rollouts = generate(self.policy, ids, max_new_tokens=module.max_new_tokens)
         return [Answer(*one) for one in zip(rollouts.texts, rollouts.finished.tolist(), cut, strict=True)]
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        """Autocast of a test's steps at the recipe's precision."""
+        precision, device = str(self.recipe.precision), self.policy.device.type
+        if "16" not in precision:
+            return nullcontext()
+        bf16 = "bf16" in precision or device == "cpu"  # a CPU has no autocast in float16: Lightning takes bfloat16
+        return MixedPrecision("bf16-mixed" if bf16 else "16-mixed", device).forward_context()
 
 
 def _choose_task(data: CorpusDataModule, name: str | None) -> tuple[Task, dict[str, str]]:

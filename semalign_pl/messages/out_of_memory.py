@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 
 _MESSAGE = re.compile(
@@ -27,9 +28,12 @@ def explain_out_of_memory(error: BaseException, args: Sequence[str] = ()) -> str
     if match is None:
         return None
     command = args[0] if args else ""
+    module, evaluates = _find_stage(error)
     if command in _OF_RUN:
         remedy = "lower data.init_args.eval_batch_size or model.init_args.max_new_tokens in RUN/fit.yaml"
-    elif command in _WITHOUT_GRADIENT:
+    elif hasattr(module, "micro_batch"):  # an encoder
+        remedy = "lower model.init_args.micro_batch or model.init_args.max_seq_length"
+    elif evaluates or command in _WITHOUT_GRADIENT:
         remedy = "lower data.init_args.eval_batch_size or model.init_args.micro_batch_tokens"
     else:
         remedy = (
@@ -37,6 +41,18 @@ def explain_out_of_memory(error: BaseException, args: Sequence[str] = ()) -> str
             f"model.init_args.recompute: true; `{plan_command(args, _gpu_bytes())}` proposes settings that fit"
         )
     return f"{match[0].strip()}; {remedy}"
+
+
+def _find_stage(error: BaseException) -> tuple[object, bool]:
+    """Module of the trainer that was running, if any, and true within a validation or test.
+
+    They are read from the traceback: the trainer itself forgets on an error which loop was running.
+    """
+    module, evaluates = None, False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = getattr(frame.f_locals.get("self"), "lightning_module", None) or module
+        evaluates = evaluates or frame.f_globals.get("__name__") == "lightning.pytorch.loops.evaluation_loop"
+    return module, evaluates
 
 
 def plan_command(args: Sequence[str], memory: int | None) -> str:

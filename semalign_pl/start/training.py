@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from semalign_pl.messages.errors import one_line
 from semalign_pl.start.arguments import flags, read_recipe
@@ -56,10 +56,22 @@ def help_page(command: str, args: Sequence[str]) -> str | None:
             return None if found is None else class_page(found, find_place(found))
     if not {"-h", "--help"} & set(args):
         return None
-    recipe: dict[str, object] = {}
+    recipe: Mapping[str, object] = {}
     for flag, value in flags([arg for arg in args if arg not in ("-h", "--help")]):
         if flag in ("-c", "--config") and value is not None:
-            recipe |= read_recipe(value)
+            recipe = _merge(recipe, read_recipe(value))
     from semalign_pl.__main__ import COMMANDS
 
     return recipe_page(command, recipe) if recipe else command_page(command, COMMANDS[command].help)
+
+
+def _merge(recipe: Mapping[str, object], later: Mapping[str, object]) -> Mapping[str, object]:
+    """Recipe with the keys of a later one: sections are merged, unless the later one names another class."""
+    before, after = recipe.get("class_path"), later.get("class_path")
+    if before and after and before != after:
+        return later
+    merged = {**recipe, **later}
+    for key, value in later.items():
+        if isinstance(value, Mapping) and isinstance(earlier := recipe.get(key), Mapping):
+            merged[key] = _merge(earlier, value)
+    return merged

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ def give_stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
 
 
-def test_answers_are_those_of_predict(own_run, corpus, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("precision", [None, "bf16-mixed", "16-mixed"])
+def test_answers_are_those_of_predict(own_run, corpus, tmp_path, monkeypatch, precision: str | None) -> None:
     monkeypatch.setattr("sys.argv", ["semalign"])
+    recipe = yaml.safe_load((own_run / "fit.yaml").read_text())
+    recipe["trainer"]["precision"] = precision
+    (own_run / "fit.yaml").write_text(yaml.safe_dump(recipe))
     evaluation = "--trainer.callbacks=[{class_path: Evaluation, init_args: {language: bo}}]"
     flags = [f"--model.init_args.adapter={own_run / 'adapter'}", f"--trainer.default_root_dir={tmp_path / 'predicted'}"]
     assert main(["predict", "--config", str(own_run / "fit.yaml"), evaluation, *flags]) == 0
@@ -46,6 +51,14 @@ def test_answers_are_those_of_predict(own_run, corpus, tmp_path, monkeypatch) ->
     assert [row["source"] for row in answers] == [pair["zh"] for pair in PAIRS[40:]]
     assert len({row["prediction"] for row in answers}) > 1, "equal answers would show nothing"
     assert {*tmp_path.glob("out.*")} == {out}, "nothing unfinished is left"
+
+
+def test_a_run_with_an_anchor_is_used_from_any_folder(own_run, tmp_path, monkeypatch) -> None:
+    recipe = yaml.safe_load((own_run / "fit.yaml").read_text())
+    recipe["model"]["init_args"]["anchor"] = {"file": "data/general.txt"}
+    (own_run / "fit.yaml").write_text(yaml.safe_dump(recipe))
+    monkeypatch.chdir(tmp_path)
+    assert main(["translate", str(own_run), "--text", "老师"]) == 0
 
 
 def test_texts_have_the_normal_form_of_the_recipe(run, tmp_path, capsys) -> None:
@@ -256,3 +269,5 @@ def test_grounds_are_all_that_answers_depend_on_and_no_more(own_run, tmp_path) -
         changed = examine(inputs, str(file))
         assert changed[1]["adapter"] != before[1]["adapter"], name
         before = changed
+    mixed = Inputs(replace(inputs.recipe, precision="bf16-mixed"))
+    assert examine(mixed, str(file)) == (1, before[1] | {"precision": "bf16-mixed"})

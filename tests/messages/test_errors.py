@@ -15,6 +15,7 @@ from helpers.small_runs import Runs
 
 from semalign_pl.files.documents import load_yaml
 from semalign_pl.messages.errors import one_line
+from semalign_pl.modules import StageModule
 
 MODEL, DATA, CALLBACKS = "model.init_args", "data.init_args", "trainer.callbacks[0]"
 
@@ -175,6 +176,36 @@ def test_out_of_memory_without_training(command: str, other: str, capfd: pytest.
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 11 GiB in total")
     [line] = capfd.readouterr().err.splitlines()
     assert line.endswith(f"2.00 GiB; lower data.init_args.eval_batch_size or {other}"), "no setting of a training step"
+
+
+EVALUATION_KEYS = "data.init_args.eval_batch_size or model.init_args.micro_batch_tokens"
+ENCODER_KEYS = "model.init_args.micro_batch or model.init_args.max_seq_length"
+
+
+@pytest.mark.parametrize(
+    ("stage", "hook", "keys"),
+    [
+        ("sft", "on_validation_start", EVALUATION_KEYS),
+        ("embedder", "on_validation_start", ENCODER_KEYS),
+        ("embedder", "on_train_batch_start", ENCODER_KEYS),
+    ],
+)
+def test_out_of_memory_names_the_keys_of_the_stage_that_runs(
+    runs: Runs, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str, hook: str, keys: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 11 GiB in total")
+
+    monkeypatch.setattr(StageModule, hook, fail)
+    recipe = runs.recipe("sft")
+    recipe["data"]["init_args"]["validation"] = recipe["data"]["init_args"]["test"]
+    recipe["trainer"]["val_check_interval"] = 1
+    if stage == "embedder":
+        recipe["model"] = {"class_path": "EmbedderModule", "init_args": {"base": runs.encoder}}
+    answer = error_line(
+        capfd, ["fit", "--config", str(runs.write(recipe)), f"--trainer.default_root_dir={runs.folder}"]
+    )
+    assert answer == f"CUDA out of memory. Tried to allocate 2.00 GiB; lower {keys}"
 
 
 ENCODED = "model:\n  class_path: SFTModule\n"

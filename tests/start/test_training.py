@@ -141,6 +141,15 @@ def test_the_page_of_a_recipe_has_its_values() -> None:
     assert "num_generations whole number (default: 8; recipe: " in page
 
 
+def test_the_page_of_a_recipe_with_an_overlay_has_the_values_of_both() -> None:
+    card = str(ROOT / "configs" / "cards" / "qwen3-0.6b-12gb" / "grpo.yaml")
+    page = help_page("fit", ["--config", GRPO, "--config", card, "--help"])
+    assert page is not None and "model: GRPOModule: " in page and "trainer.callbacks[0]: SemanticReward" in page
+    assert "recipe: Qwen/Qwen3-0.6B)" in page and "num_generations whole number (default: 8; recipe: " in page
+    other = help_page("fit", ["--config", GRPO, "--config", RECIPE, "--help"])
+    assert other is not None and "model: SFTModule: " in other and "num_generations" not in other
+
+
 @pytest.mark.parametrize(
     ("name", "place"),
     {
