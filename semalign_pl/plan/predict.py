@@ -50,9 +50,9 @@ def predict(settings: Settings) -> Plan:
     # Results are cached by settings. Settings that rollout or update does not depend on are set to constants, so that
     # a search over settings runs neither twice for the same result.
     try:
-        same = replace(settings, rollout_weights="stored")
+        same = _without_extras(settings)
         rollout, cache = simulate_rollout(replace(same, micro_batch_tokens=0, recompute=False))
-        update = simulate_update(replace(same, rollout_rows=0, sampling=(), encoders=(), judges=()))
+        update = simulate_update(replace(same, rollout_rows=0, sampling=()))
     except RuntimeError as error:  # an operation that needs data, or that the meta device lacks
         raise ValueError(
             f"semalign plan: {settings.base} ({lm.config.model_type}) cannot be run without its weights "
@@ -87,14 +87,19 @@ def validation_peak(settings: Settings) -> int | None:
     """
     rows = min(settings.validation_rows, GENERATED_ROWS)
     greedy = replace(
-        settings, stage="grpo", rows=rows, num_generations=1, rollout_rows=rows, sampling=(("temperature", 0.0),),
-        micro_batch_tokens=0, recompute=False, rollout_weights="stored",
+        _without_extras(settings), stage="grpo", rows=rows, num_generations=1, rollout_rows=rows,
+        sampling=(("temperature", 0.0),), micro_batch_tokens=0, recompute=False,
     )  # fmt: skip
     try:
         rollout, _ = simulate_rollout(greedy)
     except RuntimeError:  # an operation that needs data, or that the meta device lacks
         return None
     return predict(settings).resident + rollout + _dequantised_bytes(meta_policy(settings.of_policy), settings)
+
+
+def _without_extras(settings: Settings) -> Settings:
+    """Settings without what neither a rollout nor an update of the policy depends on."""
+    return replace(settings, rollout_weights="stored", encoders=(), judges=(), notes=(), validation_rows=0)
 
 
 def _dequantised_bytes(policy: Policy, settings: Settings) -> int:

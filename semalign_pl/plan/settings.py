@@ -64,9 +64,9 @@ class Settings:
 
     @property
     def of_policy(self) -> Settings:
-        """Settings that the policy depends on, with all others at their defaults."""
-        names = ("base", "stage", "weights", "lora", "with_reference", "mixed", "cuda", "new_tokens")
-        return Settings(**{name: getattr(self, name) for name in names})
+        """Settings that the policy depends on, the same for every stage, with all others at their defaults."""
+        names = ("base", "weights", "lora", "with_reference", "mixed", "cuda", "new_tokens")
+        return Settings(stage="sft", **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

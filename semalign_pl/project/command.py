@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--encoder", metavar="MODEL", help="sentence encoder to start from, which knows the scripts of both languages"
     )
-    parser.add_argument("--encoding", help="encoding of FILE if it is text but not UTF-8, e.g. gb18030")
+    parser.add_argument("--encoding", help="encoding of files that are text but not UTF-8, e.g. gb18030")
     parser.add_argument("--seed", type=int, default=0, help="seed that draws dev and test rows (%(default)s)")
     with one_line(args) as status:
         options = parser.parse_args(list(args[1:]))
@@ -65,7 +66,7 @@ def make_project(options: argparse.Namespace) -> None:
         raise ValueError(f"--seed: {options.seed} is no seed; give a whole number from 0 to {2**32 - 1}")
     named = _parse_columns(options.columns) if options.columns else {}
     memory = None if options.memory is None else memory_bytes(options.memory)
-    _check_files(options)
+    encodings = _check_files(options)
     from semalign_pl.messages.console import Console
     from semalign_pl.messages.quiet import quieten
     from semalign_pl.project.project import InitSettings, build
@@ -79,7 +80,7 @@ def make_project(options: argparse.Namespace) -> None:
         columns=named,
         general=options.general,
         encoder=options.encoder,
-        encoding=options.encoding,
+        encodings=encodings,
         seed=options.seed,
     )
     console = Console(soft_wrap=True)
@@ -92,22 +93,34 @@ def _stem(file: str) -> str:
     return Path(file.partition("#")[0].rstrip("/")).name.partition(".")[0].partition("{")[0] or "project"
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """Refuse files that do not exist or have an unknown suffix, before torch is loaded."""
+def _check_files(options: argparse.Namespace) -> dict[str, str]:
+    """Encoding of each file that is text, if the user names one.
+
+    Files that do not exist or have an unknown suffix are refused, before torch is loaded; so is an encoding if no file
+    is text.
+    """
     from semalign_pl.data.reading.formats import find_source_files
 
-    for file in options.files:
-        find_source_files(file, "train", encoding=options.encoding)
-    if options.general is not None:
-        find_source_files(options.general, "train")
+    encodings, refusal = dict[str, str](), None
+    for file in [*options.files, *([] if options.general is None else [options.general])]:
+        find_source_files(file, "train")
+        if options.encoding is not None:
+            try:
+                find_source_files(file, "train", encoding=options.encoding)
+                encodings[file] = options.encoding
+            except ValueError as error:  # it says its encoding itself, or there is no such one
+                refusal = error
+    if refusal and not encodings:
+        raise refusal
+    return encodings
 
 
 def _parse_columns(text: str) -> dict[str, str]:
-    from semalign_pl.inspection.command import parse_mapping
     from semalign_pl.languages import get_language
 
-    columns = parse_mapping("--columns", text)
-    if len(columns) != 2 or "=" not in text:
+    named = (item.partition("=") for item in re.split(r",(?=[^=,]+=)", text))  # a column's name may have a comma
+    columns = {code.strip(): name.strip() for code, _, name in named}
+    if len(columns) != 2 or not all(columns.values()):
         raise ValueError(f"--columns: {text!r} does not name two; write source first, e.g. zh=Chinese,bo=Tibetan")
     for code in columns:
         get_language(code)

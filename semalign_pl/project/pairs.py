@@ -12,7 +12,7 @@ from semalign_pl.data.cleaning.preparation import Preparation
 from semalign_pl.data.cleaning.prepare import CorpusRequest, prepare
 from semalign_pl.data.storing.cache import PreparationReport
 from semalign_pl.data.tasks import Translation
-from semalign_pl.inspection.columns import check_columns, column_names, guess_language, peek, share_of_text
+from semalign_pl.inspection.columns import Record, check_columns, column_names, guess_language, peek, share_of_text
 from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.languages import get_language
 
@@ -21,7 +21,7 @@ FILLED = 0.3
 HEADER_UNITS = 5
 """Minimum number of units of a column's name from which it may be a row of text: a file without a header."""
 COMPARED = 200
-"""Number of rows whose tokens are counted to tell which language the base knows less."""
+"""Number of rows whose lengths are compared with that of the header."""
 _NEEDS_NO_QUOTES = re.compile(r"[\w=,./:-]+")  # letters of any script, which `shlex.quote` would put in quotes
 
 
@@ -64,27 +64,42 @@ def make_flag(names: Mapping[str, str]) -> str:
     return f"--columns {value if _NEEDS_NO_QUOTES.fullmatch(value) else shlex.quote(value)}"
 
 
+def read_head(file: str, named: Mapping[str, str], encoding: str | None = None) -> list[Record]:
+    """First records of a file.
+
+    Args:
+        file: File, as for ``data.init_args.train``.
+        named: Names of columns by field; empty for all.
+        encoding: Encoding of a text file; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    try:
+        return peek(CorpusRequest(file, named, encoding=encoding))
+    except ValueError as error:
+        if encoding is None and "encoding: gb18030" in str(error):
+            raise ValueError(f"{error}; for this command, e.g. --encoding gb18030") from error
+        raise
+
+
 def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, encoding: str | None = None) -> Columns:
     """Find the two columns of a file that hold the pairs.
 
-    Without names, the language of each column is that of its text. The target is the language that takes more tokens
-    for the same content, because that is the one which the base knows less.
+    Without names, the language of each column is that of its text. The target is the language that takes most tokens
+    for the same content, because that is the one which the base knows least. The source is the one that most of the
+    target's rows have.
 
     Args:
         file: File, as for ``data.init_args.train``.
         named: Column of each language by code, source first; empty to guess.
         tokens: Tokenizer of the base.
-        encoding: Encoding of a text file; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
+        encoding: Encoding of a text file, as for `read_head`.
 
     Raises:
         ValueError: If the file cannot be read, lacks a named column, or has no columns in two languages.
     """
-    try:
-        records = peek(CorpusRequest(file, named, encoding=encoding))
-    except ValueError as error:
-        if encoding is None and "encoding: gb18030" in str(error):
-            raise ValueError(f"{error}; for this command, e.g. --encoding gb18030") from error
-        raise
+    records = read_head(file, named, encoding)
     names = column_names(records)
     if named:
         check_columns(file, records, named.values())
@@ -109,11 +124,8 @@ def find_columns(file: str, named: Mapping[str, str], tokens: TokenCounter, enco
             f"--columns zh={names[0]},bo={names[-1]}"
         )
     in_order = {code: name for name in names for code, held in longest.items() if held == name}
-    cost = {code: _tokens_per_row(records, in_order, code, tokens) for code in in_order}
-    target = max(cost, key=lambda code: cost[code])
-    source = next(code for code in in_order if code != target)
+    source, target, ratio = _choose_direction(records, in_order, tokens)
     chosen = {code: in_order[code] for code in (source, target)}
-    ratio = cost[target] / max(1e-9, cost[source])
     numbers = {code: str(names.index(name) + 1) for code, name in chosen.items()}
     if not _are_in_their_languages(chosen):
         return Columns(chosen, True, _others(names, chosen), ratio)
@@ -126,13 +138,27 @@ def _others(names: Sequence[str], chosen: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in chosen.values())
 
 
-def _tokens_per_row(
-    records: Sequence[Mapping[str, object]], columns: Mapping[str, str], code: str, tokens: TokenCounter
-) -> float:
-    """Mean tokens of a column, over rows in which all columns have text."""
-    whole = [r for r in records if all(str(r.get(name) or "").strip() for name in columns.values())][:COMPARED]
-    texts = [str(record[columns[code]]) for record in whole]
-    return sum(map(len, tokens.encode(texts))) / max(1, len(texts))
+def _choose_direction(
+    records: Sequence[Record], columns: Mapping[str, str], tokens: TokenCounter
+) -> tuple[str, str, float]:
+    """Source, target, and tokens of the target per token of the source in rows that have both.
+
+    A row may lack some of the languages, so each is compared with the mean of the rows that it is in.
+    """
+    texts = ([str(record.get(name) or "").strip() for record in records] for name in columns.values())
+    counts = zip(*([len(ids) for ids in tokens.encode(column)] for column in texts), strict=True)
+    rows = [{code: count for code, count in zip(columns, row, strict=True) if count} for row in counts]
+    rows = [row for row in rows if len(row) > 1]
+
+    def relative_length(code: str) -> float:
+        own = [row for row in rows if code in row]
+        return sum(row[code] for row in own) / max(1e-9, sum(sum(row.values()) / len(row) for row in own))
+
+    target = max(columns, key=relative_length)
+    shared = {code: [row for row in rows if {code, target} <= row.keys()] for code in columns if code != target}
+    source = max(shared, key=lambda code: len(shared[code]))
+    ratio = sum(row[target] for row in shared[source]) / max(1, sum(row[source] for row in shared[source]))
+    return source, target, ratio
 
 
 def _are_in_their_languages(chosen: Mapping[str, str]) -> bool:
@@ -174,7 +200,7 @@ def read_pairs(file: str, columns: Columns, cache: Path, encoding: str | None = 
         file: File, as for ``data.init_args.train``.
         columns: Columns of the file.
         cache: Folder for intermediate files.
-        encoding: Encoding of a text file, as for ``find_columns``.
+        encoding: Encoding of a text file, as for `read_head`.
 
     Raises:
         ValueError: If the file cannot be read, or no row is left.

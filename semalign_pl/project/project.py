@@ -52,7 +52,7 @@ class InitSettings:
         columns: Column of each language by code, source first; empty to guess.
         general: File of general text; ``None`` without one.
         encoder: Hub id or folder of the encoder to start from; ``None`` for the default of the languages.
-        encoding: Encoding of files of pairs that are text; ``None`` for UTF-8, or UTF-16 with a byte-order mark.
+        encodings: Encoding of each file that is text; of those without one, UTF-8, or UTF-16 with a byte-order mark.
         seed: Seed of the split.
     """
 
@@ -63,7 +63,7 @@ class InitSettings:
     columns: Mapping[str, str]
     general: str | None
     encoder: str | None
-    encoding: str | None
+    encodings: Mapping[str, str]
     seed: int
 
 
@@ -81,7 +81,8 @@ def build(settings: InitSettings) -> Iterator[str]:
     """
     read_config("--base", settings.base)
     chat, tokens = load_prompt_encoder(settings.base), TokenCounter(settings.base)
-    columns = [find_columns(file, settings.columns, tokens, settings.encoding) for file in settings.files]
+    encodings = settings.encodings
+    columns = [find_columns(file, settings.columns, tokens, encodings.get(file)) for file in settings.files]
     source, target = columns[0].names
     for file, found in zip(settings.files, columns, strict=True):
         if list(found.names) != [source, target]:
@@ -94,7 +95,7 @@ def build(settings: InitSettings) -> Iterator[str]:
     rows, dropped, counts = list[dict[str, str]](), "", Counter[str]()
     with tempfile.TemporaryDirectory() as cache:
         for file, found in zip(settings.files, columns, strict=True):
-            pairs = read_pairs(file, found, Path(cache), settings.encoding)
+            pairs = read_pairs(file, found, Path(cache), encodings.get(file))
             rows, dropped = rows + pairs.rows, dropped + pairs.dropped
             report = pairs.report
             counts.update(report["dropped"])
@@ -134,7 +135,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         yield f"{settings.general}: {len(general.replay) - len(replay):,} of them are too long to be replayed"
     machine = Machine.detect(settings.memory)
     weights = choose_weights(settings.base, machine)
-    memory, peak = plan_stages(settings.base, weights, lengths, keep_lengths, machine, encoder, BATCH, PROMPTS)
+    planned, peak = plan_stages(settings.base, weights, lengths, keep_lengths, machine, encoder, BATCH, PROMPTS)
     yield describe_machine(machine, weights, peak)
     yield f"prompts: {task.template}; to change them, set prompt of the recipes' task"
     values = schedule(len(split.train)) | {
@@ -162,7 +163,7 @@ def build(settings: InitSettings) -> Iterator[str]:
         "sampling": SAMPLING,
         "batch": BATCH,
         "prompts": PROMPTS,
-        **{f"{stage}_memory": options for stage, options in memory.items()},
+        **planned,
         "sft_rate": learning_rate(settings.base, 2e-4),
         "grpo_rate": learning_rate(settings.base, 2e-5),
         "encoder_rate": learning_rate(encoder, 2e-5),
@@ -202,6 +203,6 @@ def _prompt_language(source: str) -> str:
 def _general(settings: InitSettings, rows: Sequence[Mapping[str, str]], split: Split, field: str) -> General:
     """General text of the user, or the source side of the pairs."""
     if settings.general is not None:
-        return read_general(settings.general, settings.seed)
+        return read_general(settings.general, settings.seed, settings.encodings.get(settings.general))
     train, test = ([rows[i][field] for i in places] for places in (split.train, split.test))
     return own_text(train, test)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from semalign_pl.messages.memory_amount import gib
+from semalign_pl.modules.anchor import AnchorSettings
 from semalign_pl.plan.command import available_bytes, changes, proposal
+from semalign_pl.plan.encoder import embedder_peak
 from semalign_pl.plan.meta_policy import encoder_bytes, meta_policy, read_config, weight_bytes
+from semalign_pl.plan.predict import predict, validation_peak
 from semalign_pl.plan.settings import Settings
 from semalign_pl.policy.causal_lm import Weights
 from semalign_pl.policy.settings import LoraSettings
 from semalign_pl.project.lengths import Lengths
 from semalign_pl.start.environment import find_memory
 
-Options = dict[str, int | bool]
-"""Options under ``model.init_args`` that set a stage's memory, by name."""
+LARGEST_BATCH = 64
+"""Largest number of prompts that a validation completes at once, and of texts that are embedded at once: the defaults
+of ``eval_batch_size`` and ``micro_batch``."""
 LORA = LoraSettings(r=64, alpha=128, dropout=0.05)
 GENERATIONS = 8
 SAMPLING = {"temperature": 0.8, "top_p": 0.9, "top_k": 0, "min_p": 0.0}
@@ -81,8 +87,8 @@ def plan_stages(
     encoder: str,
     batch: int,
     prompts: int,
-) -> tuple[dict[str, Options], int]:
-    """Options of each stage that fit the card, from ``semalign plan``; on a CPU, options that suit one.
+) -> tuple[dict[str, object], int]:
+    """Settings of each stage that fit the card in training and in validation; on a CPU, settings that suit one.
 
     Args:
         base: Hub id or folder of the base.
@@ -95,20 +101,28 @@ def plan_stages(
         prompts: Prompts per step of GRPO.
 
     Returns:
-        Options of ``sft``, ``keep`` and ``grpo``, and the largest of their predicted peaks in bytes; 0 on a CPU.
+        Settings by the name of the templates' variable, and the largest predicted peak in bytes; 0 on a CPU. Of
+        ``sft``, ``keep`` and ``grpo``, ``_memory`` has options under ``model.init_args`` by name, and ``_eval_batch``
+        is the number of prompts that a validation completes at once. ``micro_batch`` is the encoder's.
 
     Raises:
         ValueError: If nothing fits, or the encoder cannot be trained on the card.
     """
     if not machine.cuda:
         tokens, longer = (max(4096, one.prompt + one.completion) for one in (lengths, keep_lengths))
-        grpo_options: Options = {"micro_batch_tokens": tokens, "rollout_rows": 8 * GENERATIONS}
-        return {"sft": {"micro_batch_tokens": tokens}, "keep": {"micro_batch_tokens": longer}, "grpo": grpo_options}, 0
-    trained = encoder_bytes(encoder, ENCODER_BYTES)
-    if trained > available_bytes(machine.memory, cuda=True):
+        return {
+            "sft_memory": {"micro_batch_tokens": tokens},
+            "keep_memory": {"micro_batch_tokens": longer},
+            "grpo_memory": {"micro_batch_tokens": tokens, "rollout_rows": 8 * GENERATIONS},
+            **{f"{stage}_eval_batch": LARGEST_BATCH for stage in ("sft", "keep", "grpo")},
+            "micro_batch": LARGEST_BATCH,
+        }, 0
+    room = available_bytes(machine.memory, cuda=True)
+    micro_batch, of_encoder = _largest_batch(lambda texts: embedder_peak(encoder, texts, lengths.encoder), room)
+    if of_encoder > room:
         raise ValueError(
-            f"--encoder: to train {encoder} takes {gib(trained)} and memory for its texts, more than a card of "
-            f"{gib(machine.memory)} has; name a smaller one"
+            f"--encoder: to train {encoder} takes {gib(encoder_bytes(encoder, ENCODER_BYTES))} and memory for its "
+            f"texts, more than a card of {gib(machine.memory)} has; name a smaller one"
         )
     sft = Settings(
         base=base,
@@ -121,20 +135,43 @@ def plan_stages(
         num_generations=1,
         rollout_rows=1,
         mixed=True,
+        encoders=((encoder, 4),),  # of the Evaluation, in 32 bits
         cuda=True,
     )
     keep = replace(sft, prompt_tokens=keep_lengths.prompt, completion_tokens=keep_lengths.completion)
+    # The rows of the anchor fill a micro-batch, which two long pairs may not. Their first token is the prompt.
+    anchor = replace(keep, prompt_tokens=1, completion_tokens=AnchorSettings.max_tokens - 1)
     grpo = replace(
         sft,
         stage="grpo",
         rows=prompts * GENERATIONS,
         num_generations=GENERATIONS,
-        encoders=((encoder, 2),),
+        encoders=((encoder, 2), *sft.encoders),  # of the reward, in 16 bits
         sampling=tuple(SAMPLING.items()),
     )
-    proposed = {name: proposal(stage, machine.memory) for name, stage in (("sft", sft), ("keep", keep), ("grpo", grpo))}
-    options = {name: changes(settings) for name, (settings, _) in proposed.items()}
-    return options, max(plan.peak for _, plan in proposed.values())
+    values: dict[str, object] = {"micro_batch": micro_batch}
+    peaks = [of_encoder]
+    for name, stages in {"sft": [sft], "keep": [keep, anchor], "grpo": [grpo]}.items():
+        proposed = [proposal(stage, machine.memory)[0] for stage in stages]
+        options = changes(min(proposed, key=lambda one: (not one.recompute, one.micro_batch_tokens)))
+        stages = [replace(stage, **options) for stage in stages]
+        eval_batch, peak = _largest_batch(partial(_validation_peak, stages[0]), room)
+        values |= {f"{name}_memory": options, f"{name}_eval_batch": eval_batch}
+        peaks += [peak, *(predict(stage).peak for stage in stages)]
+    return values, max(peaks)
+
+
+def _validation_peak(stage: Settings, rows: int) -> int:
+    """Predicted peak of a validation that completes so many prompts at once; `predict` refuses what has none."""
+    return validation_peak(replace(stage, validation_rows=rows)) or 0
+
+
+def _largest_batch(peak: Callable[[int], int], room: int) -> tuple[int, int]:
+    """Largest batch whose predicted peak fits, by halving; and this peak in bytes, of a single item if nothing fits."""
+    size = LARGEST_BATCH
+    while (taken := peak(size)) > room and size > 1:
+        size //= 2
+    return size, taken
 
 
 def learning_rate(base: str, at_2560: float) -> float:

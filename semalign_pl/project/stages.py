@@ -53,26 +53,30 @@ def describe_machine(machine: Machine, weights: str, peak: int) -> str:
             "give its memory, e.g. --memory 12GiB"
         )
     found = "" if machine.named else " (this machine's; change with --memory)"
-    return f"machine: a card of {memory}{found}, base in {weights}, predicted peak {gib(peak)} (semalign plan)"
+    return f"machine: a card of {memory}{found}, base in {weights}, predicted peak {gib(peak)}, validations included"
 
 
 def schedule(rows: int) -> dict[str, int]:
     """Rows and steps of each stage, by the name of the templates' variable.
 
     The cold start has half of the rows, at most 5,000 as in arXiv 2605.14366, and some 200 steps, at least 2 epochs and
-    at most 10. GRPO has two epochs, at most 300 steps: a step takes some seconds to a minute.
+    at most 10. GRPO has two epochs, at most 300 steps: a step takes some seconds to a minute. If they are less than an
+    epoch, after which validation would come, it is validated three times (``grpo_interval``, else 0).
 
     Args:
         rows: Number of training rows.
     """
     cold = min(5000, max(rows // 2, min(rows, BATCH)))
     batch = min(256, max(16, rows // 8))
+    epoch = math.ceil(rows / PROMPTS)
+    steps = min(300, math.ceil(2 * rows / PROMPTS))
     return {
         "cold_rows": cold,
         "cold_epochs": _epochs(cold, BATCH, 200),
         "keep_epochs": _epochs(rows, BATCH, 300),
         "mixed_batches": math.ceil(rows / (1 - GENERAL) / BATCH),
-        "grpo_steps": min(300, math.ceil(2 * rows / PROMPTS)),
+        "grpo_steps": steps,
+        "grpo_interval": steps // 3 if steps < epoch else 0,
         "embedder_batch": batch,
         "embedder_epochs": _epochs(rows, batch, 100),
     }

@@ -13,9 +13,13 @@ from helpers.pairs import PAIRS
 
 from semalign_pl.__main__ import main
 from semalign_pl.cli.parsed_recipe import parse_recipe
+from semalign_pl.inspection.tokens import TokenCounter
 from semalign_pl.plan.recipe import settings_of
-from semalign_pl.project.general import ANCHORED, General, read_general
+from semalign_pl.project import project
+from semalign_pl.project.general import ANCHORED, General, own_text, read_general
+from semalign_pl.project.pairs import find_columns
 from semalign_pl.project.settings import SAMPLING
+from semalign_pl.project.stages import schedule
 from semalign_pl.project.write import RECIPES, render, scalar
 from semalign_pl.study.study_file import read_study
 
@@ -112,6 +116,18 @@ def test_the_cold_start_can_be_planned(init, sheet, work, capsys) -> None:
     assert dict(settings_of(["--config", "my/grpo.yaml"]).sampling) == SAMPLING  # with which init has planned
 
 
+@pytest.mark.parametrize(("rows", "interval"), [(2400, None), (2401, 100)])
+def test_grpo_is_validated_however_many_pairs_there_are(init, sheet, work, monkeypatch, rows, interval) -> None:
+    """It has at most 300 steps of eight pairs, which with more pairs end before the first epoch."""
+    monkeypatch.setattr(project, "schedule", lambda _: schedule(rows))
+    assert init(sheet)[0] == 0
+    text = (work / "my" / "grpo.yaml").read_text(encoding="utf-8")
+    trainer = yaml.safe_load(text)["trainer"]
+    assert trainer["max_steps"] == 300 and trainer.get("val_check_interval") == interval
+    assert trainer.get("check_val_every_n_epoch", "each") == (None if interval else "each")
+    assert ("# scored every 100 steps" if interval else "# scored after each epoch") in text
+
+
 def test_another_base_is_written_nowhere_else(init, sheet, work, base, encoder) -> None:
     """No path, language or number of the miniature is in a template."""
     assert init(sheet)[0] == 0
@@ -170,6 +186,19 @@ def test_a_file_of_another_form_is_refused_with_the_remedy(init, work, form) -> 
     assert status == 2 and message in err
 
 
+def test_the_encoding_is_for_every_file_that_is_text(init, sheet, work) -> None:
+    text = "".join(f"第{i}段，说的是别的事情。\n" for i in range(60))
+    (work / "general.txt").write_text(text, encoding="gb18030")
+    status, _, err = init(sheet, "--general", "general.txt")
+    assert status == 2 and "for this command, e.g. --encoding gb18030" in err
+    status, _, err = init(sheet, "--general", "general.txt", "--encoding", "gb18030")
+    assert status == 0, err
+    folder = work / "my" / "general"
+    assert all(line in text for name in ("anchor", "probe") for line in (folder / f"{name}.txt").open(encoding="utf-8"))
+    status, _, err = init(sheet, "--encoding", "gb18030", "--out", "second")
+    assert status == 2 and "my.xlsx: encoding is gb18030, but .xlsx says its encoding itself" in err
+
+
 def test_a_short_first_pair_may_be_a_header(init, work) -> None:
     """No length tells the pair from a header, so the flag that keeps it is printed."""
     file = write_sheet(work / "p.xlsx", [["བོད་ཡིག", "中文"], *([pair["bo"], pair["zh"]] for pair in PAIRS)])
@@ -193,13 +222,28 @@ def test_cells_without_a_translation_do_not_count_for_the_direction(init, work) 
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize("kind", ["no row has all", "few rows have all"])
+def test_the_direction_is_that_of_rows_with_two_languages(base, tmp_path, kind) -> None:
+    rows = []
+    for i, pair in enumerate(PAIRS):
+        whole = [f"They read {i}.", pair["zh"], pair["bo"]]
+        left_out = (0 if i % 2 or i < 5 else 1) if kind == "no row has all" else 2 if i > 20 else None
+        rows.append([None if place == left_out else text for place, text in enumerate(whole)])
+    file = write_sheet(tmp_path / "p.xlsx", [["English", "Chinese", "Tibetan"], *rows])
+    found = find_columns(file, {}, TokenCounter(base))
+    source = "zh" if kind == "no row has all" else "en"  # the one with most pairs, or the first
+    assert list(found.names) == [source, "bo"] and found.ratio > 1
+
+
 def test_flags_can_be_pasted_into_a_shell(init, work) -> None:
-    file = write_sheet(work / "p.xlsx", [["Chinese text", "Tibetan (U)"], *([p["zh"], p["bo"]] for p in PAIRS)])
+    file = write_sheet(work / "p.xlsx", [["Chinese, text", "Tibetan (U)"], *([p["zh"], p["bo"]] for p in PAIRS)])
     status, out, err = init(file)
     assert status == 0, err
-    assert "change with --columns 'zh=Chinese text,bo=Tibetan (U)'" in out
+    assert "change with --columns 'zh=Chinese, text,bo=Tibetan (U)'" in out
     (command,) = [line for line in out.splitlines() if line.startswith("direction:")]
-    assert shlex.split(command)[-2:] == ["--columns", "bo=Tibetan (U),zh=Chinese text"]
+    flags = shlex.split(command)[-2:]
+    assert flags == ["--columns", "bo=Tibetan (U),zh=Chinese, text"]
+    assert init(file, "--out", "exchanged", *flags)[0] == 0
 
 
 @pytest.mark.parametrize("text", ["no", "On", "null", "my/base", "run # 2", "模型", "a b", 'x "y"', "1e5", "~"])
@@ -276,6 +320,21 @@ def test_general_texts_that_are_not_used_are_counted(tmp_path) -> None:
     general = read_general(str(tmp_path / "general.txt"), seed=0)
     assert len(general.anchor) == ANCHORED and len(general.probe) == 100
     assert "of 5,300 different texts, 5,000 are for the anchor and 100 for the drift probe; 5,0" in general.guess
+
+
+def test_sources_that_repeat_are_not_in_anchor_and_probe() -> None:
+    """A short source with two translations may be a training row and a test row."""
+    general = own_text(["是", "好", "不  是", "好"], ["不 是", "是"])
+    assert (general.anchor, general.probe) == (["好"], ["不 是", "是"])
+
+
+def test_short_answers_are_replayed(tmp_path) -> None:
+    """Answers such as yes, B or 42 are no prose; a column that is not used is named."""
+    rows = [{"id": f"q{i}", "instruction": f"第{i}题对不对？", "output": ["Yes", "B", "42"][i % 3]} for i in range(60)]
+    (tmp_path / "general.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    general = read_general(str(tmp_path / "general.jsonl"), seed=0)
+    assert general.kind == "instructions" and {row["completion"] for row in general.replay} == {"Yes", "B", "42"}
+    assert "'output' is the answer, 'instruction' the question; not used: id; of 60" in general.guess
 
 
 @pytest.mark.parametrize("kind", ["texts", "instructions"])
