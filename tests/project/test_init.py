@@ -22,6 +22,7 @@ from semalign_pl.project.settings import SAMPLING
 from semalign_pl.project.stages import schedule
 from semalign_pl.project.write import RECIPES, render, scalar
 from semalign_pl.study.study_file import read_study
+from semalign_pl.study.tested_alike import check_tested_alike
 
 STAGES = [name for name in RECIPES if name != "study.yaml"]
 
@@ -284,6 +285,7 @@ def test_long_general_rows_widen_the_limits_or_are_left_out(init, sheet, work) -
     settings, pairs = data.settings, yaml.safe_load((work / "my" / "sft.yaml").read_text(encoding="utf-8"))
     keep, sft = settings.model.init_args, pairs["model"]["init_args"]
     assert keep.max_prompt_tokens > sft["max_prompt_tokens"] and keep.max_new_tokens >= sft["max_new_tokens"]
+    check_tested_alike(read_study(Path("my")), "my/study.yaml")  # the study has the wider limits for all systems
     # An epoch of 41 pairs and 20 % general rows has 52 rows, however many general rows there are.
     assert settings.trainer.limit_train_batches == 4 and train.batch_size == 16
 
