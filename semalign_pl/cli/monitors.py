@@ -154,7 +154,8 @@ def _of_module(module: LightningModule, data: LightningDataModule | None) -> Ite
 def _of_update(module: GRPOModule, data: LightningDataModule | None) -> Iterator[str]:
     ranked = {"best_of_group": "best_nll", "cpo": "cpo_loss"}
     if module.loss_type not in ranked or module.beta > 0:
-        yield from ("kl", "entropy", "clip_share")
+        yield from ("entropy", "clip_share")
+    yield from ["kl"] if module.beta > 0 else ()
     if module.server is not None and module.corrects_sampler:
         yield from ("sampler_ratio", "sampler_truncated", "sampler_kl")
     if module.loss_type == "cpo":

@@ -21,8 +21,7 @@ from semalign_pl.modules.anchor import Anchor, AnchorSettings
 from semalign_pl.modules.loss_terms import LossTerm, StepLoss
 from semalign_pl.modules.parameter_groups import Groups, parameter_groups
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
-from semalign_pl.modules.settings import check_given
-from semalign_pl.modules.stage import StageModule
+from semalign_pl.modules.stage import StageModule, check_counts
 from semalign_pl.modules.stage_checkpoint import Checkpoint
 from semalign_pl.policy.adapter import adapter_state, export_adapter, fingerprint, load_adapter_state
 from semalign_pl.policy.adapter_start import check_scale
@@ -91,10 +90,9 @@ class AlignModule(StageModule):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
-        for name in ("micro_batch_tokens", "max_prompt_tokens", "max_new_tokens"):
-            if locals()[name] < 1:
-                value = locals()[name]
-                raise ValueError(f"model.init_args.{name}: {value} is not a positive whole number; give 1 or more")
+        check_counts(
+            micro_batch_tokens=micro_batch_tokens, max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens
+        )
         check_scale(adapter, adapter_scale, scale_from)
         self.base, self.adapter, self.lora = base, adapter, lora
         self.adapter_scale, self.scale_from = adapter_scale, scale_from
@@ -213,7 +211,7 @@ class AlignModule(StageModule):
                 with self._block_sync():
                     scorer.backward()
             norm = self.update()
-        return {**loss.values, "grad_norm": norm, **more}
+        return {**self.mean_over_ranks(loss.values), "grad_norm": norm, **more}
 
     # -- generation --------------------------------------------------------------------------------------------
 
@@ -356,9 +354,6 @@ class AlignModule(StageModule):
                 "--ckpt_path: the run began with another chat template than model.init_args.chat_template or base gives"
                 " now; give the template that it began with"
             )
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            saved = checkpoint["semalign"].get("settings", {})
-            check_given(saved, self.settings, "model.init_args.lora", self.resume_hint)
 
     def export(self, root: Path) -> Path:
         """Write the adapter to ``root/adapter``, where the next stage or PEFT itself can load it.

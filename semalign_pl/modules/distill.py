@@ -16,6 +16,7 @@ from semalign_pl.modules.divergence_term import DivergenceTerm
 from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_term import masked_completions
 from semalign_pl.modules.sampling import ROLLOUT_ROWS, Sampling, SamplingStage, check_server
+from semalign_pl.modules.stage import SumAndCount, check_counts
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.rollouts import ServerRollouts
 from semalign_pl.types import Example, Rollouts
@@ -77,9 +78,7 @@ class DistillModule(SamplingStage):
         **kwargs: Any,
     ) -> None:
         super().__init__(base, optimizer=optimizer, **kwargs)
-        for name, value in (("num_generations", num_generations), ("rollout_rows", rollout_rows)):
-            if value < 1:
-                raise ValueError(f"model.init_args.{name}: {value} is not a positive whole number; give 1 or more")
+        check_counts(num_generations=num_generations, rollout_rows=rollout_rows)
         for name, value, valid in (("temperature", temperature, temperature > 0), ("top_p", top_p, 0 < top_p <= 1)):
             if not valid:
                 raise ValueError(f"model.init_args.{name}: {value} gives nothing to sample from; use e.g. 1.0")
@@ -135,13 +134,16 @@ class DistillModule(SamplingStage):
                 with timer.phase("update"):
                     metrics = self.optimise(terms)
         timer.tokens |= dict.fromkeys(("rollout", "update"), int(rollouts.completion_mask.sum()))
-        completions = max(1, len(rollouts.texts))
+        completions = len(rollouts.texts)
+        means: dict[str, SumAndCount] = {
+            "completion_tokens": (rollouts.completion_mask.sum(), completions),
+            "ended_by_eos": (rollouts.finished.sum(), completions),
+        }
         self.log_train(
             {
                 **metrics,
-                "completion_tokens": rollouts.completion_mask.sum() / completions,
-                "ended_by_eos": rollouts.finished.sum() / completions,
-                "rows_too_long": float(len(batch) - len(taught)),
+                **self.mean_over_ranks(means),
+                "rows_too_long": self.sum_over_ranks(len(batch) - len(taught)),
                 **timer.metrics(),
             },
             max(1, len(batch)),

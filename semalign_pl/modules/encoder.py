@@ -19,7 +19,7 @@ from semalign_pl.files.atomic import replace_folder
 from semalign_pl.finite import check_finite, check_to_write
 from semalign_pl.metrics.retrieval import Retrieval
 from semalign_pl.modules.schedule import Cosine, ScheduleCallable
-from semalign_pl.modules.stage import StageModule
+from semalign_pl.modules.stage import StageModule, check_counts
 from semalign_pl.policy.adapter import fingerprint
 from semalign_pl.policy.causal_lm import LOAD_ERRORS, check_folder, load_reason
 from semalign_pl.run.results import read_training, write_results
@@ -64,10 +64,7 @@ class EncoderModule(StageModule):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_grad_norm, seed)
-        if micro_batch < 1:
-            raise ValueError(
-                f"model.init_args.micro_batch: {micro_batch} is not a positive whole number; give 1 or more"
-            )
+        check_counts(micro_batch=micro_batch)
         self.base, self.max_seq_length, self.micro_batch = base, max_seq_length, micro_batch
         self._encoder: SentenceTransformer | None = None
         self._retrieval = Retrieval()

@@ -25,6 +25,7 @@ from semalign_pl.modules.reference_term import check_token_weight
 from semalign_pl.modules.rollout_metrics import rollout_metrics
 from semalign_pl.modules.rollout_reuse import RolloutReuse
 from semalign_pl.modules.sampling import ROLLOUT_ROWS, Sampling, check_sampling, check_server
+from semalign_pl.modules.stage import check_counts
 from semalign_pl.modules.step_timer import StepTimer
 from semalign_pl.modules.update_checks import check_reference_nll, check_update, check_weight
 from semalign_pl.policy.rollout_weights import RolloutWeights, check_rollout_weights
@@ -127,6 +128,7 @@ class GRPOModule(PolicyUpdates):
             raise ValueError(f"model.init_args.temperature: {temperature} gives K equal samples; use e.g. 0.8")
         if num_generations < 2:
             raise ValueError(f"model.init_args.num_generations: a group of {num_generations} has no signal; use e.g. 8")
+        check_counts(rollout_rows=rollout_rows)
         check_weight("beta", beta, 0.04)
         check_weight("reference_nll_weight", reference_nll_weight, 0.1)
         check_update(
@@ -208,6 +210,11 @@ class GRPOModule(PolicyUpdates):
         return [c for c in callbacks_of(self.trainer) if isinstance(c, Reward)]
 
     @property
+    def _uses_references(self) -> bool:
+        """True if the loss has the references of the rows that are sampled."""
+        return self.loss_type == "cpo" or self.reference_nll_weight > 0
+
+    @property
     def beta(self) -> float:
         """Weight of the KL to the reference; a callback may set it between steps."""
         return self.objective.beta
@@ -259,14 +266,17 @@ class GRPOModule(PolicyUpdates):
             metrics = self._update_policy(rollouts, compared_rewards, references, timer, more_terms)
             timer.tokens |= dict.fromkeys(("rollout", "reward"), int(rollouts.completion_mask.sum()))
         shares = signal_shares(rewards_per_func, self.num_generations)
-        self._no_signal_warnings(rewards_per_func, shares, self._sum_tensor)
-        by_name = self._by_name(rewards_per_func)
-        metrics = {**rollout_metrics(rollouts, rewards, by_name, self._by_name(shares)), **metrics, **timer.metrics()}
-        if references or replayed_ids:
-            trained = [*(batch if references else ()), *replayed]
-            metrics["references_too_long"] = self._count_too_long(trained, [*references, *replayed_ids])
+        self._no_signal_warnings(rewards_per_func, shares, self.sum_tensor_over_ranks)
+        by_name = {reward.name: scores for reward, scores in zip(self.rewards, rewards_per_func, strict=True)}
+        means = rollout_metrics(rollouts, rewards, by_name)
         if self.reuse:
-            metrics["reused_tokens"] = rollouts.reused_tokens / max(1, int(rollouts.completion_mask.sum()))
+            means["reused_tokens"] = rollouts.reused_tokens, rollouts.completion_mask.sum()
+        metrics = {**self.mean_over_ranks(means), **metrics, **timer.metrics()}
+        # All ranks log the same names, also a rank without such rows.
+        if self._uses_references or more_terms:
+            trained = [*(batch if references else ()), *replayed]
+            too_long = self._count_too_long(trained, [*references, *replayed_ids])
+            metrics["references_too_long"] = self.sum_over_ranks(too_long)
         self.log_train(metrics, max(1, len(rewards)))
         extra = {name: values for reward in self.rewards for name, values in reward.extra_columns.items()}
         return StepOutputs(examples=batch, rollouts=rollouts, rewards=rewards, rewards_per_func=by_name, extra=extra)
@@ -338,7 +348,7 @@ class GRPOModule(PolicyUpdates):
 
     def _references(self, batch: list[Example]) -> list[list[int]]:
         """Token ids of the references, if the loss has them; a row without one, and too long ones, are empty."""
-        if self.loss_type != "cpo" and self.reference_nll_weight <= 0:
+        if not self._uses_references:
             return []
         self._has_reference |= {bool(example.reference.strip()) for example in batch}
         return self._short_references(batch)
@@ -351,7 +361,7 @@ class GRPOModule(PolicyUpdates):
             for e, ids in encoded
         ]
 
-    def _count_too_long(self, examples: Sequence[Example], token_ids: Sequence[list[int]]) -> float:
+    def _count_too_long(self, examples: Sequence[Example], token_ids: Sequence[list[int]]) -> int:
         """Number of rows whose reference is too long for the loss; the first ones of a run are warned about."""
         written = [bool(example.reference.strip()) for example in examples]
         count = sum(has_one and not ids for has_one, ids in zip(written, token_ids, strict=True))
@@ -362,10 +372,4 @@ class GRPOModule(PolicyUpdates):
                 "left out of the loss, as a cut one would never stop; train/references_too_long counts them",
                 count, sum(written), self.max_new_tokens,
             )  # fmt: skip
-        return float(count)
-
-    def _sum_tensor(self, values: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
-
-    def _by_name(self, per_reward: Float[Tensor, "rewards ..."]) -> dict[str, Tensor]:
-        return {reward.name: values for reward, values in zip(self.rewards, per_reward, strict=True)}
+        return count

@@ -21,6 +21,7 @@ from semalign_pl.engine.model import CausalPolicy
 from semalign_pl.functional.losses import LossOutputs, nll_sum
 from semalign_pl.functional.token_weights import TokenWeight, token_weights
 from semalign_pl.modules.sources import Sources
+from semalign_pl.modules.stage import SumAndCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class LossTerm(ABC):
     Attributes:
         name: Name under which the term's value, without its weight, is logged if the loss has several terms.
         completions: Completions to forward, with their prompts.
-        denominator: Divisor of the summed loss, the same on all ranks and for all chunks of the step.
+        denominator: Divisor of the summed loss, the same for all chunks of the step. It is also the same on all ranks,
+            except for bnpo, whose mean is over the tokens of each rank.
         weight: Factor on the term.
         logged: Names of the values that the term logs as means per token, the keys of ``LossOutputs.token_sums``.
     """
@@ -46,8 +48,11 @@ class LossTerm(ABC):
 
     @property
     def log_denominators(self) -> Mapping[str, float]:
-        """Divisor of each value in ``LossOutputs.token_sums`` by log name; those in ``logged`` are means per token."""
-        return dict.fromkeys(self.logged, float(max(1, self.completions.tokens)))
+        """Divisor of each value in ``LossOutputs.token_sums`` by log name; those in ``logged`` are means per token.
+
+        Both are summed over ranks before the division, whose result is NaN where no rank has a token.
+        """
+        return dict.fromkeys(self.logged, float(self.completions.tokens))
 
     @abstractmethod
     def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
@@ -93,27 +98,38 @@ class StepLoss:
     Args:
         terms: Terms of the loss, at least one.
         updates: Number of optimiser steps on these terms, over which the values to log are averaged.
-        ranks: Number of ranks; each has its share of the mean over all ranks, and ``log_train`` averages over ranks.
+        ranks: Number of ranks, each of which has its share of the loss.
         device: Device of the values.
 
     Attributes:
         completions: Completions of all terms.
-        values: Scalars by log name: ``loss``, each term if there are several, and the terms' values per token.
     """
 
     def __init__(self, terms: Sequence[LossTerm], updates: int, ranks: int, device: torch.device) -> None:
-        self.terms, self._updates, self._ranks = terms, updates, ranks
+        self.terms = terms
         batches = list({id(term.completions): term.completions for term in terms}.values())
         self.completions = Completions.concatenate(batches)
         starts = dict(zip(map(id, batches), accumulate(map(len, batches), initial=0), strict=False))
         self._starts = [starts[id(term.completions)] for term in terms]
         of_terms = [term.name for term in terms] if len(terms) > 1 else []
-        self._denominators = [term.log_denominators for term in terms]
-        names = ["loss", *of_terms, *(name for logged in self._denominators for name in logged)]
+        self._logged = [term.log_denominators for term in terms]
+        names = ["loss", *of_terms, *(name for logged in self._logged for name in logged)]
         if len(set(names)) < len(names):
             raise ValueError(f"loss terms: two values would be logged as one name: {', '.join(names)}; rename a term")
         # All names on every rank from the start: a rank without completions must log them too.
-        self.values: dict[str, Float[Tensor, ""]] = {name: torch.zeros((), device=device) for name in names}
+        self._sums: dict[str, Float[Tensor, ""]] = {name: torch.zeros((), device=device) for name in names}
+        # Losses are divided by the denominators of all ranks, so the division adds them up.
+        self._counts = dict.fromkeys(names, updates / ranks)
+        for logged in self._logged:
+            self._counts |= {name: denominator * updates for name, denominator in logged.items()}
+
+    @property
+    def values(self) -> dict[str, SumAndCount]:
+        """Sum and number of this rank's values by log name; the means over all ranks are logged.
+
+        They are ``loss``, each term if there are several, and the terms' values per token.
+        """
+        return {name: (value, self._counts[name]) for name, value in self._sums.items()}
 
     def __call__(self, logprobs: CompletionLogprobs) -> Float[Tensor, ""]:
         """Loss of one chunk with gradient, divided by the denominators of the step; adds its values to ``values``.
@@ -122,22 +138,19 @@ class StepLoss:
             logprobs: Log-probs of the chunk; ``indices`` are places in ``completions``.
         """
         losses: list[Tensor] = []
-        for term, start, denominators in zip(self.terms, self._starts, self._denominators, strict=True):
+        for term, start, logged in zip(self.terms, self._starts, self._logged, strict=True):
             selected = logprobs.select(start, len(term.completions))
             if not selected.indices:
                 continue
             outputs = term(selected)
             losses.append(term.weight * outputs.loss / term.denominator)
             if len(self.terms) > 1:
-                self._add(term.name, outputs.loss / term.denominator)
-            for name, denominator in denominators.items():
-                self.values[name] += outputs.token_sums[name].detach() * (1 / (denominator * self._updates))
+                self._sums[term.name] += outputs.loss.detach() / term.denominator
+            for name in logged:
+                self._sums[name] += outputs.token_sums[name].detach()
         loss = torch.stack(losses).sum()
-        self._add("loss", loss)
+        self._sums["loss"] += loss.detach()
         return loss
-
-    def _add(self, name: str, value: Float[Tensor, ""]) -> None:
-        self.values[name] += value.detach() * self._ranks / self._updates
 
 
 @torch.no_grad()

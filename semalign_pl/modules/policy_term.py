@@ -36,13 +36,14 @@ class PolicyTerm(LossTerm):
     old_logps: Float[Tensor, "completions tokens"] | None = None
     ref_logps: Float[Tensor, "completions tokens"] | None = None
     sampler: SamplerWeights | None = None
-    logged: ClassVar[tuple[str, ...]] = ("kl", "entropy", "clip_share")
+    logged: ClassVar[tuple[str, ...]] = ("entropy", "clip_share")
 
     @property
     def log_denominators(self) -> Mapping[str, float]:
-        """Divisor of the values per token, those of the importance weights included."""
-        names = (*self.logged, *(self.sampler.logged if self.sampler else ()))
-        return dict.fromkeys(names, float(max(1, self.completions.tokens)))
+        """Divisor of the values per token, those of the KL and of the importance weights included if there are any."""
+        kl = () if self.ref_logps is None else ("kl",)
+        names = (*kl, *self.logged, *(self.sampler.logged if self.sampler else ()))
+        return dict.fromkeys(names, float(self.completions.tokens))
 
     def __call__(self, logprobs: CompletionLogprobs) -> LossOutputs:
         """Sum the objective over the chunk's completions."""

@@ -79,7 +79,8 @@ class PolicyUpdates(SamplingStage):
             more_terms: Further terms of the loss, the same on all ranks.
 
         Returns:
-            Scalars to log: loss, kl, entropy, clip_share, grad_norm; with references also each term of the loss.
+            Scalars to log: loss, kl (if it has a weight), entropy, clip_share, grad_norm; with references also each
+            term of the loss. A mean over no token is NaN.
         """
         timer = StepTimer(self.device) if timer is None else timer
         term = self._policy_term("policy_loss", rollouts, advantages, timer)
@@ -159,7 +160,7 @@ class PolicyUpdates(SamplingStage):
         )
         others = self._reference_terms(rollouts.prompt_ids, references, timer)
         metrics = self._optimise([term, *self._kl_terms(rollouts, timer), *others, *more_terms], timer)
-        return metrics | pair_metrics(logps[:count], logps[count:], self.trainer.world_size / all_pairs)
+        return metrics | self.mean_over_ranks(pair_metrics(logps[:count], logps[count:]))
 
     def reference_weight(self) -> float:
         """Weight of SFT's loss on the references at this step; CHORD's mu (arXiv 2508.11408, equation 3) decays too."""

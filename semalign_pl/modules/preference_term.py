@@ -15,6 +15,7 @@ from semalign_pl.functional.losses import LossOutputs, nll_sum
 from semalign_pl.functional.ranking import PairLoss, rank_groups
 from semalign_pl.modules.loss_terms import LossTerm
 from semalign_pl.modules.policy_term import masked_completions
+from semalign_pl.modules.stage import SumAndCount
 from semalign_pl.types import Rollouts
 
 
@@ -76,14 +77,14 @@ def preference_pairs(
 
 
 def pair_metrics(
-    preferred_logps: Float[Tensor, " pairs"], rejected_logps: Float[Tensor, " pairs"], share: float
-) -> dict[str, Tensor]:
-    """Values to log: mean difference of the log-probs, and share of the pairs whose preferred completion is likelier.
+    preferred_logps: Float[Tensor, " pairs"], rejected_logps: Float[Tensor, " pairs"]
+) -> dict[str, SumAndCount]:
+    """Difference of the log-probs, and 1 where the preferred completion is likelier: summed over this rank's pairs.
 
     Args:
         preferred_logps: Log-prob of each preferred completion.
         rejected_logps: Log-prob of each rejected completion.
-        share: Factor on sums over this rank's pairs, so that the mean over ranks is the mean over all pairs.
     """
     difference = preferred_logps - rejected_logps
-    return {"preference_margin": difference.sum() * share, "preference_accuracy": (difference > 0).sum() * share}
+    sums = {"preference_margin": difference.sum(), "preference_accuracy": (difference > 0).sum()}
+    return {name: (value, len(difference)) for name, value in sums.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pydoc
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,8 @@ def built_settings(optimizer: Optimizer, schedule: LRScheduler) -> Settings:
 def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[str]:
     """Compare a checkpoint's settings with those of the run that resumes from it.
 
-    A key that only one of them has belongs to an option of another version, and is ignored.
+    A value where the other has a block of settings is a change, such as null for settings of a server. Any other key
+    that only one of them has belongs to an option of another version, and is ignored.
 
     Args:
         saved: Settings of the checkpoint.
@@ -96,17 +98,15 @@ def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[s
     Raises:
         ValueError: If another setting differs; names each with both values.
     """
-    changed = [
-        (key, f"{key} was {_words(saved[key])} and is {_words(now[key])}")
-        for key in sorted(saved.keys() & now.keys())
-        if saved[key] != now[key]
-    ]
+    keys = {key for key in saved.keys() & now.keys() if saved[key] != now[key]}
+    keys |= _values_for_blocks(saved, now) | _values_for_blocks(now, saved)
+    changed = [(key, f"{key} was {_words(saved, key)} and is {_words(now, key)}") for key in sorted(keys)]
     # If a class differs, its arguments are not listed: they belong to different classes.
     classes = [key.rsplit(".", 1)[0] for key, _ in changed if key.endswith(("class_path", ".class"))]
     refused = [
         words
         for key, words in changed
-        if key not in LENGTH and not any(key.startswith(f"{of}.init_args.") for of in classes)
+        if key not in LENGTH and not any(f"{key}.".startswith(f"{of}.init_args.") for of in classes)
     ]
     if refused:
         raise ValueError(
@@ -114,26 +114,6 @@ def compare_settings(saved: Settings, now: Settings, resume_hint: str) -> list[s
             f"set {'it' if len(refused) == 1 else 'them'} back, or begin a new run in another folder. {resume_hint}"
         )
     return [words for key, words in changed if key in LENGTH]
-
-
-def check_given(saved: Settings, now: Settings, key: str, resume_hint: str) -> None:
-    """Refuse a run that gives a block of settings which was null in the checkpoint, or the reverse.
-
-    Args:
-        saved: Settings of the checkpoint.
-        now: Settings of the run.
-        key: Key of the block.
-        resume_hint: Sentence that ends the message; see `compare_settings`.
-
-    Raises:
-        ValueError: If one of them alone gives it.
-    """
-    before, after = (any(name.startswith(f"{key}.") for name in settings) for settings in (saved, now))
-    if before != after and key in (saved if after else now):
-        words = "was null and is given" if after else "was given and is null"
-        raise ValueError(
-            f"--ckpt_path: {key} {words}; set it back, or begin a new run in another folder. {resume_hint}"
-        )
 
 
 def _training_callbacks(entries: object) -> dict[str, object]:
@@ -149,11 +129,25 @@ def _training_callbacks(entries: object) -> dict[str, object]:
         if not (isinstance(kind, type) and issubclass(kind, Reward | TaxBudget)):
             continue
         same = sum(name.split("#")[0] == kind.__name__ for name in arguments)
-        arguments[kind.__name__ + (f"#{same + 1}" if same else "")] = entry.get("init_args") or {}
+        arguments[kind.__name__ + (f"#{same + 1}" if same else "")] = {
+            name: _OwnKeys(value) if isinstance(value, Mapping) and _has_own_keys(kind, name) else value
+            for name, value in (entry.get("init_args") or {}).items()
+        }
     return {"listed": sorted(arguments), **arguments}
 
 
+class _OwnKeys(dict[str, object]):
+    """Option whose keys the user chooses; those of other blocks are options, which may differ between versions."""
+
+
+def _has_own_keys(kind: type, option: str) -> bool:
+    parameter = inspect.signature(kind).parameters.get(option)
+    return parameter is not None and re.search(r"\b(dict|Mapping)\b", str(parameter.annotation)) is not None
+
+
 def _flatten(value: object, prefix: str) -> Iterator[tuple[str, Json]]:
+    if isinstance(value, _OwnKeys):
+        yield prefix[:-1], [*sorted(map(str, value))]
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flatten(inner, f"{prefix}{key}.")
@@ -172,5 +166,18 @@ def _plain(value: object) -> Json:
     return str(value)
 
 
-def _words(value: Json) -> str:
-    return "null" if value is None else str(value)
+def _values_for_blocks(settings: Settings, others: Settings) -> set[str]:
+    """Keys of values in whose place the other settings have a block."""
+    values = {key for key, value in settings.items() if value != "{}"}  # a block without options
+    return (values - _blocks(settings)) & _blocks(others)
+
+
+def _blocks(settings: Settings) -> set[str]:
+    return {key[:place] for key in settings for place, sign in enumerate(key) if sign == "."}
+
+
+def _words(settings: Settings, key: str) -> str:
+    if key not in settings:
+        names = [name for name in sorted(settings) if name.startswith(f"{key}.")]
+        return "{" + ", ".join(f"{name[len(key) + 1 :]}: {_words(settings, name)}" for name in names) + "}"
+    return "null" if settings[key] is None else str(settings[key])

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
 
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.engine.targets import Target
@@ -110,8 +109,8 @@ class SFTModule(AlignModule):
             {
                 **metrics,
                 **(sources.shares if sources else {}),
-                "completion_tokens": references.tokens / max(1, len(references)),
-                "rows_too_long": float(len(batch) - len(references)),
+                **self.mean_over_ranks({"completion_tokens": (references.tokens, len(references))}),
+                "rows_too_long": self.sum_over_ranks(len(batch) - len(references)),
                 **timer.metrics(),
             },
             len(batch),
@@ -140,7 +139,7 @@ class SFTModule(AlignModule):
         # The loss and the completions use the same prompts: encoded once, long prompts are cut and counted once.
         prompts = self.encode(batch)
         batch = [replace(example, prompt_ids=ids) for example, ids in zip(batch, prompts, strict=True)]
-        given = [example for example in batch if example.reference or example.is_raw_text]
+        given = [example for example in batch if example.reference.strip() or example.is_raw_text]
         fitting = self._fitting(given)
         self._validation_loss.leave_out(len(given) - len(fitting))
         for corpus, raw in dict.fromkeys((example.corpus, example.is_raw_text) for example in fitting):
@@ -154,12 +153,8 @@ class SFTModule(AlignModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the per-token loss of the references, over all rows and ranks, and per corpus of a mix."""
-        for name, value in self._validation_loss.metrics(self._sum_over_ranks).items():
+        for name, value in self._validation_loss.metrics(self.sum_tensor_over_ranks).items():
             self.log(f"val/{name}", value, batch_size=1, prog_bar=name == "loss")
-
-    def _sum_over_ranks(self, sums: Tensor) -> Tensor:
-        ranks = self.trainer.world_size
-        return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu() if ranks > 1 else sums
 
     def on_train_epoch_start(self) -> None:
         """Record the number of updates at the start of the epoch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -31,7 +32,24 @@ from semalign_pl.modules.supported import check_trainer
 from semalign_pl.policy.base_checks import warn_slow_bf16
 from semalign_pl.protocols import BatchedData
 from semalign_pl.run.history import cut_history
-from semalign_pl.run.trainer import data_module_of, may_write
+from semalign_pl.run.trainer import count_steps, data_module_of, may_write
+
+SumAndCount = tuple[Tensor | float, Tensor | float]
+"""Sum of values, and their number."""
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse settings of a module that must be positive whole numbers, and are not.
+
+    Args:
+        **counts: Value of each setting.
+
+    Raises:
+        ValueError: Names the setting.
+    """
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"model.init_args.{name}: {value} is not a positive whole number; give 1 or more")
 
 
 class StageModule(LightningModule):
@@ -148,15 +166,12 @@ class StageModule(LightningModule):
 
     def _total_steps(self) -> int:
         # trainer.estimated_stepping_batches would build the train loader, which then repeats data after a resume.
-        trainer = self.trainer
-        steps = trainer.max_steps if trainer.max_steps > 0 else None
-        data = data_module_of(trainer)
+        trainer, data, batches = self.trainer, data_module_of(self.trainer), math.inf
         if trainer.max_epochs is not None and trainer.max_epochs > 0 and data is not None:
             batches = len(data.train_dataloader())
             limit = trainer.limit_train_batches
             batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-            by_epochs = batches * trainer.max_epochs * self.updates_per_batch()
-            steps = by_epochs if steps is None else min(steps, by_epochs)
+        steps = count_steps(trainer, self, batches)
         if steps is None:
             raise ValueError("trainer.max_steps: set it or trainer.max_epochs, so that the schedule knows its length")
         return max(1, steps)
@@ -265,10 +280,27 @@ class StageModule(LightningModule):
         Args:
             value: Number of this rank.
         """
-        number = torch.tensor(float(value))  # rounded to float32 as the sum over ranks is
-        if self.trainer.world_size > 1:
-            number = self.trainer.strategy.reduce(number.to(self.device), reduce_op="sum")
-        return float(number)
+        return float(self.sum_tensor_over_ranks(torch.tensor(float(value))))  # float32
+
+    def sum_tensor_over_ranks(self, values: Tensor) -> Tensor:
+        """Sum of a tensor over all ranks, elementwise.
+
+        Args:
+            values: Tensor of this rank, of the same shape on all ranks; the sum may replace its values.
+        """
+        if self.trainer.world_size == 1:
+            return values
+        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum")
+
+    def mean_over_ranks(self, values: Mapping[str, SumAndCount]) -> dict[str, Tensor]:
+        """Means over the values of all ranks, float32 scalars by name; NaN where no rank has a value.
+
+        Args:
+            values: Sum and number of this rank's values, by name; every rank must give the same names.
+        """
+        flat = [torch.as_tensor(number, device=self.device).float() for pair in values.values() for number in pair]
+        sums, counts = self.sum_tensor_over_ranks(torch.stack(flat).view(-1, 2)).unbind(1)
+        return dict(zip(values, sums / counts, strict=True))
 
     def log_train(self, values: Mapping[str, float | Tensor], rows: int) -> None:
         """Log values of one step under ``train/``, averaged over ranks.

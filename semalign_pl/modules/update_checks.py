@@ -19,7 +19,7 @@ def check_update(
     num_iterations: int,
     preference_beta: float,
 ) -> None:
-    """Refuse settings of the policy objective and of preferences that the loss does not use.
+    """Refuse settings of the policy objective and of preferences that the loss does not use, or that mean nothing.
 
     Args:
         loss_type: Name of the loss.
@@ -35,8 +35,16 @@ def check_update(
         ValueError: Names the setting and the remedy.
     """
     where = "model.init_args."
-    if loss_type == "cispo" and epsilon_high is None:
-        raise ValueError(f"{where}epsilon_high: cispo needs the largest weight of a token; use e.g. 5.0")
+    high = epsilon if epsilon_high is None else epsilon_high
+    if loss_type == "cispo" and (epsilon_high is None or not 1 <= high < float("inf")):
+        value = "null" if epsilon_high is None else f"{high:g}"
+        raise ValueError(
+            f"{where}epsilon_high: {value}: for cispo it is the largest weight of a token itself, and less than 1 "
+            "would make all tokens weigh less; use e.g. 5.0"
+        )
+    for name, width, usual in (("epsilon", epsilon, 0.2), ("epsilon_high", high, 0.28)):
+        if not 0 <= width < float("inf"):
+            raise ValueError(f"{where}{name}: {width:g} is not a width of the trust region; use e.g. {usual}")
     if loss_type == "cispo" and epsilon != 0.2:
         raise ValueError(f"{where}epsilon: {epsilon:g}: cispo has no smallest weight of a token; leave it out")
     if num_iterations < 1:

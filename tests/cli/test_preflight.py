@@ -147,6 +147,7 @@ def test_every_metric_that_is_logged_may_be_monitored(runs: Runs, stage: str) ->
 @pytest.mark.parametrize(
     "options",
     [
+        ["beta=0.0"],
         ["loss_type=best_of_group", "beta=0.0"],
         ["loss_type=best_of_group", "beta=0.1", "reference_nll_weight=0.2", "reference_nll_schedule=linear"],
         ["loss_type=cpo", "beta=0.0"],
@@ -164,6 +165,10 @@ def test_every_value_of_an_update_may_be_monitored(runs: Runs, options: list[str
     for name in logged:
         cli.trainer.callbacks[0].monitor = name
         check_monitors(cli.trainer, cli.model, cli.datamodule)
+    if "train/kl" not in logged:
+        cli.trainer.callbacks[0].monitor = "train/kl"
+        with pytest.raises(ValueError, match="nothing logs 'train/kl'"):
+            check_monitors(cli.trainer, cli.model, cli.datamodule)
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])

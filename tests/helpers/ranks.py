@@ -21,9 +21,10 @@ from semalign_pl.modules import AlignModule, Constant, GRPOModule, SFTModule
 from semalign_pl.rewards import Reward
 from semalign_pl.types import Example, Rollouts
 
-KINDS = ("sft", "talr", "grpo")
+KINDS = ("sft", "talr", "grpo", "replay")
 TEXTS = (("书", "དགེ་རྒན་དེབ།"), ("老师看书。", "ག"), ("山", "རི"), ("学生在家里吃饭。", "ཁ་ལག"), ("水", "ཆུ།"))
 EXAMPLES = [Example(str(i), zh, bo) for i, (zh, bo) in enumerate(TEXTS)]
+REPLAYED = [Example("5", "书", "ག", replay=True), Example("6", "山", "དགེ་རྒན་དེབ།", replay=True)]
 
 
 class Length(Reward):
@@ -52,27 +53,31 @@ def make(kind: str, base: str, adapter: str) -> AlignModule:
     sgd = functools.partial(torch.optim.SGD, lr=1.0)
     common: Any = {"weights": "fp32", "adapter": adapter, "optimizer": sgd, "lr_scheduler": Constant}
     common |= {"max_grad_norm": 1e9, "micro_batch_tokens": 90}
-    if kind == "grpo":
+    if kind in ("grpo", "replay"):
         options: Any = {"num_generations": 3, "max_new_tokens": 6, "scale_rewards": "batch", "loss_type": "dapo"}
         return SeededByExample(base, **common, **options)
-    return SFTModule(base, **common, max_new_tokens=60, token_weight="none" if kind == "sft" else "talr")
+    return SFTModule(base, **common, max_new_tokens=10, token_weight="none" if kind == "sft" else "talr")
 
 
 def batches(kind: str, rank: int = 0, ranks: int = 1) -> list[list[Example]]:
-    """Two batches: SFT's of five rows, GRPO's of three, so that with four processes one has none."""
-    rows = EXAMPLES if kind != "grpo" else EXAMPLES[:3]
+    """Two batches, with a reference that is too long: SFT's of five rows, GRPO's of three, and replayed rows.
+
+    With four processes, one has no rollouts.
+    """
+    rows = {"grpo": EXAMPLES[:3], "replay": [*EXAMPLES[:3], *REPLAYED]}.get(kind, EXAMPLES)
     return [rows[rank::ranks]] * 2
 
 
 def train(kind: str, base: str, adapter: str, rank: int = 0, ranks: int = 1, **options: Any) -> dict[str, Any]:
-    """Train, and return the change of the weights, and the logged values of the last step."""
+    """Train, and return the weights, and the logged values of the last step but times."""
     module = make(kind, base, adapter)
     parallel = {"devices": ranks, "strategy": "ddp", "use_distributed_sampler": False} if ranks > 1 else {}
-    rewards = [Length()] if kind == "grpo" else []
+    rewards = [Length()] if isinstance(module, GRPOModule) else []
     more = options.pop("callbacks", [])
     trainer = fit(module, batches(kind, rank, ranks), [*rewards, *more], **parallel, **options)
-    logged = {name: float(trainer.callback_metrics[f"train/{name}"]) for name in ("loss", "grad_norm")}
-    return {"weights": {name: weight.detach().clone() for name, weight in trained(module.policy).items()}, **logged}
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if "/time/" not in name}
+    weights = {name: weight.detach().clone() for name, weight in trained(module.policy).items()}
+    return {"weights": weights, "logged": logged}
 
 
 def work(rank: int, ranks: int, port: int, base: str, adapter: str, folder: str) -> None:

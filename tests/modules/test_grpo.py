@@ -10,13 +10,15 @@ from helpers.tiny import Recorded, fit, relative
 from semalign_pl.engine.logprobs import compute_logprobs
 from semalign_pl.engine.micro_batches import Completions
 from semalign_pl.modules import Constant, GRPOModule, SFTModule
+from semalign_pl.modules.rollout_metrics import rollout_metrics
 from semalign_pl.policy.adapter import adapter_state
 from semalign_pl.rewards import Reward
-from semalign_pl.types import Example
+from semalign_pl.types import Example, Rollouts
 
 PAIRS = [("书", "དེབ"), ("老师看书。", "ག"), ("山", "རི")]
 EXAMPLES = [Example(str(i), zh, bo, {"zh": zh}) for i, (zh, bo) in enumerate(PAIRS)]
 SGD = functools.partial(torch.optim.SGD, lr=0.5)
+NAN = float("nan")
 
 
 class Length(Reward):
@@ -91,10 +93,11 @@ def test_on_policy_the_loss_is_the_kl_alone(module) -> None:
         trained.stirred = 0.05
         metrics = fit(trained, [EXAMPLES], [Length()]).callback_metrics
         assert metrics["train/clip_share"] == 0
-        assert (metrics["train/kl"] > 0.01) == (beta > 0)  # at beta 0 the reference is not computed
         assert trained.gradients[0].norm() > 1e-2
         if beta == 0:
-            assert abs(metrics["train/loss"]) < 1e-6
+            assert abs(metrics["train/loss"]) < 1e-6 and "train/kl" not in metrics  # the reference is not computed
+        else:
+            assert metrics["train/kl"] > 0.01
 
 
 @pytest.mark.parametrize("iterations", [1, 2])
@@ -130,6 +133,7 @@ def test_equal_rewards_without_kl_change_nothing(module) -> None:
     trained = module(beta=0.0)
     metrics = fit(trained, [EXAMPLES], [Same()]).callback_metrics
     assert trained.gradients[0].abs().sum() == 0 and metrics["train/groups_without_signal"] == 1
+    assert metrics["train/entropy"].isnan() and metrics["train/clip_share"].isnan()  # not measured
     assert all(weight.grad is None for weight in trained.weights[0].values())  # they cost no forward pass either
 
 
@@ -251,6 +255,24 @@ def test_a_reward_that_scores_nothing_teaches_nothing(module) -> None:
     trained = module(beta=0.0)
     fit(trained, [EXAMPLES], [Silent()])
     assert trained.out["rewards"].isnan().all() and trained.gradients[0].abs().sum() == 0
+
+
+def test_the_values_of_ranks_add_up_to_those_of_all() -> None:
+    """Five groups on three ranks: one has none, one has no score at all, and some completions lack one."""
+    rewards = torch.tensor([0.1, 0.7, 0.4, 0.4, NAN, 0.9, NAN, NAN, NAN, NAN])
+    mask = torch.arange(4) < torch.tensor([4, 2, 1, 3, 2, 3, 1, 1, 4, 2]).unsqueeze(1)
+    texts = ["a", "b", "c", "c", "a", "d", "e", "e", "f", "g"]
+
+    def metrics(start: int, end: int) -> torch.Tensor:
+        rows = slice(2 * start, 2 * end)
+        prompts = [[5]] * (end - start)
+        rollouts = Rollouts(prompts, mask[rows].long(), mask[rows], mask[rows, 1], texts[rows], 2)
+        pairs = rollout_metrics(rollouts, rewards[rows], {"length": rewards[rows]})
+        assert pairs.keys() >= {"reward", "reward/length", "signal/length", "ended_by_eos", "distinct_completions"}
+        return torch.tensor([[float(number) for number in pair] for pair in pairs.values()])
+
+    torch.testing.assert_close(metrics(0, 3) + metrics(3, 3) + metrics(3, 5), metrics(0, 5))
+    assert not metrics(3, 3).any() and (metrics(0, 5)[:, 1] > 0).all()
 
 
 def test_the_worlds_randomness_does_not_change_a_step(module) -> None:

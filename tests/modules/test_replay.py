@@ -98,7 +98,9 @@ def test_a_batch_of_replayed_rows_alone(grpo: Any, base: str, sft_adapter: str, 
     fit(sft, [REPLAY])
     module = grpo(REPLAY, [RewardWatch(), Divergence()], **options)
     assert relative(module.gradients[0], sft.gradients[0]) < 1e-5 and not module.reward.seen
-    assert module.trainer.callback_metrics["train/reward"].isnan()
+    logged = module.trainer.callback_metrics
+    for name in {"reward", "completion_tokens", "kl", "entropy", "preference_accuracy"} & {name[6:] for name in logged}:
+        assert logged[f"train/{name}"].isnan(), f"{name} has no completion to be measured on"
 
 
 def test_a_row_without_a_reference_is_not_trained_on(grpo: Any, base: str, sft_adapter: str) -> None:
@@ -114,6 +116,16 @@ def test_a_row_without_a_reference_is_not_trained_on(grpo: Any, base: str, sft_a
     assert logged[0] == pytest.approx(logged[1], rel=1e-4)
     with pytest.raises(ValueError, match="reference_nll_weight: no row has a reference, so the loss had none"):
         grpo([blank], reference_nll_weight=1.0)
+    # Validation completes it, and measures no loss on it.
+    sft = SFT(base, **settings(sft_adapter))
+    fit(sft, [PAIRS])
+    losses = []
+    row = replace(PAIRS[0], corpus="")
+    for batch in ([row], [row, blank]):
+        sft.on_validation_epoch_start()
+        assert len(sft.validation_step(batch, 0)["predictions"]) == len(batch)
+        losses.append(sft._validation_loss.metrics(sft.sum_tensor_over_ranks))
+    assert losses[0]["loss"] == pytest.approx(losses[1]["loss"], rel=1e-5)
 
 
 def test_references_that_are_too_long_are_counted(grpo: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -125,6 +137,22 @@ def test_references_that_are_too_long_are_counted(grpo: Any, caplog: pytest.LogC
     assert long and module.trainer.callback_metrics["train/references_too_long"] == long
     assert f"{long} of {len(lengths)} references in this batch have more than 4 tokens" in caplog.text
     assert "train/references_too_long" not in grpo([*PAIRS]).trainer.callback_metrics
+
+
+class OfTwoRanks(GRPO):
+    """Module whose sums over ranks have another rank with one row of each kind."""
+
+    def sum_over_ranks(self, value: float) -> float:
+        return value + 1
+
+
+def test_ranks_with_and_without_replayed_rows_log_the_same_names(base: str, sft_adapter: str) -> None:
+    """Each name is a collective of all ranks, which would wait forever for a rank that logs one name fewer."""
+    names = []
+    for batch in (PAIRS, REPLAY, [*PAIRS, *REPLAY], []):
+        module = OfTwoRanks(base, **settings(sft_adapter), num_generations=4)
+        names.append(set(fit(module, [batch], [Length()]).callback_metrics))
+    assert names[0] >= {"train/references_too_long", "train/replay_nll"} and all(one == names[0] for one in names)
 
 
 def test_a_weight_of_zero_is_refused(base: str) -> None:

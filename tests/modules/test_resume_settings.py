@@ -13,8 +13,12 @@ from helpers.small_runs import Runs, assert_same, weights
 
 from semalign_pl.cli import main
 from semalign_pl.messages.errors import one_line
+from semalign_pl.modules.settings import Settings, compare_settings, run_settings
 
-REWARD = {"class_path": "LanguageReward", "init_args": {"weight": 0.5, "gate": False}}
+SERVER = {
+    "class_path": "semalign_pl.rollouts.ServerRollouts",
+    "init_args": {"url": "http://localhost:1", "patience": 1},
+}
 
 
 def resume(
@@ -42,7 +46,7 @@ def begun(base: str, encoder: str, corpus, tmp_path_factory) -> Runs:
         ("sft", "model.init_args.lr_scheduler=Constant", "lr_scheduler.class_path was semalign_pl"),
         ("sft", "model.init_args.max_grad_norm=2", "model.init_args.max_grad_norm was 1.0 and is 2.0"),
         ("sft", "model.init_args.lora.dropout=0.1", "model.init_args.lora.dropout was 0.2 and is 0.1"),
-        ("sft", "model.init_args.lora=null", "model.init_args.lora was given and is null"),
+        ("sft", "model.init_args.lora=null", "model.init_args.lora was {alpha: 8, dropout: 0.2, r: 4, "),
         ("sft", "seed_everything=4", "seed_everything was 3 and is 4"),
         ("sft", "data.init_args.batch_size=4", "data.init_args.batch_size was 6 and is 4"),
         ("sft", "data.init_args.limit=30", "data.init_args.limit was null and is 30"),
@@ -50,6 +54,7 @@ def begun(base: str, encoder: str, corpus, tmp_path_factory) -> Runs:
         ("grpo", "model.init_args.num_generations=4", "model.init_args.num_generations was 2 and is 4"),
         ("grpo", "model.init_args.num_iterations=2", "model.init_args.num_iterations was 1 and is 2"),
         ("grpo", "model.init_args.beta=0.1", "model.init_args.beta was 0.04 and is 0.1"),
+        ("grpo", f"model.init_args.rollouts={SERVER}", "rollouts was null and is {class_path: semalign_pl"),
     ],
 )  # fmt: skip
 def test_a_changed_setting_is_refused_by_name(begun: Runs, capsys, stage: str, flag: str, answer: str) -> None:
@@ -61,14 +66,71 @@ def test_a_changed_setting_is_refused_by_name(begun: Runs, capsys, stage: str, f
     assert status.code == 2 and answer in message and "adapter folder" in message, message
 
 
-def test_a_changed_reward_is_refused_by_name(begun: Runs) -> None:
-    with pytest.raises(ValueError, match=r"callbacks.LanguageReward.weight was 1.0 and is 2.0"):
-        recipe = begun.recipe("grpo")
-        recipe["trainer"]["callbacks"][1]["init_args"] = {"weight": 2.0}
-        path = begun.write(recipe, "other")
-        main(["fit", "--config", str(path), f"--ckpt_path={begun.folder / 'grpo' / 'step=1.ckpt'}"])
+@pytest.mark.parametrize(
+    ("place", "options", "answer"),
+    [
+        (1, {"weight": 2.0}, r"LanguageReward.weight was 1.0 and is 2.0"),
+        (0, {"tau": {"quantile": 0.05}}, r"SemanticReward.tau was -0.5 and is \{quantile: 0.05, samples: 256\}"),
+        (0, {"tau": -0.5, "anchor": {"zh": 1.0}}, r"SemanticReward.anchor was reference and is \['zh'\]"),
+    ],
+)
+def test_a_changed_reward_is_refused_by_name(begun: Runs, place: int, options: dict[str, Any], answer: str) -> None:
+    recipe = begun.recipe("grpo")
+    given = recipe["trainer"]["callbacks"][place].setdefault("init_args", {})
+    given |= options
+    path, folder = begun.write(recipe, "other"), begun.folder / "other"
+    args = ["fit", "--config", str(path), f"--trainer.default_root_dir={folder}"]
+    with pytest.raises(ValueError, match=f"with, but trainer.callbacks.{answer}; set it back"):
+        main([*args, f"--ckpt_path={begun.folder / 'grpo' / 'step=1.ckpt'}"])
+
+
+def test_another_reward_is_refused_by_name(begun: Runs) -> None:
     with pytest.raises(ValueError, match=r"callbacks.listed was .* and is \['LanguageReward', .*LengthReward"):
         resume(begun, "grpo", "grpo", 1, callbacks=[{"class_path": "LengthReward"}])
+
+
+def settings(callback: str, options: dict[str, Any]) -> Settings:
+    """Settings of a run with one callback."""
+    listed = {"class_path": f"semalign_pl.{callback}", "init_args": options}
+    return run_settings({"trainer": {"callbacks": [listed], "max_steps": 3}})
+
+
+SEMANTIC, BUDGET = "rewards.SemanticReward", "callbacks.TaxBudget"
+
+
+@pytest.mark.parametrize(
+    ("callback", "one", "other", "answer"),
+    [
+        (SEMANTIC, {"anchor": "reference"}, {"anchor": {"zh": 1.0}}, "anchor was reference and is ['zh']"),
+        (SEMANTIC, {"anchor": {"bo": 1, "zh": 1}}, {"anchor": {"bo": 1}}, "anchor was ['bo', 'zh'] and is ['bo']"),
+        (SEMANTIC, {"anchor": {"bo": 1}}, {"anchor": {"zh": 1}}, "anchor was ['bo'] and is ['zh']"),
+        (SEMANTIC, {"tau": 0.3}, {"tau": {"quantile": 0.1}}, "tau was 0.3 and is {quantile: 0.1}"),
+        (BUDGET, {"budget": {"f1": -1}}, {"budget": {"em": 1, "f1": -1}}, "budget was ['f1'] and is ['em', 'f1']"),
+        (BUDGET, {"budget": {"f1": -1}}, {"budget": {"f1": -2}}, "budget.f1 was -1 and is -2"),
+    ],
+)
+def test_a_change_of_an_options_form_or_keys_is_refused(
+    callback: str, one: dict[str, Any], other: dict[str, Any], answer: str
+) -> None:
+    before, after = answer.split(" was ")[1].split(" and is ")
+    assert not compare_settings(settings(callback, one), settings(callback, one), "")
+    for first, second in (one, other), (other, one):
+        with pytest.raises(ValueError) as caught:
+            compare_settings(settings(callback, first), settings(callback, second), "")
+        expected = answer if first is one else f"{answer.split(' was ')[0]} was {after} and is {before}"
+        assert f"{callback.split('.')[1]}.{expected}" in str(caught.value)
+
+
+def test_settings_of_an_earlier_version_are_compared_as_far_as_it_saved_them() -> None:
+    """It did not save the keys of an option, and lacks options of a later version."""
+    now = settings(SEMANTIC, {"anchor": {"zh": 1.0}, "tau": {"quantile": 0.1, "samples": 9}})
+    saved = {key: value for key, value in now.items() if not key.endswith((".anchor", ".samples"))}
+    assert len(saved) == len(now) - 2
+    assert not compare_settings(saved, now, "") and not compare_settings(now, saved, "")
+    saved["trainer.callbacks.SemanticReward"] = "{}"  # a class without options
+    assert not compare_settings(saved, now, "")
+    with pytest.raises(ValueError, match=r"anchor was \{zh: 1.0\} and is reference"):
+        compare_settings(saved, settings(SEMANTIC, {"anchor": "reference"}), "")
 
 
 def test_another_corpus_of_as_many_rows_is_refused(begun: Runs, tmp_path) -> None:

@@ -79,20 +79,21 @@ def test_rows_longer_than_training_takes_are_left_out_and_counted(runs: Runs) ->
 def test_stopping_and_keeping_the_best_by_val_loss_and_its_way_to_an_adapter(
     runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Reversed, so that the best step is not the last one; PEFT reads the adapter of the best checkpoint."""
+    """The loss is maximised, so that the best step is not the last; PEFT reads the adapter of the best checkpoint."""
     folder = runs.folder / "run"
-    keep = {"dirpath": str(folder / "best"), "monitor": "val/loss", "mode": "max", "filename": "{step}-{val/loss:.2f}"}
+    keep = {"dirpath": str(folder / "best"), "monitor": "val/loss", "mode": "min", "filename": "{step}-{val/loss:.2f}"}
     callbacks = [
-        {"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss", "patience": 2, "mode": "max"}},
+        {"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss", "patience": 2, "mode": "min"}},
         {"class_path": "ModelCheckpoint", "init_args": {**keep, "auto_insert_metric_name": False}},
     ]
     often = ["data.init_args.eval_limit=2", "trainer.max_steps=12", "trainer.val_check_interval=2"]
+    often += ["model.init_args.optimizer.init_args.maximize=true"]
     cli = runs("fit", "sft", "run", validated(runs), *often, callbacks=callbacks)
     losses = [float(row["val/loss"]) for row in runs.metrics() if row["val/loss"]]
-    best = 2 * (losses.index(max(losses)) + 1)
+    best = 2 * (losses.index(min(losses)) + 1)
     assert cli.trainer.global_step == 2 * len(losses) == best + 4 < 12
     [saved] = (folder / "best").iterdir()
-    assert saved.name == f"{best}-{max(losses):.2f}.ckpt"
+    assert saved.name == f"{best}-{min(losses):.2f}.ckpt"
 
     out = folder / "of-best"
     assert main(["export", "--config", str(folder / "fit.yaml"), "--ckpt_path", str(saved), "--out", str(out)]) == 0
