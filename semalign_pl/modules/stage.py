@@ -32,7 +32,7 @@ from semalign_pl.modules.supported import check_trainer
 from semalign_pl.policy.base_checks import warn_slow_bf16
 from semalign_pl.protocols import BatchedData
 from semalign_pl.run.history import cut_history
-from semalign_pl.run.trainer import count_steps, data_module_of, may_write
+from semalign_pl.run.trainer import count_batches, count_steps, data_module_of, may_write
 
 SumAndCount = tuple[Tensor | float, Tensor | float]
 """Sum of values, and their number."""
@@ -168,9 +168,7 @@ class StageModule(LightningModule):
         # trainer.estimated_stepping_batches would build the train loader, which then repeats data after a resume.
         trainer, data, batches = self.trainer, data_module_of(self.trainer), math.inf
         if trainer.max_epochs is not None and trainer.max_epochs > 0 and data is not None:
-            batches = len(data.train_dataloader())
-            limit = trainer.limit_train_batches
-            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            batches = count_batches(trainer, data.train_dataloader())
         steps = count_steps(trainer, self, batches)
         if steps is None:
             raise ValueError("trainer.max_steps: set it or trainer.max_epochs, so that the schedule knows its length")

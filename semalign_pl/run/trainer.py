@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sized
 from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import RunningStage
 
 
 @runtime_checkable
@@ -66,6 +68,22 @@ def may_write(trainer: Trainer) -> bool:
         trainer: Trainer of the run.
     """
     return trainer.is_global_zero and not is_trial(trainer)
+
+
+def count_batches(trainer: Trainer, loader: Sized) -> int:
+    """Number of batches per epoch of this process, also before the fit.
+
+    Lightning gives the sampler of a process to a user's loader only once the fit has begun; until then the loader has
+    the batches of all processes.
+
+    Args:
+        trainer: Trainer of the run.
+        loader: Training loader of the data module.
+    """
+    prepared = trainer._data_connector._prepare_dataloader(loader, shuffle=True, mode=RunningStage.TRAINING)
+    assert isinstance(prepared, Sized), "Lightning returns the loader, or one of its class with another sampler"
+    batches, limit = len(prepared), trainer.limit_train_batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def count_steps(trainer: Trainer, module: LightningModule, batches: float | None = None) -> int | None:

@@ -52,7 +52,7 @@ def test_resume_from_another_start_is_refused(runs: Runs, capfd: pytest.CaptureF
     said = one_line(capfd, runs.args("fit", "grpo", "rl", *onwards, from_b, f"ckpt_path={saved}"))
     assert "began from another policy than model.init_args.adapter" in said
     said = one_line(capfd, runs.args("fit", "grpo", "rl", f"ckpt_path={saved}"))
-    assert "began from another policy than model.init_args.adapter (None)" in said
+    assert "but model.init_args.lora was null and is {" in said and "--model.init_args.adapter RUN/adapter" in said
     assert runs("fit", "grpo", "rl", *onwards, from_a, f"ckpt_path={saved}").trainer.global_step == 3
 
 

@@ -11,10 +11,13 @@ import pytest
 import torch
 import yaml
 from helpers.small_runs import Runs
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.optim import lr_scheduler as schedules
+from torch.utils.data import DataLoader
 
 from semalign_pl.__main__ import main
 from semalign_pl.cli import SemAlignCLI, make_cli
+from semalign_pl.modules import SFTModule
 from semalign_pl.modules.schedule import build_schedule
 
 STEPS = 8
@@ -170,3 +173,23 @@ def test_a_run_uses_it_and_its_saved_recipe_says_so(runs: Runs) -> None:
 
     again = fit(["fit", "--config", str(path), "--trainer.max_steps=2", "--trainer.default_root_dir", str(runs.folder)])
     assert again.trainer.lr_scheduler_configs[0].scheduler.total_iters == 2
+
+
+class TenRows(LightningDataModule):
+    """Data module of a user's own."""
+
+    def train_dataloader(self) -> DataLoader[int]:
+        return DataLoader([*range(10)], batch_size=2, shuffle=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("devices", "limit", "steps"), [(1, 1.0, 10), (2, 1.0, 6), (2, 2, 4)])
+def test_a_schedule_is_as_long_as_the_run_of_each_process(devices: int, limit: int | float, steps: int) -> None:
+    """Two processes have five rows each, so three batches; a loader has those of both until the fit begins."""
+    trainer = Trainer(
+        accelerator="cpu", devices=devices, max_epochs=2, limit_train_batches=limit, logger=False,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.datamodule = TenRows()
+    module = SFTModule("none", optimizer=torch.optim.SGD)
+    module.trainer = trainer
+    assert module._total_steps() == steps

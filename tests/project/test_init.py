@@ -249,7 +249,7 @@ def test_flags_can_be_pasted_into_a_shell(init, work) -> None:
 
 @pytest.mark.parametrize("text", ["no", "On", "null", "my/base", "run # 2", "模型", "a b", 'x "y"', "1e5", "~"])
 def test_texts_are_the_same_in_yaml(text) -> None:
-    values = {"general": General("own", [], [], []), "batch": 16, "anchor_rows": 5}
+    values = {"general": General("own", [], [], []), "batch": 16, "anchor_rows": 5, "lengths": 1, "keep_lengths": 1}
     for folder in (text, f"{text}/inner"):
         study = render("study.yaml", {**values, "folder": folder, "shell_folder": shlex.quote(folder)})
         file = yaml.safe_load(study)["keep_grpo"]["set"]["anchor"]["file"]
