@@ -36,7 +36,7 @@ CONTRACT: dict[str, str | None] = {
     "lightning.pytorch.Trainer(logger=False, accelerator='cpu').fit_loop.epoch_loop._batches_that_stepped": None,
     "lightning.pytorch.Trainer(logger=False, accelerator='cpu')._accelerator_connector": None,
     "lightning.pytorch.Trainer(logger=False, accelerator='cpu')._data_connector": None,
-    "lightning.pytorch.trainer.connectors.data_connector._DataConnector._prepare_dataloader": "self, dataloader, shuffle, mode",
+    "lightning.pytorch.trainer.connectors.data_connector._DataConnector._prepare_dataloader": "self, dataloader",
     "lightning.pytorch.Trainer(logger=False, accelerator='cpu').fit_loop._data_fetcher": None,
     "lightning.pytorch.Trainer(logger=False, accelerator='cpu').fit_loop.epoch_loop.val_loop._restart_stage": None,
     "lightning.pytorch.Trainer(logger=False, accelerator='cpu').strategy._checkpoint_io": None,
