@@ -97,9 +97,10 @@ def _check_mode(callback: Callback, metrics: Iterable[str]) -> None:
     """Refuse the mode that takes the worst value of a metric for the best; Lightning's default is ``min``."""
     if not isinstance(callback, _Ranking) or callback.monitor is None or not _is_among(callback.monitor, metrics):
         return
-    name = callback.monitor.split("/")[1]
-    if callback.monitor != SCORE and not names_direction(name):
-        return
+    _, *names = callback.monitor.split("/")
+    name = names[-1]
+    if len(names) > 1 or (callback.monitor != SCORE and not names_direction(name)):
+        return  # a longer name has that of a corpus or a reward, which says no direction
     mode = "min" if less_is_better(name) else "max"
     if callback.mode != mode:
         raise ValueError(

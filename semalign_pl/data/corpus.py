@@ -336,7 +336,7 @@ class CorpusDataModule(LightningDataModule):
         tables = [prepared.table for prepared in self.prepared["train"]]
         for corpus, table, size, wanted in zip(self.corpora["train"], tables, sizes, shares, strict=True):
             key = f"data.init_args.limit: {self.limit}" if self.limit else f"data.init_args.skip: {self.skip}"
-            if wanted and not size:
+            if not size:
                 raise ValueError(
                     f"{key} draws no row of {corpus.path}, which has a weight; raise limit or lower skip, or leave the "
                     "corpus out"

@@ -15,6 +15,8 @@ from torch.utils.data.distributed import DistributedSampler
 
 from semalign_pl.files.digest import digest
 
+_GOLDEN_RATIO = (1 + 5**0.5) / 2
+
 
 def shuffled_rows(rows: int, name: str) -> array[int]:
     """All row indices in an order that is a function of ``name``; eight bytes per row.
@@ -46,19 +48,20 @@ def subset(rows: int, seed: int, skip: int = 0, limit: int | None = None) -> Seq
     return array("q", sorted(shuffled_rows(rows, f"subset {seed}")[skip:][:limit]))
 
 
-def rows_per_corpus(rows: int, weights: Sequence[float]) -> list[int]:
+def rows_per_corpus(rows: int, weights: Sequence[float], epoch: int = 0) -> list[int]:
     """Number of an epoch's rows from each corpus of a mix; their sum is the number of rows of the epoch.
+
+    A share that is no whole number is rounded down in some epochs and up in others, so that over many it is right.
 
     Args:
         rows: Number of rows of the epoch.
         weights: Sampling weight of each corpus.
+        epoch: Index of the epoch.
     """
-    exact = [rows * weight / sum(weights) for weight in weights]
-    whole = [int(share) for share in exact]
-    most = sorted(range(len(weights)), key=lambda i: whole[i] - exact[i])  # largest remainders first
-    for i in most[: rows - sum(whole)]:
-        whole[i] += 1
-    return whole
+    above = epoch * _GOLDEN_RATIO % 1  # multiples of it are spread evenly over 0 to 1
+    exact = (round(rows * sum(weights[:corpus]) / sum(weights), 6) for corpus in range(1, len(weights)))
+    ends = [*(int(end + above) for end in exact), rows]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]:
@@ -87,12 +90,13 @@ def mix_corpora(sizes: Sequence[int], weights: Sequence[float], rows: int, seed:
     Returns:
         Row indices, counted through all corpora.
     """
-    shares = rows_per_corpus(rows, weights)
+    shares = rows_per_corpus(rows, weights, epoch)
+    earlier = [rows_per_corpus(rows, weights, before) for before in range(epoch)]
     corpora = array("q", (corpus for corpus, share in enumerate(shares) for _ in range(share)))
     first = [sum(sizes[:corpus]) for corpus in range(len(sizes))]
     passes = [
-        _repeat_rows(size, f"mix {seed} {corpus}", start=epoch * share)
-        for corpus, (size, share) in enumerate(zip(sizes, shares, strict=True))
+        _repeat_rows(size, f"mix {seed} {corpus}", start=sum(shares[corpus] for shares in earlier))
+        for corpus, size in enumerate(sizes)
     ]
     order = (corpora[place] for place in shuffled_rows(rows, f"epoch {seed} {epoch}"))
     return array("q", (first[corpus] + next(passes[corpus]) for corpus in order))

@@ -296,7 +296,12 @@ class StageModule(LightningModule):
         Args:
             values: Sum and number of this rank's values, by name; every rank must give the same names.
         """
-        flat = [torch.as_tensor(number, device=self.device).float() for pair in values.values() for number in pair]
+        flat = [torch.as_tensor(number).float() for pair in values.values() for number in pair]
+        on_host = [place for place, number in enumerate(flat) if number.is_cpu]
+        if on_host:  # moved together: each move may wait for the device
+            moved = torch.stack([flat[place] for place in on_host]).to(self.device)
+            for place, number in zip(on_host, moved, strict=True):
+                flat[place] = number
         sums, counts = self.sum_tensor_over_ranks(torch.stack(flat).view(-1, 2)).unbind(1)
         return dict(zip(values, sums / counts, strict=True))
 

@@ -118,10 +118,12 @@ def test_a_mode_that_takes_the_worst_for_the_best(
         runs("fit", "sft", "run", *flags, callbacks=[monitors(callback["class_path"], name, mode=mode), *callbacks[1:]])
 
 
-def test_a_metric_without_a_direction_has_any_mode(runs: Runs, unloaded: list[str]) -> None:
+@pytest.mark.parametrize("metric", ["train/reward", "train/loss/accuracy"])
+def test_a_metric_without_a_direction_has_any_mode(runs: Runs, unloaded: list[str], metric: str) -> None:
+    """The last part of a longer name is that of a corpus, or what a user's reward logs."""
     for mode in ("min", "max"):
         with pytest.raises(InterruptedError):
-            runs("fit", "grpo", f"run_{mode}", callbacks=[monitors("ModelCheckpoint", "train/reward", mode=mode)])
+            runs("fit", "grpo", f"run_{mode}", callbacks=[monitors("ModelCheckpoint", metric, mode=mode)])
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])

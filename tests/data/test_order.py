@@ -118,7 +118,7 @@ def test_shuffled_is_what_random_sample_gives() -> None:
 def test_a_mix_by_hand() -> None:
     """Each epoch has the shares; all rows of a corpus are drawn before one is repeated."""
     sizes, weights = [9, 3], [1.0, 1.0]
-    assert rows_per_corpus(12, weights) == [6, 6] and rows_per_corpus(10, [1, 1, 1]) == [4, 3, 3]
+    assert rows_per_corpus(12, weights) == [6, 6] and rows_per_corpus(10, [1, 1, 1]) == [3, 3, 4]
     epochs = [mix_corpora(sizes, weights, 12, 0, epoch).tolist() for epoch in range(3)]
     assert all(sum(row < 9 for row in epoch) == 6 for epoch in epochs)
     for epoch in epochs:
@@ -151,6 +151,14 @@ def test_a_short_epoch_of_a_mix_has_each_row_of_its_small_corpus(world_size: int
     assert {*first.values()} == {1}, "stopped by max_steps within the first pass"
 
 
+def test_a_share_below_one_row_is_drawn_in_some_epochs() -> None:
+    """0.32 rows per epoch: about 32 of 100 epochs have one, and each row of the corpus comes before one comes again."""
+    rows = [mix_corpora([5000, 30], [0.98, 0.02], 16, 0, epoch) for epoch in range(100)]
+    assert {len(epoch) for epoch in rows} == {16}
+    drawn = [row for epoch in rows for row in epoch if row >= 5000]
+    assert abs(len(drawn) - 32) <= 1 and sorted(drawn[:30]) == [*range(5000, 5030)]
+
+
 def test_a_mix_of_another_epoch_cannot_be_resumed() -> None:
     state = TrainOrder(range(12), 0, 1, 0, [9, 3], [1, 1], limit=8).state_dict()
     TrainOrder(range(12), 0, 1, 0, [9, 3], [2, 2], limit=8).load_state_dict(state)
@@ -162,4 +170,4 @@ def test_a_mix_of_another_epoch_cannot_be_resumed() -> None:
 def test_temperature_by_hand() -> None:
     assert temperature_weights([100, 1], 1) == [100, 1]
     assert temperature_weights([100, 1], 2) == pytest.approx([10, 1])
-    assert rows_per_corpus(101, temperature_weights([100, 1], 2)) == [92, 9]  # 101 * 10/11 = 91.8
+    assert rows_per_corpus(101, temperature_weights([100, 1], 2)) == [91, 10]  # 101 * 10/11 = 91.8
