@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
         (
             "instructions",
             "keep.yaml instead of steps 2 and 3",
-            "GRPO after it (keep_grpo of study.yaml) gained more and",
+            "GRPO after it (keep_grpo of study.yaml) gained more at",
         ),
         ("texts", "keep.yaml instead of steps 2 and 3", "with questions and their answers as --general it also keeps"),
         ("own", "sft.yaml instead of step 3", "GRPO lost no less at equal quality than SFT whose"),
