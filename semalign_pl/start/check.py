@@ -101,11 +101,12 @@ def _check_recipe(recipe: Mapping[str, object], keys: Sequence[str], tops: set[s
             raise UsageError(f"does not accept option '{key}'", keys)
         if key == "trainer" and isinstance(value, Mapping):
             for name in value:
-                if f"trainer.{str(name).split('.')[0]}" not in keys:
+                if f"trainer.{str(name).split('.')[0].rstrip('+')}" not in keys:
                     raise UsageError(f"does not accept option 'trainer.{name}'", keys)
-            callbacks = value.get("callbacks")
-            for i, one in enumerate(callbacks if isinstance(callbacks, list) else []):
-                _check_class(f"trainer.callbacks[{i}]", *class_and_values(one), whole=True)
+            for name in ("callbacks", "callbacks+"):  # the second appends to those of an earlier recipe
+                callbacks = value.get(name)
+                for i, one in enumerate(callbacks if isinstance(callbacks, list) else []):
+                    _check_class(f"trainer.{name}[{i}]", *class_and_values(one), whole=True)
     for key in ("model", "data"):
         _check_class(key, *class_and_values(recipe.get(key)), whole=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -120,6 +121,17 @@ def test_no_recipe_is_refused(path: Path) -> None:
 )
 def test_what_may_be_right_is_left_to_the_parser(flags: list[str]) -> None:
     refuse_mistakes("fit", ["--config", RECIPE, *flags])
+
+
+@pytest.mark.parametrize(("name", "reason"), [("every_n_steps", ""), ("every", "init_args.every: .*every_n_steps")])
+def test_a_second_recipe_may_append_callbacks(tmp_path: Path, name: str, reason: str) -> None:
+    """As the docs say; the arguments of these callbacks are checked, too."""
+    more = tmp_path / "more.yaml"
+    more.write_text(
+        f"trainer:\n  callbacks+:\n    - {{class_path: KeepSteps, init_args: {{{name}: 5}}}}\n", encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match=reason) if reason else contextlib.nullcontext():
+        refuse_mistakes("fit", ["--config", RECIPE, "--config", str(more)])
 
 
 def test_model_and_data_come_first_and_the_trainer_last() -> None:
